@@ -1,0 +1,78 @@
+# Galileo on one machine. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+STACK := $(VENV)/bin/python -m galileo_site.stack
+# What Django's own checks need in order to load the settings; the checks reach neither a database nor a broker.
+CHECK_ENV := env galileo_secret_key=only-for-checks-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJ galileo_https=true
+COMPILE := $(VENV)/bin/pip-compile --quiet --strip-extras --annotation-style=line --no-header --no-emit-index-url \
+	--no-emit-trusted-host --no-emit-find-links
+
+.DEFAULT_GOAL := help
+.PHONY: help venv venv-dev demo up down test test-fast lint lock clean
+
+help:
+	@echo "make demo       run the example experiment end to end: install, start, load, report, stop"
+	@echo "make up         start everything in the background; prints the web address and the password"
+	@echo "make down       stop what make up has started"
+	@echo "make venv       install into $(VENV)"
+	@echo "make test       run all tests"
+	@echo "make test-fast  run the tests that need no real time"
+	@echo "make lint       check style, types, import rules, migrations and settings"
+	@echo "make lock       compile requirements*.txt anew from requirements*.in"
+	@echo "make clean      remove $(VENV), var and caches"
+	@echo "PYTHON=...      the Python (3.11 or newer) that $(VENV) is made with; now $(PYTHON)"
+
+venv: $(VENV)/.installed
+
+venv-dev: $(VENV)/.installed-dev
+
+$(VENV)/.installed: requirements.txt
+	@$(PYTHON) bin/preflight
+	@echo "Installing into $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	@echo "Installing what the tests need ..."
+	@$(PIP) install -r requirements-dev.txt
+	@touch $@
+
+demo: venv
+	@$(STACK) demo
+
+up: venv
+	@$(STACK) up
+
+down: venv
+	@$(STACK) down
+
+test: venv-dev
+	$(VENV)/bin/python -m pytest
+
+test-fast: venv-dev
+	$(VENV)/bin/python -m pytest -m "not slow"
+
+lint: venv-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(CHECK_ENV) $(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(CHECK_ENV) $(VENV)/bin/python manage.py makemigrations --check --dry-run
+	$(CHECK_ENV) $(VENV)/bin/python manage.py check --deploy --fail-level WARNING
+
+lock: venv-dev
+	$(COMPILE) --output-file=requirements-worker.txt requirements-worker.in
+	$(COMPILE) --output-file=requirements.txt requirements.in
+	$(COMPILE) --output-file=requirements-dev.txt requirements-dev.in
+
+clean:
+	@for lock in var/lock "$$galileo_state_dir/lock"; do \
+		if [ -e "$$lock" ] && ! flock --nonblock "$$lock" true; then \
+			echo "Galileo is running; stop it with 'make down' before make clean." >&2; exit 1; \
+		fi; \
+	done
+	@rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Examples: a web service to load, a client app that loads it, and experiment plans."""

@@ -1,0 +1,8 @@
+"""The REST API under /api: thin views over services and selectors.
+
+parsing      JSON bodies, bounded
+problems     errors as JSON responses
+permissions  who may do what
+serializers  what is shown of experiments and workers
+views        the resources
+"""

@@ -1,0 +1,25 @@
+"""Errors as JSON responses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis.exceptions
+from rest_framework import status
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+from experiments.plans import PlanInvalid
+from experiments.services.placement import NoMatchingWorkers
+
+
+def handle(error: Exception, context: dict[str, Any]) -> Response | None:
+    """The response to an exception of a view; None leaves it to Django (a programming error)."""
+    if isinstance(error, PlanInvalid):
+        errors = [{"field": each.path, "message": each.message} for each in error.errors]
+        return Response({"errors": errors}, status.HTTP_400_BAD_REQUEST)
+    if isinstance(error, NoMatchingWorkers):
+        return Response({"detail": str(error)}, status.HTTP_503_SERVICE_UNAVAILABLE)
+    if isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError):
+        return Response({"detail": "The broker does not answer; try again."}, status.HTTP_503_SERVICE_UNAVAILABLE)
+    return exception_handler(error, context)

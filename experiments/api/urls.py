@@ -1,0 +1,15 @@
+"""Routes of the API, included at `api`; each is there with and without a trailing slash, as in the original."""
+
+from django.urls import re_path
+
+from experiments.api import views
+
+EXPERIMENT_ID = "(?P<experiment_id>[0-9A-Za-z-]{1,24})"
+
+urlpatterns = [
+    re_path(r"^/?$", views.IndexView.as_view(), name="api-index"),
+    re_path(r"^/experiments/?$", views.ExperimentListView.as_view(), name="api-experiments"),
+    re_path(rf"^/experiments/{EXPERIMENT_ID}/?$", views.ExperimentView.as_view(), name="api-experiment"),
+    re_path(r"^/worker/?$", views.WorkerListView.as_view(), name="api-workers"),
+    re_path(r"^/", views.UnknownView.as_view(), name="api-unknown"),
+]

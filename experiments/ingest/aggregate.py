@@ -1,0 +1,115 @@
+"""Adds a batch to the per-second statistics of its shard: read, merged and written back within the caller's transaction.
+
+Right only under the lock on the shard's row that store.py holds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from django.db import connection
+from numpy.typing import NDArray
+
+from experiments.histogram import Histogram
+from experiments.ingest.received import ReceivedBatch
+from experiments.models import SecondStats
+from loadgen.batch import NO_HOST, NO_TIME
+from loadgen.messages import FIRST_NOT_SENT, Outcome
+
+NS = 1_000_000_000
+HISTOGRAMS = ("response_time", "service_time", "lateness", "connection_wait")
+COUNTS = ("arrivals", "sent", "completed", "size")
+_WRITTEN = [*COUNTS, "outcomes", "statuses", "hosts", *HISTOGRAMS]
+_KEY = ["shard", "second", "workload"]
+
+Integers = NDArray[np.int64]
+
+
+def add(batch: ReceivedBatch, experiment_id: str, workload: int) -> None:
+    """Adds a batch's rows to the SecondStats of the seconds that they were intended for."""
+    shard_id = batch.header.shard_id
+    fresh = dict(seconds_of(batch))
+    there = {
+        row.second: row
+        for row in SecondStats.objects.filter(
+            shard_id=shard_id, workload=workload, second__range=(min(fresh), max(fresh))
+        )
+    }
+    rows = []
+    for second, values in fresh.items():
+        if (row := there.get(second)) is not None:
+            values = merged(row, values)
+        rows.append(
+            SecondStats(
+                experiment_id=experiment_id,
+                shard_id=shard_id,
+                workload=workload,
+                second=second,
+                **{name: values[name] for name in _WRITTEN if name not in HISTOGRAMS},
+                **{name: values[name].to_bytes() for name in HISTOGRAMS},
+            )
+        )
+    target = _KEY if connection.features.supports_update_conflicts_with_target else None
+    SecondStats.objects.bulk_create(
+        rows, batch_size=500, update_conflicts=True, update_fields=_WRITTEN, unique_fields=target
+    )
+
+
+def merged(row: SecondStats, values: dict[str, Any]) -> dict[str, Any]:
+    """A stored second and new values of it, added up."""
+    hosts = {host: Counter(counts) for host, counts in row.hosts.items()}
+    for host, counts in values["hosts"].items():
+        hosts.setdefault(host, Counter()).update(counts)
+    return {
+        **{name: getattr(row, name) + values[name] for name in COUNTS},
+        "outcomes": dict(Counter(row.outcomes) + Counter(values["outcomes"])),
+        "statuses": dict(Counter(row.statuses) + Counter(values["statuses"])),
+        "hosts": {host: dict(counts) for host, counts in hosts.items()},
+        **{name: Histogram.merged([getattr(row, name), values[name]]) for name in HISTOGRAMS},
+    }
+
+
+def seconds_of(batch: ReceivedBatch) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each second of the broker's clock that the batch has arrivals of, with their statistics (fields of SecondStats)."""
+    second = batch.absolute_ns("intended_ns") // NS
+    order = np.argsort(second, kind="stable")
+    present, starts = np.unique(second[order], return_index=True)
+    columns = {name: column[order] for name, column in batch.columns.items()}
+    for value, start, stop in zip(present.tolist(), starts, [*starts[1:], len(order)], strict=True):
+        yield value, _statistics({name: column[start:stop] for name, column in columns.items()}, batch.header.hosts)
+
+
+def _statistics(rows: dict[str, Integers], hosts: list[str]) -> dict[str, Any]:
+    outcome, host = rows["outcome"], rows["host"]
+    sent, completed = outcome < FIRST_NOT_SENT, outcome == Outcome.COMPLETED
+    routed = host != NO_HOST
+    intended, dispatched, written, done = (rows[f"{name}_ns"] for name in ("intended", "dispatched", "sent", "done"))
+    reached = (outcome != Outcome.CUT) & (dispatched != NO_TIME)
+    answered = completed & (done != NO_TIME)
+    sent_by_host = np.bincount(host[routed & sent], minlength=len(hosts))
+    completed_by_host = np.bincount(host[routed & completed], minlength=len(hosts))
+    return {
+        "arrivals": len(outcome),
+        "sent": int(sent.sum()),
+        "completed": int(completed.sum()),
+        "outcomes": _counted(outcome),
+        "statuses": _counted(rows["status"][completed]),
+        "hosts": {
+            name: {"sent": int(sent_by_host[index]), "completed": int(completed_by_host[index])}
+            for index, name in enumerate(hosts)
+            if sent_by_host[index]
+        },
+        "size": int(rows["size"].sum()),
+        "response_time": Histogram.of((done - intended)[answered]),
+        "service_time": Histogram.of((done - written)[answered]),
+        "lateness": Histogram.of((dispatched - intended)[reached]),
+        "connection_wait": Histogram.of((written - dispatched)[sent & (written != NO_TIME)]),
+    }
+
+
+def _counted(values: Integers) -> dict[str, int]:
+    present, counts = np.unique(values, return_counts=True)
+    return dict(zip(map(str, present.tolist()), counts.tolist(), strict=True))

@@ -1,0 +1,20 @@
+"""What is stored: experiments and their parts, workers, traces and the statistics over them, events."""
+
+from experiments.models.event import Event
+from experiments.models.experiment import Experiment, Workload
+from experiments.models.group import Client, ClientGroup, Shard
+from experiments.models.trace import Batch, SecondStats, Trace
+from experiments.models.worker import Worker
+
+__all__ = [
+    "Batch",
+    "Client",
+    "ClientGroup",
+    "Event",
+    "Experiment",
+    "SecondStats",
+    "Shard",
+    "Trace",
+    "Worker",
+    "Workload",
+]

@@ -1,0 +1,95 @@
+"""An experiment and its workloads."""
+
+from django.db import models
+from django.db.models import F, Q
+
+
+class Experiment(models.Model):
+    """One run of a plan.
+
+    QUEUED → STARTING → RUNNING → FINALIZING → FINISHED | FAILED | CANCELLED. `ending` is the end that FINALIZING leads
+    to. Moved only by experiments/services, each step one conditional UPDATE.
+    """
+
+    class Status(models.TextChoices):
+        QUEUED = "QUEUED"
+        STARTING = "STARTING"
+        RUNNING = "RUNNING"
+        FINALIZING = "FINALIZING"
+        FINISHED = "FINISHED"
+        FAILED = "FAILED"
+        CANCELLED = "CANCELLED"
+
+    ENDED = (Status.FINISHED, Status.FAILED, Status.CANCELLED)
+    ACTIVE = (Status.STARTING, Status.RUNNING, Status.FINALIZING)
+
+    id = models.CharField(primary_key=True, max_length=24, editable=False)  # YYYYMMDDHHMM-xxxx
+    name = models.CharField(max_length=191)
+    creator = models.CharField(max_length=191)
+    status = models.CharField(max_length=12, choices=Status, default=Status.QUEUED, db_index=True)
+    ending = models.CharField(max_length=12, choices=[(end, end) for end in ENDED], blank=True)
+    reason = models.TextField(blank=True, help_text="why it failed or was cancelled")
+    created = models.DateTimeField()
+    starting = models.DateTimeField(null=True, blank=True, help_text="when it left the queue")
+    start = models.DateTimeField(null=True, blank=True, help_text="the zero of its schedule")
+    end = models.DateTimeField(null=True, blank=True, help_text="when the load ended")
+    finalizing = models.DateTimeField(null=True, blank=True)
+    start_broker_ns = models.BigIntegerField(
+        null=True, blank=True, help_text="the zero of its schedule in the broker's clock"
+    )
+    seed = models.BigIntegerField()
+    plan = models.JSONField(default=dict)
+    metadata = models.JSONField(default=dict, blank=True)
+    summary = models.JSONField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created", "-id"]
+        constraints = [
+            models.CheckConstraint(
+                name="experiment_status_known",
+                condition=Q(
+                    status__in=[
+                        "QUEUED",
+                        "STARTING",
+                        "RUNNING",
+                        "FINALIZING",
+                        "FINISHED",
+                        "FAILED",
+                        "CANCELLED",
+                    ]
+                ),
+            ),
+            models.CheckConstraint(
+                name="experiment_ending_known",
+                condition=Q(ending__in=["", "FINISHED", "FAILED", "CANCELLED"]),
+            ),
+            models.CheckConstraint(name="experiment_seed_not_negative", condition=Q(seed__gte=0)),
+            models.CheckConstraint(
+                name="experiment_end_after_start",
+                condition=Q(end__isnull=True) | Q(start__isnull=True) | Q(end__gte=F("start")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.name}"
+
+
+class Workload(models.Model):
+    """What one service gets in an experiment; `spec` holds the fields of loadgen.messages.WorkloadSpec."""
+
+    experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="workloads")
+    index = models.PositiveIntegerField()
+    service = models.CharField(max_length=191)
+    clients = models.PositiveIntegerField()
+    worker_labels = models.JSONField(default=dict, blank=True)
+    spec = models.JSONField()
+
+    class Meta:
+        ordering = ["experiment", "index"]
+        constraints = [
+            models.UniqueConstraint(name="workload_index_unique", fields=["experiment", "index"]),
+            models.CheckConstraint(name="workload_has_clients", condition=Q(clients__gte=1)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.experiment_id} {self.service}"

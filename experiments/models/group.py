@@ -1,0 +1,113 @@
+"""Client groups, their clients, and the shards that run them."""
+
+from django.db import models
+from django.db.models import Q
+
+from experiments.models.experiment import Experiment, Workload
+from experiments.models.worker import Worker
+from loadgen.messages import request_id
+
+
+class ClientGroup(models.Model):
+    """Clients of one service and one configuration. The row is the truth of the desired state and issues its version;
+    `projected_version` is the newest one known to be in Redis."""
+
+    class State(models.TextChoices):
+        HOLD = "hold"
+        RUN = "run"
+        STOP = "stop"
+
+    id = models.CharField(primary_key=True, max_length=40, editable=False)  # <experiment>.<workload>
+    experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="groups")
+    workload = models.OneToOneField(Workload, on_delete=models.CASCADE, related_name="group")
+    state = models.CharField(max_length=4, choices=State, default=State.HOLD)
+    version = models.PositiveIntegerField(default=1)
+    projected_version = models.PositiveIntegerField(default=0)
+    total_clients = models.PositiveIntegerField()
+    start_broker_ns = models.BigIntegerField(null=True, blank=True)
+    created = models.DateTimeField()
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(name="group_state_known", condition=Q(state__in=["hold", "run", "stop"])),
+            models.CheckConstraint(name="group_version_positive", condition=Q(version__gte=1)),
+            models.CheckConstraint(
+                name="group_runs_from_a_start", condition=~Q(state="run") | Q(start_broker_ns__isnull=False)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class Shard(models.Model):
+    """The part of a group that one task on one worker runs.
+
+    PENDING → DISPATCHED → READY → RUNNING → FINISHED | FAILED | LOST. `clients` holds (start, stop, step) ranges.
+    `planned` is computed by the controller from the plan; `totals` (Counters) and `batches` come with the final batch.
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "PENDING"
+        DISPATCHED = "DISPATCHED"
+        READY = "READY"
+        RUNNING = "RUNNING"
+        FINISHED = "FINISHED"
+        FAILED = "FAILED"
+        LOST = "LOST"
+
+    ENDED = (Status.FINISHED, Status.FAILED, Status.LOST)
+
+    group = models.ForeignKey(ClientGroup, on_delete=models.CASCADE, related_name="shards")
+    index = models.PositiveIntegerField()
+    worker = models.ForeignKey(Worker, on_delete=models.PROTECT, related_name="shards")
+    worker_instance = models.CharField(max_length=64, help_text="the worker's instance that it was given to")
+    status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
+    attempt = models.PositiveIntegerField(default=1)
+    clients = models.JSONField()
+    missed = models.BooleanField(default=False, help_text="the last look found no lease")
+    dispatched = models.DateTimeField(null=True, blank=True)
+    reason = models.TextField(blank=True)
+    clock_offset_ns = models.BigIntegerField(null=True, blank=True)
+    clock_uncertainty_ns = models.BigIntegerField(null=True, blank=True)
+    descriptor_limit = models.BigIntegerField(default=0)
+    planned = models.BigIntegerField(null=True, blank=True)
+    totals = models.JSONField(null=True, blank=True)
+    batches = models.PositiveIntegerField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["group", "index"]
+        constraints = [
+            models.UniqueConstraint(name="shard_index_unique", fields=["group", "index"]),
+            models.CheckConstraint(name="shard_attempt_positive", condition=Q(attempt__gte=1)),
+            models.CheckConstraint(
+                name="shard_status_known",
+                condition=Q(status__in=["PENDING", "DISPATCHED", "READY", "RUNNING", "FINISHED", "FAILED", "LOST"]),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.group_id}/{self.index}"
+
+
+class Client(models.Model):
+    """One emulated client; its index is unique in its group and seeds its random source."""
+
+    group = models.ForeignKey(ClientGroup, on_delete=models.CASCADE, related_name="clients")
+    shard = models.ForeignKey(Shard, on_delete=models.CASCADE, related_name="client_set")
+    index = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ["group", "index"]
+        constraints = [models.UniqueConstraint(name="client_index_unique", fields=["group", "index"])]
+
+    @property
+    def client_id(self) -> str:
+        return f"{self.group_id}.{self.index}"
+
+    def request_id(self, sequence: int) -> str:
+        return request_id(self.group_id, self.index, sequence)
+
+    def __str__(self) -> str:
+        return self.client_id

@@ -1,0 +1,95 @@
+"""Trace batches, traces, and the per-second statistics over them: written by ingest alone, in one transaction."""
+
+from django.db import models
+
+from experiments.models.experiment import Experiment
+from experiments.models.group import Shard
+
+ROW_BITS = 32
+
+
+def trace_key(shard_id: int, row: int) -> int:
+    """Primary key of a trace: the shard's id above, its row number below; no row can be stored twice."""
+    return shard_id << ROW_BITS | row
+
+
+class Batch(models.Model):
+    """A trace batch that is in the database; `counters` and `gauges` are those of its header."""
+
+    shard = models.ForeignKey(Shard, on_delete=models.CASCADE, related_name="batch_set")
+    attempt = models.PositiveIntegerField()
+    number = models.PositiveIntegerField()
+    rows = models.PositiveIntegerField()
+    received = models.DateTimeField()
+    counters = models.JSONField()
+    gauges = models.JSONField()
+
+    class Meta:
+        ordering = ["shard", "attempt", "number"]
+        constraints = [models.UniqueConstraint(name="batch_once", fields=["shard", "attempt", "number"])]
+
+    def __str__(self) -> str:
+        return f"{self.shard_id}.{self.attempt}.{self.number}"
+
+
+class Trace(models.Model):
+    """What became of one planned arrival.
+
+    `id` is `trace_key`, computed, never generated. Times are ns in the broker's clock, null when that never happened
+    (an arrival that was cut may not even have been dispatched). No constraint ties it to other tables, so that a
+    database can hold it in partitions by experiment.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, db_constraint=False, related_name="traces")
+    shard = models.ForeignKey(
+        Shard, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="traces"
+    )
+    client = models.PositiveIntegerField(help_text="index in its group")
+    sequence = models.BigIntegerField(help_text="the client's arrivals, counted from 0")
+    intended_ns = models.BigIntegerField()
+    dispatched_ns = models.BigIntegerField(null=True)
+    sent_ns = models.BigIntegerField(null=True)
+    done_ns = models.BigIntegerField(null=True)
+    outcome = models.PositiveSmallIntegerField(help_text="loadgen.messages.Outcome")
+    status = models.PositiveSmallIntegerField(null=True, help_text="HTTP status")
+    host = models.CharField(max_length=255, blank=True)
+    size = models.BigIntegerField(help_text="bytes of the response's body")
+    routing_version = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.shard_id}/{self.client}.{self.sequence}"
+
+
+class SecondStats(models.Model):
+    """Arrivals of one shard whose intended time lies in one second of the broker's clock (`second`, since the epoch).
+
+    `outcomes` maps Outcome codes to counts, `hosts` maps a host to {"sent": n, "completed": n}. The histograms merge by
+    adding their counts (experiments/histogram.py; relative error at most 1 %).
+    """
+
+    experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="seconds")
+    shard = models.ForeignKey(Shard, on_delete=models.CASCADE, related_name="seconds", db_index=False)
+    workload = models.PositiveIntegerField(help_text="index in the plan")
+    second = models.BigIntegerField()
+    arrivals = models.PositiveIntegerField()
+    sent = models.PositiveIntegerField()
+    completed = models.PositiveIntegerField()
+    outcomes = models.JSONField()
+    statuses = models.JSONField()
+    hosts = models.JSONField()
+    size = models.BigIntegerField()
+    response_time = models.BinaryField()
+    service_time = models.BinaryField()
+    lateness = models.BinaryField()
+    connection_wait = models.BinaryField()
+
+    class Meta:
+        ordering = ["experiment", "second", "shard"]
+        constraints = [models.UniqueConstraint(name="second_once_per_shard", fields=["shard", "second", "workload"])]
+
+    def __str__(self) -> str:
+        return f"{self.shard_id}@{self.second}"

@@ -1,0 +1,157 @@
+"""The request of a workload without a client app: method, path, and the keywords of `requests.request`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from experiments.plans.errors import Problems
+from experiments.plans.fields import Section, check_json, child, number_reason, shown, text_reason
+
+KWARGS = ("params", "data", "json", "headers", "cookies", "auth", "timeout")
+MAX_PATH = 2000
+MAX_TIMEOUT_S = 3600
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")  # RFC 9110, 5.6.2
+_METHOD = re.compile(r"[A-Za-z]{1,20}")
+_PATH = re.compile(r"/[!-~\u00a1-\U0010ffff]*")
+_HEADER_VALUE = re.compile(r"[\t -~\u00a0-\u00ff]*")
+# They frame the message, or belong to the connection: the engine sets them.
+_ENGINES_HEADERS = frozenset(
+    {"content-length", "transfer-encoding", "connection", "expect", "upgrade", "te", "trailer"}
+)
+
+
+def read_method(section: Section, default: str) -> str:
+    value = section.get("method")
+    if value is None:
+        return default
+    if not isinstance(value, str) or not _METHOD.fullmatch(value):
+        section.wrong("method", f"an HTTP method like GET or POST is needed, not {shown(value)}")
+        return default
+    return value.upper()
+
+
+def read_path(section: Section, default: str) -> str:
+    value = section.get("path")
+    if value is None:
+        return default
+    if not isinstance(value, str) or len(value) > MAX_PATH or not _PATH.fullmatch(value):
+        section.wrong(
+            "path", f"must begin with / and have no space and at most {MAX_PATH} characters, not {shown(value)}"
+        )
+        return default
+    return value
+
+
+def read_request_id_header(section: Section, default: str) -> str:
+    value = section.get("request_id_header")
+    if value is None:
+        return default
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        section.wrong("request_id_header", f"the name of an HTTP header is needed, not {shown(value)}")
+        return default
+    if value.lower() in _ENGINES_HEADERS | {"host"}:
+        section.wrong("request_id_header", f"{value} has another meaning in HTTP; take a name like X-Request-Id")
+        return default
+    return value
+
+
+def read_kwargs(section: Section) -> dict[str, Any]:
+    """The checked keywords, {} if anything is wrong with them."""
+    value = section.get("kwargs")
+    if value is None:
+        return {}
+    problems, path, before = section.problems, section.at("kwargs"), len(section.problems)
+    if not isinstance(value, dict):
+        section.wrong("kwargs", f"a mapping is needed, not {shown(value)}")
+        return {}
+    for key, item in value.items():
+        if not isinstance(key, str) or key not in KWARGS:
+            problems.add(child(path, key), f"not accepted; the keywords are {', '.join(KWARGS)}")
+        elif item is not None:
+            _CHECKS[key](item, child(path, key), problems)
+    if value.get("data") is not None and value.get("json") is not None:
+        problems.add(child(path, "json"), "takes the place of data; give one of the two")
+    return {key: item for key, item in value.items() if item is not None} if len(problems) == before else {}
+
+
+def _check_params(value: object, path: str, problems: Problems) -> None:
+    if isinstance(value, str):
+        check_json(value, path, problems)
+    elif not isinstance(value, dict):
+        problems.add(path, f"a mapping or a text is needed, not {shown(value)}")
+    elif check_json(value, path, problems):
+        for key, item in value.items():
+            for each in item if isinstance(item, list | tuple) else [item]:
+                if isinstance(each, dict | list | tuple):
+                    problems.add(child(path, key), "a text, a number or a list of those is needed")
+
+
+def _check_data(value: object, path: str, problems: Problems) -> None:
+    if not isinstance(value, str):
+        problems.add(path, f"a text is needed, not {shown(value)}; `json` takes structures")
+    else:
+        check_json(value, path, problems)
+
+
+def _check_headers(value: object, path: str, problems: Problems) -> None:
+    if not isinstance(value, dict):
+        problems.add(path, f"a mapping is needed, not {shown(value)}")
+        return
+    for name, item in value.items():
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+            problems.add(child(path, name), "this is no name of an HTTP header")
+        elif name.lower() in _ENGINES_HEADERS:
+            problems.add(child(path, name), "is set by the engine, and cannot be given")
+        elif not isinstance(item, str) or not _HEADER_VALUE.fullmatch(item) or item != item.strip():
+            problems.add(child(path, name), f"a text of one line is needed (in quotation marks), not {shown(item)}")
+
+
+def _check_cookies(value: object, path: str, problems: Problems) -> None:
+    if not isinstance(value, dict):
+        problems.add(path, f"a mapping is needed, not {shown(value)}")
+        return
+    for name, item in value.items():
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+            problems.add(child(path, name), "this is no name of a cookie")
+        elif not isinstance(item, str) or not _HEADER_VALUE.fullmatch(item) or ";" in item:
+            problems.add(child(path, name), f"a text without ; is needed (in quotation marks), not {shown(item)}")
+
+
+def _check_auth(value: object, path: str, problems: Problems) -> None:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        problems.add(path, f"a list [user, password] is needed, not {shown(value)}")
+        return
+    for index, item in enumerate(value):
+        reason = text_reason(item, most=1000)
+        if reason is None and not _HEADER_VALUE.fullmatch(str(item)):
+            reason = "must be of Latin-1 characters"
+        if reason:
+            problems.add(f"{path}[{index}]", reason)
+
+
+def _check_timeout(value: object, path: str, problems: Problems) -> None:
+    if isinstance(value, list | tuple):
+        if len(value) != 2:
+            problems.add(path, "a number of seconds or a list [connect, read] of two is needed")
+        for index, item in enumerate(value[:2]):
+            _check_seconds(item, f"{path}[{index}]", problems)
+    else:
+        _check_seconds(value, path, problems)
+
+
+def _check_seconds(value: object, path: str, problems: Problems) -> None:
+    reason = number_reason(value, 0.001, MAX_TIMEOUT_S)
+    if reason:
+        problems.add(path, reason)
+
+
+_CHECKS = {
+    "params": _check_params,
+    "data": _check_data,
+    "json": check_json,
+    "headers": _check_headers,
+    "cookies": _check_cookies,
+    "auth": _check_auth,
+    "timeout": _check_timeout,
+}

@@ -1,0 +1,117 @@
+"""The desired state of a client group: the row is the truth and issues the version, Redis holds its projection."""
+
+import logging
+
+import redis.exceptions
+from django.db import transaction
+from django.db.models import F
+
+from experiments.models import ClientGroup
+from loadgen import messages
+from loadgen.messages import GroupDocument, WorkloadSpec
+from routing.connection import redis_client
+
+log = logging.getLogger(__name__)
+
+# Compare-and-set on the version, and the announcement, in one step.
+_PROJECT = """
+local known = tonumber(redis.call('HGET', KEYS[1], 'version') or '0')
+if tonumber(ARGV[1]) <= known then return known end
+redis.call('HSET', KEYS[1], 'version', ARGV[1], 'document', ARGV[2])
+redis.call('PUBLISH', ARGV[3], ARGV[1])
+return tonumber(ARGV[1])
+"""
+
+
+def document_of(group: ClientGroup) -> GroupDocument:
+    return GroupDocument(
+        version=group.version,
+        group_id=group.id,
+        experiment_id=group.experiment_id,
+        state=group.state,
+        seed=group.experiment.seed,
+        total_clients=group.total_clients,
+        workload=WorkloadSpec(**group.workload.spec),
+        start_broker_ns=group.start_broker_ns,
+    )
+
+
+def project(group_id: str) -> None:
+    """Writes the group's document to Redis; a newer one that is there already stays. Raises redis.RedisError."""
+    group = ClientGroup.objects.select_related("experiment", "workload").get(id=group_id)
+    _write(document_of(group))
+    ClientGroup.objects.filter(id=group_id, projected_version__lt=group.version).update(projected_version=group.version)
+
+
+def project_after_commit(group_id: str) -> None:
+    """Projects after the commit; when Redis is away, the reconciler's `project_stale` does it later."""
+
+    def attempt() -> None:
+        try:
+            project(group_id)
+        except redis.exceptions.RedisError as error:
+            log.warning("group %s: its desired state waits for the broker: %s", group_id, error)
+
+    transaction.on_commit(attempt)
+
+
+def project_stale(group_ids: list[str]) -> None:
+    """Projects the groups whose document in Redis is older than their row, or missing."""
+    versions = dict(ClientGroup.objects.filter(id__in=group_ids).values_list("id", "version"))
+    pipeline = redis_client().pipeline(transaction=False)
+    for group_id in versions:
+        pipeline.hget(messages.group_key(group_id), "version")
+    for (group_id, version), known in zip(versions.items(), pipeline.execute(), strict=True):
+        if int(known or 0) < version:
+            project(group_id)
+
+
+def run_from(group_ids: list[str], start_broker_ns: int) -> None:
+    """Sets held groups to `run` from a common start; a group that was stopped meanwhile stays stopped."""
+    ClientGroup.objects.filter(id__in=group_ids, state=ClientGroup.State.HOLD).update(
+        state=ClientGroup.State.RUN, start_broker_ns=start_broker_ns, version=F("version") + 1
+    )
+    for group_id in group_ids:
+        project_after_commit(group_id)
+
+
+def stop_now(group_ids: list[str]) -> None:
+    """Stops groups: Redis first, so that the load ends at once, the row second, so that it stays ended.
+
+    When the broker is away, the row alone is changed and the reconciler projects it.
+    """
+    for group in ClientGroup.objects.filter(id__in=group_ids).select_related("experiment", "workload"):
+        group.state, group.version = ClientGroup.State.STOP, group.version + 1
+        try:
+            _write(document_of(group))
+        except redis.exceptions.RedisError as error:
+            log.warning("group %s: its stop waits for the broker: %s", group.id, error)
+        # Another writer may have issued this version for another state: then the next version carries the stop.
+        while not ClientGroup.objects.filter(id=group.id, version=group.version - 1).update(
+            state=ClientGroup.State.STOP, version=group.version
+        ):
+            row = ClientGroup.objects.filter(id=group.id).first()
+            if row is None or row.state == ClientGroup.State.STOP:
+                break
+            group.version = row.version + 1
+        project_after_commit(group.id)
+
+
+def forget(group_ids: list[str], shard_ids: list[int]) -> None:
+    """Removes what Redis holds of ended groups and their shards."""
+    keys = [messages.group_key(group_id) for group_id in group_ids]
+    keys += [messages.shard_key(shard_id) for shard_id in shard_ids]
+    keys += [messages.lease_key(shard_id) for shard_id in shard_ids]
+    if keys:
+        redis_client().delete(*keys)
+
+
+def _write(document: GroupDocument) -> None:
+    redis_client().eval(
+        _PROJECT,
+        1,
+        messages.group_key(document.group_id),
+        str(document.version),
+        messages.to_json(document),
+        messages.group_channel(document.group_id),
+    )

@@ -1,0 +1,58 @@
+"""The one place from which Celery messages leave the controller, after the commit of what they speak of."""
+
+import logging
+from functools import lru_cache
+
+from celery import Celery
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from experiments.models import Shard
+from experiments.services.transitions import move_shard
+from loadgen import messages
+from loadgen.broker import celery_options, queue
+
+log = logging.getLogger(__name__)
+
+# A message that no worker took by then is void: the reconciler sends a new one under the next attempt.
+ORDER_EXPIRES_S = 30
+
+
+@lru_cache(maxsize=1)
+def _sender() -> Celery:
+    app = Celery("galileo-dispatch", set_as_current=False)
+    app.conf.update(celery_options(settings.SITE.redis))
+    return app
+
+
+def dispatch(shard: Shard) -> bool:
+    """Orders a PENDING shard from its worker after the commit; False when another process has done so."""
+    if not move_shard(shard, Shard.Status.DISPATCHED, dispatched=timezone.now()):
+        return False
+    order = messages.ShardOrder(
+        shard_id=shard.id,
+        attempt=shard.attempt,
+        shard_index=shard.index,
+        group_id=shard.group_id,
+        experiment_id=shard.group.experiment_id,
+        worker=shard.worker.name,
+        clients=shard.clients,
+    )
+    name = messages.label_queue("worker_name", shard.worker.name)
+    transaction.on_commit(lambda: _send(messages.TASK_RUN_SHARD, [messages.to_wire(order)], name, ORDER_EXPIRES_S))
+    return True
+
+
+def kick_reconcile() -> None:
+    """Asks for a reconciliation now, after the commit; without a broker, beat's next one does."""
+    transaction.on_commit(lambda: _send(messages.TASK_RECONCILE, [], messages.CONTROL_QUEUE, 2))
+
+
+def _send(task: str, arguments: list[object], queue_name: str, expires_s: float) -> None:
+    try:
+        _sender().send_task(task, args=arguments, queue=queue(queue_name), expires=expires_s, retry=False)
+    except OperationalError as error:
+        # The row says what should be; the reconciler sends again.
+        log.warning("%s could not be sent to %s: %s", task, queue_name, error)

@@ -1,0 +1,35 @@
+"""The timeline of an experiment."""
+
+from datetime import datetime
+
+from django.utils import timezone
+
+from experiments.models import Event, Experiment
+from routing import selectors as routing_selectors
+
+
+def record(experiment_id: str, name: str, value: str = "", *, key: str = "", at: datetime | None = None) -> None:
+    """Puts an event on the timeline; one with the same `key` (default: its name) is recorded once."""
+    Event.objects.get_or_create(
+        experiment_id=experiment_id,
+        key=key or name,
+        defaults={"name": name, "value": value, "timestamp": at or timezone.now()},
+    )
+
+
+def record_routing_changes(experiment: Experiment) -> None:
+    """Puts the routing versions of the experiment's services on its timeline: the first in force, and each change."""
+    services = list(experiment.workloads.values_list("service", flat=True))
+    before = routing_selectors.revisions(services, until=experiment.starting)
+    in_force = {revision.service: revision for revision in before}.values()
+    during = routing_selectors.revisions(services, since=experiment.starting, until=experiment.end)
+    for revision in (*in_force, *during):
+        routes = zip(revision.hosts, revision.weights, strict=True)
+        hosts = "removed" if revision.removed else ", ".join(f"{host}@{weight:g}" for host, weight in routes)
+        record(
+            experiment.id,
+            "routing",
+            f"{revision.service} version {revision.version}: {hosts} (by {revision.changed_by})",
+            key=f"routing:{revision.service}:{revision.version}",
+            at=max(revision.changed_at, experiment.starting) if experiment.starting else revision.changed_at,
+        )

@@ -1,0 +1,161 @@
+"""The phases of an experiment: each looks at what is stored, does what is due, and moves on when it is done."""
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from experiments.models import Batch, ClientGroup, Experiment, Shard
+from experiments.services import desired, events, shards
+from experiments.services.clock import broker_now_ns, to_datetime
+from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
+from experiments.services.transitions import end_at, move_experiment
+from experiments.summary import summarise
+from routing import services as routing_services
+from routing.connection import redis_client
+from routing.redis_table import RedisRoutingTable
+from routing.table import RoutingError
+
+Status = Experiment.Status
+
+# From the barrier to the first arrival: every shard must have the start in hand before it comes.
+START_AHEAD_NS = 2_500_000_000
+# Beyond the plan's end and the longest request time-out, a shard that has not ended is given up.
+OVERTIME_S = 15
+# What the agent of a lost shard may still bring.
+LOST_SETTLE_S = 5
+
+
+class NoRoute(Exception):
+    """A workload's service is not in the routing table."""
+
+
+def starting(experiment: Experiment) -> None:
+    """Sets the plan's routes, places what is not placed, and starts everything together when every shard is ready."""
+    try:
+        _place(experiment)
+        members = shards.of_experiment(experiment)
+        shards.follow(experiment, members)
+        for shard in members:
+            shards.order_again_if_silent(shard)
+    except (NoMatchingWorkers, NoRoute, RoutingError) as error:
+        return _end(experiment, Status.FAILED, str(error))
+    except NoFreeSlot as error:
+        return _fail_when_overdue(experiment, str(error))
+    if failed := [shard for shard in members if shard.status in (Shard.Status.FAILED, Shard.Status.FINISHED)]:
+        return _end(experiment, Status.FAILED, f"shard {failed[0]} did not start: {failed[0].reason}")
+    if waiting := [shard for shard in members if shard.status != Shard.Status.READY]:
+        names = ", ".join(sorted({shard.worker.name for shard in waiting}))
+        return _fail_when_overdue(experiment, f"{len(waiting)} shard(s) on {names} did not get ready")
+    start_broker_ns = broker_now_ns() + START_AHEAD_NS
+    start = to_datetime(start_broker_ns)
+    with transaction.atomic():
+        if move_experiment(
+            experiment.id, Status.STARTING, Status.RUNNING, start=start, start_broker_ns=start_broker_ns
+        ):
+            events.record(experiment.id, "running", at=start)
+            desired.run_from(list(experiment.groups.values_list("id", flat=True)), start_broker_ns)
+
+
+def running(experiment: Experiment) -> None:
+    """Follows the shards until all have ended, or until they should have."""
+    members = shards.of_experiment(experiment)
+    shards.follow(experiment, members)
+    if overdue := _overdue(experiment, members):
+        return _end(experiment, Status.FAILED, overdue)
+    if any(shard.status not in Shard.ENDED for shard in members):
+        return None
+    if failed := [shard for shard in members if shard.status == Shard.Status.FAILED]:
+        return _end(experiment, Status.FAILED, f"shard {failed[0]}: {failed[0].reason}")
+    if all(shard.status == Shard.Status.LOST for shard in members):
+        return _end(experiment, Status.FAILED, "every shard was lost")
+    return _end(experiment, Status.FINISHED, "")
+
+
+def finalizing(experiment: Experiment) -> None:
+    """Waits for every batch that the shards' totals name, or for the deadline; then sums up."""
+    members = shards.of_experiment(experiment)
+    shards.follow(experiment, members)
+    waited = timezone.now() - (experiment.finalizing or timezone.now())
+    if waited < timedelta(seconds=settings.GALILEO_FINALIZE_TIMEOUT_S) and any(
+        _is_awaited(shard, waited) for shard in members
+    ):
+        return
+    for shard in members:
+        if shard.status not in Shard.ENDED:
+            Shard.objects.filter(id=shard.id, status=shard.status).update(
+                status=Shard.Status.LOST, reason=shard.reason or "it never ended"
+            )
+    events.record_routing_changes(experiment)
+    summary = summarise(experiment)
+    ending = experiment.ending or Status.FAILED
+    with transaction.atomic():
+        if not move_experiment(experiment.id, Status.FINALIZING, ending, summary=summary):
+            return
+        events.record(experiment.id, ending.lower(), experiment.reason)
+        experiment.groups.update(state=ClientGroup.State.STOP, version=F("version") + 1)
+    desired.forget(list(experiment.groups.values_list("id", flat=True)), [shard.id for shard in members])
+
+
+def _place(experiment: Experiment) -> None:
+    placed = set(experiment.groups.values_list("workload_id", flat=True))
+    if not placed:
+        for route in experiment.plan.get("routing", []):
+            routing_services.set_record(
+                route["service"], route["hosts"], route["weights"], by=f"experiment {experiment.id}"
+            )
+    for workload in experiment.workloads.all():
+        if workload.id not in placed:
+            if RedisRoutingTable(redis_client()).read(workload.service) is None:
+                raise NoRoute(
+                    f"service {workload.service} has no routing record: set one in the plan's `routing`, "
+                    f"or with `manage.py set_route {workload.service} HOST:PORT`"
+                )
+            shards.place_group(experiment, workload)
+
+
+def _fail_when_overdue(experiment: Experiment, reason: str) -> None:
+    waited = timezone.now() - (experiment.starting or timezone.now())
+    if waited > timedelta(seconds=settings.GALILEO_START_TIMEOUT_S):
+        _end(experiment, Status.FAILED, f"{reason} within {settings.GALILEO_START_TIMEOUT_S} s")
+
+
+def _overdue(experiment: Experiment, members: list[Shard]) -> str:
+    if experiment.start is None:
+        return ""
+    specs = [workload.spec for workload in experiment.workloads.all()]
+    duration_s = max(sum(step[0] for step in spec["schedule"]) for spec in specs)
+    duration_s += max(spec["request_timeout_s"] + spec["connect_timeout_s"] for spec in specs)
+    if to_datetime(broker_now_ns()) < experiment.start + timedelta(seconds=duration_s + OVERTIME_S):
+        return ""
+    late = [shard for shard in members if shard.status not in Shard.ENDED]
+    return f"shard {late[0]} on {late[0].worker.name} had not ended {OVERTIME_S} s after its time" if late else ""
+
+
+def _end(experiment: Experiment, ending: str, reason: str) -> None:
+    """Leads an experiment to FINALIZING; its groups are stopped first, so that nothing sends on."""
+    if ending != Status.FINISHED:
+        desired.stop_now(list(experiment.groups.values_list("id", flat=True)))
+    now = timezone.now()
+    with transaction.atomic():
+        if move_experiment(
+            experiment.id,
+            experiment.status,
+            Status.FINALIZING,
+            ending=ending,
+            reason=reason,
+            end=end_at(now),
+            finalizing=now,
+        ):
+            events.record(experiment.id, "finalizing", reason, at=now)
+
+
+def _is_awaited(shard: Shard, waited: timedelta) -> bool:
+    if shard.status == Shard.Status.LOST:
+        return waited < timedelta(seconds=LOST_SETTLE_S)
+    if shard.batches is None:
+        # Ordered, but never taken by a worker: there is nothing to wait for once the order has been void for a while.
+        return shard.status != Shard.Status.DISPATCHED or waited < timedelta(seconds=LOST_SETTLE_S)
+    return Batch.objects.filter(shard=shard, attempt=shard.attempt).count() < shard.batches

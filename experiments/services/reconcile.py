@@ -1,0 +1,73 @@
+"""Moves every experiment forward from what is stored. No process holds an experiment: any call may be the last."""
+
+import logging
+import secrets
+
+from django.utils import timezone
+
+from experiments.models import Experiment
+from experiments.services import desired, events, phases
+from experiments.services.registry import sync_workers
+from experiments.services.transitions import move_experiment
+from routing import services as routing_services
+from routing.connection import redis_client
+
+log = logging.getLogger(__name__)
+
+LOCK_KEY = "galileo:reconcile:lock"
+LOCK_TTL_MS = 30_000
+
+_UNLOCK = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+
+
+def reconcile() -> None:
+    """One pass over workers, routing and experiments; returns at once while another process makes one.
+
+    The lock only saves work: each step is a conditional change that two processes cannot both make.
+    """
+    client, token = redis_client(), secrets.token_hex(8)
+    if not client.set(LOCK_KEY, token, nx=True, px=LOCK_TTL_MS):
+        return
+    try:
+        sync_workers()
+        routing_services.reproject_stale()
+        for experiment in Experiment.objects.filter(status__in=Experiment.ACTIVE).order_by("created", "id"):
+            _forward(experiment)
+        if promoted := _promote():
+            _forward(promoted)
+    finally:
+        client.eval(_UNLOCK, 1, LOCK_KEY, token)
+
+
+_PHASES = {
+    Experiment.Status.STARTING: phases.starting,
+    Experiment.Status.RUNNING: phases.running,
+    Experiment.Status.FINALIZING: phases.finalizing,
+}
+
+
+def _forward(experiment: Experiment) -> None:
+    """Takes an experiment through as many phases as are due."""
+    while phase := _PHASES.get(Experiment.Status(experiment.status)):
+        desired.project_stale(list(experiment.groups.values_list("id", flat=True)))
+        events.record_routing_changes(experiment)
+        before = experiment.status
+        phase(experiment)
+        experiment.refresh_from_db()
+        if experiment.status == before:
+            return
+
+
+def _promote() -> Experiment | None:
+    """Takes the oldest queued experiment out of the queue when none is active."""
+    if Experiment.objects.filter(status__in=Experiment.ACTIVE).exists():
+        return None
+    oldest = Experiment.objects.filter(status=Experiment.Status.QUEUED).order_by("created", "id").first()
+    now = timezone.now()
+    if oldest is None or not move_experiment(
+        oldest.id, Experiment.Status.QUEUED, Experiment.Status.STARTING, starting=now
+    ):
+        return None
+    events.record(oldest.id, "starting", at=now)
+    oldest.refresh_from_db()
+    return oldest

@@ -1,0 +1,25 @@
+"""Celery tasks of the controller, thin over services and ingest."""
+
+import logging
+
+import redis.exceptions
+from celery import shared_task
+
+from experiments.ingest import ingest
+from experiments.services.reconcile import reconcile
+from loadgen import messages
+
+log = logging.getLogger(__name__)
+
+
+@shared_task(name=messages.TASK_RECONCILE)
+def reconcile_experiments() -> None:
+    try:
+        reconcile()
+    except redis.exceptions.ConnectionError as error:
+        log.warning("reconciliation waits for the broker: %s", error)
+
+
+@shared_task(name=messages.TASK_INGEST_BATCH)
+def ingest_batch(payload: bytes) -> None:
+    ingest(payload)

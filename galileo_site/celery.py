@@ -1,0 +1,35 @@
+"""The controller's Celery app: `celery -A galileo_site worker -Q galileo.control | galileo.ingest.N`, and beat."""
+
+import os
+
+from celery import Celery
+from django.conf import settings
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "galileo_site.settings")
+
+from loadgen import messages
+from loadgen.broker import celery_options, queue
+
+app = Celery("galileo")
+app.conf.update(celery_options(settings.SITE.redis))
+app.conf.update(
+    task_queues=[queue(messages.CONTROL_QUEUE)]
+    + [
+        queue(messages.ingest_queue(number, settings.GALILEO_INGEST_QUEUES))
+        for number in range(settings.GALILEO_INGEST_QUEUES)
+    ],
+    task_default_queue=messages.CONTROL_QUEUE,
+    task_default_exchange=messages.CONTROL_QUEUE,
+    task_default_routing_key=messages.CONTROL_QUEUE,
+    beat_scheduler="django_celery_beat.schedulers:DatabaseScheduler",
+    # Kicks and beat may pile up while control is away: an old one is of no use.
+    beat_schedule={
+        "reconcile": {
+            "task": messages.TASK_RECONCILE,
+            "schedule": 1.0,
+            "options": {"queue": messages.CONTROL_QUEUE, "expires": 2.0},
+        }
+    },
+    beat_max_loop_interval=1,
+)
+app.autodiscover_tasks(["experiments"])

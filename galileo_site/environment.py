@@ -1,0 +1,93 @@
+"""The controller's settings from `galileo_*` variables, validated once, with all errors at once."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loadgen.environment import LOG_LEVELS, Reader, RedisSettings, read_redis
+
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+DRIVERS = ("sqlite", "postgres", "mysql")
+DEFAULT_PORTS = {"postgres": 5432, "mysql": 3306}
+
+
+@dataclass(frozen=True)
+class SiteSettings:
+    """What the controller's processes need to know."""
+
+    secret_key: str = field(repr=False)
+    debug: bool
+    https: bool
+    allowed_hosts: list[str]
+    csrf_trusted_origins: list[str]
+    database: dict[str, Any] = field(repr=False)
+    redis: RedisSettings
+    ingest_queues: int
+    logging_level: str
+
+
+def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:
+    """Settings of web, control, ingest and beat.
+
+    Raises:
+        SettingsError: with a sentence for every wrong variable.
+    """
+    reader = Reader(os.environ if environ is None else environ)
+    debug = reader.flag("debug", False)
+    secret_key = reader.text("secret_key")
+    if not secret_key and debug:
+        secret_key = secrets.token_urlsafe(50)
+    elif not secret_key:
+        reader.wrong("secret_key", "a long random text is needed (`make up` makes one), or galileo_debug=true")
+    settings = SiteSettings(
+        secret_key=secret_key,
+        debug=debug,
+        https=reader.flag("https", False),
+        allowed_hosts=_listed(reader.text("allowed_hosts", "127.0.0.1,localhost")),
+        csrf_trusted_origins=_listed(reader.text("csrf_trusted_origins")),
+        database=_read_database(reader),
+        redis=read_redis(reader),
+        ingest_queues=reader.integer("ingest_queues", 1, 1, 256),
+        logging_level=reader.choice("logging_level", "INFO", LOG_LEVELS),
+    )
+    if settings.database["ENGINE"].endswith("sqlite3") and settings.ingest_queues > 1:
+        reader.wrong("ingest_queues", "SQLite takes one writer: set it to 1, or use PostgreSQL")
+    reader.raise_if_wrong()
+    return settings
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _read_database(reader: Reader) -> dict[str, Any]:
+    driver = reader.choice("expdb_driver", "sqlite", DRIVERS)
+    if driver == "sqlite":
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": reader.text("expdb_sqlite_path", str(PROJECT_DIR / "var" / "galileo.sqlite3")),
+            # One writer at a time: take the write lock at BEGIN, so that waiting works instead of failing late.
+            "OPTIONS": {
+                "timeout": 20,
+                "transaction_mode": "IMMEDIATE",
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            },
+        }
+    database: dict[str, Any] = {
+        "ENGINE": f"django.db.backends.{'postgresql' if driver == 'postgres' else 'mysql'}",
+        "NAME": reader.text(f"expdb_{driver}_db", "galileo"),
+        "USER": reader.text(f"expdb_{driver}_user", "galileo"),
+        "PASSWORD": reader.text(f"expdb_{driver}_password"),
+        "HOST": reader.text(f"expdb_{driver}_host", "127.0.0.1"),
+        "PORT": reader.integer(f"expdb_{driver}_port", DEFAULT_PORTS[driver], 1, 65535),
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+    }
+    if driver == "mysql":
+        database["OPTIONS"] = {"charset": "utf8mb4", "isolation_level": "read committed"}
+    return database

@@ -1,0 +1,55 @@
+"""Command line: `python -m galileo_site.stack up|down|demo|status`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from galileo_site.stack.config import check_python, read_config
+from galileo_site.stack.demo import demo
+from galileo_site.stack.errors import Interrupted, StackError
+from galileo_site.stack.interrupts import Interrupts
+from galileo_site.stack.state import StateDir, is_locked
+from galileo_site.stack.supervisor import down, status, supervise, up
+
+_COMMANDS = {
+    "up": "start everything in the background, and print the web address and the administrator's password",
+    "down": "stop what `up` has started",
+    "demo": "start everything, run the example experiment, print its report, stop everything",
+    "status": "print what runs",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m galileo_site.stack", description="Galileo on one machine.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(_COMMANDS))
+    for name, text in _COMMANDS.items():
+        commands.add_parser(name, help=text, description=text)
+    commands.add_parser("supervise")  # what `up` runs in the background
+    command = parser.parse_args(arguments).command
+    interrupts = Interrupts()
+    try:
+        check_python()
+        config = read_config()
+        state = StateDir(config.state_dir)
+        if command == "down":
+            return down(state)
+        if command == "status":
+            return status(state)
+        interrupts.install()
+        if command == "up":
+            return up(config, state, interrupts)
+        if command == "supervise":
+            return supervise(config, state, interrupts)
+        if is_locked(state.lock_file):
+            raise StackError("Galileo is running already; stop it with 'make down' before a demo.")
+        return demo(config, state, interrupts)
+    except StackError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except Interrupted as signalled:
+        return signalled.exit_status
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,59 @@
+"""What a user can set about the stack, read from `galileo_*` variables."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from galileo_site.stack.errors import StackError
+from loadgen.environment import LOG_LEVELS, Reader, SettingsError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+OLDEST_PYTHON = (3, 11)
+HOST = "127.0.0.1"
+SERVICE_NAME = "squeezenet"
+SERVICE_WEIGHTS = (1, 2, 3)
+WORKER_ZONES = {"worker-a": "A", "worker-b": "B"}
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """`redis_port` 0 means any free port."""
+
+    state_dir: Path
+    web_port: int
+    redis_port: int
+    admin_user: str
+    logging_level: str
+
+    @property
+    def web_url(self) -> str:
+        return f"http://{HOST}:{self.web_port}/"
+
+
+def read_config(environ: Mapping[str, str] | None = None) -> StackConfig:
+    """Raises StackError with every wrong variable."""
+    reader = Reader(os.environ if environ is None else environ)
+    config = StackConfig(
+        state_dir=(PROJECT_ROOT / (reader.text("state_dir") or "var")).resolve(),
+        web_port=reader.integer("web_port", 5001, 1, 65535),
+        redis_port=reader.integer("redis_port", 0, 0, 65535),
+        admin_user=reader.text("admin_user", "admin"),
+        logging_level=reader.choice("logging_level", "INFO", LOG_LEVELS),
+    )
+    try:
+        reader.raise_if_wrong()
+    except SettingsError as error:
+        raise StackError(str(error)) from error
+    return config
+
+
+def check_python(version: tuple[int, int] | None = None) -> None:
+    """Raises StackError if this Python is too old."""
+    version = version or (sys.version_info[0], sys.version_info[1])
+    if version < OLDEST_PYTHON:
+        oldest, ours = (".".join(map(str, each)) for each in (OLDEST_PYTHON, version))
+        raise StackError(f"Galileo needs Python {oldest} or newer, and this is Python {ours}.")

@@ -1,0 +1,77 @@
+"""`demo`: starts a stack, runs the example experiment on it, reports, and stops the stack, whatever happens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from galileo_site.stack.config import PROJECT_ROOT, SERVICE_NAME, StackConfig
+from galileo_site.stack.environment import manage
+from galileo_site.stack.errors import Interrupted
+from galileo_site.stack.interrupts import Interrupts
+from galileo_site.stack.processes import tied
+from galileo_site.stack.session import DEMO, Session, running
+from galileo_site.stack.state import StateDir
+
+PLAN = PROJECT_ROOT / "examples" / "demo.yml"
+# How long run_experiment may take to cancel its experiment and to see the load stop.
+_CANCEL_GRACE_S = 30.0
+
+
+def demo(config: StackConfig, state: StateDir, interrupts: Interrupts) -> int:
+    """Exit status: 0 only if the experiment finished and its report is content. Raises StackError, Interrupted."""
+    with running(DEMO, config, state, interrupts, say) as session:
+        state.demo_id_file.unlink(missing_ok=True)
+        routes = f"{SERVICE_NAME}={','.join(session.stack.routes)}"
+        run_demo = manage("run_experiment", PLAN, "--wait", "--id-file", state.demo_id_file, "--route", routes)
+        ran = _foreground(run_demo, session, interrupts)
+        if not state.demo_id_file.exists():
+            return ran or 1
+        logs = [part for name in session.stack.service_names for part in ("--target-log", state.request_log(name))]
+        reported = _foreground(manage("report", state.demo_id_file.read_text().strip(), *logs), session, interrupts)
+        return ran or reported
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _foreground(command: Sequence[str], session: Session, interrupts: Interrupts) -> int:
+    """Runs a command whose output is ours, and watches the stack meanwhile.
+
+    It has its own process group, so that Ctrl-C reaches it once, through us, and nothing else before it has cancelled
+    its experiment. A signal other than Ctrl-C is passed on as Ctrl-C. Raises Interrupted after it has ended.
+    """
+    process = subprocess.Popen(
+        tied(command, signal.SIGKILL),
+        env=session.stack.environments.controller(),
+        cwd=PROJECT_ROOT,
+        stdin=subprocess.DEVNULL,
+        process_group=0,
+    )
+    try:
+        while process.poll() is None:
+            if session.stack.watch():
+                session.write("running")
+            interrupts.sleep(0.1)
+    except Interrupted:
+        process.send_signal(signal.SIGINT)
+        raise
+    finally:
+        _wait_or_kill(process, interrupts)
+    status = process.returncode
+    return status if status >= 0 else 128 - status
+
+
+def _wait_or_kill(process: subprocess.Popen[bytes], interrupts: Interrupts) -> None:
+    end_at_s = time.monotonic() + _CANCEL_GRACE_S
+    while process.poll() is None:
+        if interrupts.hurry or time.monotonic() > end_at_s:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        time.sleep(0.05)

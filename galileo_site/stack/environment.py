@@ -1,0 +1,89 @@
+"""The environment variables of each child: what it needs, and no secret that it does not."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from galileo_site.stack.config import HOST, PROJECT_ROOT, WORKER_ZONES, StackConfig
+from galileo_site.stack.state import Secrets, StateDir
+from loadgen.environment import PREFIX, SECRET_WORDS
+
+
+class Environments:
+    """Builds environments on top of `inherited` (the user's), whose own `galileo_*` labels reach the workers."""
+
+    def __init__(
+        self,
+        config: StackConfig,
+        state: StateDir,
+        secrets: Secrets,
+        redis_port: int,
+        inherited: Mapping[str, str] | None = None,
+    ) -> None:
+        self._config = config
+        self._state = state
+        self._secrets = secrets
+        self._redis_port = redis_port
+        inherited = os.environ if inherited is None else inherited
+        self._plain = {name: value for name, value in inherited.items() if not name.startswith(PREFIX)}
+        self._user = {name: value for name, value in inherited.items() if name.startswith(PREFIX)}
+
+    def _shared(self) -> dict[str, str]:
+        return {
+            **self._plain,
+            "PYTHONUNBUFFERED": "1",
+            "galileo_venv": sys.prefix,
+            "galileo_redis_host": HOST,
+            "galileo_redis_port": str(self._redis_port),
+            "galileo_redis_password": self._secrets.redis_password,
+            "galileo_logging_level": self._config.logging_level,
+            "galileo_ingest_queues": "1",  # there is one ingest process
+        }
+
+    def controller(self) -> dict[str, str]:
+        """Of everything that runs Django."""
+        database = {name: value for name, value in self._user.items() if name.startswith(f"{PREFIX}expdb_")}
+        user = {name: value for name, value in self._user.items() if name not in database}
+        return {
+            **user,
+            **self._shared(),
+            "galileo_expdb_driver": "sqlite",
+            "galileo_expdb_sqlite_path": str(self._state.database),
+            "galileo_secret_key": self._secrets.secret_key,
+            "galileo_admin_user": self._config.admin_user,
+            "galileo_admin_password": self._secrets.admin_password,
+            "galileo_web_host": HOST,
+            "galileo_web_port": str(self._config.web_port),
+            "galileo_allowed_hosts": f"{HOST},localhost",
+        }
+
+    def worker(self, name: str) -> dict[str, str]:
+        labels = {
+            variable: value
+            for variable, value in self._user.items()
+            if not any(word in variable.lower() for word in SECRET_WORDS) and not variable.startswith(f"{PREFIX}expdb_")
+        }
+        return {
+            "galileo_apps_dir": str(PROJECT_ROOT / "examples" / "apps"),
+            **labels,
+            **self._shared(),
+            "galileo_worker_name": name,
+            "galileo_zone": WORKER_ZONES[name],
+            "galileo_spool_dir": str(self._state.spool(name)),
+        }
+
+    def service(self) -> dict[str, str]:
+        return {**self._plain, "PYTHONUNBUFFERED": "1"}
+
+
+def manage(*arguments: str | Path) -> list[str]:
+    """Command line of a Django command."""
+    return [sys.executable, str(PROJECT_ROOT / "manage.py"), *map(str, arguments)]
+
+
+def run(command: str) -> list[str]:
+    """Command line of one of Galileo's processes: the same script that people use."""
+    return [str(PROJECT_ROOT / "bin" / "run"), command]

@@ -1,0 +1,187 @@
+"""A child process: its command, its log, when it is ready, and how it ends."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from galileo_site.stack.config import PROJECT_ROOT
+from galileo_site.stack.errors import StackError
+from galileo_site.stack.interrupts import Interrupts
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclass(frozen=True)
+class ChildSpec:
+    """`is_ready` None: ready as soon as it runs. `death_signal`: what it gets when its parent is killed."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+    is_ready: Callable[[], bool] | None = None
+    ready_within_s: float = 60.0
+    grace_s: float = 10.0
+    death_signal: signal.Signals = signal.SIGKILL
+
+
+@dataclass
+class Child:
+    """One running instance of a spec, in its own session, so that a terminal's Ctrl-C does not reach it."""
+
+    spec: ChildSpec
+    process: subprocess.Popen[bytes]
+    started_at_s: float = field(default_factory=time.monotonic)
+    ready_at_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def exit_status(self) -> int | None:
+        return self.process.poll()
+
+    def check_ready(self) -> bool:
+        if self.ready_at_s is None and (self.spec.is_ready is None or self.spec.is_ready()):
+            self.ready_at_s = time.monotonic()
+        return self.ready_at_s is not None
+
+    def log_tail(self, lines: int = 15) -> str:
+        text = self.spec.log.read_text(errors="replace")
+        return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
+
+
+def start(spec: ChildSpec) -> Child:
+    """Starts the process; its output is appended to the log. To be called from the main thread: the kernel sends the
+    death signal when the thread that started the child ends."""
+    with spec.log.open("ab") as log:
+        process = subprocess.Popen(
+            tied(spec.command, spec.death_signal),
+            env=dict(spec.environment),
+            cwd=PROJECT_ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Child(spec, process)
+
+
+def tied(command: Sequence[str], number: signal.Signals) -> list[str]:
+    """The command as a program that gets signal `number` when the calling process has ended, however it ended."""
+    program = Path(__file__).with_name("tied.py")
+    return [sys.executable, "-I", "-S", str(program), str(int(number)), str(os.getpid()), *command]
+
+
+def adopt_orphans() -> None:
+    """From now on, a descendant whose parent has died becomes our child, so that none can be overlooked."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def run_to_end(spec: ChildSpec, interrupts: Interrupts) -> None:
+    """Runs a short command. Raises StackError with its last lines if it fails, Interrupted when a signal arrives."""
+    child = start(spec)
+    try:
+        while (status := child.exit_status()) is None:
+            interrupts.sleep(0.05)
+    finally:
+        stop([child], interrupts)
+    if status != 0:
+        raise StackError(f"{spec.name} failed with exit status {status}:\n{child.log_tail()}")
+
+
+def wait_ready(children: Sequence[Child], interrupts: Interrupts, say: Callable[[str], None]) -> None:
+    """Waits until all are ready. Raises StackError when one dies or takes too long, Interrupted at a signal."""
+    waiting = list(children)
+    while waiting:
+        for child in list(waiting):
+            status = child.exit_status()
+            if status is not None:
+                raise StackError(f"{child.name} ended with status {status} while starting:\n{child.log_tail()}")
+            took_s = time.monotonic() - child.started_at_s
+            if child.check_ready():
+                say(f"  {child.name:<10} ready in {took_s:.1f} s")
+                waiting.remove(child)
+            elif took_s > child.spec.ready_within_s:
+                raise StackError(f"{child.name} was not ready within {took_s:.0f} s:\n{child.log_tail()}")
+        interrupts.sleep(0.05 if waiting else 0)
+
+
+def stop(children: Sequence[Child], interrupts: Interrupts) -> list[str]:
+    """SIGTERM to all at once, SIGKILL to whoever is left after its grace. Returns the names of the killed ones."""
+    for child in children:
+        if child.exit_status() is None:
+            child.process.terminate()
+    killed = []
+    asked_at_s = time.monotonic()
+    waiting = [child for child in children if child.exit_status() is None]
+    while waiting:
+        for child in waiting:
+            if interrupts.hurry or time.monotonic() - asked_at_s > child.spec.grace_s:
+                os.killpg(child.pid, signal.SIGKILL)  # it is not reaped yet, so that the number is still its own
+                child.process.wait()
+                killed.append(child.name)
+        time.sleep(0.02)
+        waiting = [child for child in waiting if child.exit_status() is None]
+    return killed
+
+
+def strays(known: Sequence[Child]) -> list[psutil.Process]:
+    """Children of ours that are not in `known`: processes that the known ones left behind. Reaps those that ended."""
+    pids = {child.pid for child in known}
+    found = []
+    for process in psutil.Process().children():
+        if process.pid in pids:
+            continue
+        try:
+            ended = process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            continue
+        if ended:
+            reap(process.pid)
+        else:
+            found.append(process)
+    return found
+
+
+def end_strays(known: Sequence[Child], grace_s: float) -> list[str]:
+    """SIGTERM, then SIGKILL, to every stray. Returns their command lines, for the log."""
+    ended: dict[int, str] = {}
+    asked_at_s = time.monotonic()
+    while found := strays(known):
+        waited_s = time.monotonic() - asked_at_s
+        if waited_s > grace_s + 5:
+            raise StackError(f"Processes {[process.pid for process in found]} do not end, not even when killed.")
+        for process in found:
+            try:
+                if process.pid not in ended:
+                    ended[process.pid] = " ".join(process.cmdline())
+                    process.terminate()
+                elif waited_s > grace_s:
+                    process.kill()
+            except psutil.NoSuchProcess:
+                continue  # ended in between; the next round reaps it
+        time.sleep(0.05)
+    return list(ended.values())
+
+
+def reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return  # somebody else has reaped it

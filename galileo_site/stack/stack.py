@@ -1,0 +1,224 @@
+"""What runs, in which order it starts, and that it stops in the reverse one."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from galileo_site.stack import ports, processes
+from galileo_site.stack.config import HOST, SERVICE_NAME, SERVICE_WEIGHTS, WORKER_ZONES, StackConfig, check_python
+from galileo_site.stack.embedded_redis import find_binary, server_spec
+from galileo_site.stack.environment import Environments, manage, run
+from galileo_site.stack.errors import StackError
+from galileo_site.stack.interrupts import Interrupts
+from galileo_site.stack.probes import celery_answers, http_answers, redis_client, worker_registered
+from galileo_site.stack.processes import Child, ChildSpec
+from galileo_site.stack.state import StateDir
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 30.0
+# A child that has run this long is well again: its next restart is quick.
+_WELL_AFTER_S = 60.0
+# A worker ends its shards first, and its agent forwards what they left.
+_WORKER_GRACE_S = 40.0
+
+
+@dataclass
+class _Slot:
+    """A place for a child and what replaces it."""
+
+    child: Child
+    restarts: int = 0
+    pause_s: float = _FIRST_PAUSE_S
+    restart_at_s: float | None = None
+
+
+def check_machine(config: StackConfig) -> None:
+    """Everything that can be known to fail before anything is started. Raises StackError."""
+    check_python()
+    find_binary()
+    ports.check_free(config.web_port, "web server", "galileo_web_port")
+    if config.redis_port:
+        ports.check_free(config.redis_port, "Redis server", "galileo_redis_port")
+
+
+class Stack:
+    """All processes of one machine's Galileo. The caller holds the state directory's lock, and calls `stop` always."""
+
+    def __init__(
+        self,
+        config: StackConfig,
+        state: StateDir,
+        interrupts: Interrupts,
+        say: Callable[[str], None],
+        inherited: Mapping[str, str] | None = None,
+    ) -> None:
+        self._config = config
+        self._state = state
+        self._interrupts = interrupts
+        self._say = say
+        self._secrets = state.secrets()
+        self._redis_port = config.redis_port or ports.pick_free({config.web_port})
+        taken = {config.web_port, self._redis_port}
+        self.service_ports: list[int] = []
+        for _ in SERVICE_WEIGHTS:
+            self.service_ports.append(ports.pick_free(taken | set(self.service_ports)))
+        self.environments = Environments(config, state, self._secrets, self._redis_port, inherited)
+        self._stages: list[list[_Slot]] = []
+
+    @property
+    def routes(self) -> list[str]:
+        """`host:port@weight` of each instance of the example service."""
+        return [f"{HOST}:{port}@{weight}" for port, weight in zip(self.service_ports, SERVICE_WEIGHTS, strict=True)]
+
+    @property
+    def service_names(self) -> list[str]:
+        return [f"service-{number}" for number in range(1, len(SERVICE_WEIGHTS) + 1)]
+
+    def start(self, set_route: bool) -> None:
+        """Starts everything and waits until it is ready. Raises StackError, Interrupted."""
+        processes.adopt_orphans()
+        self._state.start_new_logs()
+        redis_log = self._state.log("redis")
+        self._start_stage(server_spec(self._state.redis, self._redis_port, self._secrets.redis_password, redis_log))
+        self._start_stage(*map(self._service, range(len(SERVICE_WEIGHTS))), wait=False)
+        self._command("migrate", "--verbosity=1", "--no-input")
+        self._command("ensure_admin")
+        self._say("  database   ready")
+        if set_route:
+            self._command("set_route", SERVICE_NAME, *self.routes)
+        self._wait_ready()
+        self._start_stage(*self._controller())
+        self._start_stage(*map(self._worker, WORKER_ZONES))
+
+    def watch(self) -> bool:
+        """Starts children that have died again, after a pause that grows. Returns whether anything has changed."""
+        changed = False
+        now_s = time.monotonic()
+        for slot in (slot for stage in self._stages for slot in stage):
+            status = slot.child.exit_status()
+            if status is None:
+                if slot.pause_s > _FIRST_PAUSE_S and now_s - slot.child.started_at_s > _WELL_AFTER_S:
+                    slot.pause_s = _FIRST_PAUSE_S
+                changed |= slot.child.ready_at_s is None and slot.child.check_ready()
+            elif slot.restart_at_s is None:
+                slot.restart_at_s = now_s + slot.pause_s
+                log.warning(
+                    "%s (pid %d) ended with status %d; it starts again in %g s",
+                    slot.child.name, slot.child.pid, status, slot.pause_s,
+                )  # fmt: skip
+                slot.pause_s = min(2 * slot.pause_s, _LONGEST_PAUSE_S)
+                changed = True
+            elif now_s >= slot.restart_at_s:
+                slot.child = processes.start(slot.child.spec)
+                slot.restarts += 1
+                slot.restart_at_s = None
+                log.warning("%s started again (pid %d)", slot.child.name, slot.child.pid)
+                changed = True
+        return changed
+
+    def stop(self) -> None:
+        """Stops everything, the last started first, and whatever it left behind. Raises StackError if that fails."""
+        while self._stages:
+            stage = [slot.child for slot in self._stages.pop()]
+            for name in processes.stop(stage, self._interrupts):
+                log.warning("%s did not end within its time and was killed", name)
+            left = [slot.child for each in self._stages for slot in each]
+            for command in processes.end_strays(left, grace_s=0.0 if self._interrupts.hurry else 5.0):
+                log.warning("ended a process that was left behind: %s", command)
+
+    def describe(self) -> list[dict[str, object]]:
+        """One dictionary per child, for the state file."""
+        return [
+            {
+                "name": slot.child.name,
+                "pid": slot.child.pid,
+                "state": _state_of(slot),
+                "restarts": slot.restarts,
+            }
+            for stage in self._stages
+            for slot in stage
+        ]
+
+    def _start_stage(self, *specs: ChildSpec, wait: bool = True) -> None:
+        self._interrupts.check()
+        stage: list[_Slot] = []
+        self._stages.append(stage)  # before the first one starts, so that `stop` finds each of them
+        for spec in specs:
+            stage.append(_Slot(processes.start(spec)))
+        if wait:
+            self._wait_ready()
+
+    def _wait_ready(self) -> None:
+        """Of all children so far, so that one that has died since it was ready is noticed, too."""
+        children = [slot.child for stage in self._stages for slot in stage]
+        for child in children:
+            if child.ready_at_s is not None and child.exit_status() is not None:
+                raise StackError(f"{child.name} has ended while others were starting:\n{child.log_tail()}")
+        processes.wait_ready([child for child in children if child.ready_at_s is None], self._interrupts, self._say)
+
+    def _command(self, *arguments: str) -> None:
+        name = arguments[0]
+        environment = self.environments.controller()
+        processes.run_to_end(ChildSpec(name, manage(*arguments), environment, self._state.log(name)), self._interrupts)
+
+    def _service(self, index: int) -> ChildSpec:
+        name, port = self.service_names[index], self.service_ports[index]
+        options = {
+            "--name": name,
+            "--port": str(port),
+            "--log": str(self._state.request_log(name)),
+            # About 50 requests per second for each instance: enough for examples/*.yml, and little enough that the
+            # response time is seen to grow with the load.
+            "--concurrency": "2",
+            "--service-time-ms": "40",
+            "--seed": str(index),
+        }
+        return ChildSpec(
+            name=name,
+            command=[sys.executable, "-m", "examples.service", *(part for pair in options.items() for part in pair)],
+            environment=self.environments.service(),
+            log=self._state.log(name),
+            is_ready=http_answers(port, "/"),
+        )
+
+    def _controller(self) -> list[ChildSpec]:
+        broker = f"redis://:{self._secrets.redis_password}@{HOST}:{self._redis_port}/0"
+        probes = {
+            "web": http_answers(self._config.web_port, "/"),
+            "control": celery_answers(broker, "control"),
+            "ingest": celery_answers(broker, "ingest"),
+            "beat": None,
+        }
+        return [
+            ChildSpec(
+                name,
+                run("api" if name == "web" else name),
+                self.environments.controller(),
+                self._state.log(name),
+                probe,
+            )
+            for name, probe in probes.items()
+        ]
+
+    def _worker(self, name: str) -> ChildSpec:
+        client = redis_client(self._redis_port, self._secrets.redis_password)
+        return ChildSpec(
+            name=name,
+            command=run("worker"),
+            environment=self.environments.worker(name),
+            log=self._state.log(name),
+            is_ready=worker_registered(client, name),
+            grace_s=_WORKER_GRACE_S,
+        )
+
+
+def _state_of(slot: _Slot) -> str:
+    if slot.restart_at_s is not None:
+        return "ended, starts again soon"
+    return "starting" if slot.child.ready_at_s is None else "running"

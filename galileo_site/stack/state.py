@@ -1,0 +1,145 @@
+"""The state directory: one lock, kept secrets, a description of what runs, logs and data."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import stat
+import tempfile
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from galileo_site.stack.errors import StackError
+
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Made once for a state directory, and kept."""
+
+    redis_password: str
+    secret_key: str
+    admin_password: str
+
+
+class StateDir:
+    """Paths below the state directory, and the files that the stack itself reads and writes there."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.logs = root / "log"
+        self.redis = root / "redis"
+        self.database = root / "galileo.sqlite3"
+        self.lock_file = root / "lock"
+        self.secrets_file = root / "secrets.json"
+        self.state_file = root / "stack.json"
+        self.demo_id_file = root / "demo-experiment-id"
+
+    def create(self) -> None:
+        """Raises StackError if the directory cannot be made or written."""
+        try:
+            for path in (self.root, self.logs, self.redis):
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise StackError(f"The state directory {self.root} cannot be used: {error.strerror}.") from error
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def request_log(self, name: str) -> Path:
+        """Where an example service writes what it received."""
+        return self.logs / f"{name}.requests.log"
+
+    def start_new_logs(self) -> None:
+        """Keeps the last run's logs as `*.log.1`; request logs begin anew, too, for reports are held against them."""
+        for path in self.logs.glob("*.log"):
+            path.replace(path.with_name(path.name + ".1"))
+
+    def secrets(self) -> Secrets:
+        """Reads the secrets, or makes them. Raises StackError if the file is damaged."""
+        try:
+            return Secrets(**json.loads(self.secrets_file.read_text()))
+        except FileNotFoundError:
+            made = Secrets(secrets.token_urlsafe(24), secrets.token_urlsafe(48), secrets.token_urlsafe(12))
+            _write_atomically(self.secrets_file, vars(made))
+            return made
+        except (ValueError, TypeError) as error:
+            raise StackError(f"{self.secrets_file} is damaged; delete it to make new secrets.") from error
+
+    def write_state(self, state: dict[str, Any]) -> None:
+        _write_atomically(self.state_file, state)
+
+    def read_state(self) -> dict[str, Any]:
+        """What runs, as its supervisor wrote it; empty if nothing was written. Only true while the lock is held."""
+        try:
+            state = json.loads(self.state_file.read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return state if isinstance(state, dict) else {}
+
+    def clear_state(self) -> None:
+        self.state_file.unlink(missing_ok=True)
+
+    def spool(self, worker: str) -> Path:
+        """A worker's spool directory, in memory if possible."""
+        name = f"galileo-{os.getuid()}-{sha256(str(self.root).encode()).hexdigest()[:8]}"
+        for parent in (_SHARED_MEMORY / name, self.root / "spool"):
+            try:
+                parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                facts = parent.lstat()
+                # Anyone can make a directory in /dev/shm: take only our own.
+                if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid() and os.access(parent, os.W_OK):
+                    (parent / worker).mkdir(mode=0o700, exist_ok=True)
+                    return parent / worker
+            except OSError:
+                continue  # no such file system, or somebody else's file: the next place
+        raise StackError(f"No spool directory can be made, neither in {_SHARED_MEMORY} nor in {self.root}.")
+
+
+class Lock:
+    """Held by the process that runs the stack of a state directory, for as long as it lives."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> bool:
+        """Tries once. The kernel releases the lock when the process ends, however it ends."""
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            return True  # without a state directory there is nothing to hold, and nobody who holds it
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def is_locked(path: Path) -> bool:
+    lock = Lock(path)
+    free = lock.acquire()
+    lock.release()
+    return not free
+
+
+def _write_atomically(path: Path, content: dict[str, Any]) -> None:
+    """Replaces the file in one step; only its owner can read it."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)  # mode 0600
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(content, file, indent=2)
+    Path(name).replace(path)

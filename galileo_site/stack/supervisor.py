@@ -1,0 +1,188 @@
+"""`up`, `down` and `status`: a stack in the background, kept alive by a supervisor process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from galileo_site.stack.config import PROJECT_ROOT, StackConfig
+from galileo_site.stack.demo import say
+from galileo_site.stack.errors import Interrupted, StackError
+from galileo_site.stack.interrupts import Interrupts
+from galileo_site.stack.session import UP, running
+from galileo_site.stack.stack import check_machine
+from galileo_site.stack.state import StateDir, is_locked
+
+log = logging.getLogger(__name__)
+
+_START_TIMEOUT_S = 180.0
+_STOP_TIMEOUT_S = 120.0
+
+
+def up(config: StackConfig, state: StateDir, interrupts: Interrupts) -> int:
+    """Starts a supervisor in the background and waits until its stack is ready. Raises StackError, Interrupted."""
+    if is_locked(state.lock_file):
+        return _already_up(config, state, interrupts)
+    check_machine(config)  # here, too, so that the sentence comes before anything else
+    state.create()
+    supervisor = subprocess.Popen(
+        [sys.executable, "-m", "galileo_site.stack", "supervise"],
+        cwd=PROJECT_ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        _copy_until_ready(supervisor, state, interrupts)
+    except Interrupted:
+        supervisor.terminate()
+        supervisor.wait()
+        raise
+    if supervisor.poll() is not None:
+        return supervisor.returncode or 1  # its sentence has been shown
+    _print_access(config, state)
+    return 0
+
+
+def supervise(config: StackConfig, state: StateDir, interrupts: Interrupts) -> int:
+    """The background process: the progress of its start goes to standard output, everything later to a log."""
+    state.create()
+    _log_to(state.log("stack"))
+    with running(UP, config, state, interrupts, _say_and_log) as session:
+        _log_to(state.log("stack"))  # a new file: the start has put the last run's logs aside
+        _leave_terminal()
+        log.info("everything is ready")
+        try:
+            while True:
+                interrupts.sleep(0.2)
+                if session.stack.watch():
+                    session.write("running")
+        except Interrupted as signalled:
+            log.info("stopping, because of %s", signalled)
+    return 0
+
+
+def down(state: StateDir) -> int:
+    """Stops the stack, if one runs. Raises StackError if it does not end."""
+    if not is_locked(state.lock_file):
+        state.clear_state()  # of a stack that was killed
+        say("Galileo is not running.")
+        return 0
+    pid = _supervisor_pid(state)
+    say("Stopping Galileo …")
+    _signal(pid, signal.SIGTERM)
+    if not _wait_unlocked(state, _STOP_TIMEOUT_S):
+        _signal(pid, signal.SIGKILL)  # the kernel ends its children with it
+        if not _wait_unlocked(state, 10.0):
+            raise StackError(f"Process {pid} does not end.")
+        say("It did not stop in time and was killed.")
+    say("Galileo is stopped.")
+    return 0
+
+
+def status(state: StateDir) -> int:
+    """Prints what runs. Exit status 0 if a stack runs, 3 if none does."""
+    if not is_locked(state.lock_file):
+        say("Galileo is not running.")
+        return 3
+    about = _read_state(state)
+    say(f"Galileo is {about['phase']}: {about['web_url']} (supervisor: process {about['pid']})")
+    for child in about["children"]:
+        restarts = f", started again {child['restarts']} times" if child["restarts"] else ""
+        say(f"  {child['name']:<10} {child['state']} (process {child['pid']}{restarts})")
+    return 0
+
+
+def _already_up(config: StackConfig, state: StateDir, interrupts: Interrupts) -> int:
+    about = _read_state(state)
+    if about["kind"] != UP:
+        raise StackError(f"A demo is running in {state.root}; wait for its end, or stop it with Ctrl-C there.")
+    end_at_s = time.monotonic() + _START_TIMEOUT_S
+    while about["phase"] == "starting" and is_locked(state.lock_file) and time.monotonic() < end_at_s:
+        interrupts.sleep(0.2)
+        about = _read_state(state)
+    if about["phase"] != "running":
+        raise StackError(f"Galileo is {about['phase']}; try again in a moment.")
+    say("Galileo is running already.")
+    _print_access(config, state, about["web_url"], about["admin_user"])
+    return 0
+
+
+def _print_access(config: StackConfig, state: StateDir, web_url: str = "", admin_user: str = "") -> None:
+    say(f"  web        {web_url or config.web_url}")
+    say(f"  user       {admin_user or config.admin_user}")
+    say(f"  password   {state.secrets().admin_password}")
+    say(f"  logs       {state.logs}")
+
+
+def _copy_until_ready(supervisor: subprocess.Popen[bytes], state: StateDir, interrupts: Interrupts) -> None:
+    """Shows what the supervisor says, until it closes its output: it is ready then, or has ended."""
+    assert supervisor.stdout is not None
+    os.set_blocking(supervisor.stdout.fileno(), False)
+    while (chunk := supervisor.stdout.read()) != b"":
+        if chunk:
+            sys.stdout.write(chunk.decode(errors="replace"))
+            sys.stdout.flush()
+        interrupts.sleep(0.05)
+    if state.read_state().get("phase") != "running":
+        supervisor.wait()
+
+
+def _say_and_log(line: str) -> None:
+    log.info("%s", line.strip())
+    try:
+        say(line)
+    except BrokenPipeError:
+        _leave_terminal()  # whoever started us is gone
+
+
+def _leave_terminal() -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (1, 2):
+        os.dup2(null, descriptor)
+    os.close(null)
+
+
+def _log_to(path: Path) -> None:
+    logging.basicConfig(filename=path, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, force=True)
+
+
+def _read_state(state: StateDir) -> dict[str, Any]:
+    """What runs, of a lock that is held; its holder may need a moment to write it. Raises StackError."""
+    for _ in range(40):
+        about = state.read_state()
+        if about:
+            return about
+        time.sleep(0.05)
+    raise StackError(f"Another process uses {state.root}; try again in a moment.")
+
+
+def _supervisor_pid(state: StateDir) -> int:
+    pid = int(_read_state(state)["pid"])
+    command = Path(f"/proc/{pid}/cmdline").read_bytes() if Path(f"/proc/{pid}").exists() else b""
+    if b"galileo_site.stack" not in command:
+        raise StackError(f"{state.lock_file} is held by a process that is not Galileo's.")
+    return pid
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        log.debug("process %d has ended already", pid)
+
+
+def _wait_unlocked(state: StateDir, timeout_s: float) -> bool:
+    end_at_s = time.monotonic() + timeout_s
+    while is_locked(state.lock_file):
+        if time.monotonic() > end_at_s:
+            return False
+        time.sleep(0.1)
+    return True

@@ -1,0 +1,11 @@
+"""URLs: the API under /api, the admin (the dashboard) everywhere else."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+urlpatterns = [
+    path("api", include("experiments.api.urls")),
+    path("admin/", admin.site.urls),
+    path("", RedirectView.as_view(url="/admin/")),
+]

@@ -1,0 +1,136 @@
+"""Follows what a shard shall do: its group's document and its service's routing record, both in Redis.
+
+Changes are announced on channels; announcements may be lost, so both are also read every second. No news, also because
+Redis is away, never changes anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from loadgen.messages import GroupDocument, MessageError, from_json, group_channel, group_key
+from routing.redis_table import UPDATES_CHANNEL, read_async
+from routing.table import RoutingError, RoutingRecord
+
+logger = logging.getLogger(__name__)
+
+READ_EVERY_S = 1.0
+_RECONNECT_S = 0.5
+
+
+class DesiredState:
+    """The newest document of a group and the route of its service; tells of each change.
+
+    Args:
+        on_document: called with each document of a higher version than the last one.
+        on_route: called with each changed routing record, None when the service has none.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        group_id: str,
+        on_document: Callable[[GroupDocument], None],
+        on_route: Callable[[RoutingRecord | None], None],
+    ) -> None:
+        self._client = client
+        self._group_id = group_id
+        self._on_document = on_document
+        self._on_route = on_route
+        self._document: GroupDocument | None = None
+        self._refused: bytes | None = None
+        self._route: RoutingRecord | None = None
+        self._route_known = False
+        self._news = asyncio.Event()
+
+    async def first_document(self, timeout_s: float) -> GroupDocument:
+        """The group's document, waiting for it to appear.
+
+        Raises:
+            TimeoutError: when it did not appear in time.
+            MessageError: when it cannot be read.
+        """
+        async with asyncio.timeout(timeout_s):
+            while True:
+                try:
+                    text = await self._read_text()
+                except RedisError as error:
+                    logger.warning("the group's document cannot be read yet: %s", error)
+                    text = None
+                if text is not None:
+                    self._document = from_json(GroupDocument, text)
+                    return self._document
+                await asyncio.sleep(READ_EVERY_S / 4)
+
+    async def refresh(self) -> None:
+        """Reads both once and tells of what has changed. Redis' errors pass through."""
+        text = await self._read_text()
+        if text is not None:
+            self._take_document(text)
+        if self._document is not None:
+            await self._read_route(self._document.workload.service)
+
+    async def follow(self) -> None:
+        """Keeps both up to date until cancelled."""
+        listener = asyncio.create_task(self._listen())
+        try:
+            while True:
+                try:
+                    await self.refresh()
+                except RedisError as error:
+                    logger.warning("desired state cannot be read, the load goes on: %s", error)
+                try:
+                    await asyncio.wait_for(self._news.wait(), READ_EVERY_S)
+                except TimeoutError:
+                    continue  # nothing was announced; read all the same
+                self._news.clear()
+        finally:
+            listener.cancel()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
+                    await pubsub.subscribe(group_channel(self._group_id), UPDATES_CHANNEL)
+                    self._news.set()  # what was announced before we listened
+                    while True:
+                        if await pubsub.get_message(timeout=READ_EVERY_S) is not None:
+                            self._news.set()
+            except (RedisError, OSError) as error:
+                logger.info("announcements cannot be heard, listening again: %s", error)
+                await asyncio.sleep(_RECONNECT_S)
+
+    async def _read_text(self) -> bytes | None:
+        # redis-py types a command's result as a value or an awaitable, whichever client it is.
+        reply: Any = self._client.hget(group_key(self._group_id), "document")
+        text: bytes | None = await reply
+        return text
+
+    def _take_document(self, text: bytes) -> None:
+        if text == self._refused:
+            return
+        try:
+            document = from_json(GroupDocument, text)
+        except MessageError as error:
+            logger.error("the group's new document is ignored: %s", error)
+            self._refused = text
+            return
+        if self._document is None or document.version > self._document.version:
+            self._document = document
+            self._on_document(document)
+
+    async def _read_route(self, service: str) -> None:
+        try:
+            route = await read_async(self._client, service)
+        except RoutingError as error:
+            logger.error("the routing record is ignored: %s", error)
+            return
+        if not self._route_known or route != self._route:
+            self._route, self._route_known = route, True
+            self._on_route(route)

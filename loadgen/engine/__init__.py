@@ -1,0 +1,27 @@
+"""The engine of a shard: sends a client group's requests on time, and keeps a row of each.
+
+    engine.py      the life of a run: prepare, start, the schedule's end or a stop, close
+    dispatcher.py  takes due arrivals from the pacer and decides: send, late, dropped, no route
+    timer.py       wakes the loop at an arrival's intended time (timerfd)
+    routes.py      which host serves an arrival (weighted round robin)
+    sources.py     what a client sends: one static request, or what its client app says
+    client_app.py  loads and calls client apps
+    request.py     turns method, endpoint and keywords into bytes, as `requests` would
+    pool.py        keep-alive connections per host, and the arrivals that wait for one
+    connection.py  one connection: writes requests, parses responses
+    framing.py     the rare questions about a response's head
+    dialer.py      opens connections and names what went wrong
+    deadlines.py   time-outs of requests
+    recorder.py    rows and counts
+    collector.py   keeps the garbage collector out of the run
+    errors.py      what can be wrong with a request source
+
+Everything runs on one event loop in one thread. Times are ns since the load's start.
+"""
+
+from loadgen.engine.engine import Engine, EngineGauges
+from loadgen.engine.errors import AppError
+from loadgen.engine.routes import Routes
+from loadgen.engine.sources import SourceFactory, file_sources
+
+__all__ = ["AppError", "Engine", "EngineGauges", "Routes", "SourceFactory", "file_sources"]

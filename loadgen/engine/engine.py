@@ -1,0 +1,258 @@
+"""The life of a run: prepare, start, the schedule's end or a stop, close."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from loadgen.batch import Columns
+from loadgen.engine.collector import Collector
+from loadgen.engine.dispatcher import Dispatcher
+from loadgen.engine.errors import AppError
+from loadgen.engine.pool import Pool
+from loadgen.engine.recorder import Recorder
+from loadgen.engine.routes import Routes
+from loadgen.engine.sources import SourceFactory
+from loadgen.engine.timer import Timer, build_timer
+from loadgen.messages import Counters, GroupDocument, ShardOrder
+from loadgen.pacer import build_pacer
+from loadgen.schedule import Schedule
+
+# Time-outs, the end of the run and stalls of the loop are looked at this often.
+TICK_S: Final = 0.01
+_TICK_NS: Final = 10_000_000
+_TICKS_PER_TENDING: Final = 100
+# Rows of a cut plan recorded per turn of the loop (about a millisecond).
+_CUT_PER_TURN: Final = 1000
+
+
+class _Phase(Enum):
+    NEW = "new"
+    RUNNING = "running"  # arrivals are dispatched, or the end of the schedule and what is in flight are awaited
+    STOPPING = "stopping"  # no new request; the rest of the plan is recorded, what is in flight has its grace
+    ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class EngineGauges:
+    """State of the engine; `max_stall_ns` is the longest delay of the event loop since the last look."""
+
+    in_flight: int
+    connections: int
+    max_stall_ns: int
+
+
+class Engine:
+    """Sends the requests of one shard's clients. All methods belong to the event loop's thread.
+
+    Args:
+        order: which clients.
+        document: what they do.
+        source: makes their request source (`file_sources` for apps in a folder).
+        routes: the service's routes, kept up to date by the caller.
+        monotonic_ns: the clock of `start`.
+    """
+
+    def __init__(
+        self,
+        order: ShardOrder,
+        document: GroupDocument,
+        source: SourceFactory,
+        routes: Routes,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        workload = document.workload
+        clients = [client for first, stop, step in order.clients for client in range(first, stop, step)]
+        schedule = Schedule([(round(duration_s * 1e9), rate_rps) for duration_s, rate_rps in workload.schedule])
+        pacer = build_pacer(
+            workload.arrival_process, schedule, clients, document.total_clients, document.seed, workload.index
+        )
+        self.routes = routes
+        self._monotonic_ns = monotonic_ns
+        self._start_ns = 0
+        self._duration_ns = schedule.duration_ns
+        self._stop_grace_ns = round(document.stop_grace_s * 1e9)
+        self._recorder = Recorder()
+        self._pool = Pool(self._recorder, self._now_ns, workload.connect_timeout_s)
+        self._source = source(document, clients, routes.base_url)
+        self._dispatcher = Dispatcher(
+            iter(pacer),
+            self._source,
+            routes,
+            self._pool,
+            self._recorder,
+            round(workload.max_lateness_s * 1e9),
+            workload.max_in_flight,
+        )
+        self._collector = Collector()
+        self._phase = _Phase.NEW
+        self._reason = ""
+        self._error: Exception | None = None
+        self._exhausted = False  # the pacer has no arrival left
+        self._grace_ends_ns = 0
+        self._ended = asyncio.Event()
+        self._timer: Timer | None = None
+        self._tick_handle: asyncio.Handle | None = None
+        self._last_tick_ns = 0
+        self._ticks = 0
+        self._max_stall_ns = 0
+        routes.on_change = self._pool.retain
+
+    # --- The run
+
+    async def prepare(self) -> None:
+        """Loads the client app for each client, or prepares the static request.
+
+        Raises:
+            AppError: a sentence, and the last lines of the app's traceback where there is one.
+        """
+        await self._source.prepare()
+
+    def start(self, start_ns: int) -> None:
+        """Begins to send; the schedule's zero is `start_ns` of the monotonic clock. Does nothing after a stop."""
+        if self._phase in (_Phase.STOPPING, _Phase.ENDED):
+            return
+        if self._phase is not _Phase.NEW:
+            raise RuntimeError("the engine was started before")
+        self._phase = _Phase.RUNNING
+        self._start_ns = start_ns
+        self._collector.freeze()
+        self._timer = build_timer(asyncio.get_running_loop(), self._dispatch)
+        self._arm(self._dispatcher.begin())
+        self._begin_ticks()
+
+    async def wait(self) -> str:
+        """Waits for the end; '' when the schedule ran to its end and nothing is in flight, else the reason.
+
+        A programming error in the engine ends the load like a stop, and is raised here.
+        """
+        await self._ended.wait()
+        if self._error is not None:
+            raise self._error
+        return self._reason
+
+    def stop(self, grace_ns: int, reason: str) -> None:
+        """Ends the load, in any phase; the first reason counts, the earliest end of a grace, too.
+
+        No request is sent from now on: the rest of the plan is recorded as CUT. What is in flight may be answered until
+        the grace ends; then it is ABORTED and its connection closed.
+        """
+        if self._phase is _Phase.ENDED:
+            return
+        grace_ends_ns = self._monotonic_ns() + grace_ns
+        if self._phase is _Phase.STOPPING:
+            self._grace_ends_ns = min(self._grace_ends_ns, grace_ends_ns)
+            return
+        self._phase = _Phase.STOPPING
+        self._reason = reason
+        self._grace_ends_ns = grace_ends_ns
+        if self._timer is not None:
+            self._timer.disarm()
+        self._pool.cut_waiters()
+        self._cut()
+        self._begin_ticks()
+
+    async def close(self) -> None:
+        """Closes connections and timers. What was still in flight is recorded as ABORTED; a plan's rest is not."""
+        self._end(self._reason or "closed")
+        await self._pool.close()
+        self._source.close()
+        self._collector.thaw()
+        self.routes.on_change = None
+
+    # --- What the shard reads
+
+    def take(self) -> tuple[Columns, list[str]]:
+        """The rows since the last call, and the host table that their `host` column indexes."""
+        return self._recorder.take()
+
+    @property
+    def counters(self) -> Counters:
+        """Totals so far, in accordance with each other at any time: planned = rows + in flight."""
+        in_flight = self._pool.in_flight
+        return self._recorder.counters(in_flight, in_flight - self._pool.waiting)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait for a connection or for their response."""
+        return self._pool.in_flight
+
+    @property
+    def connections(self) -> int:
+        return len(self._pool.connections)
+
+    def take_gauges(self) -> EngineGauges:
+        """The gauges; the longest stall is forgotten."""
+        stall_ns, self._max_stall_ns = self._max_stall_ns, 0
+        return EngineGauges(self.in_flight, self.connections, stall_ns)
+
+    # --- The event loop's callbacks
+
+    def _now_ns(self) -> int:
+        return self._monotonic_ns() - self._start_ns
+
+    def _dispatch(self) -> None:
+        try:
+            next_ns = self._dispatcher.turn()
+        except AppError as error:
+            self.stop(self._stop_grace_ns, str(error))
+        except Exception as error:  # noqa: BLE001
+            # Raised to the loop, it would be logged, and the load would silently stand still.
+            self._error = error
+            self.stop(0, f"internal error: {error!r}")
+        else:
+            self._arm(next_ns)
+
+    def _arm(self, next_ns: int | None) -> None:
+        assert self._timer is not None
+        if next_ns is None:
+            self._exhausted = True
+            self._timer.disarm()
+        else:
+            self._timer.arm(next_ns + self._start_ns)
+
+    def _begin_ticks(self) -> None:
+        if self._tick_handle is None:
+            self._last_tick_ns = self._monotonic_ns()
+            self._tick_handle = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        now_ns = self._monotonic_ns()
+        self._max_stall_ns = max(self._max_stall_ns, now_ns - self._last_tick_ns - _TICK_NS)
+        self._last_tick_ns = now_ns
+        self._ticks += 1
+        if self._ticks % _TICKS_PER_TENDING == 0:
+            self._collector.tend()
+        self._pool.sweep()
+        if self._phase is _Phase.STOPPING and now_ns >= self._grace_ends_ns:
+            self._pool.abort()
+        if self._exhausted and not self._pool.in_flight and self._may_end(now_ns):
+            self._end(self._reason)
+        else:
+            self._tick_handle = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def _may_end(self, now_ns: int) -> bool:
+        return self._phase is _Phase.STOPPING or now_ns - self._start_ns >= self._duration_ns
+
+    def _cut(self) -> None:
+        if self._phase is not _Phase.STOPPING:
+            return
+        if self._dispatcher.cut(_CUT_PER_TURN):
+            asyncio.get_running_loop().call_soon(self._cut)
+        else:
+            self._exhausted = True
+
+    def _end(self, reason: str) -> None:
+        if self._phase is _Phase.ENDED:
+            return
+        self._phase = _Phase.ENDED
+        self._reason = reason
+        if self._timer is not None:
+            self._timer.close()
+        if self._tick_handle is not None:
+            self._tick_handle.cancel()
+        self._ended.set()

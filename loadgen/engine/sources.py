@@ -1,0 +1,113 @@
+"""Request sources: what a client sends next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from loadgen.engine.client_app import AppInstance, ClientApp
+from loadgen.engine.errors import AppError
+from loadgen.engine.request import Preparer, Wire
+from loadgen.messages import GroupDocument, WorkloadSpec, request_id
+
+BaseUrl = Callable[[str], str]
+
+
+class RequestSource(Protocol):
+    """The requests of a shard's clients."""
+
+    async def prepare(self) -> None:
+        """Does what takes long before the start. Raises AppError."""
+
+    def wire(self, client: int, host: str) -> Wire:
+        """The client's next request, for this host. Raises AppError."""
+
+    def close(self) -> None: ...
+
+
+# Makes the source of a shard from the group's document, the shard's clients, and the base URL of a host.
+SourceFactory = Callable[[GroupDocument, Sequence[int], BaseUrl], RequestSource]
+
+
+class StaticSource:
+    """The workload's one request, prepared once per host."""
+
+    def __init__(self, workload: WorkloadSpec, preparer: Preparer, base_url: BaseUrl) -> None:
+        self._workload = workload
+        self._preparer = preparer
+        self._base_url = base_url
+        self._wires: dict[str, Wire] = {}
+
+    async def prepare(self) -> None:
+        self._prepare("host")
+
+    def wire(self, client: int, host: str) -> Wire:
+        wire = self._wires.get(host)
+        if wire is None:
+            wire = self._wires[host] = self._prepare(host)
+        return wire
+
+    def _prepare(self, host: str) -> Wire:
+        workload = self._workload
+        try:
+            return self._preparer.wire(self._base_url(host), workload.method, workload.path, workload.kwargs)
+        except AppError as error:
+            raise AppError(f"the workload's request to {workload.service}: {error}") from error
+
+    def close(self) -> None:
+        self._wires.clear()
+
+
+class AppSource:
+    """A client app, whose module runs once per client, as each client of its own process would run it."""
+
+    def __init__(
+        self,
+        workload: WorkloadSpec,
+        apps_dir: Path | None,
+        clients: Sequence[int],
+        preparer: Preparer,
+        base_url: BaseUrl,
+    ) -> None:
+        self._workload = workload
+        self._apps_dir = apps_dir
+        self._clients = clients
+        self._preparer = preparer
+        self._base_url = base_url
+        self._instances: dict[int, AppInstance] = {}
+
+    async def prepare(self) -> None:
+        assert self._workload.client_app is not None
+        app = ClientApp(self._workload.client_app, self._apps_dir)
+        for client in self._clients:
+            self._instances[client] = app.instance(client, self._workload.client_parameters)
+            await asyncio.sleep(0)  # a thousand modules take seconds; the shard's lease is renewed meanwhile
+
+    def wire(self, client: int, host: str) -> Wire:
+        instance = self._instances[client]
+        request = instance.next_request()
+        try:
+            return self._preparer.wire(self._base_url(host), *request)
+        except AppError as error:
+            raise AppError(f"{instance.who}: next_request() returned a wrong request: {error}") from error
+
+    def close(self) -> None:
+        for instance in self._instances.values():
+            instance.close()
+        self._instances.clear()
+
+
+def file_sources(apps_dir: Path | None) -> SourceFactory:
+    """Sources whose client apps lie in a folder of this worker."""
+
+    def build(document: GroupDocument, clients: Sequence[int], base_url: BaseUrl) -> RequestSource:
+        workload = document.workload
+        id_prefix = request_id(document.group_id, 0, 0).removesuffix("0.0")
+        preparer = Preparer(workload.request_id_header, id_prefix, workload.request_timeout_s)
+        if workload.client_app is None:
+            return StaticSource(workload, preparer, base_url)
+        return AppSource(workload, apps_dir, clients, preparer, base_url)
+
+    return build

@@ -1,0 +1,111 @@
+"""Timers that wake the event loop at an absolute time of CLOCK_MONOTONIC, as exactly as the platform can."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+_CLOCK_MONOTONIC = 1
+_TFD_NONBLOCK_CLOEXEC = os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
+_TFD_TIMER_ABSTIME = 1
+
+
+class Timer(Protocol):
+    """Calls back once per `arm`, at its time or as soon after it as the loop can; a time that has passed is at once.
+
+    A callback arms the timer again or disarms it.
+    """
+
+    def arm(self, at_ns: int) -> None: ...
+
+    def disarm(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = [("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long)]
+
+
+class _Itimerspec(ctypes.Structure):
+    _fields_ = [("interval", _Timespec), ("value", _Timespec)]
+
+
+class TimerFd:
+    """A Linux timerfd in the loop's poll set: wakes within tens of microseconds, where loops round to milliseconds.
+
+    Setting a timerfd clears its expirations, so it is never read.
+
+    Raises:
+        OSError: no descriptor is left, or the platform has no timerfd.
+    """
+
+    __slots__ = ("_fd", "_loop", "_pointer", "_set", "_spec")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if not hasattr(libc, "timerfd_create"):
+            raise OSError("the platform has no timerfd")
+        self._fd: int = libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_NONBLOCK_CLOEXEC)
+        if self._fd < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"timerfd_create: {os.strerror(number)}")
+        self._set = libc.timerfd_settime
+        self._spec = _Itimerspec()
+        self._pointer = ctypes.byref(self._spec)
+        self._loop = loop
+        loop.add_reader(self._fd, callback)
+
+    def arm(self, at_ns: int) -> None:
+        value = self._spec.value
+        value.seconds, value.nanoseconds = divmod(max(at_ns, 1), 1_000_000_000)
+        self._set(self._fd, _TFD_TIMER_ABSTIME, self._pointer, None)
+
+    def disarm(self) -> None:
+        self._spec.value.seconds = self._spec.value.nanoseconds = 0
+        self._set(self._fd, _TFD_TIMER_ABSTIME, self._pointer, None)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+
+class LoopTimer:
+    """The loop's own timer, where there is no timerfd: a millisecond late or so."""
+
+    __slots__ = ("_callback", "_handle", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+        self._loop = loop
+        self._callback = callback
+        self._handle: asyncio.Handle | None = None
+
+    def arm(self, at_ns: int) -> None:
+        self.disarm()
+        delay_ns = at_ns - time.monotonic_ns()
+        if delay_ns <= 0:
+            self._handle = self._loop.call_soon(self._callback)
+        else:
+            self._handle = self._loop.call_later(delay_ns / 1e9, self._callback)
+
+    def disarm(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def close(self) -> None:
+        self.disarm()
+
+
+def build_timer(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> Timer:
+    """The best timer of this platform, and of what descriptors are left."""
+    try:
+        return TimerFd(loop, callback)
+    except OSError:
+        return LoopTimer(loop, callback)

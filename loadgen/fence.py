@@ -1,0 +1,97 @@
+"""The fence of a shard: at most one attempt of it runs, each attempt runs once, and only the newest one is heard.
+
+The lease says who runs the shard now; beside it stands the newest attempt that ever ran, which outlives the lease. Every
+step is one Lua script, so that no two attempts can interleave.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import redis.asyncio
+
+from loadgen.messages import (
+    LEASE_TTL_MS,
+    SHARD_STATUS_TTL_S,
+    ShardOrder,
+    ShardStatus,
+    lease_key,
+    shard_key,
+    to_json,
+)
+
+# KEYS of all scripts: lease, newest attempt, status. The newest attempt is "<attempt> <group>": a shard's number is
+# used again for another group when the controller's database was made anew, and then it fences nothing.
+_NEWEST = """
+local function newest(key, group)
+  local attempt, of = string.match(redis.call('GET', key) or '', '^(%d+) (.*)$')
+  if of == group then return tonumber(attempt) end
+  return 0
+end
+"""
+
+# ARGV: our lease's value, our attempt, our group, TTL of the lease in ms, TTL of the newest attempt in s, "first" or
+# "again". 1: the lease is ours. 0: a higher attempt, or another copy of ours, runs or has run.
+_TAKE = (
+    _NEWEST
+    + """
+local attempt = tonumber(ARGV[2])
+local held = redis.call('GET', KEYS[1])
+if held and held ~= ARGV[1] then
+  local holder = tonumber(string.match(held, '^(%d+):'))
+  if holder and holder >= attempt then return 0 end
+end
+local known = newest(KEYS[2], ARGV[3])
+if known > attempt or (known == attempt and ARGV[6] == 'first') then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[4])
+redis.call('SET', KEYS[2], ARGV[2] .. ' ' .. ARGV[3], 'EX', ARGV[5])
+return 1
+"""
+)
+
+# ARGV: our lease's value, our attempt, our group, the status, its TTL in s.
+_WRITE_STATUS = (
+    _NEWEST
+    + """
+local held = redis.call('GET', KEYS[1])
+if (held and held ~= ARGV[1]) or newest(KEYS[2], ARGV[3]) > tonumber(ARGV[2]) then return 0 end
+redis.call('SET', KEYS[3], ARGV[4], 'EX', ARGV[5])
+return 1
+"""
+)
+
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+
+
+class Fence:
+    """The fence of one attempt of a shard. Redis' errors pass through."""
+
+    def __init__(self, client: redis.asyncio.Redis, order: ShardOrder, lease_ttl_ms: int = LEASE_TTL_MS) -> None:
+        lease = lease_key(order.shard_id)
+        self._keys = [lease, f"{lease}:newest", shard_key(order.shard_id)]
+        self._owner = [f"{order.attempt}:{secrets.token_hex(8)}", str(order.attempt), order.group_id]
+        self._lease_ttl_ms = lease_ttl_ms
+        self._take = client.register_script(_TAKE)
+        self._write_status = client.register_script(_WRITE_STATUS)
+        self._release = client.register_script(_RELEASE)
+
+    async def acquire(self) -> bool:
+        """Takes the lease, from a lower attempt too; False for a stale attempt and for a second copy of this one."""
+        return await self._run_take("first")
+
+    async def renew(self) -> bool:
+        """Prolongs the lease, also one that Redis has lost; False when another attempt has taken it."""
+        return await self._run_take("again")
+
+    async def write_status(self, status: ShardStatus) -> bool:
+        """Stores the status; False, and nothing stored, when another attempt holds the shard."""
+        args = [*self._owner, to_json(status), str(SHARD_STATUS_TTL_S)]
+        return bool(await self._write_status(keys=self._keys, args=args))
+
+    async def release(self) -> None:
+        """Gives the lease back, if it is still ours."""
+        await self._release(keys=self._keys, args=self._owner[:1])
+
+    async def _run_take(self, when: str) -> bool:
+        args = [*self._owner, str(self._lease_ttl_ms), str(SHARD_STATUS_TTL_S), when]
+        return bool(await self._take(keys=self._keys, args=args))

@@ -1,0 +1,379 @@
+"""The one definition of what crosses the wire: task names, queue names, Redis keys, and frozen, versioned messages.
+
+Clocks: `_broker_ns` is the time of the Redis server (its TIME command) in ns since the Unix epoch, the one axis that
+all workers share. Everything else in ns is a duration or relative to a stated zero.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, TypeVar
+
+WIRE_VERSION = 1
+
+# --- Celery: task and queue names -----------------------------------------------------------------------------------
+
+TASK_RUN_SHARD = "galileo.run_shard"  # one argument: a ShardOrder as a dict
+TASK_INGEST_BATCH = "galileo.ingest_batch"  # one argument: bytes, a zstd-compressed batch (loadgen/batch.py)
+TASK_RECONCILE = "galileo.reconcile"  # no arguments
+
+CONTROL_QUEUE = "galileo.control"
+
+
+def ingest_queue(shard_id: int, queues: int) -> str:
+    """The ingest queue that a shard's batches go to: one process per queue, so batches of a shard stay in order."""
+    return f"galileo.ingest.{shard_id % queues}"
+
+
+def label_queue(label: str, value: str) -> str:
+    """The queue of a label; `label_queue("worker_name", name)` is a worker's own."""
+    return f"galileo_{label}={value}"
+
+
+# --- Redis keys -----------------------------------------------------------------------------------------------------
+
+WORKERS_KEY = "galileo:workers"  # set of the names of all workers that registered
+WORKER_TTL_S = 6
+WORKER_HEARTBEAT_S = 2
+
+
+def worker_key(name: str) -> str:
+    """String, WorkerInfo as JSON, expires after WORKER_TTL_S: the worker is alive while it exists."""
+    return f"galileo:worker:{name}"
+
+
+def group_key(group_id: str) -> str:
+    """Hash {version, document}: the desired state of a client group, a GroupDocument as JSON."""
+    return f"galileo:group:{group_id}"
+
+
+def group_channel(group_id: str) -> str:
+    """Channel on which each new version of the group's document is announced (the version as text)."""
+    return f"galileo:group:{group_id}:changed"
+
+
+def shard_key(shard_id: int) -> str:
+    """String, ShardStatus as JSON, written by the shard (expires after SHARD_STATUS_TTL_S without a write)."""
+    return f"galileo:shard:{shard_id}"
+
+
+def lease_key(shard_id: int) -> str:
+    """String "<attempt>:<token>", PX LEASE_TTL_MS, renewed by the shard itself: the fence of a shard."""
+    return f"galileo:shard:{shard_id}:lease"
+
+
+def ack_key(worker: str) -> str:
+    """List of "<shard>.<attempt>.<number>" of batches that are in the database; the worker's agent pops it."""
+    return f"galileo:acks:{worker}"
+
+
+def ingest_progress_key(queue: str) -> str:
+    """Counter that ingest increments per batch: while it moves, the queue is being worked off."""
+    return f"galileo:ingest:progress:{queue}"
+
+
+SHARD_STATUS_TTL_S = 3600
+LEASE_TTL_MS = 6000
+LEASE_RENEW_S = 2.0
+
+
+# --- Outcomes: every planned arrival ends as one row with one of these ----------------------------------------------
+
+
+class Outcome(IntEnum):
+    """What became of an arrival. 0 is completed, 1-15 are errors of a sent request, from 16 on it was not sent."""
+
+    COMPLETED = 0
+    TIMEOUT = 1  # no complete response within the request's time-out
+    RESET = 2  # the connection was reset
+    CLOSED = 3  # the peer closed before the response was complete
+    MALFORMED = 4  # what came back is not HTTP
+    ABORTED = 5  # in flight when the load was aborted, or when a stop's grace ended
+    DROPPED = 16  # max_in_flight reached
+    LATE = 17  # the generator reached it more than max_lateness after its intended time
+    CONNECT_REFUSED = 18
+    CONNECT_TIMEOUT = 19
+    CONNECT_DNS = 20  # the host's name could not be resolved
+    CONNECT_NO_DESCRIPTOR = 21  # the worker ran out of file descriptors
+    CONNECT_NO_PORT = 22  # the worker ran out of ephemeral ports
+    CONNECT_OTHER = 23
+    NO_ROUTE = 24  # the service had no host with a weight above 0
+    CUT = 25  # planned, but the load was stopped or aborted before it was sent
+
+
+FIRST_NOT_SENT = 16
+CONNECT_OUTCOMES = frozenset(range(Outcome.CONNECT_REFUSED, Outcome.NO_ROUTE + 1))
+
+
+def account_line(outcome: int) -> str:
+    """The line of the account that an outcome belongs to: completed, errors, dropped, late, connect_failed or cut."""
+    if outcome == Outcome.COMPLETED:
+        return "completed"
+    if outcome < FIRST_NOT_SENT:
+        return "errors"
+    if outcome in CONNECT_OUTCOMES:
+        return "connect_failed"
+    return Outcome(outcome).name.lower()
+
+
+def request_id(group_id: str, client: int, sequence: int) -> str:
+    """The id of a request on the wire (X-Request-Id); it can be computed from its row and names exactly one arrival."""
+    return f"{group_id}.{client}.{sequence}"
+
+
+# --- Messages -------------------------------------------------------------------------------------------------------
+
+
+class MessageError(ValueError):
+    """A message has an unknown version, or a field that is missing, unknown or of the wrong type."""
+
+
+@dataclass(frozen=True)
+class WorkloadSpec:
+    """What the clients of a group do. Validated by the controller; the engine trusts it.
+
+    `schedule` holds (duration_s, rate_rps) steps of the service's total rate. Without a client app, `method`, `path`
+    and `kwargs` (those of `requests.request`) make the request.
+    """
+
+    index: int  # position in the plan: seeds and phases depend on it
+    service: str
+    schedule: list[list[float]]
+    arrival_process: str = "constant"
+    client_app: str | None = None
+    client_parameters: dict[str, Any] = field(default_factory=dict)
+    method: str = "GET"
+    path: str = "/"
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    router: str = "host"  # host: http://host/path; service: http://host/service/path
+    request_timeout_s: float = 30.0
+    connect_timeout_s: float = 5.0
+    max_in_flight: int = 1000  # per shard
+    max_lateness_s: float = 1.0
+    request_id_header: str = "X-Request-Id"
+
+
+@dataclass(frozen=True)
+class ShardOrder:
+    """The argument of `galileo.run_shard`.
+
+    `clients` holds (start, stop, step) ranges of client indexes; a client index is unique in its group.
+    """
+
+    shard_id: int
+    attempt: int
+    shard_index: int  # position in the group, the offset of the balancer
+    group_id: str
+    experiment_id: str | None
+    worker: str
+    clients: list[list[int]]
+
+
+HOLD, RUN, STOP = "hold", "run", "stop"
+
+
+@dataclass(frozen=True)
+class GroupDocument:
+    """The desired state of a client group: the projection of its database row, which issues `version`.
+
+    hold: connect, report ready, send nothing. run: send by the workload's schedule from `start_broker_ns` on.
+    stop: end now; what is in flight gets `stop_grace_s`. A missing document means no news, never stop.
+    """
+
+    version: int
+    group_id: str
+    experiment_id: str | None
+    state: str
+    seed: int
+    total_clients: int
+    workload: WorkloadSpec
+    start_broker_ns: int | None = None
+    stop_grace_s: float = 0.25
+
+
+@dataclass(frozen=True)
+class ClockSample:
+    """Offset of a device's monotonic clock to the broker's: broker = monotonic + offset, within ± uncertainty."""
+
+    offset_ns: int
+    uncertainty_ns: int
+
+
+STARTING, READY, RUNNING, FINISHED, FAILED = "starting", "ready", "running", "finished", "failed"
+
+
+@dataclass(frozen=True)
+class ShardStatus:
+    """What a shard says of itself. `reason` is a sentence when it failed (with a traceback's last lines for an app)."""
+
+    shard_id: int
+    attempt: int
+    worker: str
+    pid: int
+    state: str
+    clock: ClockSample | None = None
+    descriptor_limit: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """A worker's registration and heartbeat, written by its agent."""
+
+    name: str
+    instance: str  # new for each start of the worker
+    labels: dict[str, str]
+    slots: int
+    cores: int
+    memory_bytes: int
+    machine: str  # aarch64, x86_64
+    hostname: str
+    boot_id: str
+    pid: int  # of the Celery worker's main process
+    versions: dict[str, str]
+    status: str  # ready | draining
+    started_broker_ns: int
+    heartbeat_broker_ns: int
+    clock: ClockSample
+    spool_batches: int
+    spool_bytes: int
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Cumulative counts of a shard at the time when a batch was sealed."""
+
+    planned: int = 0  # arrivals that the pacer yielded so far
+    rows: int = 0
+    sent: int = 0
+    completed: int = 0
+    errors: int = 0
+    dropped: int = 0
+    late: int = 0
+    connect_failed: int = 0
+    cut: int = 0
+    bytes_received: int = 0
+
+
+@dataclass(frozen=True)
+class Gauges:
+    """State of a shard's process when a batch was sealed; the ns are cumulative since the load's start."""
+
+    in_flight: int = 0
+    connections: int = 0
+    cpu_ns: int = 0  # CPU time of the shard's process
+    wait_ns: int = 0  # time that it was runnable, but another process had the core (schedstat; 0 where unknown)
+    wall_ns: int = 0
+    max_stall_ns: int = 0  # longest time between two turns of the event loop since the last batch
+    clock_offset_ns: int = 0  # a fresh sample, kept for drift; the start's mapping never changes
+    clock_uncertainty_ns: int = 0
+    spool_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class BatchHeader:
+    """The header of a trace batch; the columns follow (loadgen/batch.py).
+
+    `epoch_broker_ns` is the broker time that the columns' times are relative to. Rows of a shard are numbered from 0 over
+    all its attempts' batches; the batch holds rows [first_row, first_row + rows). `final` marks a shard's last batch: its
+    `number` + 1 is the number of batches, its counters are the shard's totals.
+    """
+
+    shard_id: int
+    attempt: int
+    group_id: str
+    experiment_id: str | None
+    worker: str
+    number: int
+    first_row: int
+    rows: int
+    epoch_broker_ns: int
+    hosts: list[str]
+    counters: Counters
+    gauges: Gauges
+    final: bool = False
+    reason: str = ""  # of the end, in the final batch: "" when the schedule ran to its end
+
+
+def batch_id(shard_id: int, attempt: int, number: int) -> str:
+    """Name of a batch in acknowledgements and file names."""
+    return f"{shard_id}.{attempt}.{number}"
+
+
+Message = TypeVar("Message")
+
+
+def to_wire(message: Any) -> dict[str, Any]:
+    """A message as plain data for JSON or msgpack, with its version under `v`."""
+    return {"v": WIRE_VERSION, **dataclasses.asdict(message)}
+
+
+def from_wire(kind: type[Message], data: Any) -> Message:
+    """A message from plain data.
+
+    Raises:
+        MessageError: for an unknown version, and for missing, unknown or wrongly typed fields.
+    """
+    if not isinstance(data, dict):
+        raise MessageError(f"{kind.__name__}: a mapping is needed, not {type(data).__name__}")
+    data = dict(data)
+    version = data.pop("v", None)
+    if version != WIRE_VERSION:
+        raise MessageError(
+            f"{kind.__name__}: version {version!r} is unknown, this is version {WIRE_VERSION}; update the older side"
+        )
+    return _build(kind, data, kind.__name__)
+
+
+def to_json(message: Any) -> str:
+    return json.dumps(to_wire(message), separators=(",", ":"))
+
+
+def from_json(kind: type[Message], text: str | bytes) -> Message:
+    """Raises MessageError as `from_wire` does, and for text that is no JSON."""
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise MessageError(f"{kind.__name__}: no JSON: {error}") from error
+    return from_wire(kind, data)
+
+
+def _build(kind: type[Message], data: dict[str, Any], where: str) -> Message:
+    hints = _type_hints(kind)
+    if unknown := sorted(set(data) - set(hints)):
+        raise MessageError(f"{where}: unknown fields {', '.join(unknown)}")
+    values = {name: _value(hints[name], value, f"{where}.{name}") for name, value in data.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise MessageError(f"{where}: {error}") from error
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if isinstance(hint, types.UnionType):  # only `T | None` is used
+        if value is None:
+            return None
+        hint = next(option for option in typing.get_args(hint) if option is not type(None))
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, dict):
+            raise MessageError(f"{where}: a mapping is needed, not {type(value).__name__}")
+        return _build(hint, value, where)
+    plain = typing.get_origin(hint) or hint
+    accepted = (int, float) if plain is float else plain
+    if not isinstance(value, accepted) or (isinstance(value, bool) and plain is not bool):
+        raise MessageError(f"{where}: {plain.__name__} is needed, not {value!r:.80}")
+    return value
+
+
+_hints: dict[type, dict[str, Any]] = {}
+
+
+def _type_hints(kind: type) -> dict[str, Any]:
+    if kind not in _hints:
+        _hints[kind] = typing.get_type_hints(kind)
+    return _hints[kind]

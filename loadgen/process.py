@@ -1,0 +1,75 @@
+"""What a process knows about itself and others on this machine: parents, limits, CPU accounts (Linux)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+
+
+def follow_parent(signum: int, parent_pid: int) -> bool:
+    """Has the kernel send us `signum` when our parent dies; False if it is dead already.
+
+    The kernel's setting belongs to the thread that forked us, so the parent must fork in its main thread.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signum, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    return os.getppid() == parent_pid
+
+
+def raise_descriptor_limit() -> int:
+    """Raises the soft limit of open files to the hard one; returns what holds now."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def descriptor_limit() -> int:
+    """How many files and sockets this process may have open."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def boot_id() -> str:
+    """Identifies this boot of this machine; empty where the system does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+@dataclass(frozen=True)
+class ProcessFacts:
+    """A living process; pid and start together name it, as pids are used again."""
+
+    pid: int
+    parent_pid: int
+    started_ticks: int  # since boot
+
+
+def facts_of(pid: int) -> ProcessFacts | None:
+    """Facts of a process, None if it is gone or a zombie."""
+    try:
+        # The command's name stands in parentheses and may hold anything; fields are counted behind it.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    if fields[0] in "ZX":
+        return None
+    return ProcessFacts(pid, int(fields[1]), int(fields[19]))
+
+
+def is_alive(pid: int) -> bool:
+    return facts_of(pid) is not None
+
+
+def run_queue_wait_ns() -> int:
+    """How long our main thread was runnable while another had the core; 0 where the kernel does not count it."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0

@@ -1,0 +1,71 @@
+"""Marks in the spool's folder of the shards that run on this worker, for its agent: one small file for each."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from loadgen.messages import ShardOrder
+from loadgen.process import facts_of
+
+logger = logging.getLogger(__name__)
+
+_SUFFIX = ".running"
+
+
+@dataclass(frozen=True)
+class RunningShard:
+    """A shard and the process that runs it."""
+
+    shard_id: int
+    attempt: int
+    group_id: str
+    pid: int
+    started_ticks: int
+
+    @property
+    def file(self) -> str:
+        return f"{self.shard_id}.{self.attempt}{_SUFFIX}"
+
+    def is_alive(self) -> bool:
+        """Whether that very process (not a later one with its pid) is alive."""
+        facts = facts_of(self.pid)
+        return facts is not None and facts.started_ticks == self.started_ticks
+
+
+def mark(directory: Path, order: ShardOrder) -> RunningShard:
+    """Says that this process runs the shard."""
+    facts = facts_of(os.getpid())
+    shard = RunningShard(
+        order.shard_id, order.attempt, order.group_id, os.getpid(), facts.started_ticks if facts else 0
+    )
+    temporary = directory / f"{shard.file}.tmp"
+    temporary.write_text(json.dumps(asdict(shard)))
+    temporary.replace(directory / shard.file)
+    return shard
+
+
+def unmark(directory: Path, shard: RunningShard) -> None:
+    (directory / shard.file).unlink(missing_ok=True)
+
+
+def running_shards(directory: Path) -> list[RunningShard]:
+    """The shards whose process is alive; marks of dead ones are removed."""
+    shards = []
+    for path in sorted(directory.glob(f"*{_SUFFIX}")):
+        try:
+            shard = RunningShard(**json.loads(path.read_text()))
+        except FileNotFoundError:
+            continue  # the shard has ended just now
+        except (ValueError, TypeError) as error:
+            logger.error("%s is no mark of a running shard (%s), removed", path, error)
+            path.unlink(missing_ok=True)
+            continue
+        if shard.is_alive():
+            shards.append(shard)
+        else:
+            unmark(directory, shard)
+    return shards

@@ -1,0 +1,184 @@
+"""Seals what the engine has recorded as trace batches in the spool."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from loadgen.batch import COLUMNS, ROW_BYTES, Columns, encode
+from loadgen.messages import BatchHeader, ClockSample, Counters, Gauges, ShardOrder
+from loadgen.process import run_queue_wait_ns
+from loadgen.spool import BatchName, Spool
+
+logger = logging.getLogger(__name__)
+
+SEAL_WITH_ROWS_NS = 250_000_000
+SEAL_WITHOUT_ROWS_NS = 1_000_000_000
+MAX_ROWS = (256 << 10) // ROW_BYTES
+# Row numbers of an attempt begin at (attempt - 1) << ATTEMPT_ROW_BITS, so that those of two attempts never collide.
+ATTEMPT_ROW_BITS = 28
+
+
+class EngineState(Protocol):
+    """What the engine says of itself between two batches."""
+
+    @property
+    def in_flight(self) -> int: ...
+
+    @property
+    def connections(self) -> int: ...
+
+    @property
+    def max_stall_ns(self) -> int: ...
+
+
+class RecordingEngine(Protocol):
+    """What the sealer needs of the engine."""
+
+    @property
+    def counters(self) -> Counters: ...
+
+    def take(self) -> tuple[Columns, list[str]]: ...
+
+    def take_gauges(self) -> EngineState: ...
+
+
+@dataclass
+class ProcessAccount:
+    """CPU, waiting and wall time of this process since this object was made."""
+
+    _cpu_ns: int = field(default_factory=time.process_time_ns)
+    _wait_ns: int = field(default_factory=run_queue_wait_ns)
+    _wall_ns: int = field(default_factory=time.monotonic_ns)
+
+    def since_start(self) -> tuple[int, int, int]:
+        """CPU time, time runnable without a core, and wall time, in ns."""
+        return (
+            time.process_time_ns() - self._cpu_ns,
+            run_queue_wait_ns() - self._wait_ns,
+            time.monotonic_ns() - self._wall_ns,
+        )
+
+
+class Sealer:
+    """Cuts the engine's rows into numbered batches and puts them into the spool.
+
+    A batch that the file system refuses waits in memory and is tried again with the next one. `error` is then a
+    sentence for the load's end, as memory is small and a full spool stops the load.
+    """
+
+    def __init__(self, order: ShardOrder, worker: str, spool: Spool) -> None:
+        self._order = order
+        self._worker = worker
+        self._spool = spool
+        self._number = 0
+        self._first_row = (order.attempt - 1) << ATTEMPT_ROW_BITS
+        self._rows_taken = 0
+        self._unwritten: deque[tuple[BatchName, bytes]] = deque()
+        self._account = ProcessAccount()
+        self._sealed_ns = time.monotonic_ns()
+        self.epoch_broker_ns = 0
+        self.clock: ClockSample | None = None
+        self.error = ""
+
+    def begin(self, epoch_broker_ns: int) -> None:
+        """The load starts: its times count from `epoch_broker_ns`, and so do the process's accounts."""
+        self.epoch_broker_ns = epoch_broker_ns
+        self._account = ProcessAccount()
+
+    def seal_if_due(self, engine: RecordingEngine, now_ns: int) -> bool:
+        """Seals when rows are old or many enough, or when nothing was sealed for a second; says whether it did."""
+        rows = engine.counters.rows - self._rows_taken
+        age_ns = now_ns - self._sealed_ns
+        if rows >= MAX_ROWS or age_ns >= (SEAL_WITH_ROWS_NS if rows else SEAL_WITHOUT_ROWS_NS):
+            self.seal(engine, now_ns)
+            return True
+        return False
+
+    def seal(self, engine: RecordingEngine, now_ns: int, *, final: bool = False, reason: str = "") -> None:
+        """Seals all rows recorded so far, the last of them as the shard's `final` batch."""
+        counters = engine.counters
+        columns, hosts = engine.take()
+        state = engine.take_gauges()
+        self._rows_taken += len(columns)
+        self._sealed_ns = now_ns
+        cpu_ns, wait_ns, wall_ns = self._account.since_start()
+        gauges = Gauges(
+            in_flight=state.in_flight,
+            connections=state.connections,
+            cpu_ns=cpu_ns,
+            wait_ns=wait_ns,
+            wall_ns=wall_ns,
+            max_stall_ns=state.max_stall_ns,
+            clock_offset_ns=self.clock.offset_ns if self.clock else 0,
+            clock_uncertainty_ns=self.clock.uncertainty_ns if self.clock else 0,
+            spool_bytes=self._spool.size_bytes(),
+        )
+        left = len(columns)
+        for part in split(columns, MAX_ROWS):
+            left -= len(part)
+            last = final and left == 0
+            self._add(part, hosts, counters, gauges, last, reason if last else "")
+        self.write()
+
+    def seal_empty(self, reason: str) -> None:
+        """Seals the final batch of a shard whose engine never came to be."""
+        self._add(Columns(), [], Counters(), Gauges(), True, reason)
+        self.write()
+
+    def write(self) -> bool:
+        """Writes what waits in memory; says whether all is in the spool now."""
+        while self._unwritten:
+            name, data = self._unwritten[0]
+            try:
+                self._spool.write(name, data)
+            except OSError as error:
+                if not self.error:
+                    logger.error("batch %s cannot be written: %s", name.id, error)
+                self.error = f"spool: a batch cannot be written: {error.strerror}"
+                return False
+            self._unwritten.popleft()
+        return True
+
+    def is_spool_full(self) -> bool:
+        return self._spool.is_full()
+
+    def _add(
+        self, columns: Columns, hosts: list[str], counters: Counters, gauges: Gauges, final: bool, reason: str
+    ) -> None:
+        order = self._order
+        header = BatchHeader(
+            shard_id=order.shard_id,
+            attempt=order.attempt,
+            group_id=order.group_id,
+            experiment_id=order.experiment_id,
+            worker=self._worker,
+            number=self._number,
+            first_row=self._first_row,
+            rows=len(columns),
+            epoch_broker_ns=self.epoch_broker_ns,
+            hosts=hosts,
+            counters=counters,
+            gauges=gauges,
+            final=final,
+            reason=reason,
+        )
+        self._unwritten.append((BatchName(order.shard_id, order.attempt, self._number), encode(header, columns)))
+        self._number += 1
+        self._first_row += len(columns)
+
+
+def split(columns: Columns, max_rows: int) -> Iterator[Columns]:
+    """Columns of at most `max_rows` rows each; one of no rows for none. (A stop records the rest of a plan at once.)"""
+    if len(columns) <= max_rows:
+        yield columns
+        return
+    for begin in range(0, len(columns), max_rows):
+        part = Columns()
+        for name in COLUMNS:
+            setattr(part, name, getattr(columns, name)[begin : begin + max_rows])
+        yield part

@@ -1,0 +1,257 @@
+"""The shard runner: one attempt of one shard, from its lease to its final batch, around the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from dataclasses import replace
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from loadgen.clock import measure_async
+from loadgen.desired import DesiredState
+from loadgen.engine import AppError, Engine, Routes, file_sources
+from loadgen.environment import WorkerSettings
+from loadgen.fence import Fence
+from loadgen.messages import (
+    FAILED,
+    FINISHED,
+    LEASE_RENEW_S,
+    READY,
+    RUN,
+    RUNNING,
+    STARTING,
+    STOP,
+    ClockSample,
+    GroupDocument,
+    MessageError,
+    ShardOrder,
+    ShardStatus,
+)
+from loadgen.process import descriptor_limit, raise_descriptor_limit
+from loadgen.redis_client import async_client
+from loadgen.running import mark, unmark
+from loadgen.sealer import Sealer
+from loadgen.spool import Spool
+from routing.table import RoutingRecord
+
+logger = logging.getLogger(__name__)
+
+DOCUMENT_TIMEOUT_S = 60.0
+SHUTDOWN_GRACE_S = 0.25
+_SEAL_CHECK_S = 0.05
+_CLOCK_ROUNDS, _CLOCK_ROUNDS_LATER = 50, 5
+_CLOCK_EVERY_S = 5.0
+_WRITE_TRIES, _WRITE_PAUSE_S = 40, 0.25
+_STATUS_TRIES, _STATUS_PAUSE_S = 20, 0.5
+
+STOPPED, SHUT_DOWN, SPOOL_FULL, SUPERSEDED = "stopped", "worker shut down", "spool full", "superseded"
+# Ends that somebody wanted; any other reason means that the shard failed.
+_WANTED_ENDS = frozenset({"", STOPPED, SHUT_DOWN})
+
+
+class ShardRunner:
+    """Runs one attempt of a shard on the running event loop.
+
+    Redis may be away at any time after the start: the load goes on, batches go to the spool, the rest is tried again.
+    """
+
+    def __init__(self, order: ShardOrder, settings: WorkerSettings) -> None:
+        self._order = order
+        self._settings = settings
+        self._spool = Spool(settings.spool_dir, settings.spool_limit_bytes)
+        self._sealer = Sealer(order, settings.name, self._spool)
+        self._client = async_client(settings.redis)
+        self._fence = Fence(self._client, order)
+        self._status = ShardStatus(order.shard_id, order.attempt, settings.name, os.getpid(), STARTING)
+        self._routes: Routes | None = None
+        self._desired = DesiredState(self._client, order.group_id, self._obey, self._take_route)
+        self._engine: Engine | None = None
+        self._document: GroupDocument | None = None
+        self._run_wanted = asyncio.Event()  # set by a document that says run, and by any stop
+        self._stop_reason = ""
+        self._grace_s = SHUTDOWN_GRACE_S
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def run(self) -> None:
+        """Returns when the final batch is sealed, or at once when this attempt is stale."""
+        try:
+            if not await self._fence.acquire():
+                logger.info("shard %s attempt %s is stale", self._order.shard_id, self._order.attempt)
+                return
+            self._spool.open()
+            running = mark(self._settings.spool_dir, self._order)
+            try:
+                await self._run_leased()
+            finally:
+                unmark(self._settings.spool_dir, running)
+        finally:
+            await self._client.aclose()
+
+    async def _run_leased(self) -> None:
+        for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGQUIT):
+            asyncio.get_running_loop().add_signal_handler(signum, self._stop, SHUT_DOWN)
+        raise_descriptor_limit()
+        self._status = replace(self._status, descriptor_limit=descriptor_limit())
+        self._spawn(self._keep_lease())
+        try:
+            await self._say(STARTING)
+            try:
+                reason = await self._prepare()
+                if not reason:
+                    reason = await self._drive()
+            except AppError as error:
+                reason = str(error)
+            await self._end(reason)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            if self._engine is not None:
+                await self._engine.close()
+
+    async def _prepare(self) -> str:
+        """Up to READY; the reason of an end before that, or ''. AppError passes through."""
+        try:
+            document = await self._desired.first_document(DOCUMENT_TIMEOUT_S)
+        except TimeoutError:
+            return f"the document of group {self._order.group_id} did not appear within {DOCUMENT_TIMEOUT_S:.0f} s"
+        except MessageError as error:
+            return str(error)
+        workload = document.workload
+        self._routes = Routes(workload.service, self._order.shard_index, workload.router)
+        self._engine = Engine(self._order, document, file_sources(self._settings.apps_dir), self._routes)
+        await self._engine.prepare()
+        await self._retry_redis(self._desired.refresh)
+        await self._retry_redis(self._measure_start_clock)
+        self._obey(document)
+        if self._stop_reason:
+            self._engine.stop(int(self._grace_s * 1e9), self._stop_reason)
+        else:
+            await self._say(READY)
+        self._spawn(self._desired.follow())
+        self._spawn(self._keep_clock())
+        return ""
+
+    async def _drive(self) -> str:
+        """From READY to the engine's end; returns its reason."""
+        engine = self._engine
+        assert engine is not None  # _prepare has succeeded
+        await self._run_wanted.wait()
+        start_broker_ns = self._document.start_broker_ns if self._document else None
+        clock = self._status.clock
+        if not self._stop_reason and start_broker_ns is not None and clock is not None:
+            # Mapped once, and never again: the schedule must not move with later samples.
+            self._sealer.begin(start_broker_ns)
+            engine.start(start_broker_ns - clock.offset_ns)
+            self._spawn(self._announce(RUNNING))
+        sealing = asyncio.create_task(self._seal())
+        try:
+            return await engine.wait()
+        finally:
+            sealing.cancel()
+            await asyncio.gather(sealing, return_exceptions=True)
+
+    async def _end(self, reason: str) -> None:
+        """The final batch, the final status, and the lease given back."""
+        if self._stop_reason == SUPERSEDED:
+            return  # the newer attempt speaks for the shard from now on
+        if self._engine is not None:
+            self._sealer.seal(self._engine, time.monotonic_ns(), final=True, reason=reason)
+        else:
+            self._sealer.seal_empty(reason)
+        for _ in range(_WRITE_TRIES):
+            if self._sealer.write():
+                break
+            await asyncio.sleep(_WRITE_PAUSE_S)
+        else:
+            reason = reason or self._sealer.error
+        logger.info("shard %s ends: %s", self._order.shard_id, reason or "its schedule ran to the end")
+        self._status = replace(self._status, reason=reason)
+        for _ in range(_STATUS_TRIES):
+            if await self._say(FINISHED if reason in _WANTED_ENDS else FAILED):
+                break
+            await asyncio.sleep(_STATUS_PAUSE_S)
+        try:
+            await self._fence.release()
+        except RedisError as error:
+            logger.info("the lease could not be given back, it expires: %s", error)
+
+    def _obey(self, document: GroupDocument) -> None:
+        self._document = document
+        self._grace_s = document.stop_grace_s
+        if document.state == STOP:
+            self._stop(STOPPED)
+        elif document.state == RUN and document.start_broker_ns is not None:
+            self._run_wanted.set()
+
+    def _take_route(self, route: RoutingRecord | None) -> None:
+        if self._routes is not None:
+            self._routes.update(route)
+
+    def _stop(self, reason: str) -> None:
+        """Ends the load, in any phase; the first reason stands."""
+        if self._stop_reason:
+            return
+        self._stop_reason = reason
+        logger.info("shard %s stops: %s", self._order.shard_id, reason)
+        if self._engine is not None:
+            self._engine.stop(int(self._grace_s * 1e9), reason)
+        self._run_wanted.set()
+
+    async def _seal(self) -> None:
+        while True:
+            await asyncio.sleep(_SEAL_CHECK_S)
+            if self._engine is not None and self._sealer.seal_if_due(self._engine, time.monotonic_ns()):
+                if self._sealer.error:
+                    self._stop(self._sealer.error)
+                elif self._sealer.is_spool_full():
+                    self._stop(SPOOL_FULL)
+
+    async def _keep_lease(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE_RENEW_S)
+            try:
+                if not await self._fence.renew():
+                    self._grace_s = 0.0
+                    self._stop(SUPERSEDED)
+                    return
+            except RedisError as error:
+                logger.warning("the lease cannot be renewed, the load goes on: %s", error)
+
+    async def _measure_start_clock(self) -> None:
+        self._take_clock(await measure_async(self._client, _CLOCK_ROUNDS))
+        self._status = replace(self._status, clock=self._sealer.clock)
+
+    async def _keep_clock(self) -> None:
+        """Fresh samples: while holding they improve the start's mapping, while running they show drift."""
+        while True:
+            await asyncio.sleep(_CLOCK_EVERY_S)
+            try:
+                if self._run_wanted.is_set():
+                    self._take_clock(await measure_async(self._client, _CLOCK_ROUNDS_LATER))
+                else:
+                    await self._measure_start_clock()
+            except RedisError as error:
+                logger.info("the clocks cannot be compared: %s", error)
+
+    def _take_clock(self, sample: ClockSample) -> None:
+        self._sealer.clock = sample
+
+    async def _announce(self, state: str) -> None:
+        await self._say(state)
+
+    async def _say(self, state: str) -> bool:
+        """Writes the status; False when Redis is away."""
+        self._status = replace(self._status, state=state)
+        try:
+            await self._fence.write_status(self._status)
+        except RedisError as error:
+            logger.warning("status %s cannot be written: %s", state, error)
+            return False
+        return True
+

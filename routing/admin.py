@@ -1,0 +1,174 @@
+"""The routing table in the admin: records are saved through `routing.services`, revisions are there to be read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.forms.formsets import DELETION_FIELD_NAME
+from django.http import HttpRequest
+
+from routing import selectors, services, table
+from routing.models import RoutingHost, RoutingRecord, RoutingRevision
+
+# Django's own classes take no type parameters at run time.
+if TYPE_CHECKING:
+    RecordModelForm = forms.ModelForm[RoutingRecord]
+    HostModelForm = forms.ModelForm[RoutingHost]
+    HostBaseFormSet = forms.BaseInlineFormSet[RoutingHost, RoutingRecord, HostModelForm]
+    HostTabularInline = admin.TabularInline[RoutingHost, RoutingRecord]
+    RecordAdmin = admin.ModelAdmin[RoutingRecord]
+    RevisionAdmin = admin.ModelAdmin[RoutingRevision]
+else:
+    RecordModelForm = HostModelForm = forms.ModelForm
+    HostBaseFormSet = forms.BaseInlineFormSet
+    HostTabularInline = admin.TabularInline
+    RecordAdmin = RevisionAdmin = admin.ModelAdmin
+
+
+class RecordForm(RecordModelForm):
+    """A record's name, and the version that the page was opened at."""
+
+    opened_version = forms.IntegerField(required=False, widget=forms.HiddenInput)
+
+    class Meta:
+        model = RoutingRecord
+        fields = ("service",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk is not None:
+            self.fields["opened_version"].initial = self.instance.version
+
+    def clean_service(self) -> str:
+        """Shows at the field what the services would refuse."""
+        service: str = self.cleaned_data["service"]
+        for error in table.find_service_errors(service):
+            self.add_error("service", error.message)
+        other = selectors.same_but_for_case(service)
+        if other is not None:
+            self.add_error("service", f"differs from {other!r} only in case")
+        return service
+
+    def clean(self) -> dict[str, Any] | None:
+        """Refuses to overwrite a version that the user has not seen; experiments and tools set records, too."""
+        opened = self.cleaned_data.get("opened_version")
+        if self.instance.pk is not None and opened is not None and opened != self.instance.version:
+            self.add_error(
+                None, f"version {self.instance.version} was set while you edited version {opened}; open the record anew"
+            )
+        return super().clean()
+
+
+class HostFormSet(HostBaseFormSet):
+    """The rows of a record's hosts; their order is the order of the list."""
+
+    def kept(self) -> list[HostModelForm]:
+        """The rows that are filled in and not marked for deletion."""
+        return [
+            form
+            for form in self.forms
+            if not form.cleaned_data.get(DELETION_FIELD_NAME) and (form.has_changed() or form.instance.pk is not None)
+        ]
+
+    def clean(self) -> None:
+        """Shows each broken rule at its field; what concerns the whole list goes above the rows."""
+        kept = self.kept()
+        misread = any(form.errors for form in kept)
+        hosts = [form.cleaned_data.get("host") for form in kept]
+        weights = [form.cleaned_data.get("weight") for form in kept]
+        of_the_list = []
+        for error in table.find_target_errors(hosts, weights):
+            if error.index is None:
+                of_the_list.append(forms.ValidationError(str(error)))
+                continue
+            form, name = kept[error.index], error.field.removesuffix("s")
+            if name not in form.errors:
+                form.add_error(name, error.message)
+        # What is said of the list is not true of a list with values that could not even be read.
+        if of_the_list and not misread:
+            raise forms.ValidationError(of_the_list)
+
+
+class HostInline(HostTabularInline):
+    """A record's hosts and weights."""
+
+    model = RoutingHost
+    formset = HostFormSet
+    fields = ("host", "weight")
+    extra = 2
+
+
+@admin.register(RoutingRecord)
+class RoutingRecordAdmin(RecordAdmin):
+    """Sets and removes records as any other caller of the services does: with a version, a revision, a projection."""
+
+    form = RecordForm
+    inlines = (HostInline,)
+    list_display = ("service", "version", "targets", "updated_at")
+    search_fields = ("service",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RoutingRecord]:
+        """Records with their hosts, which the list shows."""
+        return super().get_queryset(request).prefetch_related("hosts")
+
+    def get_fields(self, request: HttpRequest, obj: RoutingRecord | None = None) -> tuple[str, ...]:
+        """A new record has no version yet."""
+        return ("service",) if obj is None else ("service", "version", "updated_at", "opened_version")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: RoutingRecord | None = None) -> tuple[str, ...]:
+        """A service under another name is another service: its name stays."""
+        return () if obj is None else ("service", "version", "updated_at")
+
+    @admin.display(description="hosts (weights)")
+    def targets(self, record: RoutingRecord) -> str:
+        """All hosts and weights in one cell."""
+        return ", ".join(str(row) for row in record.hosts.all())
+
+    def save_model(self, request: HttpRequest, obj: RoutingRecord, form: Any, change: bool) -> None:
+        """Leaves the writing to `save_related`, which knows the hosts as well."""
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Sets the record with all its hosts in one call of the services."""
+        (formset,) = formsets
+        # Only for the admin's account of what changed; nothing is written.
+        formset.save(commit=False)
+        kept = [row.cleaned_data for row in formset.kept()]
+        service = form.instance.service
+        services.set_record(
+            service, [row["host"] for row in kept], [row["weight"] for row in kept], request.user.get_username()
+        )
+        form.instance.pk = RoutingRecord.objects.get(service=service).pk
+
+    def delete_model(self, request: HttpRequest, obj: RoutingRecord) -> None:
+        """Removes the record through the services."""
+        services.remove_record(obj.service, request.user.get_username())
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[RoutingRecord]) -> None:
+        """Removes each chosen record through the services."""
+        for service in list(queryset.values_list("service", flat=True)):
+            services.remove_record(service, request.user.get_username())
+
+
+@admin.register(RoutingRevision)
+class RoutingRevisionAdmin(RevisionAdmin):
+    """Every version of every service; read-only, as history is."""
+
+    list_display = ("changed_at", "service", "version", "hosts", "weights", "removed", "changed_by")
+    list_filter = ("removed",)
+    search_fields = ("service", "changed_by")
+    ordering = ("-changed_at", "-id")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody adds to history by hand."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: RoutingRevision | None = None) -> bool:
+        """Nobody changes history."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: RoutingRevision | None = None) -> bool:
+        """Nobody deletes history."""
+        return False

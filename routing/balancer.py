@@ -1,0 +1,161 @@
+"""Weighted round robin that is never a whole request away from the exact share."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from fractions import Fraction
+
+# Credits are integers in units of 1/total of a request; the total is at least this, so that carrying a credit
+# over a change of weights loses less than a millionth of a request.
+_RESOLUTION = 1 << 20
+# A cycle up to this length is kept and replayed; longer ones are computed as they are needed.
+_LONGEST_KEPT_CYCLE = 4096
+# One extension looks at about this many (pick, host) pairs: tens of microseconds, which stall no pacer.
+_PAIRS_PER_EXTENSION = 256
+
+
+class WeightedBalancer:
+    """Names the host of each next request; a host's count is always less than 1 away from its exact share.
+
+    The exact share of n requests is n * weight / sum(weights). With w = weight / sum(weights), a host's
+    count is within 1 of it at every n exactly if its k-th request comes no earlier than request floor((k
+    - 1) / w) + 1 and no later than its deadline, request ceil(k / w). Of the hosts that may be next, the
+    one with the earliest deadline is. The windows of all hosts can be met together (the deadlines up to
+    request d are sum(floor(w * d)) <= d), and for unit jobs earliest-deadline-first meets them whenever
+    they can be met.
+
+    `offset` (the shard's index) says who is first: the (offset mod hosts)-th heaviest. The guarantee
+    holds for any first host: all first windows open at request 1, and once it is given to host j, the
+    deadlines left up to d are at most d - 1. Either j's own deadline was among them, or w_j * d < 1 and
+    the others' sum(floor(w * d)) <= (1 - w_j) * d < d.
+
+    Weights are taken as the decimal numbers they print as (0.1 is a tenth): a cycle of 0.1 : 0.2 is 3
+    requests long, and exact. Weight 0 gets nothing. Not thread-safe: one balancer per service and event
+    loop.
+    """
+
+    __slots__ = (
+        "_at",
+        "_base",
+        "_credits",
+        "_cycle",
+        "_hosts",
+        "_offset",
+        "_parked",
+        "_picks",
+        "_total",
+        "_weights",
+    )
+
+    _at: int
+    _picks: list[str]
+
+    def __init__(self, weights: Mapping[str, float], offset: int = 0) -> None:
+        if offset < 0:
+            raise ValueError(f"offset: must be 0 or more, not {offset}")
+        self._offset = offset
+        self._install(weights, {})
+
+    def next(self) -> str:
+        """The host of the next request."""
+        at = self._at
+        if at == len(self._picks):
+            at = self._extend()
+        self._at = at + 1
+        return self._picks[at]
+
+    def update(self, weights: Mapping[str, float]) -> None:
+        """Changes the weights from the next request on; a ValueError leaves everything as it was.
+
+        Hosts keep their credit (exact share so far minus requests so far); a host that is gone is
+        forgotten, a new one starts at 0, and one of weight 0 keeps its credit for later. What the credits
+        of the hosts with weight then miss to a sum of 0 is spread over them by weight, so that nobody
+        pays for who went away.
+        """
+        self._install(weights, self._credit_by_host())
+
+    def _install(self, weights: Mapping[str, float], carried: Mapping[str, Fraction]) -> None:
+        shares = _integer_weights(weights)
+        cycle = sum(shares.values())
+        scale = -(-_RESOLUTION // cycle)
+        self._cycle = cycle
+        self._total = cycle * scale
+        self._hosts = list(shares)
+        self._weights = [share * scale for share in shares.values()]
+        self._parked = {host: carried[host] for host in weights if host not in shares and host in carried}
+        self._base = self._balanced([round(carried.get(host, 0) * self._total) for host in self._hosts])
+        self._credits = list(self._base)
+        self._picks = []
+        self._at = 0
+        if not any(self._base):
+            self._take_first()
+
+    def _balanced(self, credits: list[int]) -> list[int]:
+        surplus = sum(credits)
+        balanced = [
+            credit - surplus * weight // self._total for credit, weight in zip(credits, self._weights, strict=True)
+        ]
+        balanced[self._weights.index(max(self._weights))] -= sum(balanced)
+        return balanced
+
+    def _take_first(self) -> None:
+        by_weight = sorted(range(len(self._hosts)), key=lambda i: -self._weights[i])
+        first = by_weight[self._offset % len(by_weight)]
+        self._credits = list(self._weights)
+        self._credits[first] -= self._total
+        self._picks.append(self._hosts[first])
+
+    def _extend(self) -> int:
+        """Computes the next few picks; returns where in `_picks` they begin."""
+        picks = self._picks
+        if len(picks) == self._cycle and self._credits == self._base:
+            return 0
+        if len(picks) >= self._cycle or self._cycle > _LONGEST_KEPT_CYCLE:
+            self._base = list(self._credits)
+            picks.clear()
+        begin = len(picks)
+        count = max(1, _PAIRS_PER_EXTENSION // len(self._hosts))
+        for _ in range(min(count, self._cycle - begin)):
+            picks.append(self._hosts[self._earliest_deadline()])
+        return begin
+
+    def _earliest_deadline(self) -> int:
+        """One step: every credit grows by its weight, and the chosen host pays for one request."""
+        credits, total = self._credits, self._total
+        best, best_missing, best_weight = -1, 0, 0
+        for i, weight in enumerate(self._weights):
+            credit = credits[i] + weight
+            credits[i] = credit
+            if credit > 0:
+                missing = total - credit
+                # missing / weight: how many requests later the deadline is; compared without rounding.
+                if best < 0 or missing * best_weight < best_missing * weight:
+                    best, best_missing, best_weight = i, missing, weight
+        credits[best] -= total
+        return best
+
+    def _credit_by_host(self) -> dict[str, Fraction]:
+        counts = Counter(self._picks[: self._at])
+        current = {
+            host: Fraction(base + self._at * weight - counts[host] * self._total, self._total)
+            for host, base, weight in zip(self._hosts, self._base, self._weights, strict=True)
+        }
+        return self._parked | current
+
+
+def _integer_weights(weights: Mapping[str, float]) -> dict[str, int]:
+    """The positive weights as integers in the same proportion, with no common divisor."""
+    exact: dict[str, Fraction] = {}
+    for host, weight in weights.items():
+        if not math.isfinite(weight) or weight < 0:
+            raise ValueError(f"weights[{host!r}]: must be a finite number that is not negative, not {weight}")
+        if weight > 0:
+            exact[host] = Fraction(str(weight))
+    if not exact:
+        raise ValueError("weights: at least one host needs a weight above 0")
+    denominator = math.lcm(*(weight.denominator for weight in exact.values()))
+    integers = {host: int(weight * denominator) for host, weight in exact.items()}
+    divisor = math.gcd(*integers.values())
+    return {host: weight // divisor for host, weight in integers.items()}

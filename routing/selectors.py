@@ -1,0 +1,38 @@
+"""Everything that is read of the routing table's truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from routing import models, table
+
+
+def records() -> list[table.RoutingRecord]:
+    """Every service's present record, ordered by service."""
+    return [row.value() for row in models.RoutingRecord.objects.prefetch_related("hosts")]
+
+
+def record(service: str) -> table.RoutingRecord | None:
+    """The service's present record, or None."""
+    row = models.RoutingRecord.objects.prefetch_related("hosts").filter(service=service).first()
+    # MySQL finds a name in any case.
+    return row.value() if row and row.service == service else None
+
+
+def same_but_for_case(service: str) -> str | None:
+    """A routed service whose name differs from this one in upper and lower case only, or None."""
+    names = models.RoutingRecord.objects.filter(service__iexact=service).values_list("service", flat=True)
+    return next((name for name in names if name != service), None)
+
+
+def revisions(
+    services: Iterable[str], since: datetime | None = None, until: datetime | None = None
+) -> list[models.RoutingRevision]:
+    """These services' versions from `since` to `until`, both included (None: no bound), oldest first."""
+    found = models.RoutingRevision.objects.filter(service__in=list(services))
+    if since is not None:
+        found = found.filter(changed_at__gte=since)
+    if until is not None:
+        found = found.filter(changed_at__lte=until)
+    return list(found.order_by("changed_at", "service", "version"))

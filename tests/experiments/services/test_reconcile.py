@@ -1,0 +1,288 @@
+"""The life of an experiment, moved by reconciliation alone; the workers' part is played through Redis."""
+
+import base64
+import json
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from experiments.models import Batch, ClientGroup, Event, Experiment, Shard
+from experiments.services import experiments, phases, registry, shards
+from experiments.services.reconcile import LOCK_KEY, reconcile
+from loadgen import messages
+from loadgen.messages import ClockSample, GroupDocument, ShardOrder, ShardStatus, from_json, from_wire, to_json
+from tests.support.workers import register
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Fleet:
+    """Plays the workers: registrations, leases, statuses, and what ingest would store of their batches."""
+
+    def __init__(self, broker):
+        self.broker = broker
+
+    def join(self, *names, **fields):
+        for name in names:
+            register(self.broker, name, **fields)
+
+    def orders(self, name):
+        """The orders that wait on a worker's own queue, oldest first."""
+        raw = self.broker.lrange(messages.label_queue("worker_name", name), 0, -1)
+        bodies = [json.loads(base64.b64decode(json.loads(message)["body"])) for message in reversed(raw)]
+        return [from_wire(ShardOrder, arguments[0]) for arguments, *_ in bodies]
+
+    def say(self, state, reason="", only=None):
+        for shard in Shard.objects.exclude(status__in=Shard.ENDED).filter(**(only or {})):
+            clock = ClockSample(offset_ns=5, uncertainty_ns=20_000)
+            status = ShardStatus(shard.id, shard.attempt, shard.worker.name, 1, state, clock, 4096, reason)
+            self.broker.set(messages.shard_key(shard.id), to_json(status))
+            if state in (messages.FINISHED, messages.FAILED):
+                self.broker.delete(messages.lease_key(shard.id))
+            else:
+                self.broker.set(messages.lease_key(shard.id), f"{shard.attempt}:token")
+
+    def die(self):
+        for shard in Shard.objects.all():
+            self.broker.delete(messages.lease_key(shard.id))
+
+    def bring_batches(self):
+        for shard in Shard.objects.all():
+            Shard.objects.filter(id=shard.id).update(totals={"planned": 0, "rows": 0}, batches=1)
+            Batch.objects.get_or_create(
+                shard=shard, attempt=shard.attempt, number=0, rows=0, received=timezone.now(), counters={}, gauges={}
+            )
+
+
+@pytest.fixture
+def fleet(broker, monkeypatch):
+    monkeypatch.setattr(registry, "broker_is_fresh", lambda: False)
+    monkeypatch.setattr(shards, "broker_is_fresh", lambda: False)
+    return Fleet(broker)
+
+
+@pytest.fixture
+def started(fleet, make_experiment):
+    fleet.join("pi-1", "pi-2")
+    experiment = make_experiment()
+    reconcile()
+    fleet.say(messages.READY)
+    reconcile()
+    experiment.refresh_from_db()
+    assert experiment.status == "RUNNING"
+    return experiment
+
+
+def status(experiment):
+    experiment.refresh_from_db()
+    return experiment.status
+
+
+def desired_states(broker):
+    return {
+        from_json(GroupDocument, broker.hget(messages.group_key(group.id), "document")).state
+        for group in ClientGroup.objects.all()
+    }
+
+
+def test_the_oldest_experiment_is_placed_and_ordered_and_the_next_one_waits(fleet, make_experiment):
+    fleet.join("pi-1", "pi-2")
+    first, second = make_experiment(), make_experiment()
+    Experiment.objects.filter(id=second.id).update(created=first.created + timedelta(seconds=1))
+    reconcile()
+    reconcile()
+    assert (status(first), status(second)) == ("STARTING", "QUEUED")
+    (order,) = fleet.orders("pi-1")
+    assert (order.group_id, order.attempt, order.clients) == (f"{first.id}.0", 1, [[0, 3, 2]])
+    assert len(fleet.orders("pi-2")) == 1
+
+
+def test_nothing_starts_before_every_shard_is_ready(fleet, make_experiment):
+    fleet.join("pi-1", "pi-2")
+    experiment = make_experiment()
+    reconcile()
+    fleet.say(messages.READY, only={"worker__name": "pi-1"})
+    reconcile()
+    assert status(experiment) == "STARTING"
+    fleet.say(messages.READY)
+    reconcile()
+    assert status(experiment) == "RUNNING"
+
+
+def test_the_start_lies_two_seconds_ahead_in_the_brokers_clock_for_all_groups(broker, started):
+    seconds, microseconds = broker.time()
+    ahead_ns = started.start_broker_ns - (seconds * 10**9 + microseconds * 1000)
+    assert 2_000_000_000 < ahead_ns <= phases.START_AHEAD_NS
+    document = from_json(GroupDocument, broker.hget(messages.group_key(f"{started.id}.0"), "document"))
+    assert (document.state, document.start_broker_ns) == ("run", started.start_broker_ns)
+
+
+def test_an_experiment_finishes_when_all_named_batches_are_there(fleet, started):
+    fleet.say(messages.RUNNING)
+    reconcile()
+    fleet.say(messages.FINISHED)
+    reconcile()
+    assert status(started) == "FINALIZING"
+    fleet.bring_batches()
+    reconcile()
+    assert status(started) == "FINISHED"
+    assert started.summary["verdict"]["status"]
+    names = list(Event.objects.filter(experiment=started).values_list("name", flat=True))
+    assert [name for name in names if name != "routing"] == ["queued", "starting", "running", "finalizing", "finished"] or set(
+        names
+    ) >= {"queued", "starting", "running", "finalizing", "finished"}
+
+
+def test_nothing_of_an_ended_experiment_is_left_in_redis(broker, fleet, started):
+    fleet.say(messages.FINISHED)
+    fleet.bring_batches()
+    reconcile()
+    assert status(started) == "FINISHED"
+    assert broker.keys("galileo:group:*") == broker.keys("galileo:shard:*") == []
+
+
+def test_missing_batches_are_waited_for_until_the_deadline(fleet, started):
+    fleet.say(messages.FINISHED)
+    reconcile()
+    reconcile()
+    assert status(started) == "FINALIZING"
+    Experiment.objects.update(finalizing=timezone.now() - timedelta(seconds=61))
+    reconcile()
+    assert status(started) == "FINISHED"
+    assert started.summary["verdict"]["status"] == "INVALID"
+
+
+def test_the_next_experiment_starts_when_the_first_has_ended(fleet, started, make_experiment):
+    second = make_experiment()
+    fleet.say(messages.FINISHED)
+    fleet.bring_batches()
+    reconcile()
+    assert (status(started), status(second)) == ("FINISHED", "STARTING")
+
+
+def test_a_shard_that_fails_fails_the_experiment_with_its_reason_and_stops_the_others(broker, fleet, started):
+    fleet.say(messages.RUNNING)
+    fleet.say(messages.FAILED, "app squeezenet: KeyError: 'size'", only={"worker__name": "pi-1"})
+    reconcile()
+    assert status(started) == "RUNNING"  # the others run to their end
+    fleet.say(messages.FINISHED)
+    reconcile()
+    assert (status(started), started.ending) == ("FINALIZING", "FAILED")
+    assert "KeyError: 'size'" in started.reason
+
+
+def test_a_shard_that_fails_before_the_start_fails_the_experiment_at_once(broker, fleet, make_experiment):
+    fleet.join("pi-1")
+    experiment = make_experiment()
+    reconcile()
+    fleet.say(messages.FAILED, "app squeezenet was not found")
+    reconcile()
+    assert (status(experiment), experiment.ending) == ("FINALIZING", "FAILED")
+    assert "app squeezenet was not found" in experiment.reason
+    assert desired_states(broker) == {"stop"}
+
+
+def test_a_silent_shard_is_ordered_again_under_the_next_attempt(fleet, make_experiment):
+    fleet.join("pi-1")
+    make_experiment()
+    reconcile()
+    Shard.objects.update(dispatched=timezone.now() - timedelta(seconds=11))
+    reconcile()
+    assert [order.attempt for order in fleet.orders("pi-1")] == [1, 2]
+
+
+def test_what_an_older_attempt_says_is_not_heard(broker, fleet, make_experiment):
+    fleet.join("pi-1")
+    experiment = make_experiment()
+    reconcile()
+    fleet.say(messages.READY)
+    Shard.objects.update(attempt=2)
+    reconcile()
+    assert status(experiment) == "STARTING"
+
+
+def test_shards_that_never_get_ready_fail_the_experiment_in_time(fleet, make_experiment):
+    fleet.join("pi-1")
+    experiment = make_experiment()
+    reconcile()
+    Experiment.objects.update(starting=timezone.now() - timedelta(seconds=61))
+    reconcile()
+    assert status(experiment) in ("FINALIZING", "FAILED")
+    assert "pi-1 did not get ready within 60 s" in experiment.reason
+
+
+def test_a_service_without_a_route_fails_the_experiment_with_what_to_do(fleet, make_experiment):
+    fleet.join("pi-1")
+    experiment = make_experiment(routing=[])
+    reconcile()
+    assert status(experiment) == "FAILED"
+    assert "manage.py set_route web" in experiment.reason
+
+
+def test_a_label_that_nobody_carries_any_more_fails_the_experiment(fleet, make_experiment):
+    fleet.join("pi-1")
+    experiment = make_experiment(worker_labels={"zone": "Z"})
+    reconcile()
+    assert status(experiment) == "FAILED"
+    assert "galileo_zone=Z" in experiment.reason
+
+
+def test_a_dead_shard_is_lost_with_an_event_and_the_rest_goes_on(fleet, started):
+    fleet.say(messages.RUNNING)
+    reconcile()
+    fleet.die()
+    fleet.say(messages.RUNNING, only={"worker__name": "pi-2"})
+    reconcile()
+    reconcile()
+    assert Shard.objects.get(worker__name="pi-1").status == "LOST"
+    assert Shard.objects.get(worker__name="pi-2").status == "RUNNING"
+    assert "died or hangs" in Event.objects.get(name="shard lost").value
+
+
+def test_shards_that_run_beyond_every_deadline_end_the_experiment(broker, fleet, started):
+    fleet.say(messages.RUNNING)
+    Experiment.objects.update(
+        start=timezone.now() - timedelta(hours=1), starting=timezone.now() - timedelta(hours=1)
+    )
+    reconcile()
+    assert (status(started), started.ending) == ("FINALIZING", "FAILED")
+    assert desired_states(broker) == {"stop"}
+
+
+@pytest.mark.parametrize("phase", ["starting", "running"])
+def test_a_cancelled_experiment_stops_at_once_and_ends_cancelled(broker, fleet, make_experiment, phase):
+    fleet.join("pi-1")
+    experiment = make_experiment()
+    reconcile()
+    fleet.say(messages.READY)
+    if phase == "running":
+        reconcile()
+    experiments.cancel(experiment.id, "by test")
+    assert desired_states(broker) == {"stop"}
+    assert status(experiment) == "FINALIZING"
+    fleet.say(messages.FINISHED)
+    fleet.bring_batches()
+    reconcile()
+    assert (status(experiment), experiment.reason) == ("CANCELLED", "by test")
+
+
+def test_routing_versions_are_on_the_timeline(started):
+    from routing.services import set_record
+
+    set_record("web", ["127.0.0.1:9", "127.0.0.1:10"], [1, 3], by="tester")
+    reconcile()
+    values = list(Event.objects.filter(name="routing").order_by("id").values_list("value", flat=True))
+    assert values == [
+        f"web version 1: 127.0.0.1:9@1 (by experiment {started.id})",
+        "web version 2: 127.0.0.1:9@1, 127.0.0.1:10@3 (by tester)",
+    ]
+
+
+def test_a_second_reconciliation_beside_the_first_does_nothing(broker, fleet, make_experiment):
+    fleet.join("pi-1")
+    experiment = make_experiment()
+    broker.set(LOCK_KEY, "somebody else")
+    reconcile()
+    assert status(experiment) == "QUEUED"
+    assert broker.get(LOCK_KEY) == b"somebody else"

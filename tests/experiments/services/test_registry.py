@@ -1,0 +1,84 @@
+"""Workers, as the registry in Redis shows them."""
+
+import pytest
+
+from experiments.models import Worker
+from experiments.services import registry
+from loadgen.messages import WORKERS_KEY, worker_key
+from tests.support.workers import register
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def long_running_broker(monkeypatch):
+    monkeypatch.setattr(registry, "broker_is_fresh", lambda: False)
+
+
+def status_of(name):
+    return Worker.objects.get(name=name).status
+
+
+def test_a_registered_worker_is_stored_with_its_facts(broker):
+    register(broker, "pi-1", cores=3, labels={"zone": "B", "worker_name": "pi-1"})
+    registry.sync_workers()
+    worker = Worker.objects.get(name="pi-1")
+    assert (worker.status, worker.cores, worker.labels["zone"]) == ("READY", 3, "B")
+
+
+def test_a_worker_is_lost_when_two_looks_in_a_row_find_no_heartbeat(broker):
+    register(broker, "pi-1")
+    registry.sync_workers()
+    broker.delete(worker_key("pi-1"))
+    registry.sync_workers()
+    assert status_of("pi-1") == "READY"
+    registry.sync_workers()
+    assert status_of("pi-1") == "LOST"
+
+
+def test_a_heartbeat_between_two_looks_keeps_a_worker(broker):
+    register(broker, "pi-1")
+    registry.sync_workers()
+    for _ in range(3):
+        broker.delete(worker_key("pi-1"))
+        registry.sync_workers()
+        register(broker, "pi-1")
+        registry.sync_workers()
+    assert status_of("pi-1") == "READY"
+
+
+def test_nobody_is_lost_just_after_the_broker_came_back(broker, monkeypatch):
+    monkeypatch.setattr(registry, "broker_is_fresh", lambda: True)
+    register(broker, "pi-1")
+    registry.sync_workers()
+    broker.delete(worker_key("pi-1"))
+    for _ in range(4):
+        registry.sync_workers()
+    assert status_of("pi-1") == "READY"
+
+
+def test_a_worker_that_said_goodbye_is_gone_at_once(broker):
+    register(broker, "pi-1")
+    registry.sync_workers()
+    broker.srem(WORKERS_KEY, "pi-1")
+    broker.delete(worker_key("pi-1"))
+    registry.sync_workers()
+    assert status_of("pi-1") == "GONE"
+
+
+def test_a_lost_worker_that_comes_back_is_ready_again(broker):
+    register(broker, "pi-1")
+    registry.sync_workers()
+    Worker.objects.update(status=Worker.Status.LOST)
+    register(broker, "pi-1", instance="pi-1-2")
+    registry.sync_workers()
+    assert (status_of("pi-1"), Worker.objects.get().instance) == ("READY", "pi-1-2")
+
+
+def test_a_registration_that_cannot_be_read_is_passed_over(broker, caplog):
+    register(broker, "pi-1")
+    broker.sadd(WORKERS_KEY, "pi-2")
+    broker.set(worker_key("pi-2"), '{"v": 99}')
+    registry.sync_workers()
+    assert [worker.name for worker in Worker.objects.all()] == ["pi-1"]
+    assert "pi-2" in caplog.text and "version 99" in caplog.text

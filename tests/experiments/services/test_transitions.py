@@ -1,0 +1,45 @@
+"""Status changes: one process wins, the others learn that they lost."""
+
+import pytest
+
+from experiments.models import Experiment, Shard
+from experiments.services import registry
+from experiments.services.dispatch import dispatch
+from experiments.services.shards import place_group
+from experiments.services.transitions import move_experiment, move_shard
+from tests.support.workers import register
+
+pytestmark = pytest.mark.django_db
+
+Status = Experiment.Status
+
+
+def test_the_second_of_two_equal_changes_loses(make_experiment):
+    experiment = make_experiment()
+    assert move_experiment(experiment.id, Status.QUEUED, Status.STARTING)
+    assert not move_experiment(experiment.id, Status.QUEUED, Status.CANCELLED, reason="too late")
+    experiment.refresh_from_db()
+    assert (experiment.status, experiment.reason) == ("STARTING", "")
+
+
+@pytest.fixture
+def shard(broker, make_experiment):
+    register(broker, "pi-1")
+    registry.sync_workers()
+    experiment = make_experiment()
+    place_group(experiment, experiment.workloads.get())
+    return Shard.objects.get()
+
+
+def test_a_change_of_another_attempt_loses(shard):
+    stale = Shard.objects.get()
+    Shard.objects.update(attempt=2)
+    assert not move_shard(stale, Shard.Status.READY)
+    assert Shard.objects.get().status == "DISPATCHED"
+
+
+def test_a_shard_is_dispatched_once(shard):
+    Shard.objects.update(status="PENDING")
+    first, second = Shard.objects.get(), Shard.objects.get()
+    assert dispatch(first)
+    assert not dispatch(second)

@@ -1,0 +1,192 @@
+"""The balancer is exact over a cycle and within one request of the exact share at every moment."""
+
+import itertools
+import math
+from collections import Counter
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from routing.balancer import WeightedBalancer
+
+# No deadline per example: the machine may be busy. The same examples every time: a red run can be repeated.
+patient = settings(deadline=None, derandomize=True)
+
+weight_lists = st.lists(st.integers(0, 1000), min_size=1, max_size=12).filter(any)
+decimal_weights = st.decimals(0, 100, places=3, allow_nan=False, allow_infinity=False).map(float)
+
+
+def named(weights):
+    return {f"host{i}": weight for i, weight in enumerate(weights)}
+
+
+def take(balancer, count):
+    return [balancer.next() for _ in range(count)]
+
+
+def assert_within_one_at_every_prefix(weights, picks):
+    total = sum(Fraction(str(weight)) for weight in weights.values())
+    shares = {host: Fraction(str(weight)) / total for host, weight in weights.items()}
+    counts = dict.fromkeys(weights, 0)
+    for n, host in enumerate(picks, 1):
+        counts[host] += 1
+        for each, share in shares.items():
+            assert abs(counts[each] - share * n) < 1, f"{each} had {counts[each]} of {n} requests"
+
+
+@pytest.mark.parametrize("offset", range(8))
+def test_one_two_three_is_exact_over_each_cycle_and_within_one_in_between(offset):
+    weights = {"a": 1, "b": 2, "c": 3}
+    picks = take(WeightedBalancer(weights, offset), 600)
+    assert_within_one_at_every_prefix(weights, picks)
+    for begin in range(0, 600, 6):
+        assert Counter(picks[begin : begin + 6]) == weights
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_every_small_combination_of_weights_with_every_offset_stays_within_one(count):
+    for weights in itertools.product(range(6), repeat=count):
+        if not any(weights):
+            continue
+        for offset in range(count + 1):
+            picks = take(WeightedBalancer(named(weights), offset), 2 * sum(weights) + 1)
+            assert_within_one_at_every_prefix(named(weights), picks)
+
+
+@patient
+@given(weights=weight_lists, offset=st.integers(0, 40), count=st.integers(1, 300))
+def test_any_weights_offset_and_length_stay_within_one(weights, offset, count):
+    picks = take(WeightedBalancer(named(weights), offset), count)
+    assert_within_one_at_every_prefix(named(weights), picks)
+
+
+@patient
+@given(weights=st.lists(decimal_weights, min_size=1, max_size=6).filter(any), offset=st.integers(0, 9))
+def test_fractional_weights_count_as_the_decimals_that_they_are(weights, offset):
+    picks = take(WeightedBalancer(named(weights), offset), 200)
+    assert_within_one_at_every_prefix(named(weights), picks)
+
+
+@patient
+@given(weights=st.lists(st.integers(0, 30), min_size=1, max_size=8).filter(any), offset=st.integers(0, 9))
+def test_every_cycle_is_exact(weights, offset):
+    cycle = sum(weights) // math.gcd(*weights)
+    balancer = WeightedBalancer(named(weights), offset)
+    exact = {host: w // math.gcd(*weights) for host, w in named(weights).items() if w}
+    assert [Counter(take(balancer, cycle)) for _ in range(3)] == [exact] * 3
+
+
+def test_a_tenth_and_two_tenths_are_exact_in_three_requests():
+    balancer = WeightedBalancer({"a": 0.1, "b": 0.2})
+    assert Counter(take(balancer, 3)) == {"a": 1, "b": 2}
+    assert Counter(take(balancer, 300)) == {"a": 100, "b": 200}
+
+
+def test_a_cycle_too_long_to_keep_is_still_exact():
+    weights = {"a": 5003, "b": 1, "c": 2501}
+    picks = take(WeightedBalancer(weights, offset=1), sum(weights.values()))
+    assert Counter(picks) == weights
+    assert_within_one_at_every_prefix(weights, picks)
+
+
+@patient
+@given(weights=st.lists(st.integers(1, 50), min_size=1, max_size=10))
+def test_as_many_shards_as_hosts_each_start_with_another_host(weights):
+    first = [WeightedBalancer(named(weights), offset).next() for offset in range(len(weights))]
+    assert sorted(first) == sorted(named(weights))
+
+
+def test_the_first_shard_starts_with_the_heaviest_host():
+    assert [WeightedBalancer({"a": 1, "b": 2, "c": 3}, offset).next() for offset in range(4)] == ["c", "b", "a", "c"]
+
+
+def test_a_host_of_weight_zero_gets_nothing():
+    assert set(take(WeightedBalancer({"a": 1, "b": 0}, offset=1), 50)) == {"a"}
+
+
+def test_a_host_keeps_its_credit_when_weights_change():
+    balancer = WeightedBalancer({"a": 1, "b": 1})
+    assert balancer.next() == "a"
+    balancer.update({"a": 1, "b": 1.5})
+    assert balancer.next() == "b"
+
+
+def test_setting_the_same_weights_again_changes_nothing():
+    weights = {"a": 1, "b": 2, "c": 4}
+    plain, updated = WeightedBalancer(weights, offset=2), WeightedBalancer(weights, offset=2)
+    expected = take(plain, 100)
+    picks = []
+    for _ in range(100):
+        updated.update(weights)
+        picks.append(updated.next())
+    assert_within_one_at_every_prefix(weights, picks)
+    assert Counter(picks) == Counter(expected)
+
+
+def test_who_stays_shares_as_if_who_went_away_had_never_been_there():
+    balancer = WeightedBalancer({"a": 1, "b": 1, "gone": 1})
+    assert balancer.next() == "a"
+    balancer.update({"a": 1, "b": 1})
+    assert take(balancer, 4) == ["b", "a", "b", "a"]
+
+
+def test_a_host_that_comes_back_starts_without_credit():
+    balancer = WeightedBalancer({"a": 1, "b": 1})
+    assert balancer.next() == "a"
+    balancer.update({"b": 1})
+    balancer.update({"a": 1, "b": 1})
+    assert balancer.next() == "a"
+
+
+def test_a_new_host_is_due_no_arrears():
+    balancer = WeightedBalancer({"a": 1})
+    take(balancer, 1000)
+    balancer.update({"a": 1, "b": 1})
+    picks = take(balancer, 100)
+    assert_within_one_at_every_prefix({"a": 1, "b": 1}, picks)
+
+
+def test_a_host_paused_with_weight_zero_finds_its_credit_again():
+    balancer = WeightedBalancer({"a": 1, "b": 1, "c": 2})
+    assert take(balancer, 2) == ["c", "a"]
+    balancer.update({"a": 1, "b": 0, "c": 1})
+    take(balancer, 2)
+    balancer.update({"a": 1, "b": 1, "c": 1})
+    assert balancer.next() == "b"
+
+
+@patient
+@given(
+    changes=st.lists(
+        st.tuples(st.lists(st.integers(0, 9), min_size=4, max_size=4).filter(any), st.integers(1, 40)),
+        min_size=2,
+        max_size=6,
+    ),
+    offset=st.integers(0, 5),
+)
+def test_after_any_changes_each_phase_is_within_three_requests_of_its_exact_share(changes, offset):
+    balancer = WeightedBalancer(named(changes[0][0]), offset)
+    for weights, count in changes:
+        balancer.update(named(weights))
+        counts = Counter(take(balancer, count))
+        for host, weight in named(weights).items():
+            assert abs(counts[host] - Fraction(weight * count, sum(weights))) < 3
+            assert weight or not counts[host]
+
+
+@pytest.mark.parametrize("weights", [{}, {"a": 0}, {"a": -1, "b": 2}, {"a": math.nan}, {"a": math.inf, "b": 1}])
+def test_weights_that_make_no_sense_are_refused_and_the_old_ones_stay(weights):
+    with pytest.raises(ValueError, match="weights"):
+        WeightedBalancer(weights)
+    balancer = WeightedBalancer({"a": 1, "b": 1})
+    assert balancer.next() == "a"
+    with pytest.raises(ValueError, match="weights"):
+        balancer.update(weights)
+    assert take(balancer, 3) == ["b", "a", "b"]
+
+
+def test_a_negative_offset_is_refused():
+    with pytest.raises(ValueError, match="offset"):
+        WeightedBalancer({"a": 1}, offset=-1)

@@ -1,0 +1,190 @@
+"""Setting and removing records: the database is the truth, and Redis follows it after the commit."""
+
+import logging
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from routing import models, selectors, services
+from routing.redis_table import RedisRoutingTable
+from routing.table import RoutingInvalid, RoutingRecord
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("client")]
+
+
+def test_a_record_that_was_set_is_in_the_database_and_in_redis(redis_table):
+    record = services.set_record("s", ["a:80", "b:80"], [1, 2.5], "ada")
+    assert record == RoutingRecord("s", ["a:80", "b:80"], [1, 2.5], 1)
+    assert selectors.record("s") == record
+    assert redis_table.read("s") == record
+
+
+def test_setting_a_record_again_replaces_its_hosts_under_the_next_version(redis_table):
+    services.set_record("s", ["a", "b", "c"], [1, 2, 3], "ada")
+    second = services.set_record("s", ["c", "a"], [5, 1], "bob")
+    assert second == RoutingRecord("s", ["c", "a"], [5, 1], 2)
+    assert selectors.records() == [second]
+    assert redis_table.read_all() == [second]
+
+
+def test_every_version_is_kept_with_who_set_it():
+    services.set_record("s", ["a"], [1], "ada")
+    services.set_record("s", ["b"], [2], "bob")
+    services.remove_record("s", "eve")
+    kept = selectors.revisions(["s"])
+    assert [(row.version, row.hosts, row.weights, row.changed_by, row.removed) for row in kept] == [
+        (1, ["a"], [1], "ada", False),
+        (2, ["b"], [2], "bob", False),
+        (3, [], [], "eve", True),
+    ]
+    assert kept[1].value() == RoutingRecord("s", ["b"], [2], 2)
+
+
+def test_revisions_are_found_by_service_and_time_with_both_bounds_included():
+    for host in ("a", "b", "c"):
+        services.set_record("s", [host], [1], "")
+    services.set_record("other", ["x"], [1], "")
+    first, second, third = selectors.revisions(["s"])
+    assert selectors.revisions(["s"], since=second.changed_at) == [second, third]
+    assert selectors.revisions(["s"], until=second.changed_at) == [first, second]
+    assert selectors.revisions(["s"], second.changed_at, second.changed_at) == [second]
+    assert [row.service for row in selectors.revisions(["s", "other"])] == ["s", "s", "s", "other"]
+    assert selectors.revisions([]) == []
+
+
+def test_a_removed_record_is_gone_from_the_database_and_from_redis(redis_table):
+    services.set_record("s", ["a"], [1], "")
+    assert services.remove_record("s", "") is True
+    assert selectors.record("s") is None
+    assert redis_table.services() == []
+    assert redis_table.versions() == {}
+
+
+def test_removing_what_is_not_there_writes_nothing():
+    assert services.remove_record("s", "") is False
+    assert selectors.revisions(["s"]) == []
+
+
+def test_versions_go_on_after_a_removal():
+    services.set_record("s", ["a"], [1], "")
+    services.remove_record("s", "")
+    assert services.set_record("s", ["a"], [1], "").version == 3
+
+
+def test_a_wrong_record_is_refused_with_every_reason_and_nothing_is_written(redis_table):
+    before = services.set_record("s", ["a"], [1], "")
+    with pytest.raises(RoutingInvalid) as refused:
+        services.set_record("s", ["a:0", "b"], [1], "")
+    assert [error.split(":")[0] for error in refused.value.errors] == ["hosts[0]", "weights"]
+    assert selectors.record("s") == redis_table.read("s") == before
+    assert len(selectors.revisions(["s"])) == 1
+
+
+def test_two_services_whose_names_differ_only_in_case_are_refused():
+    services.set_record("Service", ["a"], [1], "")
+    with pytest.raises(RoutingInvalid, match="'Service' only in case"):
+        services.set_record("service", ["a"], [1], "")
+    assert services.remove_record("service", "") is False
+    assert selectors.record("service") is None
+    assert selectors.record("Service") is not None
+
+
+def test_nothing_reaches_redis_when_the_transaction_around_rolls_back(redis_table):
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        services.set_record("s", ["a"], [1], "")
+        raise ZeroDivisionError
+    assert selectors.record("s") is None
+    assert redis_table.services() == []
+
+
+def test_a_writer_that_lost_a_race_for_a_version_takes_the_next_one(monkeypatch):
+    services.set_record("s", ["a"], [1], "")
+    read, answers = services._last_version, [0]
+    monkeypatch.setattr(services, "_last_version", lambda service: answers.pop() if answers else read(service))
+    assert services.set_record("s", ["b"], [1], "").version == 2
+    assert [row.hosts for row in selectors.revisions(["s"])] == [["a"], ["b"]]
+
+
+def test_a_writer_that_loses_every_race_says_so(monkeypatch):
+    before = services.set_record("s", ["a"], [1], "")
+    monkeypatch.setattr(services, "_last_version", lambda service: 0)
+    with pytest.raises(IntegrityError):
+        services.set_record("s", ["b"], [1], "")
+    assert selectors.record("s") == before
+
+
+def test_the_newest_version_is_in_redis_last_whoever_projects_later(redis_table, monkeypatch):
+    write = RedisRoutingTable.write
+    overtaken = []
+
+    def write_late(table, record):
+        if not overtaken:
+            overtaken.append(record)
+            services.set_record("s", ["new"], [1], "")
+        write(table, record)
+
+    monkeypatch.setattr(RedisRoutingTable, "write", write_late)
+    services.set_record("s", ["old"], [1], "")
+    assert overtaken == [RoutingRecord("s", ["old"], [1], 1)]
+    assert redis_table.read("s") == RoutingRecord("s", ["new"], [1], 2)
+
+
+def test_without_redis_the_database_is_written_and_redis_is_repaired_later(redis_table, switch_redis, caplog):
+    switch_redis(False)
+    with caplog.at_level(logging.WARNING, "routing.services"):
+        record = services.set_record("s", ["a"], [1], "")
+    assert "s is not in Redis yet" in caplog.text
+    assert selectors.record("s") == record
+    switch_redis(True)
+    assert redis_table.read("s") is None
+    assert services.reproject_stale() == ["s"]
+    assert redis_table.read("s") == record
+    assert services.reproject_stale() == []
+
+
+def test_what_was_removed_without_redis_is_removed_there_later(redis_table, switch_redis):
+    services.set_record("s", ["a"], [1], "")
+    switch_redis(False)
+    services.remove_record("s", "")
+    switch_redis(True)
+    assert redis_table.services() == ["s"]
+    assert services.reproject_stale() == ["s"]
+    assert redis_table.services() == []
+
+
+def test_an_older_a_newer_or_a_missing_version_in_redis_is_replaced(client, redis_table):
+    records = [services.set_record(name, ["a"], [1], "") for name in ("missing", "newer", "older")]
+    client.flushall()
+    redis_table.write(RoutingRecord("older", ["x"], [1], 0))
+    redis_table.write(RoutingRecord("newer", ["x"], [1], 9))
+    assert services.reproject_stale() == ["missing", "newer", "older"]
+    assert redis_table.read_all() == records
+
+
+def test_services_that_only_another_tool_wrote_are_left_alone(client, redis_table):
+    theirs = RoutingRecord("versioned", ["x"], [1], 4)
+    redis_table.write(theirs)
+    client.sadd("routing:services", "plain")
+    client.rpush("routing:hosts:plain", "y")
+    client.rpush("routing:weights:plain", "1")
+    assert services.reproject_stale() == []
+    assert redis_table.read_all() == [RoutingRecord("plain", ["y"], [1], 0), theirs]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        lambda record: models.RoutingHost(record=record, position=1, host="a", weight=1),
+        lambda record: models.RoutingHost(record=record, position=0, host="b", weight=1),
+        lambda record: models.RoutingHost(record=record, position=1, host="b", weight=-0.1),
+        lambda record: models.RoutingRecord(service="s"),
+        lambda record: models.RoutingRecord(service="t", version=0),
+        lambda record: models.RoutingRevision(service="s", version=1, hosts=[], weights=[]),
+        lambda record: models.RoutingRevision(service="s", version=0, hosts=[], weights=[]),
+    ],
+    ids=["same host", "same position", "negative weight", "same service", "version 0", "same revision", "revision 0"],
+)
+def test_the_database_itself_refuses_what_breaks_the_rules(row):
+    services.set_record("s", ["a"], [1], "")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        row(models.RoutingRecord.objects.get()).save()

@@ -1,0 +1,77 @@
+"""What a user can set about the stack."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from galileo_site.stack import embedded_redis, ports
+from galileo_site.stack.config import PROJECT_ROOT, check_python, read_config
+from galileo_site.stack.errors import StackError
+from galileo_site.stack.stack import check_machine
+
+
+def test_without_settings_there_are_defaults() -> None:
+    config = read_config({})
+    assert config.state_dir == PROJECT_ROOT / "var"
+    assert (config.web_port, config.redis_port, config.admin_user) == (5001, 0, "admin")
+    assert config.web_url == "http://127.0.0.1:5001/"
+
+
+def test_a_relative_state_directory_is_one_of_the_project() -> None:
+    assert read_config({"galileo_state_dir": "other"}).state_dir == PROJECT_ROOT / "other"
+    assert read_config({"galileo_state_dir": "/srv/galileo"}).state_dir == Path("/srv/galileo")
+
+
+def test_all_wrong_settings_are_named_at_once() -> None:
+    wrong = {"galileo_web_port": "http", "galileo_redis_port": "70000", "galileo_logging_level": "LOUD"}
+    with pytest.raises(StackError) as caught:
+        read_config(wrong)
+    for name in wrong:
+        assert name in str(caught.value)
+
+
+def test_a_too_old_python_is_refused_in_one_sentence() -> None:
+    with pytest.raises(StackError, match=r"^Galileo needs Python 3\.11 or newer, and this is Python 3\.9\.$"):
+        check_python((3, 9))
+    check_python((3, 11))
+    check_python((3, 13))
+
+
+@pytest.mark.parametrize(("variable", "what"), [("web_port", "web server"), ("redis_port", "Redis server")])
+def test_a_busy_port_is_refused_in_one_sentence_that_names_the_variable(variable: str, what: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        environ = {"galileo_web_port": str(ports.pick_free()), f"galileo_{variable}": str(port)}
+        with pytest.raises(StackError) as caught:
+            check_machine(read_config(environ))
+    sentence = str(caught.value)
+    assert sentence.startswith(f"The {what}'s port {port} on 127.0.0.1 is in use")
+    assert f"galileo_{variable}" in sentence
+    assert sentence.count(".") == "127.0.0.1".count(".") + 1
+
+
+def test_a_port_that_was_just_closed_is_free() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        client = socket.create_connection(("127.0.0.1", port))
+        accepted, _ = server.accept()
+        accepted.close()  # our side closes first: it is the one that stays in TIME_WAIT
+        client.close()
+    assert ports.is_free(port)
+
+
+def test_a_picked_port_is_free_and_not_taken() -> None:
+    first = ports.pick_free()
+    assert ports.is_free(first)
+    assert all(ports.pick_free({first}) != first for _ in range(5))
+
+
+def test_a_platform_without_the_server_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    with pytest.raises(
+        StackError, match=r"no embedded Redis-compatible server for Linux on riscv64.*x86_64 and aarch64"
+    ):
+        embedded_redis.find_binary()

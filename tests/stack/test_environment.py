@@ -1,0 +1,74 @@
+"""The environment of each child: what it needs, and no secret that it does not."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from galileo_site.environment import read_site
+from galileo_site.stack.config import read_config
+from galileo_site.stack.environment import Environments
+from galileo_site.stack.state import StateDir
+from loadgen.environment import read_worker
+
+USER = {
+    "PATH": "/usr/bin",
+    "galileo_rack": "r7",
+    "galileo_api_token": "of the user",
+    "galileo_expdb_driver": "postgres",
+    "galileo_expdb_postgres_password": "of the user's database",
+}
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateDir:
+    made = StateDir(tmp_path / "var")
+    made.create()
+    return made
+
+
+@pytest.fixture
+def environments(state: StateDir) -> Environments:
+    return Environments(read_config({"galileo_web_port": "5999"}), state, state.secrets(), 6400, USER)
+
+
+def test_the_controllers_settings_are_valid_and_of_this_stack(environments: Environments, state: StateDir) -> None:
+    site = read_site(environments.controller())
+    assert site.database["NAME"] == str(state.database)
+    assert (site.redis.host, site.redis.port) == ("127.0.0.1", 6400)
+    assert site.redis.password == state.secrets().redis_password
+    assert site.secret_key == state.secrets().secret_key
+    assert site.allowed_hosts == ["127.0.0.1", "localhost"]
+    assert environments.controller()["galileo_web_port"] == "5999"
+
+
+def test_the_users_database_does_not_leak_into_the_stack(environments: Environments) -> None:
+    variables = environments.controller()
+    assert variables["galileo_expdb_driver"] == "sqlite"
+    assert "galileo_expdb_postgres_password" not in variables
+
+
+def test_a_worker_has_its_zone_its_own_spool_and_the_users_labels(environments: Environments) -> None:
+    a, b = (read_worker(environments.worker(name)) for name in ("worker-a", "worker-b"))
+    assert a.labels == {"worker_name": "worker-a", "zone": "A", "rack": "r7"}
+    assert b.labels == {"worker_name": "worker-b", "zone": "B", "rack": "r7"}
+    assert a.spool_dir != b.spool_dir
+    assert a.apps_dir is not None and (a.apps_dir / "squeezenet").is_dir()
+
+
+def test_a_worker_knows_no_secret_but_the_brokers_password(environments: Environments, state: StateDir) -> None:
+    values = set(environments.worker("worker-a").values())
+    secrets = state.secrets()
+    assert secrets.redis_password in values
+    assert not values & {secrets.secret_key, secrets.admin_password, "of the user", "of the user's database"}
+
+
+def test_a_service_knows_nothing_of_galileo(environments: Environments) -> None:
+    assert not [name for name in environments.service() if name.startswith("galileo_")]
+    assert environments.service()["PATH"] == "/usr/bin"
+
+
+def test_the_children_run_in_the_virtual_environment_of_the_stack(environments: Environments) -> None:
+    assert environments.controller()["galileo_venv"] == sys.prefix

