@@ -2,7 +2,7 @@
 
 import sys
 
-from galileo_site.environment import PROJECT_DIR, read_site
+from galileo_site.environment import read_site
 from loadgen.broker import redis_options
 from loadgen.environment import SettingsError
 
@@ -80,7 +80,6 @@ TIME_ZONE = "UTC"
 APPEND_SLASH = False
 
 STATIC_URL = "static/"
-STATIC_ROOT = PROJECT_DIR / "var" / "static"
 # Served straight from the packages: no collectstatic step before the first start.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False

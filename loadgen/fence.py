@@ -1,7 +1,7 @@
 """The fence of a shard: at most one attempt of it runs, each attempt runs once, and only the newest one is heard.
 
-The lease says who runs the shard now; beside it stands the newest attempt that ever ran, which outlives the lease. Every
-step is one Lua script, so that no two attempts can interleave.
+The lease says who runs the shard now; beside it stands the newest attempt that ever ran, which outlives the lease.
+Every step is one Lua script, so that no two attempts can interleave.
 """
 
 from __future__ import annotations

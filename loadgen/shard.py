@@ -7,9 +7,10 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
+from typing import Any, TypeVar
 
-import redis.asyncio
 from redis.exceptions import RedisError
 
 from loadgen.clock import measure_async
@@ -26,7 +27,6 @@ from loadgen.messages import (
     RUNNING,
     STARTING,
     STOP,
-    ClockSample,
     GroupDocument,
     MessageError,
     ShardOrder,
@@ -41,11 +41,14 @@ from routing.table import RoutingRecord
 
 logger = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
+
 DOCUMENT_TIMEOUT_S = 60.0
 SHUTDOWN_GRACE_S = 0.25
 _SEAL_CHECK_S = 0.05
 _CLOCK_ROUNDS, _CLOCK_ROUNDS_LATER = 50, 5
 _CLOCK_EVERY_S = 5.0
+_DRIFT_NS = 250_000  # two quartz clocks part by 50 µs a second at most, over _CLOCK_EVERY_S
 _WRITE_TRIES, _WRITE_PAUSE_S = 40, 0.25
 _STATUS_TRIES, _STATUS_PAUSE_S = 20, 0.5
 
@@ -72,13 +75,18 @@ class ShardRunner:
         self._desired = DesiredState(self._client, order.group_id, self._obey, self._take_route)
         self._engine: Engine | None = None
         self._document: GroupDocument | None = None
+        self._stopped = asyncio.Event()
         self._run_wanted = asyncio.Event()  # set by a document that says run, and by any stop
+        self._writing_status = asyncio.Lock()
+        self._status_unwritten = False
         self._stop_reason = ""
         self._grace_s = SHUTDOWN_GRACE_S
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
         """Returns when the final batch is sealed, or at once when this attempt is stale."""
+        for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGQUIT):
+            asyncio.get_running_loop().add_signal_handler(signum, self._stop, SHUT_DOWN)
         try:
             if not await self._fence.acquire():
                 logger.info("shard %s attempt %s is stale", self._order.shard_id, self._order.attempt)
@@ -93,8 +101,6 @@ class ShardRunner:
             await self._client.aclose()
 
     async def _run_leased(self) -> None:
-        for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGQUIT):
-            asyncio.get_running_loop().add_signal_handler(signum, self._stop, SHUT_DOWN)
         raise_descriptor_limit()
         self._status = replace(self._status, descriptor_limit=descriptor_limit())
         self._spawn(self._keep_lease())
@@ -106,6 +112,9 @@ class ShardRunner:
                     reason = await self._drive()
             except AppError as error:
                 reason = str(error)
+            except Exception as error:
+                await self._end(f"the shard's process failed: {error!r}")
+                raise
             await self._end(reason)
         finally:
             for task in self._tasks:
@@ -117,22 +126,29 @@ class ShardRunner:
     async def _prepare(self) -> str:
         """Up to READY; the reason of an end before that, or ''. AppError passes through."""
         try:
-            document = await self._desired.first_document(DOCUMENT_TIMEOUT_S)
+            document = await self._unless_stopped(self._desired.first_document(DOCUMENT_TIMEOUT_S))
         except TimeoutError:
             return f"the document of group {self._order.group_id} did not appear within {DOCUMENT_TIMEOUT_S:.0f} s"
         except MessageError as error:
             return str(error)
+        if document is None:
+            return self._stop_reason
+        self._obey(document)
         workload = document.workload
         self._routes = Routes(workload.service, self._order.shard_index, workload.router)
-        self._engine = Engine(self._order, document, file_sources(self._settings.apps_dir), self._routes)
-        await self._engine.prepare()
-        await self._retry_redis(self._desired.refresh)
-        await self._retry_redis(self._measure_start_clock)
-        self._obey(document)
+        engine = Engine(self._order, document, file_sources(self._settings.apps_dir), self._routes)
+        try:
+            await engine.prepare()
+        except AppError:
+            await engine.close()
+            raise
+        self._engine = engine
+        await self._unless_stopped(self._patiently(self._desired.refresh))
+        await self._unless_stopped(self._patiently(self._measure_start_clock))
         if self._stop_reason:
-            self._engine.stop(int(self._grace_s * 1e9), self._stop_reason)
-        else:
-            await self._say(READY)
+            engine.stop(int(self._grace_s * 1e9), self._stop_reason)
+            return ""
+        await self._say(READY)
         self._spawn(self._desired.follow())
         self._spawn(self._keep_clock())
         return ""
@@ -148,7 +164,8 @@ class ShardRunner:
             # Mapped once, and never again: the schedule must not move with later samples.
             self._sealer.begin(start_broker_ns)
             engine.start(start_broker_ns - clock.offset_ns)
-            self._spawn(self._announce(RUNNING))
+            self._status = replace(self._status, state=RUNNING)
+            self._spawn(self._write_status())
         sealing = asyncio.create_task(self._seal())
         try:
             return await engine.wait()
@@ -173,7 +190,8 @@ class ShardRunner:
         logger.info("shard %s ends: %s", self._order.shard_id, reason or "its schedule ran to the end")
         self._status = replace(self._status, reason=reason)
         for _ in range(_STATUS_TRIES):
-            if await self._say(FINISHED if reason in _WANTED_ENDS else FAILED):
+            await self._say(FINISHED if reason in _WANTED_ENDS else FAILED)
+            if not self._status_unwritten:
                 break
             await asyncio.sleep(_STATUS_PAUSE_S)
         try:
@@ -201,10 +219,11 @@ class ShardRunner:
         logger.info("shard %s stops: %s", self._order.shard_id, reason)
         if self._engine is not None:
             self._engine.stop(int(self._grace_s * 1e9), reason)
+        self._stopped.set()
         self._run_wanted.set()
 
     async def _seal(self) -> None:
-        while True:
+        while self._stop_reason != SUPERSEDED:  # rows cut then belong to the newer attempt
             await asyncio.sleep(_SEAL_CHECK_S)
             if self._engine is not None and self._sealer.seal_if_due(self._engine, time.monotonic_ns()):
                 if self._sealer.error:
@@ -220,12 +239,20 @@ class ShardRunner:
                     self._grace_s = 0.0
                     self._stop(SUPERSEDED)
                     return
+                if self._status_unwritten:
+                    await self._write_status()
             except RedisError as error:
                 logger.warning("the lease cannot be renewed, the load goes on: %s", error)
 
     async def _measure_start_clock(self) -> None:
-        self._take_clock(await measure_async(self._client, _CLOCK_ROUNDS))
-        self._status = replace(self._status, clock=self._sealer.clock)
+        """Takes a sample for the start's mapping, unless the one at hand is known more exactly, its age considered."""
+        sample = await measure_async(self._client, _CLOCK_ROUNDS)
+        known = self._status.clock
+        if not self._run_wanted.is_set() and (
+            known is None or sample.uncertainty_ns <= known.uncertainty_ns + _DRIFT_NS
+        ):
+            self._sealer.clock = sample
+            self._status = replace(self._status, clock=sample)
 
     async def _keep_clock(self) -> None:
         """Fresh samples: while holding they improve the start's mapping, while running they show drift."""
@@ -233,25 +260,46 @@ class ShardRunner:
             await asyncio.sleep(_CLOCK_EVERY_S)
             try:
                 if self._run_wanted.is_set():
-                    self._take_clock(await measure_async(self._client, _CLOCK_ROUNDS_LATER))
+                    self._sealer.clock = await measure_async(self._client, _CLOCK_ROUNDS_LATER)
                 else:
                     await self._measure_start_clock()
             except RedisError as error:
                 logger.info("the clocks cannot be compared: %s", error)
 
-    def _take_clock(self, sample: ClockSample) -> None:
-        self._sealer.clock = sample
-
-    async def _announce(self, state: str) -> None:
-        await self._say(state)
-
-    async def _say(self, state: str) -> bool:
-        """Writes the status; False when Redis is away."""
+    async def _say(self, state: str) -> None:
         self._status = replace(self._status, state=state)
-        try:
-            await self._fence.write_status(self._status)
-        except RedisError as error:
-            logger.warning("status %s cannot be written: %s", state, error)
-            return False
-        return True
+        await self._write_status()
 
+    async def _write_status(self) -> None:
+        """Writes the status as it is when the turn comes, so that an older one never replaces a newer one."""
+        self._status_unwritten = True
+        async with self._writing_status:
+            try:
+                await self._fence.write_status(self._status)
+                self._status_unwritten = False
+            except RedisError as error:
+                logger.warning("status %s cannot be written: %s", self._status.state, error)
+
+    async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Takes a step that needs Redis, again and again while Redis is away."""
+        while True:
+            try:
+                return await step()
+            except RedisError as error:
+                logger.warning("Redis is needed and away, trying again: %s", error)
+                await asyncio.sleep(_STATUS_PAUSE_S)
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, Result]) -> Result | None:
+        """The work's result; None, and the work cancelled, when a stop comes first."""
+        task = asyncio.create_task(work)
+        stop = asyncio.create_task(self._stopped.wait())
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if task.done():
+            return task.result()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return None
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))

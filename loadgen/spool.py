@@ -56,9 +56,7 @@ class Spool:
         SpoolError: from `open`, when the folder cannot be used.
     """
 
-    def __init__(
-        self, directory: Path, limit_bytes: int, monotonic_ns: Callable[[], int] = time.monotonic_ns
-    ) -> None:
+    def __init__(self, directory: Path, limit_bytes: int, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self.directory = directory
         self._limit_bytes = limit_bytes
         self._monotonic_ns = monotonic_ns

@@ -19,21 +19,20 @@ _PAIRS_PER_EXTENSION = 256
 class WeightedBalancer:
     """Names the host of each next request; a host's count is always less than 1 away from its exact share.
 
-    The exact share of n requests is n * weight / sum(weights). With w = weight / sum(weights), a host's
-    count is within 1 of it at every n exactly if its k-th request comes no earlier than request floor((k
-    - 1) / w) + 1 and no later than its deadline, request ceil(k / w). Of the hosts that may be next, the
-    one with the earliest deadline is. The windows of all hosts can be met together (the deadlines up to
-    request d are sum(floor(w * d)) <= d), and for unit jobs earliest-deadline-first meets them whenever
-    they can be met.
+    The exact share of n requests is n * weight / sum(weights). With w = weight / sum(weights), a host's count is
+    within 1 of it at every n exactly if its k-th request comes no earlier than request floor((k - 1) / w) + 1 and
+    no later than its deadline, request ceil(k / w). Of the hosts that may be next, the one with the earliest
+    deadline is. The windows of all hosts can be met together (the deadlines up to request d are
+    sum(floor(w * d)) <= d), and for unit jobs earliest-deadline-first meets them whenever they can be met.
 
-    `offset` (the shard's index) says who is first: the (offset mod hosts)-th heaviest. The guarantee
-    holds for any first host: all first windows open at request 1, and once it is given to host j, the
-    deadlines left up to d are at most d - 1. Either j's own deadline was among them, or w_j * d < 1 and
-    the others' sum(floor(w * d)) <= (1 - w_j) * d < d.
+    `offset` (the shard's index) says who is first: the (offset mod hosts)-th heaviest. The guarantee holds for
+    any first host: all first windows open at request 1, and once it is given to host j, the deadlines left up to d
+    are at most d - 1. Either j's own deadline was among them, or w_j * d < 1 and the others'
+    sum(floor(w * d)) <= (1 - w_j) * d < d.
 
-    Weights are taken as the decimal numbers they print as (0.1 is a tenth): a cycle of 0.1 : 0.2 is 3
-    requests long, and exact. Weight 0 gets nothing. Not thread-safe: one balancer per service and event
-    loop.
+    Weights are taken as the decimal numbers they print as (0.1 is a tenth): a cycle of 0.1 : 0.2 is 3 requests
+    long, and exact. Weight 0 gets nothing. The bound is for weights that stay: after a change, the credit that was
+    carried over comes on top of it. Not thread-safe: one balancer per service and event loop.
     """
 
     __slots__ = (

@@ -48,20 +48,20 @@ def http_answers(port: int, path: str) -> Probe:
 
 
 def worker_registered(client: redis.Redis, name: str) -> Probe:
-    """True while the worker renews its registration; one of an earlier run is forgotten here, once."""
-    forgotten = False
+    """True when the worker has registered since this call: what an earlier run has left is never renewed."""
+    left = _registration(client, name)
 
     def probe() -> bool:
-        nonlocal forgotten
-        try:
-            if not forgotten:
-                client.delete(worker_key(name))
-                forgotten = True
-            return bool(client.exists(worker_key(name)))
-        except redis.RedisError:
-            return False
+        return _registration(client, name) not in (None, left)
 
     return probe
+
+
+def _registration(client: redis.Redis, name: str) -> object:
+    try:
+        return client.get(worker_key(name))
+    except redis.RedisError:
+        return None
 
 
 def celery_answers(broker_url: str, node: str) -> Probe:

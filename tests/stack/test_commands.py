@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,15 +23,16 @@ def var(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "var"
 
 
-def hold(var: Path, **state: object) -> object:
-    """A lock as a running stack holds it, and what that stack has written."""
+@contextmanager
+def running(var: Path, **state: object) -> Iterator[None]:
+    """The lock and the description that a running stack holds; the description stays when it ends."""
     var.mkdir()
-    held = (var / "lock").open("w")
-    fcntl.flock(held, fcntl.LOCK_EX)
     about = {"pid": 1, "kind": "up", "phase": "running", "web_url": "http://127.0.0.1:7/", "admin_user": "ada"}
     child = {"name": "web", "pid": 12, "state": "running", "restarts": 2}
     (var / "stack.json").write_text(json.dumps({**about, "children": [child], **state}))
-    return held
+    with (var / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def test_down_without_a_stack_says_so_and_makes_nothing(var: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,53 +50,49 @@ def test_status_without_a_stack_says_so(var: Path, capsys: pytest.CaptureFixture
 def test_what_a_killed_stack_has_left_confuses_nobody(
     var: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
-    hold(var).close()  # type: ignore[attr-defined]
+    with running(var):
+        pass
     main([command])
     assert capsys.readouterr().out == "Galileo is not running.\n"
 
 
 def test_status_names_every_child(var: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    held = hold(var)
-    assert main(["status"]) == 0
+    with running(var):
+        assert main(["status"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "Galileo is running: http://127.0.0.1:7/ (supervisor: process 1)",
         "  web        running (process 12, started again 2 times)",
     ]
-    del held
 
 
 def test_a_second_up_says_that_it_is_running_and_repeats_the_address(
     var: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    held = hold(var)
-    assert main(["up"]) == 0
+    with running(var):
+        assert main(["up"]) == 0
     output = capsys.readouterr().out
     assert output.startswith("Galileo is running already.\n")
     assert "http://127.0.0.1:7/" in output and "ada" in output and "password" in output
-    del held
 
 
 def test_a_demo_beside_a_running_stack_is_refused_in_one_sentence(
     var: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    held = hold(var)
-    assert main(["demo"]) == 1
+    with running(var):
+        assert main(["demo"]) == 1
     assert capsys.readouterr().err == "Galileo is running already; stop it with 'make down' before a demo.\n"
-    del held
 
 
 def test_up_beside_a_running_demo_is_refused_in_one_sentence(var: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    held = hold(var, kind="demo")
-    assert main(["up"]) == 1
+    with running(var, kind="demo"):
+        assert main(["up"]) == 1
     assert capsys.readouterr().err.startswith("A demo is running in ")
-    del held
 
 
 def test_down_signals_nobody_but_galileo(var: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    held = hold(var, pid=1)
-    assert main(["down"]) == 1
+    with running(var, pid=1):
+        assert main(["down"]) == 1
     assert "is held by a process that is not Galileo's" in capsys.readouterr().err
-    del held
 
 
 @pytest.mark.parametrize("command", ["up", "demo"])

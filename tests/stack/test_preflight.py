@@ -73,7 +73,5 @@ def test_this_machine_passes_silently() -> None:
 
 
 def test_an_old_python_can_read_the_script() -> None:
-    ast.parse(SCRIPT.read_text(), feature_version=(3, 4))
-    assert not [
-        node for node in ast.walk(ast.parse(SCRIPT.read_text())) if isinstance(node, ast.JoinedStr | ast.NamedExpr)
-    ]
+    tree = ast.parse(SCRIPT.read_text(), feature_version=(3, 4))
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr | ast.NamedExpr)]

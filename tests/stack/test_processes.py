@@ -117,7 +117,8 @@ import os, sys, time
 from pathlib import Path
 from galileo_site.stack import processes
 from galileo_site.stack.processes import ChildSpec
-child = processes.start(ChildSpec("deaf", [sys.executable, "-c", {DEAF!r}], os.environ, Path({str(tmp_path)!r}) / "log"))
+log = Path({str(tmp_path / "log")!r})
+child = processes.start(ChildSpec("deaf", [sys.executable, "-c", {DEAF!r}], os.environ, log))
 print(child.pid, flush=True)
 time.sleep(60)
 """
@@ -131,17 +132,20 @@ time.sleep(60)
 
 
 def test_what_a_child_leaves_behind_is_found_and_ended(tmp_path: Path) -> None:
+    parent = (
+        f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {DEAF!r}], start_new_session=True).wait()"
+    )
     # In a process of its own, because adopting orphans would also adopt those of other tests.
-    code = f"""
+    code = """
 import os, sys
 from pathlib import Path
 from galileo_site.stack import processes
 from galileo_site.stack.interrupts import Interrupts
 from galileo_site.stack.processes import ChildSpec
 processes.adopt_orphans()
-log = Path({str(tmp_path)!r}) / "log"
-grandchild = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', {DEAF!r}], start_new_session=True).wait()"
-child = processes.start(ChildSpec("child", [sys.executable, "-c", grandchild], os.environ, log, lambda: "up" in log.read_text()))
+log = Path(sys.argv[1])
+spec = ChildSpec("child", [sys.executable, "-c", sys.argv[2]], os.environ, log, lambda: "up" in log.read_text())
+child = processes.start(spec)
 processes.wait_ready([child], Interrupts(), lambda _: None)
 assert processes.strays([child]) == []
 processes.stop([child], Interrupts())
@@ -150,5 +154,6 @@ assert len(ended) == 1 and "SIG_IGN" in ended[0], ended
 assert processes.strays([]) == []
 print("none left")
 """
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", code, str(tmp_path / "log"), parent]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (ran.stdout, ran.stderr) == ("none left\n", "")

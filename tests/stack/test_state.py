@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import subprocess
 import sys
@@ -133,4 +132,4 @@ def test_a_link_that_somebody_has_put_in_place_of_the_spool_is_not_followed(
     (tmp_path / "trap").mkdir()
     ours.symlink_to(tmp_path / "trap")
     assert state.spool("worker-a").is_relative_to(state.root)
-    assert os.listdir(tmp_path / "trap") == []
+    assert list((tmp_path / "trap").iterdir()) == []

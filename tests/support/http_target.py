@@ -31,6 +31,7 @@ except ImportError:
 ROOT = Path(__file__).parents[2]
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 SLOW_S = 0.1
+ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 
 # What a mode answers, and whether the connection is closed after that.
 FIXED: dict[str, tuple[bytes, bool]] = {
@@ -138,19 +139,20 @@ def log_text(log: list[tuple[float, bytes, bytes, bytes]]) -> bytes:
 
 
 async def serve(port: int, mode: str, log_file: Path | None, announce: Callable[[int], None]) -> None:
-    """Serves on 127.0.0.0/8 until SIGTERM."""
+    """Serves on the same port of each of ADDRESSES until SIGTERM."""
     log: list[tuple[float, bytes, bytes, bytes]] = []
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stopped.set)
     loop.add_signal_handler(signal.SIGINT, stopped.set)
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # All of 127.0.0.0/8 can only be had by the wildcard; loopback alone is asked for by everybody here.
-        listener.bind(("127.0.0.1", port))
-        server = await loop.create_server(lambda: Responder(mode, log), sock=listener, backlog=4096)
-        announce(listener.getsockname()[1])
-        await stopped.wait()
+    servers = []
+    for address in ADDRESSES:
+        server = await loop.create_server(lambda: Responder(mode, log), address, port, backlog=4096)
+        port = server.sockets[0].getsockname()[1]
+        servers.append(server)
+    announce(port)
+    await stopped.wait()
+    for server in servers:
         server.close()
     if log_file is not None:
         log_file.write_bytes(log_text(log))
@@ -177,6 +179,11 @@ class HttpTarget:
     @property
     def host(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def hosts(self) -> list[str]:
+        """Three names for it: one port on three addresses."""
+        return [f"{address}:{self.port}" for address in ADDRESSES]
 
     def start(self) -> HttpTarget:
         command = [sys.executable, "-m", "tests.support.http_target", "--port", str(self.port), "--mode", self.mode]

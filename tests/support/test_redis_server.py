@@ -31,7 +31,10 @@ def test_only_who_knows_the_password_is_let_in(tmp_path):
     with RedisServer(tmp_path) as server:
         with server.client() as client:
             assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
-        with redis.Redis(port=server.port) as stranger, pytest.raises(redis.AuthenticationError):
+        with (
+            redis.Redis(port=server.port, retry=Retry(NoBackoff(), 0)) as stranger,
+            pytest.raises(redis.AuthenticationError),
+        ):
             stranger.ping()
 
 

@@ -1,0 +1,11 @@
+"""The admin's pages: everything that services own is there to be read, and an experiment can be cancelled."""
+
+from django.contrib import admin
+
+from experiments.admin import experiment, group, trace, worker
+
+__all__ = ["experiment", "group", "trace", "worker"]
+
+admin.site.site_header = "Galileo"
+admin.site.site_title = "Galileo"
+admin.site.index_title = "Experiments"

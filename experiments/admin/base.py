@@ -1,0 +1,108 @@
+"""What the pages share: read-only models, large tables, and ways to show JSON, links and times."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
+
+from experiments.models import Experiment
+
+# Django's own classes take no type parameters at run time.
+if TYPE_CHECKING:
+    AnyModelAdmin = admin.ModelAdmin[Any]
+    AnyPaginator = Paginator[Any]
+else:
+    AnyModelAdmin = admin.ModelAdmin
+    AnyPaginator = Paginator
+
+# How far a list of a table of millions can be paged through; a filter shows what lies beyond.
+MAX_LISTED = 10_000
+LATEST_EXPERIMENTS = 25
+
+
+class ReadOnlyAdmin(AnyModelAdmin):
+    """A model that only services write."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class BoundedPaginator(AnyPaginator):
+    """Counts no further than MAX_LISTED: COUNT(*) over millions of rows would take longer than anyone waits."""
+
+    @cached_property
+    def count(self) -> int:
+        rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
+        return rows.order_by()[:MAX_LISTED].count()
+
+
+class LargeTableAdmin(ReadOnlyAdmin):
+    """A table of up to millions of rows: ordered by its key, not sortable, not searchable, never counted in full."""
+
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    ordering = ("-pk",)
+    sortable_by = ()
+
+
+def experiment_filter(lookup: str) -> type[admin.SimpleListFilter]:
+    """A filter by experiment, `lookup` leading to its id; it offers the latest and takes any id in the address."""
+
+    class ExperimentFilter(admin.SimpleListFilter):
+        title = "experiment"
+        parameter_name = "experiment"
+
+        def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+            latest = Experiment.objects.values_list("id", "name")[:LATEST_EXPERIMENTS]
+            return [(experiment_id, f"{experiment_id} {name}") for experiment_id, name in latest]
+
+        def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+            wanted = self.value()
+            return queryset if wanted is None else queryset.filter(**{lookup: wanted})
+
+    return ExperimentFilter
+
+
+def as_json(field: str) -> Callable[[Any], SafeString]:
+    """A read-only column that shows a JSON field in lines."""
+
+    @admin.display(description=field.replace("_", " "))
+    def show(row: Any) -> SafeString:
+        text = json.dumps(getattr(row, field), indent=2, ensure_ascii=False)
+        return format_html('<pre style="margin: 0; white-space: pre-wrap">{}</pre>', text)
+
+    return show
+
+
+def in_milliseconds(field: str) -> Callable[[Any], str]:
+    """A read-only column that shows a field of ns in ms."""
+
+    @admin.display(description=field.removesuffix("_ns").replace("_", " ") + " (ms)")
+    def show(row: Any) -> str:
+        value = getattr(row, field)
+        return "-" if value is None else f"{value / 1e6:,.3f}"
+
+    return show
+
+
+def list_link(model: str, experiment_id: str, text: str) -> SafeString:
+    """A link to the list of a model's rows of one experiment."""
+    address = reverse(f"admin:experiments_{model}_changelist")
+    return format_html('<a href="{}?{}">{}</a>', address, urlencode({"experiment": experiment_id}), text)

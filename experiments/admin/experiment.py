@@ -1,0 +1,121 @@
+"""Experiments, their workloads and events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis.exceptions
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from experiments import selectors
+from experiments.admin.base import LargeTableAdmin, ReadOnlyAdmin, as_json, experiment_filter, list_link
+from experiments.models import Event, Experiment, Workload
+from experiments.services import experiments as services
+
+PARTS = {
+    "workload": "workloads",
+    "clientgroup": "client groups",
+    "shard": "shards",
+    "client": "clients",
+    "event": "events",
+    "trace": "traces",
+    "batch": "trace batches",
+    "secondstats": "statistics per second",
+}
+
+
+@admin.register(Experiment)
+class ExperimentAdmin(ReadOnlyAdmin):
+    list_display = ["id", "name", "creator", "status", "verdict", "created", "start", "end"]
+    list_filter = ["status", "created", "creator"]
+    search_fields = ["id", "name", "creator"]
+    date_hierarchy = "created"
+    actions = ["cancel"]
+    fieldsets = [
+        (None, {"fields": ["id", "name", "creator", "status", "ending", "reason", "verdict", "parts"]}),
+        ("Times", {"fields": ["created", "starting", "start", "end", "finalizing", "start_broker_ns"]}),
+        ("Report", {"fields": ["report"]}),
+        ("Plan", {"fields": ["seed", "metadata_json", "plan_json"]}),
+        ("Summary", {"fields": ["summary_json"], "classes": ["collapse"]}),
+    ]
+    readonly_fields = ["verdict", "parts", "report", "plan_json", "metadata_json", "summary_json"]
+
+    plan_json = staticmethod(as_json("plan"))
+    metadata_json = staticmethod(as_json("metadata"))
+    summary_json = staticmethod(as_json("summary"))
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Experiment]:
+        return super().get_queryset(request).defer("plan", "metadata")
+
+    @admin.display(description="verdict", empty_value="-")
+    def verdict(self, experiment: Experiment) -> str | None:
+        return selectors.verdict_of(experiment)
+
+    @admin.display(description="parts")
+    def parts(self, experiment: Experiment) -> SafeString:
+        links = ((list_link(model, experiment.id, text),) for model, text in PARTS.items())
+        return format_html_join(" · ", "{}", links)
+
+    @admin.display(description="report")
+    def report(self, experiment: Experiment) -> SafeString | str:
+        if experiment.summary is None:
+            return "The report comes when the experiment has ended."
+        from experiments import report as reports
+
+        text = reports.render(reports.build(experiment, []))
+        return format_html('<pre style="margin: 0; overflow-x: auto">{}</pre>', text)
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("experiments.change_experiment")
+
+    @admin.action(description="Cancel selected experiments", permissions=["cancel"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[Experiment]) -> HttpResponse | None:
+        """Asks first; then stops the load of each."""
+        chosen = queryset.exclude(status__in=Experiment.ENDED)
+        if not chosen:
+            self.message_user(request, "None of the selected experiments is queued or active.", messages.WARNING)
+            return None
+        if "confirmed" not in request.POST:
+            return TemplateResponse(request, "admin/experiments/experiment/cancel.html", self._context(request, chosen))
+        for experiment in chosen:
+            try:
+                services.cancel(experiment.id, f"cancelled by {request.user.get_username()}")
+            except redis.exceptions.RedisError as error:
+                self.message_user(request, f"{experiment} was not cancelled: {error}", messages.ERROR)
+            else:
+                self.message_user(request, f"{experiment} is cancelled.", messages.SUCCESS)
+        return None
+
+    def _context(self, request: HttpRequest, chosen: QuerySet[Experiment]) -> dict[str, Any]:
+        return {
+            **self.admin_site.each_context(request),
+            "title": "Cancel experiments?",
+            "experiments": chosen,
+            "opts": self.opts,
+            "action_checkbox_name": admin.helpers.ACTION_CHECKBOX_NAME,
+        }
+
+
+@admin.register(Workload)
+class WorkloadAdmin(ReadOnlyAdmin):
+    list_display = ["id", "experiment", "index", "service", "clients", "worker_labels"]
+    list_filter = [experiment_filter("experiment_id")]
+    search_fields = ["service"]
+    list_select_related = ["experiment"]
+    ordering = ["-id"]
+    fields = ["experiment", "index", "service", "clients", "worker_labels_json", "spec_json"]
+    readonly_fields = ["worker_labels_json", "spec_json"]
+
+    worker_labels_json = staticmethod(as_json("worker_labels"))
+    spec_json = staticmethod(as_json("spec"))
+
+
+@admin.register(Event)
+class EventAdmin(LargeTableAdmin):
+    list_display = ["id", "experiment_id", "timestamp", "name", "value"]
+    list_filter = [experiment_filter("experiment_id")]

@@ -1,0 +1,56 @@
+"""Traces, their batches and their statistics: tables of millions of rows."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from experiments.admin.base import LargeTableAdmin, as_json, experiment_filter
+from experiments.models import Batch, SecondStats, Trace
+from loadgen.messages import Outcome
+
+
+@admin.register(Trace)
+class TraceAdmin(LargeTableAdmin):
+    list_display = [
+        "id", "experiment_id", "shard_id", "client", "sequence", "outcome_name", "status", "host", "response_time_ms",
+        "service_time_ms", "lateness_ms", "size", "routing_version",
+    ]  # fmt: skip
+    list_filter = [experiment_filter("experiment_id")]
+    readonly_fields = ["outcome_name", "response_time_ms", "service_time_ms", "lateness_ms"]
+
+    @admin.display(description="outcome (name)")
+    def outcome_name(self, trace: Trace) -> str:
+        return Outcome(trace.outcome).name.lower().replace("_", " ")
+
+    @admin.display(description="response time (ms)")
+    def response_time_ms(self, trace: Trace) -> str:
+        return _milliseconds(trace.intended_ns, trace.done_ns)
+
+    @admin.display(description="service time (ms)")
+    def service_time_ms(self, trace: Trace) -> str:
+        return _milliseconds(trace.sent_ns, trace.done_ns)
+
+    @admin.display(description="lateness (ms)")
+    def lateness_ms(self, trace: Trace) -> str:
+        return _milliseconds(trace.intended_ns, trace.dispatched_ns)
+
+
+@admin.register(Batch)
+class BatchAdmin(LargeTableAdmin):
+    list_display = ["id", "shard_id", "attempt", "number", "rows", "received"]
+    list_filter = [experiment_filter("shard__group__experiment_id")]
+    fields = ["shard", "attempt", "number", "rows", "received", "counters_json", "gauges_json"]
+    readonly_fields = ["counters_json", "gauges_json"]
+
+    counters_json = staticmethod(as_json("counters"))
+    gauges_json = staticmethod(as_json("gauges"))
+
+
+@admin.register(SecondStats)
+class SecondStatsAdmin(LargeTableAdmin):
+    list_display = ["id", "experiment_id", "shard_id", "workload", "second", "arrivals", "sent", "completed", "size"]
+    list_filter = [experiment_filter("experiment_id")]
+
+
+def _milliseconds(begin_ns: int | None, end_ns: int | None) -> str:
+    return "-" if begin_ns is None or end_ns is None else f"{(end_ns - begin_ns) / 1e6:,.3f}"

@@ -1,0 +1,92 @@
+"""Planned against achieved, interval by interval of the plan."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from django.db.models import BigIntegerField, Count, ExpressionWrapper, F
+
+from experiments.account import schedule_of
+from experiments.models import Experiment, Trace, Workload
+from loadgen.messages import FIRST_NOT_SENT, WorkloadSpec
+
+NS = 1_000_000_000
+
+
+def bounds_of(experiment: Experiment) -> list[tuple[int, int]]:
+    """(start, end) in ns since the start of each interval of the plan; the last one may be shorter."""
+    schedules = [schedule_of(WorkloadSpec(**workload.spec)) for workload in experiment.workloads.all()]
+    duration_ns = max((schedule.duration_ns for schedule in schedules), default=0)
+    configured = experiment.plan.get("configuration", {}).get("interval")
+    interval_ns = round(configured * NS) if configured else max(1, duration_ns)
+    return [(start, min(start + interval_ns, duration_ns)) for start in range(0, duration_ns, interval_ns)]
+
+
+def intervals_of(experiment: Experiment) -> list[dict[str, Any]]:
+    """For each workload, each interval: arrivals planned, arrivals the generator made, requests sent, and rates.
+
+    `planned` is the schedule's integral (a Poisson process varies around it), `arrivals` counts by intended time, `sent`
+    by the time at which the request was written. A request that waited may be sent in a later interval; `sent_after` of
+    the last interval counts those after the end.
+    """
+    if experiment.start_broker_ns is None:
+        return []
+    bounds = bounds_of(experiment)
+    arrivals = _counted(experiment, bounds, "intended_ns", {})
+    sent = _counted(experiment, bounds, "sent_ns", {"outcome__lt": FIRST_NOT_SENT, "sent_ns__isnull": False})
+    return [_workload(workload, bounds, arrivals, sent) for workload in experiment.workloads.order_by("index")]
+
+
+def _workload(
+    workload: Workload,
+    bounds: list[tuple[int, int]],
+    arrivals: Counter[tuple[int, int]],
+    sent: Counter[tuple[int, int]],
+) -> dict[str, Any]:
+    schedule = schedule_of(WorkloadSpec(**workload.spec))
+    rows = []
+    for number, (start_ns, end_ns) in enumerate(bounds):
+        length_s = (end_ns - start_ns) / NS
+        planned = schedule.arrivals_before(end_ns) - schedule.arrivals_before(start_ns)
+        rows.append(
+            {
+                "start_s": start_ns / NS,
+                "duration_s": length_s,
+                "planned": planned,
+                "planned_rps": planned / length_s,
+                "arrivals": arrivals[workload.index, number],
+                "sent": sent[workload.index, number],
+                "achieved_rps": sent[workload.index, number] / length_s,
+            }
+        )
+    return {
+        "workload": workload.index,
+        "service": workload.service,
+        "arrival_process": workload.spec["arrival_process"],
+        "intervals": rows,
+        "sent_after": sent[workload.index, len(bounds)],
+    }
+
+
+def _counted(
+    experiment: Experiment, bounds: list[tuple[int, int]], column: str, condition: dict[str, Any]
+) -> Counter[tuple[int, int]]:
+    """(workload, interval) → rows whose time in `column` lies in it; behind the last interval is one more."""
+    counts: Counter[tuple[int, int]] = Counter()
+    if not bounds:
+        return counts
+    interval_ns = bounds[0][1] - bounds[0][0]
+    workloads = dict(experiment.groups.values_list("shards__id", "workload__index"))
+    since = F(column) - experiment.start_broker_ns
+    # Without a division, which the databases round differently.
+    start = ExpressionWrapper(since - since % interval_ns, output_field=BigIntegerField())
+    end_ns = experiment.start_broker_ns + bounds[-1][1]
+    rows = Trace.objects.filter(experiment=experiment, **condition).order_by()
+    within = rows.filter(**{f"{column}__lt": end_ns}).annotate(interval_start=start)
+    for shard_id, start_ns, count in within.values_list("shard_id", "interval_start").annotate(Count("id")):
+        counts[workloads[shard_id], start_ns // interval_ns] += count
+    after = rows.filter(**{f"{column}__gte": end_ns})
+    for shard_id, count in after.values_list("shard_id").annotate(Count("id")):
+        counts[workloads[shard_id], len(bounds)] += count
+    return counts

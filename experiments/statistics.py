@@ -1,0 +1,157 @@
+"""Reads over the per-second statistics, for live numbers and charts: never the traces, so they cost the same at any rate."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import F, Sum
+from django.db.models.functions import Coalesce
+
+from experiments.account import schedule_of
+from experiments.histogram import Histogram
+from experiments.models import Experiment, SecondStats
+from loadgen.messages import Outcome, WorkloadSpec, account_line
+from loadgen.schedule import Schedule
+
+NS = 1_000_000_000
+# A row exists when its request is done and its batch is ingested: the last seconds are not complete yet.
+SETTLE_S = 2
+WINDOW_S = 3
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A running experiment in numbers.
+
+    Counts are since the start; `planned` is by the schedule up to now. The achieved rate and the response times are
+    those of the last whole seconds that have settled (None while there are none).
+    """
+
+    elapsed_s: float
+    duration_s: float
+    planned: int
+    planned_rps: float
+    achieved_rps: float | None
+    response_p50_s: float | None
+    response_p99_s: float | None
+    rows: int
+    sent: int
+    completed: int
+    errors: int
+    dropped: int
+    late: int
+
+
+def schedules_of(experiment: Experiment) -> list[Schedule]:
+    """The schedules of an experiment's workloads, in the plan's order."""
+    specs = experiment.workloads.order_by("index").values_list("spec", flat=True)
+    return [schedule_of(WorkloadSpec(**spec)) for spec in specs]
+
+
+def rate_rps(schedules: Iterable[Schedule], from_ns: int, to_ns: int) -> float:
+    """The mean planned rate of all schedules together between two times since the start."""
+    arrivals = sum(schedule.arrivals_before(to_ns) - schedule.arrivals_before(from_ns) for schedule in schedules)
+    return arrivals * NS / (to_ns - from_ns)
+
+
+def progress(experiment: Experiment, now_broker_ns: int | None = None) -> Progress:
+    """How an experiment stands.
+
+    Args:
+        now_broker_ns: the time in the broker's clock; by default this machine's, which may differ by a little.
+    """
+    schedules = schedules_of(experiment)
+    duration_ns = max((schedule.duration_ns for schedule in schedules), default=0)
+    now_ns = time.time_ns() if now_broker_ns is None else now_broker_ns
+    start_ns = experiment.start_broker_ns
+    elapsed_ns = 0 if start_ns is None else min(max(now_ns - start_ns, 0), duration_ns)
+    running = start_ns is not None and 0 <= now_ns - start_ns < duration_ns
+    achieved_rps, response_time = (None, Histogram()) if start_ns is None else _lately(
+        experiment, start_ns, start_ns + duration_ns, now_ns
+    )
+    rows = SecondStats.objects.filter(experiment=experiment)
+    sums = rows.aggregate(**{name: Coalesce(Sum(name), 0) for name in ("arrivals", "sent", "completed")})
+    unsent: Counter[str] = Counter()
+    # Only seconds in which something was not sent hold such outcomes; in a good run there are none.
+    for outcomes in rows.filter(arrivals__gt=F("sent")).values_list("outcomes", flat=True):
+        unsent.update(outcomes)
+    return Progress(
+        elapsed_s=elapsed_ns / NS,
+        duration_s=duration_ns / NS,
+        planned=round(sum(schedule.arrivals_before(elapsed_ns) for schedule in schedules)),
+        planned_rps=rate_rps(schedules, elapsed_ns, elapsed_ns + 1000) if running else 0.0,
+        achieved_rps=achieved_rps,
+        response_p50_s=_seconds(response_time.quantile(0.5)),
+        response_p99_s=_seconds(response_time.quantile(0.99)),
+        rows=sums["arrivals"],
+        sent=sums["sent"],
+        completed=sums["completed"],
+        errors=sums["sent"] - sums["completed"],
+        dropped=unsent[str(Outcome.DROPPED.value)],
+        late=unsent[str(Outcome.LATE.value)],
+    )
+
+
+def series(experiment: Experiment) -> list[dict[str, Any]]:
+    """One dict per second of the broker's clock since the start, shards and workloads together, for charts.
+
+    The first and the last second may be partial: `planned` counts the schedule's arrivals within the same second.
+    Quiet seconds are there, too, with zeros.
+    """
+    start_ns = experiment.start_broker_ns
+    if start_ns is None:
+        return []
+    schedules = schedules_of(experiment)
+    rows: dict[int, list[SecondStats]] = {}
+    for row in SecondStats.objects.filter(experiment=experiment).order_by("second"):
+        rows.setdefault(row.second, []).append(row)
+    if not rows:
+        return []
+    first = min(start_ns // NS, min(rows))
+    return [_point(second, start_ns, rows.get(second, []), schedules) for second in range(first, max(rows) + 1)]
+
+
+def _point(second: int, start_ns: int, rows: list[SecondStats], schedules: list[Schedule]) -> dict[str, Any]:
+    outcomes: Counter[str] = Counter()
+    for row in rows:
+        outcomes.update(row.outcomes)
+    lines: Counter[str] = Counter()
+    for outcome, count in outcomes.items():
+        lines[account_line(int(outcome))] += count
+    response, service, lateness = (
+        Histogram.merged(getattr(row, name) for row in rows) for name in ("response_time", "service_time", "lateness")
+    )
+    from_ns = second * NS - start_ns
+    planned = sum(s.arrivals_before(from_ns + NS) - s.arrivals_before(from_ns) for s in schedules)
+    return {
+        "second": second,
+        "offset_s": from_ns / NS,
+        "planned": planned,
+        "arrivals": sum(row.arrivals for row in rows),
+        "sent": sum(row.sent for row in rows),
+        **{name: lines[name] for name in ("completed", "errors", "dropped", "late", "connect_failed", "cut")},
+        "response_p50_s": _seconds(response.quantile(0.5)),
+        "response_p99_s": _seconds(response.quantile(0.99)),
+        "service_p50_s": _seconds(service.quantile(0.5)),
+        "lateness_p99_s": _seconds(lateness.quantile(0.99)),
+    }
+
+
+def _lately(experiment: Experiment, start_ns: int, end_ns: int, now_ns: int) -> tuple[float | None, Histogram]:
+    """Rate of requests sent and response times of the last WINDOW_S whole seconds that have settled."""
+    until = min(now_ns // NS - SETTLE_S, -(-end_ns // NS))
+    since = until - WINDOW_S
+    covered_ns = min(until * NS, end_ns) - max(since * NS, start_ns)
+    if covered_ns <= 0:
+        return None, Histogram()
+    rows = SecondStats.objects.filter(experiment=experiment, second__gte=since, second__lt=until)
+    found = list(rows.values_list("sent", "response_time"))
+    return sum(sent for sent, _ in found) * NS / covered_ns, Histogram.merged(times for _, times in found)
+
+
+def _seconds(value_ns: float | None) -> float | None:
+    return None if value_ns is None else value_ns / NS

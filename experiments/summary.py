@@ -1,0 +1,204 @@
+"""The summary of an experiment: everything its report says, except what only the target's own log can tell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from experiments.account import Account, account_of
+from experiments.health import ShardHealth, health_of
+from experiments.histogram import Histogram
+from experiments.intervals import intervals_of
+from experiments.models import Batch, Event, Experiment, SecondStats
+from experiments.shares import hosts_of
+from experiments.verdict import ShardFacts, VerdictFacts, judge
+from loadgen.messages import Outcome
+
+NS = 1_000_000_000
+FORMAT = 1
+QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
+TIMES = ("response_time", "service_time", "connection_wait", "lateness")
+MAX_EVENTS = 200
+# Batches that arrive while a summary is made: it is made again, but not for ever.
+_MAX_REVISIONS = 5
+
+
+def summarise(experiment: Experiment) -> dict[str, Any]:
+    """The summary of what the database holds now, as JSON. Durations end in `_s`; a time that nothing had is None.
+
+    `verdict` holds its status and reasons; `batches` how many batches were in the database, so that a later one shows.
+    """
+    batches = _batches(experiment)
+    account = account_of(experiment)
+    health = health_of(experiment)
+    workloads = _workloads(experiment)
+    total = _total([row for _, rows in workloads for row in rows])
+    verdict = judge(_facts(experiment, account, health, total["times"]["lateness"]))
+    return {
+        "format": FORMAT,
+        "batches": batches,
+        "ended_as": _ended_as(experiment),
+        "reason": experiment.reason,
+        "account": account.to_dict(),
+        "intervals": intervals_of(experiment),
+        "total": total,
+        "workloads": [{**head, **_total(rows)} for head, rows in workloads],
+        "hosts": hosts_of(experiment),
+        "workers": _workers(health),
+        "shards": [shard.to_dict() for shard in health],
+        "events": _events(experiment),
+        "verdict": {
+            "status": verdict.status.value,
+            "reasons": [{"level": reason.level.value, "sentence": reason.sentence} for reason in verdict.reasons],
+        },
+    }
+
+
+def is_stale(experiment: Experiment) -> bool:
+    """Whether batches came since the experiment's summary was made."""
+    summary = experiment.summary
+    return summary is None or summary.get("batches") != _batches(experiment)
+
+
+def revise(experiment: Experiment) -> None:
+    """Makes the summary of an experiment that has ended anew, for batches that came late; of others, nothing.
+
+    The summary that an experiment ends with is made shortly before its status changes: whoever changes it calls this
+    when `is_stale` afterwards.
+    """
+    for _ in range(_MAX_REVISIONS):
+        summary = summarise(experiment)
+        ended = Experiment.objects.filter(pk=experiment.pk, status__in=Experiment.ENDED)
+        if ended.update(summary=summary) != 1:
+            return
+        experiment.summary = summary
+        if not is_stale(experiment):
+            return
+
+
+def _batches(experiment: Experiment) -> int:
+    return Batch.objects.filter(shard__group__experiment=experiment).count()
+
+
+def _ended_as(experiment: Experiment) -> str:
+    """The end that it came to, or is being led to; empty while it is under way."""
+    return experiment.status if experiment.status in Experiment.ENDED else experiment.ending
+
+
+def _workloads(experiment: Experiment) -> list[tuple[dict[str, Any], list[SecondStats]]]:
+    rows: dict[int, list[SecondStats]] = {}
+    for row in SecondStats.objects.filter(experiment=experiment).order_by():
+        rows.setdefault(row.workload, []).append(row)
+    return [
+        ({"workload": workload.index, "service": workload.service}, rows.get(workload.index, []))
+        for workload in experiment.workloads.order_by("index")
+    ]
+
+
+def _total(rows: list[SecondStats]) -> dict[str, Any]:
+    """Counts and times of these seconds together."""
+    outcomes: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
+    for row in rows:
+        outcomes.update(row.outcomes)
+        statuses.update(row.statuses)
+    return {
+        "arrivals": sum(row.arrivals for row in rows),
+        "sent": sum(row.sent for row in rows),
+        "completed": sum(row.completed for row in rows),
+        "bytes_received": sum(row.size for row in rows),
+        "outcomes": {Outcome(int(code)).name.lower(): outcomes[code] for code in sorted(outcomes, key=int)},
+        "statuses": {status: statuses[status] for status in sorted(statuses, key=int)},
+        "times": {name: _times(Histogram.merged(getattr(row, name) for row in rows)) for name in TIMES},
+    }
+
+
+def _times(histogram: Histogram) -> dict[str, Any]:
+    quantiles = {f"{name}_s": _seconds(histogram.quantile(q)) for name, q in QUANTILES}
+    count = histogram.count
+    return {
+        "count": count,
+        "mean_s": _seconds(histogram.mean_ns),
+        **quantiles,
+        "max_s": histogram.max_ns / NS if count else None,
+    }
+
+
+def _seconds(value_ns: float | None) -> float | None:
+    return None if value_ns is None else value_ns / NS
+
+
+def _workers(health: list[ShardHealth]) -> list[dict[str, Any]]:
+    """Per worker: the worst of its shards."""
+    by_worker: dict[str, list[ShardHealth]] = {}
+    for shard in health:
+        by_worker.setdefault(shard.shard.worker.name, []).append(shard)
+    return [
+        {
+            "worker": name,
+            "machine": shards[0].shard.worker.machine,
+            "cores": shards[0].shard.worker.cores,
+            "shards": len(shards),
+            "clock_uncertainty_s": _worst(shard.clock_uncertainty_s for shard in shards),
+            "clock_drift_s": _worst(shard.clock_drift_s for shard in shards),
+            "cpu_peak_share": _worst(shard.cpu_peak_share for shard in shards),
+            "wait_share": _worst(shard.wait_share for shard in shards),
+            "max_stall_s": _worst(shard.max_stall_s for shard in shards),
+            "descriptor_limit": min(shard.shard.descriptor_limit for shard in shards) or None,
+        }
+        for name, shards in sorted(by_worker.items())
+    ]
+
+
+def _worst(values: Any) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _events(experiment: Experiment) -> list[dict[str, Any]]:
+    events = Event.objects.filter(experiment=experiment).order_by("timestamp", "id")[:MAX_EVENTS]
+    return [
+        {
+            "timestamp": event.timestamp.timestamp(),
+            "offset_s": (event.timestamp - experiment.start).total_seconds() if experiment.start else None,
+            "name": event.name,
+            "value": event.value,
+        }
+        for event in events
+    ]
+
+
+def _facts(
+    experiment: Experiment, account: Account, health: list[ShardHealth], lateness: dict[str, Any]
+) -> VerdictFacts:
+    return VerdictFacts(
+        ended_as=_ended_as(experiment),
+        reason=experiment.reason,
+        planned=account.planned,
+        late=account.late,
+        dropped=account.dropped,
+        cut=account.cut,
+        lost=account.lost,
+        missing=account.missing,
+        no_descriptor=account.connect_failed.get("connect_no_descriptor", 0),
+        no_port=account.connect_failed.get("connect_no_port", 0),
+        contradictions=tuple(account.closes()),
+        lateness_p99_s=lateness["p99_s"],
+        lateness_max_s=lateness["max_s"],
+        shards=tuple(_shard_facts(shard) for shard in health),
+    )
+
+
+def _shard_facts(health: ShardHealth) -> ShardFacts:
+    shard = health.shard
+    return ShardFacts(
+        name=str(shard),
+        worker=shard.worker.name,
+        broke=health.broke,
+        max_in_flight=shard.group.workload.spec["max_in_flight"],
+        descriptor_limit=shard.descriptor_limit or None,
+        cpu_share=health.cpu_peak_share,
+        wait_share=health.wait_share,
+        max_stall_s=health.max_stall_s,
+        clock_uncertainty_s=health.clock_uncertainty_s,
+        clock_drift_s=health.clock_drift_s,
+    )

@@ -1,0 +1,196 @@
+"""The worker's second process: heartbeat, forwarding of batches, last resort of an abort.
+
+    python -m loadgen.agent --worker-pid PID --instance ID --started-ns NS [--takes-over ID] [--drain]
+
+The worker's main process starts it, and again when it dies. Its state is the files in the spool, so it may be killed at
+any time. SIGTERM, also as the kernel's word that the main process died, drains the worker: shards end, batches are
+forwarded, the worker deregisters, all within DRAIN_S.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import logging
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+
+from redis.exceptions import RedisError
+
+from loadgen.environment import SettingsError, WorkerSettings, read_worker
+from loadgen.forwarder import BrokerAwayError, Forwarder
+from loadgen.heartbeat import DRAINING, READY, Heartbeat, Instance
+from loadgen.ingest_link import RedisIngest
+from loadgen.logs import set_up_logging
+from loadgen.messages import WORKER_HEARTBEAT_S
+from loadgen.process import follow_parent
+from loadgen.redis_client import blocking_client, brisk_client
+from loadgen.registry import NameTakenError
+from loadgen.spool import Spool, SpoolError
+from loadgen.supervision import Supervisor
+
+logger = logging.getLogger(__name__)
+
+DRAIN_S = 18.0
+EXIT_NAME_TAKEN = 3
+_TURN_S = 0.25
+_SUPERVISE_EVERY_S = 1.0
+_AWAY_PAUSE_S = 1.0
+
+
+class ForwarderThread(threading.Thread):
+    """Runs the forwarder until `stop`. One agent at a time forwards a spool: a lock in its folder says which."""
+
+    def __init__(self, forwarder: Forwarder, spool: Spool) -> None:
+        # A daemon: a broker that does not answer must not hold up the agent's end.
+        super().__init__(name="forwarder", daemon=True)
+        self._forwarder = forwarder
+        self._spool = spool
+        self._stopped = threading.Event()
+        self.is_idle = False  # every batch is acknowledged
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def run(self) -> None:
+        with (self._spool.directory / "agent.lock").open("w") as lock:
+            while not self._stopped.is_set() and not _is_locked(lock.fileno()):
+                self._stopped.wait(_TURN_S)
+            self._spool.remove_temporary(older_than_s=60.0)
+            away = False
+            while not self._stopped.is_set():
+                try:
+                    done = self._forwarder.step(wait_s=_TURN_S)
+                except BrokerAwayError as error:
+                    if not away:
+                        logger.warning("batches wait in the spool, the broker is away: %s", error)
+                    away = True
+                    self._stopped.wait(_AWAY_PAUSE_S)
+                    continue
+                if away:
+                    logger.info("the broker is back")
+                away = False
+                self.is_idle = not done and not self._forwarder.unacknowledged
+                if self.is_idle:
+                    self._stopped.wait(_TURN_S)
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class Agent:
+    """Drives heartbeat, supervision and drain in one loop, the forwarder in a thread beside it."""
+
+    def __init__(self, settings: WorkerSettings, instance: Instance, *, draining: bool = False) -> None:
+        self._spool = Spool(settings.spool_dir, settings.spool_limit_bytes)
+        client = brisk_client(settings.redis)
+        self._heartbeat = Heartbeat(client, settings, instance, self._spool)
+        self._supervisor = Supervisor(client, settings.spool_dir, instance.pid)
+        forwarder = Forwarder(
+            self._spool, RedisIngest(settings, blocking_client(settings.redis)), settings.ingest_queues
+        )
+        self._forwarding = ForwarderThread(forwarder, self._spool)
+        self._drain_wanted = draining
+        self._away = False
+
+    def drain(self, _signum: int = 0, _frame: FrameType | None = None) -> None:
+        """Ends the worker's work and then the agent; a signal handler."""
+        self._drain_wanted = True
+
+    def run(self) -> int:
+        """Returns the exit status."""
+        self._spool.open()
+        self._forwarding.start()
+        try:
+            self._watch()
+            self._drain()
+        except NameTakenError as error:
+            logger.error("%s", error)
+            return EXIT_NAME_TAKEN
+        finally:
+            self._forwarding.stop()
+        return 0 if self._forwarding.is_alive() else 1
+
+    def _watch(self) -> None:
+        beat_due = supervise_due = time.monotonic()
+        while not self._drain_wanted and self._forwarding.is_alive():
+            now = time.monotonic()
+            if now >= beat_due:
+                beat_due = now + (WORKER_HEARTBEAT_S if self._beat(READY) else _AWAY_PAUSE_S)
+            if now >= supervise_due:
+                supervise_due = now + _SUPERVISE_EVERY_S
+                with contextlib.suppress(RedisError):  # the heartbeat has told of it
+                    self._supervisor.enforce_stops()
+            time.sleep(_TURN_S)
+
+    def _drain(self) -> None:
+        if not self._drain_wanted:
+            return  # the forwarder died of an error; the main process starts us again
+        logger.info("the worker drains")
+        ends = time.monotonic() + DRAIN_S
+        beat_due = 0.0
+        idle_turns = 0
+        while time.monotonic() < ends and idle_turns < 2 and self._forwarding.is_alive():
+            shards = self._supervisor.drain()
+            now = time.monotonic()
+            if now >= beat_due:
+                beat_due = now + WORKER_HEARTBEAT_S
+                self._beat(DRAINING)
+            is_done = not shards and self._forwarding.is_idle and not self._spool.scan()
+            idle_turns = idle_turns + 1 if is_done else 0
+            time.sleep(_TURN_S)
+        left = len(self._spool.scan())
+        if left:
+            logger.warning("%s batches stay in the spool for the next start", left)
+        try:
+            self._heartbeat.leave()
+        except RedisError as error:
+            logger.warning("the worker could not be deregistered, its registration expires: %s", error)
+
+    def _beat(self, status: str) -> bool:
+        try:
+            self._heartbeat.beat(status)
+        except RedisError as error:
+            if not self._away:
+                logger.warning("no heartbeat, the broker is away: %s", error)
+            self._away = True
+            return False
+        self._away = False
+        return True
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the agent of a worker; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m loadgen.agent", description="The agent of a Galileo worker.")
+    parser.add_argument("--worker-pid", type=int, required=True)
+    parser.add_argument("--instance", required=True)
+    parser.add_argument("--started-ns", type=int, required=True)
+    parser.add_argument("--takes-over", default="")
+    parser.add_argument("--drain", action="store_true")
+    options = parser.parse_args(arguments)
+    try:
+        settings = read_worker()
+        set_up_logging(settings.logging_level, "agent")
+        instance = Instance(options.instance, options.worker_pid, options.started_ns, options.takes_over)
+        agent = Agent(settings, instance, draining=options.drain)
+        signal.signal(signal.SIGTERM, agent.drain)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which tells us
+        if not follow_parent(signal.SIGTERM, options.worker_pid):
+            agent.drain()
+        return agent.run()
+    except (SettingsError, SpoolError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""The worker's Celery app: `python -m loadgen.worker`, or `celery -A loadgen worker` without the checks at start.
+
+Shutdown is Celery's warm one: SIGTERM takes no more shards, the agent tells the running ones to end, and they end by
+themselves within their grace (or are killed by the agent). Celery's soft shutdown is not used: it sleeps for the whole
+of its time-out in the signal handler even when the shards have long ended.
+"""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from loadgen.agent_process import AgentProcess
+from loadgen.broker import celery_options, queue
+from loadgen.environment import WorkerSettings, read_worker
+from loadgen.messages import label_queue
+
+
+def create_app(settings: WorkerSettings) -> Celery:
+    """An app that consumes the queue of each label; a slot is a prefork process, fresh for each shard."""
+    app = Celery("loadgen", include=["loadgen.tasks"])
+    app.conf.update(celery_options(settings.redis))
+    app.conf.update(
+        task_queues=[queue(label_queue(label, value)) for label, value in sorted(settings.labels.items())],
+        task_default_queue=label_queue("worker_name", settings.name),
+        worker_pool="prefork",
+        worker_concurrency=settings.slots,
+        worker_max_tasks_per_child=1,
+        worker_proc_alive_timeout=30.0,  # a Raspberry Pi forks its slots slowly
+        worker_send_task_events=True,
+    )
+    return app
+
+
+app = create_app(read_worker())
+agent_process = AgentProcess()
+agent_process.connect()

@@ -1,0 +1,105 @@
+"""The agent's last resorts: shards that do not obey a stop, and shards that do not drain, are killed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from loadgen.messages import STOP, GroupDocument, MessageError, from_json, group_key
+from loadgen.process import facts_of
+from loadgen.running import RunningShard, running_shards
+
+logger = logging.getLogger(__name__)
+
+OBEY_WITHIN_S = 5.0  # beyond the group's own grace
+DRAIN_WITHIN_S = 10.0
+
+
+class Supervisor:
+    """Watches the shards of one worker, by their marks in the spool's folder.
+
+    Args:
+        worker_pid: the worker's main process; only its children are ever signalled.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        spool_dir: Path,
+        worker_pid: int,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._client: Any = client  # redis-py types each result as a value or an awaitable
+        self._spool_dir = spool_dir
+        self._worker_pid = worker_pid
+        self._monotonic_ns = monotonic_ns
+        self._stop_seen_ns: dict[str, int] = {}  # group -> when its document was first seen to say stop
+        self._drain_began_ns: int | None = None
+        self._told: set[RunningShard] = set()
+
+    def shards(self) -> list[RunningShard]:
+        """The shards that run now."""
+        return running_shards(self._spool_dir)
+
+    def enforce_stops(self) -> None:
+        """Kills shards whose group's document has said stop for longer than its grace. Redis' errors pass through."""
+        now_ns = self._monotonic_ns()
+        shards = self.shards()
+        groups = {shard.group_id for shard in shards}
+        self._stop_seen_ns = {group: seen for group, seen in self._stop_seen_ns.items() if group in groups}
+        for group in groups:
+            document = self._document(group)
+            if document is None or document.state != STOP:
+                self._stop_seen_ns.pop(group, None)
+                continue
+            seen_ns = self._stop_seen_ns.setdefault(group, now_ns)
+            if now_ns - seen_ns > (document.stop_grace_s + OBEY_WITHIN_S) * 1e9:
+                for shard in shards:
+                    if shard.group_id == group:
+                        self._signal(shard, signal.SIGKILL, "its group was stopped and it does not obey")
+
+    def drain(self) -> list[RunningShard]:
+        """Tells running shards to end, kills those that take too long; returns what still runs."""
+        now_ns = self._monotonic_ns()
+        if self._drain_began_ns is None:
+            self._drain_began_ns = now_ns
+        shards = self.shards()
+        for shard in shards:
+            if now_ns - self._drain_began_ns > DRAIN_WITHIN_S * 1e9:
+                self._signal(shard, signal.SIGKILL, "the worker shuts down and it does not end")
+            elif shard not in self._told:
+                self._told.add(shard)
+                self._signal(shard, signal.SIGTERM, "the worker shuts down")
+        return shards
+
+    def _document(self, group_id: str) -> GroupDocument | None:
+        text = self._client.hget(group_key(group_id), "document")
+        if text is None:
+            return None
+        try:
+            return from_json(GroupDocument, text)
+        except MessageError as error:
+            logger.error("the document of group %s is ignored: %s", group_id, error)
+            return None
+
+    def _signal(self, shard: RunningShard, signum: signal.Signals, why: str) -> None:
+        facts = facts_of(shard.pid)
+        # When the main process is dead its shards have another parent, and are drained all the same.
+        orphaned = facts_of(self._worker_pid) is None
+        if facts is None or facts.started_ticks != shard.started_ticks:
+            return
+        if facts.parent_pid != self._worker_pid and not orphaned:
+            logger.error("process %s is no child of this worker, left alone", shard.pid)
+            return
+        level = logging.WARNING if signum == signal.SIGKILL else logging.INFO
+        logger.log(level, "shard %s (process %s): %s: %s", shard.shard_id, shard.pid, signum.name, why)
+        with contextlib.suppress(ProcessLookupError):  # it has ended just now
+            os.kill(shard.pid, signum)

@@ -1,0 +1,61 @@
+"""The worker's one Celery task: run a shard."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from celery import shared_task
+
+from loadgen.environment import WorkerSettings, read_worker
+from loadgen.fence import Fence
+from loadgen.messages import FAILED, TASK_RUN_SHARD, MessageError, ShardOrder, ShardStatus, from_wire
+from loadgen.process import follow_parent
+from loadgen.redis_client import async_client
+from loadgen.shard import ShardRunner
+
+run_loop: Callable[[Coroutine[Any, Any, None]], None]
+try:
+    from uvloop import run as run_loop
+except ImportError:  # it has no wheel for every board; asyncio's own loop is slower
+    run_loop = asyncio.run
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(name=TASK_RUN_SHARD)
+def run_shard(order: Any) -> None:
+    """Runs one attempt of a shard; `order` is a ShardOrder as a dict. An order that cannot be read is refused."""
+    settings = read_worker()
+    # Celery has its children killed with the main process; a shard seals what it has first.
+    follow_parent(signal.SIGTERM, os.getppid())
+    try:
+        decoded = from_wire(ShardOrder, order)
+    except MessageError as error:
+        logger.error("refused: %s", error)
+        run_loop(_refuse(settings, order, str(error)))
+        return
+    run_loop(_run(settings, decoded))
+
+
+async def _run(settings: WorkerSettings, order: ShardOrder) -> None:
+    await ShardRunner(order, settings).run()
+
+
+async def _refuse(settings: WorkerSettings, data: Any, reason: str) -> None:
+    """Says why in the shard's status, as far as the order tells which shard that is."""
+    fields = data if isinstance(data, dict) else {}
+    shard_id, attempt = fields.get("shard_id"), fields.get("attempt")
+    if not isinstance(shard_id, int) or not isinstance(attempt, int):
+        return
+    order = ShardOrder(shard_id, attempt, 0, str(fields.get("group_id")), None, settings.name, [])
+    client = async_client(settings.redis)
+    try:
+        status = ShardStatus(shard_id, attempt, settings.name, os.getpid(), FAILED, reason=reason)
+        await Fence(client, order).write_status(status)
+    finally:
+        await client.aclose()

@@ -1,0 +1,68 @@
+"""Starts a worker: `python -m loadgen.worker`. Exit status 2 for wrong settings, 1 for a name that is taken."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+from redis.exceptions import AuthenticationError, RedisError
+
+from loadgen.environment import SettingsError, WorkerSettings, read_worker
+from loadgen.logs import set_up_logging
+from loadgen.process import raise_descriptor_limit
+from loadgen.redis_client import brisk_client
+from loadgen.registry import NameTakenError, free_name
+from loadgen.spool import Spool, SpoolError
+
+logger = logging.getLogger(__name__)
+
+_WAIT_S = 3.0
+
+
+def wait_for_name(settings: WorkerSettings) -> str:
+    """Waits for Redis, then for the worker's name to be free; returns the dead instance to take over from, or ''.
+
+    Raises:
+        NameTakenError: a live worker has the name.
+        SettingsError: Redis refuses the password.
+    """
+    client = brisk_client(settings.redis)
+    try:
+        while True:
+            try:
+                return free_name(client, settings.name)
+            except AuthenticationError as error:
+                raise SettingsError([f"galileo_redis_password: Redis refuses it: {error}"]) from error
+            except RedisError as error:
+                where = f"{settings.redis.host}:{settings.redis.port}"
+                logger.warning("waiting for Redis at %s: %s", where, error)
+                time.sleep(_WAIT_S)
+    finally:
+        client.close()
+
+
+def main() -> int:
+    """Runs a worker in this process until it is told to stop; returns the exit status."""
+    try:
+        settings = read_worker()
+        set_up_logging(settings.logging_level, "%(processName)s")
+        Spool(settings.spool_dir, settings.spool_limit_bytes).open()
+        predecessor = wait_for_name(settings)
+    except (SettingsError, SpoolError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except NameTakenError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    raise_descriptor_limit()
+    from loadgen.celery import agent_process, app  # it reads the settings, which are known to be right only now
+
+    agent_process.predecessor = predecessor
+    node = ["-n", f"{settings.name}@%h", "--loglevel", settings.logging_level]
+    app.worker_main(["worker", "--without-gossip", "--without-mingle", *node])
+    return 1 if agent_process.name_taken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,180 @@
+"""Plans for tests: a good one, and a table of bad ones."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+GOOD: dict[str, Any] = {
+    "experiment": {"name": "good", "creator": "alice"},
+    "configuration": {
+        "duration": "10s",
+        "interval": "4s",
+        "workloads": [{"service": "web", "ticks": [1, 2.5, 0]}],
+    },
+}
+WORKLOAD = "configuration.workloads[0]"
+MISSING = object()
+
+
+def plan_with(changes: dict[str, Any]) -> dict[str, Any]:
+    """GOOD with the values at some paths replaced, or taken out (MISSING)."""
+    plan = copy.deepcopy(GOOD)
+    for path, value in changes.items():
+        steps = path.replace("[0]", ".0").split(".")
+        place: Any = plan
+        for step in steps[:-1]:
+            place = place[0] if step == "0" else place.setdefault(step, {})
+        last = 0 if steps[-1] == "0" else steps[-1]
+        if value is MISSING:
+            del place[last]
+        else:
+            place[last] = value
+    return plan
+
+
+def _workload(key: str, value: Any, path: str, message: str) -> tuple[dict[str, Any], str, str]:
+    return {f"{WORKLOAD}.{key}": value}, f"{WORKLOAD}.{path}", message
+
+
+NAN, INFINITY = float("nan"), float("inf")
+
+# (changes to GOOD, the path that is named, a part of the message)
+BAD: list[tuple[dict[str, Any], str, str]] = [
+    ({"configuration": MISSING}, "configuration", "is missing"),
+    ({"configuration": 5}, "configuration", "a mapping is needed, not 5"),
+    ({"configuration": []}, "configuration", "a mapping is needed, not a list"),
+    ({"experiment": "good"}, "experiment", "a mapping is needed"),
+    ({"experiment": False}, "experiment", "a mapping is needed"),
+    ({"experiment.name": 7}, "experiment.name", "a text is needed, not 7"),
+    ({"experiment.name": " "}, "experiment.name", "must not be empty"),
+    ({"experiment.name": "x" * 192}, "experiment.name", "at most 191 characters, not 192"),
+    ({"experiment.name": "a\nb"}, "experiment.name", "control characters"),
+    ({"experiment.creator": ["bob"]}, "experiment.creator", "a text is needed, not a list"),
+    ({"experiment.creater": "bob"}, "experiment.creater", "unknown key; did you mean 'creator'?"),
+    ({"experiment.id": "202611220000-abcd"}, "experiment.id", "unknown key"),
+    ({"cofiguration": {}}, "cofiguration", "did you mean 'configuration'?"),
+    ({"zzz": 1}, "zzz", "unknown key; known here: experiment, worker_labels, configuration, routing, seed, metadata"),
+    ({"configuration.duration": MISSING}, "configuration.duration", "is missing"),
+    ({"configuration.duration": "soon"}, "configuration.duration", "a duration like 10s"),
+    ({"configuration.duration": "10"}, "configuration.duration", "a duration like 10s"),
+    ({"configuration.duration": "10s5m"}, "configuration.duration", "a duration like 10s"),
+    ({"configuration.duration": "-10s"}, "configuration.duration", "a duration like 10s"),
+    ({"configuration.duration": ""}, "configuration.duration", "a duration like 10s"),
+    ({"configuration.duration": True}, "configuration.duration", "not true"),
+    ({"configuration.duration": NAN}, "configuration.duration", "a duration like 10s"),
+    ({"configuration.duration": INFINITY}, "configuration.duration", "must be from 1ms to 7d, not inf"),
+    ({"configuration.duration": 0}, "configuration.duration", "must be from 1ms to 7d, not 0"),
+    ({"configuration.duration": -1}, "configuration.duration", "must be from 1ms to 7d, not -1"),
+    ({"configuration.duration": "8d"}, "configuration.duration", "must be from 1ms to 7d, not '8d'"),
+    ({"configuration.duration": 10**5000}, "configuration.duration", "not a huge number"),
+    ({"configuration.interval": "0.1ms"}, "configuration.interval", "must be from 1ms"),
+    ({"configuration.interval": [4]}, "configuration.interval", "not a list"),
+    ({"configuration.interval": "1ms", "configuration.duration": "7d"}, "configuration.interval", "at most 100000"),
+    ({"configuration.intervall": "4s"}, "configuration.intervall", "did you mean 'interval'?"),
+    ({"configuration.workloads": MISSING}, "configuration.workloads", "is missing"),
+    ({"configuration.workloads": {}}, "configuration.workloads", "a list is needed, not a mapping"),
+    ({"configuration.workloads": []}, "configuration.workloads", "at least one workload"),
+    ({"configuration.workloads": [1] * 101}, "configuration.workloads", "at most 100 workloads"),
+    ({"configuration.workloads": ["web"]}, WORKLOAD, "a mapping is needed, not 'web'"),
+    ({f"{WORKLOAD}.service": MISSING}, f"{WORKLOAD}.service", "is missing"),
+    _workload("service", 8, "service", "must be a text"),
+    _workload("service", "a b", "service", "no space"),
+    _workload("service", "s" * 192, "service", "at most 191"),
+    ({f"{WORKLOAD}.ticks": MISSING}, f"{WORKLOAD}.ticks", "is missing"),
+    _workload("ticks", 5, "ticks", "a list of numbers is needed, not 5"),
+    _workload("ticks", [1, 2], "ticks", "too few numbers: 2 for 3 intervals"),
+    _workload("ticks", [1, 2, 3, 4], "ticks", "too many numbers: 4 for 3 intervals"),
+    _workload("ticks", [0, 0, 0], "ticks", "at least one number above 0"),
+    _workload("ticks", [1, -2, 3], "ticks[1]", "must not be negative: -2"),
+    _workload("ticks", [1, NAN, 3], "ticks[1]", "a finite number is needed, not nan"),
+    _workload("ticks", [1, 2, INFINITY], "ticks[2]", "a finite number is needed, not inf"),
+    _workload("ticks", [True, 2, 3], "ticks[0]", "a number is needed, not true"),
+    _workload("ticks", [1, "2", 3], "ticks[1]", "a number is needed, not '2'"),
+    _workload("ticks", [1, None, 3], "ticks[1]", "a number is needed, not nothing"),
+    _workload("ticks", [1, 10**400, 3], "ticks[1]", "must be at most 1,000,000, not a huge number"),
+    _workload("ticks", [1, 1e300, 3], "ticks[1]", "must be at most 1,000,000"),
+    _workload("tick", [1], "tick", "unknown key; did you mean 'ticks'?"),
+    _workload("clients_per_host", 0, "clients_per_host", "must be from 1 to 100000, not 0"),
+    _workload("clients_per_host", 2.0, "clients_per_host", "a whole number"),
+    _workload("clients_per_host", True, "clients_per_host", "a whole number"),
+    _workload("clients_per_host", 10**30, "clients_per_host", "must be from 1 to 100000"),
+    _workload("arrival_pattern", "gauss", "arrival_pattern", "constant or expovariate"),
+    _workload("arrival_pattern", ["lognormvariate", 1, 2], "arrival_pattern", "not 'lognormvariate'"),
+    _workload("arrival_pattern", ["expovariate", "x"], "arrival_pattern[1]", "a number is needed"),
+    _workload("arrival_pattern", 3, "arrival_pattern", "constant or expovariate"),
+    _workload("client", "../etc", "client", "the name of a client app"),
+    _workload("client", 3, "client", "the name of a client app"),
+    _workload("client_parameters", [1], "client_parameters", "a mapping is needed"),
+    _workload("client_parameters", {"size": 3}, "client_parameters.size", "unknown key; known here: method, path"),
+    _workload("worker_labels", "zone=A", "worker_labels", "a mapping of labels"),
+    _workload("worker_labels", {"galileo_zone": "a b"}, "worker_labels.galileo_zone", "a text of letters"),
+    _workload("worker_labels", {"galileo_zone": True}, "worker_labels.galileo_zone", "not true"),
+    _workload("worker_labels", {"a b": "c"}, "worker_labels.a b", "a label's name"),
+    _workload("worker_labels", {"zone": "A", "galileo_zone": "B"}, "worker_labels.galileo_zone", "there twice"),
+    _workload("router", "static", "router", "one of host, service is needed, not 'static'"),
+    _workload("method", "GET /", "method", "an HTTP method"),
+    _workload("path", "x", "path", "must begin with /"),
+    _workload("path", "/a b", "path", "must begin with / and have no space"),
+    _workload("kwargs", [], "kwargs", "a mapping is needed"),
+    _workload("kwargs", {"files": {}}, "kwargs.files", "not accepted; the keywords are params, data, json"),
+    _workload("kwargs", {"data": {"a": 1}}, "kwargs.data", "a text is needed"),
+    _workload("kwargs", {"data": "a", "json": 1}, "kwargs.json", "one of the two"),
+    _workload("kwargs", {"json": {"a": [1, NAN]}}, "kwargs.json.a[1]", "a finite number"),
+    _workload("kwargs", {"headers": {"X-A": 5}}, "kwargs.headers.X-A", "a text of one line"),
+    _workload("kwargs", {"headers": {"X-A": "a\r\nb: c"}}, "kwargs.headers.X-A", "a text of one line"),
+    _workload("kwargs", {"headers": {"Content-Length": "5"}}, "kwargs.headers.Content-Length", "set by the engine"),
+    _workload("kwargs", {"cookies": {"a": "b; c"}}, "kwargs.cookies.a", "a text without ;"),
+    _workload("kwargs", {"auth": "me"}, "kwargs.auth", "a list [user, password]"),
+    _workload("kwargs", {"params": {"a": {"b": 1}}}, "kwargs.params.a", "a text, a number or a list"),
+    _workload("kwargs", {"timeout": 0}, "kwargs.timeout", "must be at least 0.001"),
+    _workload("kwargs", {"timeout": [1, 2, 3]}, "kwargs.timeout", "[connect, read]"),
+    _workload("request_timeout", "2h", "request_timeout", "must be from 1ms to 1h"),
+    _workload("connect_timeout", "x", "connect_timeout", "a duration like 10s"),
+    _workload("max_in_flight", 0, "max_in_flight", "must be from 1"),
+    _workload("max_lateness", -1, "max_lateness", "must be from 1ms"),
+    _workload("request_id_header", "X Request", "request_id_header", "the name of an HTTP header"),
+    _workload("request_id_header", "Host", "request_id_header", "another meaning"),
+    ({f"{WORKLOAD}.client": "app", f"{WORKLOAD}.path": "/x"}, f"{WORKLOAD}.path", "has no effect beside client"),
+    ({f"{WORKLOAD}.ticks": [1_000_000] * 3, "configuration.duration": "3m", "configuration.interval": "1m"},
+     "configuration.workloads", "180,000,000 requests are planned in total; at most 100,000,000"),
+    ({"worker_labels": ["zone"]}, "worker_labels", "a mapping of labels"),
+    ({"routing": "web"}, "routing", "a list of records or a mapping"),
+    ({"routing": [3]}, "routing[0]", "a mapping is needed"),
+    ({"routing": [{"service": "web"}]}, "routing[0].hosts", "is missing"),
+    ({"routing": {"web": {"hosts": ["a:1"], "weights": [1, 2]}}}, "routing.web.weights", "one weight for each host"),
+    ({"routing": {"web": {"hosts": ["http://a"], "weights": [1]}}}, "routing.web.hosts[0]", "without http://"),
+    ({"routing": {"web": {"hosts": ["a:70000"], "weights": [1]}}}, "routing.web.hosts[0]", "a port from 1 to 65535"),
+    ({"routing": {"web": {"hosts": ["a"], "weights": [0]}}}, "routing.web.weights", "at least one weight above 0"),
+    ({"routing": {"web": {"hosts": ["a"], "weight": [1]}}}, "routing.web.weight", "did you mean 'weights'?"),
+    ({"routing": {"web": {"hosts": ["a"]}, "WEB": {"hosts": ["b"]}}}, "routing.WEB.service", "routed twice"),
+    ({"seed": -1}, "seed", "must be from 0"),
+    ({"seed": 2**63}, "seed", "must be from 0 to 9223372036854775807"),
+    ({"seed": 1.5}, "seed", "a whole number"),
+    ({"seed": True}, "seed", "a whole number"),
+    ({"metadata": "x"}, "metadata", "a mapping is needed"),
+    ({"metadata": {"a": NAN}}, "metadata.a", "a finite number"),
+    ({"metadata": {"a": "\0"}}, "metadata.a", "NUL"),
+]  # fmt: skip
+
+# As files: (bytes, a part of the message)
+BAD_FILES: list[tuple[bytes, str]] = [
+    (b"", "the file is empty"),
+    (b"# only a comment\n", "the file is empty"),
+    (b"\x00\x01\x02", "this is a binary file"),
+    (b"\xff\xd8\xff\xe0", "no text in UTF-8"),
+    (b"\x07: a", "this is no YAML"),
+    (b"configuration:\n\tduration: 10s", "line 2, column 1: this is no YAML: while scanning for the next token"),
+    (b"a: [1, 2", "this is no YAML"),
+    (b"a: 1\na: 2", "line 2, column 1: the key 'a' is there twice"),
+    (b"- 1\n- 2", "a mapping with `configuration` is needed"),
+    (b"just text", "a mapping with `configuration` is needed"),
+    (b"a: 1\n---\nb: 2", "a second document"),
+    (b"a: &a [x]\nb: [*a, *a]", "anchors and aliases"),
+    (b"a: !!python/object/apply:os.system [ls]", "the tag tag:yaml.org,2002:python/object/apply:os.system"),
+    (b"a: !!binary aGk=", "the tag"),
+    (b"? [a]\n: 1", "a key must be a text"),
+    (b"[" * 5000, "nested more than 32 deep"),
+    (b"a: " + b"x" * (1 << 20), "at most 1048576"),
+    (b"\n".join(b"a%d: &a%d [%s]" % (i, i, b", ".join([b"*a%d" % (i - 1)] * 9)) for i in range(1, 10)), "anchors"),
+]

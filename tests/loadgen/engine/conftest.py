@@ -1,0 +1,34 @@
+"""Fixtures of the engine's tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeVar
+
+import pytest
+import uvloop
+
+from tests.support.http_target import HttpTarget
+
+Value = TypeVar("Value")
+Run = Callable[[Coroutine[Any, Any, Value]], Value]
+
+
+@pytest.fixture(scope="session")
+def target() -> Iterator[HttpTarget]:
+    """A real responder; `/mode/<mode>/` chooses what it does."""
+    with HttpTarget() as server:
+        yield server
+
+
+@pytest.fixture(params=["uvloop", "asyncio"])
+def run(request: pytest.FixtureRequest) -> Run[Any]:
+    """Runs a coroutine on each kind of event loop that the engine has to work on."""
+    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+
+    def run_on_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(coroutine)
+
+    return run_on_loop

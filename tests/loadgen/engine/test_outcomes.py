@@ -1,0 +1,181 @@
+"""Every planned arrival ends as one row, whatever the target does."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadgen.messages import Outcome
+from tests.loadgen.engine.conftest import Run
+from tests.loadgen.engine.harness import Result, build, finish, play
+from tests.support.http_target import HttpTarget
+
+PLANNED = 20  # 0.2 s at 100 requests/s
+
+
+def run_mode(run: Run[Result], target: HttpTarget, mode: str, request: pytest.FixtureRequest, **workload: Any) -> Result:
+    group = request.node.name.replace(" ", "-")
+    result = run(play(build(target.host, group=group, path=f"/mode/{mode}/x", **workload)))
+    assert len(result.rows) == PLANNED
+    assert result.reason == ""
+    # Every id that the target saw was sent, and it saw each once.
+    seen = target.ids(group)
+    assert sorted(seen) == sorted(set(seen))
+    assert set(seen) <= set(result.ids(group_id=group))
+    return result
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "size"),
+    [
+        ("ok", 200, 2),
+        ("error", 503, 4),
+        ("chunked", 200, 6),
+        ("nocontent", 204, 0),
+        ("notmodified", 304, 0),
+        ("continue", 200, 2),
+        ("split", 200, 2),
+    ],
+)
+def test_a_complete_response_of_any_kind_is_completed_and_its_connection_kept(
+    run: Run[Result], target: HttpTarget, request: pytest.FixtureRequest, mode: str, status: int, size: int
+) -> None:
+    before = target.connections()
+    result = run_mode(run, target, mode, request)
+    assert result.outcomes() == {Outcome.COMPLETED: PLANNED}
+    assert {(row.status, row.size) for row in result.rows} == {(status, size)}
+    assert result.counters.bytes_received == PLANNED * size
+    assert target.connections() - before < PLANNED
+
+
+@pytest.mark.parametrize(
+    ("mode", "size"), [("lastresponse", 2), ("claimsclose", 2), ("eof", 13), ("http10", 3)]
+)
+def test_a_response_that_ends_its_connection_is_completed(
+    run: Run[Result], target: HttpTarget, request: pytest.FixtureRequest, mode: str, size: int
+) -> None:
+    result = run_mode(run, target, mode, request)
+    assert result.outcomes() == {Outcome.COMPLETED: PLANNED}
+    assert {(row.status, row.size) for row in result.rows} == {(200, size)}
+
+
+def test_what_comes_behind_a_complete_response_costs_the_connection_not_the_request(
+    run: Run[Result], target: HttpTarget, request: pytest.FixtureRequest
+) -> None:
+    before = target.connections()
+    result = run_mode(run, target, "excess", request)
+    assert result.outcomes() == {Outcome.COMPLETED: PLANNED}
+    assert {row.size for row in result.rows} == {2}
+    assert target.connections() - before == PLANNED + 2  # and the two questions, of ids and of connections
+
+
+@pytest.mark.parametrize(("mode", "kept"), [("headlength", True), ("headbare", True), ("headbody", False)])
+def test_a_response_to_head_ends_with_its_head_whatever_length_it_announces(
+    run: Run[Result], target: HttpTarget, request: pytest.FixtureRequest, mode: str, kept: bool
+) -> None:
+    before = target.connections()
+    result = run_mode(run, target, mode, request, method="HEAD")
+    assert result.outcomes() == {Outcome.COMPLETED: PLANNED}
+    assert {row.size for row in result.rows} == {0}
+    opened = target.connections() - before - 2
+    assert opened < PLANNED if kept else opened == PLANNED
+
+
+@pytest.mark.parametrize(
+    ("mode", "outcome"),
+    [
+        ("close", Outcome.CLOSED),
+        ("partial", Outcome.CLOSED),
+        ("reset", Outcome.RESET),
+        ("garbage", Outcome.MALFORMED),
+        ("endlesshead", Outcome.MALFORMED),
+    ],
+)
+def test_an_error_is_recorded_by_its_kind_and_the_request_is_not_sent_again(
+    run: Run[Result], target: HttpTarget, request: pytest.FixtureRequest, mode: str, outcome: Outcome
+) -> None:
+    result = run_mode(run, target, mode, request)
+    assert result.outcomes() == {outcome: PLANNED}
+    assert {row.host for row in result.rows} == {target.host}
+    assert len(target.ids(request.node.name)) == PLANNED
+
+
+@pytest.mark.parametrize("mode", ["hang", "stall"])
+def test_a_request_without_a_complete_response_times_out_and_its_connection_is_closed(
+    run: Run[Result], target: HttpTarget, request: pytest.FixtureRequest, mode: str
+) -> None:
+    before = target.connections()
+    result = run_mode(run, target, mode, request, request_timeout_s=0.05)
+    assert result.outcomes() == {Outcome.TIMEOUT: PLANNED}
+    assert target.connections() - before - 2 == PLANNED
+
+
+def test_a_request_time_out_does_not_count_what_a_connection_did_before(run: Run[Result], target: HttpTarget) -> None:
+    engine = build(target.host, path="/mode/slow/x", rate=5, duration=1, clients=1, request_timeout_s=0.3)
+    assert run(play(engine)).outcomes() == {Outcome.COMPLETED: 5}
+
+
+def test_a_refused_connect_is_recorded_for_the_arrival_that_waited(run: Run[Result]) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound, but not listening: nobody else gets the port
+        result = run(play(build(f"127.0.0.1:{unused.getsockname()[1]}")))
+    assert result.outcomes() == {Outcome.CONNECT_REFUSED: PLANNED}
+
+
+def test_a_connect_without_an_answer_times_out(run: Run[Result]) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        host = f"127.0.0.1:{listener.getsockname()[1]}"
+        with socket.create_connection(listener.getsockname()):  # fills the backlog: further SYNs are ignored
+            result = run(play(build(host, connect_timeout_s=0.1, request_timeout_s=0.1)))
+    outcomes = result.outcomes()
+    assert outcomes[Outcome.CONNECT_TIMEOUT] >= PLANNED - 1
+    assert sum(outcomes.values()) == PLANNED
+
+
+def test_a_name_that_cannot_be_resolved_is_a_failed_connect(run: Run[Result]) -> None:
+    # A label of more than 63 letters needs no resolver's answer.
+    result = run(play(build("x" * 64 + ".invalid:80")))
+    assert result.outcomes() == {Outcome.CONNECT_DNS: PLANNED}
+
+
+def test_without_a_route_nothing_is_sent(run: Run[Result]) -> None:
+    result = run(play(build()))
+    assert result.outcomes() == {Outcome.NO_ROUTE: PLANNED}
+    assert {row.host for row in result.rows} == {None}
+
+
+def test_an_arrival_above_max_in_flight_is_dropped(run: Run[Result], target: HttpTarget) -> None:
+    result = run(play(build(target.host, path="/mode/hang/x", max_in_flight=3, request_timeout_s=1)))
+    assert result.outcomes() == {Outcome.TIMEOUT: 3, Outcome.DROPPED: PLANNED - 3}
+
+
+def test_an_idle_connection_that_the_server_closed_is_not_used_again(run: Run[Result], target: HttpTarget) -> None:
+    # Half a second between the requests, in each of which the server closes the connection without having said so.
+    result = run(play(build(target.host, path="/mode/goodbye/x", rate=2, duration=1.5, clients=1)))
+    assert result.outcomes() == {Outcome.COMPLETED: 3}
+
+
+def test_running_out_of_descriptors_is_a_failed_connect(run: Run[Result], target: HttpTarget) -> None:
+    async def starved() -> Result:
+        engine = build(target.host, path="/mode/slow/x", rate=400, duration=0.1)
+        await engine.prepare()
+        engine.start(time.monotonic_ns())
+        used = len(list(Path("/proc/self/fd").iterdir()))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 5, hard))
+        try:
+            return await finish(engine)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    outcomes = run(starved()).outcomes()
+    assert outcomes[Outcome.CONNECT_NO_DESCRIPTOR] > 0
+    assert outcomes[Outcome.COMPLETED] > 0
+    assert sum(outcomes.values()) == 40

@@ -1,0 +1,184 @@
+"""A stop in any phase leaves a row for each planned arrival, and nothing open."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import pytest
+
+from loadgen.engine import Engine
+from loadgen.messages import Outcome, request_id
+from tests.loadgen.engine.conftest import Run
+from tests.loadgen.engine.harness import GROUP, Result, build, finish, play
+from tests.support.http_target import HttpTarget
+
+FAR_NS = 3_600_000_000_000
+LONG_GRACE_NS = 5_000_000_000
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_a_stop_before_the_start_cuts_the_whole_plan(run: Run[Result], target: HttpTarget, prepared: bool) -> None:
+    async def scenario() -> Result:
+        engine = build(target.host, rate=1000, duration=5, clients=7)
+        if prepared:
+            await engine.prepare()
+        engine.stop(LONG_GRACE_NS, "cancelled")
+        engine.start(time.monotonic_ns())  # comes too late, and is ignored
+        return await finish(engine)
+
+    result = run(scenario())
+    assert result.reason == "cancelled"
+    assert result.outcomes() == {Outcome.CUT: 5000}
+    assert len({(row.client, row.sequence) for row in result.rows}) == 5000
+
+
+def test_a_stop_between_start_and_first_arrival_cuts_the_whole_plan(run: Run[Result], target: HttpTarget) -> None:
+    async def scenario() -> Result:
+        engine = build(target.host)
+        await engine.prepare()
+        engine.start(time.monotonic_ns() + FAR_NS)
+        engine.stop(0, "stopped")
+        return await finish(engine)
+
+    assert run(scenario()).outcomes() == {Outcome.CUT: 20}
+
+
+def test_a_stop_in_the_middle_sends_nothing_more_and_cuts_the_rest(run: Run[Result], target: HttpTarget) -> None:
+    async def scenario() -> Result:
+        engine = build(target.host, group="middle", rate=200, duration=60)
+        await engine.prepare()
+        engine.start(time.monotonic_ns())
+        await until(lambda: engine.counters.completed >= 20)
+        engine.stop(LONG_GRACE_NS, "stopped")
+        sent = engine.counters.sent
+        engine.stop(0, "stopped again")
+        result = await finish(engine)
+        assert result.counters.sent == sent
+        return result
+
+    result = run(scenario())
+    outcomes = result.outcomes()
+    assert result.reason == "stopped"
+    assert len(result.rows) == 200 * 60
+    assert outcomes[Outcome.CUT] == 200 * 60 - result.counters.sent
+    assert sorted(target.ids("middle")) == sorted(result.ids(group_id="middle"))
+
+
+def test_a_stop_gives_what_is_in_flight_its_grace(run: Run[Result], target: HttpTarget) -> None:
+    async def scenario() -> Result:
+        engine = build(target.host, path="/mode/slow/x", rate=200, duration=60)
+        await engine.prepare()
+        engine.start(time.monotonic_ns())
+        await until(lambda: engine.counters.sent >= 10)
+        engine.stop(LONG_GRACE_NS, "stopped")
+        assert engine.in_flight > 0
+        return await finish(engine)
+
+    outcomes = run(scenario()).outcomes()
+    assert set(outcomes) == {Outcome.COMPLETED, Outcome.CUT}
+
+
+def test_after_the_grace_what_is_in_flight_is_aborted(run: Run[Result], target: HttpTarget) -> None:
+    async def scenario() -> Result:
+        engine = build(target.host, path="/mode/hang/x")
+        await engine.prepare()
+        engine.start(time.monotonic_ns())
+        await until(lambda: engine.counters.sent == 20)
+        engine.stop(20_000_000, "stopped")  # while the plan's end waits for the last responses
+        return await finish(engine)
+
+    result = run(scenario())
+    assert result.reason == "stopped"
+    assert result.outcomes() == {Outcome.ABORTED: 20}
+
+
+def test_an_arrival_that_waits_for_a_connection_at_the_stop_was_not_sent_and_is_cut(run: Run[Result]) -> None:
+    async def scenario() -> Result:
+        async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            raise AssertionError("nothing connects before the stop")
+
+        server = await asyncio.start_server(never, "127.0.0.1", 0)
+        engine = build(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", rate=1000, duration=0.05)
+        await engine.prepare()
+        engine.start(time.monotonic_ns() - 500_000_000)  # all of it is due, and nothing was accepted yet
+        engine._dispatch()
+        assert engine.in_flight == 50
+        engine.stop(0, "stopped")
+        assert engine.in_flight == 0
+        result = await finish(engine)
+        server.close()
+        return result
+
+    result = run(scenario())
+    assert result.outcomes() == {Outcome.CUT: 50}
+    assert all(row.dispatched_ns >= 0 for row in result.rows)
+
+
+def test_closing_a_running_engine_leaves_no_request_without_a_row(run: Run[None], target: HttpTarget) -> None:
+    async def scenario() -> None:
+        engine = build(target.host, path="/mode/hang/x", rate=200, duration=60)
+        await engine.prepare()
+        engine.start(time.monotonic_ns())
+        await until(lambda: engine.counters.sent >= 10)
+        await engine.close()
+        counters = engine.counters
+        assert counters.rows == counters.planned
+        assert counters.errors == counters.sent
+        assert engine.connections == 0
+        assert await engine.wait() == "closed"
+
+    run(scenario())
+
+
+def test_a_plan_ends_with_its_schedule_and_an_empty_reason(run: Run[Result], target: HttpTarget) -> None:
+    result = run(play(build(target.host, schedule=[[0.1, 100], [0.1, 0]])))
+    assert result.reason == ""
+    assert result.outcomes() == {Outcome.COMPLETED: 10}
+
+
+def test_a_schedule_without_arrivals_ends_without_rows(run: Run[Result], target: HttpTarget) -> None:
+    assert run(play(build(target.host, rate=0, duration=0.05))).rows == []
+
+
+def test_an_engine_is_started_once(run: Run[None], target: HttpTarget) -> None:
+    async def scenario() -> None:
+        engine = build(target.host)
+        engine.start(time.monotonic_ns())
+        with pytest.raises(RuntimeError, match="started before"):
+            engine.start(time.monotonic_ns())
+        await engine.close()
+
+    run(scenario())
+
+
+def test_taking_rows_while_it_runs_loses_and_doubles_none(run: Run[None], target: HttpTarget) -> None:
+    async def scenario() -> None:
+        engine: Engine = build(*target.hosts, group="taken", rate=500, duration=0.5)
+        await engine.prepare()
+        engine.start(time.monotonic_ns())
+        ids = []
+        while engine.counters.rows < 250:
+            columns, hosts = engine.take()
+            assert all(index < len(hosts) for index in columns.host)
+            pairs = zip(columns.client, columns.sequence, strict=True)
+            ids += [request_id("taken", client, sequence) for client, sequence in pairs]
+            await asyncio.sleep(0.02)
+        await engine.wait()
+        columns, _ = engine.take()
+        ids += [request_id("taken", *pair) for pair in zip(columns.client, columns.sequence, strict=True)]
+        await engine.close()
+        assert sorted(ids) == sorted(target.ids("taken"))
+        assert len(ids) == 250
+
+    run(scenario())
+
+
+def test_the_default_group_of_these_tests_is_not_another_ones() -> None:
+    assert request_id(GROUP, 1, 2) == "group.1.2"

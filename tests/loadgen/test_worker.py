@@ -1,0 +1,300 @@
+"""A real worker: registration, labels, whole shards, stops, drains."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+
+from loadgen.messages import STOP, label_queue, to_wire
+from loadgen.running import running_shards
+from loadgen.spool import Spool
+from tests.support.http_target import HttpTarget
+from tests.support.redis_server import RedisServer
+from tests.support.shards import (
+    IngestByHand,
+    broker_ns,
+    document_of,
+    order_of,
+    put_document,
+    put_route,
+    send_order,
+    state_of,
+    status_of,
+)
+from tests.support.worker_process import ROOT, WorkerProcess, wait_until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def worker_a(redis_server: RedisServer, store: redis.Redis, tmp_path: Path) -> Iterator[WorkerProcess]:
+    with WorkerProcess(redis_server, "wa", tmp_path, zone="A", api_token="t0p") as worker:
+        yield worker
+
+
+@pytest.fixture
+def ingest(redis_server: RedisServer, store: redis.Redis) -> Iterator[IngestByHand]:
+    with IngestByHand(redis_server, store) as by_hand:
+        yield by_hand
+
+
+def run_document(store: redis.Redis, document, ahead_s: float = 1.0) -> None:
+    """Lets a held group run."""
+    start = broker_ns(store, ahead_s)
+    put_document(store, replace(document, version=document.version + 1, state="run", start_broker_ns=start))
+
+
+def test_a_worker_registers_with_its_labels_and_the_facts_of_its_machine(worker_a: WorkerProcess) -> None:
+    info = worker_a.info()
+
+    assert info is not None
+    assert info.labels == {"worker_name": "wa", "zone": "A"}
+    assert (info.slots, info.status) == (2, "ready")
+    assert info.cores >= 1
+    assert info.memory_bytes > 1 << 20
+    assert info.pid == worker_a.process.pid
+    assert {"python", "celery", "redis"} <= set(info.versions)
+    assert info.started_broker_ns < info.heartbeat_broker_ns
+    assert info.clock.uncertainty_ns > 0
+
+
+def test_a_message_on_a_labels_queue_is_taken_by_a_worker_with_that_label_only(
+    redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess, tmp_path: Path
+) -> None:
+    with WorkerProcess(redis_server, "wb", tmp_path, zone="B"):
+        for shard_id in (1, 2, 3):
+            put_document(store, document_of(f"g{shard_id}", state=STOP))
+            send_order(redis_server, label_queue("zone", "A"), order_of(shard_id, f"g{shard_id}"))
+        send_order(redis_server, label_queue("zone", "B"), order_of(4, "g3"))
+
+        wait_until(lambda: all(state_of(store, shard_id) == "finished" for shard_id in (1, 2, 3, 4)))
+        assert [status_of(store, shard_id).worker for shard_id in (1, 2, 3, 4)] == ["wa", "wa", "wa", "wb"]
+
+
+def test_a_shard_reports_ready_runs_on_time_and_its_rows_are_what_the_target_received(
+    redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess, ingest: IngestByHand, target: HttpTarget
+) -> None:
+    put_route(store, dict.fromkeys(target.hosts, 1.0))
+    document = document_of("whole", rate_rps=200.0, duration_s=2.0)
+    put_document(store, document)
+    send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "whole", "wa"))
+
+    wait_until(lambda: state_of(store, 1) == "ready")
+    status = status_of(store, 1)
+    assert status.clock is not None
+    assert status.descriptor_limit >= 256
+    run_document(store, document)
+    final = ingest.take_until_final()
+
+    assert (final.counters.planned, final.counters.rows, final.counters.sent) == (400, 400, 400)
+    assert final.reason == ""
+    assert len(ingest.rows) == 400
+    assert sorted(ingest.rows.sent_ids("whole")) == sorted(target.ids("whole"))
+    assert [header.number for header in ingest.rows.headers] == list(range(final.number + 1))
+    firsts = [header.first_row for header in ingest.rows.headers]
+    assert firsts == [sum(header.rows for header in ingest.rows.headers[:at]) for at in range(len(firsts))]
+    assert {header.epoch_broker_ns for header in ingest.rows.headers if header.rows} == {final.epoch_broker_ns}
+    assert final.gauges.cpu_ns > 0
+    wait_until(lambda: state_of(store, 1) == "finished")
+    wait_until(lambda: not Spool(worker_a.spool_dir, 1).scan(), what="the deletion of acknowledged batches")
+    assert running_shards(worker_a.spool_dir) == []
+
+
+def test_a_stop_ends_a_running_shard_and_its_account_closes(
+    redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess, ingest: IngestByHand, target: HttpTarget
+) -> None:
+    put_route(store, {target.host: 1.0})
+    document = document_of("stopped", rate_rps=100.0, duration_s=60.0)
+    put_document(store, document)
+    send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "stopped", "wa"))
+    wait_until(lambda: state_of(store, 1) == "ready")
+    run_document(store, document, ahead_s=0.2)
+    wait_until(lambda: state_of(store, 1) == "running")
+    while not len(ingest.rows):
+        ingest.take()
+
+    put_document(store, replace(document, version=3, state=STOP))
+    final = ingest.take_until_final()
+
+    assert final.reason == "stopped"
+    assert final.counters.planned == final.counters.rows == len(ingest.rows) == 6000
+    assert final.counters.cut > 0
+    assert sorted(ingest.rows.sent_ids("stopped")) == sorted(target.ids("stopped"))
+    wait_until(lambda: state_of(store, 1) == "finished")
+
+
+def test_sigterm_drains_the_worker_its_shard_seals_and_its_batches_arrive(
+    redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess, ingest: IngestByHand, target: HttpTarget
+) -> None:
+    put_route(store, {target.host: 1.0})
+    document = document_of("drained", rate_rps=100.0, duration_s=60.0)
+    put_document(store, document)
+    send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "drained", "wa"))
+    wait_until(lambda: state_of(store, 1) == "ready")
+    run_document(store, document, ahead_s=0.2)
+    wait_until(lambda: state_of(store, 1) == "running")
+
+    worker_a.signal(signal.SIGTERM)
+    wait_until(lambda: worker_a.info().status == "draining")
+    final = ingest.take_until_final()
+
+    assert final.reason == "worker shut down"
+    assert final.counters.planned == final.counters.rows == len(ingest.rows) == 6000
+    assert worker_a.wait() == 0, worker_a.log()
+    assert worker_a.info() is None
+    assert not Spool(worker_a.spool_dir, 1).scan()
+
+
+def test_when_the_main_process_is_killed_the_shard_seals_and_the_agent_forwards(
+    redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess, ingest: IngestByHand, target: HttpTarget
+) -> None:
+    put_route(store, {target.host: 1.0})
+    document = document_of("orphaned", rate_rps=100.0, duration_s=60.0)
+    put_document(store, document)
+    send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "orphaned", "wa"))
+    wait_until(lambda: state_of(store, 1) == "ready")
+    run_document(store, document, ahead_s=0.2)
+    wait_until(lambda: state_of(store, 1) == "running")
+    agent = worker_a.agent()
+
+    worker_a.signal(signal.SIGKILL)
+    final = ingest.take_until_final()
+
+    assert final.reason == "worker shut down"
+    assert final.counters.planned == final.counters.rows == len(ingest.rows) == 6000
+    wait_until(lambda: not agent.is_running() or agent.status() == psutil.STATUS_ZOMBIE, what="the agent's end")
+    assert worker_a.info() is None
+
+
+def test_an_agent_that_is_killed_comes_back_and_nothing_is_lost(
+    redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess, ingest: IngestByHand, target: HttpTarget
+) -> None:
+    put_route(store, {target.host: 1.0})
+    document = document_of("agentless", rate_rps=200.0, duration_s=3.0)
+    put_document(store, document)
+    send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "agentless", "wa"))
+    wait_until(lambda: state_of(store, 1) == "ready")
+    instance = worker_a.info().instance
+    run_document(store, document, ahead_s=0.2)
+    wait_until(lambda: Spool(worker_a.spool_dir, 1).scan(), what="the first batches")
+
+    first = worker_a.agent()
+    first.kill()
+    wait_until(lambda: worker_a.agent().pid != first.pid, what="a new agent")
+    final = ingest.take_until_final()
+
+    assert final.counters.planned == final.counters.rows == len(ingest.rows) == 600
+    assert sorted(ingest.rows.sent_ids("agentless")) == sorted(target.ids("agentless"))
+    assert worker_a.info().instance == instance
+
+
+def test_a_shard_that_does_not_obey_a_stop_is_killed_and_what_it_sealed_stands(
+    redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess, ingest: IngestByHand, target: HttpTarget
+) -> None:
+    put_route(store, {target.host: 1.0})
+    document = document_of("frozen", rate_rps=100.0, duration_s=60.0)
+    put_document(store, document)
+    send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "frozen", "wa"))
+    wait_until(lambda: state_of(store, 1) == "ready")
+    run_document(store, document, ahead_s=0.0)
+    while not len(ingest.rows):
+        ingest.take()
+    (shard,) = running_shards(worker_a.spool_dir)
+    psutil.Process(shard.pid).suspend()
+
+    put_document(store, replace(document, version=3, state=STOP, stop_grace_s=0.0))
+
+    wait_until(lambda: not shard.is_alive(), what="the shard's end")
+    while ingest.take(1.0):
+        pass
+    assert ingest.rows.final is None
+    # Its slot is free again.
+    put_document(store, document_of("next", state=STOP))
+    send_order(redis_server, label_queue("worker_name", "wa"), order_of(2, "next", "wa"))
+    wait_until(lambda: state_of(store, 2) == "finished")
+
+
+def test_an_order_of_an_unknown_version_is_refused_with_the_reason(
+    redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess
+) -> None:
+    send_order(redis_server, label_queue("worker_name", "wa"), {**to_wire(order_of(1, "g", "wa")), "v": 99})
+
+    wait_until(lambda: state_of(store, 1) == "failed")
+    assert "version 99 is unknown" in status_of(store, 1).reason
+
+
+def test_a_second_worker_of_the_same_name_is_refused_with_one_sentence(
+    redis_server: RedisServer, worker_a: WorkerProcess, tmp_path: Path
+) -> None:
+    second = subprocess.run(
+        [sys.executable, "-m", "loadgen.worker"],
+        cwd=ROOT,
+        env=worker_a.environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert second.returncode == 1
+    assert second.stderr.startswith("galileo_worker_name: a live worker has the name 'wa' already")
+    assert len(second.stderr.splitlines()) == 1
+    assert worker_a.info().pid == worker_a.process.pid
+
+
+def test_the_successor_of_a_killed_worker_takes_its_name_and_forwards_its_batches(
+    redis_server: RedisServer, store: redis.Redis, ingest: IngestByHand, target: HttpTarget, tmp_path: Path
+) -> None:
+    put_route(store, {target.host: 1.0})
+    document = document_of("left", rate_rps=100.0, duration_s=60.0)
+    put_document(store, document)
+    with WorkerProcess(redis_server, "wa", tmp_path) as first:
+        send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "left", "wa"))
+        wait_until(lambda: state_of(store, 1) == "ready")
+        run_document(store, document, ahead_s=0.0)
+        wait_until(lambda: Spool(first.spool_dir, 1).scan(), what="the first batches")
+        first.agent().kill()
+        first.signal(signal.SIGKILL)
+        first.wait()
+        instance = first.info().instance
+
+        with WorkerProcess(redis_server, "wa", tmp_path) as second:
+            wait_until(lambda: second.info() is not None and second.info().instance != instance)
+            final = ingest.take_until_final()
+            assert final.counters.planned == final.counters.rows == len(ingest.rows) == 6000
+            wait_until(lambda: not Spool(second.spool_dir, 1).scan())
+
+
+def test_a_worker_waits_for_its_broker_and_says_so(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "redis")
+    worker = WorkerProcess(server, "early", tmp_path)
+    try:
+        worker.start(wait=False)
+        wait_until(lambda: "waiting for Redis at 127.0.0.1" in worker.log())
+        server.start()
+        wait_until(worker.info, what="the registration")
+    finally:
+        worker.stop()
+        server.stop()
+
+
+def test_wrong_settings_are_named_all_at_once(worker_a: WorkerProcess) -> None:
+    wrong = {"galileo_redis_port": "99999", "galileo_slots": "none", "galileo_zone": "a b"}
+    result = subprocess.run(
+        [sys.executable, "-m", "loadgen.worker"],
+        cwd=ROOT,
+        env=worker_a.environ | wrong,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert result.returncode == 2
+    for name in wrong:
+        assert f"{name}: " in result.stderr
+    assert "Traceback" not in result.stderr

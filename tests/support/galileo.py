@@ -1,0 +1,172 @@
+"""The whole of Galileo on free ports, for end-to-end tests: broker, SQLite, control, ingest, beat, and workers.
+
+Every process is started as a user starts it, through bin/run and manage.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import redis
+import yaml
+
+from galileo_site.stack.config import PROJECT_ROOT
+from galileo_site.stack.interrupts import Interrupts
+from galileo_site.stack.processes import Child, ChildSpec, start, stop
+from loadgen.messages import worker_key
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_for
+
+
+class Galileo:
+    """A context manager; `directory` keeps the database, the logs and the spools.
+
+    `workers` maps a worker's name to its zone; `worker_prefix` stands before every worker's command.
+    """
+
+    def __init__(self, directory: Path, workers: dict[str, str], worker_prefix: Sequence[str] = ()) -> None:
+        self.directory = directory
+        self.database = directory / "galileo.sqlite3"
+        self.children: dict[str, Child] = {}
+        self._workers = workers
+        self._worker_prefix = list(worker_prefix)
+        self._redis = RedisServer(directory / "redis", append_only=True)
+
+    def __enter__(self) -> Galileo:
+        try:
+            self._redis.start()
+            self.manage("migrate", "--verbosity=0")
+            for name in ("control", "ingest", "beat"):
+                self.start(name, [str(PROJECT_ROOT / "bin" / "run"), name])
+            for name in self._workers:
+                self.start_worker(name)
+            for name in self._workers:
+                wait_for(lambda name=name: self.broker().exists(worker_key(name)), f"worker {name} to register")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop(*reversed(self.children))
+        self._redis.stop()
+
+    def broker(self) -> redis.Redis:
+        return redis.Redis.from_url(self._redis.url, socket_timeout=5)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("galileo_")}
+        return {
+            **inherited,
+            "PYTHONUNBUFFERED": "1",
+            "galileo_venv": sys.prefix,
+            "galileo_redis_port": str(self._redis.port),
+            "galileo_redis_password": self._redis.password,
+            "galileo_expdb_sqlite_path": str(self.database),
+            "galileo_secret_key": secrets.token_urlsafe(40),
+            "galileo_apps_dir": str(PROJECT_ROOT / "examples" / "apps"),
+        }
+
+    def start(self, name: str, command: list[str], **environment: str) -> Child:
+        """Starts (or starts again) one of the processes."""
+        log = self.directory / f"{name}.log"
+        spec = ChildSpec(name, command, {**self.environment, **environment}, log, grace_s=30.0)
+        self.children[name] = start(spec)
+        return self.children[name]
+
+    def start_worker(self, name: str) -> Child:
+        return self.start(
+            name,
+            [*self._worker_prefix, str(PROJECT_ROOT / "bin" / "run"), "worker"],
+            galileo_worker_name=name,
+            galileo_zone=self._workers[name],
+            galileo_spool_dir=str(self.directory / f"spool-{name}"),
+        )
+
+    def stop(self, *names: str) -> None:
+        """SIGTERM, and SIGKILL for what does not end; one after the other."""
+        for name in names:
+            stop([self.children[name]], Interrupts())
+
+    def kill(self, name: str) -> None:
+        self.children[name].process.kill()
+        self.children[name].process.wait()
+
+    def manage(self, *arguments: str | Path, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Runs a command of manage.py; with `check`, a failure shows its output."""
+        command = [sys.executable, str(PROJECT_ROOT / "manage.py"), *map(str, arguments)]
+        done = subprocess.run(
+            command, env=self.environment, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=300, **options
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(map(str, arguments))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def write_plan(self, plan: dict[str, Any]) -> Path:
+        path = self.directory / f"plan-{secrets.token_hex(4)}.yml"
+        path.write_text(yaml.safe_dump(plan))
+        return path
+
+    def run(self, plan: dict[str, Any]) -> dict[str, Any]:
+        """Runs a plan to its end; what `run_experiment --wait --json` answers."""
+        done = self.manage("run_experiment", self.write_plan(plan), "--wait", "--json", check=False)
+        if done.returncode:
+            raise AssertionError(f"exit {done.returncode}\n{done.stdout}{done.stderr}\n{self.log_tails()}")
+        return dict(json.loads(done.stdout))
+
+    def begin(self, plan: dict[str, Any]) -> str:
+        """Submits a plan; returns the experiment's id."""
+        return self.manage("run_experiment", self.write_plan(plan)).stdout.split()[-1]
+
+    def report(self, experiment_id: str, *target_logs: Path, check: bool = True) -> dict[str, Any]:
+        logs = [part for log in target_logs for part in ("--target-log", log)]
+        return dict(json.loads(self.manage("report", experiment_id, "--json", *logs, check=check).stdout))
+
+    def query(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=20)) as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+    def status(self, experiment_id: str) -> str:
+        rows = self.query("SELECT status FROM experiments_experiment WHERE id = ?", experiment_id)
+        return str(rows[0][0])
+
+    def wait_for_status(self, experiment_id: str, *statuses: str) -> str:
+        wait_for(lambda: self.status(experiment_id) in statuses, f"{experiment_id} to become {' or '.join(statuses)}")
+        return self.status(experiment_id)
+
+    def shard_processes(self, worker: str) -> list[psutil.Process]:
+        """The pool processes of a worker that run a shard now."""
+        pids = {
+            json.loads(value)["pid"]
+            for key in self.broker().scan_iter("galileo:shard:*")
+            if not key.endswith(b":lease") and (value := self.broker().get(key))
+            if json.loads(value)["worker"] == worker and json.loads(value)["state"] in ("ready", "running")
+        }
+        return [psutil.Process(pid) for pid in pids]
+
+    def log_tails(self, lines: int = 15) -> str:
+        return "\n".join(f"--- {name}\n{child.log_tail(lines)}" for name, child in self.children.items())
+
+
+@contextmanager
+def stopped(process: psutil.Process, seconds: float) -> Iterator[None]:
+    """Stops a process with SIGSTOP for a while."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        time.sleep(seconds)
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
