@@ -21,8 +21,11 @@ LINES = ("completed", "errors", "dropped", "late", "connect_failed", "cut")
 
 @dataclass(frozen=True)
 class ShardAccount:
-    """A shard's part. `totals` are its own Counters (None: its last batch is not here), `batch_rows` what the batches of
-    its present attempt held, `outcomes` the rows by Outcome code."""
+    """A shard's part.
+
+    `totals` are its own Counters (None: its last batch is not here), `batch_rows` is what the batches of its present
+    attempt held, `outcomes` are the rows by Outcome code.
+    """
 
     name: str
     status: str
@@ -38,7 +41,7 @@ class ShardAccount:
 
     @property
     def broke_off(self) -> bool:
-        """Whether arrivals of it can be without a row by right: it was lost, failed, began again, or never reported its end."""
+        """Whether arrivals of it may be without a row: it was lost, failed, began again, or never reported its end."""
         return self.totals is None or self.attempt > 1 or self.status in (Shard.Status.LOST, Shard.Status.FAILED)
 
     @property
@@ -86,7 +89,7 @@ class Account:
         return self.rows == self.planned and not self.closes()
 
     def closes(self) -> list[str]:
-        """A sentence for each thing that does not add up; missing and lost arrivals are lines of the account, not that."""
+        """A sentence for each thing that does not add up; missing and lost arrivals are lines of the account."""
         wrong = []
         if self.planned != self.rows + self.missing + self.lost:
             wrong.append(

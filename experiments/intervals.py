@@ -26,9 +26,9 @@ def bounds_of(experiment: Experiment) -> list[tuple[int, int]]:
 def intervals_of(experiment: Experiment) -> list[dict[str, Any]]:
     """For each workload, each interval: arrivals planned, arrivals the generator made, requests sent, and rates.
 
-    `planned` is the schedule's integral (a Poisson process varies around it), `arrivals` counts by intended time, `sent`
-    by the time at which the request was written. A request that waited may be sent in a later interval; `sent_after` of
-    the last interval counts those after the end.
+    `planned` is the schedule's integral (a Poisson process varies around it), `arrivals` counts by intended time, and
+    `sent` by the time at which the request was written. A request that waited may be sent in a later interval;
+    `sent_after` counts those after the end.
     """
     if experiment.start_broker_ns is None:
         return []

@@ -37,6 +37,11 @@ def experiment(experiment_id: str) -> Experiment | None:
     return Experiment.objects.filter(id=experiment_id).first()
 
 
+def experiment_status(experiment_id: str) -> Experiment | None:
+    """As `experiment`, without the large columns: for who asks again and again."""
+    return experiments().filter(id=experiment_id).first()
+
+
 def events_of(experiment_id: str) -> list[Event]:
     """The experiment's timeline, oldest first."""
     return list(Event.objects.filter(experiment_id=experiment_id))

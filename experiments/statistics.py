@@ -1,4 +1,4 @@
-"""Reads over the per-second statistics, for live numbers and charts: never the traces, so they cost the same at any rate."""
+"""Reads over the per-second statistics, for live numbers and charts; the cost does not depend on the rate."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def progress(experiment: Experiment, now_broker_ns: int | None = None) -> Progre
     start_ns = experiment.start_broker_ns
     elapsed_ns = 0 if start_ns is None else min(max(now_ns - start_ns, 0), duration_ns)
     running = start_ns is not None and 0 <= now_ns - start_ns < duration_ns
-    achieved_rps, response_time = (None, Histogram()) if start_ns is None else _lately(
-        experiment, start_ns, start_ns + duration_ns, now_ns
+    achieved_rps, response_time = (
+        (None, Histogram()) if start_ns is None else _lately(experiment, start_ns, start_ns + duration_ns, now_ns)
     )
     rows = SecondStats.objects.filter(experiment=experiment)
     sums = rows.aggregate(**{name: Coalesce(Sum(name), 0) for name in ("arrivals", "sent", "completed")})
@@ -111,7 +111,7 @@ def series(experiment: Experiment) -> list[dict[str, Any]]:
         rows.setdefault(row.second, []).append(row)
     if not rows:
         return []
-    first = min(start_ns // NS, min(rows))
+    first = min(start_ns // NS, *rows)
     return [_point(second, start_ns, rows.get(second, []), schedules) for second in range(first, max(rows) + 1)]
 
 

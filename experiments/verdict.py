@@ -174,8 +174,9 @@ def judge(facts: VerdictFacts) -> Verdict:
 
 def _of_the_run(facts: VerdictFacts) -> Iterator[Reason]:
     if facts.ended_as != "FINISHED":
+        end = f"it ended as {facts.ended_as}" if facts.ended_as else "it is still under way"
         because = f": {facts.reason}" if facts.reason else ""
-        yield Reason(Level.INVALID, f"the experiment did not finish, it ended as {facts.ended_as or 'unknown'}{because}")
+        yield Reason(Level.INVALID, f"the experiment did not finish, {end}{because}")
     if facts.planned == 0:
         yield Reason(Level.INVALID, "nothing was planned: there is nothing that this run could show")
     for sentence in facts.contradictions:
@@ -193,8 +194,8 @@ def _of_arrivals(facts: VerdictFacts) -> Iterator[Reason]:
     if facts.no_port:
         yield Reason(
             Level.INVALID,
-            f"{facts.no_port:,} connections could not be opened because the worker ran out of ephemeral ports: use more "
-            "workers, or keep connections alive on the target",
+            f"{facts.no_port:,} connections could not be opened because the worker ran out of ephemeral ports: use "
+            "more workers, or keep connections alive on the target",
         )
     not_achieved = facts.late + facts.dropped + facts.cut + facts.lost + facts.no_descriptor + facts.no_port
     for threshold, count in (

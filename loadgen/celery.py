@@ -17,7 +17,7 @@ from loadgen.messages import label_queue
 
 def create_app(settings: WorkerSettings) -> Celery:
     """An app that consumes the queue of each label; a slot is a prefork process, fresh for each shard."""
-    app = Celery("loadgen", include=["loadgen.tasks"])
+    app = Celery("loadgen", include=["loadgen.tasks"], fixups=[])  # no Django, even where its variable is set
     app.conf.update(celery_options(settings.redis))
     app.conf.update(
         task_queues=[queue(label_queue(label, value)) for label, value in sorted(settings.labels.items())],
@@ -27,6 +27,7 @@ def create_app(settings: WorkerSettings) -> Celery:
         worker_max_tasks_per_child=1,
         worker_proc_alive_timeout=30.0,  # a Raspberry Pi forks its slots slowly
         worker_send_task_events=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,  # a shard outlives its broker
     )
     return app
 

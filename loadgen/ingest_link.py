@@ -27,7 +27,7 @@ class RedisIngest:
     def __init__(self, settings: WorkerSettings, client: redis.Redis) -> None:
         self._client: Any = client  # redis-py types each result as a value or an awaitable
         self._acks = ack_key(settings.name)
-        self._app = Celery("loadgen-agent", set_as_current=False)
+        self._app = Celery("loadgen-agent", set_as_current=False, fixups=[])
         self._app.conf.update(celery_options(settings.redis))
 
     def send(self, queue_name: str, name: BatchName, data: bytes) -> None:

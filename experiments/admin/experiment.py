@@ -6,6 +6,7 @@ from typing import Any
 
 import redis.exceptions
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -97,7 +98,7 @@ class ExperimentAdmin(ReadOnlyAdmin):
             "title": "Cancel experiments?",
             "experiments": chosen,
             "opts": self.opts,
-            "action_checkbox_name": admin.helpers.ACTION_CHECKBOX_NAME,
+            "action_checkbox_name": ACTION_CHECKBOX_NAME,
         }
 
 

@@ -25,7 +25,8 @@ class WorkerAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
         active = Count("shards", filter=~Q(shards__status__in=Shard.ENDED))
-        return super().get_queryset(request).annotate(used_slots=active)
+        workers: QuerySet[Worker] = super().get_queryset(request).annotate(used_slots=active)
+        return workers
 
     @admin.display(description="labels")
     def labels_text(self, worker: Worker) -> str:

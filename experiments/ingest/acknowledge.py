@@ -1,4 +1,4 @@
-"""What ingest tells through Redis, after its commit: acknowledgements, progress, and counts of what it could not place."""
+"""What ingest tells through Redis, after its commit: acknowledgements, progress, and counts of what it refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adds a batch to the per-second statistics of its shard: read, merged and written back within the caller's transaction.
+"""Adds a batch to the per-second statistics of its shard: read, merged and written back in the caller's transaction.
 
 Right only under the lock on the shard's row that store.py holds.
 """
@@ -39,9 +39,9 @@ def add(batch: ReceivedBatch, experiment_id: str, workload: int) -> None:
         )
     }
     rows = []
-    for second, values in fresh.items():
-        if (row := there.get(second)) is not None:
-            values = merged(row, values)
+    for second, added in fresh.items():
+        row = there.get(second)
+        values = added if row is None else merged(row, added)
         rows.append(
             SecondStats(
                 experiment_id=experiment_id,
@@ -73,7 +73,7 @@ def merged(row: SecondStats, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def seconds_of(batch: ReceivedBatch) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each second of the broker's clock that the batch has arrivals of, with their statistics (fields of SecondStats)."""
+    """Each second of the broker's clock that the batch has arrivals of, and their statistics: fields of SecondStats."""
     second = batch.absolute_ns("intended_ns") // NS
     order = np.argsort(second, kind="stable")
     present, starts = np.unique(second[order], return_index=True)

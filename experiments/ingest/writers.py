@@ -53,9 +53,7 @@ def _insert(columns: TraceColumns) -> None:
     table = connection.ops.quote_name(Trace._meta.db_table)
     marks = ", ".join(["%s"] * len(FIELDS))
     with connection.cursor() as cursor:
-        cursor.executemany(
-            f"INSERT INTO {table} ({_names()}) VALUES ({marks})", list(zip(*columns, strict=True))
-        )
+        cursor.executemany(f"INSERT INTO {table} ({_names()}) VALUES ({marks})", list(zip(*columns, strict=True)))
 
 
 def _copy(columns: TraceColumns) -> None:
@@ -70,8 +68,6 @@ def copy_text(columns: TraceColumns) -> str:
     for position in _NULLABLE:
         texts[position] = ["\\N" if value is None else value for value in columns[position]]
     escaped: dict[str, str] = {}
-    texts[_HOST] = [
-        escaped.get(host) or escaped.setdefault(host, host.translate(_ESCAPES)) for host in columns[_HOST]
-    ]
+    texts[_HOST] = [escaped.get(host) or escaped.setdefault(host, host.translate(_ESCAPES)) for host in columns[_HOST]]
     line = "\t".join(["%s"] * len(FIELDS)) + "\n"
     return "".join([line % row for row in zip(*texts, strict=True)])

@@ -48,7 +48,7 @@ def shown(value: object) -> str:
 
 def child(path: str, key: object) -> str:
     """The path of a mapping's key."""
-    name = key[:60] if isinstance(key, str) else shown(key)
+    name = key[:60] if isinstance(key, str) and key.strip() and key.isprintable() else shown(key)
     return f"{path}.{name}" if path else name
 
 
@@ -66,7 +66,7 @@ class Section:
         if self.broken:
             problems.add(path or "plan", f"a mapping is needed, not {shown(data)}")
         self._data: dict[Any, Any] = data if isinstance(data, dict) else {}
-        self._asked: list[str] = []
+        self._asked: dict[str, None] = {}  # in the order of asking
 
     def at(self, key: str) -> str:
         return child(self.path, key)
@@ -76,7 +76,7 @@ class Section:
 
     def has(self, key: str) -> bool:
         """Whether there is a value; `key:` without one counts as absent."""
-        self._asked.append(key)
+        self._asked[key] = None
         return self._data.get(key) is not None
 
     def get(self, key: str, required: bool = False) -> Any:

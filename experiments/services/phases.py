@@ -102,10 +102,8 @@ def finalizing(experiment: Experiment) -> None:
 def _place(experiment: Experiment) -> None:
     placed = set(experiment.groups.values_list("workload_id", flat=True))
     if not placed:
-        for route in experiment.plan.get("routing", []):
-            routing_services.set_record(
-                route["service"], route["hosts"], route["weights"], by=f"experiment {experiment.id}"
-            )
+        for service, route in experiment.plan.get("routing", {}).items():
+            routing_services.set_record(service, route["hosts"], route["weights"], by=f"experiment {experiment.id}")
     for workload in experiment.workloads.all():
         if workload.id not in placed:
             if RedisRoutingTable(redis_client()).read(workload.service) is None:

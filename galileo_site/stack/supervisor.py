@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from galileo_site.stack.config import PROJECT_ROOT, StackConfig
 from galileo_site.stack.demo import say
 from galileo_site.stack.errors import Interrupted, StackError
@@ -21,6 +23,7 @@ from galileo_site.stack.state import StateDir, is_locked
 
 log = logging.getLogger(__name__)
 
+_PROGRAM = "galileo_site.stack"
 _START_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 120.0
 
@@ -32,7 +35,7 @@ def up(config: StackConfig, state: StateDir, interrupts: Interrupts) -> int:
     check_machine(config)  # here, too, so that the sentence comes before anything else
     state.create()
     supervisor = subprocess.Popen(
-        [sys.executable, "-m", "galileo_site.stack", "supervise"],
+        [sys.executable, "-m", _PROGRAM, "supervise"],
         cwd=PROJECT_ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -75,13 +78,13 @@ def down(state: StateDir) -> int:
         state.clear_state()  # of a stack that was killed
         say("Galileo is not running.")
         return 0
-    pid = _supervisor_pid(state)
+    supervisor = _supervisor(state)
     say("Stopping Galileo …")
-    _signal(pid, signal.SIGTERM)
-    if not _wait_unlocked(state, _STOP_TIMEOUT_S):
-        _signal(pid, signal.SIGKILL)  # the kernel ends its children with it
-        if not _wait_unlocked(state, 10.0):
-            raise StackError(f"Process {pid} does not end.")
+    _signal(supervisor, signal.SIGTERM)
+    if not _wait_ended(supervisor, _STOP_TIMEOUT_S):
+        _signal(supervisor, signal.SIGKILL)  # the kernel ends its children with it
+        if not _wait_ended(supervisor, 10.0):
+            raise StackError(f"Process {supervisor.pid} does not end.")
         say("It did not stop in time and was killed.")
     say("Galileo is stopped.")
     return 0
@@ -164,25 +167,30 @@ def _read_state(state: StateDir) -> dict[str, Any]:
     raise StackError(f"Another process uses {state.root}; try again in a moment.")
 
 
-def _supervisor_pid(state: StateDir) -> int:
-    pid = int(_read_state(state)["pid"])
-    command = Path(f"/proc/{pid}/cmdline").read_bytes() if Path(f"/proc/{pid}").exists() else b""
-    if b"galileo_site.stack" not in command:
-        raise StackError(f"{state.lock_file} is held by a process that is not Galileo's.")
-    return pid
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
+def _supervisor(state: StateDir) -> psutil.Process:
     try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        log.debug("process %d has ended already", pid)
+        process = psutil.Process(int(_read_state(state)["pid"]))
+        if _PROGRAM in process.cmdline():
+            return process
+    except psutil.Error:
+        log.debug("the supervisor has ended, or belongs to somebody else")
+    raise StackError(f"{state.lock_file} is held by a process that is not Galileo's.")
 
 
-def _wait_unlocked(state: StateDir, timeout_s: float) -> bool:
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        log.debug("process %d has ended already", process.pid)
+
+
+def _wait_ended(process: psutil.Process, timeout_s: float) -> bool:
     end_at_s = time.monotonic() + timeout_s
-    while is_locked(state.lock_file):
-        if time.monotonic() > end_at_s:
-            return False
-        time.sleep(0.1)
-    return True
+    while time.monotonic() < end_at_s:
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.05)
+    return False

@@ -111,6 +111,7 @@ class Engine:
             AppError: a sentence, and the last lines of the app's traceback where there is one.
         """
         await self._source.prepare()
+        self._collector.collect()
 
     def start(self, start_ns: int) -> None:
         """Begins to send; the schedule's zero is `start_ns` of the monotonic clock. Does nothing after a stop."""

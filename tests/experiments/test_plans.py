@@ -29,9 +29,6 @@ def errors_of(data: object) -> list[tuple[str, str]]:
 def test_a_bad_plan_is_refused_with_the_path_and_the_reason(changes: dict[str, Any], path: str, message: str) -> None:
     errors = errors_of(plan_with(changes))
     assert [found for found, text in errors if message in text] == [path], errors
-    assert len(errors) == 1 or "workloads" in changes or changes == {"configuration.workloads": [1] * 101} or (
-        {found for found, _ in errors} > {path}
-    ), errors
 
 
 @pytest.mark.parametrize("data", [None, 5, "plan", [], [GOOD], True, 1.5], ids=repr)

@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from galileo_site.stack import __main__, demo, stack
+from galileo_site.stack import __main__, demo, stack, supervisor
 from galileo_site.stack.config import read_config
 
 # argv: name, further arguments. A Ctrl-C ends it as run_experiment ends: with status 130.
@@ -57,6 +57,7 @@ def main() -> int:
         (stack, "manage"): fake,
         (demo, "manage"): fake,
         (stack, "run"): serve,
+        (supervisor, "_PROGRAM"): "tests.stack.stand_ins",
         (stack, "celery_answers"): lambda _broker, name: lambda: waits(name),
         (stack, "worker_registered"): lambda *_: lambda: waits("worker"),
         # The stand-in of the web server serves nothing.

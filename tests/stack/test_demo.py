@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -15,16 +13,10 @@ import pytest
 
 from galileo_site.stack import ports
 from galileo_site.stack.state import is_locked
+from tests.stack.waiting import living, wait_for
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + 40
-    while not condition():
-        assert time.monotonic() < end_s, "the condition did not come true"
-        time.sleep(0.05)
 
 
 class Demo:
@@ -62,7 +54,7 @@ class Demo:
     def end(self) -> tuple[int, str, str]:
         """Exit status, output and errors; nothing may be left."""
         output, errors = self.process.communicate(timeout=60)
-        assert not psutil.wait_procs(self.children, timeout=0)[1]
+        assert living(self.children) == []
         assert not is_locked(self.var / "lock")
         assert not (self.var / "stack.json").exists()
         return self.process.returncode, output, errors
@@ -164,6 +156,6 @@ def test_when_the_demo_is_killed_its_children_end_too(tmp_path: Path) -> None:
     assert len(demo.children) == 11  # Redis, three services, web, control, ingest, beat, two workers, the command
     demo.process.kill()
     demo.process.communicate()
-    assert not psutil.wait_procs(demo.children, timeout=20)[1]
+    wait_for(lambda: not living(demo.children))
     assert not is_locked(demo.var / "lock")
     assert (demo.var / "stack.json").exists(), "the description is stale now, and nobody believes it"

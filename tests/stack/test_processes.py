@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -17,17 +15,11 @@ from galileo_site.stack import processes
 from galileo_site.stack.errors import Interrupted, StackError
 from galileo_site.stack.interrupts import Interrupts
 from galileo_site.stack.processes import ChildSpec
+from tests.stack.waiting import living, wait_for
 
 pytestmark = pytest.mark.slow
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 SLEEPS = "import time; print('up', flush=True); time.sleep(60)"
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end_s, "the condition did not come true"
-        time.sleep(0.02)
 
 
 def spec(tmp_path: Path, code: str, name: str = "child", grace_s: float = 10.0, within_s: float = 20.0) -> ChildSpec:
@@ -128,7 +120,7 @@ time.sleep(60)
     wait_for(lambda: "up" in (tmp_path / "log").read_text())
     parent.kill()
     parent.communicate()
-    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    wait_for(lambda: not living([child]))
 
 
 def test_what_a_child_leaves_behind_is_found_and_ended(tmp_path: Path) -> None:

@@ -75,8 +75,12 @@ class WorkerProcess:
                 preexec_fn=lambda: _die_with(parent),
             )
         if wait:
-            wait_until(lambda: self.info() or self.process.poll() is not None, READY_S, f"worker {self.name}")
-            assert self.process.poll() is None, self.log()
+            try:
+                wait_until(lambda: self.info() or self.process.poll() is not None, READY_S, f"worker {self.name}")
+                assert self.process.poll() is None, self.log()
+            except AssertionError:
+                self.stop()
+                raise
         return self
 
     def info(self) -> WorkerInfo | None:

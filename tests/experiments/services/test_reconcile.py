@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import asdict
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,17 @@ from experiments.models import Batch, ClientGroup, Event, Experiment, Shard
 from experiments.services import experiments, phases, registry, shards
 from experiments.services.reconcile import LOCK_KEY, reconcile
 from loadgen import messages
-from loadgen.messages import ClockSample, GroupDocument, ShardOrder, ShardStatus, from_json, from_wire, to_json
+from loadgen.messages import (
+    ClockSample,
+    Counters,
+    Gauges,
+    GroupDocument,
+    ShardOrder,
+    ShardStatus,
+    from_json,
+    from_wire,
+    to_json,
+)
 from tests.support.workers import register
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -48,11 +59,12 @@ class Fleet:
             self.broker.delete(messages.lease_key(shard.id))
 
     def bring_batches(self):
+        """As if each shard's only batch had been ingested; it held no rows."""
+        counters, gauges = asdict(Counters()), asdict(Gauges())
         for shard in Shard.objects.all():
-            Shard.objects.filter(id=shard.id).update(totals={"planned": 0, "rows": 0}, batches=1)
-            Batch.objects.get_or_create(
-                shard=shard, attempt=shard.attempt, number=0, rows=0, received=timezone.now(), counters={}, gauges={}
-            )
+            Shard.objects.filter(id=shard.id).update(totals=counters, batches=1)
+            header = {"rows": 0, "received": timezone.now(), "counters": counters, "gauges": gauges}
+            Batch.objects.get_or_create(shard=shard, attempt=shard.attempt, number=0, defaults=header)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
+from itertools import count
 from typing import Any, TypeVar
 
 import pytest
@@ -12,6 +13,7 @@ import uvloop
 from tests.support.http_target import HttpTarget
 
 Value = TypeVar("Value")
+_groups = count()
 Run = Callable[[Coroutine[Any, Any, Value]], Value]
 
 
@@ -32,3 +34,9 @@ def run(request: pytest.FixtureRequest) -> Run[Any]:
             return runner.run(coroutine)
 
     return run_on_loop
+
+
+@pytest.fixture
+def group() -> str:
+    """A group id that no other test uses, as the target's log is shared."""
+    return f"g{next(_groups)}"

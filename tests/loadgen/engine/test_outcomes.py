@@ -18,8 +18,7 @@ from tests.support.http_target import HttpTarget
 PLANNED = 20  # 0.2 s at 100 requests/s
 
 
-def run_mode(run: Run[Result], target: HttpTarget, mode: str, request: pytest.FixtureRequest, **workload: Any) -> Result:
-    group = request.node.name.replace(" ", "-")
+def run_mode(run: Run[Result], target: HttpTarget, mode: str, group: str, **workload: Any) -> Result:
     result = run(play(build(target.host, group=group, path=f"/mode/{mode}/x", **workload)))
     assert len(result.rows) == PLANNED
     assert result.reason == ""
@@ -43,10 +42,10 @@ def run_mode(run: Run[Result], target: HttpTarget, mode: str, request: pytest.Fi
     ],
 )
 def test_a_complete_response_of_any_kind_is_completed_and_its_connection_kept(
-    run: Run[Result], target: HttpTarget, request: pytest.FixtureRequest, mode: str, status: int, size: int
+    run: Run[Result], target: HttpTarget, group: str, mode: str, status: int, size: int
 ) -> None:
     before = target.connections()
-    result = run_mode(run, target, mode, request)
+    result = run_mode(run, target, mode, group)
     assert result.outcomes() == {Outcome.COMPLETED: PLANNED}
     assert {(row.status, row.size) for row in result.rows} == {(status, size)}
     assert result.counters.bytes_received == PLANNED * size
@@ -57,18 +56,18 @@ def test_a_complete_response_of_any_kind_is_completed_and_its_connection_kept(
     ("mode", "size"), [("lastresponse", 2), ("claimsclose", 2), ("eof", 13), ("http10", 3)]
 )
 def test_a_response_that_ends_its_connection_is_completed(
-    run: Run[Result], target: HttpTarget, request: pytest.FixtureRequest, mode: str, size: int
+    run: Run[Result], target: HttpTarget, group: str, mode: str, size: int
 ) -> None:
-    result = run_mode(run, target, mode, request)
+    result = run_mode(run, target, mode, group)
     assert result.outcomes() == {Outcome.COMPLETED: PLANNED}
     assert {(row.status, row.size) for row in result.rows} == {(200, size)}
 
 
 def test_what_comes_behind_a_complete_response_costs_the_connection_not_the_request(
-    run: Run[Result], target: HttpTarget, request: pytest.FixtureRequest
+    run: Run[Result], target: HttpTarget, group: str
 ) -> None:
     before = target.connections()
-    result = run_mode(run, target, "excess", request)
+    result = run_mode(run, target, "excess", group)
     assert result.outcomes() == {Outcome.COMPLETED: PLANNED}
     assert {row.size for row in result.rows} == {2}
     assert target.connections() - before == PLANNED + 2  # and the two questions, of ids and of connections
@@ -76,10 +75,10 @@ def test_what_comes_behind_a_complete_response_costs_the_connection_not_the_requ
 
 @pytest.mark.parametrize(("mode", "kept"), [("headlength", True), ("headbare", True), ("headbody", False)])
 def test_a_response_to_head_ends_with_its_head_whatever_length_it_announces(
-    run: Run[Result], target: HttpTarget, request: pytest.FixtureRequest, mode: str, kept: bool
+    run: Run[Result], target: HttpTarget, group: str, mode: str, kept: bool
 ) -> None:
     before = target.connections()
-    result = run_mode(run, target, mode, request, method="HEAD")
+    result = run_mode(run, target, mode, group, method="HEAD")
     assert result.outcomes() == {Outcome.COMPLETED: PLANNED}
     assert {row.size for row in result.rows} == {0}
     opened = target.connections() - before - 2
@@ -97,20 +96,20 @@ def test_a_response_to_head_ends_with_its_head_whatever_length_it_announces(
     ],
 )
 def test_an_error_is_recorded_by_its_kind_and_the_request_is_not_sent_again(
-    run: Run[Result], target: HttpTarget, request: pytest.FixtureRequest, mode: str, outcome: Outcome
+    run: Run[Result], target: HttpTarget, group: str, mode: str, outcome: Outcome
 ) -> None:
-    result = run_mode(run, target, mode, request)
+    result = run_mode(run, target, mode, group)
     assert result.outcomes() == {outcome: PLANNED}
     assert {row.host for row in result.rows} == {target.host}
-    assert len(target.ids(request.node.name)) == PLANNED
+    assert len(target.ids(group)) == PLANNED
 
 
 @pytest.mark.parametrize("mode", ["hang", "stall"])
 def test_a_request_without_a_complete_response_times_out_and_its_connection_is_closed(
-    run: Run[Result], target: HttpTarget, request: pytest.FixtureRequest, mode: str
+    run: Run[Result], target: HttpTarget, group: str, mode: str
 ) -> None:
     before = target.connections()
-    result = run_mode(run, target, mode, request, request_timeout_s=0.05)
+    result = run_mode(run, target, mode, group, request_timeout_s=0.05)
     assert result.outcomes() == {Outcome.TIMEOUT: PLANNED}
     assert target.connections() - before - 2 == PLANNED
 

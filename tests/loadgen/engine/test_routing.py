@@ -87,8 +87,8 @@ def test_the_host_router_keeps_the_path_and_the_service_router_puts_the_service_
         Routes("resnet", router="random")
 
 
-def test_the_service_router_reaches_the_wire(run: Run[Result], target: HttpTarget) -> None:
-    engine = build(target.host, group="router", router="service", path="/predict?x=1", rate=50, duration=0.1)
+def test_the_service_router_reaches_the_wire(run: Run[Result], target: HttpTarget, group: str) -> None:
+    engine = build(target.host, group=group, router="service", path="/predict?x=1", rate=50, duration=0.1)
     assert run(play(engine)).outcomes() == {Outcome.COMPLETED: 5}
-    seen = [path for _, name, _, path in target.log() if name.startswith("router.")]
+    seen = [path for _, name, _, path in target.log() if name.startswith(f"{group}.")]
     assert set(seen) == {f"/{SERVICE}/predict?x=1"}

@@ -11,7 +11,7 @@ import pytest
 from loadgen.engine import Engine
 from loadgen.messages import Outcome, request_id
 from tests.loadgen.engine.conftest import Run
-from tests.loadgen.engine.harness import GROUP, Result, build, finish, play
+from tests.loadgen.engine.harness import Result, build, finish, play
 from tests.support.http_target import HttpTarget
 
 FAR_NS = 3_600_000_000_000
@@ -50,9 +50,11 @@ def test_a_stop_between_start_and_first_arrival_cuts_the_whole_plan(run: Run[Res
     assert run(scenario()).outcomes() == {Outcome.CUT: 20}
 
 
-def test_a_stop_in_the_middle_sends_nothing_more_and_cuts_the_rest(run: Run[Result], target: HttpTarget) -> None:
+def test_a_stop_in_the_middle_sends_nothing_more_and_cuts_the_rest(
+    run: Run[Result], target: HttpTarget, group: str
+) -> None:
     async def scenario() -> Result:
-        engine = build(target.host, group="middle", rate=200, duration=60)
+        engine = build(target.host, group=group, rate=200, duration=60)
         await engine.prepare()
         engine.start(time.monotonic_ns())
         await until(lambda: engine.counters.completed >= 20)
@@ -68,7 +70,7 @@ def test_a_stop_in_the_middle_sends_nothing_more_and_cuts_the_rest(run: Run[Resu
     assert result.reason == "stopped"
     assert len(result.rows) == 200 * 60
     assert outcomes[Outcome.CUT] == 200 * 60 - result.counters.sent
-    assert sorted(target.ids("middle")) == sorted(result.ids(group_id="middle"))
+    assert sorted(target.ids(group)) == sorted(result.ids(group_id=group))
 
 
 def test_a_stop_gives_what_is_in_flight_its_grace(run: Run[Result], target: HttpTarget) -> None:
@@ -158,9 +160,9 @@ def test_an_engine_is_started_once(run: Run[None], target: HttpTarget) -> None:
     run(scenario())
 
 
-def test_taking_rows_while_it_runs_loses_and_doubles_none(run: Run[None], target: HttpTarget) -> None:
+def test_taking_rows_while_it_runs_loses_and_doubles_none(run: Run[None], target: HttpTarget, group: str) -> None:
     async def scenario() -> None:
-        engine: Engine = build(*target.hosts, group="taken", rate=500, duration=0.5)
+        engine: Engine = build(*target.hosts, group=group, rate=500, duration=0.5)
         await engine.prepare()
         engine.start(time.monotonic_ns())
         ids = []
@@ -168,17 +170,14 @@ def test_taking_rows_while_it_runs_loses_and_doubles_none(run: Run[None], target
             columns, hosts = engine.take()
             assert all(index < len(hosts) for index in columns.host)
             pairs = zip(columns.client, columns.sequence, strict=True)
-            ids += [request_id("taken", client, sequence) for client, sequence in pairs]
+            ids += [request_id(group, client, sequence) for client, sequence in pairs]
             await asyncio.sleep(0.02)
         await engine.wait()
         columns, _ = engine.take()
-        ids += [request_id("taken", *pair) for pair in zip(columns.client, columns.sequence, strict=True)]
+        ids += [request_id(group, *pair) for pair in zip(columns.client, columns.sequence, strict=True)]
         await engine.close()
-        assert sorted(ids) == sorted(target.ids("taken"))
+        assert sorted(ids) == sorted(target.ids(group))
         assert len(ids) == 250
 
     run(scenario())
 
-
-def test_the_default_group_of_these_tests_is_not_another_ones() -> None:
-    assert request_id(GROUP, 1, 2) == "group.1.2"

@@ -1,0 +1,154 @@
+"""The account against the target's own log: are the ids that it received exactly the ids that were sent, each once?"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.intervals import bounds_of
+from experiments.models import Experiment, Trace
+from experiments.target_log import TargetLog, read_log
+from loadgen.messages import Outcome, request_id
+
+NS = 1_000_000_000
+MAX_EXAMPLES = 5
+_CHUNK = 20_000
+
+Keys = NDArray[np.uint64]
+
+
+@dataclass
+class SentIds:
+    """The rows of one group that were sent: keys as in target_log, sending times in ns, and which were completed."""
+
+    keys: Any = field(default_factory=lambda: array("Q"))
+    sent_ns: Any = field(default_factory=lambda: array("q"))
+    completed: Any = field(default_factory=lambda: array("b"))
+
+
+def compare(experiment: Experiment, paths: list[Path]) -> dict[str, Any]:
+    """What the logs say about the experiment, and in `contradictions` a sentence for each thing that speaks against it.
+
+    A request that was sent but got no response need not have reached the target, so only completed ones must be in a
+    log; what is in a log must have been sent, and once.
+
+    Raises:
+        TargetLogError
+    """
+    group_ids = list(experiment.groups.order_by("id").values_list("id", flat=True))
+    # A log that is named twice is still one log.
+    logs = [read_log(path, group_ids) for path in {path.resolve(): path for path in paths}.values()]
+    sent = _sent(experiment)
+    checks = {group_id: _check(group_id, sent.get(group_id, SentIds()), logs) for group_id in group_ids}
+    result: dict[str, Any] = {
+        name: sum(check[name] for check in checks.values())
+        for name in ("sent", "logged", "lines", "missing", "errors_not_logged", "unknown", "duplicate")
+    }
+    result["examples"] = {
+        name: [example for check in checks.values() for example in check["examples"][name]][:MAX_EXAMPLES]
+        for name in ("missing", "unknown", "duplicate")
+    }
+    offsets = [_clock_difference_s(log, sent) for log in logs]
+    result["files"] = [
+        {"path": log.path, "lines": log.lines, "requests": log.requests, "clock_difference_s": offset}
+        for log, offset in zip(logs, offsets, strict=True)
+    ]
+    result["intervals"] = _intervals(experiment, logs, offsets)
+    result["contradictions"] = list(_contradictions(result))
+    return result
+
+
+def _sent(experiment: Experiment) -> dict[str, SentIds]:
+    groups = dict(experiment.groups.values_list("shards__id", "id"))
+    sent: dict[str, SentIds] = {}
+    rows = Trace.objects.filter(experiment=experiment, sent_ns__isnull=False).order_by()
+    columns = rows.values_list("shard_id", "client", "sequence", "sent_ns", "outcome")
+    for shard_id, client, sequence, sent_ns, outcome in columns.iterator(chunk_size=_CHUNK):
+        ids = sent.setdefault(groups[shard_id], SentIds())
+        ids.keys.append(client << 32 | sequence)
+        ids.sent_ns.append(sent_ns)
+        ids.completed.append(outcome == Outcome.COMPLETED)
+    return sent
+
+
+def _check(group_id: str, sent: SentIds, logs: list[TargetLog]) -> dict[str, Any]:
+    keys = np.array(sent.keys, dtype=np.uint64)
+    completed = np.array(sent.completed, dtype=bool)
+    logged = np.concatenate([log.groups[group_id].arrays()[0] for log in logs] or [np.empty(0, np.uint64)])
+    distinct, times = np.unique(logged, return_counts=True)
+    absent = ~np.isin(keys, distinct)
+    missing, unknown, duplicate = keys[absent & completed], np.setdiff1d(distinct, keys), distinct[times > 1]
+    return {
+        "sent": len(keys),
+        "logged": len(distinct),
+        "lines": len(logged),
+        "missing": len(missing),
+        "errors_not_logged": int((absent & ~completed).sum()),
+        "unknown": len(unknown),
+        "duplicate": len(duplicate),
+        "examples": {
+            "missing": _ids(group_id, missing),
+            "unknown": _ids(group_id, unknown),
+            "duplicate": _ids(group_id, duplicate),
+        },
+    }
+
+
+def _ids(group_id: str, keys: Keys) -> list[str]:
+    return [request_id(group_id, key >> 32, key & 0xFFFFFFFF) for key in keys[:MAX_EXAMPLES].tolist()]
+
+
+def _contradictions(result: dict[str, Any]) -> Iterator[str]:
+    for name, sentence in (
+        ("missing", "completed requests are in none of the logs"),
+        ("unknown", "requests are in the logs that no row says were sent"),
+        ("duplicate", "requests are in the logs more than once"),
+    ):
+        if result[name]:
+            yield f"{result[name]:,} {sentence}, such as {result['examples'][name][0]}"
+
+
+def _clock_difference_s(log: TargetLog, sent: dict[str, SentIds]) -> float | None:
+    """The target's clock minus the broker's, at most: the least logged − sent, which holds the way there, too."""
+    least = None
+    for group_id, logged in log.groups.items():
+        keys, times_s = logged.arrays()
+        ids = sent.get(group_id)
+        if ids is None or not len(keys):
+            continue
+        sent_keys = np.array(ids.keys, dtype=np.uint64)
+        order = np.argsort(sent_keys)
+        # A key beyond the greatest one is compared with that, and does not match it.
+        place = np.minimum(np.searchsorted(sent_keys, keys, sorter=order), len(order) - 1)
+        found = order[place]
+        known = (sent_keys[found] == keys) & ~np.isnan(times_s)
+        if known.any():
+            differences = times_s[known] - np.array(ids.sent_ns, dtype=np.int64)[found[known]] / NS
+            least = min(float(differences.min()), least if least is not None else np.inf)
+    return least
+
+
+def _intervals(experiment: Experiment, logs: list[TargetLog], offsets: list[float | None]) -> list[int] | None:
+    """Requests that the targets logged in each interval of the plan, all services together; None without times.
+
+    Each log's times are moved by its clock difference, since two machines' clocks cannot be compared as they are.
+    """
+    bounds = bounds_of(experiment)
+    if experiment.start_broker_ns is None or not bounds or all(offset is None for offset in offsets):
+        return None
+    edges_s = np.array([start for start, _ in bounds] + [bounds[-1][1]]) / NS
+    # Requests that waited for their connection are received after the end: they are the last interval's.
+    edges_s[-1] = np.inf
+    counts = np.zeros(len(bounds), dtype=np.int64)
+    for log, offset in zip(logs, offsets, strict=True):
+        for logged in log.groups.values():
+            times_s = logged.arrays()[1] - (offset or 0.0) - experiment.start_broker_ns / NS
+            counts += np.histogram(times_s[~np.isnan(times_s)], edges_s)[0]
+    listed: list[int] = counts.tolist()
+    return listed

@@ -1,0 +1,41 @@
+"""`manage.py ensure_admin`: makes sure that the administrator exists, with the password from the environment."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+
+from loadgen.environment import Reader
+
+MIN_PASSWORD_LENGTH = 12
+
+
+class Command(BaseCommand):
+    help = (
+        "Creates or updates the administrator galileo_admin_user (default admin) "
+        "with the password galileo_admin_password."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        reader = Reader(os.environ)
+        name, email = reader.text("admin_user", "admin"), reader.text("admin_email")
+        password = os.environ.get("galileo_admin_password", "")  # as it is: spaces may belong to it
+        if len(password) < MIN_PASSWORD_LENGTH:
+            raise CommandError(f"galileo_admin_password: at least {MIN_PASSWORD_LENGTH} characters are needed")
+        users = get_user_model()
+        try:
+            users._meta.get_field("username").run_validators(name)
+        except ValidationError as error:
+            raise CommandError(f"galileo_admin_user: {' '.join(error.messages)}") from error
+        user, created = users.objects.get_or_create(username=name)
+        user.is_staff = user.is_superuser = user.is_active = True
+        if email:
+            user.email = email
+        if not user.check_password(password):  # a new hash would log the user out everywhere
+            user.set_password(password)
+        user.save()
+        self.stdout.write(f"the administrator {name} is {'created' if created else 'up to date'}")

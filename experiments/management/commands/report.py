@@ -1,0 +1,47 @@
+"""manage.py report: what an experiment showed, and whether that can be trusted."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from experiments import report
+from experiments.models import Experiment
+from experiments.target_log import TargetLogError
+
+
+class Command(BaseCommand):
+    help = (
+        "Prints the report of an experiment that has ended. Exit status 1 when its account does not close, or when a "
+        "target's log contradicts it."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("id", help="the experiment's id")
+        parser.add_argument(
+            "--target-log",
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="a log of the target that holds the requests' ids; give it once for each instance",
+        )
+        parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            experiment = Experiment.objects.get(pk=options["id"])
+        except Experiment.DoesNotExist:
+            raise CommandError(f"there is no experiment {options['id']!r}") from None
+        if experiment.status not in Experiment.ENDED:
+            raise CommandError(f"experiment {experiment.id} has not ended, it is {experiment.status}")
+        try:
+            built = report.build(experiment, [Path(path) for path in options["target_log"]], fresh=True)
+        except TargetLogError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(json.dumps(built, indent=2) if options["json"] else report.render(built))
+        if not built["sound"]:
+            raise CommandError("the account does not close: " + "; ".join(built["problems"]))

@@ -1,0 +1,229 @@
+"""`manage.py run_experiment PLAN`: queues an experiment and, with --wait, follows it to its end.
+
+Exit status: 0 finished (or queued, without --wait), 1 failed or cancelled, 2 invalid plan, 3 no matching workers,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any, cast
+
+import redis.exceptions
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError, connection
+
+from experiments import plans, selectors, statistics
+from experiments.interruption import Interrupted, Interruption
+from experiments.models import Experiment
+from experiments.plans.document import MAX_BYTES
+from experiments.plans.routes import parse_route
+from experiments.progress import Display, LiveDisplay, PlainDisplay
+from experiments.services import clock
+from experiments.services import experiments as services
+from experiments.services.placement import NoMatchingWorkers
+
+EXIT_FAILED, EXIT_INVALID, EXIT_NO_WORKERS, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+# After a cancellation: how long to wait for the experiment's end, and how often to look.
+CANCEL_WAIT_S = 20.0
+CANCEL_LOOK_S = 0.2
+QUIET_REFRESH_S = 0.5
+
+
+class Command(BaseCommand):
+    help = "Queues the experiment of a plan file; with --wait, follows it to its end."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("plan", metavar="PLAN", help="a YAML file; - for standard input")
+        parser.add_argument("--wait", action="store_true", help="follow the experiment to its end")
+        parser.add_argument("--json", action="store_true", help="print one JSON object at the end, and nothing else")
+        parser.add_argument(
+            "--route",
+            metavar="SERVICE=HOST:PORT@WEIGHT,...",
+            action="append",
+            default=[],
+            help="hosts of a service, in place of those in the plan; may be given more than once",
+        )
+        parser.add_argument("--id-file", metavar="PATH", type=Path, help="write the experiment's id to this file")
+        parser.add_argument("--creator", metavar="NAME", help="who the experiment belongs to")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        with Interruption() as interruption:
+            status = self._run(options, interruption)
+        if status:
+            sys.exit(status)
+
+    def _run(self, options: dict[str, Any], interruption: Interruption) -> int:
+        try:
+            plan = plans.parse(_with_options(_read(options["plan"]), options["route"], options["creator"]))
+        except plans.PlanInvalid as invalid:
+            return self._refuse(EXIT_INVALID, [str(error) for error in invalid.errors], options)
+        try:
+            services.check_workers(plan)
+        except NoMatchingWorkers as error:
+            return self._refuse(EXIT_NO_WORKERS, [str(error)], options)
+        except redis.exceptions.RedisError as error:
+            return self._refuse(EXIT_FAILED, [f"the broker does not answer: {error}"], options)
+        experiment = services.create(plan, _user())
+        if options["id_file"]:
+            options["id_file"].write_text(experiment.id + "\n")
+        if not options["wait"]:
+            self._print_end(experiment, options, text=experiment.id)
+            return 0
+        try:
+            self._follow(experiment.id, self._display(options), interruption)
+        except Interrupted:
+            return self._cancel(experiment.id, interruption, options)
+        return self._end(experiment.id, options)
+
+    def _refuse(self, status: int, errors: list[str], options: dict[str, Any]) -> int:
+        for error in errors:
+            self.stderr.write(error)
+        if options["json"]:
+            self._print_json({"id": None, "status": None, "verdict": None, "summary": None, "errors": errors})
+        return status
+
+    def _display(self, options: dict[str, Any]) -> Display | None:
+        if options["json"]:
+            return None
+        if self.stdout.isatty():
+            return LiveDisplay(cast(IO[str], self.stdout))
+        return PlainDisplay(self._say)
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
+
+    def _follow(self, experiment_id: str, display: Display | None, interruption: Interruption) -> None:
+        """Shows the experiment until it has ended, or is gone. Raises Interrupted."""
+        offset_ns = _broker_offset_ns()
+        refresh_s = display.refresh_s if display else QUIET_REFRESH_S
+        try:
+            while True:
+                try:
+                    experiment = selectors.experiment_status(experiment_id)
+                    if experiment and display:
+                        display.show(experiment, statistics.progress(experiment, time.time_ns() + offset_ns))
+                except OperationalError:
+                    # The experiment goes on without us; the database will be back, or the user interrupts.
+                    connection.close()
+                else:
+                    if experiment is None or experiment.status in Experiment.ENDED:
+                        return
+                interruption.wait(refresh_s)
+        finally:
+            if display:
+                display.close()
+
+    def _cancel(self, experiment_id: str, interruption: Interruption, options: dict[str, Any]) -> int:
+        """Cancels, waits shortly for the end, and says how it stands."""
+        end_at_s = time.monotonic() + CANCEL_WAIT_S
+        experiment: Experiment | None = None
+        is_cancelled = False
+        while time.monotonic() < end_at_s and not interruption.hurry:
+            try:
+                if not is_cancelled:
+                    experiment = services.cancel(experiment_id, f"interrupted: run_experiment got {interruption.name}")
+                    is_cancelled = True
+                experiment = selectors.experiment_status(experiment_id)
+            except Experiment.DoesNotExist:
+                experiment = None
+                break
+            except (redis.exceptions.RedisError, OperationalError) as error:
+                self.stderr.write(f"the experiment could not be cancelled yet: {error}")
+                connection.close()
+            if is_cancelled and (experiment is None or experiment.status in Experiment.ENDED):
+                break
+            time.sleep(CANCEL_LOOK_S)
+        if experiment is None:
+            text = f"interrupted; experiment {experiment_id} is gone"
+        elif experiment.status in Experiment.ENDED:
+            text = f"interrupted; experiment {experiment_id} is {experiment.status}, its load has stopped"
+        elif is_cancelled:
+            text = f"interrupted; experiment {experiment_id} is cancelled and about to end"
+        else:
+            text = f"interrupted; experiment {experiment_id} could NOT be cancelled, its load may go on"
+        self._print_end(experiment, options, text, error=text)
+        return EXIT_INTERRUPTED
+
+    def _end(self, experiment_id: str, options: dict[str, Any]) -> int:
+        experiment = selectors.experiment(experiment_id)
+        if experiment is None:
+            text = f"experiment {experiment_id} was deleted"
+            self._print_end(None, options, text, error=text)
+            return EXIT_FAILED
+        reason = f" ({experiment.reason})" if experiment.reason else ""
+        text = (
+            f"{experiment.status}{reason}, verdict {selectors.verdict_of(experiment) or 'none'}; "
+            f"report: manage.py report {experiment.id}"
+        )
+        self._print_end(experiment, options, text, error=experiment.reason)
+        return 0 if experiment.status == Experiment.Status.FINISHED else EXIT_FAILED
+
+    def _print_end(self, experiment: Experiment | None, options: dict[str, Any], text: str, error: str = "") -> None:
+        if not options["json"]:
+            return self._say(text)
+        return self._print_json(
+            {
+                "id": experiment.id if experiment else None,
+                "status": experiment.status if experiment else None,
+                "verdict": selectors.verdict_of(experiment) if experiment else None,
+                "summary": experiment.summary if experiment else None,
+                "errors": [error] if error else [],
+            }
+        )
+
+    def _print_json(self, data: dict[str, Any]) -> None:
+        self._say(json.dumps(data))
+
+
+def _read(path: str) -> dict[str, Any]:
+    """Raises PlanInvalid."""
+    try:
+        if path == "-":
+            return plans.load_yaml(sys.stdin.buffer.read(MAX_BYTES + 1))
+        with Path(path).open("rb") as file:
+            return plans.load_yaml(file.read(MAX_BYTES + 1))
+    except OSError as error:
+        raise plans.PlanInvalid([plans.PlanError("plan", f"{path} cannot be read: {error.strerror}")]) from error
+
+
+def _with_options(data: dict[str, Any], routes: list[str], creator: str | None) -> dict[str, Any]:
+    """The plan's data with what the command line says in its place; checked with the rest."""
+    records = []
+    for text in routes:
+        try:
+            records.append(parse_route(text))
+        except ValueError as error:
+            raise CommandError(f"--route: {error}", returncode=EXIT_INVALID) from error
+    routing = data.get("routing") or []
+    if records and isinstance(routing, dict):
+        data = {**data, "routing": {**routing, **{record["service"]: record for record in records}}}
+    elif records and isinstance(routing, list):
+        given = {record["service"] for record in records}
+        kept = [item for item in routing if not (isinstance(item, dict) and item.get("service") in given)]
+        data = {**data, "routing": [*kept, *records]}
+    about = data.get("experiment") or {}
+    if creator is not None and isinstance(about, dict):
+        data = {**data, "experiment": {**about, "creator": creator}}
+    return data
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a process of a user without a name
+        return "run_experiment"
+
+
+def _broker_offset_ns() -> int:
+    """The broker's clock minus ours, good enough to show what time of the plan it is."""
+    try:
+        return clock.broker_now_ns() - time.time_ns()
+    except redis.exceptions.RedisError:
+        return 0

@@ -1,0 +1,55 @@
+"""The report of an experiment: its summary, and its account held against the target's own log."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from experiments import evidence
+from experiments.models import Experiment
+from experiments.report_text import render
+from experiments.summary import summarise
+from experiments.verdict import RULES, THRESHOLDS
+
+__all__ = ["build", "render"]
+
+
+def build(experiment: Experiment, target_logs: list[Path], *, fresh: bool = False) -> dict[str, Any]:
+    """The report as JSON.
+
+    `problems` holds a sentence for each thing that does not add up; `sound` says that there is none and that every
+    planned arrival has its row. Without logs, `target` is None.
+
+    Args:
+        fresh: make the summary from the rows again, instead of taking the one that the experiment ended with.
+
+    Raises:
+        TargetLogError: when a log cannot be read.
+    """
+    summary = summarise(experiment) if fresh or experiment.summary is None else experiment.summary
+    target = evidence.compare(experiment, target_logs) if target_logs else None
+    account = summary["account"]
+    problems = list(account["contradictions"])
+    if account["missing"] or account["lost"]:
+        problems.append(
+            f"{account['planned']:,} arrivals were planned, but {account['rows']:,} have a row: "
+            f"{account['missing']:,} are missing, {account['lost']:,} were lost"
+        )
+    problems += target["contradictions"] if target else []
+    return {
+        "id": experiment.id,
+        "name": experiment.name,
+        "creator": experiment.creator,
+        "status": experiment.status,
+        "reason": experiment.reason,
+        "start": experiment.start.isoformat() if experiment.start else None,
+        "end": experiment.end.isoformat() if experiment.end else None,
+        "seed": experiment.seed,
+        "summary": summary,
+        "target": target,
+        "thresholds": [dataclasses.asdict(threshold) | {"unit": threshold.unit or "count"} for threshold in THRESHOLDS],
+        "rules": [{"level": level.value, "rule": rule} for level, rule in RULES],
+        "problems": problems,
+        "sound": not problems,
+    }
