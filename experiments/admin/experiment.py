@@ -13,6 +13,7 @@ from django.template.response import TemplateResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from experiments import report as reports
 from experiments import selectors
 from experiments.admin.base import LargeTableAdmin, ReadOnlyAdmin, as_json, experiment_filter, list_link
 from experiments.models import Event, Experiment, Workload
@@ -66,8 +67,6 @@ class ExperimentAdmin(ReadOnlyAdmin):
     def report(self, experiment: Experiment) -> SafeString | str:
         if experiment.summary is None:
             return "The report comes when the experiment has ended."
-        from experiments import report as reports
-
         text = reports.render(reports.build(experiment, []))
         return format_html('<pre style="margin: 0; overflow-x: auto">{}</pre>', text)
 

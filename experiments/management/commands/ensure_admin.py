@@ -23,7 +23,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         reader = Reader(os.environ)
         name, email = reader.text("admin_user", "admin"), reader.text("admin_email")
-        password = os.environ.get("galileo_admin_password", "")  # as it is: spaces may belong to it
+        password = reader.text("admin_password")
         if len(password) < MIN_PASSWORD_LENGTH:
             raise CommandError(f"galileo_admin_password: at least {MIN_PASSWORD_LENGTH} characters are needed")
         users = get_user_model()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import redis.exceptions
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 from django.db import OperationalError, connection
 
 from experiments import plans, selectors, statistics
@@ -53,22 +53,25 @@ class Command(BaseCommand):
         parser.add_argument("--creator", metavar="NAME", help="who the experiment belongs to")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with Interruption() as interruption:
-            status = self._run(options, interruption)
-        if status:
-            sys.exit(status)
-
-    def _run(self, options: dict[str, Any], interruption: Interruption) -> int:
         try:
             plan = plans.parse(_with_options(_read(options["plan"]), options["route"], options["creator"]))
         except plans.PlanInvalid as invalid:
-            return self._refuse(EXIT_INVALID, [str(error) for error in invalid.errors], options)
+            status = self._refuse(EXIT_INVALID, [str(error) for error in invalid.errors], options)
+        else:
+            with Interruption() as interruption:
+                status = self._run(plan, options, interruption)
+        if status:
+            sys.exit(status)
+
+    def _run(self, plan: plans.Plan, options: dict[str, Any], interruption: Interruption) -> int:
         try:
             services.check_workers(plan)
         except NoMatchingWorkers as error:
             return self._refuse(EXIT_NO_WORKERS, [str(error)], options)
         except redis.exceptions.RedisError as error:
             return self._refuse(EXIT_FAILED, [f"the broker does not answer: {error}"], options)
+        if interruption.name:
+            return self._refuse(EXIT_INTERRUPTED, ["interrupted; no experiment was created"], options)
         experiment = services.create(plan, _user())
         if options["id_file"]:
             options["id_file"].write_text(experiment.id + "\n")
@@ -200,17 +203,17 @@ def _with_options(data: dict[str, Any], routes: list[str], creator: str | None) 
         try:
             records.append(parse_route(text))
         except ValueError as error:
-            raise CommandError(f"--route: {error}", returncode=EXIT_INVALID) from error
-    routing = data.get("routing") or []
+            raise plans.PlanInvalid([plans.PlanError("--route", str(error))]) from error
+    routing = data.get("routing")
     if records and isinstance(routing, dict):
         data = {**data, "routing": {**routing, **{record["service"]: record for record in records}}}
-    elif records and isinstance(routing, list):
+    elif records and (routing is None or isinstance(routing, list)):
         given = {record["service"] for record in records}
-        kept = [item for item in routing if not (isinstance(item, dict) and item.get("service") in given)]
+        kept = [item for item in routing or [] if not (isinstance(item, dict) and item.get("service") in given)]
         data = {**data, "routing": [*kept, *records]}
-    about = data.get("experiment") or {}
-    if creator is not None and isinstance(about, dict):
-        data = {**data, "experiment": {**about, "creator": creator}}
+    about = data.get("experiment")
+    if creator is not None and (about is None or isinstance(about, dict)):
+        data = {**data, "experiment": {**(about or {}), "creator": creator}}
     return data
 
 
