@@ -24,15 +24,15 @@ class ShardAccount:
     """A shard's part.
 
     `totals` are its own Counters (None: its last batch is not here), `batch_rows` is what the batches of its present
-    attempt held, `outcomes` are the rows by Outcome code.
+    attempt held, `earlier_rows` those of the attempts before; `outcomes` are the rows by Outcome code.
     """
 
     name: str
     status: str
-    attempt: int
     planned: int
     totals: dict[str, int] | None
     batch_rows: int
+    earlier_rows: int
     outcomes: dict[int, int]
 
     @property
@@ -42,7 +42,8 @@ class ShardAccount:
     @property
     def broke_off(self) -> bool:
         """Whether arrivals of it may be without a row: it was lost, failed, began again, or never reported its end."""
-        return self.totals is None or self.attempt > 1 or self.status in (Shard.Status.LOST, Shard.Status.FAILED)
+        began_again = self.earlier_rows > 0
+        return self.totals is None or began_again or self.status in (Shard.Status.LOST, Shard.Status.FAILED)
 
     @property
     def missing(self) -> int:
@@ -181,10 +182,12 @@ def account_of(experiment: Experiment) -> Account:
         ShardAccount(
             name=str(shard),
             status=shard.status,
-            attempt=shard.attempt,
             planned=shard.planned if shard.planned is not None else planned_of(shard),
             totals=shard.totals,
             batch_rows=by_attempt.get((shard.id, shard.attempt), 0),
+            earlier_rows=sum(
+                rows for (owner, attempt), rows in by_attempt.items() if owner == shard.id and attempt < shard.attempt
+            ),
             outcomes=outcomes.get(shard.id, {}),
         )
         for shard in shards

@@ -106,12 +106,12 @@ def _ids(group_id: str, keys: Keys) -> list[str]:
 
 def _contradictions(result: dict[str, Any]) -> Iterator[str]:
     for name, sentence in (
-        ("missing", "completed requests are in none of the logs"),
-        ("unknown", "requests are in the logs that no row says were sent"),
-        ("duplicate", "requests are in the logs more than once"),
+        ("missing", "completed requests that no log holds"),
+        ("unknown", "logged requests that no row says were sent"),
+        ("duplicate", "requests that were logged more than once"),
     ):
         if result[name]:
-            yield f"{result[name]:,} {sentence}, such as {result['examples'][name][0]}"
+            yield f"{sentence}: {result[name]:,}, such as {result['examples'][name][0]}"
 
 
 def _clock_difference_s(log: TargetLog, sent: dict[str, SentIds]) -> float | None:

@@ -26,6 +26,7 @@ class ShardHealth:
     max_stall_s: float | None
     clock_drift_s: float | None
     spool_peak_bytes: int
+    began_again: bool
 
     @property
     def clock_uncertainty_s(self) -> float | None:
@@ -39,7 +40,7 @@ class ShardHealth:
             return f"was lost: {self.shard.reason}" if self.shard.reason else "was lost"
         if self.shard.status == Shard.Status.FAILED:
             return f"failed: {self.shard.reason}" if self.shard.reason else "failed"
-        return ""
+        return "began again during the run" if self.began_again else ""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -86,6 +87,8 @@ def _health(shard: Shard, gauges: list[dict[str, int]]) -> ShardHealth:
         max_stall_s=max(gauge["max_stall_ns"] for gauge in gauges) / NS if gauges else None,
         clock_drift_s=_drift_s(shard, gauges),
         spool_peak_bytes=max((gauge["spool_bytes"] for gauge in gauges), default=0),
+        # An attempt that was ordered again before it sent anything did no harm.
+        began_again=Batch.objects.filter(shard=shard, attempt__lt=shard.attempt, rows__gt=0).exists(),
     )
 
 

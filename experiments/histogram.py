@@ -36,7 +36,8 @@ def bucket_of(values_ns: Integers) -> Integers:
     # frexp: values = m * 2**e with 0.5 <= m < 1, so e - 1 is the position of the highest bit.
     exponents = np.frexp(values.astype(np.float64))[1].astype(np.int64)
     shifts = np.maximum(exponents - 1 - SUB_BUCKET_BITS, 0)
-    return shifts * SUB_BUCKETS + (values >> shifts)
+    buckets: Integers = shifts * SUB_BUCKETS + (values >> shifts)
+    return buckets
 
 
 def middle_of(bucket: int) -> float:

@@ -33,8 +33,9 @@ def intervals_of(experiment: Experiment) -> list[dict[str, Any]]:
     if experiment.start_broker_ns is None:
         return []
     bounds = bounds_of(experiment)
-    arrivals = _counted(experiment, bounds, "intended_ns", {})
-    sent = _counted(experiment, bounds, "sent_ns", {"outcome__lt": FIRST_NOT_SENT, "sent_ns__isnull": False})
+    start_ns = experiment.start_broker_ns
+    arrivals = _counted(experiment, start_ns, bounds, "intended_ns", {})
+    sent = _counted(experiment, start_ns, bounds, "sent_ns", {"outcome__lt": FIRST_NOT_SENT, "sent_ns__isnull": False})
     return [_workload(workload, bounds, arrivals, sent) for workload in experiment.workloads.order_by("index")]
 
 
@@ -70,7 +71,7 @@ def _workload(
 
 
 def _counted(
-    experiment: Experiment, bounds: list[tuple[int, int]], column: str, condition: dict[str, Any]
+    experiment: Experiment, zero_ns: int, bounds: list[tuple[int, int]], column: str, condition: dict[str, Any]
 ) -> Counter[tuple[int, int]]:
     """(workload, interval) → rows whose time in `column` lies in it; behind the last interval is one more."""
     counts: Counter[tuple[int, int]] = Counter()
@@ -78,10 +79,10 @@ def _counted(
         return counts
     interval_ns = bounds[0][1] - bounds[0][0]
     workloads = dict(experiment.groups.values_list("shards__id", "workload__index"))
-    since = F(column) - experiment.start_broker_ns
+    since = F(column) - zero_ns
     # Without a division, which the databases round differently.
     start = ExpressionWrapper(since - since % interval_ns, output_field=BigIntegerField())
-    end_ns = experiment.start_broker_ns + bounds[-1][1]
+    end_ns = zero_ns + bounds[-1][1]
     rows = Trace.objects.filter(experiment=experiment, **condition).order_by()
     within = rows.filter(**{f"{column}__lt": end_ns}).annotate(interval_start=start)
     for shard_id, start_ns, count in within.values_list("shard_id", "interval_start").annotate(Count("id")):

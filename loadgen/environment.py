@@ -119,7 +119,7 @@ class WorkerSettings:
 OWN_SETTINGS = frozenset(
     "redis_host redis_port redis_password slots apps_dir apps_repo_dir spool_dir spool_limit_mb logging_level "
     "ingest_queues ingest_queue trace_logging router_type router_static_host state_dir web_host web_port allowed_hosts "
-    "debug https venv python csrf_trusted_origins admin_user admin_email api_auth allow_overlap".split()
+    "debug https venv flower_host flower_port csrf_trusted_origins admin_user admin_email api_auth allow_overlap".split()
 )
 OWN_PREFIXES = ("expdb_",)
 

@@ -212,11 +212,10 @@ class ShardRunner:
             self._routes.update(route)
 
     def _stop(self, reason: str) -> None:
-        """Ends the load, in any phase; the first reason stands."""
-        if self._stop_reason:
-            return
-        self._stop_reason = reason
-        logger.info("shard %s stops: %s", self._order.shard_id, reason)
+        """Ends the load, in any phase. The first reason stands, unless a newer attempt has come; the shortest grace, too."""
+        if not self._stop_reason or reason == SUPERSEDED:
+            self._stop_reason = reason
+            logger.info("shard %s stops: %s", self._order.shard_id, reason)
         if self._engine is not None:
             self._engine.stop(int(self._grace_s * 1e9), reason)
         self._stopped.set()
@@ -248,9 +247,9 @@ class ShardRunner:
         """Takes a sample for the start's mapping, unless the one at hand is known more exactly, its age considered."""
         sample = await measure_async(self._client, _CLOCK_ROUNDS)
         known = self._status.clock
-        if not self._run_wanted.is_set() and (
-            known is None or sample.uncertainty_ns <= known.uncertainty_ns + _DRIFT_NS
-        ):
+        if known is not None and self._run_wanted.is_set():
+            return  # the mapping has been made
+        if known is None or sample.uncertainty_ns <= known.uncertainty_ns + _DRIFT_NS:
             self._sealer.clock = sample
             self._status = replace(self._status, clock=sample)
 

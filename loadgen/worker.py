@@ -60,7 +60,10 @@ def main() -> int:
 
     agent_process.predecessor = predecessor
     node = ["-n", f"{settings.name}@%h", "--loglevel", settings.logging_level]
-    app.worker_main(["worker", "--without-gossip", "--without-mingle", *node])
+    try:
+        app.worker_main(["worker", "--without-gossip", "--without-mingle", *node])
+    finally:
+        agent_process.finish()  # a cold shutdown does not tell it
     return 1 if agent_process.name_taken else 0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
@@ -53,6 +54,13 @@ class BoundedPaginator(AnyPaginator):
         return rows.order_by()[:MAX_LISTED].count()
 
 
+class FixedOrderChangeList(ChangeList):
+    """A list whose order no address can change: `sortable_by` only takes the links away."""
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
+        return list(self.model_admin.get_ordering(request))
+
+
 class LargeTableAdmin(ReadOnlyAdmin):
     """A table of up to millions of rows: ordered by its key, not sortable, not searchable, never counted in full."""
 
@@ -60,6 +68,9 @@ class LargeTableAdmin(ReadOnlyAdmin):
     show_full_result_count = False
     ordering = ("-pk",)
     sortable_by = ()
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return FixedOrderChangeList
 
 
 def experiment_filter(lookup: str) -> type[admin.SimpleListFilter]:

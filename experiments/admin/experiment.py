@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import redis.exceptions
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
@@ -83,12 +82,8 @@ class ExperimentAdmin(ReadOnlyAdmin):
         if "confirmed" not in request.POST:
             return TemplateResponse(request, "admin/experiments/experiment/cancel.html", self._context(request, chosen))
         for experiment in chosen:
-            try:
-                services.cancel(experiment.id, f"cancelled by {request.user.get_username()}")
-            except redis.exceptions.RedisError as error:
-                self.message_user(request, f"{experiment} was not cancelled: {error}", messages.ERROR)
-            else:
-                self.message_user(request, f"{experiment} is cancelled.", messages.SUCCESS)
+            services.cancel(experiment.id, f"cancelled by {request.user.get_username()}")
+            self.message_user(request, f"{experiment} is cancelled.", messages.SUCCESS)
         return None
 
     def _context(self, request: HttpRequest, chosen: QuerySet[Experiment]) -> dict[str, Any]:

@@ -27,6 +27,9 @@ _KEY = ["shard", "second", "workload"]
 
 Integers = NDArray[np.int64]
 
+_EMPTY = Histogram()
+_EMPTY_BYTES = _EMPTY.to_bytes()
+
 
 def add(batch: ReceivedBatch, experiment_id: str, workload: int) -> None:
     """Adds a batch's rows to the SecondStats of the seconds that they were intended for."""
@@ -49,7 +52,7 @@ def add(batch: ReceivedBatch, experiment_id: str, workload: int) -> None:
                 workload=workload,
                 second=second,
                 **{name: values[name] for name in _WRITTEN if name not in HISTOGRAMS},
-                **{name: values[name].to_bytes() for name in HISTOGRAMS},
+                **{name: _stored(values[name]) for name in HISTOGRAMS},
             )
         )
     target = _KEY if connection.features.supports_update_conflicts_with_target else None
@@ -82,8 +85,15 @@ def seconds_of(batch: ReceivedBatch) -> Iterator[tuple[int, dict[str, Any]]]:
         yield value, _statistics({name: column[start:stop] for name, column in columns.items()}, batch.header.hosts)
 
 
+def _stored(histogram: Histogram) -> bytes:
+    return _EMPTY_BYTES if histogram is _EMPTY else histogram.to_bytes()
+
+
 def _statistics(rows: dict[str, Integers], hosts: list[str]) -> dict[str, Any]:
     outcome, host = rows["outcome"], rows["host"]
+    if (outcome == Outcome.CUT).all():
+        # A plan that is stopped early can leave days of these, second by second.
+        return _of_cut(len(outcome))
     sent, completed = outcome < FIRST_NOT_SENT, outcome == Outcome.COMPLETED
     routed = host != NO_HOST
     intended, dispatched, written, done = (rows[f"{name}_ns"] for name in ("intended", "dispatched", "sent", "done"))
@@ -107,6 +117,17 @@ def _statistics(rows: dict[str, Integers], hosts: list[str]) -> dict[str, Any]:
         "service_time": Histogram.of((done - written)[answered]),
         "lateness": Histogram.of((dispatched - intended)[reached]),
         "connection_wait": Histogram.of((written - dispatched)[sent & (written != NO_TIME)]),
+    }
+
+
+def _of_cut(arrivals: int) -> dict[str, Any]:
+    return {
+        **dict.fromkeys(COUNTS, 0),
+        "arrivals": arrivals,
+        "outcomes": {str(Outcome.CUT.value): arrivals},
+        "statuses": {},
+        "hosts": {},
+        **dict.fromkeys(HISTOGRAMS, _EMPTY),
     }
 
 

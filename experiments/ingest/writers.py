@@ -45,8 +45,8 @@ def write_traces(columns: TraceColumns) -> None:
 
 
 def _names() -> str:
-    quote = connection.ops.quote_name
-    return ", ".join(quote(Trace._meta.get_field(name).column) for name in FIELDS)
+    columns = {field.name: str(field.column) for field in Trace._meta.concrete_fields}
+    return ", ".join(connection.ops.quote_name(columns[name]) for name in FIELDS)
 
 
 def _insert(columns: TraceColumns) -> None:

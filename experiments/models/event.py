@@ -12,7 +12,7 @@ class Event(models.Model):
     timestamp = models.DateTimeField()
     name = models.CharField(max_length=191)
     value = models.TextField(blank=True)
-    key = models.CharField(max_length=191, help_text="names the happening, so that it is recorded once")
+    key = models.CharField(max_length=255, help_text="names the happening, so that it is recorded once")
 
     class Meta:
         ordering = ["timestamp", "id"]

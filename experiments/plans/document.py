@@ -17,7 +17,7 @@ from experiments.plans.errors import PlanError, PlanInvalid
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
-_MAX_DIGITS = 400
+_MAX_DIGITS = 1000  # of a whole number; a longer one is infinite as a float anyway
 
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")

@@ -19,10 +19,12 @@ def record(experiment_id: str, name: str, value: str = "", *, key: str = "", at:
 
 def record_routing_changes(experiment: Experiment) -> None:
     """Puts the routing versions of the experiment's services on its timeline: the first in force, and each change."""
+    if experiment.start is None:
+        return
     services = list(experiment.workloads.values_list("service", flat=True))
-    before = routing_selectors.revisions(services, until=experiment.starting)
+    before = routing_selectors.revisions(services, until=experiment.start)
     in_force = {revision.service: revision for revision in before}.values()
-    during = routing_selectors.revisions(services, since=experiment.starting, until=experiment.end)
+    during = routing_selectors.revisions(services, since=experiment.start, until=experiment.end)
     for revision in (*in_force, *during):
         routes = zip(revision.hosts, revision.weights, strict=True)
         hosts = "removed" if revision.removed else ", ".join(f"{host}@{weight:g}" for host, weight in routes)
@@ -31,5 +33,5 @@ def record_routing_changes(experiment: Experiment) -> None:
             "routing",
             f"{revision.service} version {revision.version}: {hosts} (by {revision.changed_by})",
             key=f"routing:{revision.service}:{revision.version}",
-            at=max(revision.changed_at, experiment.starting) if experiment.starting else revision.changed_at,
+            at=max(revision.changed_at, experiment.start),
         )

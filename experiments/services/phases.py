@@ -7,12 +7,13 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from experiments.account import planned_of
 from experiments.models import Batch, ClientGroup, Experiment, Shard
 from experiments.services import desired, events, shards
 from experiments.services.clock import broker_now_ns, to_datetime
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from experiments.services.transitions import end_at, move_experiment
-from experiments.summary import summarise
+from experiments.summary import is_stale, revise, summarise
 from routing import services as routing_services
 from routing.connection import redis_client
 from routing.redis_table import RedisRoutingTable
@@ -88,6 +89,8 @@ def finalizing(experiment: Experiment) -> None:
             Shard.objects.filter(id=shard.id, status=shard.status).update(
                 status=Shard.Status.LOST, reason=shard.reason or "it never ended"
             )
+        if shard.planned is None:
+            Shard.objects.filter(id=shard.id).update(planned=planned_of(shard))
     events.record_routing_changes(experiment)
     summary = summarise(experiment)
     ending = experiment.ending or Status.FAILED
@@ -96,6 +99,9 @@ def finalizing(experiment: Experiment) -> None:
             return
         events.record(experiment.id, ending.lower(), experiment.reason)
         experiment.groups.update(state=ClientGroup.State.STOP, version=F("version") + 1)
+    experiment.refresh_from_db()
+    if is_stale(experiment):  # a batch came between the summary and the change of status
+        revise(experiment)
     desired.forget(list(experiment.groups.values_list("id", flat=True)), [shard.id for shard in members])
 
 

@@ -35,7 +35,7 @@ class ChildSpec:
     death_signal: signal.Signals = signal.SIGKILL
 
 
-@dataclass
+@dataclass(eq=False)
 class Child:
     """One running instance of a spec, in its own session, so that a terminal's Ctrl-C does not reach it."""
 
@@ -59,6 +59,11 @@ class Child:
         if self.ready_at_s is None and (self.spec.is_ready is None or self.spec.is_ready()):
             self.ready_at_s = time.monotonic()
         return self.ready_at_s is not None
+
+    @property
+    def start_took_s(self) -> float:
+        """Time until it was seen to be ready, or until now."""
+        return (self.ready_at_s or time.monotonic()) - self.started_at_s
 
     def log_tail(self, lines: int = 15) -> str:
         text = self.spec.log.read_text(errors="replace")
@@ -93,11 +98,17 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def run_to_end(spec: ChildSpec, interrupts: Interrupts) -> None:
-    """Runs a short command. Raises StackError with its last lines if it fails, Interrupted when a signal arrives."""
+def run_to_end(spec: ChildSpec, interrupts: Interrupts, meanwhile: Callable[[], object] = lambda: None) -> None:
+    """Runs a short command, and `meanwhile` again and again until it ends.
+
+    Raises:
+        StackError: it failed; its last lines are in the message.
+        Interrupted: a signal arrived.
+    """
     child = start(spec)
     try:
         while (status := child.exit_status()) is None:
+            meanwhile()
             interrupts.sleep(0.05)
     finally:
         stop([child], interrupts)
@@ -113,12 +124,11 @@ def wait_ready(children: Sequence[Child], interrupts: Interrupts, say: Callable[
             status = child.exit_status()
             if status is not None:
                 raise StackError(f"{child.name} ended with status {status} while starting:\n{child.log_tail()}")
-            took_s = time.monotonic() - child.started_at_s
             if child.check_ready():
-                say(f"  {child.name:<10} ready in {took_s:.1f} s")
+                say(f"  {child.name:<10} ready in {child.start_took_s:.1f} s")
                 waiting.remove(child)
-            elif took_s > child.spec.ready_within_s:
-                raise StackError(f"{child.name} was not ready within {took_s:.0f} s:\n{child.log_tail()}")
+            elif child.start_took_s > child.spec.ready_within_s:
+                raise StackError(f"{child.name} was not ready within {child.start_took_s:.0f} s:\n{child.log_tail()}")
         interrupts.sleep(0.05 if waiting else 0)
 
 

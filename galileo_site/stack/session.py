@@ -69,6 +69,7 @@ def running(
             session.write("stopping")
             say("Stopping Galileo …")
             session.stack.stop()
+            state.remove_empty_spools()
             say("Everything is stopped.")
     finally:
         state.clear_state()

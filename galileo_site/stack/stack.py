@@ -70,6 +70,7 @@ class Stack:
             self.service_ports.append(ports.pick_free(taken | set(self.service_ports)))
         self.environments = Environments(config, state, self._secrets, self._redis_port, inherited)
         self._stages: list[list[_Slot]] = []
+        self._announced: list[Child] = []
 
     @property
     def routes(self) -> list[str]:
@@ -160,12 +161,19 @@ class Stack:
         for child in children:
             if child.ready_at_s is not None and child.exit_status() is not None:
                 raise StackError(f"{child.name} has ended while others were starting:\n{child.log_tail()}")
-        processes.wait_ready([child for child in children if child.ready_at_s is None], self._interrupts, self._say)
+        waiting = [child for child in children if child not in self._announced]
+        processes.wait_ready(waiting, self._interrupts, self._say)
+        self._announced += waiting
+
+    def _check_ready(self) -> None:
+        for slot in (slot for stage in self._stages for slot in stage):
+            slot.child.check_ready()
 
     def _command(self, *arguments: str) -> None:
         name = arguments[0]
         environment = self.environments.controller()
-        processes.run_to_end(ChildSpec(name, manage(*arguments), environment, self._state.log(name)), self._interrupts)
+        spec = ChildSpec(name, manage(*arguments), environment, self._state.log(name))
+        processes.run_to_end(spec, self._interrupts, meanwhile=self._check_ready)
 
     def _service(self, index: int) -> ChildSpec:
         name, port = self.service_names[index], self.service_ports[index]

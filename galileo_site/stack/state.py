@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import stat
 import tempfile
 from dataclasses import dataclass
@@ -87,20 +88,39 @@ class StateDir:
     def clear_state(self) -> None:
         self.state_file.unlink(missing_ok=True)
 
+    def _spool_parents(self) -> list[Path]:
+        """Where spools may be, the best place first."""
+        name = f"galileo-{os.getuid()}-{sha256(str(self.root).encode()).hexdigest()[:8]}"
+        return [_SHARED_MEMORY / name, self.root / "spool"]
+
     def spool(self, worker: str) -> Path:
         """A worker's spool directory, in memory if possible."""
-        name = f"galileo-{os.getuid()}-{sha256(str(self.root).encode()).hexdigest()[:8]}"
-        for parent in (_SHARED_MEMORY / name, self.root / "spool"):
+        for parent in self._spool_parents():
             try:
                 parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                facts = parent.lstat()
-                # Anyone can make a directory in /dev/shm: take only our own.
-                if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid() and os.access(parent, os.W_OK):
+                if _is_ours(parent) and os.access(parent, os.W_OK):
                     (parent / worker).mkdir(mode=0o700, exist_ok=True)
                     return parent / worker
             except OSError:
                 continue  # no such file system, or somebody else's file: the next place
         raise StackError(f"No spool directory can be made, neither in {_SHARED_MEMORY} nor in {self.root}.")
+
+    def remove_empty_spools(self) -> None:
+        """For when no worker runs. A spool with batches stays: its worker forwards them at its next start."""
+        for parent in self._spool_parents():
+            if not parent.is_dir() or not _is_ours(parent):
+                continue
+            for spool in parent.iterdir():
+                if all(path.suffix == ".lock" for path in spool.rglob("*")):
+                    shutil.rmtree(spool)
+            if not any(parent.iterdir()):
+                parent.rmdir()
+
+
+def _is_ours(directory: Path) -> bool:
+    """Anyone can make a directory, or a link, in /dev/shm."""
+    facts = directory.lstat()
+    return stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid()
 
 
 class Lock:

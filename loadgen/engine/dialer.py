@@ -73,6 +73,8 @@ class Dialer:
                         self._addresses = []
                         raise
                 else:
+                    # Maybe only one of the addresses of a name (localhost) is served: it is tried first from now on.
+                    self._addresses = [address, *(other for other in addresses if other != address)]
                     return
 
     async def _resolve(self) -> list[str]:

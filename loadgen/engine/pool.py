@@ -59,11 +59,14 @@ class HostPool:
             attempt.append(Connection(self, self.pool.next_serial()))
             return attempt[-1]
 
+        failure = Outcome.CONNECT_OTHER  # stands for a programming error, too, which the loop then reports
         try:
             await self._dialer.connect(protocol)
         except (OSError, ValueError) as error:
+            failure = connect_outcome(error)
+        finally:
             if not any(connection.made for connection in attempt):
-                self._failed(connect_outcome(error))
+                self._failed(failure)
 
     def _failed(self, outcome: Outcome) -> None:
         self._openings -= 1

@@ -20,7 +20,7 @@ def spin():
 
 def verdict_of(galileo, experiment_id):
     galileo.wait_for_status(experiment_id, "FINISHED", "FAILED")
-    verdict = galileo.report(experiment_id, check=False)["verdict"]
+    verdict = galileo.report(experiment_id, check=False)["summary"]["verdict"]
     return verdict["status"], " ".join(reason["sentence"] for reason in verdict["reasons"])
 
 
@@ -104,8 +104,8 @@ def test_a_thousand_clients_at_five_thousand_per_second_drop_nothing(galileo, ng
     )  # fmt: skip
     done = galileo.run(plan)
     report = galileo.report(done["id"], nginx.log_file)
-    account = report["account"]
+    account = report["summary"]["account"]
     assert account["rows"] == account["planned"] > 49_000
     assert account["dropped"] == 0
-    lateness_p99_s = report["lateness"]["p99_s"]
-    assert lateness_p99_s < 0.02 or report["verdict"]["status"] != "VALID"
+    lateness = report["summary"]["total"]["times"]["lateness"]
+    assert lateness["p99_s"] < 0.02 or report["summary"]["verdict"]["status"] != "VALID"

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from experiments.plans.parser import parse
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PLANS = sorted(EXAMPLES.glob("*.yml"))
 SECONDS = {"s": 1, "m": 60}
@@ -51,3 +53,10 @@ def test_the_routing_of_a_plan_has_a_weight_for_each_host() -> None:
         workload["service"] for workload in plan["configuration"]["workloads"]
     }
     assert all(len(record["hosts"]) == len(record["weights"]) for record in plan["routing"])
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+def test_a_plan_is_a_valid_one(path: Path) -> None:
+    plan = parse(yaml.safe_load(path.read_text()))
+    assert plan.name == path.stem
+    assert all(workload.client == "squeezenet" for workload in plan.workloads)

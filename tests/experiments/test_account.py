@@ -117,6 +117,16 @@ def test_what_a_shard_skipped_that_began_again_is_lost():
     assert (account.rows, account.lost, account.missing, account.closes()) == (16, 4, 0, [])
 
 
+def test_a_shard_that_was_ordered_again_before_the_start_is_held_to_its_plan():
+    experiment = make_experiment(status="FINISHED")
+    Shard.objects.update(attempt=2)
+    deliver(experiment, lambda number, arrival: arrival)
+    Shard.objects.update(planned=21)
+    account = account_of(experiment)
+    assert (account.rows, account.lost) == (20, 0)
+    assert len(account.closes()) == 2
+
+
 def test_an_experiment_that_never_ran_has_nothing_to_account_for():
     experiment = make_experiment(status="CANCELLED")
     experiment.groups.all().delete()

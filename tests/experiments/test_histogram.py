@@ -64,10 +64,8 @@ def test_a_quantile_is_within_one_per_cent_of_the_exact_one(values, q):
 
 
 def test_every_bucket_is_used_once_and_none_is_left_over():
-    edges = array([0, 1, 127, 128, 129, 255, 256, 10**3, 10**6, 10**9, HOUR_NS, MAX_VALUE_NS])
-    buckets = bucket_of(edges)
-    assert buckets.tolist() == sorted(set(buckets.tolist()) | {128})
-    assert buckets[-1] == BUCKETS - 1
+    edges = array([0, 1, 127, 128, 129, 130, 255, 256, MAX_VALUE_NS])
+    assert bucket_of(edges).tolist() == [0, 1, 127, 128, 128, 129, 191, 192, BUCKETS - 1]
 
 
 def test_count_sum_mean_and_maximum_are_exact():
@@ -107,9 +105,7 @@ def test_a_quantile_outside_0_and_1_is_refused(q):
         Histogram().quantile(q)
 
 
-@pytest.mark.parametrize(
-    "stored", [b"", b"\x09abc", b"\x01abc", Histogram.of(array([5, 7])).to_bytes()[:-3]]
-)
+@pytest.mark.parametrize("stored", [b"", b"\x09abc", b"\x01abc", Histogram.of(array([5, 7])).to_bytes()[:-3]])
 def test_what_is_no_histogram_is_refused(stored):
     with pytest.raises(HistogramError):
         Histogram.from_bytes(stored)

@@ -65,7 +65,7 @@ def test_a_worker_registers_with_its_labels_and_the_facts_of_its_machine(worker_
 
 
 def test_a_message_on_a_labels_queue_is_taken_by_a_worker_with_that_label_only(
-    redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess, tmp_path: Path
+    redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess, ingest: IngestByHand, tmp_path: Path
 ) -> None:
     with WorkerProcess(redis_server, "wb", tmp_path, zone="B"):
         for shard_id in (1, 2, 3):
@@ -75,6 +75,7 @@ def test_a_message_on_a_labels_queue_is_taken_by_a_worker_with_that_label_only(
 
         wait_until(lambda: all(state_of(store, shard_id) == "finished" for shard_id in (1, 2, 3, 4)))
         assert [status_of(store, shard_id).worker for shard_id in (1, 2, 3, 4)] == ["wa", "wa", "wa", "wb"]
+        wait_until(lambda: ingest.take() is None, what="the end of the batches")
 
 
 def test_a_shard_reports_ready_runs_on_time_and_its_rows_are_what_the_target_received(
@@ -186,7 +187,7 @@ def test_an_agent_that_is_killed_comes_back_and_nothing_is_lost(
 
     first = worker_a.agent()
     first.kill()
-    wait_until(lambda: worker_a.agent().pid != first.pid, what="a new agent")
+    wait_until(lambda: worker_a.agent() not in (None, first), what="a new agent")
     final = ingest.take_until_final()
 
     assert final.counters.planned == final.counters.rows == len(ingest.rows) == 600
@@ -217,7 +218,37 @@ def test_a_shard_that_does_not_obey_a_stop_is_killed_and_what_it_sealed_stands(
     # Its slot is free again.
     put_document(store, document_of("next", state=STOP))
     send_order(redis_server, label_queue("worker_name", "wa"), order_of(2, "next", "wa"))
+    ingest.take_until_final()
     wait_until(lambda: state_of(store, 2) == "finished")
+
+
+def test_the_load_goes_on_while_the_broker_is_away_and_every_row_arrives(tmp_path: Path, target: HttpTarget) -> None:
+    with RedisServer(tmp_path / "redis", append_only=True) as server, server.client() as store:
+        put_route(store, {target.host: 1.0})
+        document = document_of("away", rate_rps=100.0, duration_s=6.0)
+        put_document(store, document)
+        with WorkerProcess(server, "wa", tmp_path) as worker:
+            send_order(server, label_queue("worker_name", "wa"), order_of(1, "away", "wa"))
+            wait_until(lambda: state_of(store, 1) == "ready")
+            run_document(store, document, ahead_s=0.2)
+            wait_until(lambda: state_of(store, 1) == "running")
+
+            server.stop()
+            wait_until(lambda: len(target.ids("away")) == 600, what="the load's end")
+            assert running_shards(worker.spool_dir)  # it has not told of its end yet
+            server.start()
+
+            with IngestByHand(server, store) as ingest:
+                final = ingest.take_until_final()
+                assert (final.counters.planned, final.counters.sent, len(ingest.rows)) == (600, 600, 600)
+                assert final.counters.late == 0
+                wait_until(lambda: state_of(store, 1) == "finished")
+                wait_until(lambda: worker.info() is not None, what="the heartbeat")
+                # The worker's main process is well: it takes the next shard.
+                put_document(store, document_of("after", state=STOP))
+                send_order(server, label_queue("worker_name", "wa"), order_of(2, "after", "wa"))
+                wait_until(lambda: state_of(store, 2) == "finished", timeout_s=40)
+                wait_until(lambda: ingest.take() is None, what="the end of the batches")
 
 
 def test_an_order_of_an_unknown_version_is_refused_with_the_reason(
@@ -281,6 +312,37 @@ def test_a_worker_waits_for_its_broker_and_says_so(tmp_path: Path) -> None:
     finally:
         worker.stop()
         server.stop()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGQUIT, signal.SIGINT])
+def test_other_signals_drain_the_worker_too(
+    redis_server: RedisServer, store: redis.Redis, ingest: IngestByHand, tmp_path: Path, signum: signal.Signals
+) -> None:
+    put_document(store, document_of("signalled", rate_rps=10.0, duration_s=10.0))
+    with WorkerProcess(redis_server, "wa", tmp_path) as worker:
+        send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "signalled", "wa"))
+        wait_until(lambda: state_of(store, 1) == "ready")
+
+        worker.signal(signum)
+
+        assert ingest.take_until_final().reason == "worker shut down"
+        worker.wait()
+        assert worker.info() is None
+
+
+def test_a_wrong_password_is_told_and_not_waited_for(worker_a: WorkerProcess) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "loadgen.worker"],
+        cwd=ROOT,
+        env=worker_a.environ | {"galileo_redis_password": "wrong"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert result.returncode == 2
+    assert "galileo_redis_password: Redis refuses it" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_wrong_settings_are_named_all_at_once(worker_a: WorkerProcess) -> None:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from galileo_site.stack import ports
-from galileo_site.stack.state import is_locked
+from galileo_site.stack.state import StateDir, is_locked
 from tests.stack.waiting import living, wait_for
 
 pytestmark = pytest.mark.slow
@@ -159,3 +159,4 @@ def test_when_the_demo_is_killed_its_children_end_too(tmp_path: Path) -> None:
     wait_for(lambda: not living(demo.children))
     assert not is_locked(demo.var / "lock")
     assert (demo.var / "stack.json").exists(), "the description is stale now, and nobody believes it"
+    StateDir(demo.var).remove_empty_spools()

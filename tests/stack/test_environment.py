@@ -23,7 +23,8 @@ USER = {
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> StateDir:
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StateDir:
+    monkeypatch.setattr("galileo_site.stack.state._SHARED_MEMORY", tmp_path)
     made = StateDir(tmp_path / "var")
     made.create()
     return made

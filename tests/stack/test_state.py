@@ -114,6 +114,22 @@ def test_a_spool_is_a_private_directory_in_memory(
     assert state.spool("worker-b") != spool
 
 
+def test_only_spools_without_batches_are_removed(
+    state: StateDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_module, "_SHARED_MEMORY", tmp_path)
+    a, b = state.spool("worker-a"), state.spool("worker-b")
+    (a / "agent.lock").touch()
+    (b / "7.1.3.batch").touch()
+    state.remove_empty_spools()
+    assert not a.exists()
+    assert (b / "7.1.3.batch").exists()
+    (b / "7.1.3.batch").unlink()
+    state.remove_empty_spools()
+    assert not b.parent.exists()
+    state.remove_empty_spools()
+
+
 def test_a_spool_that_cannot_be_in_memory_is_in_the_state_directory(
     state: StateDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

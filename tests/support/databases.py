@@ -2,7 +2,7 @@
 
 Starts a private server on a free loopback port in a folder of its own, runs COMMAND with the galileo_expdb_* variables
 that lead to it, removes the server with all its data, and exits as COMMAND did (128 + n after signal n; 2 without a
-server program). SIGINT and SIGTERM go on to COMMAND; who sends a second one means COMMAND's whole process group, at once.
+server program). SIGINT and SIGTERM go on to COMMAND; a second one ends COMMAND and what it has started, at once.
 """
 
 from __future__ import annotations
@@ -322,9 +322,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _run(command: list[str], environment: dict[str, str]) -> int:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("galileo_expdb_")}
     # A process group of its own: a Ctrl-C reaches it once, through this process.
-    process = subprocess.Popen(
-        _becoming(command, signal.SIGTERM, None), env={**kept, **environment}, process_group=0
-    )
+    process = subprocess.Popen(_becoming(command, signal.SIGTERM, None), env={**kept, **environment}, process_group=0)
     try:
         try:
             status = process.wait()

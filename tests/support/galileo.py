@@ -68,7 +68,8 @@ class Galileo:
 
     @property
     def environment(self) -> dict[str, str]:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("galileo_")}
+        ours = ("galileo_", "DJANGO_")  # the tests' own settings, which a user's processes do not have
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         return {
             **inherited,
             "PYTHONUNBUFFERED": "1",

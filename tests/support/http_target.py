@@ -1,8 +1,8 @@
 """A bare fast HTTP responder for tests: `python -m tests.support.http_target --port 0 [--mode MODE] [--log FILE]`.
 
 It prints its port, keeps `<unix time> <request id> <method> <path>` of each request in memory, writes them to the log
-file on SIGTERM, and answers `GET /__log` with them. A request to `/mode/<mode>/...` is served in that mode, any other one
-in the mode of the command line.
+file on SIGTERM, and answers `GET /__log` with them. A request to `/mode/<mode>/...` is served in that mode, any other
+one in the mode of the command line.
 """
 
 from __future__ import annotations
@@ -22,11 +22,7 @@ from types import TracebackType
 from typing import Any
 
 import httptools
-
-try:
-    from uvloop import run
-except ImportError:
-    from asyncio import run
+import uvloop
 
 ROOT = Path(__file__).parents[2]
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
@@ -126,8 +122,8 @@ class Responder(asyncio.Protocol):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
             self._transport.abort()
         elif mode == "split":
-            for at in range(len(OK)):
-                loop.call_later(0.002 * at, self._transport.write, OK[at : at + 1])
+            for at in range(0, len(OK), 5):
+                loop.call_later(0.0002 * at, self._transport.write, OK[at : at + 5])
         elif mode == "stall":
             self._transport.write(OK[:-1])
         elif mode != "hang":
@@ -158,13 +154,23 @@ async def serve(port: int, mode: str, log_file: Path | None, announce: Callable[
         log_file.write_bytes(log_text(log))
 
 
+def die_with(parent: int) -> None:
+    """Ends this process when its parent does (Linux: PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    if os.getppid() != parent:
+        sys.exit("the parent is gone")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--mode", choices=MODES, default="ok")
     parser.add_argument("--log", type=Path)
+    parser.add_argument("--parent", type=int, default=0, help="pid of the process to end with")
     arguments = parser.parse_args()
-    run(serve(arguments.port, arguments.mode, arguments.log, lambda port: print(port, flush=True)))  # noqa: T201
+    if arguments.parent:
+        die_with(arguments.parent)
+    uvloop.run(serve(arguments.port, arguments.mode, arguments.log, lambda port: print(port, flush=True)))  # noqa: T201
 
 
 class HttpTarget:
@@ -189,10 +195,8 @@ class HttpTarget:
         command = [sys.executable, "-m", "tests.support.http_target", "--port", str(self.port), "--mode", self.mode]
         if self.log_file is not None:
             command += ["--log", str(self.log_file)]
-        parent = os.getpid()
-        self._process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: _die_with(parent)
-        )
+        command += ["--parent", str(os.getpid())]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line.strip().isdigit():
@@ -245,13 +249,6 @@ class HttpTarget:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-
-def _die_with(parent: int) -> None:
-    """Ends this process when its parent does (Linux: PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,13 @@ class Rows:
     def add(self, data: bytes) -> BatchHeader:
         header, columns = decode(data)
         self.headers.append(header)
-        for name, code in (("client", "I"), ("sequence", "I"), ("intended_ns", "q"), ("sent_ns", "q"), ("outcome", "B")):
+        for name, code in (
+            ("client", "I"),
+            ("sequence", "I"),
+            ("intended_ns", "q"),
+            ("sent_ns", "q"),
+            ("outcome", "B"),
+        ):
             self._columns.setdefault(name, []).extend(columns[name].cast("B").cast(code))
         return header
 

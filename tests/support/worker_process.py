@@ -87,12 +87,13 @@ class WorkerProcess:
         """What the registry says of it."""
         return read_worker_info(self._client, self.name)
 
-    def agent(self) -> psutil.Process:
-        """The agent's process."""
+    def agent(self) -> psutil.Process | None:
+        """The agent's process, None while there is none."""
         assert self.process is not None
-        children = psutil.Process(self.process.pid).children()
-        (agent,) = [child for child in children if "loadgen.agent" in child.cmdline()]
-        return agent
+        for child in psutil.Process(self.process.pid).children():
+            if child.status() != psutil.STATUS_ZOMBIE and "loadgen.agent" in child.cmdline():
+                return child
+        return None
 
     def log(self) -> str:
         return self._log_path.read_text(errors="replace")

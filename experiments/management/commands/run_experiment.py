@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import redis.exceptions
 from django.core.management.base import BaseCommand, CommandParser
@@ -95,7 +95,7 @@ class Command(BaseCommand):
         if options["json"]:
             return None
         if self.stdout.isatty():
-            return LiveDisplay(cast(IO[str], self.stdout))
+            return LiveDisplay(sys.stdout)  # Django's wrapper would end each redrawing with a new line
         return PlainDisplay(self._say)
 
     def _say(self, text: str) -> None:
@@ -137,7 +137,7 @@ class Command(BaseCommand):
             except Experiment.DoesNotExist:
                 experiment = None
                 break
-            except (redis.exceptions.RedisError, OperationalError) as error:
+            except OperationalError as error:
                 self.stderr.write(f"the experiment could not be cancelled yet: {error}")
                 connection.close()
             if is_cancelled and (experiment is None or experiment.status in Experiment.ENDED):

@@ -157,15 +157,15 @@ def test_the_arrival_that_meets_a_wrong_source_is_cut() -> None:
 
 
 def test_the_rest_of_a_plan_is_cut_in_parts() -> None:
-    bench = Bench(range(0, 1000, 100))
+    bench = Bench(range(0, 10 * SECOND, SECOND))
     bench.dispatcher.begin()
     bench.at(0)
     parts = []
     more = True
     while more:
         more = bench.dispatcher.cut(4)
-        parts.append([row.intended_ns for row in bench.rows()])
-    assert parts == [[100, 200, 300, 400], [500, 600, 700, 800], [900]]
+        parts.append([row.intended_ns // SECOND for row in bench.rows()])
+    assert parts == [[1, 2, 3, 4], [5, 6, 7, 8], [9]]
     assert not bench.dispatcher.cut(4)
 
 

@@ -15,6 +15,8 @@ from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import Result, build, finish, play
 from tests.support.http_target import HttpTarget
 
+pytestmark = pytest.mark.slow
+
 PLANNED = 20  # 0.2 s at 100 requests/s
 
 
@@ -52,9 +54,7 @@ def test_a_complete_response_of_any_kind_is_completed_and_its_connection_kept(
     assert target.connections() - before < PLANNED
 
 
-@pytest.mark.parametrize(
-    ("mode", "size"), [("lastresponse", 2), ("claimsclose", 2), ("eof", 13), ("http10", 3)]
-)
+@pytest.mark.parametrize(("mode", "size"), [("lastresponse", 2), ("claimsclose", 2), ("eof", 13), ("http10", 3)])
 def test_a_response_that_ends_its_connection_is_completed(
     run: Run[Result], target: HttpTarget, group: str, mode: str, size: int
 ) -> None:

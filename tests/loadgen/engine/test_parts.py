@@ -162,6 +162,7 @@ def test_a_failed_connect_has_an_outcome_by_its_cause(error: Exception, outcome:
     assert connect_outcome(error) is outcome
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [TimerFd, LoopTimer])
 def test_a_timer_calls_back_once_per_arming_and_not_before_its_time(run: Run[None], kind: type) -> None:
     async def scenario() -> None:

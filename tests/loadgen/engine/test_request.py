@@ -193,7 +193,8 @@ def test_a_changed_dictionary_is_another_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [({"n": 1}, {"n": True}), ({"n": 1}, {"n": 1.0}), ({"n": [1]}, {"n": (1, 2)}), ({"n": "1"}, {"n": 1})]
+    ("one", "other"),
+    [({"n": 1}, {"n": True}), ({"n": 1}, {"n": 1.0}), ({"n": [1]}, {"n": (1, 2)}), ({"n": "1"}, {"n": 1})],
 )
 def test_equal_values_of_different_types_are_different_requests(one: dict[str, Any], other: dict[str, Any]) -> None:
     both = preparer()

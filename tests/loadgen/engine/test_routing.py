@@ -15,6 +15,7 @@ from tests.loadgen.engine.harness import SERVICE, Result, build, finish, play, r
 from tests.support.http_target import HttpTarget
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shard_index", [0, 1, 2, 5])
 def test_hosts_get_their_share_within_one_request(run: Run[Result], target: HttpTarget, shard_index: int) -> None:
     async def scenario() -> Result:
@@ -29,6 +30,7 @@ def test_hosts_get_their_share_within_one_request(run: Run[Result], target: Http
         assert abs(shares[host] - share) < 1
 
 
+@pytest.mark.slow
 def test_a_change_of_weights_is_obeyed_from_the_next_arrival_on(run: Run[Result], target: HttpTarget) -> None:
     first, second, _ = target.hosts
 
@@ -51,6 +53,7 @@ def test_a_change_of_weights_is_obeyed_from_the_next_arrival_on(run: Run[Result]
     assert {(row.routing_version, row.host) for row in result.rows} == {(4, first), (5, second)}
 
 
+@pytest.mark.slow
 def test_connections_to_a_host_without_a_route_are_closed(run: Run[None], target: HttpTarget) -> None:
     async def scenario() -> None:
         engine = build(target.host, rate=200, duration=0.1)
@@ -87,6 +90,7 @@ def test_the_host_router_keeps_the_path_and_the_service_router_puts_the_service_
         Routes("resnet", router="random")
 
 
+@pytest.mark.slow
 def test_the_service_router_reaches_the_wire(run: Run[Result], target: HttpTarget, group: str) -> None:
     engine = build(target.host, group=group, router="service", path="/predict?x=1", rate=50, duration=0.1)
     assert run(play(engine)).outcomes() == {Outcome.COMPLETED: 5}

@@ -40,6 +40,7 @@ def write_app(apps_dir: Path, name: str, generator: str, manifest: str = "kind: 
     return apps_dir
 
 
+@pytest.mark.slow
 def test_each_client_has_a_module_of_its_own(run: Run[Result], target: HttpTarget, group: str, tmp_path: Path) -> None:
     write_app(tmp_path, "counting", COUNTING)
     engine = build(
@@ -57,12 +58,14 @@ def test_each_client_has_a_module_of_its_own(run: Run[Result], target: HttpTarge
     assert not [name for name in sys.modules if name.startswith("galileo_app_")]
 
 
+@pytest.mark.slow
 def test_an_app_needs_no_manifest_and_no_keywords(run: Run[Result], target: HttpTarget, tmp_path: Path) -> None:
     write_app(tmp_path, "short", "def next_request(): return ['GET', '/']")
     (tmp_path / "short" / "manifest.yml").unlink()
     assert run(play(build(target.host, client_app="short", apps_dir=tmp_path))).outcomes() == {Outcome.COMPLETED: 20}
 
 
+@pytest.mark.slow
 def test_the_example_app_posts_its_images(run: Run[Result], target: HttpTarget, group: str) -> None:
     apps_dir = Path(__file__).parents[3] / "examples" / "apps"
     engine = build(
@@ -118,6 +121,7 @@ def test_a_wrong_request_of_the_workload_is_an_error_of_prepare() -> None:
         asyncio.run(build("127.0.0.1:1", kwargs={"proxies": {"http": "x"}}).prepare())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("last", "said"),
     [

@@ -14,6 +14,8 @@ from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import Result, build, finish, play
 from tests.support.http_target import HttpTarget
 
+pytestmark = pytest.mark.slow
+
 FAR_NS = 3_600_000_000_000
 LONG_GRACE_NS = 5_000_000_000
 
@@ -180,4 +182,3 @@ def test_taking_rows_while_it_runs_loses_and_doubles_none(run: Run[None], target
         assert len(ids) == 250
 
     run(scenario())
-

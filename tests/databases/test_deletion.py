@@ -1,0 +1,36 @@
+"""Deleting an experiment removes all that belongs to it, and nothing else."""
+
+import pytest
+
+from experiments.models import Experiment, Shard, Trace, Worker
+from experiments.services import experiments
+from routing.models import RoutingHost, RoutingRecord, RoutingRevision
+from tests.databases import rows
+
+pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+
+OUTLIVE = {Worker, RoutingRecord, RoutingHost, RoutingRevision}
+
+
+def test_an_ended_experiment_goes_with_every_row_of_its_own(broker, one_of_each):
+    Experiment.objects.update(status="FINISHED", ending="FINISHED")
+    Trace.objects.bulk_create(rows.trace(one_of_each[Shard], row) for row in range(1, 2000))
+    experiments.delete(rows.EXPERIMENT_ID)
+    counts = {model: model.objects.count() for model in rows.our_models()}
+    assert counts == {model: int(model in OUTLIVE) for model in counts}
+
+
+def test_another_experiment_keeps_every_row(broker, one_of_each):
+    other = rows.make_experiment("202611220102-zz99", status="FINISHED")
+    rows.fill(rows.make_shard(other, one_of_each[Worker]))
+    experiments.delete(other.id)
+    assert {model.objects.count() for model in rows.our_models()} == {1}
+
+
+def test_a_queued_experiment_goes_and_a_running_one_stays_until_its_load_is_stopped(broker, one_of_each):
+    rows.make_experiment("202611220102-zz99", status="QUEUED", start=None)
+    experiments.delete("202611220102-zz99")
+    with pytest.raises(experiments.ExperimentBusy):
+        experiments.delete(rows.EXPERIMENT_ID)
+    assert Experiment.objects.get().status == "FINALIZING"
+    assert Trace.objects.count() == 1

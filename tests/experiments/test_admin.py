@@ -1,0 +1,224 @@
+"""The admin: every page renders, nothing that services own can be changed, and an experiment can be cancelled."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import redis
+from django.contrib import admin
+from django.contrib.auth.models import Permission, User
+from django.db import connection, models
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django_celery_beat.models import (
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+    PeriodicTask,
+    SolarSchedule,
+)
+from rest_framework.authtoken.models import Token
+
+from experiments.admin.base import BoundedPaginator
+from experiments.ingest import ingest
+from experiments.models import Batch, Event, Experiment, SecondStats, Shard, Trace
+from experiments.models import Client as EmulatedClient
+from experiments.services import experiments
+from experiments.summary import summarise
+from loadgen.messages import Outcome
+from routing.models import RoutingRecord, RoutingRevision
+from tests.support import batches
+from tests.support.plans import plan
+
+pytestmark = pytest.mark.django_db
+
+MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
+OURS = [model for model in MODELS if model._meta.app_label == "experiments"]
+
+
+@pytest.fixture
+def browser(client: Client, db: None) -> Client:
+    client.force_login(User.objects.create_superuser("admin"))
+    return client
+
+
+@pytest.fixture
+def experiment(broker: redis.Redis) -> Experiment:
+    """A finished experiment with a row of everything that belongs to it; every fourth request was dropped."""
+    made = batches.make_experiment(status="FINISHED")
+    shard = Shard.objects.get()
+    EmulatedClient.objects.create(group=shard.group, shard=shard, index=0)
+    Event.objects.create(experiment=made, timestamp=batches.START, name="running", key="running")
+    rows = batches.rows_of(
+        shard, lambda number, row: batches.row(row.client, row.sequence, row.intended_ns, Outcome.DROPPED)
+        if number % 4 == 0 else row
+    )  # fmt: skip
+    for payload in batches.run_payloads(shard, rows):
+        ingest(payload)
+    made.refresh_from_db()
+    made.summary = summarise(made)
+    made.save()
+    return made
+
+
+@pytest.fixture
+def one_of_each(experiment: Experiment) -> None:
+    """A row of every other model that has a page."""
+    record = RoutingRecord.objects.create(service="web")
+    record.hosts.create(position=0, host="a:1", weight=1)
+    RoutingRevision.objects.create(service="web", version=1, hosts=["a:1"], weights=[1])
+    user = User.objects.create_user("somebody")
+    Token.objects.create(user=user)
+    user.groups.create(name="staff")
+    interval = IntervalSchedule.objects.create(every=1, period=IntervalSchedule.SECONDS)
+    PeriodicTask.objects.create(name="task", task="galileo.reconcile", interval=interval)
+    CrontabSchedule.objects.create()
+    ClockedSchedule.objects.create(clocked_time=batches.START)
+    SolarSchedule.objects.create(event="sunset", latitude=48.2, longitude=16.4)
+
+
+def address(model: type[models.Model], page: str, *arguments: Any) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=arguments)
+
+
+def test_every_model_of_ours_has_a_page() -> None:
+    with_pages = {model.__name__ for model in OURS}
+    assert with_pages >= {
+        "Experiment", "Workload", "ClientGroup", "Client", "Shard", "Worker", "Trace", "SecondStats", "Batch", "Event",
+    }  # fmt: skip
+    assert {RoutingRecord, RoutingRevision, PeriodicTask} <= set(MODELS)
+
+
+def test_the_login_page_and_the_index_carry_our_name(client: Client, browser: Client) -> None:
+    assert "Galileo" in Client().get("/admin/login/").content.decode()
+    index = browser.get("/admin/").content.decode()
+    assert "Galileo" in index
+    assert "Experiments" in index
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_list_and_page_of_every_model_render(browser: Client, one_of_each: None, model: type[models.Model]) -> None:
+    listed = browser.get(address(model, "changelist"))
+    assert listed.status_code == 200
+    rows = list(model._default_manager.all()[:1])
+    assert rows, f"the fixture makes no {model.__name__}"
+    assert browser.get(address(model, "change", rows[0].pk)).status_code == 200
+
+
+@pytest.mark.parametrize("model", OURS, ids=lambda model: model.__name__)
+def test_what_services_own_can_be_read_only(browser: Client, experiment: Experiment, model: type[models.Model]) -> None:
+    row = model._default_manager.all()[0]
+    assert browser.get(address(model, "add")).status_code == 403
+    assert browser.get(address(model, "delete", row.pk)).status_code == 403
+    page = address(model, "change", row.pk)
+    assert 'name="_save"' not in browser.get(page).content.decode()
+    assert browser.post(page, {"name": "changed"}).status_code == 403
+
+
+@pytest.mark.parametrize("model", OURS, ids=lambda model: model.__name__)
+def test_an_empty_list_renders(browser: Client, model: type[models.Model]) -> None:
+    assert browser.get(address(model, "changelist")).status_code == 200
+
+
+def test_a_user_without_permissions_sees_nothing(client: Client, experiment: Experiment) -> None:
+    client.force_login(User.objects.create_user("reader", is_staff=True))
+    assert client.get(address(Experiment, "changelist")).status_code == 403
+
+
+# --- experiments ------------------------------------------------------------------------------------------------------
+
+
+def test_an_experiments_page_has_its_report_its_plan_and_links_to_its_parts(
+    browser: Client, experiment: Experiment
+) -> None:
+    page = browser.get(address(Experiment, "change", experiment.id)).content.decode()
+    assert "response time" in page
+    assert "&quot;configuration&quot;" in page
+    links = re.findall(r'href="(/admin/experiments/\w+/\?experiment=[^"]+)"', page)
+    assert len(links) == 8
+    for link in links:
+        assert browser.get(link).status_code == 200
+
+
+def test_an_experiment_without_a_summary_has_no_report_yet(browser: Client) -> None:
+    running = batches.make_experiment(status="RUNNING")
+    assert "The report comes when" in browser.get(address(Experiment, "change", running.id)).content.decode()
+
+
+def test_experiments_are_searched_and_filtered(browser: Client, experiment: Experiment) -> None:
+    other = batches.make_experiment(status="RUNNING")
+    page = browser.get(address(Experiment, "changelist") + "?status__exact=RUNNING").content.decode()
+    assert other.id in page
+    assert experiment.id not in page
+    assert experiment.id in browser.get(address(Experiment, "changelist") + f"?q={experiment.id}").content.decode()
+
+
+def test_lists_of_parts_are_filtered_by_experiment(browser: Client, experiment: Experiment) -> None:
+    for model in (Trace, Event, Batch, SecondStats, EmulatedClient, Shard):
+        page = address(model, "changelist")
+        assert browser.get(page + f"?experiment={experiment.id}").context["cl"].result_count > 0
+        assert browser.get(page + "?experiment=another").context["cl"].result_count == 0
+
+
+# --- cancelling -------------------------------------------------------------------------------------------------------
+
+
+def cancel(browser: Client, *chosen: Experiment, **fields: str) -> Any:
+    data = {"action": "cancel", "_selected_action": [each.id for each in chosen], **fields}
+    return browser.post(address(Experiment, "changelist"), data, follow=True)
+
+
+def test_cancelling_asks_first(browser: Client, broker: redis.Redis) -> None:
+    queued = experiments.create(plan(), "tester")
+    asked = cancel(browser, queued)
+    assert "Cancel experiments?" in asked.content.decode()
+    assert queued.id in asked.content.decode()
+    assert Experiment.objects.get().status == "QUEUED"
+
+
+def test_a_confirmed_cancellation_goes_through_the_service(browser: Client, broker: redis.Redis) -> None:
+    queued = experiments.create(plan(), "tester")
+    done = cancel(browser, queued, confirmed="yes")
+    assert [str(message) for message in done.context["messages"]] == [f"{queued.id} small is cancelled."]
+    queued.refresh_from_db()
+    assert (queued.status, queued.reason) == ("CANCELLED", "cancelled by admin")
+
+
+def test_an_ended_experiment_is_not_cancelled(browser: Client, experiment: Experiment) -> None:
+    done = cancel(browser, experiment, confirmed="yes")
+    assert "None of the selected experiments" in done.content.decode()
+    assert Experiment.objects.get().status == "FINISHED"
+
+
+def test_who_may_only_read_cannot_cancel(client: Client) -> None:
+    running = batches.make_experiment(status="RUNNING")
+    reader = User.objects.create_user("reader", is_staff=True)
+    reader.user_permissions.add(Permission.objects.get(codename="view_experiment"))
+    client.force_login(reader)
+    cancel(client, running, confirmed="yes")
+    assert Experiment.objects.get().status == "RUNNING"
+
+
+# --- large tables -----------------------------------------------------------------------------------------------------
+
+
+def test_the_list_of_traces_never_counts_nor_sorts_the_whole_table(browser: Client, experiment: Experiment) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        browser.get(address(Trace, "changelist") + f"?experiment={experiment.id}&o=3")
+    about_traces = [query["sql"] for query in queries if "experiments_trace" in query["sql"]]
+    counts = [sql for sql in about_traces if "COUNT" in sql]
+    assert len(counts) == 1
+    assert "LIMIT 10000" in counts[0]
+    (rows,) = [sql for sql in about_traces if "COUNT" not in sql]
+    assert rows.endswith('ORDER BY "experiments_trace"."id" DESC')
+    assert "JOIN" not in rows
+
+
+def test_the_paginator_counts_no_further_than_its_bound(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.admin.base.MAX_LISTED", 1)
+    assert BoundedPaginator(Trace.objects.all(), 100).count == 1

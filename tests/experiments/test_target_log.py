@@ -1,0 +1,86 @@
+"""A target's log names the requests that it received, in whatever form it is written."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from experiments.target_log import TargetLogError, key_of, read_log
+
+GROUP = "202611220101-ab1c.0"
+OTHER = "202611220101-ab1c.1"
+
+
+def read(tmp_path, text, *groups):
+    path = tmp_path / "target.log"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_log(path, groups or (GROUP,))
+
+
+@pytest.mark.parametrize(
+    ("line", "time_s"),
+    [
+        (f"1700000000.123456 {GROUP}.3.14 POST /predictions/squeezenet", 1700000000.123456),
+        (f"1700000000 {GROUP}.3.14 GET /", 1700000000),
+        (f'10.0.0.1 - - [22/Nov/2026:01:01:01 +0000] "GET / HTTP/1.1" 200 12 "{GROUP}.3.14"', math.nan),
+        (f'{{"id":"{GROUP}.3.14","status":200}}', math.nan),
+        (f"id={GROUP}.3.14;", math.nan),
+        (f"{GROUP}.3.14", math.nan),
+        (f"received {GROUP}.3.14.", math.nan),
+        (f"1700000000.5 {GROUP}.3.14 answered {GROUP}.3.14", 1700000000.5),
+    ],
+)
+def test_an_id_is_found_wherever_it_stands_once_per_line(tmp_path, line, time_s):
+    log = read(tmp_path, line + "\n")
+    assert list(log.groups[GROUP].keys) == [key_of(3, 14)]
+    assert log.groups[GROUP].times_s[0] == pytest.approx(time_s, abs=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "1700000000.1 - GET /",
+        f"1700000000.1 {GROUP}.3 GET /",
+        f"x{GROUP}.3.14",
+        f"{GROUP}.03.14",
+        f"{GROUP}.3.014",
+        f"{GROUP}.3.14.15",
+        f"{GROUP}.3.14a",
+        f"{GROUP}.3.14-b",
+        f"{GROUP}0.3.14",
+        "202611220101-ab1d.0.3.14",
+        "202611220101xab1c.0.3.14",
+        "",
+    ],
+)
+def test_what_only_looks_like_an_id_is_none(tmp_path, line):
+    log = read(tmp_path, line + "\n")
+    assert (log.lines, log.requests) == (1, 0)
+
+
+def test_groups_and_lines_are_counted_apart(tmp_path):
+    log = read(tmp_path, f"{GROUP}.0.0\n{OTHER}.0.0\n{OTHER}.0.1\nhello\n{OTHER}.0.1", GROUP, OTHER)
+    assert (log.lines, log.requests) == (5, 4)
+    assert list(log.groups[OTHER].keys) == [0, 1, 1]
+
+
+def test_bytes_of_any_encoding_do_no_harm(tmp_path):
+    log = read(tmp_path, b"\xff\xfe\x00 " + f"{GROUP}.0.0".encode() + b" \xe9\n")
+    assert log.requests == 1
+
+
+def test_a_number_that_no_client_reaches_is_kept_as_an_unknown_one(tmp_path):
+    log = read(tmp_path, f"{GROUP}.99999999999999999999.5")
+    assert list(log.groups[GROUP].keys) == [0xFFFFFFFF << 32 | 5]
+
+
+def test_an_experiment_without_groups_finds_nothing(tmp_path):
+    path = tmp_path / "target.log"
+    path.write_text("1700000000.1 a GET /\n")
+    assert read_log(path, []).requests == 0
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(TargetLogError, match=r"nowhere\.log: No such file"):
+        read_log(tmp_path / "nowhere.log", [GROUP])

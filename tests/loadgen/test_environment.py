@@ -1,0 +1,47 @@
+"""Settings from the environment: labels, secrets, and every error at once."""
+
+import pytest
+
+from loadgen.environment import SettingsError, labels_of, read_worker
+
+
+def test_each_galileo_variable_that_is_no_setting_is_a_label() -> None:
+    environ = {"galileo_zone": "A", "galileo_rack": " 7 ", "galileo_redis_host": "h", "HOME": "/", "galileo_empty": ""}
+
+    assert labels_of(environ) == {"zone": "A", "rack": "7"}
+
+
+@pytest.mark.parametrize(
+    "name", ["api_token", "db_password", "SECRET_thing", "ssh_key", "redis_password", "expdb_host"]
+)
+def test_secrets_and_settings_are_no_labels(name: str) -> None:
+    assert labels_of({f"galileo_{name}": "x"}) == {}
+
+
+def test_the_workers_name_is_a_label_too() -> None:
+    assert read_worker({"galileo_worker_name": "pi3", "galileo_zone": "A"}).labels == {
+        "zone": "A",
+        "worker_name": "pi3",
+    }
+
+
+def test_all_errors_are_named_at_once(tmp_path) -> None:
+    environ = {
+        "galileo_worker_name": "two words",
+        "galileo_redis_port": "70000",
+        "galileo_slots": "0",
+        "galileo_spool_limit_mb": "much",
+        "galileo_logging_level": "LOUD",
+        "galileo_apps_dir": str(tmp_path / "nowhere"),
+        "galileo_zone": "a/b",
+    }
+
+    with pytest.raises(SettingsError) as caught:
+        read_worker(environ)
+
+    for name in environ:
+        assert any(error.startswith(f"{name}: ") for error in caught.value.errors), name
+
+
+def test_a_password_is_not_shown() -> None:
+    assert "hunter2" not in repr(read_worker({"galileo_redis_password": "hunter2"}))

@@ -1,0 +1,177 @@
+"""Pacers yield the intended times of exactly their clients, whatever other shards do."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from loadgen.pacer import ARRIVAL_PROCESSES, CONSTANT, EXPOVARIATE, build_pacer, phase_of
+from loadgen.schedule import Schedule
+
+S = 1_000_000_000
+Arrival = tuple[int, int, int]
+
+
+def arrivals(
+    process: str,
+    steps: list[tuple[int, float]],
+    clients: list[int] | range,
+    total_clients: int,
+    seed: int = 1,
+    workload: int = 0,
+) -> list[Arrival]:
+    return list(build_pacer(process, Schedule(steps), list(clients), total_clients, seed, workload))
+
+
+def count_between(found: list[Arrival], first_s: float, last_s: float) -> int:
+    times = [time for time, _, _ in found]
+    return bisect_left(times, round(last_s * S)) - bisect_left(times, round(first_s * S))
+
+
+@pytest.mark.parametrize(
+    ("steps", "clients", "expected"),
+    [
+        # 4 arrivals per second, the first after half a gap; clients take turns.
+        ([(S, 4.0)], 2, [(125_000_000, 0, 0), (375_000_000, 1, 0), (625_000_000, 0, 1), (875_000_000, 1, 1)]),
+        # A step of rate 0 moves the times behind it, and nothing else.
+        ([(S, 1.0), (S, 0.0), (S, 1.0)], 1, [(500_000_000, 0, 0), (2_500_000_000, 0, 1)]),
+        # A step that ends in the middle of a gap: the gap goes on at the next rate.
+        ([(S, 1.0), (S, 2.0)], 1, [(500_000_000, 0, 0), (1_250_000_000, 0, 1), (1_750_000_000, 0, 2)]),
+        # A partial last interval.
+        ([(S, 2.0), (S // 2, 2.0)], 1, [(250_000_000, 0, 0), (750_000_000, 0, 1), (1_250_000_000, 0, 2)]),
+        # More clients than arrivals.
+        ([(S, 2.0)], 5, [(250_000_000, 0, 0), (750_000_000, 1, 0)]),
+        ([(S, 0.0)], 3, []),
+    ],
+)
+def test_constant_arrivals(steps: list[tuple[int, float]], clients: int, expected: list[Arrival]) -> None:
+    assert arrivals(CONSTANT, steps, range(clients), clients) == expected
+
+
+@pytest.mark.parametrize("clients", [1, 3, 7, 1000])
+def test_constant_counts_of_each_interval_are_exact(clients: int) -> None:
+    ticks = [50, 100, 200, 100]
+    found = arrivals(CONSTANT, [(5 * S, float(rate)) for rate in ticks], range(clients), clients)
+    assert [count_between(found, 5 * i, 5 * i + 5) for i in range(4)] == [5 * rate for rate in ticks]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 20), st.sampled_from([0.0, 0.3, 1.0, 7.5, 33.3])), min_size=1, max_size=5),
+    st.integers(1, 9),
+    st.integers(0, 5),
+)
+def test_constant_counts_are_within_one_of_the_plan_at_any_time(
+    seconds: list[tuple[int, float]], clients: int, workload: int
+) -> None:
+    steps = [(duration * S, rate) for duration, rate in seconds]
+    schedule = Schedule(steps)
+    found = arrivals(CONSTANT, steps, range(clients), clients, workload=workload)
+    for number, (time, _, _) in enumerate(found):
+        assert abs(number - schedule.arrivals_before(time)) < 1
+    assert abs(len(found) - schedule.total) < 1
+
+
+@pytest.mark.parametrize("clients", [2, 5, 100])
+def test_constant_clients_are_never_in_lockstep(clients: int) -> None:
+    found = arrivals(CONSTANT, [(2 * S, 100.0)], range(clients), clients)
+    times = [time for time, _, _ in found]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert set(gaps) == {S // 100}
+
+
+def test_workloads_have_different_phases() -> None:
+    phases = [phase_of(workload) for workload in range(20)]
+    assert all(0 < phase < 1 for phase in phases)
+    assert min(abs(a - b) for i, a in enumerate(phases) for b in phases[:i]) > 0.01
+
+
+split_groups = st.lists(st.integers(0, 3), min_size=1, max_size=12)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(ARRIVAL_PROCESSES), split_groups, st.integers(0, 2**31), st.integers(0, 3))
+def test_the_union_over_any_split_of_the_clients_is_the_whole_process(
+    process: str, shard_of_client: list[int], seed: int, workload: int
+) -> None:
+    steps = [(S, 20.0), (S // 2, 0.0), (S // 3, 60.0)]
+    total = len(shard_of_client)
+    whole = arrivals(process, steps, range(total), total, seed, workload)
+    parts = []
+    for shard in range(4):
+        clients = [client for client, of in enumerate(shard_of_client) if of == shard]
+        part = arrivals(process, steps, clients, total, seed, workload)
+        assert {client for _, client, _ in part} <= set(clients)
+        parts += part
+    assert sorted(parts) == sorted(whole)
+
+
+@pytest.mark.parametrize("process", ARRIVAL_PROCESSES)
+def test_times_never_decrease_and_each_client_counts_from_zero(process: str) -> None:
+    found = arrivals(process, [(3 * S, 100.0), (S, 0.0), (3 * S, 300.0)], range(10), 10)
+    assert [time for time, _, _ in found] == sorted(time for time, _, _ in found)
+    sequences = defaultdict(list)
+    for _, client, sequence in found:
+        sequences[client].append(sequence)
+    assert all(numbers == list(range(len(numbers))) for numbers in sequences.values())
+    assert set(sequences) == set(range(10))
+    assert all(0 <= time < 7 * S and not 3 * S < time < 4 * S for time, _, _ in found)
+
+
+@pytest.mark.parametrize("process", ARRIVAL_PROCESSES)
+def test_a_shard_without_clients_has_no_arrivals(process: str) -> None:
+    assert arrivals(process, [(S, 100.0)], [], 3) == []
+
+
+def test_random_arrivals_repeat_with_their_seed_and_differ_with_another() -> None:
+    steps = [(S, 100.0)]
+    first = arrivals(EXPOVARIATE, steps, range(3), 3, seed=5, workload=1)
+    assert arrivals(EXPOVARIATE, steps, range(3), 3, seed=5, workload=1) == first
+    assert arrivals(EXPOVARIATE, steps, range(3), 3, seed=6, workload=1) != first
+    assert arrivals(EXPOVARIATE, steps, range(3), 3, seed=5, workload=2) != first
+
+
+@pytest.mark.parametrize("clients", [1, 5, 200])
+def test_poisson_counts_lie_within_four_standard_deviations(clients: int) -> None:
+    ticks = [50, 100, 200, 100]
+    found = arrivals(EXPOVARIATE, [(5 * S, float(rate)) for rate in ticks], range(clients), clients, seed=20261122)
+    for interval, rate in enumerate(ticks):
+        planned = 5 * rate
+        assert abs(count_between(found, 5 * interval, 5 * interval + 5) - planned) < 4 * math.sqrt(planned)
+
+
+def test_the_gaps_of_each_poisson_client_are_exponential() -> None:
+    """Kolmogorov-Smirnov at 1 %, Bonferroni-corrected over the clients, with a fixed seed."""
+    clients, rate = 5, 100.0
+    times = defaultdict(list)
+    for time, client, _ in arrivals(EXPOVARIATE, [(60 * S, rate)], range(clients), clients, seed=20261122):
+        times[client].append(time / S)
+    for client in range(clients):
+        gaps = [later - earlier for earlier, later in pairwise(times[client])]
+        result = stats.kstest(gaps, "expon", args=(0, clients / rate))
+        assert result.pvalue > 0.01 / clients, f"client {client}"
+
+
+def test_the_gaps_of_a_poisson_client_follow_a_changing_rate() -> None:
+    """In cumulative arrivals (time rescaled by the rate) the gaps are exponential with mean 1 per client."""
+    steps = [(20 * S, 10.0), (5 * S, 0.0), (20 * S, 100.0), (20 * S, 30.0)]
+    schedule = Schedule(steps)
+    found = [schedule.arrivals_before(time) for time, _, _ in arrivals(EXPOVARIATE, steps, [0], 2, seed=3)]
+    gaps = [later - earlier for earlier, later in pairwise(found)]
+    assert stats.kstest(gaps, "expon", args=(0, 2)).pvalue > 0.01
+
+
+def test_poisson_clients_share_the_load() -> None:
+    counts = Counter(client for _, client, _ in arrivals(EXPOVARIATE, [(100 * S, 100.0)], range(10), 10, seed=4))
+    assert all(abs(counts[client] - 1000) < 4 * math.sqrt(1000) for client in range(10))
+
+
+def test_an_unknown_arrival_process_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"'sometimes'; one of constant, expovariate"):
+        build_pacer("sometimes", Schedule([(S, 1.0)]), [0], 1, 1, 0)

@@ -1,0 +1,133 @@
+"""Sealing: when, in what pieces, with which numbers."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from loadgen.batch import COLUMNS, Columns, decode
+from loadgen.engine import EngineGauges
+from loadgen.messages import Counters
+from loadgen.sealer import ATTEMPT_ROW_BITS, MAX_ROWS, Sealer, split
+from loadgen.spool import Spool
+from tests.support.shards import order_of
+
+MS = 1_000_000
+
+
+class FakeEngine:
+    """Has recorded what `record` was told."""
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self._columns = Columns()
+
+    def record(self, rows: int) -> None:
+        for client in range(rows):
+            for name in COLUMNS:
+                getattr(self._columns, name).append(client if name == "client" else 0)
+        self.counters = replace(self.counters, planned=self.counters.planned + rows, rows=self.counters.rows + rows)
+
+    def take(self) -> tuple[Columns, list[str]]:
+        taken, self._columns = self._columns, Columns()
+        return taken, ["h"]
+
+    def take_gauges(self) -> EngineGauges:
+        return EngineGauges(3, 2, 1)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path, 1 << 30)
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def sealer(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> Sealer:
+    monkeypatch.setattr("loadgen.sealer.time.monotonic_ns", lambda: 0)
+    return Sealer(order_of(1, "g", attempt=3), "w", spool)
+
+
+def headers(spool: Spool) -> list:
+    return [decode(spool.read(name))[0] for name in spool.scan()]
+
+
+def test_rows_are_sealed_after_250_ms_and_an_empty_batch_after_a_second(sealer, spool, engine) -> None:
+    assert not sealer.seal_if_due(engine, 999 * MS)
+    engine.record(5)
+    assert sealer.seal_if_due(engine, 999 * MS)
+    assert not sealer.seal_if_due(engine, 1300 * MS)
+    engine.record(1)
+    assert not sealer.seal_if_due(engine, 1248 * MS)
+    assert sealer.seal_if_due(engine, 1249 * MS)
+    assert not sealer.seal_if_due(engine, 2248 * MS)
+    assert sealer.seal_if_due(engine, 2249 * MS)
+
+    assert [header.rows for header in headers(spool)] == [5, 1, 0]
+
+
+def test_many_rows_are_sealed_at_once(sealer, spool, engine) -> None:
+    engine.record(MAX_ROWS)
+
+    assert sealer.seal_if_due(engine, MS)
+    assert max(spool.scan().values()) <= 260 << 10
+
+
+def test_batches_and_rows_are_numbered_on_and_apart_from_other_attempts(sealer, spool, engine) -> None:
+    for rows in (3, 0, 2):
+        engine.record(rows)
+        sealer.seal(engine, 0)
+
+    first = 2 << ATTEMPT_ROW_BITS
+    assert [(header.number, header.first_row) for header in headers(spool)] == [
+        (0, first),
+        (1, first + 3),
+        (2, first + 3),
+    ]
+
+
+def test_the_rest_of_a_plan_is_cut_into_batches_of_which_the_last_is_final(sealer, spool, engine) -> None:
+    engine.record(2 * MAX_ROWS + 1)
+
+    sealer.seal(engine, 0, final=True, reason="stopped")
+
+    sealed = headers(spool)
+    assert [(header.rows, header.final, header.reason) for header in sealed] == [
+        (MAX_ROWS, False, ""),
+        (MAX_ROWS, False, ""),
+        (1, True, "stopped"),
+    ]
+    assert {header.counters.rows for header in sealed} == {2 * MAX_ROWS + 1}
+
+
+def test_the_final_batch_is_sealed_without_rows_too(sealer, spool, engine) -> None:
+    sealer.seal(engine, 0, final=True)
+
+    assert [(header.rows, header.final) for header in headers(spool)] == [(0, True)]
+
+
+def test_a_batch_that_the_file_system_refuses_is_written_later_in_order(sealer, spool, engine, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    engine.record(1)
+    with monkeypatch.context() as full:
+        full.setattr(Spool, "write", refuse)
+        sealer.seal(engine, 0)
+        assert sealer.error == "spool: a batch cannot be written: No space left on device"
+    engine.record(2)
+    sealer.seal(engine, 0)
+
+    assert [(header.number, header.rows) for header in headers(spool)] == [(0, 1), (1, 2)]
+
+
+def test_split_keeps_the_rows_in_order() -> None:
+    engine = FakeEngine()
+    engine.record(5)
+    columns, _ = engine.take()
+
+    assert [list(part.client) for part in split(columns, 2)] == [[0, 1], [2, 3], [4]]

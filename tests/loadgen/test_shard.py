@@ -1,0 +1,265 @@
+"""The shard runner in this process: real engine, real target, real Redis."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import redis
+
+from loadgen.environment import WorkerSettings
+from loadgen.messages import STOP, GroupDocument, ShardOrder, lease_key
+from loadgen.running import running_shards
+from loadgen.shard import ShardRunner
+from loadgen.spool import Spool
+from loadgen.tasks import run_loop
+from tests.support.http_target import HttpTarget
+from tests.support.redis_server import RedisServer
+from tests.support.shards import Rows, broker_ns, document_of, order_of, put_document, put_route, state_of, status_of
+from tests.support.worker_process import settings_for
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def settings(redis_server: RedisServer, store: redis.Redis, tmp_path: Path) -> WorkerSettings:
+    return settings_for(redis_server, "w", tmp_path / "spool")
+
+
+Script = Callable[[], Awaitable[None]]
+
+
+def run_shards(settings: WorkerSettings, *orders: ShardOrder, script: Script | None = None) -> None:
+    """Runs shards on one loop until all have ended, and a script beside them."""
+
+    async def run() -> None:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            for order in orders:
+                group.create_task(ShardRunner(order, settings).run())
+            if script is not None:
+                group.create_task(script())
+
+    run_loop(run())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():
+        await asyncio.sleep(0.02)
+
+
+def rows_of(settings: WorkerSettings) -> Rows:
+    spool, rows = Spool(settings.spool_dir, 1), Rows()
+    for name in spool.scan():
+        rows.add(spool.read(name))
+    return rows
+
+
+def running(store: redis.Redis, document: GroupDocument, ahead_s: float) -> GroupDocument:
+    return replace(document, version=2, state="run", start_broker_ns=broker_ns(store, ahead_s))
+
+
+def test_a_shard_holds_until_it_may_run_and_gives_its_lease_back(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget
+) -> None:
+    put_route(store, {target.host: 1.0})
+    document = document_of("s-hold", rate_rps=50.0, duration_s=1.0)
+    put_document(store, document)
+    seen = []
+
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "ready")
+        await asyncio.sleep(0.2)
+        seen.append((len(target.ids("s-hold")), store.exists(lease_key(1)), len(running_shards(settings.spool_dir))))
+        put_document(store, running(store, document, 0.3))
+        await until(lambda: state_of(store, 1) == "running")
+
+    run_shards(settings, order_of(1, "s-hold"), script=script)
+
+    rows = rows_of(settings)
+    assert seen == [(0, 1, 1)]
+    assert rows.final.counters.completed == len(rows) == len(target.ids("s-hold")) == 50
+    assert state_of(store, 1) == "finished"
+    assert not store.exists(lease_key(1))
+    assert running_shards(settings.spool_dir) == []
+
+
+def test_intended_times_are_the_plans_whatever_the_time_of_the_start(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget
+) -> None:
+    put_route(store, {target.host: 1.0})
+    document = running(store, document_of("s-late", rate_rps=20.0, duration_s=3.0), -1.95)
+    put_document(store, document)
+
+    run_shards(settings, order_of(1, "s-late"))
+
+    rows = rows_of(settings)
+    # The zero lies in the past: what is more than max_lateness late is LATE, the rest is sent, nothing is moved.
+    assert sorted(rows.column("intended_ns")) == [25_000_000 + 50_000_000 * number for number in range(60)]
+    assert rows.final.counters.late > 0
+    assert rows.final.counters.late + rows.final.counters.completed == 60
+    assert rows.final.epoch_broker_ns == document.start_broker_ns
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1, signal.SIGQUIT])
+def test_each_signal_ends_a_holding_shard_and_its_whole_plan_is_cut(
+    settings: WorkerSettings, store: redis.Redis, signum: signal.Signals
+) -> None:
+    put_document(store, document_of("s-signal", rate_rps=100.0, duration_s=10.0))
+
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "ready")
+        os.kill(os.getpid(), signum)
+
+    run_shards(settings, order_of(1, "s-signal"), script=script)
+
+    final = rows_of(settings).final
+    assert (final.reason, final.counters.planned, final.counters.cut) == ("worker shut down", 1000, 1000)
+    assert state_of(store, 1) == "finished"
+
+
+def test_a_shard_without_a_document_ends_at_a_signal_with_an_empty_final_batch(
+    settings: WorkerSettings, store: redis.Redis
+) -> None:
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "starting")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    run_shards(settings, order_of(1, "nobody"), script=script)
+
+    final = rows_of(settings).final
+    assert (final.number, final.rows, final.reason) == (0, 0, "worker shut down")
+
+
+def test_a_document_that_does_not_appear_fails_the_shard(
+    settings: WorkerSettings, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadgen.shard.DOCUMENT_TIMEOUT_S", 0.3)
+
+    run_shards(settings, order_of(1, "nobody"))
+
+    assert state_of(store, 1) == "failed"
+    assert "document of group nobody did not appear" in status_of(store, 1).reason
+    assert rows_of(settings).final.reason == status_of(store, 1).reason
+
+
+def test_a_document_that_appears_late_is_waited_for(settings: WorkerSettings, store: redis.Redis) -> None:
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "starting")
+        put_document(store, document_of("s-appears", state=STOP))
+
+    run_shards(settings, order_of(1, "s-appears"), script=script)
+
+    assert rows_of(settings).final.reason == "stopped"
+
+
+def test_a_client_app_that_is_missing_fails_the_shard_with_the_reason(
+    settings: WorkerSettings, store: redis.Redis
+) -> None:
+    document = document_of("s-app")
+    put_document(store, replace(document, workload=replace(document.workload, client_app="nowhere")))
+
+    run_shards(settings, order_of(1, "s-app"))
+
+    assert state_of(store, 1) == "failed"
+    assert "nowhere" in status_of(store, 1).reason
+    assert (rows_of(settings).final.rows, rows_of(settings).final.counters.planned) == (0, 0)
+
+
+def test_a_stale_attempt_exits_without_a_trace(settings: WorkerSettings, store: redis.Redis) -> None:
+    document = document_of("s-stale", state=STOP)
+    put_document(store, document)
+    run_shards(settings, order_of(1, "s-stale", attempt=2))
+    files = sorted(path.name for path in settings.spool_dir.iterdir())
+
+    run_shards(settings, order_of(1, "s-stale", attempt=1))
+
+    assert sorted(path.name for path in settings.spool_dir.iterdir()) == files
+    assert status_of(store, 1).attempt == 2
+
+
+def test_a_higher_attempt_supersedes_a_running_one_which_seals_no_final_batch(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget, tmp_path: Path
+) -> None:
+    put_route(store, {target.host: 1.0})
+    document = document_of("s-super", rate_rps=50.0, duration_s=6.0)
+    put_document(store, document)
+    first_ends = []
+
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "ready")
+        put_document(store, running(store, document, 0.1))
+        await until(lambda: state_of(store, 1) == "running")
+        second = asyncio.create_task(ShardRunner(order_of(1, "s-super", attempt=2), settings).run())
+        await until(lambda: [shard.attempt for shard in running_shards(settings.spool_dir)] == [2])
+        first_ends.append(state_of(store, 1))
+        put_document(store, replace(document, version=3, state=STOP))
+        await second
+
+    run_shards(settings, order_of(1, "s-super"), script=script)
+
+    finals = [header.attempt for header in rows_of(settings).headers if header.final]
+    assert first_ends == ["running"]
+    assert finals == [2]
+    assert {header.counters.cut for header in rows_of(settings).headers if header.attempt == 1} == {0}
+    assert status_of(store, 1).attempt == 2
+    firsts = {header.attempt: header.first_row for header in rows_of(settings).headers if header.number == 0}
+    assert firsts == {1: 0, 2: 1 << 28}
+
+
+def test_a_full_spool_stops_the_load_and_the_account_still_closes(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget
+) -> None:
+    put_route(store, {target.host: 1.0})
+    document = document_of("s-full", rate_rps=100.0, duration_s=20.0)
+    put_document(store, running(store, document, 0.1))
+
+    run_shards(replace(settings, spool_limit_bytes=2000), order_of(1, "s-full"))
+
+    rows = rows_of(settings)
+    assert rows.final.reason == "spool full"
+    assert rows.final.counters.planned == len(rows) == 2000
+    assert rows.final.counters.cut > 0
+    assert (state_of(store, 1), status_of(store, 1).reason) == ("failed", "spool full")
+
+
+def test_a_changed_route_is_obeyed_while_running(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget
+) -> None:
+    hosts = target.hosts
+    put_route(store, {hosts[0]: 1.0})
+    document = document_of("s-route", rate_rps=100.0, duration_s=2.0)
+    put_document(store, running(store, document, 0.1))
+
+    async def script() -> None:
+        await until(lambda: len(target.ids("s-route")) > 50)
+        put_route(store, {hosts[1]: 1.0}, version=2)
+
+    run_shards(settings, order_of(1, "s-route"), script=script)
+
+    rows = rows_of(settings)
+    assert rows.final.counters.completed == 200
+    assert {host for header in rows.headers for host in header.hosts} == set(hosts[:2])
+
+
+def test_an_older_or_unreadable_document_changes_nothing(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget
+) -> None:
+    put_route(store, {target.host: 1.0})
+    document = running(store, document_of("s-old", rate_rps=50.0, duration_s=2.0), 0.1)
+    put_document(store, document)
+
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "running")
+        put_document(store, replace(document, version=1, state=STOP))
+        await asyncio.sleep(0.5)
+        store.hset("galileo:group:s-old", mapping={"version": 9, "document": "{no json"})
+        store.publish("galileo:group:s-old:changed", 9)
+        await asyncio.sleep(0.5)
+        store.delete("galileo:group:s-old")
+
+    run_shards(settings, order_of(1, "s-old"), script=script)
+
+    assert rows_of(settings).final.counters.completed == 100

@@ -1,0 +1,99 @@
+"""The spool: files that appear whole, sorted by number, bounded."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from loadgen.spool import BatchName, Spool, SpoolError
+
+
+class Clock:
+    now_ns = 0
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    spool = Spool(tmp_path / "spool", 100)
+    spool.open()
+    return spool
+
+
+def test_batches_are_sorted_by_number_and_not_by_text(spool: Spool) -> None:
+    for number in (10, 9, 100, 0):
+        spool.write(BatchName(1, 1, number), b"x")
+    spool.write(BatchName(1, 2, 0), b"x")
+
+    assert [(name.attempt, name.number) for name in spool.scan()] == [(1, 0), (1, 9), (1, 10), (1, 100), (2, 0)]
+
+
+def test_a_batch_is_read_as_it_was_written_and_gone_once_removed(spool: Spool) -> None:
+    name = BatchName(3, 1, 7)
+    spool.write(name, b"rows")
+
+    assert (spool.directory / "3.1.7.batch").read_bytes() == spool.read(name) == b"rows"
+    assert spool.scan() == {name: 4}
+    spool.remove(name)
+    spool.remove(name)
+    assert spool.scan() == {}
+
+
+def test_only_sealed_batches_count(spool: Spool) -> None:
+    for file in ("1.1.0.tmp", "1.1.running", "agent.lock", "x.1.2.batch", "1.1.batch"):
+        (spool.directory / file).write_bytes(b"y" * 50)
+
+    assert spool.scan() == {}
+    assert spool.size_bytes() == 0
+
+
+def test_a_full_spool_is_seen_by_each_of_its_writers(tmp_path: Path) -> None:
+    clock = Clock()
+    one, other = Spool(tmp_path, 100, clock), Spool(tmp_path, 100, clock)
+    assert not one.is_full()
+    assert not other.is_full()
+
+    one.write(BatchName(1, 1, 0), b"z" * 100)
+
+    assert one.is_full()  # at once, of its own
+    assert not other.is_full()
+    clock.now_ns += 1_000_000_000
+    assert other.is_full()
+    other.remove(BatchName(1, 1, 0))
+    clock.now_ns += 1_000_000_000
+    assert not one.is_full()
+
+
+def test_a_write_that_fails_leaves_nothing(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="No space"):
+        spool.write(BatchName(1, 1, 0), b"rows")
+
+    assert list(spool.directory.iterdir()) == []
+
+
+def test_what_killed_writers_left_is_removed_and_what_is_young_is_not(spool: Spool) -> None:
+    old, young = spool.directory / "1.1.0.tmp", spool.directory / "1.1.1.tmp"
+    old.write_bytes(b"")
+    young.write_bytes(b"")
+    os.utime(old, (0, 0))
+
+    spool.remove_temporary(older_than_s=60)
+
+    assert list(spool.directory.iterdir()) == [young]
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_its_variable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(SpoolError, match="galileo_spool_dir: .*file/spool cannot be used"):
+        Spool(tmp_path / "file" / "spool", 100).open()
+
+
+def test_the_folder_is_for_our_user_only(spool: Spool) -> None:
+    assert spool.directory.stat().st_mode & 0o777 == 0o700
