@@ -23,6 +23,7 @@ class ShardHealth:
     cpu_peak_share: float | None
     wait_share: float | None
     wait_peak_share: float | None
+    others_peak_share: float | None
     max_stall_s: float | None
     clock_drift_s: float | None
     spool_peak_bytes: int
@@ -54,6 +55,7 @@ class ShardHealth:
             "cpu_peak_share": self.cpu_peak_share,
             "wait_share": self.wait_share,
             "wait_peak_share": self.wait_peak_share,
+            "others_peak_share": self.others_peak_share,
             "max_stall_s": self.max_stall_s,
             "clock_uncertainty_s": self.clock_uncertainty_s,
             "clock_drift_s": self.clock_drift_s,
@@ -77,13 +79,14 @@ def _gauges(shard: Shard) -> list[dict[str, int]]:
 def _health(shard: Shard, gauges: list[dict[str, int]]) -> ShardHealth:
     ran = [gauge for gauge in gauges if gauge["wall_ns"] > 0]
     walls = [gauge["wall_ns"] for gauge in ran]
-    cpu, wait = ([gauge[name] for gauge in ran] for name in ("cpu_ns", "wait_ns"))
+    cpu, wait, others = ([gauge[name] for gauge in ran] for name in ("cpu_ns", "wait_ns", "others_ns"))
     return ShardHealth(
         shard=shard,
         cpu_share=cpu[-1] / walls[-1] if ran else None,
         cpu_peak_share=peak_share(walls, cpu),
         wait_share=wait[-1] / walls[-1] if ran else None,
         wait_peak_share=peak_share(walls, wait),
+        others_peak_share=peak_share(walls, others),
         max_stall_s=max(gauge["max_stall_ns"] for gauge in gauges) / NS if gauges else None,
         clock_drift_s=_drift_s(shard, gauges),
         spool_peak_bytes=max((gauge["spool_bytes"] for gauge in gauges), default=0),

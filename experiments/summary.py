@@ -143,6 +143,7 @@ def _workers(health: list[ShardHealth]) -> list[dict[str, Any]]:
             "clock_drift_s": _worst(shard.clock_drift_s for shard in shards),
             "cpu_peak_share": _worst(shard.cpu_peak_share for shard in shards),
             "wait_share": _worst(shard.wait_share for shard in shards),
+            "others_share": _worst(shard.others_peak_share for shard in shards),
             "max_stall_s": _worst(shard.max_stall_s for shard in shards),
             "descriptor_limit": min(shard.shard.descriptor_limit for shard in shards) or None,
         }
@@ -198,6 +199,7 @@ def _shard_facts(health: ShardHealth) -> ShardFacts:
         descriptor_limit=shard.descriptor_limit or None,
         cpu_share=health.cpu_peak_share,
         wait_share=health.wait_share,
+        others_share=health.others_peak_share,
         max_stall_s=health.max_stall_s,
         clock_uncertainty_s=health.clock_uncertainty_s,
         clock_drift_s=health.clock_drift_s,

@@ -83,6 +83,11 @@ WAIT_SHARE = Threshold(
     "time that a shard could have run, but another process had its core",
     "keep other work off the worker, or give the shard a core of its own",
 )  # fmt: skip
+OTHERS_SHARE = Threshold(
+    "others on the core", "%", 0.80, None,
+    "the highest share of the shard's core that another process, or the hypervisor, used over 5 s",
+    "keep other work off the worker, or give the shard a core of its own",
+)  # fmt: skip
 CLOCK_UNCERTAINTY = Threshold(
     "clock uncertainty", "ms", 0.010, None,
     "how far a shard's clock may be off the common one (judged with more than one worker)",
@@ -100,7 +105,7 @@ MISSING = Threshold(
 )  # fmt: skip
 
 THRESHOLDS = (
-    NOT_ACHIEVED, LATE, DROPPED, LATENESS_P99, LATENESS_MAX, STALL, CPU_SHARE, WAIT_SHARE,
+    NOT_ACHIEVED, LATE, DROPPED, LATENESS_P99, LATENESS_MAX, STALL, CPU_SHARE, WAIT_SHARE, OTHERS_SHARE,
     CLOCK_UNCERTAINTY, CLOCK_DRIFT, MISSING,
 )  # fmt: skip
 
@@ -126,6 +131,7 @@ class ShardFacts:
     descriptor_limit: int | None = None
     cpu_share: float | None = None
     wait_share: float | None = None
+    others_share: float | None = None
     max_stall_s: float | None = None
     clock_uncertainty_s: float | None = None
     clock_drift_s: float | None = None
@@ -226,6 +232,7 @@ def _of_shards(facts: VerdictFacts) -> Iterator[Reason]:
             (STALL, shard.max_stall_s),
             (CPU_SHARE, shard.cpu_share),
             (WAIT_SHARE, shard.wait_share),
+            (OTHERS_SHARE, shard.others_share),
             (CLOCK_UNCERTAINTY, shard.clock_uncertainty_s if several_workers else None),
             (CLOCK_DRIFT, shard.clock_drift_s),
         ):

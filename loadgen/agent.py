@@ -101,6 +101,7 @@ class Agent:
         self._forwarding = ForwarderThread(forwarder, self._spool)
         self._drain_wanted = draining
         self._away = False
+        self._name_taken = False
 
     def drain(self, _signum: int = 0, _frame: FrameType | None = None) -> None:
         """Ends the worker's work and then the agent; a signal handler."""
@@ -112,13 +113,13 @@ class Agent:
         self._forwarding.start()
         try:
             self._watch()
-            self._drain()
-        except NameTakenError as error:
-            logger.error("%s", error)
-            return EXIT_NAME_TAKEN
+            if self._drain_wanted:
+                self._drain()
+            # Else the forwarder died of an error; the main process starts us again.
+            status = 0 if self._forwarding.is_alive() else 1
         finally:
             self._forwarding.stop()
-        return 0 if self._forwarding.is_alive() else 1
+        return EXIT_NAME_TAKEN if self._name_taken else status
 
     def _watch(self) -> None:
         beat_due = supervise_due = time.monotonic()
@@ -133,8 +134,6 @@ class Agent:
             time.sleep(_TURN_S)
 
     def _drain(self) -> None:
-        if not self._drain_wanted:
-            return  # the forwarder died of an error; the main process starts us again
         logger.info("the worker drains")
         ends = time.monotonic() + DRAIN_S
         beat_due = 0.0
@@ -157,8 +156,14 @@ class Agent:
             logger.warning("the worker could not be deregistered, its registration expires: %s", error)
 
     def _beat(self, status: str) -> bool:
+        """One heartbeat; False when the broker is away. A name that another worker has taken drains this one."""
+        if self._name_taken:
+            return True
         try:
             self._heartbeat.beat(status)
+        except NameTakenError as error:
+            logger.error("%s", error)
+            self._name_taken = self._drain_wanted = True
         except RedisError as error:
             if not self._away:
                 logger.warning("no heartbeat, the broker is away: %s", error)

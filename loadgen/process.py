@@ -29,11 +29,6 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
-def descriptor_limit() -> int:
-    """How many files and sockets this process may have open."""
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
 def boot_id() -> str:
     """Identifies this boot of this machine; empty where the system does not tell."""
     try:

@@ -6,10 +6,10 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from loadgen.batch import COLUMNS, ROW_BYTES, Columns, encode
+from loadgen.cores import CoreWatch
 from loadgen.messages import BatchHeader, ClockSample, Counters, Gauges, ShardOrder
 from loadgen.process import run_queue_wait_ns
 from loadgen.spool import BatchName, Spool
@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 SEAL_WITH_ROWS_NS = 250_000_000
 SEAL_WITHOUT_ROWS_NS = 1_000_000_000
+CORE_EVERY_NS = 1_000_000_000
 MAX_ROWS = (256 << 10) // ROW_BYTES
 # Row numbers of an attempt begin at (attempt - 1) << ATTEMPT_ROW_BITS, so that those of two attempts never collide.
 ATTEMPT_ROW_BITS = 28
@@ -47,21 +48,29 @@ class RecordingEngine(Protocol):
     def take_gauges(self) -> EngineState: ...
 
 
-@dataclass
 class ProcessAccount:
-    """CPU, waiting and wall time of this process since this object was made."""
+    """CPU, waiting and wall time of this process, and its neighbours' use of its core, since this object was made."""
 
-    _cpu_ns: int = field(default_factory=time.process_time_ns)
-    _wait_ns: int = field(default_factory=run_queue_wait_ns)
-    _wall_ns: int = field(default_factory=time.monotonic_ns)
+    def __init__(self) -> None:
+        self._cpu_ns = time.process_time_ns()
+        self._wait_ns = run_queue_wait_ns()
+        self._wall_ns = time.monotonic_ns()
+        self._core = CoreWatch(self._cpu_ns)
+        self._others_ns = 0
+        self._core_read_ns = self._wall_ns
 
-    def since_start(self) -> tuple[int, int, int]:
-        """CPU time, time runnable without a core, and wall time, in ns."""
-        return (
-            time.process_time_ns() - self._cpu_ns,
-            run_queue_wait_ns() - self._wait_ns,
-            time.monotonic_ns() - self._wall_ns,
-        )
+    def gauges(self) -> dict[str, int]:
+        """`cpu_ns`, `wait_ns`, `wall_ns` and `others_ns` of Gauges; the last is brought up to date once a second."""
+        cpu_ns, now_ns = time.process_time_ns(), time.monotonic_ns()
+        if now_ns - self._core_read_ns >= CORE_EVERY_NS:
+            self._core_read_ns = now_ns
+            self._others_ns = self._core.others_ns(cpu_ns)
+        return {
+            "cpu_ns": cpu_ns - self._cpu_ns,
+            "wait_ns": run_queue_wait_ns() - self._wait_ns,
+            "wall_ns": now_ns - self._wall_ns,
+            "others_ns": self._others_ns,
+        }
 
 
 class Sealer:
@@ -106,13 +115,10 @@ class Sealer:
         state = engine.take_gauges()
         self._rows_taken += len(columns)
         self._sealed_ns = now_ns
-        cpu_ns, wait_ns, wall_ns = self._account.since_start()
         gauges = Gauges(
             in_flight=state.in_flight,
             connections=state.connections,
-            cpu_ns=cpu_ns,
-            wait_ns=wait_ns,
-            wall_ns=wall_ns,
+            **self._account.gauges(),
             max_stall_ns=state.max_stall_ns,
             clock_offset_ns=self.clock.offset_ns if self.clock else 0,
             clock_uncertainty_ns=self.clock.uncertainty_ns if self.clock else 0,

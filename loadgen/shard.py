@@ -8,7 +8,6 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
@@ -32,10 +31,11 @@ from loadgen.messages import (
     ShardOrder,
     ShardStatus,
 )
-from loadgen.process import descriptor_limit, raise_descriptor_limit
+from loadgen.process import raise_descriptor_limit
 from loadgen.redis_client import async_client
 from loadgen.running import mark, unmark
 from loadgen.sealer import Sealer
+from loadgen.shard_status import StatusWriter
 from loadgen.spool import Spool
 from routing.table import RoutingRecord
 
@@ -49,8 +49,8 @@ _SEAL_CHECK_S = 0.05
 _CLOCK_ROUNDS, _CLOCK_ROUNDS_LATER = 50, 5
 _CLOCK_EVERY_S = 5.0
 _DRIFT_NS = 250_000  # two quartz clocks part by 50 µs a second at most, over _CLOCK_EVERY_S
-_WRITE_TRIES, _WRITE_PAUSE_S = 40, 0.25
-_STATUS_TRIES, _STATUS_PAUSE_S = 20, 0.5
+_WRITE_TRIES, _RETRY_PAUSE_S = 20, 0.5
+_LAST_WORDS_TIMEOUT_S = 120.0  # the broker may be away when a load ends
 
 STOPPED, SHUT_DOWN, SPOOL_FULL, SUPERSEDED = "stopped", "worker shut down", "spool full", "superseded"
 # Ends that somebody wanted; any other reason means that the shard failed.
@@ -70,16 +70,23 @@ class ShardRunner:
         self._sealer = Sealer(order, settings.name, self._spool)
         self._client = async_client(settings.redis)
         self._fence = Fence(self._client, order)
-        self._status = ShardStatus(order.shard_id, order.attempt, settings.name, os.getpid(), STARTING)
+        status = ShardStatus(
+            order.shard_id,
+            order.attempt,
+            settings.name,
+            os.getpid(),
+            STARTING,
+            descriptor_limit=raise_descriptor_limit(),
+        )
+        self._status = StatusWriter(self._fence, status)
         self._routes: Routes | None = None
         self._desired = DesiredState(self._client, order.group_id, self._obey, self._take_route)
         self._engine: Engine | None = None
         self._document: GroupDocument | None = None
         self._stopped = asyncio.Event()
         self._run_wanted = asyncio.Event()  # set by a document that says run, and by any stop
-        self._writing_status = asyncio.Lock()
-        self._status_unwritten = False
         self._stop_reason = ""
+        self._ended = False
         self._grace_s = SHUTDOWN_GRACE_S
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -101,11 +108,9 @@ class ShardRunner:
             await self._client.aclose()
 
     async def _run_leased(self) -> None:
-        raise_descriptor_limit()
-        self._status = replace(self._status, descriptor_limit=descriptor_limit())
         self._spawn(self._keep_lease())
         try:
-            await self._say(STARTING)
+            await self._status.write()
             try:
                 reason = await self._prepare()
                 if not reason:
@@ -148,7 +153,7 @@ class ShardRunner:
         if self._stop_reason:
             engine.stop(int(self._grace_s * 1e9), self._stop_reason)
             return ""
-        await self._say(READY)
+        await self._status.say(READY)
         self._spawn(self._desired.follow())
         self._spawn(self._keep_clock())
         return ""
@@ -159,22 +164,18 @@ class ShardRunner:
         assert engine is not None  # _prepare has succeeded
         await self._run_wanted.wait()
         start_broker_ns = self._document.start_broker_ns if self._document else None
-        clock = self._status.clock
+        clock = self._status.status.clock
         if not self._stop_reason and start_broker_ns is not None and clock is not None:
             # Mapped once, and never again: the schedule must not move with later samples.
             self._sealer.begin(start_broker_ns)
             engine.start(start_broker_ns - clock.offset_ns)
-            self._status = replace(self._status, state=RUNNING)
-            self._spawn(self._write_status())
-        sealing = asyncio.create_task(self._seal())
-        try:
-            return await engine.wait()
-        finally:
-            sealing.cancel()
-            await asyncio.gather(sealing, return_exceptions=True)
+            self._spawn(self._status.say(RUNNING))
+        self._spawn(self._seal())
+        return await engine.wait()
 
     async def _end(self, reason: str) -> None:
         """The final batch, the final status, and the lease given back."""
+        self._ended = True
         if self._stop_reason == SUPERSEDED:
             return  # the newer attempt speaks for the shard from now on
         if self._engine is not None:
@@ -184,20 +185,20 @@ class ShardRunner:
         for _ in range(_WRITE_TRIES):
             if self._sealer.write():
                 break
-            await asyncio.sleep(_WRITE_PAUSE_S)
+            await asyncio.sleep(_RETRY_PAUSE_S)
         else:
             reason = reason or self._sealer.error
         logger.info("shard %s ends: %s", self._order.shard_id, reason or "its schedule ran to the end")
-        self._status = replace(self._status, reason=reason)
-        for _ in range(_STATUS_TRIES):
-            await self._say(FINISHED if reason in _WANTED_ENDS else FAILED)
-            if not self._status_unwritten:
-                break
-            await asyncio.sleep(_STATUS_PAUSE_S)
+        state = FINISHED if reason in _WANTED_ENDS else FAILED
         try:
-            await self._fence.release()
-        except RedisError as error:
-            logger.info("the lease could not be given back, it expires: %s", error)
+            async with asyncio.timeout(_LAST_WORDS_TIMEOUT_S):
+                await self._status.say(state, reason)
+                while self._status.is_unwritten:
+                    await asyncio.sleep(_RETRY_PAUSE_S)
+                    await self._status.write()
+                await self._fence.release()
+        except (TimeoutError, RedisError) as error:
+            logger.warning("%s could not be told, or the lease not be given back; it expires: %r", state, error)
 
     def _obey(self, document: GroupDocument) -> None:
         self._document = document
@@ -212,7 +213,7 @@ class ShardRunner:
             self._routes.update(route)
 
     def _stop(self, reason: str) -> None:
-        """Ends the load, in any phase. The first reason stands, unless a newer attempt has come; the shortest grace, too."""
+        """Ends the load, in any phase. The first reason stands, but for a newer attempt; the shortest grace, too."""
         if not self._stop_reason or reason == SUPERSEDED:
             self._stop_reason = reason
             logger.info("shard %s stops: %s", self._order.shard_id, reason)
@@ -222,8 +223,10 @@ class ShardRunner:
         self._run_wanted.set()
 
     async def _seal(self) -> None:
-        while self._stop_reason != SUPERSEDED:  # rows cut then belong to the newer attempt
+        while True:
             await asyncio.sleep(_SEAL_CHECK_S)
+            if self._ended or self._stop_reason == SUPERSEDED:
+                return  # nothing comes after the final batch; and rows cut now belong to the newer attempt
             if self._engine is not None and self._sealer.seal_if_due(self._engine, time.monotonic_ns()):
                 if self._sealer.error:
                     self._stop(self._sealer.error)
@@ -238,20 +241,20 @@ class ShardRunner:
                     self._grace_s = 0.0
                     self._stop(SUPERSEDED)
                     return
-                if self._status_unwritten:
-                    await self._write_status()
+                if self._status.is_unwritten:
+                    await self._status.write()
             except RedisError as error:
                 logger.warning("the lease cannot be renewed, the load goes on: %s", error)
 
     async def _measure_start_clock(self) -> None:
         """Takes a sample for the start's mapping, unless the one at hand is known more exactly, its age considered."""
         sample = await measure_async(self._client, _CLOCK_ROUNDS)
-        known = self._status.clock
+        known = self._status.status.clock
         if known is not None and self._run_wanted.is_set():
             return  # the mapping has been made
         if known is None or sample.uncertainty_ns <= known.uncertainty_ns + _DRIFT_NS:
             self._sealer.clock = sample
-            self._status = replace(self._status, clock=sample)
+            self._status.take_clock(sample)
 
     async def _keep_clock(self) -> None:
         """Fresh samples: while holding they improve the start's mapping, while running they show drift."""
@@ -265,20 +268,6 @@ class ShardRunner:
             except RedisError as error:
                 logger.info("the clocks cannot be compared: %s", error)
 
-    async def _say(self, state: str) -> None:
-        self._status = replace(self._status, state=state)
-        await self._write_status()
-
-    async def _write_status(self) -> None:
-        """Writes the status as it is when the turn comes, so that an older one never replaces a newer one."""
-        self._status_unwritten = True
-        async with self._writing_status:
-            try:
-                await self._fence.write_status(self._status)
-                self._status_unwritten = False
-            except RedisError as error:
-                logger.warning("status %s cannot be written: %s", self._status.state, error)
-
     async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
         """Takes a step that needs Redis, again and again while Redis is away."""
         while True:
@@ -286,7 +275,7 @@ class ShardRunner:
                 return await step()
             except RedisError as error:
                 logger.warning("Redis is needed and away, trying again: %s", error)
-                await asyncio.sleep(_STATUS_PAUSE_S)
+                await asyncio.sleep(_RETRY_PAUSE_S)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, Result]) -> Result | None:
         """The work's result; None, and the work cancelled, when a stop comes first."""
@@ -301,4 +290,13 @@ class ShardRunner:
         return None
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.create_task(work))
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._check)
+        self._tasks.append(task)
+
+    def _check(self, task: asyncio.Task[None]) -> None:
+        """A shard that has gone deaf by a programming error must not run on."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            logger.error("internal error", exc_info=error)
+            self._stop(f"internal error: {error!r}")

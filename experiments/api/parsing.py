@@ -38,11 +38,11 @@ class StrictJSONParser(BaseParser):
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ParseError(f"The key {twice[:80]!r} is there twice.")
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ParseError(f"The key {key[:80]!r} is there twice.")
+        found[key] = value
     return found
 
 

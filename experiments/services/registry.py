@@ -21,8 +21,13 @@ def sync_workers() -> None:
     redis = redis_client()
     names = sorted(_text(name) for name in redis.smembers(WORKERS_KEY))
     heartbeats = dict(zip(names, redis.mget([worker_key(name) for name in names]) if names else [], strict=True))
+    taken: dict[str, str] = {}
     for name, heartbeat in heartbeats.items():
         if heartbeat is None:
+            continue
+        # Some databases' keys do not tell case apart, so no database may hold both.
+        if (other := taken.setdefault(name.lower(), name)) != name:
+            log.warning("worker %s is left out: its name differs from that of %s only in case", name, other)
             continue
         try:
             _upsert(from_json(WorkerInfo, heartbeat))
@@ -46,8 +51,9 @@ def broker_is_fresh() -> bool:
 
 def _upsert(info: WorkerInfo) -> None:
     Worker.objects.update_or_create(
-        name=info.name,
+        name__iexact=info.name,
         defaults={
+            "name": info.name,
             "status": Worker.Status.DRAINING if info.status == "draining" else Worker.Status.READY,
             "missed": False,
             "instance": info.instance,

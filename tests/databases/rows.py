@@ -36,12 +36,19 @@ def our_models() -> list[type[models.Model]]:
 
 
 def make_experiment(experiment_id: str = EXPERIMENT_ID, **fields: Any) -> Experiment:
-    values = {"name": "test", "creator": "tester", "status": "RUNNING", "created": START, "start": START, "seed": 7}
+    values: dict[str, Any] = {
+        "name": "test",
+        "creator": "tester",
+        "status": "RUNNING",
+        "created": START,
+        "start": START,
+        "seed": 7,
+    }
     return Experiment.objects.create(id=experiment_id, **{**values, **fields})
 
 
 def make_worker(name: str = "pi", **fields: Any) -> Worker:
-    values = {
+    values: dict[str, Any] = {
         "instance": "pi-1",
         "slots": 4,
         "cores": 4,
@@ -74,7 +81,7 @@ def make_shard(experiment: Experiment, worker: Worker, index: int = 0, group_id:
 
 def trace(shard: Shard, row: int = 0, **fields: Any) -> Trace:
     """A trace that is not stored yet."""
-    values = {
+    values: dict[str, Any] = {
         "id": trace_key(shard.id, row),
         "experiment_id": shard.group.experiment_id,
         "shard": shard,
@@ -90,7 +97,7 @@ def trace(shard: Shard, row: int = 0, **fields: Any) -> Trace:
 
 def second_stats(shard: Shard, second: int = 0, **fields: Any) -> SecondStats:
     """The statistics of a second, not stored yet."""
-    values = {
+    values: dict[str, Any] = {
         "experiment_id": shard.group.experiment_id,
         "shard": shard,
         "workload": 0,
@@ -113,7 +120,7 @@ def second_stats(shard: Shard, second: int = 0, **fields: Any) -> SecondStats:
 def fill(shard: Shard) -> list[models.Model]:
     """A client, a batch, a trace, a second's statistics and an event of a shard."""
     group = shard.group
-    rows = [
+    rows: list[models.Model] = [
         Client(group=group, shard=shard, index=1),
         Batch(shard=shard, attempt=1, number=0, rows=1, received=START, counters={}, gauges={}),
         trace(shard),
@@ -130,7 +137,7 @@ def one_of_each() -> dict[type, Any]:
     shard = make_shard(make_experiment(), make_worker())
     group = shard.group
     record = RoutingRecord.objects.create(service="web")
-    rows = [
+    rows: list[models.Model] = [
         shard,
         group,
         group.workload,

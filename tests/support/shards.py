@@ -1,4 +1,4 @@
-"""The controller's and ingest's part of a shard's life, by hand: documents, orders, and batches taken from the queue."""
+"""The controller's and ingest's part of a shard's life, by hand: documents, orders, batches from the queue."""
 
 from __future__ import annotations
 

@@ -82,3 +82,22 @@ def test_a_registration_that_cannot_be_read_is_passed_over(broker, caplog):
     registry.sync_workers()
     assert [worker.name for worker in Worker.objects.all()] == ["pi-1"]
     assert "pi-2" in caplog.text and "version 99" in caplog.text
+
+
+def test_of_two_workers_whose_names_differ_only_in_case_one_is_left_out(broker, caplog):
+    register(broker, "PI", cores=1)
+    register(broker, "pi", cores=2)
+    for _ in range(3):
+        registry.sync_workers()
+    assert list(Worker.objects.values_list("name", "cores", "status")) == [("PI", 1, "READY")]
+    assert "worker pi is left out" in caplog.text
+
+
+def test_a_worker_that_comes_back_under_its_name_in_another_case_takes_over_its_row(broker):
+    register(broker, "PI")
+    registry.sync_workers()
+    broker.srem(WORKERS_KEY, "PI")
+    broker.delete(worker_key("PI"))
+    register(broker, "pi")
+    registry.sync_workers()
+    assert list(Worker.objects.values_list("name", "status")) == [("pi", "READY")]

@@ -40,6 +40,7 @@ class Result:
     rows: list[Row] = field(default_factory=list)
     reason: str = "not ended"
     counters: Counters = field(default_factory=Counters)
+    connections: int = 0  # open at the end
 
     def outcomes(self) -> dict[Outcome, int]:
         counts: dict[Outcome, int] = {}
@@ -100,7 +101,7 @@ def build(
 async def finish(engine: Engine) -> Result:
     """Waits for the end of a started engine, closes it, and checks what holds of every run."""
     reason = await asyncio.wait_for(engine.wait(), 20)
-    result = Result(unpack(*engine.take()), reason, engine.counters)
+    result = Result(unpack(*engine.take()), reason, engine.counters, engine.connections)
     await engine.close()
     assert engine.connections == 0
     assert engine.in_flight == 0
