@@ -280,9 +280,9 @@ class Gauges:
 class BatchHeader:
     """The header of a trace batch; the columns follow (loadgen/batch.py).
 
-    `epoch_broker_ns` is the broker time that the columns' times are relative to. Rows of a shard are numbered from 0 over
-    all its attempts' batches; the batch holds rows [first_row, first_row + rows). `final` marks a shard's last batch: its
-    `number` + 1 is the number of batches, its counters are the shard's totals.
+    `epoch_broker_ns` is the broker time that the columns' times are relative to. Rows are numbered within their shard,
+    each attempt from a base of its own; the batch holds rows [first_row, first_row + rows). `final` marks an attempt's
+    last batch: its `number` + 1 is the number of batches, its counters are the totals.
     """
 
     shard_id: int

@@ -19,7 +19,7 @@ def sync_workers() -> None:
     outage of the broker the agents come back first.
     """
     redis = redis_client()
-    names = sorted(_text(name) for name in redis.smembers(WORKERS_KEY))
+    names = sorted(as_text(name) for name in redis.smembers(WORKERS_KEY))
     heartbeats = dict(zip(names, redis.mget([worker_key(name) for name in names]) if names else [], strict=True))
     taken: dict[str, str] = {}
     for name, heartbeat in heartbeats.items():
@@ -78,5 +78,6 @@ def _leave(worker: Worker, status: str) -> None:
         log.warning("worker %s is %s", worker.name, status.lower())
 
 
-def _text(value: bytes | str) -> str:
+def as_text(value: bytes | str) -> str:
+    """What a client answers, with `decode_responses` or without."""
     return value.decode() if isinstance(value, bytes) else value

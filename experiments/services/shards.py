@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from experiments.models import Client, ClientGroup, Experiment, Shard, Worker, Workload
 from experiments.services import dispatch, events, placement
-from experiments.services.registry import LIVE, broker_is_fresh
+from experiments.services.registry import LIVE, as_text, broker_is_fresh
 from experiments.services.transitions import move_shard
 from loadgen import messages
 from loadgen.messages import MessageError, ShardStatus, from_json
@@ -117,7 +117,7 @@ def _obey(shard: Shard, status: ShardStatus) -> None:
 def _leased(shards: list[Shard]) -> set[int]:
     """Ids of the shards that hold their lease under the attempt that their row names."""
     values = redis_client().mget([messages.lease_key(shard.id) for shard in shards]) if shards else []
-    attempts = (int((value or b"0").split(b":")[0]) for value in values)
+    attempts = (int(as_text(value or b"0").partition(":")[0]) for value in values)
     return {shard.id for shard, attempt in zip(shards, attempts, strict=True) if attempt == shard.attempt}
 
 
