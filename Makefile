@@ -5,7 +5,7 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 STACK := $(VENV)/bin/python -m galileo_site.stack
 # What Django's own checks need in order to load the settings; the checks reach neither a database nor a broker.
-CHECK_ENV := env galileo_secret_key=only-for-checks-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJ galileo_https=true
+CHECK_ENV := env galileo_expdb_sqlite_path=:memory: galileo_secret_key=only-for-checks-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJ galileo_https=true
 COMPILE := $(VENV)/bin/pip-compile --quiet --strip-extras --annotation-style=line --no-header --no-emit-index-url \
 	--no-emit-trusted-host --no-emit-find-links
 
