@@ -29,6 +29,11 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
+def descriptors_left() -> int:
+    """How many more files this process may open."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
 def boot_id() -> str:
     """Identifies this boot of this machine; empty where the system does not tell."""
     try:

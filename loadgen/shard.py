@@ -31,7 +31,7 @@ from loadgen.messages import (
     ShardOrder,
     ShardStatus,
 )
-from loadgen.process import raise_descriptor_limit
+from loadgen.process import descriptors_left, raise_descriptor_limit
 from loadgen.redis_client import async_client
 from loadgen.running import mark, unmark
 from loadgen.sealer import Sealer
@@ -45,6 +45,7 @@ Result = TypeVar("Result")
 
 DOCUMENT_TIMEOUT_S = 60.0
 SHUTDOWN_GRACE_S = 0.25
+DESCRIPTORS_KEPT = 32  # for the spool, the broker, name look-ups and the client app: connections may not take these
 _SEAL_CHECK_S = 0.05
 _CLOCK_ROUNDS, _CLOCK_ROUNDS_LATER = 50, 5
 _CLOCK_EVERY_S = 5.0
@@ -141,7 +142,13 @@ class ShardRunner:
         self._obey(document)
         workload = document.workload
         self._routes = Routes(workload.service, self._order.shard_index, workload.router)
-        engine = Engine(self._order, document, file_sources(self._settings.apps_dir), self._routes)
+        engine = Engine(
+            self._order,
+            document,
+            file_sources(self._settings.apps_dir),
+            self._routes,
+            max_connections=max(1, descriptors_left() - DESCRIPTORS_KEPT),
+        )
         try:
             await engine.prepare()
         except AppError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ class Engine:
         source: makes their request source (`file_sources` for apps in a folder).
         routes: the service's routes, kept up to date by the caller.
         monotonic_ns: the clock of `start`.
+        max_connections: how many connections the process's file descriptors allow.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Engine:
         source: SourceFactory,
         routes: Routes,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        max_connections: int = sys.maxsize,
     ) -> None:
         workload = document.workload
         clients = [client for first, stop, step in order.clients for client in range(first, stop, step)]
@@ -77,7 +80,7 @@ class Engine:
         self._duration_ns = schedule.duration_ns
         self._stop_grace_ns = round(document.stop_grace_s * 1e9)
         self._recorder = Recorder()
-        self._pool = Pool(self._recorder, self._now_ns, workload.connect_timeout_s)
+        self._pool = Pool(self._recorder, self._now_ns, workload.connect_timeout_s, max_connections)
         self._source = source(document, clients, routes.base_url)
         self._dispatcher = Dispatcher(
             iter(pacer),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine
 
@@ -45,6 +46,7 @@ class HostPool:
         self._waiters.append((intended_ns, dispatched_ns, client, sequence, version, wire))
         if self._openings < len(self._waiters):
             self._openings += 1
+            self.pool.openings += 1
             self.pool.start_task(self._open())
         return self.pool.now_ns()
 
@@ -61,6 +63,8 @@ class HostPool:
 
         failure = Outcome.CONNECT_OTHER  # stands for a programming error, too, which the loop then reports
         try:
+            if self.pool.is_full():
+                raise OSError(errno.EMFILE, "the descriptors left are kept for the spool and the broker")
             await self._dialer.connect(protocol)
         except (OSError, ValueError) as error:
             failure = connect_outcome(error)
@@ -70,11 +74,13 @@ class HostPool:
 
     def _failed(self, outcome: Outcome) -> None:
         self._openings -= 1
+        self.pool.openings -= 1
         if self._openings < len(self._waiters):
             self._record_unsent(self._waiters.popleft(), outcome)
 
     def connected(self, connection: Connection) -> None:
         self._openings -= 1
+        self.pool.openings -= 1
         self.pool.connections.add(connection)
         self.ready(connection)
 
@@ -120,14 +126,19 @@ class Pool:
 
     Args:
         now_ns: the time since the load's start.
+        max_connections: what the process's file descriptors allow; one more is a CONNECT_NO_DESCRIPTOR.
     """
 
-    def __init__(self, recorder: Recorder, now_ns: Callable[[], int], connect_timeout_s: float) -> None:
+    def __init__(
+        self, recorder: Recorder, now_ns: Callable[[], int], connect_timeout_s: float, max_connections: int
+    ) -> None:
         self.recorder = recorder
         self.now_ns = now_ns
         self.deadlines = Deadlines()
         self.connections: set[Connection] = set()
+        self.openings = 0
         self.in_flight = 0
+        self._max_connections = max_connections
         self.hosts: dict[str, HostPool] = {}
         self._connect_timeout_s = connect_timeout_s
         self._tasks: set[asyncio.Task[None]] = set()
@@ -145,6 +156,10 @@ class Pool:
     def waiting(self) -> int:
         """How many of those in flight wait for a connection."""
         return sum(host.waiting for host in self.hosts.values())
+
+    def is_full(self) -> bool:
+        """Whether the connections there are, with those being opened, are too many."""
+        return len(self.connections) + self.openings > self._max_connections
 
     def sweep(self) -> None:
         """Ends requests whose time-out has come."""

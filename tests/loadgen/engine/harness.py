@@ -77,6 +77,7 @@ def build(
     shard_index: int = 0,
     seed: int = 1,
     monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    max_connections: int = 1000,
     **workload: Any,
 ) -> Engine:
     """An engine whose service has these hosts; keywords are those of the workload."""
@@ -95,7 +96,7 @@ def build(
     routes = Routes(spec.service, shard_index, spec.router)
     if hosts:
         routes.update(record(*hosts))
-    return Engine(order, document, source or file_sources(apps_dir), routes, monotonic_ns)
+    return Engine(order, document, source or file_sources(apps_dir), routes, monotonic_ns, max_connections)
 
 
 async def finish(engine: Engine) -> Result:

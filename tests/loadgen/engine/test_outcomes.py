@@ -176,3 +176,10 @@ def test_running_out_of_descriptors_is_a_failed_connect(run: Run[Result], target
     assert outcomes[Outcome.CONNECT_NO_DESCRIPTOR] > 0
     assert outcomes[Outcome.COMPLETED] > 0
     assert sum(outcomes.values()) == 40
+
+
+def test_descriptors_that_are_kept_for_others_are_not_taken_by_connections(
+    run: Run[Result], target: HttpTarget
+) -> None:
+    result = run(play(build(target.host, path="/mode/hang/x", request_timeout_s=1, max_connections=3)))
+    assert result.outcomes() == {Outcome.TIMEOUT: 3, Outcome.CONNECT_NO_DESCRIPTOR: PLANNED - 3}
