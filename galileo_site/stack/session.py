@@ -60,6 +60,7 @@ def running(
         state.clear_state()  # of a stack that was killed
         session = Session(kind, config, state, Stack(config, state, interrupts, say))
         session.write("starting")
+        state.write_env_file(session.stack.environments.controller())
         try:
             say("Starting Galileo …")
             session.stack.start(set_route=kind == UP)

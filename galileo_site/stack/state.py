@@ -9,12 +9,14 @@ import secrets
 import shutil
 import stat
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from galileo_site.stack.errors import StackError
+from loadgen.environment import PREFIX
 
 _SHARED_MEMORY = Path("/dev/shm")
 
@@ -39,6 +41,7 @@ class StateDir:
         self.lock_file = root / "lock"
         self.secrets_file = root / "secrets.json"
         self.state_file = root / "stack.json"
+        self.env_file = root / "galileo.env"
         self.demo_id_file = root / "demo-experiment-id"
 
     def create(self) -> None:
@@ -69,13 +72,18 @@ class StateDir:
             return Secrets(**json.loads(self.secrets_file.read_text()))
         except FileNotFoundError:
             made = Secrets(secrets.token_urlsafe(24), secrets.token_urlsafe(48), secrets.token_urlsafe(12))
-            _write_atomically(self.secrets_file, vars(made))
+            _write_atomically(self.secrets_file, json.dumps(vars(made), indent=2))
             return made
         except (ValueError, TypeError) as error:
             raise StackError(f"{self.secrets_file} is damaged; delete it to make new secrets.") from error
 
     def write_state(self, state: dict[str, Any]) -> None:
-        _write_atomically(self.state_file, state)
+        _write_atomically(self.state_file, json.dumps(state, indent=2))
+
+    def write_env_file(self, environment: Mapping[str, str]) -> None:
+        """Writes the settings of the stack that runs, for `bin/run --envfile`; it is there as long as the stack is."""
+        lines = [f"{name}={value}\n" for name, value in sorted(environment.items()) if name.startswith(PREFIX)]
+        _write_atomically(self.env_file, "".join(lines))
 
     def read_state(self) -> dict[str, Any]:
         """What runs, as its supervisor wrote it; empty if nothing was written. Only true while the lock is held."""
@@ -87,6 +95,7 @@ class StateDir:
 
     def clear_state(self) -> None:
         self.state_file.unlink(missing_ok=True)
+        self.env_file.unlink(missing_ok=True)
 
     def _spool_parents(self) -> list[Path]:
         """Where spools may be, the best place first."""
@@ -157,9 +166,9 @@ def is_locked(path: Path) -> bool:
     return not free
 
 
-def _write_atomically(path: Path, content: dict[str, Any]) -> None:
+def _write_atomically(path: Path, content: str) -> None:
     """Replaces the file in one step; only its owner can read it."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)  # mode 0600
     with os.fdopen(descriptor, "w") as file:
-        json.dump(content, file, indent=2)
+        file.write(content)
     Path(name).replace(path)

@@ -123,6 +123,11 @@ def _print_access(config: StackConfig, state: StateDir, web_url: str = "", admin
     say(f"  user       {admin_user or config.admin_user}")
     say(f"  password   {state.secrets().admin_password}")
     say(f"  logs       {state.logs}")
+    say(f"  commands   bin/run --envfile={_shortest(state.env_file)} manage COMMAND")
+
+
+def _shortest(path: Path) -> Path:
+    return path.relative_to(PROJECT_ROOT) if path.is_relative_to(PROJECT_ROOT) else path
 
 
 def _copy_until_ready(supervisor: subprocess.Popen[bytes], state: StateDir, interrupts: Interrupts) -> None:

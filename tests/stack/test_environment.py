@@ -73,3 +73,12 @@ def test_a_service_knows_nothing_of_galileo(environments: Environments) -> None:
 
 def test_the_children_run_in_the_virtual_environment_of_the_stack(environments: Environments) -> None:
     assert environments.controller()["galileo_venv"] == sys.prefix
+
+
+def test_commands_find_the_running_stack_by_its_environment_file(environments: Environments, state: StateDir) -> None:
+    state.write_env_file(environments.controller())
+    assert state.env_file.stat().st_mode & 0o777 == 0o600
+    variables = dict(line.split("=", 1) for line in state.env_file.read_text().splitlines())
+    assert read_site(variables) == read_site(environments.controller())
+    state.clear_state()
+    assert not state.env_file.exists()
