@@ -25,7 +25,7 @@ def read_method(section: Section, default: str) -> str:
     value = section.get("method")
     if value is None:
         return default
-    if not isinstance(value, str) or not _METHOD.fullmatch(value):
+    if not isinstance(value, str) or not _METHOD.fullmatch(value) or value.upper() == "CONNECT":
         section.wrong("method", f"an HTTP method like GET or POST is needed, not {shown(value)}")
         return default
     return value.upper()
@@ -132,17 +132,8 @@ def _check_auth(value: object, path: str, problems: Problems) -> None:
 
 def _check_timeout(value: object, path: str, problems: Problems) -> None:
     if isinstance(value, list | tuple):
-        if len(value) != 2:
-            problems.add(path, "a number of seconds or a list [connect, read] of two is needed")
-        for index, item in enumerate(value[:2]):
-            _check_seconds(item, f"{path}[{index}]", problems)
-    else:
-        _check_seconds(value, path, problems)
-
-
-def _check_seconds(value: object, path: str, problems: Problems) -> None:
-    reason = number_reason(value, 0.001, MAX_TIMEOUT_S)
-    if reason:
+        problems.add(path, "a number of seconds is needed; the time to connect is the workload's connect_timeout")
+    elif reason := number_reason(value, 0.001, MAX_TIMEOUT_S):
         problems.add(path, reason)
 
 

@@ -173,7 +173,7 @@ def test_every_field_reaches_the_wire() -> None:
         "router": "service",
         "method": "put",
         "path": "/x?y=1",
-        "kwargs": {"params": {"a": [1, 2]}, "data": "text", "auth": ["u", "p"], "timeout": [1, 2.5]},
+        "kwargs": {"params": {"a": [1, 2]}, "data": "text", "auth": ["u", "p"], "timeout": 2.5},
         "request_timeout": "2s",
         "connect_timeout": 0.5,
         "max_in_flight": 10,
