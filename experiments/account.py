@@ -51,9 +51,15 @@ class ShardAccount:
         return max(0, self.totals["rows"] - self.batch_rows) if self.totals else 0
 
     @property
+    def cut_without_row(self) -> int:
+        """Arrivals of a stopped plan whose rest was too long for a row each."""
+        return max(0, self.planned - self.totals["planned"]) if self.totals and self.totals["cut_short"] else 0
+
+    @property
     def lost(self) -> int:
         """Planned arrivals that no row will tell about, because the shard broke off."""
-        return max(0, self.planned - self.rows - self.missing) if self.broke_off else 0
+        known = self.rows + self.missing + self.cut_without_row
+        return max(0, self.planned - known) if self.broke_off else 0
 
     def line(self, name: str) -> int:
         return sum(count for outcome, count in self.outcomes.items() if account_line(outcome) == name)
@@ -71,7 +77,8 @@ class Account:
     dropped: int
     late: int
     connect_failed: dict[str, int]
-    cut: int
+    cut: int  # with and without a row
+    cut_without_row: int
     lost: int
     missing: int
     sent_times: int  # rows that have the time at which the request was written
@@ -82,20 +89,21 @@ class Account:
 
     @property
     def not_sent(self) -> int:
-        return self.rows - self.sent
+        return self.rows - self.sent + self.cut_without_row
 
     @property
     def complete(self) -> bool:
-        """Whether it closes with one row for every planned arrival."""
-        return self.rows == self.planned and not self.closes()
+        """Whether it closes with one row for every planned arrival, but for those cut without one."""
+        return self.rows + self.cut_without_row == self.planned and not self.closes()
 
     def closes(self) -> list[str]:
         """A sentence for each thing that does not add up; missing and lost arrivals are lines of the account."""
         wrong = []
-        if self.planned != self.rows + self.missing + self.lost:
+        found = self.rows + self.missing + self.lost + self.cut_without_row
+        if self.planned != found:
             wrong.append(
-                f"{self.planned:,} arrivals were planned, but rows, missing and lost add up to "
-                f"{self.rows + self.missing + self.lost:,}"
+                f"{self.planned:,} arrivals were planned, but rows, missing, lost and cut without a row add up to "
+                f"{found:,}"
             )
         if self.distinct != self.rows:
             wrong.append(f"{self.rows:,} rows name only {self.distinct:,} different arrivals: some were sent twice")
@@ -121,7 +129,7 @@ def _contradictions(shard: ShardAccount) -> list[str]:
     totals = shard.totals
     if totals is None or shard.broke_off:
         return wrong
-    if totals["planned"] != shard.planned:
+    if totals["planned"] + shard.cut_without_row != shard.planned:
         wrong.append(
             f"shard {shard.name} planned {totals['planned']:,} arrivals, but by the plan it has {shard.planned:,}"
         )
@@ -204,7 +212,8 @@ def account_of(experiment: Experiment) -> Account:
         dropped=total[Outcome.DROPPED],
         late=total[Outcome.LATE],
         connect_failed=_by_kind(total, "connect_failed"),
-        cut=total[Outcome.CUT],
+        cut=total[Outcome.CUT] + sum(shard.cut_without_row for shard in accounts),
+        cut_without_row=sum(shard.cut_without_row for shard in accounts),
         lost=sum(shard.lost for shard in accounts),
         missing=sum(shard.missing for shard in accounts),
         sent_times=sent_times,

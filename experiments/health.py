@@ -41,6 +41,8 @@ class ShardHealth:
             return f"was lost: {self.shard.reason}" if self.shard.reason else "was lost"
         if self.shard.status == Shard.Status.FAILED:
             return f"failed: {self.shard.reason}" if self.shard.reason else "failed"
+        if self.shard.totals is None:
+            return "never reported its end"
         return "began again during the run" if self.began_again else ""
 
     def to_dict(self) -> dict[str, Any]:

@@ -93,6 +93,7 @@ def _account(account: dict[str, Any], target: dict[str, Any] | None) -> Iterator
         ("    connect failed", sum(account["connect_failed"].values())),
         *((f"      {kind.replace('_', ' ')}", count) for kind, count in account["connect_failed"].items()),
         ("    cut (stopped before it was sent)", account["cut"]),
+        ("      of these without a row", account["cut_without_row"]),
         ("  lost (with a shard that broke off)", account["lost"]),
         ("rows in the database", account["rows"]),
         ("rows missing from the database", account["missing"]),

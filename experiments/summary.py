@@ -182,6 +182,7 @@ def _facts(
         missing=account.missing,
         no_descriptor=account.connect_failed.get("connect_no_descriptor", 0),
         no_port=account.connect_failed.get("connect_no_port", 0),
+        no_route=account.connect_failed.get("no_route", 0),
         contradictions=tuple(account.closes()),
         lateness_p99_s=lateness["p99_s"],
         lateness_max_s=lateness["max_s"],

@@ -2,8 +2,8 @@
 
 import logging
 
-import redis.exceptions
 from celery import shared_task
+from redis.exceptions import RedisError
 
 from experiments.ingest import ingest
 from experiments.services.reconcile import reconcile
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 def reconcile_experiments() -> None:
     try:
         reconcile()
-    except redis.exceptions.ConnectionError as error:
+    except RedisError as error:
         log.warning("reconciliation waits for the broker: %s", error)
 
 

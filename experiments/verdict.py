@@ -151,6 +151,7 @@ class VerdictFacts:
     missing: int = 0
     no_descriptor: int = 0
     no_port: int = 0
+    no_route: int = 0
     contradictions: tuple[str, ...] = ()
     lateness_p99_s: float | None = None
     lateness_max_s: float | None = None
@@ -204,6 +205,7 @@ def _of_arrivals(facts: VerdictFacts) -> Iterator[Reason]:
             "more workers, or keep connections alive on the target",
         )
     not_achieved = facts.late + facts.dropped + facts.cut + facts.lost + facts.no_descriptor + facts.no_port
+    not_achieved += facts.no_route
     for threshold, count in (
         (NOT_ACHIEVED, not_achieved),
         (LATE, facts.late),

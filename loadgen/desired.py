@@ -45,6 +45,7 @@ class DesiredState:
         self._on_route = on_route
         self._document: GroupDocument | None = None
         self._refused: bytes | None = None
+        self._taken: bytes | None = None
         self._route: RoutingRecord | None = None
         self._route_known = False
         self._news = asyncio.Event()
@@ -113,14 +114,15 @@ class DesiredState:
         return text
 
     def _take_document(self, text: bytes) -> None:
-        if text == self._refused:
-            return
+        if text in (self._taken, self._refused):
+            return  # a long plan takes a while to decode
         try:
             document = from_json(GroupDocument, text)
         except MessageError as error:
             logger.error("the group's new document is ignored: %s", error)
             self._refused = text
             return
+        self._taken = text
         if self._document is None or document.version > self._document.version:
             self._document = document
             self._on_document(document)

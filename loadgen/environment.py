@@ -12,7 +12,7 @@ from pathlib import Path
 PREFIX = "galileo_"
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-SECRET_WORDS = ("password", "token", "secret", "key")
+SECRET_WORDS = ("pass", "pwd", "token", "secret", "key", "credential")
 
 
 class SettingsError(Exception):
@@ -64,6 +64,7 @@ class Reader:
             return True
         if raw.lower() not in ("0", "false", "no", "off"):
             self.errors.append(f"{PREFIX}{name}: true or false is needed, not {raw!r}")
+            return default
         return False
 
     def wrong(self, name: str, sentence: str) -> None:
@@ -119,9 +120,9 @@ class WorkerSettings:
 OWN_SETTINGS = frozenset(
     "redis_host redis_port redis_password slots apps_dir apps_repo_dir spool_dir spool_limit_mb logging_level "
     "ingest_queues ingest_queue trace_logging router_type router_static_host state_dir web_host web_port "
-    "allowed_hosts debug https venv flower_host flower_port csrf_trusted_origins admin_user".split()
+    "allowed_hosts debug https venv flower_host flower_port csrf_trusted_origins".split()
 )
-OWN_PREFIXES = ("expdb_",)
+OWN_PREFIXES = ("expdb_", "admin_")
 
 
 def labels_of(environ: Mapping[str, str]) -> dict[str, str]:
@@ -155,7 +156,7 @@ def read_worker(environ: Mapping[str, str] | None = None) -> WorkerSettings:
         if not NAME_PATTERN.fullmatch(label) or not NAME_PATTERN.fullmatch(value):
             reader.wrong(
                 label,
-                f"a label's name and value take letters, digits, '.', '_' and '-' (at most 63), not {value!r}",
+                "a label's name and value take letters, digits, '.', '_' and '-', at most 63 of them",
             )
     apps_dir = reader.text("apps_dir")
     if apps_dir and not Path(apps_dir).is_dir():

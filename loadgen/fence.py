@@ -42,7 +42,7 @@ if held and held ~= ARGV[1] then
   if holder and holder >= attempt then return 0 end
 end
 local known = newest(KEYS[2], ARGV[3])
-if known > attempt or (known == attempt and ARGV[6] == 'first') then return 0 end
+if known > attempt or (known == attempt and ARGV[6] == 'first' and held ~= ARGV[1]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[4])
 redis.call('SET', KEYS[2], ARGV[2] .. ' ' .. ARGV[3], 'EX', ARGV[5])
 return 1

@@ -162,7 +162,8 @@ class WorkloadSpec:
 class ShardOrder:
     """The argument of `galileo.run_shard`.
 
-    `clients` holds (start, stop, step) ranges of client indexes; a client index is unique in its group.
+    `clients` holds (start, stop, step) ranges of client indexes; a client index is unique in its group. An order is
+    void after `void_after_broker_ns`: in the broker's clock, as Celery's own expiry trusts the device's.
     """
 
     shard_id: int
@@ -172,6 +173,7 @@ class ShardOrder:
     experiment_id: str | None
     worker: str
     clients: list[list[int]]
+    void_after_broker_ns: int
 
 
 HOLD, RUN, STOP = "hold", "run", "stop"
@@ -258,6 +260,7 @@ class Counters:
     connect_failed: int = 0
     cut: int = 0
     bytes_received: int = 0
+    cut_short: bool = False  # the rest of a stopped plan was too long for a row each: the counts leave it out
 
 
 @dataclass(frozen=True)

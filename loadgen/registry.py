@@ -26,12 +26,15 @@ redis.call('SADD', KEYS[2], ARGV[3])
 return 1
 """
 
-# KEYS: the worker's key. ARGV: our instance.
+# KEYS: the worker's key, the set of names. ARGV: our instance, our name.
 _LEAVE = """
 local held = redis.call('GET', KEYS[1])
 if held then
   local ok, info = pcall(cjson.decode, held)
-  if ok and type(info) == 'table' and info.instance == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+  if ok and type(info) == 'table' and info.instance == ARGV[1] then
+    redis.call('SREM', KEYS[2], ARGV[2])
+    return redis.call('DEL', KEYS[1])
+  end
 end
 return 0
 """
@@ -66,7 +69,7 @@ class Registry:
 
     def leave(self) -> None:
         """Deregisters, unless another instance holds the name already."""
-        self._leave(keys=[worker_key(self._name)], args=[self._instance])
+        self._leave(keys=[worker_key(self._name), WORKERS_KEY], args=[self._instance, self._name])
 
 
 def read_worker_info(client: redis.Redis, name: str) -> WorkerInfo | None:

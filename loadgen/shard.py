@@ -96,6 +96,9 @@ class ShardRunner:
         for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGQUIT):
             asyncio.get_running_loop().add_signal_handler(signum, self._stop, SHUT_DOWN)
         try:
+            if await self._is_void():
+                logger.warning("the order of shard %s came too late, it is void", self._order.shard_id)
+                return
             if not await self._fence.acquire():
                 logger.info("shard %s attempt %s is stale", self._order.shard_id, self._order.attempt)
                 return
@@ -107,6 +110,10 @@ class ShardRunner:
                 unmark(self._settings.spool_dir, running)
         finally:
             await self._client.aclose()
+
+    async def _is_void(self) -> bool:
+        clock = await measure_async(self._client, 1)
+        return time.monotonic_ns() + clock.offset_ns > self._order.void_after_broker_ns
 
     async def _run_leased(self) -> None:
         self._spawn(self._keep_lease())
@@ -261,6 +268,8 @@ class ShardRunner:
             return  # the mapping has been made
         if known is None or sample.uncertainty_ns <= known.uncertainty_ns + _DRIFT_NS:
             self._sealer.clock = sample
+            # Until the start is known, a plan that is cut counts its times from now.
+            self._sealer.epoch_broker_ns = time.monotonic_ns() + sample.offset_ns
             self._status.take_clock(sample)
 
     async def _keep_clock(self) -> None:

@@ -41,7 +41,7 @@ class Supervisor:
         self._spool_dir = spool_dir
         self._worker_pid = worker_pid
         self._monotonic_ns = monotonic_ns
-        self._stop_seen_ns: dict[str, int] = {}  # group -> when its document was first seen to say stop
+        self._kill_at_ns: dict[str, int] = {}  # group -> when a shard that still runs does not obey its stop
         self._drain_began_ns: int | None = None
         self._told: set[RunningShard] = set()
 
@@ -54,14 +54,16 @@ class Supervisor:
         now_ns = self._monotonic_ns()
         shards = self.shards()
         groups = {shard.group_id for shard in shards}
-        self._stop_seen_ns = {group: seen for group, seen in self._stop_seen_ns.items() if group in groups}
+        self._kill_at_ns = {group: due_ns for group, due_ns in self._kill_at_ns.items() if group in groups}
         for group in groups:
             document = self._document(group)
-            if document is None or document.state != STOP:
-                self._stop_seen_ns.pop(group, None)
-                continue
-            seen_ns = self._stop_seen_ns.setdefault(group, now_ns)
-            if now_ns - seen_ns > (document.stop_grace_s + OBEY_WITHIN_S) * 1e9:
+            if document is not None and document.state == STOP:
+                due_ns = now_ns + int((document.stop_grace_s + OBEY_WITHIN_S) * 1e9)
+                self._kill_at_ns.setdefault(group, due_ns)
+            elif document is not None:
+                self._kill_at_ns.pop(group, None)
+            # No document is no news: a stop that was seen still counts.
+            if group in self._kill_at_ns and now_ns > self._kill_at_ns[group]:
                 for shard in shards:
                     if shard.group_id == group:
                         self._signal(shard, signal.SIGKILL, "its group was stopped and it does not obey")

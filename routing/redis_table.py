@@ -21,6 +21,8 @@ SERVICES_KEY = "routing:services"
 VERSIONS_KEY = "routing:versions"
 UPDATES_CHANNEL = "routing:updates"
 
+MAX_VERSION = 2**31 - 1  # what every database's column takes
+
 _COMMANDS_PER_SERVICE = 3
 
 
@@ -143,4 +145,7 @@ def _parse_version(service: str, value: bytes | str) -> int:
     text = _text(value, VERSIONS_KEY)
     if not (text.isascii() and text.isdigit()):
         raise RoutingError(f"{VERSIONS_KEY}[{service}]: must be a whole number, not {text!r}")
-    return int(text)
+    version = int(text)
+    if version > MAX_VERSION:
+        raise RoutingError(f"{VERSIONS_KEY}[{service}]: must be at most {MAX_VERSION}, not {version}")
+    return version

@@ -36,3 +36,10 @@ def revisions(
     if until is not None:
         found = found.filter(changed_at__lte=until)
     return list(found.order_by("changed_at", "service", "version"))
+
+
+def in_force(services: Iterable[str], at: datetime) -> list[models.RoutingRevision]:
+    """The version of each service that was in force at a time."""
+    newest = models.RoutingRevision.objects.filter(changed_at__lte=at).order_by("-version")
+    found = (newest.filter(service=service).first() for service in services)
+    return [revision for revision in found if revision is not None]

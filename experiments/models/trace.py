@@ -26,6 +26,7 @@ class Batch(models.Model):
 
     class Meta:
         ordering = ["shard", "attempt", "number"]
+        verbose_name, verbose_name_plural = "trace batch", "trace batches"
         constraints = [models.UniqueConstraint(name="batch_once", fields=["shard", "attempt", "number"])]
 
     def __str__(self) -> str:
@@ -41,9 +42,9 @@ class Trace(models.Model):
     """
 
     id = models.BigAutoField(primary_key=True)
-    experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, db_constraint=False, related_name="traces")
+    experiment = models.ForeignKey(Experiment, on_delete=models.DO_NOTHING, db_constraint=False, related_name="traces")
     shard = models.ForeignKey(
-        Shard, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="traces"
+        Shard, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="traces"
     )
     client = models.PositiveIntegerField(help_text="index in its group")
     sequence = models.BigIntegerField(help_text="the client's arrivals, counted from 0")
@@ -89,6 +90,7 @@ class SecondStats(models.Model):
 
     class Meta:
         ordering = ["experiment", "second", "shard"]
+        verbose_name, verbose_name_plural = "statistics of a second", "statistics per second"
         constraints = [models.UniqueConstraint(name="second_once_per_shard", fields=["shard", "second", "workload"])]
 
     def __str__(self) -> str:

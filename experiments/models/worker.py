@@ -15,7 +15,8 @@ class Worker(models.Model):
 
     name = models.CharField(max_length=63, unique=True)
     status = models.CharField(max_length=8, choices=Status, default=Status.READY)
-    missed = models.BooleanField(default=False, help_text="the last look found no heartbeat")
+    missed_since = models.DateTimeField(null=True, blank=True, help_text="since when no look has found a heartbeat")
+    missed_at = models.DateTimeField(null=True, blank=True, help_text="the last look that found none")
     instance = models.CharField(max_length=64, help_text="new for each start of the worker")
     labels = models.JSONField(default=dict, blank=True)
     slots = models.PositiveIntegerField()

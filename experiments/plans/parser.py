@@ -91,7 +91,14 @@ def _read_configuration(
     duration_ns, interval_ns = duration_ns or NS, interval_ns or NS
     if intervals is not None and not len(problems):
         _check_total(workloads, duration_ns, interval_ns, problems)
+    _check_clients(workloads, problems)
     return duration_ns, interval_ns, workloads
+
+
+def _check_clients(workloads: list[WorkloadPlan], problems: Problems) -> None:
+    total = sum(workload.clients for workload in workloads)
+    if total > MAX_CLIENTS:
+        problems.add("configuration.workloads", f"{total:,} clients in total; at most {MAX_CLIENTS:,} are accepted")
 
 
 def _check_total(workloads: list[WorkloadPlan], duration_ns: int, interval_ns: int, problems: Problems) -> None:

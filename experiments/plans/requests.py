@@ -13,7 +13,7 @@ MAX_PATH = 2000
 MAX_TIMEOUT_S = 3600
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")  # RFC 9110, 5.6.2
 _METHOD = re.compile(r"[A-Za-z]{1,20}")
-_PATH = re.compile(r"/[!-~\u00a1-\U0010ffff]*")
+_PATH = re.compile(r"/[!-~\u00a1-\ud7ff\ue000-\U0010ffff]*")
 _HEADER_VALUE = re.compile(r"[\t -~\u00a0-\u00ff]*")
 # They frame the message, or belong to the connection: the engine sets them.
 _ENGINES_HEADERS = frozenset(

@@ -13,6 +13,8 @@ from routing.connection import redis_client
 
 log = logging.getLogger(__name__)
 
+STOP_KEPT_S = 8 * 24 * 3600  # plans last at most seven days
+
 # Compare-and-set on the version, and the announcement, in one step.
 _PROJECT = """
 local known = tonumber(redis.call('HGET', KEYS[1], 'version') or '0')
@@ -97,13 +99,17 @@ def stop_now(group_ids: list[str]) -> None:
         project_after_commit(group.id)
 
 
-def forget(group_ids: list[str], shard_ids: list[int]) -> None:
-    """Removes what Redis holds of ended groups and their shards."""
-    keys = [messages.group_key(group_id) for group_id in group_ids]
-    keys += [messages.shard_key(shard_id) for shard_id in shard_ids]
-    keys += [messages.lease_key(shard_id) for shard_id in shard_ids]
-    if keys:
-        redis_client().delete(*keys)
+def forget(group_id: str, shard_ids: list[int]) -> None:
+    """Removes what Redis holds of an ended group and its shards."""
+    keys = [messages.group_key(group_id)]
+    keys += [key(shard_id) for shard_id in shard_ids for key in (messages.shard_key, messages.lease_key)]
+    redis_client().delete(*keys)
+
+
+def leave_stop(group_id: str) -> None:
+    """Leaves the stop of a group, some of whose shards have not been heard of, for as long as a plan may last."""
+    project(group_id)
+    redis_client().expire(messages.group_key(group_id), STOP_KEPT_S)
 
 
 def _write(document: GroupDocument) -> None:

@@ -10,14 +10,16 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from experiments.models import Shard
+from experiments.services.clock import broker_now_ns
 from experiments.services.transitions import move_shard
 from loadgen import messages
 from loadgen.broker import celery_options, queue
 
 log = logging.getLogger(__name__)
 
-# A message that no worker took by then is void: the reconciler sends a new one under the next attempt.
-ORDER_EXPIRES_S = 30
+# An order that no worker took by then is void: the reconciler sends a new one under the next attempt.
+ORDER_EXPIRES_NS = 30_000_000_000
+KICK_EXPIRES_S = 2
 
 
 @lru_cache(maxsize=1)
@@ -39,18 +41,19 @@ def dispatch(shard: Shard) -> bool:
         experiment_id=shard.group.experiment_id,
         worker=shard.worker.name,
         clients=shard.clients,
+        void_after_broker_ns=broker_now_ns() + ORDER_EXPIRES_NS,
     )
     name = messages.label_queue("worker_name", shard.worker.name)
-    transaction.on_commit(lambda: _send(messages.TASK_RUN_SHARD, [messages.to_wire(order)], name, ORDER_EXPIRES_S))
+    transaction.on_commit(lambda: _send(messages.TASK_RUN_SHARD, [messages.to_wire(order)], name))
     return True
 
 
 def kick_reconcile() -> None:
     """Asks for a reconciliation now, after the commit; without a broker, beat's next one does."""
-    transaction.on_commit(lambda: _send(messages.TASK_RECONCILE, [], messages.CONTROL_QUEUE, 2))
+    transaction.on_commit(lambda: _send(messages.TASK_RECONCILE, [], messages.CONTROL_QUEUE, KICK_EXPIRES_S))
 
 
-def _send(task: str, arguments: list[object], queue_name: str, expires_s: float) -> None:
+def _send(task: str, arguments: list[object], queue_name: str, expires_s: float | None = None) -> None:
     try:
         _sender().send_task(task, args=arguments, queue=queue(queue_name), expires=expires_s, retry=False)
     except OperationalError as error:

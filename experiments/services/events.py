@@ -22,16 +22,14 @@ def record_routing_changes(experiment: Experiment) -> None:
     if experiment.start is None:
         return
     services = list(experiment.workloads.values_list("service", flat=True))
-    before = routing_selectors.revisions(services, until=experiment.start)
-    in_force = {revision.service: revision for revision in before}.values()
-    during = routing_selectors.revisions(services, since=experiment.start, until=experiment.end)
-    for revision in (*in_force, *during):
+    known = set(experiment.events.filter(name="routing").values_list("key", flat=True))
+    revisions = routing_selectors.in_force(services, experiment.start)
+    revisions += routing_selectors.revisions(services, since=experiment.start, until=experiment.end)
+    for revision in revisions:
+        key = f"routing:{revision.service}:{revision.version}"
+        if key in known:
+            continue
         routes = zip(revision.hosts, revision.weights, strict=True)
         hosts = "removed" if revision.removed else ", ".join(f"{host}@{weight:g}" for host, weight in routes)
-        record(
-            experiment.id,
-            "routing",
-            f"{revision.service} version {revision.version}: {hosts} (by {revision.changed_by})",
-            key=f"routing:{revision.service}:{revision.version}",
-            at=max(revision.changed_at, experiment.start),
-        )
+        value = f"{revision.service} version {revision.version}: {hosts} (by {revision.changed_by})"
+        record(experiment.id, "routing", value, key=key, at=max(revision.changed_at, experiment.start))

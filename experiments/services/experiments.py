@@ -63,9 +63,13 @@ def cancel(experiment_id: str, reason: str) -> Experiment:
     """
     experiment = Experiment.objects.get(id=experiment_id)
     status = Experiment.Status
+    if experiment.status not in (status.QUEUED, status.STARTING, status.RUNNING):
+        return experiment
     now = timezone.now()
     ended = {"ending": status.CANCELLED, "reason": reason, "end": end_at(now)}
-    if not move_experiment(experiment_id, status.QUEUED, status.CANCELLED, **ended):
+    if move_experiment(experiment_id, status.QUEUED, status.CANCELLED, **ended):
+        events.record(experiment_id, "cancelled", reason, at=now)
+    else:
         # The abort path: Redis `stop` first, the row second.
         desired.stop_now(list(ClientGroup.objects.filter(experiment=experiment).values_list("id", flat=True)))
         for source in (status.STARTING, status.RUNNING):

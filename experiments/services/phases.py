@@ -1,6 +1,7 @@
 """The phases of an experiment: each looks at what is stored, does what is due, and moves on when it is done."""
 
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -10,7 +11,7 @@ from django.utils import timezone
 from experiments.account import planned_of
 from experiments.models import Batch, ClientGroup, Experiment, Shard
 from experiments.services import desired, events, shards
-from experiments.services.clock import broker_now_ns, to_datetime
+from experiments.services.clock import broker_now_ns
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from experiments.services.transitions import end_at, move_experiment
 from experiments.summary import is_stale, revise, summarise
@@ -24,7 +25,7 @@ Status = Experiment.Status
 # From the barrier to the first arrival: every shard must have the start in hand before it comes.
 START_AHEAD_NS = 2_500_000_000
 # Beyond the plan's end and the longest request time-out, a shard that has not ended is given up.
-OVERTIME_S = 15
+OVERTIME_S = 60
 # What the agent of a lost shard may still bring.
 LOST_SETTLE_S = 5
 
@@ -51,7 +52,7 @@ def starting(experiment: Experiment) -> None:
         names = ", ".join(sorted({shard.worker.name for shard in waiting}))
         return _fail_when_overdue(experiment, f"{len(waiting)} shard(s) on {names} did not get ready")
     start_broker_ns = broker_now_ns() + START_AHEAD_NS
-    start = to_datetime(start_broker_ns)
+    start = timezone.now() + timedelta(microseconds=START_AHEAD_NS // 1000)
     with transaction.atomic():
         if move_experiment(
             experiment.id, Status.STARTING, Status.RUNNING, start=start, start_broker_ns=start_broker_ns
@@ -77,6 +78,10 @@ def running(experiment: Experiment) -> None:
 
 def finalizing(experiment: Experiment) -> None:
     """Waits for every batch that the shards' totals name, or for the deadline; then sums up."""
+    if experiment.ending != Status.FINISHED:
+        # Whoever ended it may have died before every group was told.
+        told = experiment.groups.filter(state=ClientGroup.State.STOP)
+        desired.stop_now(list(experiment.groups.exclude(id__in=told).values_list("id", flat=True)))
     members = shards.of_experiment(experiment)
     shards.follow(experiment, members)
     waited = timezone.now() - (experiment.finalizing or timezone.now())
@@ -98,11 +103,25 @@ def finalizing(experiment: Experiment) -> None:
         if not move_experiment(experiment.id, Status.FINALIZING, ending, summary=summary):
             return
         events.record(experiment.id, ending.lower(), experiment.reason)
-        experiment.groups.update(state=ClientGroup.State.STOP, version=F("version") + 1)
+        experiment.groups.exclude(state=ClientGroup.State.STOP).update(
+            state=ClientGroup.State.STOP, version=F("version") + 1
+        )
     experiment.refresh_from_db()
     if is_stale(experiment):  # a batch came between the summary and the change of status
         revise(experiment)
-    desired.forget(list(experiment.groups.values_list("id", flat=True)), [shard.id for shard in members])
+    _tidy(experiment)
+
+
+def _tidy(experiment: Experiment) -> None:
+    """Removes from Redis what ended by its own word; a shard that was given up finds the stop when it returns."""
+    by_group: dict[str, list[Shard]] = {}
+    for shard in shards.of_experiment(experiment):
+        by_group.setdefault(shard.group_id, []).append(shard)
+    for group_id, members in by_group.items():
+        if all(shard.status in (Shard.Status.FINISHED, Shard.Status.FAILED) for shard in members):
+            desired.forget(group_id, [shard.id for shard in members])
+        else:
+            desired.leave_stop(group_id)
 
 
 def _place(experiment: Experiment) -> None:
@@ -127,15 +146,32 @@ def _fail_when_overdue(experiment: Experiment, reason: str) -> None:
 
 
 def _overdue(experiment: Experiment, members: list[Shard]) -> str:
-    if experiment.start is None:
+    if experiment.start_broker_ns is None:
         return ""
     specs = [workload.spec for workload in experiment.workloads.all()]
     duration_s = max(sum(step[0] for step in spec["schedule"]) for spec in specs)
-    duration_s += max(spec["request_timeout_s"] + spec["connect_timeout_s"] for spec in specs)
-    if to_datetime(broker_now_ns()) < experiment.start + timedelta(seconds=duration_s + OVERTIME_S):
+    duration_s += max(_longest_request_s(spec) for spec in specs)
+    if broker_now_ns() < experiment.start_broker_ns + round((duration_s + OVERTIME_S) * 1e9):
         return ""
     late = [shard for shard in members if shard.status not in Shard.ENDED]
     return f"shard {late[0]} on {late[0].worker.name} had not ended {OVERTIME_S} s after its time" if late else ""
+
+
+def _longest_request_s(spec: dict[str, Any]) -> float:
+    return float(max(spec["request_timeout_s"], spec["kwargs"].get("timeout", 0)) + spec["connect_timeout_s"])
+
+
+def give_up_when_overdue(experiment: Experiment) -> None:
+    """Ends an experiment whose phase fails again and again, so that it cannot hold up the queue for ever."""
+    now = timezone.now()
+    if experiment.status == Status.STARTING:
+        _fail_when_overdue(experiment, "it could not be started (see the log of control)")
+    elif experiment.status == Status.FINALIZING and experiment.finalizing is not None:
+        if now - experiment.finalizing > timedelta(seconds=2 * settings.GALILEO_FINALIZE_TIMEOUT_S):
+            reason = f"{experiment.reason} its summary could not be made (see the log of control)".strip()
+            move_experiment(experiment.id, Status.FINALIZING, Status.FAILED, ending=Status.FAILED, reason=reason)
+    elif overdue := _overdue(experiment, shards.of_experiment(experiment)):
+        _end(experiment, Status.FAILED, overdue)
 
 
 def _end(experiment: Experiment, ending: str, reason: str) -> None:

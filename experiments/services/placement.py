@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, QuerySet
 
-from experiments.models import Shard, Worker
+from experiments.models import Client, Shard, Worker
 
 Ranges = list[list[int]]
 
@@ -70,10 +70,8 @@ def place(labels: dict[str, str], clients: int) -> list[Share]:
 
 
 def _clients_by_worker() -> dict[int, int]:
-    counts = Worker.objects.annotate(
-        clients=Count("shards__client_set", filter=~Q(shards__status__in=Shard.ENDED))
-    ).values_list("id", "clients")
-    return dict(counts)
+    active = Client.objects.exclude(shard__status__in=Shard.ENDED).values("shard__worker").annotate(Count("id"))
+    return dict(active.values_list("shard__worker", "id__count"))
 
 
 def _holders(shards: QuerySet[Shard]) -> str:

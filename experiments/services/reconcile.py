@@ -2,8 +2,12 @@
 
 import logging
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
+from django.db import OperationalError
 from django.utils import timezone
+from redis.exceptions import RedisError
 
 from experiments.models import Experiment
 from experiments.services import desired, events, phases
@@ -15,7 +19,7 @@ from routing.connection import redis_client
 log = logging.getLogger(__name__)
 
 LOCK_KEY = "galileo:reconcile:lock"
-LOCK_TTL_MS = 30_000
+LOCK_TTL_MS = 10_000
 
 _UNLOCK = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
@@ -29,14 +33,28 @@ def reconcile() -> None:
     if not client.set(LOCK_KEY, token, nx=True, px=LOCK_TTL_MS):
         return
     try:
-        sync_workers()
-        routing_services.reproject_stale()
+        with _set_apart("the workers' registrations"):
+            sync_workers()
+        with _set_apart("the routing table"):
+            routing_services.reproject_stale()
         for experiment in Experiment.objects.filter(status__in=Experiment.ACTIVE).order_by("created", "id"):
             _forward(experiment)
         if promoted := _promote():
             _forward(promoted)
     finally:
-        client.eval(_UNLOCK, 1, LOCK_KEY, token)
+        with suppress(RedisError):  # it expires by itself
+            client.eval(_UNLOCK, 1, LOCK_KEY, token)
+
+
+@contextmanager
+def _set_apart(what: str) -> Iterator[None]:
+    """Keeps what one part meets from stopping the others; without broker or database, nobody can go on."""
+    try:
+        yield
+    except (RedisError, OperationalError):
+        raise
+    except Exception:
+        log.exception("reconciliation of %s failed", what)
 
 
 _PHASES = {
@@ -47,12 +65,17 @@ _PHASES = {
 
 
 def _forward(experiment: Experiment) -> None:
-    """Takes an experiment through as many phases as are due."""
+    """Takes an experiment through as many phases as are due; one that cannot go on ends when its time is over."""
     while phase := _PHASES.get(Experiment.Status(experiment.status)):
-        desired.project_stale(list(experiment.groups.values_list("id", flat=True)))
-        events.record_routing_changes(experiment)
         before = experiment.status
-        phase(experiment)
+        passed = False
+        with _set_apart(f"experiment {experiment.id}"):
+            desired.project_stale(list(experiment.groups.values_list("id", flat=True)))
+            events.record_routing_changes(experiment)
+            phase(experiment)
+            passed = True
+        if not passed:
+            phases.give_up_when_overdue(experiment)
         experiment.refresh_from_db()
         if experiment.status == before:
             return

@@ -1,22 +1,31 @@
 """Workers, brought up to date from the registry that their agents keep in Redis."""
 
 import logging
+from datetime import timedelta
+from typing import Any
 
-from experiments.models import Worker
+from django.db import DatabaseError, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from experiments.models import Shard, Worker
 from experiments.services.clock import to_datetime
 from loadgen.messages import WORKER_TTL_S, WORKERS_KEY, MessageError, WorkerInfo, from_json, worker_key
 from routing.connection import redis_client
 
 log = logging.getLogger(__name__)
 
+# Agents heartbeat and shards renew every two seconds: three of those must fail after the expiry of the last.
+MISSED = timedelta(seconds=3)
+LONGEST_GAP = timedelta(seconds=2.5)
 LIVE = (Worker.Status.READY, Worker.Status.DRAINING)
 
 
 def sync_workers() -> None:
-    """Upserts every registered worker, and marks those LOST whose heartbeat is gone.
+    """Upserts every registered worker, and marks those LOST whose heartbeat is gone, or GONE that said goodbye.
 
-    Two looks in a row must miss the heartbeat, and the broker must have been up for longer than its TTL: after an
-    outage of the broker the agents come back first.
+    The heartbeat must be missed for a whole TTL of continuous looks, and the broker must have been up for longer: after
+    an outage of the broker, or of the way to it, the agents come back first.
     """
     redis = redis_client()
     names = sorted(as_text(name) for name in redis.smembers(WORKERS_KEY))
@@ -30,18 +39,28 @@ def sync_workers() -> None:
             log.warning("worker %s is left out: its name differs from that of %s only in case", name, other)
             continue
         try:
-            _upsert(from_json(WorkerInfo, heartbeat))
-        except MessageError as error:
-            log.warning("worker %s: its registration cannot be read: %s", name, error)
+            with transaction.atomic():
+                _upsert(from_json(WorkerInfo, heartbeat))
+        except (MessageError, DatabaseError) as error:
+            log.warning("worker %s: its registration cannot be taken: %s", name, error)
     for worker in Worker.objects.filter(status__in=LIVE):
         if heartbeats.get(worker.name) is not None:
             continue
-        if worker.name not in heartbeats:
-            _leave(worker, Worker.Status.GONE)
-        elif not worker.missed:
-            Worker.objects.filter(id=worker.id, instance=worker.instance).update(missed=True)
-        elif not broker_is_fresh():
-            _leave(worker, Worker.Status.LOST)
+        if is_missed_for_good(Worker.objects.filter(id=worker.id, instance=worker.instance), worker):
+            _leave(worker, Worker.Status.LOST if worker.name in heartbeats else Worker.Status.GONE)
+
+
+def is_missed_for_good(row: QuerySet[Any], known: Worker | Shard) -> bool:
+    """Notes that a look at `row` found no sign of life; whether looks have found none for MISSED_S, without a gap.
+
+    A gap between looks (this process or the broker was away) begins the wait anew.
+    """
+    now = timezone.now()
+    since, last = known.missed_since, known.missed_at
+    if since is None or last is None or now - last > LONGEST_GAP:
+        since = now
+    row.update(missed_since=since, missed_at=now)
+    return now - since >= MISSED and not broker_is_fresh()
 
 
 def broker_is_fresh() -> bool:
@@ -55,7 +74,7 @@ def _upsert(info: WorkerInfo) -> None:
         defaults={
             "name": info.name,
             "status": Worker.Status.DRAINING if info.status == "draining" else Worker.Status.READY,
-            "missed": False,
+            "missed_since": None,
             "instance": info.instance,
             "labels": info.labels,
             "slots": info.slots,

@@ -8,8 +8,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from experiments.models import Client, ClientGroup, Experiment, Shard, Worker, Workload
-from experiments.services import dispatch, events, placement
-from experiments.services.registry import LIVE, as_text, broker_is_fresh
+from experiments.services import desired, dispatch, events, placement
+from experiments.services.registry import LIVE, as_text, is_missed_for_good
 from experiments.services.transitions import move_shard
 from loadgen import messages
 from loadgen.messages import MessageError, ShardStatus, from_json
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 # A dispatched shard that has not said anything by then is ordered again under the next attempt.
 SILENT_S = 10
+MAX_REASON = 4000
 
 
 def place_group(experiment: Experiment, workload: Workload) -> None:
@@ -29,6 +30,10 @@ def place_group(experiment: Experiment, workload: Workload) -> None:
     """
     shares = placement.place(workload.worker_labels, workload.clients)
     with transaction.atomic():
+        # A cancel that comes now waits for the row, and finds the group to stop.
+        starting = Experiment.objects.select_for_update().filter(id=experiment.id, status=Experiment.Status.STARTING)
+        if not starting.exists():
+            return
         group = ClientGroup.objects.create(
             id=f"{experiment.id}.{workload.index}",
             experiment=experiment,
@@ -36,6 +41,7 @@ def place_group(experiment: Experiment, workload: Workload) -> None:
             total_clients=workload.clients,
             created=timezone.now(),
         )
+        desired.project_after_commit(group.id)
         for index, share in enumerate(shares):
             shard = Shard.objects.create(
                 group=group,
@@ -80,19 +86,21 @@ def statuses_of(shards: list[Shard]) -> dict[int, ShardStatus]:
 
 def follow(experiment: Experiment, shards: list[Shard]) -> None:
     """Brings the rows of shards up to what they say, what ingest has of them, and what became of their workers."""
-    active = [shard for shard in shards if shard.status not in Shard.ENDED]
+    active = [shard for shard in shards if shard.status not in (Shard.Status.FINISHED, Shard.Status.FAILED)]
     said = statuses_of(active)
     leased = _leased(active)
     for shard in active:
         if status := said.get(shard.id):
             _obey(shard, status)
-        if shard.status in Shard.ENDED:
+        if shard.status in (Shard.Status.FINISHED, Shard.Status.FAILED):
             continue
         if shard.totals is not None:
             move_shard(shard, Shard.Status.FINISHED)
+        elif shard.status == Shard.Status.LOST:
+            continue
         elif shard.id in leased:
-            if shard.missed:
-                Shard.objects.filter(id=shard.id).update(missed=False)
+            if shard.missed_since is not None:
+                Shard.objects.filter(id=shard.id).update(missed_since=None)
         elif (reason := _loss(shard)) and move_shard(shard, Shard.Status.LOST, reason=reason):
             events.record(experiment.id, "shard lost", f"{shard}: {reason}", key=f"lost:{shard.id}:{shard.attempt}")
 
@@ -111,7 +119,9 @@ def _obey(shard: Shard, status: ShardStatus) -> None:
         messages.FAILED: Shard.Status.FAILED,
     }.get(status.state)
     if target is not None and target != shard.status:
-        move_shard(shard, target, reason=status.reason, **facts)
+        # The reason may end in an app's own words: what no database takes is left out.
+        reason = status.reason.replace("\0", "")[:MAX_REASON]
+        move_shard(shard, target, reason=reason, missed_since=None, **facts)
 
 
 def _leased(shards: list[Shard]) -> set[int]:
@@ -124,18 +134,16 @@ def _leased(shards: list[Shard]) -> set[int]:
 def _loss(shard: Shard) -> str:
     """Why a shard without a lease is lost; "" while it is not.
 
-    Its worker is gone or was started anew; or its process, which held a lease, renews it no more: two looks in a row,
-    with a broker that has been up for longer than a lease, must miss it.
+    Its worker is gone or was started anew; or its process, which held a lease, renews it no more.
     """
     worker = shard.worker
     if worker.status not in LIVE or worker.instance != shard.worker_instance:
         return f"worker {worker.name} was lost"
     if shard.status not in (Shard.Status.READY, Shard.Status.RUNNING):
         return ""
-    if not shard.missed:
-        Shard.objects.filter(id=shard.id, attempt=shard.attempt).update(missed=True)
-        return ""
-    return "" if broker_is_fresh() else f"its process on {worker.name} died or hangs"
+    if is_missed_for_good(Shard.objects.filter(id=shard.id, attempt=shard.attempt), shard):
+        return f"its process on {worker.name} died or hangs"
+    return ""
 
 
 def order_again_if_silent(shard: Shard) -> None:
@@ -149,7 +157,13 @@ def order_again_if_silent(shard: Shard) -> None:
     )
     if shard.status != Shard.Status.LOST and not (silent and not _leased([shard])):
         return
-    fields: dict[str, Any] = {"attempt": shard.attempt + 1, "reason": "", "missed": False}
+    fields: dict[str, Any] = {
+        "totals": None,
+        "batches": None,
+        "attempt": shard.attempt + 1,
+        "reason": "",
+        "missed_since": None,
+    }
     if shard.status == Shard.Status.LOST or shard.worker.status != Worker.Status.READY:
         worker = placement.place(shard.group.workload.worker_labels, 1)[0].worker
         fields |= {"worker": worker, "worker_instance": worker.instance}

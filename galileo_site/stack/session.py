@@ -67,10 +67,12 @@ def running(
             session.write("running")
             yield session
         finally:
-            session.write("stopping")
-            say("Stopping Galileo …")
-            session.stack.stop()
-            state.remove_empty_spools()
+            try:
+                session.write("stopping")
+                say("Stopping Galileo …")
+            finally:  # whoever listened may be gone, and the disk full
+                session.stack.stop()
+                state.remove_empty_spools()
             say("Everything is stopped.")
     finally:
         state.clear_state()

@@ -83,6 +83,7 @@ class Connection(asyncio.Protocol):
         self._sequence = sequence
         self._version = version
         self._wire = wire
+        self._sent_ns = dispatched_ns  # until it is known better: the write itself may fail
         self._transport.write(b"%b%d.%d%b" % (wire.head, client, sequence, wire.tail))
         self._sent_ns = sent_ns = self._pool.now_ns()
         self.deadline_ns = deadline_ns = sent_ns + wire.timeout_ns

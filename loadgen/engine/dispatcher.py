@@ -16,6 +16,8 @@ from loadgen.messages import Outcome
 
 # Arrivals per turn of the loop: when many are due, responses are read in between.
 ARRIVALS_PER_TURN: Final = 64
+# A slow client app must not keep responses waiting: the generator's time would look like the target's.
+TURN_NS: Final = 1_000_000
 
 Arrival = tuple[int, int, int]
 
@@ -65,8 +67,8 @@ class Dispatcher:
         pool, routes, source = self._pool, self._routes, self._source
         arrivals, arrival = self._arrivals, self._next
         now_ns = pool.now_ns()
-        budget = ARRIVALS_PER_TURN
-        while arrival is not None and arrival[0] <= now_ns and budget:
+        budget, ends_ns = ARRIVALS_PER_TURN, now_ns + TURN_NS
+        while arrival is not None and arrival[0] <= now_ns < ends_ns and budget:
             budget -= 1
             intended_ns, client, sequence = arrival
             self._next = arrival = next(arrivals, None)

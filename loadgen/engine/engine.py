@@ -29,6 +29,8 @@ _TICK_NS: Final = 10_000_000
 _TICKS_PER_TENDING: Final = 100
 # Rows of a cut plan recorded per turn of the loop (about a millisecond).
 _CUT_PER_TURN: Final = 1000
+# The rest of a longer plan is not worth its memory: it is left to the controller to count.
+MAX_CUT_ROWS: Final = 200_000
 
 
 class _Phase(Enum):
@@ -225,6 +227,17 @@ class Engine:
             self._tick_handle = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def _tick(self) -> None:
+        try:
+            self._look_after()
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """A programming error in a callback that will not come again: `wait` raises it."""
+        self._error = self._error or error
+        self._end(f"internal error: {error!r}")
+
+    def _look_after(self) -> None:
         now_ns = self._monotonic_ns()
         self._max_stall_ns = max(self._max_stall_ns, now_ns - self._last_tick_ns - _TICK_NS)
         self._last_tick_ns = now_ns
@@ -245,10 +258,16 @@ class Engine:
     def _cut(self) -> None:
         if self._phase is not _Phase.STOPPING:
             return
-        if self._dispatcher.cut(_CUT_PER_TURN):
-            asyncio.get_running_loop().call_soon(self._cut)
-        else:
-            self._exhausted = True
+        try:
+            if self._recorder.cut_rows >= MAX_CUT_ROWS:
+                self._recorder.cut_short = True
+                self._exhausted = True
+            elif self._dispatcher.cut(_CUT_PER_TURN):
+                asyncio.get_running_loop().call_soon(self._cut)
+            else:
+                self._exhausted = True
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
 
     def _end(self, reason: str) -> None:
         if self._phase is _Phase.ENDED:

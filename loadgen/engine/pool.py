@@ -61,16 +61,23 @@ class HostPool:
             attempt.append(Connection(self, self.pool.next_serial()))
             return attempt[-1]
 
+        connected = False
         failure = Outcome.CONNECT_OTHER  # stands for a programming error, too, which the loop then reports
         try:
             if self.pool.is_full():
                 raise OSError(errno.EMFILE, "the descriptors left are kept for the spool and the broker")
             await self._dialer.connect(protocol)
+            connected = True
         except (OSError, ValueError) as error:
             failure = connect_outcome(error)
         finally:
-            if not any(connection.made for connection in attempt):
+            made = [connection for connection in attempt if connection.made]
+            if not made:
                 self._failed(failure)
+            elif not connected:
+                # uvloop closes the transport of a connect that is interrupted just now, and tells nobody.
+                for connection in made:
+                    connection.connection_lost(None)
 
     def _failed(self, outcome: Outcome) -> None:
         self._openings -= 1

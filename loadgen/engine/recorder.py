@@ -21,11 +21,13 @@ class Recorder:
         "_counts",
         "_host_index",
         "_hosts",
+        "cut_short",
     )
 
     def __init__(self) -> None:
         self._counts = [0] * (max(Outcome) + 1)
         self._bytes_received = 0
+        self.cut_short = False
         self._begin()
 
     def _begin(self) -> None:
@@ -85,6 +87,10 @@ class Recorder:
         columns.routing_version.extend(array("I", [0]) * rows)
         self._counts[Outcome.CUT] += rows
 
+    @property
+    def cut_rows(self) -> int:
+        return self._counts[Outcome.CUT]
+
     def _add_host(self, host: str | None) -> int:
         assert host is not None  # None has an index from the beginning
         index = self._host_index[host] = len(self._hosts)
@@ -117,4 +123,5 @@ class Recorder:
             connect_failed=sum(counts[outcome] for outcome in CONNECT_OUTCOMES),
             cut=counts[Outcome.CUT],
             bytes_received=self._bytes_received,
+            cut_short=self.cut_short,
         )

@@ -88,6 +88,10 @@ class Preparer:
         try:
             prepared = self._session.prepare_request(requests.Request(method, base_url + endpoint, **kwargs))
             body = _body(prepared.body)
+            if hasattr(prepared.body, "read"):
+                # What was read counts, not what `requests` guessed from the file's position and size.
+                prepared.headers.pop("Transfer-Encoding", None)
+                prepared.headers["Content-Length"] = str(len(body))
             if prepared.hooks.get("response"):
                 raise AppError("auth: a kind that answers the server's challenge is not supported")
             head = self._head(prepared)

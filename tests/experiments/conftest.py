@@ -2,8 +2,24 @@
 
 import pytest
 
+from experiments.models import Experiment
 from experiments.services import experiments
+from experiments.services.shards import place_group
+from experiments.services.transitions import move_experiment
 from tests.support.plans import plan
+
+
+@pytest.fixture
+def placed(make_experiment):
+    """Makes an experiment that is starting, with its group placed on the workers there are."""
+
+    def place(**fields):
+        experiment = make_experiment(**fields)
+        assert move_experiment(experiment.id, Experiment.Status.QUEUED, Experiment.Status.STARTING)
+        place_group(experiment, experiment.workloads.get())
+        return experiment
+
+    return place
 
 
 @pytest.fixture

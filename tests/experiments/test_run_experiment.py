@@ -54,7 +54,7 @@ def run(*arguments: object) -> Outcome:
 def plan_file(tmp_path: Path) -> Callable[..., Path]:
     def write(data: Any = GOOD) -> Path:
         path = tmp_path / "plan.yml"
-        path.write_bytes(data if isinstance(data, bytes) else yaml.safe_dump(data).encode())
+        path.write_bytes(data if isinstance(data, bytes) else yaml.safe_dump(data, sort_keys=False).encode())
         return path
 
     return write

@@ -209,7 +209,7 @@ def test_faults_of_the_target_leave_the_verdict_alone():
     experiment = make_experiment([[1.0, 8.0]], status="FINISHED")
     (shard,) = shards_of(experiment)
     kinds = [Outcome.TIMEOUT, Outcome.RESET, Outcome.CLOSED, Outcome.MALFORMED]
-    refused = [Outcome.CONNECT_REFUSED, Outcome.CONNECT_TIMEOUT, Outcome.CONNECT_DNS, Outcome.NO_ROUTE]
+    refused = [Outcome.CONNECT_REFUSED, Outcome.CONNECT_TIMEOUT, Outcome.CONNECT_DNS, Outcome.CONNECT_OTHER]
     rows = rows_of(
         shard,
         lambda n, r: replace(r, outcome=(kinds + refused)[n], sent_ns=r.sent_ns if n < 4 else -1, done_ns=-1, status=0),

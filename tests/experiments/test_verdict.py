@@ -63,6 +63,7 @@ CASES = [
     (shard(max_stall_s=2.0), "DEGRADED", "event loop stall: shard e.0/0 on pi1, 2000 ms, above 500 ms"),
     (shard(cpu_share=0.95), "DEGRADED", "CPU of a shard: shard e.0/0 on pi1, 95 %, above 90 %"),
     (shard(wait_share=0.3), "DEGRADED", "waiting for the CPU: shard e.0/0 on pi1, 30 %, above 10 %"),
+    (replace(CLEAN, no_route=CLEAN.planned // 50), "DEGRADED", "not achieved"),
     (shard(others_share=0.95), "DEGRADED", "others on the core: shard e.0/0 on pi1, 95 %, above 80 %"),
     (shard(descriptor_limit=1063), "DEGRADED", "may open 1,063 file descriptors, below the 1,064"),
     (shard(clock_uncertainty_s=0.011), "DEGRADED", "clock uncertainty: shard e.0/0 on pi1, 11 ms"),

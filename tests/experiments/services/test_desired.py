@@ -4,7 +4,6 @@ import pytest
 
 from experiments.models import ClientGroup
 from experiments.services import desired, registry
-from experiments.services.shards import place_group
 from loadgen.messages import GroupDocument, from_json, group_key
 from routing import connection
 from tests.support.workers import register
@@ -13,12 +12,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def group(broker, make_experiment):
+def group(broker, placed):
     register(broker, "pi-1")
     registry.sync_workers()
-    experiment = make_experiment()
-    place_group(experiment, experiment.workloads.get())
-    desired.project(f"{experiment.id}.0")
+    placed()
     return ClientGroup.objects.get()
 
 

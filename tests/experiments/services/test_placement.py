@@ -65,24 +65,18 @@ def test_a_draining_worker_is_not_chosen():
     assert [share.worker.name for share in place({}, 4)] == ["pi-2"]
 
 
-def test_full_workers_are_named_with_who_holds_their_slots(broker, make_experiment):
+def test_full_workers_are_named_with_who_holds_their_slots(broker, placed):
     register(broker, "pi-1", slots=1)
     registry.sync_workers()
-    experiment = make_experiment()
-    from experiments.services.shards import place_group
-
-    place_group(experiment, experiment.workloads.get())
+    experiment = placed()
     with pytest.raises(NoFreeSlot, match=rf"pi-1; held by {experiment.id}\.0"):
         place({}, 1)
 
 
-def test_the_worker_with_the_fewest_clients_comes_first(broker, make_experiment):
+def test_the_worker_with_the_fewest_clients_comes_first(broker, placed):
     register(broker, "pi-1")
     registry.sync_workers()
-    experiment = make_experiment()
-    from experiments.services.shards import place_group
-
-    place_group(experiment, experiment.workloads.get())
+    placed()
     register(broker, "pi-2")
     registry.sync_workers()
     assert [share.worker.name for share in place({}, 2)] == ["pi-2", "pi-1"]

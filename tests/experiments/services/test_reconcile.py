@@ -6,11 +6,12 @@ from dataclasses import asdict
 from datetime import timedelta
 
 import pytest
+from django.db.models import F
 from django.utils import timezone
 
 from experiments.models import Batch, ClientGroup, Event, Experiment, Shard
 from experiments.services import experiments, phases, registry, shards
-from experiments.services.reconcile import LOCK_KEY, reconcile
+from experiments.services.reconcile import _PHASES, LOCK_KEY, reconcile
 from loadgen import messages
 from loadgen.messages import (
     ClockSample,
@@ -70,7 +71,7 @@ class Fleet:
 @pytest.fixture
 def fleet(broker, monkeypatch):
     monkeypatch.setattr(registry, "broker_is_fresh", lambda: False)
-    monkeypatch.setattr(shards, "broker_is_fresh", lambda: False)
+    monkeypatch.setattr(registry, "MISSED", timedelta(microseconds=1))
     return Fleet(broker)
 
 
@@ -254,7 +255,7 @@ def test_a_dead_shard_is_lost_with_an_event_and_the_rest_goes_on(fleet, started)
 
 def test_shards_that_run_beyond_every_deadline_end_the_experiment(broker, fleet, started):
     fleet.say(messages.RUNNING)
-    Experiment.objects.update(start=timezone.now() - timedelta(hours=1), starting=timezone.now() - timedelta(hours=1))
+    Experiment.objects.update(start_broker_ns=F("start_broker_ns") - 3_600_000_000_000)
     reconcile()
     assert (status(started), started.ending) == ("FINALIZING", "FAILED")
     assert desired_states(broker) == {"stop"}
@@ -296,3 +297,59 @@ def test_a_second_reconciliation_beside_the_first_does_nothing(broker, fleet, ma
     reconcile()
     assert status(experiment) == "QUEUED"
     assert broker.get(LOCK_KEY) == b"somebody else"
+
+
+def test_an_experiment_that_cannot_go_on_does_not_hold_up_the_others(fleet, make_experiment, monkeypatch):
+    fleet.join("pi-1")
+    broken = make_experiment()
+    reconcile()
+    monkeypatch.setitem(_PHASES, Experiment.Status.STARTING, lambda experiment: 1 / 0)
+    reconcile()
+    assert status(broken) == "STARTING"
+    Experiment.objects.update(starting=timezone.now() - timedelta(seconds=61))
+    reconcile()
+    assert (status(broken), broken.ending) == ("FINALIZING", "FAILED")
+    assert "could not be started" in broken.reason
+
+
+def test_a_routing_record_that_makes_no_sense_does_not_hold_up_experiments(broker, fleet, make_experiment):
+    fleet.join("pi-1")
+    experiment = make_experiment()
+    broker.hset("routing:versions", "foreign", "abc")
+    reconcile()
+    assert status(experiment) == "STARTING"
+
+
+def test_a_stop_is_left_for_shards_that_were_given_up(broker, fleet, started):
+    fleet.say(messages.RUNNING)
+    reconcile()
+    fleet.die()
+    for _ in range(3):
+        reconcile()
+    assert (status(started), started.ending) == ("FINALIZING", "FAILED")
+    Experiment.objects.update(finalizing=timezone.now() - timedelta(seconds=61))
+    reconcile()
+    assert status(started) == "FAILED"
+    assert desired_states(broker) == {"stop"}
+    assert broker.ttl(messages.group_key(f"{started.id}.0")) > 7 * 24 * 3600
+
+
+def test_a_shard_that_was_given_up_too_early_is_heard_again(fleet, started):
+    fleet.say(messages.RUNNING)
+    reconcile()
+    Shard.objects.filter(worker__name="pi-1").update(status="LOST", reason="its process died or hangs")
+    shard = Shard.objects.get(worker__name="pi-1")
+    clock = ClockSample(offset_ns=5, uncertainty_ns=20_000)
+    said = ShardStatus(shard.id, shard.attempt, "pi-1", 1, messages.FINISHED, clock, 4096, "")
+    fleet.broker.set(messages.shard_key(shard.id), to_json(said))
+    reconcile()
+    assert Shard.objects.get(worker__name="pi-1").status == "FINISHED"
+
+
+def test_a_cancel_during_placement_leaves_no_group_behind(fleet, make_experiment):
+    fleet.join("pi-1")
+    registry.sync_workers()
+    experiment = make_experiment()
+    experiments.cancel(experiment.id, "by test")
+    shards.place_group(experiment, experiment.workloads.get())
+    assert not ClientGroup.objects.exists()

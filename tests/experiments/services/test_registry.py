@@ -1,6 +1,9 @@
 """Workers, as the registry in Redis shows them."""
 
+from datetime import timedelta
+
 import pytest
+from django.utils import timezone
 
 from experiments.models import Worker
 from experiments.services import registry
@@ -13,6 +16,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def long_running_broker(monkeypatch):
     monkeypatch.setattr(registry, "broker_is_fresh", lambda: False)
+    monkeypatch.setattr(registry, "MISSED", timedelta(microseconds=1))
 
 
 def status_of(name):
@@ -26,7 +30,7 @@ def test_a_registered_worker_is_stored_with_its_facts(broker):
     assert (worker.status, worker.cores, worker.labels["zone"]) == ("READY", 3, "B")
 
 
-def test_a_worker_is_lost_when_two_looks_in_a_row_find_no_heartbeat(broker):
+def test_a_worker_is_lost_when_looks_find_no_heartbeat_for_a_while(broker):
     register(broker, "pi-1")
     registry.sync_workers()
     broker.delete(worker_key("pi-1"))
@@ -57,11 +61,43 @@ def test_nobody_is_lost_just_after_the_broker_came_back(broker, monkeypatch):
     assert status_of("pi-1") == "READY"
 
 
-def test_a_worker_that_said_goodbye_is_gone_at_once(broker):
+def test_looks_with_a_gap_between_them_begin_the_wait_anew(broker):
+    register(broker, "pi-1")
+    registry.sync_workers()
+    broker.delete(worker_key("pi-1"))
+    registry.sync_workers()
+    long_ago = timezone.now() - timedelta(seconds=60)
+    Worker.objects.update(missed_since=long_ago, missed_at=long_ago)
+    registry.sync_workers()
+    assert status_of("pi-1") == "READY"
+    registry.sync_workers()
+    assert status_of("pi-1") == "LOST"
+
+
+def test_a_broker_that_came_back_empty_loses_nobody(broker, monkeypatch):
+    monkeypatch.setattr(registry, "broker_is_fresh", lambda: True)
+    register(broker, "pi-1")
+    registry.sync_workers()
+    broker.flushall()
+    for _ in range(4):
+        registry.sync_workers()
+    assert status_of("pi-1") == "READY"
+
+
+def test_a_registration_that_the_database_refuses_is_passed_over(broker, caplog):
+    register(broker, "pi-1", slots=0)
+    register(broker, "pi-2")
+    registry.sync_workers()
+    assert [worker.name for worker in Worker.objects.all()] == ["pi-2"]
+    assert "pi-1" in caplog.text
+
+
+def test_a_worker_that_said_goodbye_is_gone(broker):
     register(broker, "pi-1")
     registry.sync_workers()
     broker.srem(WORKERS_KEY, "pi-1")
     broker.delete(worker_key("pi-1"))
+    registry.sync_workers()
     registry.sync_workers()
     assert status_of("pi-1") == "GONE"
 

@@ -5,7 +5,6 @@ import pytest
 from experiments.models import Experiment, Shard
 from experiments.services import registry
 from experiments.services.dispatch import dispatch
-from experiments.services.shards import place_group
 from experiments.services.transitions import move_experiment, move_shard
 from tests.support.workers import register
 
@@ -23,11 +22,10 @@ def test_the_second_of_two_equal_changes_loses(make_experiment):
 
 
 @pytest.fixture
-def shard(broker, make_experiment):
+def shard(broker, placed):
     register(broker, "pi-1")
     registry.sync_workers()
-    experiment = make_experiment()
-    place_group(experiment, experiment.workloads.get())
+    placed()
     return Shard.objects.get()
 
 

@@ -92,7 +92,7 @@ def build(
         total_clients=total or clients,
         workload=spec,
     )
-    order = ShardOrder(1, 1, shard_index, group, None, "worker", [[0, clients, 1]])
+    order = ShardOrder(1, 1, shard_index, group, None, "worker", [[0, clients, 1]], 2**62)
     routes = Routes(spec.service, shard_index, spec.router)
     if hosts:
         routes.update(record(*hosts))

@@ -29,15 +29,16 @@ class Clock:
 
 
 class FakeHost:
-    """Takes requests, which stay in flight; each costs 10 µs of the clock."""
+    """Takes requests, which stay in flight; each costs `takes_ns` of the clock."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.sent: list[tuple[int, ...]] = []
+        self.takes_ns = 10_000
 
     def send(self, intended_ns: int, dispatched_ns: int, client: int, sequence: int, version: int, wire: Wire) -> int:
         self.sent.append((intended_ns, dispatched_ns, client, sequence, version))
-        self.clock.now_ns += 10_000
+        self.clock.now_ns += self.takes_ns
         return self.clock.now_ns
 
 
@@ -175,3 +176,11 @@ def test_counters_agree_with_each_other_at_any_time() -> None:
     bench.at(10)
     counters: Any = bench.recorder.counters(in_flight=3, outstanding=2)
     assert (counters.planned, counters.rows, counters.sent, counters.dropped) == (4, 1, 2, 1)
+
+
+def test_a_slow_source_does_not_keep_the_loop_for_a_whole_turn() -> None:
+    bench = Bench([0] * 64)
+    bench.dispatcher.begin()
+    bench.host.takes_ns = 400_000
+    assert bench.at(0) == 0  # to be called again at once
+    assert len(bench.host.sent) == 3

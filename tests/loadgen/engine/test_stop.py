@@ -182,3 +182,20 @@ def test_taking_rows_while_it_runs_loses_and_doubles_none(run: Run[None], target
         assert len(ids) == 250
 
     run(scenario())
+
+
+def test_the_rest_of_a_very_long_plan_is_cut_without_a_row_each(
+    run: Run[Result], target: HttpTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadgen.engine.engine.MAX_CUT_ROWS", 2000)
+
+    async def scenario() -> Result:
+        engine = build(target.host, rate=1000, duration=5)
+        await engine.prepare()
+        engine.stop(0, "cancelled")
+        return await finish(engine)
+
+    result = run(scenario())
+    assert result.outcomes() == {Outcome.CUT: 2000}
+    assert result.counters.cut_short
+    assert result.counters.planned == 2000
