@@ -192,3 +192,16 @@ def test_more_rows_than_the_plan_has_are_found():
     assert "20 arrivals were planned, but rows, missing, lost and cut without a row add up to 21" in contradictions(
         experiment
     )
+
+
+def test_the_rest_of_a_stopped_plan_that_was_cut_without_rows_is_part_of_the_account():
+    experiment = make_experiment([[2.0, 20.0]], status="FINISHED")
+    (shard,) = shards_of(experiment)
+    for batch in run_payloads(shard, rows_of(shard)[:25]):
+        ingest(batch)
+    Shard.objects.update(totals={**Shard.objects.get().totals, "planned": 25, "cut_short": True})
+    found = account_of(experiment)
+    assert (found.planned, found.rows, found.cut_without_row, found.cut) == (40, 25, 15, 15)
+    assert found.complete
+    Shard.objects.update(totals={**Shard.objects.get().totals, "cut_short": False})
+    assert not account_of(experiment).complete
