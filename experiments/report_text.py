@@ -130,7 +130,7 @@ def _target(target: dict[str, Any] | None) -> Iterator[str]:
 def _intervals(workloads: list[dict[str, Any]], target: dict[str, Any] | None) -> Iterator[str]:
     for workload in workloads:
         yield f"Planned and achieved: {workload['service']} ({workload['arrival_process']} arrivals)"
-        rows = [("interval s", "planned", "arrivals", "sent", "planned req/s", "achieved req/s", "sent/planned")]
+        rows = [("interval s", "by the rate", "arrivals", "sent", "asked req/s", "achieved req/s", "sent/arrivals")]
         for interval in workload["intervals"]:
             end_s = interval["start_s"] + interval["duration_s"]
             planned = interval["planned"]
@@ -142,7 +142,7 @@ def _intervals(workloads: list[dict[str, Any]], target: dict[str, Any] | None) -
                     f"{interval['sent']:,}",
                     f"{interval['planned_rps']:,.2f}",
                     f"{interval['achieved_rps']:,.2f}",
-                    percent(interval["sent"] / planned if planned else None),
+                    percent(interval["sent"] / interval["arrivals"] if interval["arrivals"] else None),
                 )
             )
         yield from table(rows)
