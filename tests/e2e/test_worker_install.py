@@ -1,0 +1,29 @@
+"""A device needs no more than requirements-worker.txt."""
+
+import subprocess
+import sys
+
+from galileo_site.stack.config import PROJECT_ROOT
+from loadgen.messages import worker_key
+from tests.support.galileo import Galileo
+from tests.support.waiting import wait_for
+
+
+def test_a_worker_starts_from_an_environment_without_django(tmp_path, galileo: Galileo):
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    pip = [venv / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+    subprocess.run([*pip, "-r", PROJECT_ROOT / "requirements-worker.txt"], check=True, stderr=subprocess.DEVNULL)
+    assert subprocess.run([venv / "bin" / "python", "-c", "import django"], capture_output=True).returncode == 1
+    galileo.start(
+        "bare-worker",
+        [str(PROJECT_ROOT / "bin" / "run"), "worker"],
+        galileo_venv=str(venv),
+        galileo_worker_name="bare",
+        galileo_zone="C",
+        galileo_spool_dir=str(tmp_path / "spool"),
+    )
+    try:
+        wait_for(lambda: galileo.broker().exists(worker_key("bare")), "the bare worker to register")
+    finally:
+        galileo.stop("bare-worker")
