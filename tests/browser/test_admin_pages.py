@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ from playwright.sync_api import Page, sync_playwright
 
 from experiments.summary import summarise
 from tests.support import batches
+from tests.support.needed import need
 
-CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --no-proxy-server"
@@ -25,12 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 @pytest.fixture
 def chromium() -> Path:
-    if not CHROMIUM.exists():
-        reason = f"there is no {CHROMIUM}: apt-get install chromium"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return CHROMIUM
+    return need("/usr/bin/chromium", "chromium")
 
 
 @pytest.fixture

@@ -16,19 +16,12 @@ import psutil
 import pytest
 
 from tests.support import database_servers, databases
+from tests.support.needed import need
 
 pytestmark = pytest.mark.slow
 
 PROJECT_DIR = Path(__file__).parents[2]
-INSTALLED = [
-    "postgres",
-    pytest.param(
-        "mysql",
-        marks=pytest.mark.skipif(
-            not Path("/usr/sbin/mariadbd").exists(), reason="Debian's package mariadb-server is not installed"
-        ),
-    ),
-]
+DRIVERS = ["postgres", "mysql"]
 
 
 @pytest.fixture
@@ -46,6 +39,8 @@ def run(servers):
     started = []
 
     def start(driver, *command, **environment):
+        if driver == "mysql":
+            need("/usr/sbin/mariadbd", "mariadb-server")
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.databases", driver, "--", *command],
             cwd=PROJECT_DIR,
@@ -64,7 +59,7 @@ def run(servers):
     assert wait_until_none_runs(servers)
 
 
-@pytest.mark.parametrize("driver", INSTALLED)
+@pytest.mark.parametrize("driver", DRIVERS)
 def test_a_command_finds_the_server_by_its_environment_and_its_status_is_passed_on(run, driver, servers):
     script = (
         "import os; from tests.settings import DATABASES as d; print(d['default'], os.listdir(os.environ['TMPDIR']))"
@@ -77,7 +72,7 @@ def test_a_command_finds_the_server_by_its_environment_and_its_status_is_passed_
     assert list(servers.iterdir()) == []
 
 
-@pytest.mark.parametrize("driver", INSTALLED)
+@pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_command_first_and_leaves_nothing(run, driver, number, servers):
     with run(driver, "sh", "-c", "trap 'exit 9' INT TERM; echo ready; while :; do sleep 0.1; done") as process:
@@ -99,7 +94,7 @@ def test_a_second_signal_ends_a_command_that_does_not_obey(run, servers):
     assert list(servers.iterdir()) == []
 
 
-@pytest.mark.parametrize("driver", INSTALLED)
+@pytest.mark.parametrize("driver", DRIVERS)
 def test_a_server_dies_with_the_tool_even_when_that_is_killed(run, driver, servers):
     with run(driver, "sh", "-c", "echo ready; exec sleep 60") as process:
         assert process.stdout.readline() == "ready\n"

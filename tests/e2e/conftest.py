@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.galileo import Galileo
 from tests.support.http_target import HttpTarget
+from tests.support.needed import need
 from tests.support.nginx import Nginx
 
 
@@ -40,5 +41,6 @@ def three_targets(tmp_path) -> Iterator[list[HttpTarget]]:
 
 @pytest.fixture
 def nginx(tmp_path) -> Iterator[Nginx]:
+    need("/usr/sbin/nginx", "nginx-light")
     with Nginx(tmp_path) as running:
         yield running

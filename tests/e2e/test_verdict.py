@@ -96,7 +96,6 @@ def test_a_descriptor_limit_below_the_bound_is_named_even_when_it_was_not_reache
     assert "descriptor" in reasons
 
 
-@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 def test_a_thousand_clients_at_five_thousand_per_second_drop_nothing(galileo, nginx):
     plan = plan_data(
         duration=10, interval=10, ticks=[5000], clients_per_host=1000, arrival_pattern="poisson",

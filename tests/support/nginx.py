@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -55,7 +54,7 @@ class Nginx:
         config = self._folder / "nginx.conf"
         user = "user root;" if os.geteuid() == 0 else ""
         config.write_text(_CONFIG.format(folder=self._folder, port=self.port, user=user))
-        command = [str(shutil.which("nginx")), "-p", str(self._folder), "-c", str(config)]
+        command = ["/usr/sbin/nginx", "-p", str(self._folder), "-c", str(config)]
         self._process = subprocess.Popen(tied(command, signal.SIGTERM))
         wait_for(self._answers, "nginx to answer")
         return self
