@@ -85,7 +85,7 @@ WAIT_SHARE = Threshold(
 )  # fmt: skip
 OTHERS_SHARE = Threshold(
     "others on the core", "%", 0.80, None,
-    "the highest share of the shard's core that another process, or the hypervisor, used over 5 s",
+    "the highest share that others, or the hypervisor, used over 5 s of the shard's core, or of all its other cores",
     "keep other work off the worker, or give the shard a core of its own",
 )  # fmt: skip
 CLOCK_UNCERTAINTY = Threshold(

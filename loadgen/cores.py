@@ -1,7 +1,7 @@
-"""Who else used the core that this process was on: the contention that a process cannot see in its own times (Linux).
+"""Who else used the cores that this process needs: the contention that it cannot see in its own times (Linux).
 
-A scheduler that favours short wake-ups lets a small load run on time beside a busy neighbour; the measurement then
-depends on that neighbour all the same.
+A scheduler that favours short wake-ups lets a small load run on time beside a busy neighbour, or moves it away from
+one; the measurement then depends on that neighbour all the same.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ _IDLE, _IOWAIT, _LAST = 3, 4, 8
 
 
 class CoreWatch:
-    """Adds up the time that others, the hypervisor among them, used the core that this process was on."""
+    """Adds up the time that others, the hypervisor among them, used the core that this process was on.
+
+    It needs a second core for what works beside it (its agent, interrupts): where all but one of the cores that it may
+    use were busy, the least busy of those counts, if that is more. A device of one core has no such second one.
+    """
 
     def __init__(self, own_cpu_ns: int) -> None:
         self._own_cpu_ns = own_cpu_ns
@@ -27,23 +31,39 @@ class CoreWatch:
         """The sum so far; `own_cpu_ns` is this process's CPU time. The time since the last call counts as spent on the
         core of this moment. 0 for ever where the system does not tell."""
         busy_ns = _busy_ns_by_core()
-        core = _core_now()
-        if core in busy_ns and core in self._busy_ns:
-            used_ns = busy_ns[core] - self._busy_ns[core]
-            self._others_ns += max(0, used_ns - (own_cpu_ns - self._own_cpu_ns))
+        self._others_ns += others_of(
+            {core: now_ns - self._busy_ns[core] for core, now_ns in busy_ns.items() if core in self._busy_ns},
+            _core_now(),
+            own_cpu_ns - self._own_cpu_ns,
+        )
         self._busy_ns, self._own_cpu_ns = busy_ns, own_cpu_ns
         return self._others_ns
 
 
+def others_of(used_ns: dict[int, int], core: int, own_ns: int) -> int:
+    """What others used of `core`, or of the second least used core if that is more.
+
+    Args:
+        used_ns: how long each core that the process may use was busy, with whatever.
+        own_ns: CPU time of the process, spent on `core`.
+    """
+    if core not in used_ns:
+        return 0
+    others_ns = {**used_ns, core: max(0, used_ns[core] - own_ns)}
+    return max([others_ns[core], *sorted(others_ns.values())[1:2]])
+
+
 def _busy_ns_by_core() -> dict[int, int]:
+    """Of the cores that this process may use."""
     try:
         lines = Path("/proc/stat").read_text().splitlines()
+        allowed = os.sched_getaffinity(0)
     except OSError:
         return {}
     busy = {}
     for line in lines:
         name, *ticks = line.split()
-        if name.startswith("cpu") and name != "cpu":
+        if name.startswith("cpu") and name != "cpu" and int(name[3:]) in allowed:
             used = sum(int(count) for place, count in enumerate(ticks[:_LAST]) if place not in (_IDLE, _IOWAIT))
             busy[int(name[3:])] = used * _NS_PER_TICK
     return busy

@@ -272,7 +272,7 @@ class Gauges:
     cpu_ns: int = 0  # CPU time of the shard's process
     wait_ns: int = 0  # time that it was runnable, but another process had the core (schedstat; 0 where unknown)
     wall_ns: int = 0
-    others_ns: int = 0  # time that others used the core that the shard was on (/proc/stat; 0 where unknown)
+    others_ns: int = 0  # time that others used the core that the shard was on, or all the others (loadgen/cores.py)
     max_stall_ns: int = 0  # longest time between two turns of the event loop since the last batch
     clock_offset_ns: int = 0  # a fresh sample, kept for drift; the start's mapping never changes
     clock_uncertainty_ns: int = 0

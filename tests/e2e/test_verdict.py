@@ -56,7 +56,7 @@ def test_a_process_that_takes_the_shards_core_spoils_the_run(galileo, target):
         hog.join()
         hog.close()
     assert status != "VALID"
-    assert "another process" in reasons
+    assert "others on the core" in reasons
 
 
 def test_a_shard_that_was_stopped_for_two_seconds_spoils_the_run(galileo, target):

@@ -105,7 +105,7 @@ def test_a_shard_reports_ready_runs_on_time_and_its_rows_are_what_the_target_rec
     assert final.gauges.cpu_ns > 0
     wait_until(lambda: state_of(store, 1) == "finished")
     wait_until(lambda: not Spool(worker_a.spool_dir, 1).scan(), what="the deletion of acknowledged batches")
-    assert running_shards(worker_a.spool_dir) == []
+    wait_until(lambda: not running_shards(worker_a.spool_dir), what="the removal of the mark")
 
 
 def test_a_stop_ends_a_running_shard_and_its_account_closes(
