@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import secrets
+import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -16,20 +15,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from galileo_site.stack.processes import tied
+
 _START_TIMEOUT_S = 15.0
 _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.02
-
-# Dies with the test run, even one that is killed. Set by a process that then becomes the server: Python 3.12 warns of a
-# preexec_fn wherever there are threads. If the parent was gone before prctl, no signal would come: hence the check.
-_EXEC_TIED_TO_PARENT = """
-import ctypes, os, signal, sys
-PR_SET_PDEATHSIG = 1
-if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
-    raise OSError(ctypes.get_errno(), "prctl")
-if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class RedisServer:
@@ -60,11 +50,10 @@ class RedisServer:
         if self._process is not None:
             raise RuntimeError("the server is running already")
         self._directory.mkdir(parents=True, exist_ok=True)
-        starter = [sys.executable, "-I", "-c", _EXEC_TIED_TO_PARENT, str(os.getpid())]
+        # It dies with the test run, even with one that is killed.
+        command = tied([str(_binary()), *self._arguments()], signal.SIGKILL)
         with self._log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*starter, str(_binary()), *self._arguments()], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             self._wait_until_it_answers()
         except BaseException:
