@@ -1,7 +1,6 @@
 """Fixtures that every test may use."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis
@@ -41,8 +40,3 @@ def broker(redis_server: RedisServer, settings, monkeypatch: pytest.MonkeyPatch)
     redis_client.cache_clear()
     dispatch._sender().close()
     dispatch._sender.cache_clear()
-
-
-@pytest.fixture
-def state_dir(tmp_path: Path) -> Path:
-    return tmp_path / "state"

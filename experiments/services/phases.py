@@ -80,8 +80,8 @@ def finalizing(experiment: Experiment) -> None:
     """Waits for every batch that the shards' totals name, or for the deadline; then sums up."""
     if experiment.ending != Status.FINISHED:
         # Whoever ended it may have died before every group was told.
-        told = experiment.groups.filter(state=ClientGroup.State.STOP)
-        desired.stop_now(list(experiment.groups.exclude(id__in=told).values_list("id", flat=True)))
+        untold = experiment.groups.exclude(state=ClientGroup.State.STOP)
+        desired.stop_now(list(untold.values_list("id", flat=True)))
     members = shards.of_experiment(experiment)
     shards.follow(experiment, members)
     waited = timezone.now() - (experiment.finalizing or timezone.now())

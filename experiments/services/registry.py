@@ -15,7 +15,7 @@ from routing.connection import redis_client
 
 log = logging.getLogger(__name__)
 
-# Agents heartbeat and shards renew every two seconds: three of those must fail after the expiry of the last.
+# How long looks must find no sign of life beyond the expiry of the last one, and how far apart two looks may be.
 MISSED = timedelta(seconds=3)
 LONGEST_GAP = timedelta(seconds=2.5)
 LIVE = (Worker.Status.READY, Worker.Status.DRAINING)
@@ -24,8 +24,8 @@ LIVE = (Worker.Status.READY, Worker.Status.DRAINING)
 def sync_workers() -> None:
     """Upserts every registered worker, and marks those LOST whose heartbeat is gone, or GONE that said goodbye.
 
-    The heartbeat must be missed for a whole TTL of continuous looks, and the broker must have been up for longer: after
-    an outage of the broker, or of the way to it, the agents come back first.
+    The heartbeat must be missed for a while of continuous looks, by a broker that has been up for longer than its TTL:
+    after an outage of the broker, or of the way to it, the agents come back first.
     """
     redis = redis_client()
     names = sorted(as_text(name) for name in redis.smembers(WORKERS_KEY))
@@ -51,7 +51,7 @@ def sync_workers() -> None:
 
 
 def is_missed_for_good(row: QuerySet[Any], known: Worker | Shard) -> bool:
-    """Notes that a look at `row` found no sign of life; whether looks have found none for MISSED_S, without a gap.
+    """Notes that a look at `row` found no sign of life; whether looks have found none for MISSED, without a gap.
 
     A gap between looks (this process or the broker was away) begins the wait anew.
     """

@@ -90,7 +90,8 @@ def follow(experiment: Experiment, shards: list[Shard]) -> None:
     said = statuses_of(active)
     leased = _leased(active)
     for shard in active:
-        if status := said.get(shard.id):
+        status = said.get(shard.id)
+        if status is not None and (shard.status != Shard.Status.LOST or _is_back(status, shard.id in leased)):
             _obey(shard, status)
         if shard.status in (Shard.Status.FINISHED, Shard.Status.FAILED):
             continue
@@ -103,6 +104,11 @@ def follow(experiment: Experiment, shards: list[Shard]) -> None:
                 Shard.objects.filter(id=shard.id).update(missed_since=None)
         elif (reason := _loss(shard)) and move_shard(shard, Shard.Status.LOST, reason=reason):
             events.record(experiment.id, "shard lost", f"{shard}: {reason}", key=f"lost:{shard.id}:{shard.attempt}")
+
+
+def _is_back(status: ShardStatus, leased: bool) -> bool:
+    """Whether a lost shard has been heard of again: the last words of a dead one stay in Redis for a while, too."""
+    return leased or status.state in (messages.FINISHED, messages.FAILED)
 
 
 def _obey(shard: Shard, status: ShardStatus) -> None:

@@ -251,6 +251,13 @@ def test_a_dead_shard_is_lost_with_an_event_and_the_rest_goes_on(fleet, started)
     assert Shard.objects.get(worker__name="pi-1").status == "LOST"
     assert Shard.objects.get(worker__name="pi-2").status == "RUNNING"
     assert "died or hangs" in Event.objects.get(name="shard lost").value
+    # Its last words stay in Redis for a while; they do not bring it back, nor hold up the end of the experiment.
+    reconcile()
+    assert Shard.objects.get(worker__name="pi-1").status == "LOST"
+    fleet.say(messages.FINISHED)
+    reconcile()
+    assert Shard.objects.get(worker__name="pi-1").status == "LOST"
+    assert (status(started), started.ending) == ("FINALIZING", "FINISHED")
 
 
 def test_shards_that_run_beyond_every_deadline_end_the_experiment(broker, fleet, started):
