@@ -42,8 +42,17 @@ class ShardAccount:
     @property
     def broke_off(self) -> bool:
         """Whether arrivals of it may be without a row: it was lost, failed, began again, or never reported its end."""
-        began_again = self.earlier_rows > 0
-        return self.totals is None or began_again or self.status in (Shard.Status.LOST, Shard.Status.FAILED)
+        return self.totals is None or self.began_again or self.status in (Shard.Status.LOST, Shard.Status.FAILED)
+
+    @property
+    def began_again(self) -> bool:
+        """Whether its present attempt is not the only one that had arrivals."""
+        return self.earlier_rows > 0 or self.skipped > 0
+
+    @property
+    def skipped(self) -> int:
+        """Arrivals that had passed when its present attempt took over."""
+        return self.totals["skipped"] if self.totals else 0
 
     @property
     def missing(self) -> int:
@@ -53,7 +62,9 @@ class ShardAccount:
     @property
     def cut_without_row(self) -> int:
         """Arrivals of a stopped plan whose rest was too long for a row each."""
-        return max(0, self.planned - self.totals["planned"]) if self.totals and self.totals["cut_short"] else 0
+        if not self.totals or not self.totals["cut_short"]:
+            return 0
+        return max(0, self.planned - self.totals["planned"] - self.skipped)
 
     @property
     def lost(self) -> int:
@@ -127,12 +138,16 @@ class Account:
 def _contradictions(shard: ShardAccount) -> list[str]:
     wrong: list[str] = []
     totals = shard.totals
-    if totals is None or shard.broke_off:
+    if totals is None or shard.status in (Shard.Status.LOST, Shard.Status.FAILED):
         return wrong
-    if totals["planned"] + shard.cut_without_row != shard.planned:
+    if totals["planned"] + shard.skipped + shard.cut_without_row != shard.planned:
+        skipped = f" and skipped {shard.skipped:,}" if shard.skipped else ""
         wrong.append(
-            f"shard {shard.name} planned {totals['planned']:,} arrivals, but by the plan it has {shard.planned:,}"
+            f"shard {shard.name} planned {totals['planned']:,} arrivals{skipped}, but by the plan it has "
+            f"{shard.planned:,}"
         )
+    if shard.began_again:
+        return wrong
     if totals["rows"] < shard.rows:
         wrong.append(f"shard {shard.name} made {totals['rows']:,} rows, but the database holds {shard.rows:,} of it")
     if not shard.missing:

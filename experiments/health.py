@@ -93,7 +93,8 @@ def _health(shard: Shard, gauges: list[dict[str, int]]) -> ShardHealth:
         clock_drift_s=_drift_s(shard, gauges),
         spool_peak_bytes=max((gauge["spool_bytes"] for gauge in gauges), default=0),
         # An attempt that was ordered again before it sent anything did no harm.
-        began_again=Batch.objects.filter(shard=shard, attempt__lt=shard.attempt, rows__gt=0).exists(),
+        began_again=bool(shard.totals and shard.totals["skipped"])
+        or Batch.objects.filter(shard=shard, attempt__lt=shard.attempt, rows__gt=0).exists(),
     )
 
 

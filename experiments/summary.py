@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from django.db import transaction
+
 from experiments.account import Account, account_of
 from experiments.health import ShardHealth, health_of
 from experiments.histogram import Histogram
@@ -19,8 +21,6 @@ FORMAT = 1
 QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
 TIMES = ("response_time", "service_time", "connection_wait", "lateness")
 MAX_EVENTS = 200
-# Batches that arrive while a summary is made: it is made again, but not for ever.
-_MAX_REVISIONS = 5
 
 
 def summarise(experiment: Experiment) -> dict[str, Any]:
@@ -60,20 +60,36 @@ def is_stale(experiment: Experiment) -> bool:
     return summary is None or summary.get("batches") != _batches(experiment)
 
 
-def revise(experiment: Experiment) -> None:
-    """Makes the summary of an experiment that has ended anew, for batches that came late; of others, nothing.
+def mark_if_ended(experiment_id: str) -> None:
+    """Says that a batch came after the experiment's end; called after the commit of that batch.
 
-    The summary that an experiment ends with is made shortly before its status changes: whoever changes it calls this
-    when `is_stale` afterwards.
+    While it has not ended, there is nothing to mark: the batch is there before the end is.
     """
-    for _ in range(_MAX_REVISIONS):
+    ended = Experiment.objects.filter(pk=experiment_id, status__in=Experiment.ENDED)
+    if ended.exists():  # almost never: spares all other batches a write
+        # Unconditional: a mark that is there already may be about to be cleared, by who has not seen this batch.
+        ended.update(summary_stale=True)
+
+
+def revise(experiment: Experiment) -> None:
+    """Makes the summary of an experiment that has ended anew if batches came late, and clears its mark; of others,
+    nothing. The mark stays when another batch came meanwhile: call it again then.
+
+    The summary that an experiment ends with is made shortly before its status changes: whoever changes it sets the mark
+    with it, and calls this afterwards.
+    """
+    summary = experiment.summary
+    if summary is None or is_stale(experiment):
         summary = summarise(experiment)
-        ended = Experiment.objects.filter(pk=experiment.pk, status__in=Experiment.ENDED)
-        if ended.update(summary=summary) != 1:
+    with transaction.atomic():
+        # Whoever marks has committed its batch. If it marked before this lock, the count below holds the batch; if
+        # not, its mark comes after our commit. So no batch is forgotten, wherever this process is killed.
+        locked = Experiment.objects.select_for_update().filter(pk=experiment.pk, status__in=Experiment.ENDED)
+        if locked.only("pk").first() is None:
             return
-        experiment.summary = summary
-        if not is_stale(experiment):
-            return
+        stale = summary["batches"] != _batches(experiment)
+        Experiment.objects.filter(pk=experiment.pk).update(summary=summary, summary_stale=stale)
+    experiment.summary, experiment.summary_stale = summary, stale
 
 
 def _batches(experiment: Experiment) -> int:

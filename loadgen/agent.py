@@ -94,7 +94,7 @@ class Agent:
         self._spool = Spool(settings.spool_dir, settings.spool_limit_bytes)
         client = brisk_client(settings.redis)
         self._heartbeat = Heartbeat(client, settings, instance, self._spool)
-        self._supervisor = Supervisor(client, settings.spool_dir, instance.pid)
+        self._supervisor = Supervisor(client, settings.spool_dir, settings.name, instance.pid)
         forwarder = Forwarder(
             self._spool, RedisIngest(settings, blocking_client(settings.redis)), settings.ingest_queues
         )
@@ -130,6 +130,7 @@ class Agent:
             if now >= supervise_due:
                 supervise_due = now + _SUPERVISE_EVERY_S
                 with contextlib.suppress(RedisError):  # the heartbeat has told of it
+                    self._supervisor.tell_of_deaths()
                     self._supervisor.enforce_stops()
             time.sleep(_TURN_S)
 
@@ -140,6 +141,8 @@ class Agent:
         idle_turns = 0
         while time.monotonic() < ends and idle_turns < 2 and self._forwarding.is_alive():
             shards = self._supervisor.drain()
+            with contextlib.suppress(RedisError):  # told by the next start then
+                self._supervisor.tell_of_deaths()
             now = time.monotonic()
             if now >= beat_due:
                 beat_due = now + WORKER_HEARTBEAT_S

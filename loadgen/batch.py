@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from typing import Final
+from typing import Any, Final
 
 import msgpack
 import zstandard
@@ -80,24 +80,32 @@ def decode(data: bytes) -> tuple[BatchHeader, dict[str, memoryview]]:
     Raises:
         MessageError: when it is no batch, of an unknown version, or cut short.
     """
-    if data[:4] != MAGIC or len(data) < 8:
-        raise MessageError("batch: it does not start like a trace batch")
-    (length,) = struct.unpack_from("<I", data, 4)
-    try:
-        header = from_wire(BatchHeader, msgpack.unpackb(data[8 : 8 + length]))
-    except (ValueError, msgpack.UnpackException) as error:
-        raise MessageError(f"batch: its header cannot be read: {error}") from error
-    view, position = memoryview(data), 8 + length
+    plain, position = unpack_header(data)
+    header = from_wire(BatchHeader, plain)
+    view = memoryview(data)
     if len(data) != position + header.rows * ROW_BYTES:
-        raise MessageError(
-            f"batch {header.shard_id}.{header.attempt}.{header.number}: {len(data)} bytes do not fit {header.rows} rows"
-        )
+        raise MessageError(f"batch {header.id}: {len(data)} bytes do not fit {header.rows} rows")
     columns = {}
     for name, code in COLUMNS.items():
         size = header.rows * array(code).itemsize
         columns[name] = view[position : position + size]
         position += size
     return header, columns
+
+
+def unpack_header(data: bytes) -> tuple[Any, int]:
+    """The header of a batch file as plain data, of whatever version and unchecked, and where the columns begin.
+
+    Raises:
+        MessageError: when there is none.
+    """
+    if data[:4] != MAGIC or len(data) < 8:
+        raise MessageError("batch: it does not start like a trace batch")
+    (length,) = struct.unpack_from("<I", data, 4)
+    try:
+        return msgpack.unpackb(data[8 : 8 + length]), 8 + length
+    except (ValueError, msgpack.UnpackException) as error:
+        raise MessageError(f"batch: its header cannot be read: {error}") from error
 
 
 def compress(data: bytes) -> bytes:

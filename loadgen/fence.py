@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import secrets
 
+import redis
 import redis.asyncio
 
 from loadgen.messages import (
+    ENDS,
     LEASE_TTL_MS,
     SHARD_STATUS_TTL_S,
     ShardOrder,
     ShardStatus,
     lease_key,
+    newest_attempt_key,
     shard_key,
     to_json,
 )
@@ -60,6 +63,25 @@ return 1
 """
 )
 
+# ARGV: the dead process's attempt, its group, its last status, TTL of that in s, the states that are ends. What it said
+# of its own end stands.
+_DECLARE_LOST = (
+    _NEWEST
+    + """
+if newest(KEYS[2], ARGV[2]) > tonumber(ARGV[1]) then return 0 end
+local held = redis.call('GET', KEYS[1])
+if held and string.match(held, '^(%d+):') == ARGV[1] then redis.call('DEL', KEYS[1]) end
+local ok, said = pcall(cjson.decode, redis.call('GET', KEYS[3]) or '')
+if ok and type(said) == 'table' and said.attempt == tonumber(ARGV[1]) then
+  for index = 5, #ARGV do
+    if said.state == ARGV[index] then return 0 end
+  end
+end
+redis.call('SET', KEYS[3], ARGV[3], 'EX', ARGV[4])
+return 1
+"""
+)
+
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
@@ -67,8 +89,7 @@ class Fence:
     """The fence of one attempt of a shard. Redis' errors pass through."""
 
     def __init__(self, client: redis.asyncio.Redis, order: ShardOrder, lease_ttl_ms: int = LEASE_TTL_MS) -> None:
-        lease = lease_key(order.shard_id)
-        self._keys = [lease, f"{lease}:newest", shard_key(order.shard_id)]
+        self._keys = _keys(order.shard_id)
         self._owner = [f"{order.attempt}:{secrets.token_hex(8)}", str(order.attempt), order.group_id]
         self._lease_ttl_ms = lease_ttl_ms
         self._take = client.register_script(_TAKE)
@@ -95,3 +116,16 @@ class Fence:
     async def _run_take(self, when: str) -> bool:
         args = [*self._owner, str(self._lease_ttl_ms), str(SHARD_STATUS_TTL_S), when]
         return bool(await self._take(keys=self._keys, args=args))
+
+
+def declare_lost(client: redis.Redis, group_id: str, status: ShardStatus) -> None:
+    """Speaks for an attempt whose process is dead, and takes its lease away; nothing where a newer one runs, or ran.
+
+    Redis' errors pass through.
+    """
+    args = [str(status.attempt), group_id, to_json(status), str(SHARD_STATUS_TTL_S), *ENDS]
+    client.register_script(_DECLARE_LOST)(keys=_keys(status.shard_id), args=args)
+
+
+def _keys(shard_id: int) -> list[str]:
+    return [lease_key(shard_id), newest_attempt_key(shard_id), shard_key(shard_id)]

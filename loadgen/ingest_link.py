@@ -1,4 +1,4 @@
-"""The forwarder's way to ingest: Celery messages out, acknowledgements back, both through Redis."""
+"""The forwarder's way to ingest: Celery messages out, answers back, both through Redis."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from loadgen.forwarder import BrokerAwayError
 from loadgen.messages import TASK_INGEST_BATCH, ack_key, ingest_progress_key
 from loadgen.spool import BatchName
 
-_ACKS_AT_ONCE = 500
+_ANSWERS_AT_ONCE = 500
 
 Result = TypeVar("Result")
 
@@ -26,7 +26,7 @@ class RedisIngest:
 
     def __init__(self, settings: WorkerSettings, client: redis.Redis) -> None:
         self._client: Any = client  # redis-py types each result as a value or an awaitable
-        self._acks = ack_key(settings.name)
+        self._answers = ack_key(settings.name)
         self._app = Celery("loadgen-agent", set_as_current=False, fixups=[])
         self._app.conf.update(celery_options(settings.redis))
 
@@ -46,17 +46,17 @@ class RedisIngest:
             )
         )
 
-    def pop_acknowledged(self, wait_s: float) -> list[str]:
-        """Ids of batches that are in the database now; waits up to `wait_s` for the first."""
+    def pop_answers(self, wait_s: float) -> list[str]:
+        """What ingest says of batches (messages.ack_key); waits up to `wait_s` for the first."""
 
         def pop() -> list[bytes]:
-            batches: list[bytes] = self._client.lpop(self._acks, _ACKS_AT_ONCE) or []
-            if not batches and wait_s > 0:
-                first = self._client.blpop([self._acks], timeout=wait_s)
-                batches = [first[1]] if first else []
-            return batches
+            answers: list[bytes] = self._client.lpop(self._answers, _ANSWERS_AT_ONCE) or []
+            if not answers and wait_s > 0:
+                first = self._client.blpop([self._answers], timeout=wait_s)
+                answers = [first[1]] if first else []
+            return answers
 
-        return [batch.decode(errors="replace") for batch in self._reach(pop)]
+        return [answer.decode(errors="replace") for answer in self._reach(pop)]
 
     def progress(self, queue_name: str) -> int:
         """A counter that moves while the queue is worked off."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import types
 import typing
 from dataclasses import dataclass, field
@@ -67,8 +68,13 @@ def lease_key(shard_id: int) -> str:
     return f"galileo:shard:{shard_id}:lease"
 
 
+def newest_attempt_key(shard_id: int) -> str:
+    """String "<attempt> <group>" of the newest attempt that ever ran; outlives the lease (SHARD_STATUS_TTL_S)."""
+    return f"galileo:shard:{shard_id}:newest"
+
+
 def ack_key(worker: str) -> str:
-    """List of "<shard>.<attempt>.<number>" of batches that are in the database; the worker's agent pops it."""
+    """List of answers, which the worker's agent pops: "<batch>" is in the database, "<batch> <why>" is refused."""
     return f"galileo:acks:{worker}"
 
 
@@ -163,7 +169,8 @@ class ShardOrder:
     """The argument of `galileo.run_shard`.
 
     `clients` holds (start, stop, step) ranges of client indexes; a client index is unique in its group. An order is
-    void after `void_after_broker_ns`: in the broker's clock, as Celery's own expiry trusts the device's.
+    void after `void_after_broker_ns`: in the broker's clock, as Celery's own expiry trusts the device's. An attempt
+    that takes over from a lost one skips the arrivals whose time has passed.
     """
 
     shard_id: int
@@ -174,9 +181,15 @@ class ShardOrder:
     worker: str
     clients: list[list[int]]
     void_after_broker_ns: int
+    takes_over: bool = False
 
 
 HOLD, RUN, STOP = "hold", "run", "stop"
+
+# What is done about a lost shard. continue: nothing, a shard out of reach runs on. replace: it stops by itself when its
+# lease has expired, and its share is placed anew. fail: all shards are stopped.
+CONTINUE, REPLACE, FAIL = "continue", "replace", "fail"
+ON_WORKER_LOSS = (CONTINUE, REPLACE, FAIL)
 
 
 @dataclass(frozen=True)
@@ -196,6 +209,7 @@ class GroupDocument:
     workload: WorkloadSpec
     start_broker_ns: int | None = None
     stop_grace_s: float = 0.25
+    on_worker_loss: str = CONTINUE
 
 
 @dataclass(frozen=True)
@@ -207,11 +221,16 @@ class ClockSample:
 
 
 STARTING, READY, RUNNING, FINISHED, FAILED = "starting", "ready", "running", "finished", "failed"
+LOST = "lost"  # it broke off before its end: its process died, its worker shut down, or its lease expired
+ENDS = (FINISHED, FAILED, LOST)
 
 
 @dataclass(frozen=True)
 class ShardStatus:
-    """What a shard says of itself. `reason` is a sentence when it failed (with a traceback's last lines for an app)."""
+    """What a shard says of itself, or its agent of one whose process died.
+
+    `reason` is a sentence when it failed (with a traceback's last lines for an app) or was lost.
+    """
 
     shard_id: int
     attempt: int
@@ -250,7 +269,7 @@ class WorkerInfo:
 class Counters:
     """Cumulative counts of a shard at the time when a batch was sealed."""
 
-    planned: int = 0  # arrivals that the pacer yielded so far
+    planned: int = 0  # arrivals that the pacer yielded so far, without the skipped ones
     rows: int = 0
     sent: int = 0
     completed: int = 0
@@ -260,6 +279,7 @@ class Counters:
     connect_failed: int = 0
     cut: int = 0
     bytes_received: int = 0
+    skipped: int = 0  # arrivals that had passed when this attempt took over; they have no row
     cut_short: bool = False  # the rest of a stopped plan was too long for a row each: the counts leave it out
 
 
@@ -284,7 +304,7 @@ class BatchHeader:
     """The header of a trace batch; the columns follow (loadgen/batch.py).
 
     `epoch_broker_ns` is the broker time that the columns' times are relative to. Rows are numbered within their shard,
-    each attempt from a base of its own; the batch holds rows [first_row, first_row + rows). `final` marks an attempt's
+    each attempt from a base of its own; the batch holds rows [first_row, first_row + rows). `end` marks an attempt's
     last batch: its `number` + 1 is the number of batches, its counters are the totals.
     """
 
@@ -300,13 +320,35 @@ class BatchHeader:
     hosts: list[str]
     counters: Counters
     gauges: Gauges
-    final: bool = False
+    end: str = ""  # in the final batch: one of ENDS
     reason: str = ""  # of the end, in the final batch: "" when the schedule ran to its end
 
+    @property
+    def id(self) -> str:
+        return batch_id(self.group_id, self.shard_id, self.attempt, self.number)
 
-def batch_id(shard_id: int, attempt: int, number: int) -> str:
-    """Name of a batch in acknowledgements and file names."""
-    return f"{shard_id}.{attempt}.{number}"
+    @property
+    def final(self) -> bool:
+        return bool(self.end)
+
+
+# Safe in a file's name. A batch's name is parsed from the right, as a group's id has dots, too.
+GROUP_ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}"
+
+
+def check_group_id(group_id: str) -> None:
+    """Raises MessageError for an id that no file's name may hold."""
+    if not re.fullmatch(GROUP_ID_PATTERN, group_id):
+        raise MessageError(f"group_id: up to 64 of A-Z a-z 0-9 . - are needed, not {group_id!r:.80}")
+
+
+def batch_id(group_id: str, shard_id: int, attempt: int, number: int) -> str:
+    """Name of a batch in answers, file names and logs.
+
+    A shard's number alone would not do: a database that was made anew beside an old broker or an old spool issues the
+    same numbers again, and its answers would delete batches that are not its own.
+    """
+    return f"{group_id}.{shard_id}.{attempt}.{number}"
 
 
 Message = TypeVar("Message")

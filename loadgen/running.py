@@ -52,20 +52,15 @@ def unmark(directory: Path, shard: RunningShard) -> None:
     (directory / shard.file).unlink(missing_ok=True)
 
 
-def running_shards(directory: Path) -> list[RunningShard]:
-    """The shards whose process is alive; marks of dead ones are removed."""
+def marked_shards(directory: Path) -> list[RunningShard]:
+    """All that are marked: the shards that run, and those whose process died before it could take its mark away."""
     shards = []
     for path in sorted(directory.glob(f"*{_SUFFIX}")):
         try:
-            shard = RunningShard(**json.loads(path.read_text()))
+            shards.append(RunningShard(**json.loads(path.read_text())))
         except FileNotFoundError:
             continue  # the shard has ended just now
         except (ValueError, TypeError) as error:
             logger.error("%s is no mark of a running shard (%s), removed", path, error)
             path.unlink(missing_ok=True)
-            continue
-        if shard.is_alive():
-            shards.append(shard)
-        else:
-            unmark(directory, shard)
     return shards

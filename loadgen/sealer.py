@@ -108,8 +108,8 @@ class Sealer:
             return True
         return False
 
-    def seal(self, engine: RecordingEngine, now_ns: int, *, final: bool = False, reason: str = "") -> None:
-        """Seals all rows recorded so far, the last of them as the shard's `final` batch."""
+    def seal(self, engine: RecordingEngine, now_ns: int, *, end: str = "", reason: str = "") -> None:
+        """Seals all rows recorded so far; with an `end` (of messages.ENDS), as the attempt's last."""
         counters = engine.counters
         columns, hosts = engine.take()
         state = engine.take_gauges()
@@ -127,13 +127,13 @@ class Sealer:
         left = len(columns)
         for part in split(columns, MAX_ROWS):
             left -= len(part)
-            last = final and left == 0
-            self._add(part, hosts, counters, gauges, last, reason if last else "")
+            last = left == 0
+            self._add(part, hosts, counters, gauges, end if last else "", reason if last else "")
         self.write()
 
-    def seal_empty(self, reason: str) -> None:
+    def seal_empty(self, end: str, reason: str) -> None:
         """Seals the final batch of a shard whose engine never came to be."""
-        self._add(Columns(), [], Counters(), Gauges(), True, reason)
+        self._add(Columns(), [], Counters(), Gauges(), end, reason)
         self.write()
 
     def write(self) -> bool:
@@ -154,7 +154,7 @@ class Sealer:
         return self._spool.is_full()
 
     def _add(
-        self, columns: Columns, hosts: list[str], counters: Counters, gauges: Gauges, final: bool, reason: str
+        self, columns: Columns, hosts: list[str], counters: Counters, gauges: Gauges, end: str, reason: str
     ) -> None:
         order = self._order
         header = BatchHeader(
@@ -170,10 +170,11 @@ class Sealer:
             hosts=hosts,
             counters=counters,
             gauges=gauges,
-            final=final,
+            end=end,
             reason=reason,
         )
-        self._unwritten.append((BatchName(order.shard_id, order.attempt, self._number), encode(header, columns)))
+        name = BatchName(order.group_id, order.shard_id, order.attempt, self._number)
+        self._unwritten.append((name, encode(header, columns)))
         self._number += 1
         self._first_row += len(columns)
 

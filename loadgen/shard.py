@@ -21,7 +21,10 @@ from loadgen.messages import (
     FAILED,
     FINISHED,
     LEASE_RENEW_S,
+    LEASE_TTL_MS,
+    LOST,
     READY,
+    REPLACE,
     RUN,
     RUNNING,
     STARTING,
@@ -53,9 +56,21 @@ _DRIFT_NS = 250_000  # two quartz clocks part by 50 µs a second at most, over _
 _WRITE_TRIES, _RETRY_PAUSE_S = 20, 0.5
 _LAST_WORDS_TIMEOUT_S = 120.0  # the broker may be away when a load ends
 
+HOLD_ALONE_S = 60.0  # a shard that waits for its start without reaching the broker gives up
+SKIPPED_PER_TURN = 10_000  # about 10 ms
+
 STOPPED, SHUT_DOWN, SPOOL_FULL, SUPERSEDED = "stopped", "worker shut down", "spool full", "superseded"
-# Ends that somebody wanted; any other reason means that the shard failed.
-_WANTED_ENDS = frozenset({"", STOPPED, SHUT_DOWN})
+LEASE_EXPIRED = f"its lease was not renewed for {LEASE_TTL_MS / 1000:g} s"
+OUT_OF_TOUCH = f"the broker was away for {HOLD_ALONE_S:.0f} s before the start"
+# Any reason that is not here means that the shard failed.
+_END_OF = {
+    "": FINISHED,
+    STOPPED: FINISHED,
+    SHUT_DOWN: LOST,
+    SUPERSEDED: LOST,
+    LEASE_EXPIRED: LOST,
+    OUT_OF_TOUCH: LOST,
+}
 
 
 class ShardRunner:
@@ -88,6 +103,7 @@ class ShardRunner:
         self._run_wanted = asyncio.Event()  # set by a document that says run, and by any stop
         self._stop_reason = ""
         self._ended = False
+        self._renewed_ns = 0  # when the last renewal of the lease that succeeded was begun
         self._grace_s = SHUTDOWN_GRACE_S
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -95,20 +111,19 @@ class ShardRunner:
         """Returns when the final batch is sealed, or at once when this attempt is stale."""
         for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGQUIT):
             asyncio.get_running_loop().add_signal_handler(signum, self._stop, SHUT_DOWN)
+        self._spool.open()
+        running = mark(self._settings.spool_dir, self._order)  # before anything that takes time: the agent drains us
         try:
             if await self._is_void():
                 logger.warning("the order of shard %s came too late, it is void", self._order.shard_id)
                 return
+            self._renewed_ns = time.monotonic_ns()
             if not await self._fence.acquire():
                 logger.info("shard %s attempt %s is stale", self._order.shard_id, self._order.attempt)
                 return
-            self._spool.open()
-            running = mark(self._settings.spool_dir, self._order)
-            try:
-                await self._run_leased()
-            finally:
-                unmark(self._settings.spool_dir, running)
+            await self._run_leased()
         finally:
+            unmark(self._settings.spool_dir, running)
             await self._client.aclose()
 
     async def _is_void(self) -> bool:
@@ -117,6 +132,7 @@ class ShardRunner:
 
     async def _run_leased(self) -> None:
         self._spawn(self._keep_lease())
+        self._spawn(self._keep_status())
         try:
             await self._status.write()
             try:
@@ -162,10 +178,11 @@ class ShardRunner:
             await engine.close()
             raise
         self._engine = engine
+        self._limit_sending()
         await self._unless_stopped(self._patiently(self._desired.refresh))
         await self._unless_stopped(self._patiently(self._measure_start_clock))
         if self._stop_reason:
-            engine.stop(int(self._grace_s * 1e9), self._stop_reason)
+            self._stop_engine(engine, self._stop_reason)
             return ""
         await self._status.say(READY)
         self._spawn(self._desired.follow())
@@ -181,8 +198,11 @@ class ShardRunner:
         clock = self._status.status.clock
         if not self._stop_reason and start_broker_ns is not None and clock is not None:
             # Mapped once, and never again: the schedule must not move with later samples.
+            start_ns = start_broker_ns - clock.offset_ns
             self._sealer.begin(start_broker_ns)
-            engine.start(start_broker_ns - clock.offset_ns)
+            while self._order.takes_over and engine.skip_passed(start_ns, SKIPPED_PER_TURN):
+                await asyncio.sleep(0)
+            engine.start(start_ns)
             self._spawn(self._status.say(RUNNING))
         self._spawn(self._seal())
         return await engine.wait()
@@ -191,11 +211,12 @@ class ShardRunner:
         """The final batch, the final status, and the lease given back."""
         self._ended = True
         if self._stop_reason == SUPERSEDED:
-            return  # the newer attempt speaks for the shard from now on
+            reason = SUPERSEDED
+        end = _END_OF.get(reason, FAILED)
         if self._engine is not None:
-            self._sealer.seal(self._engine, time.monotonic_ns(), final=True, reason=reason)
-        else:
-            self._sealer.seal_empty(reason)
+            self._sealer.seal(self._engine, time.monotonic_ns(), end=end, reason=reason)
+        elif reason != SUPERSEDED:
+            self._sealer.seal_empty(end, reason)
         for _ in range(_WRITE_TRIES):
             if self._sealer.write():
                 break
@@ -203,7 +224,9 @@ class ShardRunner:
         else:
             reason = reason or self._sealer.error
         logger.info("shard %s ends: %s", self._order.shard_id, reason or "its schedule ran to the end")
-        state = FINISHED if reason in _WANTED_ENDS else FAILED
+        if reason == SUPERSEDED:
+            return  # the newer attempt speaks for the shard from now on
+        state = _END_OF.get(reason, FAILED)
         try:
             async with asyncio.timeout(_LAST_WORDS_TIMEOUT_S):
                 await self._status.say(state, reason)
@@ -232,15 +255,24 @@ class ShardRunner:
             self._stop_reason = reason
             logger.info("shard %s stops: %s", self._order.shard_id, reason)
         if self._engine is not None:
-            self._engine.stop(int(self._grace_s * 1e9), reason)
+            self._stop_engine(self._engine, reason)
         self._stopped.set()
         self._run_wanted.set()
+
+    def _stop_engine(self, engine: Engine, reason: str) -> None:
+        # The rest of the plan is another attempt's, once there is one, or may be one.
+        left = reason == SUPERSEDED or (self._is_replaceable and _END_OF.get(reason, FAILED) == LOST)
+        engine.stop(int(self._grace_s * 1e9), reason, cut_rest=not left)
+
+    @property
+    def _is_replaceable(self) -> bool:
+        return self._document is not None and self._document.on_worker_loss == REPLACE
 
     async def _seal(self) -> None:
         while True:
             await asyncio.sleep(_SEAL_CHECK_S)
-            if self._ended or self._stop_reason == SUPERSEDED:
-                return  # nothing comes after the final batch; and rows cut now belong to the newer attempt
+            if self._ended:
+                return  # nothing comes after the final batch
             if self._engine is not None and self._sealer.seal_if_due(self._engine, time.monotonic_ns()):
                 if self._sealer.error:
                     self._stop(self._sealer.error)
@@ -250,15 +282,43 @@ class ShardRunner:
     async def _keep_lease(self) -> None:
         while True:
             await asyncio.sleep(LEASE_RENEW_S)
+            begun_ns = time.monotonic_ns()
+            is_ours: bool | None = None  # unknown
             try:
-                if not await self._fence.renew():
-                    self._grace_s = 0.0
-                    self._stop(SUPERSEDED)
-                    return
-                if self._status.is_unwritten:
-                    await self._status.write()
+                is_ours = await self._fence.renew()
             except RedisError as error:
-                logger.warning("the lease cannot be renewed, the load goes on: %s", error)
+                logger.warning("the lease cannot be renewed: %s", error)
+            now_ns = time.monotonic_ns()
+            if is_ours is False:
+                self._grace_s = 0.0
+                self._stop(SUPERSEDED)
+                return
+            # Were it renewed after it had expired, another attempt might have been ordered in between.
+            if self._is_replaceable and now_ns >= self._expires_ns:
+                self._stop(LEASE_EXPIRED)
+                return
+            if is_ours:
+                self._renewed_ns = begun_ns
+                self._limit_sending()
+            elif not self._run_wanted.is_set() and now_ns - self._renewed_ns >= HOLD_ALONE_S * 1e9:
+                self._stop(OUT_OF_TOUCH)
+                return
+
+    @property
+    def _expires_ns(self) -> int:
+        """When the lease has expired by our own clock; in Redis it expires no sooner."""
+        return self._renewed_ns + LEASE_TTL_MS * 1_000_000
+
+    def _limit_sending(self) -> None:
+        if self._is_replaceable and self._engine is not None:
+            self._engine.send_until(self._expires_ns, LEASE_EXPIRED)
+
+    async def _keep_status(self) -> None:
+        """Writes again what could not be written; apart from the lease, whose renewal it must not hold up."""
+        while True:
+            await asyncio.sleep(LEASE_RENEW_S)
+            if self._status.is_unwritten:
+                await self._status.write()
 
     async def _measure_start_clock(self) -> None:
         """Takes a sample for the start's mapping, unless the one at hand is known more exactly, its age considered."""

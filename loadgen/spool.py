@@ -11,13 +11,18 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from loadgen.messages import batch_id
+from loadgen.messages import GROUP_ID_PATTERN, batch_id
 
-_BATCH_NAME = re.compile(r"(\d+)\.(\d+)\.(\d+)\.batch")
+BROKEN, REFUSED = ".broken", ".refused"  # set aside: it is no whole batch; ingest will never take it
+MAX_SET_ASIDE = 32  # about 8 MiB
+
+_SEALED = ".batch"
 _TEMPORARY = ".tmp"
+_NUMBER = "(0|[1-9][0-9]{0,18})"  # one spelling only: a name and its file must find each other
+_BATCH_ID = re.compile(rf"({GROUP_ID_PATTERN})\.{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
 _SCAN_EVERY_NS = 1_000_000_000
 _SCAN_SHARE = 200  # at most 1/200 of the time goes into scans
 
@@ -26,27 +31,35 @@ class SpoolError(Exception):
     """The spool's folder cannot be used; the message says why."""
 
 
-@dataclass(frozen=True, order=True)
-class BatchName:
-    """Names a batch; sorted as sealed within a shard."""
+class BatchName(NamedTuple):
+    """Names a batch; sorted as sealed within a shard. A tuple, because a spool may hold and sort many thousands."""
 
+    group_id: str
     shard_id: int
     attempt: int
     number: int
 
     @property
     def id(self) -> str:
-        return batch_id(self.shard_id, self.attempt, self.number)
+        return batch_id(*self)
 
     @property
     def file(self) -> str:
-        return f"{self.id}.batch"
+        return f"{self.id}{_SEALED}"
+
+    @property
+    def shard(self) -> tuple[str, int]:
+        """What tells its shard from all others, also from those of another database."""
+        return self.group_id, self.shard_id
 
     @classmethod
-    def parse(cls, file: str) -> BatchName | None:
-        """The name in a file's name; None if the file is no sealed batch."""
-        match = _BATCH_NAME.fullmatch(file)
-        return cls(*map(int, match.groups())) if match else None
+    def parse(cls, batch: str) -> BatchName | None:
+        """The name in a batch's id; None for any other text."""
+        match = _BATCH_ID.fullmatch(batch)
+        if match is None:
+            return None
+        group_id, shard_id, attempt, number = match.groups()
+        return cls(group_id, int(shard_id), int(attempt), int(number))
 
 
 class Spool:
@@ -93,10 +106,20 @@ class Spool:
         """Removes a batch; it need not be there."""
         (self.directory / name.file).unlink(missing_ok=True)
 
-    def set_aside(self, name: BatchName) -> Path:
-        """Renames a file that is no batch, so that it is kept for a look but never forwarded; returns its new path."""
-        path = self.directory / f"{name.id}.broken"
-        (self.directory / name.file).rename(path)
+    def set_aside(self, name: BatchName, why: str) -> Path | None:
+        """Keeps a batch for a look, but never forwards it again: it ends in `why` (BROKEN or REFUSED) from now on.
+
+        The newest MAX_SET_ASIDE such files are kept, so that they cannot fill a device. Returns the file's new path;
+        None if there was no such batch.
+        """
+        path = self.directory / f"{name.id}{why}"
+        try:
+            (self.directory / name.file).rename(path)
+        except FileNotFoundError:
+            return None
+        now_ns = time.time_ns()
+        os.utime(path, ns=(now_ns, now_ns))  # its age is counted from now, else the oldest batch would go at once
+        self._remove_old_set_aside()
         return path
 
     def scan(self) -> dict[BatchName, int]:
@@ -123,10 +146,22 @@ class Spool:
                 if path.stat().st_mtime < horizon:
                     path.unlink()
 
+    def _remove_old_set_aside(self) -> None:
+        kept = []
+        with os.scandir(self.directory) as entries:
+            for entry in entries:
+                if entry.name.endswith((BROKEN, REFUSED)):
+                    with contextlib.suppress(FileNotFoundError):  # somebody has taken it away just now
+                        kept.append((entry.stat().st_mtime_ns, entry.name))
+        for _, name in sorted(kept)[:-MAX_SET_ASIDE]:
+            (self.directory / name).unlink(missing_ok=True)
+
     def _entries(self) -> Iterator[tuple[BatchName, int]]:
         with os.scandir(self.directory) as entries:
             for entry in entries:
-                name = BatchName.parse(entry.name)
+                if not entry.name.endswith(_SEALED):
+                    continue
+                name = BatchName.parse(entry.name.removesuffix(_SEALED))
                 if name is None:
                     continue
                 with contextlib.suppress(FileNotFoundError):  # the agent has removed it just now

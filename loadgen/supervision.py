@@ -1,4 +1,4 @@
-"""The agent's last resorts: shards that do not obey a stop, and shards that do not drain, are killed."""
+"""The agent watches its shards: kills one that does not obey a stop or does not drain, and tells of one that died."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Any
 
 import redis
 
-from loadgen.messages import STOP, GroupDocument, MessageError, from_json, group_key
+from loadgen.fence import declare_lost
+from loadgen.messages import LOST, STOP, GroupDocument, MessageError, ShardStatus, from_json, group_key
 from loadgen.process import facts_of
-from loadgen.running import RunningShard, running_shards
+from loadgen.running import RunningShard, marked_shards, unmark
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ class Supervisor:
     """Watches the shards of one worker, by their marks in the spool's folder.
 
     Args:
+        worker: the worker's name.
         worker_pid: the worker's main process; only its children are ever signalled.
     """
 
@@ -34,11 +36,13 @@ class Supervisor:
         self,
         client: redis.Redis,
         spool_dir: Path,
+        worker: str,
         worker_pid: int,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._client: Any = client  # redis-py types each result as a value or an awaitable
         self._spool_dir = spool_dir
+        self._worker = worker
         self._worker_pid = worker_pid
         self._monotonic_ns = monotonic_ns
         self._kill_at_ns: dict[str, int] = {}  # group -> when a shard that still runs does not obey its stop
@@ -47,7 +51,21 @@ class Supervisor:
 
     def shards(self) -> list[RunningShard]:
         """The shards that run now."""
-        return running_shards(self._spool_dir)
+        return [shard for shard in marked_shards(self._spool_dir) if shard.is_alive()]
+
+    def tell_of_deaths(self) -> None:
+        """Says of each shard whose process died without a word that it is lost. Redis' errors pass through.
+
+        The mark goes only then: a death that cannot be told now is told later, by the worker's next start if need be.
+        """
+        for shard in marked_shards(self._spool_dir):
+            if shard.is_alive():
+                continue
+            reason = f"its process {shard.pid} on {self._worker} died"
+            status = ShardStatus(shard.shard_id, shard.attempt, self._worker, shard.pid, LOST, reason=reason)
+            declare_lost(self._client, shard.group_id, status)
+            logger.warning("shard %s: %s", shard.shard_id, reason)
+            unmark(self._spool_dir, shard)
 
     def enforce_stops(self) -> None:
         """Kills shards whose group's document has said stop for longer than its grace. Redis' errors pass through."""

@@ -13,7 +13,7 @@ from celery import shared_task
 
 from loadgen.environment import WorkerSettings, read_worker
 from loadgen.fence import Fence
-from loadgen.messages import FAILED, TASK_RUN_SHARD, MessageError, ShardOrder, ShardStatus, from_wire
+from loadgen.messages import FAILED, TASK_RUN_SHARD, MessageError, ShardOrder, ShardStatus, check_group_id, from_wire
 from loadgen.process import follow_parent
 from loadgen.redis_client import async_client
 from loadgen.shard import ShardRunner
@@ -35,6 +35,7 @@ def run_shard(order: Any) -> None:
     follow_parent(signal.SIGTERM, os.getppid())
     try:
         decoded = from_wire(ShardOrder, order)
+        check_group_id(decoded.group_id)  # it becomes part of file names
     except MessageError as error:
         logger.error("refused: %s", error)
         run_loop(_refuse(settings, order, str(error)))

@@ -1,4 +1,4 @@
-"""One trace batch, from its message to its acknowledgement."""
+"""One trace batch, from its message to its answer."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import logging
 
 from experiments import summary
 from experiments.ingest import acknowledge
+from experiments.ingest.origin import find_origin
 from experiments.ingest.received import read
 from experiments.ingest.store import store
-from experiments.models import Experiment
 from loadgen.messages import MessageError
 
 log = logging.getLogger(__name__)
@@ -17,21 +17,19 @@ log = logging.getLogger(__name__)
 def ingest(payload: bytes) -> None:
     """Stores a batch and acknowledges it; one that is stored already is only acknowledged again.
 
-    What is no batch is logged, counted and dropped. A database error propagates: nothing was stored or acknowledged,
-    and the agent sends the batch again.
+    What is no batch is logged, counted and refused. A database error propagates: nothing was acknowledged, and the
+    agent sends the batch again.
     """
     try:
         batch = read(payload)
     except MessageError as error:
-        log.error("a trace batch was dropped: %s", error)
-        acknowledge.count_malformed()
+        log.error("a trace batch was refused: %s", error)
+        acknowledge.refuse(find_origin(payload), str(error))
         return
     stored = store(batch)
-    if stored.orphan:
-        log.warning("batch %s of group %s belongs to nothing here", batch.id, batch.header.group_id)
-    more_is_waiting = acknowledge.acknowledge(batch.header, orphan=stored.orphan)
-    # Only the last of many late batches revises the summary: the others would do the same work for nothing.
-    if stored.new and not more_is_waiting:
-        late = Experiment.objects.filter(id=stored.experiment_id, status__in=Experiment.ENDED).first()
-        if late is not None:
-            summary.revise(late)
+    if stored.experiment_id is None:
+        log.warning("batch %s belongs to nothing here", batch.header.id)
+    else:
+        # Before the acknowledgement, and for a duplicate, too: who stored it may have been killed before this.
+        summary.mark_if_ended(stored.experiment_id)
+    acknowledge.acknowledge(batch.origin, orphan=stored.experiment_id is None)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.ingest.origin import MAX_INTEGER, Origin, origin_of
 from experiments.models.trace import ROW_BITS
 from loadgen.batch import COLUMNS, NO_HOST, NO_TIME, decode, decompress
-from loadgen.messages import BatchHeader, MessageError, Outcome, batch_id
+from loadgen.messages import ENDS, BatchHeader, MessageError, Outcome
 
-MAX_INTEGER = (1 << 31) - 1  # of a PositiveIntegerField
 MAX_TIME_NS = 1 << 61
 MAX_HTTP_STATUS = 999
 MAX_HOST_LENGTH = 255
@@ -28,8 +28,8 @@ class ReceivedBatch:
     columns: dict[str, NDArray[np.int64]]
 
     @property
-    def id(self) -> str:
-        return batch_id(self.header.shard_id, self.header.attempt, self.header.number)
+    def origin(self) -> Origin:
+        return origin_of(vars(self.header))
 
     def absolute_ns(self, name: str) -> NDArray[np.int64]:
         """A column of times in the broker's clock; NO_TIME stays."""
@@ -55,11 +55,8 @@ def read(payload: bytes) -> ReceivedBatch:
 
 
 def _check_header(header: BatchHeader) -> None:
-    where = f"batch {batch_id(header.shard_id, header.attempt, header.number)}"
+    where = f"batch {origin_of(vars(header)).batch}"
     bounds = {
-        "shard_id": (1, (1 << (63 - ROW_BITS)) - 1),
-        "attempt": (1, MAX_INTEGER),
-        "number": (0, MAX_INTEGER - 1),
         "rows": (0, MAX_INTEGER),
         "first_row": (0, (1 << ROW_BITS) - header.rows),
         "epoch_broker_ns": (0, MAX_TIME_NS),
@@ -67,6 +64,8 @@ def _check_header(header: BatchHeader) -> None:
     for name, (low, high) in bounds.items():
         if not low <= getattr(header, name) <= high:
             raise MessageError(f"{where}: {name} lies outside {low} to {high}: {getattr(header, name)}")
+    if header.end not in ("", *ENDS):
+        raise MessageError(f"{where}: end: one of {', '.join(ENDS)} is needed, not {header.end!r:.80}")
     for host in header.hosts:
         if not isinstance(host, str) or len(host) > MAX_HOST_LENGTH or "\0" in host:
             raise MessageError(
@@ -92,4 +91,4 @@ def _check_columns(batch: ReceivedBatch) -> None:
     for name, rows in wrong.items():
         if rows.any():
             row = int(rows.argmax())
-            raise MessageError(f"batch {batch.id}: row {row}: {name} cannot be {int(columns[name][row])}")
+            raise MessageError(f"batch {batch.header.id}: row {row}: {name} cannot be {int(columns[name][row])}")

@@ -17,16 +17,15 @@ from experiments.ingest.received import ReceivedBatch
 from experiments.models import Batch, ClientGroup, Shard
 from experiments.models.trace import trace_key
 from loadgen.batch import NO_HOST, NO_TIME
-from loadgen.messages import BatchHeader
+from loadgen.messages import LOST, BatchHeader
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What became of a batch: stored now (`new`), stored before, or of nothing that exists here (`orphan`)."""
+    """What became of a batch: stored now (`new`), stored before, or of no experiment that exists here."""
 
     experiment_id: str | None
     new: bool = False
-    orphan: bool = False
 
 
 @transaction.atomic
@@ -37,10 +36,10 @@ def store(batch: ReceivedBatch) -> Stored:
     shard = Shard.objects.select_for_update().filter(id=header.shard_id).first()
     # The group's name holds the experiment's: a shard id that another database issued finds no match.
     if shard is None or shard.group_id != header.group_id:
-        return Stored(experiment_id=None, orphan=True)
+        return Stored(experiment_id=None)
     group = ClientGroup.objects.select_related("workload").get(id=shard.group_id)
     if header.experiment_id not in (None, group.experiment_id):
-        return Stored(experiment_id=None, orphan=True)
+        return Stored(experiment_id=None)
     if Batch.objects.filter(shard=shard, attempt=header.attempt, number=header.number).exists():
         return Stored(group.experiment_id)
     Batch.objects.create(
@@ -94,7 +93,13 @@ def _with_none(values: NDArray[np.int64], missing: int) -> list[Any]:
 
 def _close(shard: Shard, header: BatchHeader) -> None:
     """The last batch of the present attempt brings the shard's totals; that of an earlier attempt changes nothing."""
-    changes: dict[str, Any] = {"totals": dataclasses.asdict(header.counters), "batches": header.number + 1}
+    changes: dict[str, Any] = {
+        "totals": dataclasses.asdict(header.counters),
+        "batches": header.number + 1,
+        "end": header.end,
+    }
+    if header.end == LOST:
+        changes["gone"] = True  # these are its last words: nothing of this attempt runs any more
     if reason := header.reason.replace("\0", ""):
         changes["reason"] = reason
     Shard.objects.filter(id=shard.id, attempt=header.attempt).update(**changes)

@@ -17,6 +17,11 @@ class ClientGroup(models.Model):
         RUN = "run"
         STOP = "stop"
 
+    class OnWorkerLoss(models.TextChoices):
+        CONTINUE = "continue"
+        REPLACE = "replace"
+        FAIL = "fail"
+
     id = models.CharField(primary_key=True, max_length=40, editable=False)  # <experiment>.<workload>
     experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="groups")
     workload = models.OneToOneField(Workload, on_delete=models.CASCADE, related_name="group")
@@ -25,11 +30,15 @@ class ClientGroup(models.Model):
     projected_version = models.PositiveIntegerField(default=0)
     total_clients = models.PositiveIntegerField()
     start_broker_ns = models.BigIntegerField(null=True, blank=True)
+    on_worker_loss = models.CharField(max_length=8, choices=OnWorkerLoss, default=OnWorkerLoss.CONTINUE)
     created = models.DateTimeField()
 
     class Meta:
         ordering = ["id"]
         constraints = [
+            models.CheckConstraint(
+                name="group_on_worker_loss_known", condition=Q(on_worker_loss__in=["continue", "replace", "fail"])
+            ),
             models.CheckConstraint(name="group_state_known", condition=Q(state__in=["hold", "run", "stop"])),
             models.CheckConstraint(name="group_version_positive", condition=Q(version__gte=1)),
             models.CheckConstraint(
@@ -45,7 +54,8 @@ class Shard(models.Model):
     """The part of a group that one task on one worker runs.
 
     PENDING → DISPATCHED → READY → RUNNING → FINISHED | FAILED | LOST. `clients` holds (start, stop, step) ranges.
-    `planned` is computed by the controller from the plan; `totals` (Counters) and `batches` come with the final batch.
+    `planned` is computed by the controller from the plan; `totals` (Counters), `batches` and `end` come with the
+    final batch. A LOST shard is either `gone`, or out of reach and perhaps running.
     """
 
     class Status(models.TextChoices):
@@ -69,6 +79,8 @@ class Shard(models.Model):
     missed_since = models.DateTimeField(null=True, blank=True, help_text="since when no look has found a lease")
     missed_at = models.DateTimeField(null=True, blank=True, help_text="the last look that found none")
     dispatched = models.DateTimeField(null=True, blank=True)
+    gone = models.BooleanField(default=False, help_text="lost, and its process is known to have ended")
+    end = models.CharField(max_length=8, blank=True, help_text="how its final batch says that it ended")
     reason = models.TextField(blank=True)
     clock_offset_ns = models.BigIntegerField(null=True, blank=True)
     clock_uncertainty_ns = models.BigIntegerField(null=True, blank=True)

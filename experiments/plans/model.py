@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from loadgen.messages import WorkloadSpec
+from loadgen.messages import CONTINUE, WorkloadSpec
 from loadgen.pacer import CONSTANT
 from routing.table import RoutingRecord
 
@@ -67,6 +67,7 @@ class Plan:
     duration_ns: int
     interval_ns: int
     workloads: list[WorkloadPlan]
+    on_worker_loss: str = CONTINUE
     routing: list[RoutingRecord] = field(default_factory=list)
     seed: int | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -116,6 +117,7 @@ class Plan:
                 "duration": self.duration_s,
                 "interval": self.interval_s,
                 "workloads": [workload.to_dict() for workload in self.workloads],
+                "on_worker_loss": self.on_worker_loss,
             },
             "routing": {
                 record.service: {"hosts": list(record.hosts), "weights": list(record.weights)}

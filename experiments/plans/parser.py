@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 
 from experiments.plans import requests, routes
 from experiments.plans.errors import Problems
 from experiments.plans.fields import MAX_INTEGER, Section, child, number_reason, shown
 from experiments.plans.model import DEFAULTS, NS, Plan, WorkloadPlan
 from loadgen.environment import NAME_PATTERN, PREFIX
+from loadgen.messages import CONTINUE, ON_WORKER_LOSS
 from loadgen.pacer import CONSTANT, EXPOVARIATE
 from routing import table
 
@@ -42,7 +44,7 @@ def parse(data: object) -> Plan:
     name = about.text("name", UNNAMED)
     creator = about.text("creator", "") or None
     about.close()
-    duration_ns, interval_ns, workloads = _read_configuration(root, _read_labels(root, {}), problems)
+    configuration = _read_configuration(root, _read_labels(root, {}), problems)
     routing = routes.read_routing(root)
     seed = root.integer("seed", -1, 0, MAX_INTEGER)
     metadata = root.json_mapping("metadata")
@@ -51,21 +53,30 @@ def parse(data: object) -> Plan:
     return Plan(
         name=name,
         creator=creator,
-        duration_ns=duration_ns,
-        interval_ns=interval_ns,
-        workloads=workloads,
+        duration_ns=configuration.duration_ns,
+        interval_ns=configuration.interval_ns,
+        workloads=configuration.workloads,
+        on_worker_loss=configuration.on_worker_loss,
         routing=routing,
         seed=seed if seed >= 0 else None,
         metadata=metadata,
     )
 
 
-def _read_configuration(
-    root: Section, labels: dict[str, str], problems: Problems
-) -> tuple[int, int, list[WorkloadPlan]]:
+@dataclass(frozen=True)
+class _Configuration:
+    """The section of that name; whole only where nothing is wrong."""
+
+    duration_ns: int = NS
+    interval_ns: int = NS
+    workloads: list[WorkloadPlan] = field(default_factory=list)
+    on_worker_loss: str = CONTINUE
+
+
+def _read_configuration(root: Section, labels: dict[str, str], problems: Problems) -> _Configuration:
     raw = root.get("configuration", required=True)
     if raw is None:
-        return NS, NS, []
+        return _Configuration()
     section = Section(raw, "configuration", problems)
     duration_ns = section.duration_ns("duration")
     interval_ns = section.duration_ns("interval")
@@ -87,12 +98,13 @@ def _read_configuration(
             workloads.append(_read_workload(place, intervals, labels))
     elif listed is not None:
         section.wrong("workloads", f"a list is needed, not {shown(listed)}")
+    on_worker_loss = section.choice("on_worker_loss", CONTINUE, ON_WORKER_LOSS)
     section.close()
     duration_ns, interval_ns = duration_ns or NS, interval_ns or NS
     if intervals is not None and not len(problems):
         _check_total(workloads, duration_ns, interval_ns, problems)
     _check_clients(workloads, problems)
-    return duration_ns, interval_ns, workloads
+    return _Configuration(duration_ns, interval_ns, workloads, on_worker_loss)
 
 
 def _check_clients(workloads: list[WorkloadPlan], problems: Problems) -> None:

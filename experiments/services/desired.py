@@ -13,8 +13,6 @@ from routing.connection import redis_client
 
 log = logging.getLogger(__name__)
 
-STOP_KEPT_S = 8 * 24 * 3600  # plans last at most seven days
-
 # Compare-and-set on the version, and the announcement, in one step.
 _PROJECT = """
 local known = tonumber(redis.call('HGET', KEYS[1], 'version') or '0')
@@ -35,6 +33,7 @@ def document_of(group: ClientGroup) -> GroupDocument:
         total_clients=group.total_clients,
         workload=WorkloadSpec(**group.workload.spec),
         start_broker_ns=group.start_broker_ns,
+        on_worker_loss=group.on_worker_loss,
     )
 
 
@@ -101,15 +100,21 @@ def stop_now(group_ids: list[str]) -> None:
 
 def forget(group_id: str, shard_ids: list[int]) -> None:
     """Removes what Redis holds of an ended group and its shards."""
-    keys = [messages.group_key(group_id)]
-    keys += [key(shard_id) for shard_id in shard_ids for key in (messages.shard_key, messages.lease_key)]
-    redis_client().delete(*keys)
+    redis_client().delete(messages.group_key(group_id), *_shard_keys(shard_ids))
 
 
-def leave_stop(group_id: str) -> None:
-    """Leaves the stop of a group, some of whose shards have not been heard of, for as long as a plan may last."""
+def leave_stop(group_id: str, shard_ids: list[int], seconds: int) -> None:
+    """Leaves the stop of a group, some of whose shards are out of reach, for as long as these may run on."""
     project(group_id)
-    redis_client().expire(messages.group_key(group_id), STOP_KEPT_S)
+    pipeline = redis_client().pipeline(transaction=False)
+    for key in (messages.group_key(group_id), *_shard_keys(shard_ids)):
+        pipeline.expire(key, seconds)
+    pipeline.execute()
+
+
+def _shard_keys(shard_ids: list[int]) -> list[str]:
+    kinds = (messages.shard_key, messages.lease_key, messages.newest_attempt_key)
+    return [key(shard_id) for shard_id in shard_ids for key in kinds]
 
 
 def _write(document: GroupDocument) -> None:

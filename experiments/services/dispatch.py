@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from experiments.models import Shard
+from experiments.models import ClientGroup, Shard
 from experiments.services.clock import broker_now_ns
 from experiments.services.transitions import move_shard
 from loadgen import messages
@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 # An order that no worker took by then is void: the reconciler sends a new one under the next attempt.
 ORDER_EXPIRES_NS = 30_000_000_000
+# Where an attempt takes over, before the next one is ordered: two of them must not send the same arrivals.
+TAKE_OVER_EXPIRES_NS = 8_000_000_000
 KICK_EXPIRES_S = 2
 
 
@@ -33,6 +35,7 @@ def dispatch(shard: Shard) -> bool:
     """Orders a PENDING shard from its worker after the commit; False when another process has done so."""
     if not move_shard(shard, Shard.Status.DISPATCHED, dispatched=timezone.now()):
         return False
+    takes_over = shard.attempt > 1 and shard.group.state == ClientGroup.State.RUN
     order = messages.ShardOrder(
         shard_id=shard.id,
         attempt=shard.attempt,
@@ -41,7 +44,8 @@ def dispatch(shard: Shard) -> bool:
         experiment_id=shard.group.experiment_id,
         worker=shard.worker.name,
         clients=shard.clients,
-        void_after_broker_ns=broker_now_ns() + ORDER_EXPIRES_NS,
+        void_after_broker_ns=broker_now_ns() + (TAKE_OVER_EXPIRES_NS if takes_over else ORDER_EXPIRES_NS),
+        takes_over=takes_over,
     )
     name = messages.label_queue("worker_name", shard.worker.name)
     transaction.on_commit(lambda: _send(messages.TASK_RUN_SHARD, [messages.to_wire(order)], name))

@@ -8,9 +8,9 @@ from datetime import datetime
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from experiments.models import ClientGroup, Experiment, Trace, Workload
+from experiments.models import ClientGroup, Experiment, Workload
 from experiments.plans import Plan
-from experiments.services import desired, dispatch, events, placement
+from experiments.services import desired, dispatch, events, partitions, placement
 from experiments.services.registry import sync_workers
 from experiments.services.transitions import end_at, move_experiment
 
@@ -41,6 +41,7 @@ def create(plan: Plan, creator: str) -> Experiment:
     )
     with transaction.atomic():
         _save_under_a_new_id(experiment, now)
+        partitions.add(experiment.id)
         for spec, workload in zip(plan.workload_specs(), plan.workloads, strict=True):
             Workload.objects.create(
                 experiment=experiment,
@@ -100,9 +101,8 @@ def delete(experiment_id: str) -> None:
     if experiment.status not in Experiment.ENDED:
         raise ExperimentBusy(f"experiment {experiment_id} is being stopped; delete it again when it has ended")
     with transaction.atomic():
-        # Without the ORM's walk over millions of rows.
-        Trace.objects.filter(experiment_id=experiment_id)._raw_delete(using="default")
         experiment.delete()
+        partitions.remove(experiment_id)
 
 
 def _save_under_a_new_id(experiment: Experiment, now: datetime) -> None:

@@ -1,7 +1,7 @@
 """The phases of an experiment: each looks at what is stored, does what is due, and moves on when it is done."""
 
+import logging
 from datetime import timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -14,13 +14,16 @@ from experiments.services import desired, events, shards
 from experiments.services.clock import broker_now_ns
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from experiments.services.transitions import end_at, move_experiment
-from experiments.summary import is_stale, revise, summarise
+from experiments.summary import revise, summarise
 from routing import services as routing_services
 from routing.connection import redis_client
 from routing.redis_table import RedisRoutingTable
 from routing.table import RoutingError
 
+log = logging.getLogger(__name__)
+
 Status = Experiment.Status
+OnWorkerLoss = ClientGroup.OnWorkerLoss
 
 # From the barrier to the first arrival: every shard must have the start in hand before it comes.
 START_AHEAD_NS = 2_500_000_000
@@ -28,6 +31,8 @@ START_AHEAD_NS = 2_500_000_000
 OVERTIME_S = 60
 # What the agent of a lost shard may still bring.
 LOST_SETTLE_S = 5
+# A shard out of reach runs to its plan's end at most, or gives up waiting for its start, within this.
+OUT_OF_REACH_S = 120
 
 
 class NoRoute(Exception):
@@ -41,7 +46,7 @@ def starting(experiment: Experiment) -> None:
         members = shards.of_experiment(experiment)
         shards.follow(experiment, members)
         for shard in members:
-            shards.order_again_if_silent(shard)
+            shards.order_again_if_silent(experiment, shard)
     except (NoMatchingWorkers, NoRoute, RoutingError) as error:
         return _end(experiment, Status.FAILED, str(error))
     except NoFreeSlot as error:
@@ -62,18 +67,37 @@ def starting(experiment: Experiment) -> None:
 
 
 def running(experiment: Experiment) -> None:
-    """Follows the shards until all have ended, or until they should have."""
+    """Follows the shards until all have ended, or until they should have; sees to those that were lost."""
     members = shards.of_experiment(experiment)
     shards.follow(experiment, members)
     if overdue := _overdue(experiment, members):
         return _end(experiment, Status.FAILED, overdue)
+    lost = [shard for shard in members if shard.status == Shard.Status.LOST]
+    if fatal := [shard for shard in lost if shard.group.on_worker_loss == OnWorkerLoss.FAIL]:
+        reason = f"shard {fatal[0]} was lost, and on_worker_loss is fail: {fatal[0].reason}"
+        return _end(experiment, Status.FAILED, reason)
+    if _time_left_s(experiment) > 0:
+        _replace(experiment, members)
+        # One that is out of reach may send until the plan's end, and one that could not be replaced yet may be then.
+        if any(not shard.gone or shard.group.on_worker_loss == OnWorkerLoss.REPLACE for shard in lost):
+            return None
     if any(shard.status not in Shard.ENDED for shard in members):
         return None
     if failed := [shard for shard in members if shard.status == Shard.Status.FAILED]:
         return _end(experiment, Status.FAILED, f"shard {failed[0]}: {failed[0].reason}")
-    if all(shard.status == Shard.Status.LOST for shard in members):
-        return _end(experiment, Status.FAILED, "every shard was lost")
+    if len(lost) == len(members):
+        return _end(experiment, Status.FAILED, f"every shard was lost: {lost[0].reason}")
     return _end(experiment, Status.FINISHED, "")
+
+
+def _replace(experiment: Experiment, members: list[Shard]) -> None:
+    for shard in members:
+        if shard.group.on_worker_loss != OnWorkerLoss.REPLACE:
+            continue
+        try:
+            shards.order_again_if_silent(experiment, shard)
+        except (NoMatchingWorkers, NoFreeSlot) as error:
+            log.warning("shard %s cannot be placed anew yet: %s", shard, error)
 
 
 def finalizing(experiment: Experiment) -> None:
@@ -100,28 +124,29 @@ def finalizing(experiment: Experiment) -> None:
     summary = summarise(experiment)
     ending = experiment.ending or Status.FAILED
     with transaction.atomic():
-        if not move_experiment(experiment.id, Status.FINALIZING, ending, summary=summary):
+        if not move_experiment(experiment.id, Status.FINALIZING, ending, summary=summary, summary_stale=True):
             return
         events.record(experiment.id, ending.lower(), experiment.reason)
         experiment.groups.exclude(state=ClientGroup.State.STOP).update(
             state=ClientGroup.State.STOP, version=F("version") + 1
         )
     experiment.refresh_from_db()
-    if is_stale(experiment):  # a batch came between the summary and the change of status
-        revise(experiment)
+    revise(experiment)  # a batch may have come between the summary and the change of status
     _tidy(experiment)
 
 
 def _tidy(experiment: Experiment) -> None:
-    """Removes from Redis what ended by its own word; a shard that was given up finds the stop when it returns."""
+    """Removes from Redis what has ended for sure; a shard that is out of reach finds the stop when it returns."""
     by_group: dict[str, list[Shard]] = {}
     for shard in shards.of_experiment(experiment):
         by_group.setdefault(shard.group_id, []).append(shard)
     for group_id, members in by_group.items():
-        if all(shard.status in (Shard.Status.FINISHED, Shard.Status.FAILED) for shard in members):
-            desired.forget(group_id, [shard.id for shard in members])
+        shard_ids = [shard.id for shard in members]
+        if all(shard.gone or shard.status in (Shard.Status.FINISHED, Shard.Status.FAILED) for shard in members):
+            desired.forget(group_id, shard_ids)
         else:
-            desired.leave_stop(group_id)
+            left_s = max(0.0, _time_left_s(experiment)) + _longest_request_s(experiment)
+            desired.leave_stop(group_id, shard_ids, round(left_s) + OUT_OF_REACH_S)
 
 
 def _place(experiment: Experiment) -> None:
@@ -146,19 +171,26 @@ def _fail_when_overdue(experiment: Experiment, reason: str) -> None:
 
 
 def _overdue(experiment: Experiment, members: list[Shard]) -> str:
-    if experiment.start_broker_ns is None:
-        return ""
-    specs = [workload.spec for workload in experiment.workloads.all()]
-    duration_s = max(sum(step[0] for step in spec["schedule"]) for spec in specs)
-    duration_s += max(_longest_request_s(spec) for spec in specs)
-    if broker_now_ns() < experiment.start_broker_ns + round((duration_s + OVERTIME_S) * 1e9):
+    if experiment.start_broker_ns is None or _time_left_s(experiment) > -_longest_request_s(experiment) - OVERTIME_S:
         return ""
     late = [shard for shard in members if shard.status not in Shard.ENDED]
     return f"shard {late[0]} on {late[0].worker.name} had not ended {OVERTIME_S} s after its time" if late else ""
 
 
-def _longest_request_s(spec: dict[str, Any]) -> float:
-    return float(max(spec["request_timeout_s"], spec["kwargs"].get("timeout", 0)) + spec["connect_timeout_s"])
+def _time_left_s(experiment: Experiment) -> float:
+    """Time until the plan's end; negative after it, the whole duration before the start is known."""
+    duration_s = max(sum(step[0] for step in workload.spec["schedule"]) for workload in experiment.workloads.all())
+    if experiment.start_broker_ns is None:
+        return float(duration_s)
+    return float(duration_s - (broker_now_ns() - experiment.start_broker_ns) / 1e9)
+
+
+def _longest_request_s(experiment: Experiment) -> float:
+    specs = [workload.spec for workload in experiment.workloads.all()]
+    return max(
+        float(max(spec["request_timeout_s"], spec["kwargs"].get("timeout", 0)) + spec["connect_timeout_s"])
+        for spec in specs
+    )
 
 
 def give_up_when_overdue(experiment: Experiment) -> None:
@@ -193,9 +225,8 @@ def _end(experiment: Experiment, ending: str, reason: str) -> None:
 
 
 def _is_awaited(shard: Shard, waited: timedelta) -> bool:
-    if shard.status == Shard.Status.LOST:
-        return waited < timedelta(seconds=LOST_SETTLE_S)
     if shard.batches is None:
-        # Ordered, but never taken by a worker: there is nothing to wait for once the order has been void for a while.
-        return shard.status != Shard.Status.DISPATCHED or waited < timedelta(seconds=LOST_SETTLE_S)
+        # Lost, or ordered and never taken by a worker: nobody knows how much there is to wait for.
+        is_unknown = shard.status in (Shard.Status.LOST, Shard.Status.DISPATCHED)
+        return not is_unknown or waited < timedelta(seconds=LOST_SETTLE_S)
     return Batch.objects.filter(shard=shard, attempt=shard.attempt).count() < shard.batches

@@ -9,6 +9,7 @@ from django.db import OperationalError
 from django.utils import timezone
 from redis.exceptions import RedisError
 
+from experiments import summary
 from experiments.models import Experiment
 from experiments.services import desired, events, phases
 from experiments.services.registry import sync_workers
@@ -19,9 +20,11 @@ from routing.connection import redis_client
 log = logging.getLogger(__name__)
 
 LOCK_KEY = "galileo:reconcile:lock"
-LOCK_TTL_MS = 10_000
+LOCK_TTL_MS = 3_000  # a holder that was killed holds up the next pass for no longer; it is prolonged along the way
 
-_UNLOCK = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+_IF_OURS = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call({command}) end return 0"
+_PROLONG = _IF_OURS.format(command=f"'PEXPIRE', KEYS[1], {LOCK_TTL_MS}")
+_UNLOCK = _IF_OURS.format(command="'DEL', KEYS[1]")
 
 
 def reconcile() -> None:
@@ -38,9 +41,11 @@ def reconcile() -> None:
         with _set_apart("the routing table"):
             routing_services.reproject_stale()
         for experiment in Experiment.objects.filter(status__in=Experiment.ACTIVE).order_by("created", "id"):
+            client.eval(_PROLONG, 1, LOCK_KEY, token)
             _forward(experiment)
         if promoted := _promote():
             _forward(promoted)
+        _revise_one()
     finally:
         with suppress(RedisError):  # it expires by itself
             client.eval(_UNLOCK, 1, LOCK_KEY, token)
@@ -79,6 +84,15 @@ def _forward(experiment: Experiment) -> None:
         experiment.refresh_from_db()
         if experiment.status == before:
             return
+
+
+def _revise_one() -> None:
+    """Makes one summary anew for batches that came after the experiment's end; a pass must not take long."""
+    stale = Experiment.objects.filter(status__in=Experiment.ENDED, summary_stale=True)
+    for experiment in stale.order_by("created", "id"):
+        with _set_apart(f"the summary of experiment {experiment.id}"):
+            summary.revise(experiment)
+            return  # one that cannot be made does not hold up the others
 
 
 def _promote() -> Experiment | None:

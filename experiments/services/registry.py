@@ -9,14 +9,25 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from experiments.models import Shard, Worker
-from experiments.services.clock import to_datetime
-from loadgen.messages import WORKER_TTL_S, WORKERS_KEY, MessageError, WorkerInfo, from_json, worker_key
+from experiments.services.clock import broker_now_ns, to_datetime
+from loadgen.messages import (
+    WORKER_TTL_S,
+    WORKERS_KEY,
+    MessageError,
+    WorkerInfo,
+    from_json,
+    label_queue,
+    worker_key,
+)
 from routing.connection import redis_client
 
 log = logging.getLogger(__name__)
 
-# How long looks must find no sign of life beyond the expiry of the last one, and how far apart two looks may be.
-MISSED = timedelta(seconds=3)
+# A sign of life is overdue when the next one should have come. Looks must find it so for a while, the last of them find
+# it expired, and no two of them may lie far apart.
+OVERDUE_NS = 3_000_000_000
+MISSED = timedelta(seconds=2.5)
+AFTER_GAP = timedelta(seconds=2.5)
 LONGEST_GAP = timedelta(seconds=2.5)
 LIVE = (Worker.Status.READY, Worker.Status.DRAINING)
 
@@ -28,9 +39,11 @@ def sync_workers() -> None:
     after an outage of the broker, or of the way to it, the agents come back first.
     """
     redis = redis_client()
+    now_ns = broker_now_ns()
     names = sorted(as_text(name) for name in redis.smembers(WORKERS_KEY))
     heartbeats = dict(zip(names, redis.mget([worker_key(name) for name in names]) if names else [], strict=True))
     taken: dict[str, str] = {}
+    overdue: set[str] = set()
     for name, heartbeat in heartbeats.items():
         if heartbeat is None:
             continue
@@ -39,28 +52,41 @@ def sync_workers() -> None:
             log.warning("worker %s is left out: its name differs from that of %s only in case", name, other)
             continue
         try:
+            info = from_json(WorkerInfo, heartbeat)
             with transaction.atomic():
-                _upsert(from_json(WorkerInfo, heartbeat))
+                _upsert(info)
+            if now_ns - info.heartbeat_broker_ns > OVERDUE_NS:
+                overdue.add(name)
         except (MessageError, DatabaseError) as error:
             log.warning("worker %s: its registration cannot be taken: %s", name, error)
     for worker in Worker.objects.filter(status__in=LIVE):
-        if heartbeats.get(worker.name) is not None:
-            continue
-        if is_missed_for_good(Worker.objects.filter(id=worker.id, instance=worker.instance), worker):
-            _leave(worker, Worker.Status.LOST if worker.name in heartbeats else Worker.Status.GONE)
+        row = Worker.objects.filter(id=worker.id, instance=worker.instance)
+        if heartbeats.get(worker.name) is None:
+            if is_missed_for_good(row, worker):
+                _leave(worker, Worker.Status.LOST if worker.name in heartbeats else Worker.Status.GONE)
+        elif worker.name in overdue:
+            note_missed(row, worker)
+        elif worker.missed_since is not None:
+            row.update(missed_since=None)
 
 
-def is_missed_for_good(row: QuerySet[Any], known: Worker | Shard) -> bool:
-    """Notes that a look at `row` found no sign of life; whether looks have found none for MISSED, without a gap.
+def note_missed(row: QuerySet[Any], known: Worker | Shard, *, expired: bool = False) -> timedelta:
+    """Notes that a look at `row` found its sign of life overdue; how long looks have found it so, without a gap.
 
-    A gap between looks (this process or the broker was away) begins the wait anew.
+    The wait begins anew after a gap between looks (this process or the broker was away), and later when the sign has
+    expired unseen: after an outage, whoever is alive needs a moment to come back.
     """
     now = timezone.now()
     since, last = known.missed_since, known.missed_at
     if since is None or last is None or now - last > LONGEST_GAP:
-        since = now
+        since = now + AFTER_GAP if expired else now
     row.update(missed_since=since, missed_at=now)
-    return now - since >= MISSED and not broker_is_fresh()
+    return now - since
+
+
+def is_missed_for_good(row: QuerySet[Any], known: Worker | Shard) -> bool:
+    """As `note_missed`, when the sign of life has expired: whether there will be no other."""
+    return note_missed(row, known, expired=True) >= MISSED and not broker_is_fresh()
 
 
 def broker_is_fresh() -> bool:
@@ -74,7 +100,6 @@ def _upsert(info: WorkerInfo) -> None:
         defaults={
             "name": info.name,
             "status": Worker.Status.DRAINING if info.status == "draining" else Worker.Status.READY,
-            "missed_since": None,
             "instance": info.instance,
             "labels": info.labels,
             "slots": info.slots,
@@ -95,6 +120,8 @@ def _upsert(info: WorkerInfo) -> None:
 def _leave(worker: Worker, status: str) -> None:
     if Worker.objects.filter(id=worker.id, instance=worker.instance, status=worker.status).update(status=status):
         log.warning("worker %s is %s", worker.name, status.lower())
+        # What waits for it must not be run beside what is placed anew.
+        redis_client().delete(label_queue("worker_name", worker.name))
 
 
 def as_text(value: bytes | str) -> str:

@@ -1,15 +1,16 @@
-"""Shards: made at placement, followed by what they say of themselves and by their worker's heartbeat."""
+"""Shards: made at placement, followed by what they say of themselves and by their worker's heartbeat, ordered again."""
 
 import logging
 from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from experiments.models import Client, ClientGroup, Experiment, Shard, Worker, Workload
 from experiments.services import desired, dispatch, events, placement
-from experiments.services.registry import LIVE, as_text, is_missed_for_good
+from experiments.services.registry import LIVE, OVERDUE_NS, as_text, is_missed_for_good, note_missed
 from experiments.services.transitions import move_shard
 from loadgen import messages
 from loadgen.messages import MessageError, ShardStatus, from_json
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 # A dispatched shard that has not said anything by then is ordered again under the next attempt.
 SILENT_S = 10
+# Each attempt numbers its rows from a base of its own; there is room for so many (loadgen.sealer, models.trace).
+MAX_ATTEMPTS = 16
 MAX_REASON = 4000
 
 
@@ -39,6 +42,7 @@ def place_group(experiment: Experiment, workload: Workload) -> None:
             experiment=experiment,
             workload=workload,
             total_clients=workload.clients,
+            on_worker_loss=experiment.plan["configuration"].get("on_worker_loss", messages.CONTINUE),
             created=timezone.now(),
         )
         desired.project_after_commit(group.id)
@@ -88,53 +92,88 @@ def follow(experiment: Experiment, shards: list[Shard]) -> None:
     """Brings the rows of shards up to what they say, what ingest has of them, and what became of their workers."""
     active = [shard for shard in shards if shard.status not in (Shard.Status.FINISHED, Shard.Status.FAILED)]
     said = statuses_of(active)
-    leased = _leased(active)
+    leased = leases_of(active)
     for shard in active:
-        status = said.get(shard.id)
-        if status is not None and (shard.status != Shard.Status.LOST or _is_back(status, shard.id in leased)):
-            _obey(shard, status)
-        if shard.status in (Shard.Status.FINISHED, Shard.Status.FAILED):
-            continue
-        if shard.totals is not None:
-            move_shard(shard, Shard.Status.FINISHED)
-        elif shard.status == Shard.Status.LOST:
-            continue
-        elif shard.id in leased:
-            if shard.missed_since is not None:
-                Shard.objects.filter(id=shard.id).update(missed_since=None)
-        elif (reason := _loss(shard)) and move_shard(shard, Shard.Status.LOST, reason=reason):
-            events.record(experiment.id, "shard lost", f"{shard}: {reason}", key=f"lost:{shard.id}:{shard.attempt}")
+        before = shard.status
+        with transaction.atomic():  # a change and its event
+            _follow_one(shard, said.get(shard.id), leased.get(shard.id))
+            if shard.status == Shard.Status.LOST != before:
+                _record(experiment, shard, "lost", shard.reason)
+            elif before == Shard.Status.LOST != shard.status:
+                _record(experiment, shard, "back", f"it is {shard.status.lower()}")
 
 
-def _is_back(status: ShardStatus, leased: bool) -> bool:
+def _follow_one(shard: Shard, status: ShardStatus | None, lease_ms: int | None) -> None:
+    if status is not None and (shard.status != Shard.Status.LOST or _is_back(status, lease_ms)):
+        _obey(shard, status)
+    if shard.status in (Shard.Status.FINISHED, Shard.Status.FAILED):
+        return
+    if shard.totals is not None:
+        end = _STATUS_OF[shard.end]
+        if end != shard.status:
+            move_shard(shard, end, gone=end == Shard.Status.LOST)
+    elif shard.status == Shard.Status.LOST:
+        return
+    elif lease_ms is None:
+        if reason := _loss(shard):
+            move_shard(shard, Shard.Status.LOST, reason=reason)
+    elif lease_ms < messages.LEASE_TTL_MS - OVERDUE_NS // 1_000_000:
+        note_missed(_row_of(shard), shard)
+    elif shard.missed_since is not None:
+        _row_of(shard).update(missed_since=None)
+
+
+def _record(experiment: Experiment, shard: Shard, what: str, why: str) -> None:
+    """Once for each attempt, however often it goes and comes back: `missed_at` tells one absence from another."""
+    when = shard.missed_at.isoformat() if shard.missed_at else ""
+    key = f"{what}:{shard.id}:{shard.attempt}:{when}"
+    events.record(experiment.id, f"shard {what}", f"{shard}: {why}", key=key)
+
+
+def _is_back(status: ShardStatus, lease_ms: int | None) -> bool:
     """Whether a lost shard has been heard of again: the last words of a dead one stay in Redis for a while, too."""
-    return leased or status.state in (messages.FINISHED, messages.FAILED)
+    return lease_ms is not None or status.state in messages.ENDS
+
+
+_STATUS_OF = {
+    messages.READY: Shard.Status.READY,
+    messages.RUNNING: Shard.Status.RUNNING,
+    messages.FINISHED: Shard.Status.FINISHED,
+    messages.FAILED: Shard.Status.FAILED,
+    messages.LOST: Shard.Status.LOST,
+}
 
 
 def _obey(shard: Shard, status: ShardStatus) -> None:
-    clock = status.clock
-    facts = {
-        "descriptor_limit": status.descriptor_limit,
-        "clock_offset_ns": clock.offset_ns if clock else None,
-        "clock_uncertainty_ns": clock.uncertainty_ns if clock else None,
-    }
-    target = {
-        messages.READY: Shard.Status.READY,
-        messages.RUNNING: Shard.Status.RUNNING,
-        messages.FINISHED: Shard.Status.FINISHED,
-        messages.FAILED: Shard.Status.FAILED,
-    }.get(status.state)
-    if target is not None and target != shard.status:
-        # The reason may end in an app's own words: what no database takes is left out.
-        reason = status.reason.replace("\0", "")[:MAX_REASON]
-        move_shard(shard, target, reason=reason, missed_since=None, **facts)
+    target = _STATUS_OF.get(status.state)
+    if target is None or (target == shard.status and shard.gone == (target == Shard.Status.LOST)):
+        return
+    facts: dict[str, Any] = {"gone": target == Shard.Status.LOST, "missed_since": None}
+    if status.clock is not None:
+        facts |= {"clock_offset_ns": status.clock.offset_ns, "clock_uncertainty_ns": status.clock.uncertainty_ns}
+    if status.descriptor_limit:
+        facts["descriptor_limit"] = status.descriptor_limit
+    # The reason may end in an app's own words: what no database takes is left out.
+    move_shard(shard, target, reason=status.reason.replace("\0", "")[:MAX_REASON], **facts)
 
 
-def _leased(shards: list[Shard]) -> set[int]:
-    """Ids of the shards that hold their lease under the attempt that their row names."""
-    values = redis_client().mget([messages.lease_key(shard.id) for shard in shards]) if shards else []
-    attempts = (int(as_text(value or b"0").partition(":")[0]) for value in values)
-    return {shard.id for shard, attempt in zip(shards, attempts, strict=True) if attempt == shard.attempt}
+def leases_of(shards: list[Shard]) -> dict[int, int]:
+    """The ms for which shards hold their lease still, under the attempt that their row names, by shard id."""
+    pipeline = redis_client().pipeline(transaction=False)
+    for shard in shards:
+        pipeline.get(messages.lease_key(shard.id))
+        pipeline.pttl(messages.lease_key(shard.id))
+    replies = pipeline.execute() if shards else []
+    held = zip(shards, replies[::2], replies[1::2], strict=True)
+    return {shard.id: ttl for shard, value, ttl in held if _attempt_of(value) == shard.attempt and ttl >= 0}
+
+
+def _attempt_of(lease: bytes | str | None) -> int:
+    return int(as_text(lease or b"0").partition(":")[0])
+
+
+def _row_of(shard: Shard) -> QuerySet[Shard]:
+    return Shard.objects.filter(id=shard.id, attempt=shard.attempt)
 
 
 def _loss(shard: Shard) -> str:
@@ -147,12 +186,12 @@ def _loss(shard: Shard) -> str:
         return f"worker {worker.name} was lost"
     if shard.status not in (Shard.Status.READY, Shard.Status.RUNNING):
         return ""
-    if is_missed_for_good(Shard.objects.filter(id=shard.id, attempt=shard.attempt), shard):
+    if is_missed_for_good(_row_of(shard), shard):
         return f"its process on {worker.name} died or hangs"
     return ""
 
 
-def order_again_if_silent(shard: Shard) -> None:
+def order_again_if_silent(experiment: Experiment, shard: Shard) -> None:
     """Orders a shard anew that was lost before the start or has not said anything in time, perhaps elsewhere.
 
     Raises:
@@ -161,11 +200,26 @@ def order_again_if_silent(shard: Shard) -> None:
     silent = shard.status == Shard.Status.DISPATCHED and (
         shard.dispatched is None or timezone.now() - shard.dispatched > timedelta(seconds=SILENT_S)
     )
-    if shard.status != Shard.Status.LOST and not (silent and not _leased([shard])):
+    if shard.status == Shard.Status.LOST or (silent and not leases_of([shard])):
+        order_again(experiment, shard)
+
+
+def order_again(experiment: Experiment, shard: Shard) -> None:
+    """Orders a shard under its next attempt, from another worker when its own is not there.
+
+    Once the load runs, only a shard that sends no more may be ordered again: one that is gone, or that has lost its
+    lease, and so stopped by itself, under `replace`.
+
+    Raises:
+        NoMatchingWorkers, NoFreeSlot: when its worker is gone and no other can take it.
+    """
+    if shard.attempt >= MAX_ATTEMPTS:
         return
     fields: dict[str, Any] = {
         "totals": None,
         "batches": None,
+        "end": "",
+        "gone": False,
         "attempt": shard.attempt + 1,
         "reason": "",
         "missed_since": None,
@@ -176,4 +230,6 @@ def order_again_if_silent(shard: Shard) -> None:
     log.warning("shard %s: ordered again, attempt %d", shard, fields["attempt"])
     with transaction.atomic():
         if move_shard(shard, Shard.Status.PENDING, **fields):
+            place = f"{shard}: attempt {shard.attempt} on {shard.worker.name}"
+            events.record(experiment.id, "shard ordered again", place, key=f"again:{shard.id}:{shard.attempt}")
             dispatch.dispatch(shard)

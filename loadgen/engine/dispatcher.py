@@ -58,6 +58,16 @@ class Dispatcher:
             self._next = next(self._arrivals, None)
         return self._next[0] if self._next is not None else None
 
+    def skip(self, before_ns: int, limit: int) -> bool:
+        """Leaves out at most `limit` arrivals intended before then, counted but without a row; False at the end."""
+        self.begin()
+        for _ in range(limit):
+            if self._next is None or self._next[0] >= before_ns:
+                return False
+            self._next = next(self._arrivals, None)
+            self._recorder.skipped += 1
+        return True
+
     def turn(self) -> int | None:
         """Dispatches what is due; returns when to call it again, None after the last arrival.
 

@@ -98,6 +98,8 @@ class Engine:
         self._reason = ""
         self._error: Exception | None = None
         self._exhausted = False  # the pacer has no arrival left
+        self._send_until_ns = sys.maxsize
+        self._expired_reason = ""
         self._grace_ends_ns = 0
         self._ended = asyncio.Event()
         self._timer: Timer | None = None
@@ -118,6 +120,22 @@ class Engine:
         await self._source.prepare()
         self._collector.collect()
 
+    def send_until(self, monotonic_ns: int, reason: str) -> None:
+        """Sets the time after which the engine stops by itself, for `reason`, and leaves the rest of the plan alone.
+
+        It is looked at before each turn: a process that was stopped or suspended sends nothing when it wakes too late.
+        """
+        self._send_until_ns = monotonic_ns
+        self._pool.send_until_ns = monotonic_ns - self._start_ns
+        self._expired_reason = reason
+
+    def skip_passed(self, start_ns: int, limit: int) -> bool:
+        """Leaves out at most `limit` of the arrivals that have passed; whether there may be more.
+
+        For an attempt that takes over, before `start`; `start_ns` is the one that `start` will get.
+        """
+        return self._dispatcher.skip(self._monotonic_ns() - start_ns, limit)
+
     def start(self, start_ns: int) -> None:
         """Begins to send; the schedule's zero is `start_ns` of the monotonic clock. Does nothing after a stop."""
         if self._phase in (_Phase.STOPPING, _Phase.ENDED):
@@ -126,6 +144,7 @@ class Engine:
             raise RuntimeError("the engine was started before")
         self._phase = _Phase.RUNNING
         self._start_ns = start_ns
+        self._pool.send_until_ns = self._send_until_ns - start_ns
         self._collector.freeze()
         self._timer = build_timer(asyncio.get_running_loop(), self._dispatch)
         self._arm(self._dispatcher.begin())
@@ -141,15 +160,17 @@ class Engine:
             raise self._error
         return self._reason
 
-    def stop(self, grace_ns: int, reason: str) -> None:
+    def stop(self, grace_ns: int, reason: str, *, cut_rest: bool = True) -> None:
         """Ends the load, in any phase; the first reason counts, the earliest end of a grace, too.
 
-        No request is sent from now on: the rest of the plan is recorded as CUT. What is in flight may be answered until
-        the grace ends; then it is ABORTED and its connection closed.
+        No request is sent from now on: the rest of the plan is recorded as CUT, or left to another attempt. What is in
+        flight may be answered until the grace ends; then it is ABORTED and its connection closed.
         """
         if self._phase is _Phase.ENDED:
             return
         grace_ends_ns = self._monotonic_ns() + grace_ns
+        if not cut_rest:
+            self._exhausted = True
         if self._phase is _Phase.STOPPING:
             self._grace_ends_ns = min(self._grace_ends_ns, grace_ends_ns)
             return
@@ -202,6 +223,9 @@ class Engine:
         return self._monotonic_ns() - self._start_ns
 
     def _dispatch(self) -> None:
+        if self._monotonic_ns() >= self._send_until_ns:
+            self.stop(self._stop_grace_ns, self._expired_reason, cut_rest=False)
+            return
         try:
             next_ns = self._dispatcher.turn()
         except AppError as error:
@@ -256,7 +280,7 @@ class Engine:
         return self._phase is _Phase.STOPPING or now_ns - self._start_ns >= self._duration_ns
 
     def _cut(self) -> None:
-        if self._phase is not _Phase.STOPPING:
+        if self._phase is not _Phase.STOPPING or self._exhausted:
             return
         try:
             if self._recorder.cut_rows >= MAX_CUT_ROWS:

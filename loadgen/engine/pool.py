@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import sys
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine
 
@@ -93,6 +94,8 @@ class HostPool:
 
     def ready(self, connection: Connection) -> None:
         """The connection can take a request."""
+        if self._waiters and self.pool.now_ns() >= self.pool.send_until_ns:
+            self.cut_waiters()
         if self._waiters:
             connection.send(*self._waiters.popleft())
         elif self._retired:
@@ -142,6 +145,7 @@ class Pool:
         self.recorder = recorder
         self.now_ns = now_ns
         self.deadlines = Deadlines()
+        self.send_until_ns = sys.maxsize  # nothing is sent from then on
         self.connections: set[Connection] = set()
         self.openings = 0
         self.in_flight = 0

@@ -22,12 +22,14 @@ class Recorder:
         "_host_index",
         "_hosts",
         "cut_short",
+        "skipped",
     )
 
     def __init__(self) -> None:
         self._counts = [0] * (max(Outcome) + 1)
         self._bytes_received = 0
         self.cut_short = False
+        self.skipped = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -123,5 +125,6 @@ class Recorder:
             connect_failed=sum(counts[outcome] for outcome in CONNECT_OUTCOMES),
             cut=counts[Outcome.CUT],
             bytes_received=self._bytes_received,
+            skipped=self.skipped,
             cut_short=self.cut_short,
         )

@@ -9,19 +9,22 @@ from tests.databases import rows
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "database(sqlite=True): must hold on every database (make test-databases); sqlite=False: where several write",
+        "database(sqlite=True, only=None): must hold on every database (make test-databases); sqlite=False: where"
+        " several write; only: on the database of this vendor",
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out, on SQLite, what needs several writers: it takes one at a time."""
-    if connection.vendor != "sqlite":
-        return
-    left_out = [
-        item for item in items if not all(mark.kwargs.get("sqlite", True) for mark in item.iter_markers("database"))
-    ]
+    """Leaves out what the database at hand cannot show; SQLite takes one writer at a time."""
+    left_out = [item for item in items if not all(map(_concerns, item.iter_markers("database")))]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+
+
+def _concerns(mark: pytest.Mark) -> bool:
+    if connection.vendor == "sqlite" and not mark.kwargs.get("sqlite", True):
+        return False
+    return mark.kwargs.get("only") in (None, connection.vendor)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from experiments.models import (
 from experiments.models.trace import trace_key
 from loadgen.messages import WorkloadSpec
 from routing.models import RoutingHost, RoutingRecord, RoutingRevision
+from tests.support.partitions import make_partition
 
 START = datetime(2026, 11, 22, 1, 2, 3, 456_789, tzinfo=UTC)
 START_NS = 1_795_309_323_456_789_012
@@ -44,6 +45,7 @@ def make_experiment(experiment_id: str = EXPERIMENT_ID, **fields: Any) -> Experi
         "start": START,
         "seed": 7,
     }
+    make_partition(experiment_id)
     return Experiment.objects.create(id=experiment_id, **{**values, **fields})
 
 

@@ -24,6 +24,7 @@ from experiments.models import (
 )
 from routing.models import RoutingHost, RoutingRecord, RoutingRevision
 from tests.databases import rows
+from tests.support.partitions import make_partition
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
 
@@ -39,6 +40,7 @@ CHECKS: list[tuple[str, Model, list[dict[str, Any]]]] = [
     ("experiment_seed_not_negative", Experiment, [{"seed": -1}]),
     ("experiment_end_after_start", Experiment, [{"end": rows.START - timedelta(microseconds=1)}]),
     ("workload_has_clients", Workload, [{"clients": 0}]),
+    ("group_on_worker_loss_known", ClientGroup, [{"on_worker_loss": "ignore"}, {"on_worker_loss": ""}]),
     ("group_state_known", ClientGroup, [{"state": "go"}, {"state": ""}]),
     ("group_version_positive", ClientGroup, [{"version": 0}]),
     ("group_runs_from_a_start", ClientGroup, [{"start_broker_ns": None}]),
@@ -73,6 +75,7 @@ GOOD: list[tuple[Model, dict[str, Any]]] = [
     (Experiment, {"end": rows.START, "start": None}),
     (Workload, {"clients": 1, "index": 0}),
     *((ClientGroup, {"state": state, "start_broker_ns": None}) for state in ("hold", "stop")),
+    *((ClientGroup, {"on_worker_loss": policy}) for policy in ClientGroup.OnWorkerLoss.values),
     (ClientGroup, {"version": 1, "projected_version": 0}),
     *((Shard, {"status": status}) for status in Shard.Status.values),
     *((Worker, {"status": status}) for status in Worker.Status.values),
@@ -202,7 +205,9 @@ def test_no_row_belongs_to_something_that_is_not_there(model, change, one_of_eac
 
 
 def test_traces_are_tied_to_no_other_table_so_that_they_can_be_partitioned(one_of_each):
+    make_partition("elsewhere")
     assert Trace.objects.update(experiment_id="elsewhere", shard_id=999) == 1
+    assert Trace.objects.filter(experiment_id="elsewhere").count() == 1
     connection.check_constraints()
 
 

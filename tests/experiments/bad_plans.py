@@ -72,6 +72,8 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"configuration.interval": [4]}, "configuration.interval", "not a list"),
     ({"configuration.interval": "1ms", "configuration.duration": "7d"}, "configuration.interval", "at most 100000"),
     ({"configuration.intervall": "4s"}, "configuration.intervall", "did you mean 'interval'?"),
+    ({"configuration.on_worker_loss": "ignore"}, "configuration.on_worker_loss", "one of continue, replace, fail"),
+    ({"configuration.on_worker_loss": 1}, "configuration.on_worker_loss", "one of continue, replace, fail"),
     ({"configuration.workloads": MISSING}, "configuration.workloads", "is missing"),
     ({"configuration.workloads": {}}, "configuration.workloads", "a list is needed, not a mapping"),
     ({"configuration.workloads": []}, "configuration.workloads", "at least one workload"),

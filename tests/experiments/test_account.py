@@ -112,9 +112,22 @@ def test_what_a_shard_skipped_that_began_again_is_lost():
     Shard.objects.update(attempt=2)
     (shard,) = shards_of(experiment)
     rest = rows[9:]
-    ingest(payload(shard, rest, first_row=1 << 28, final=True, counters=counters_of(rest)))
+    counters = replace(counters_of(rest), skipped=9)
+    ingest(payload(shard, rest, first_row=1 << 28, end="finished", counters=counters))
     account = account_of(experiment)
     assert (account.rows, account.lost, account.missing, account.closes()) == (16, 4, 0, [])
+
+
+def test_a_shard_that_took_over_is_held_to_its_plan_with_what_it_skipped():
+    experiment = make_experiment(status="FINISHED")
+    Shard.objects.update(attempt=2)
+    (shard,) = shards_of(experiment)
+    rest = rows_of(shard)[9:]
+    counters = replace(counters_of(rest), skipped=8)
+    ingest(payload(shard, rest, first_row=1 << 28, end="finished", counters=counters))
+    account = account_of(experiment)
+    assert (account.rows, account.lost) == (11, 9)
+    assert account.closes() == ["shard " + str(shard) + " planned 11 arrivals and skipped 8, but by the plan it has 20"]
 
 
 def test_a_shard_that_was_ordered_again_before_the_start_is_held_to_its_plan():

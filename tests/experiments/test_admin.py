@@ -213,7 +213,8 @@ def test_the_list_of_traces_never_counts_nor_sorts_the_whole_table(browser: Clie
     assert len(counts) == 1
     assert "LIMIT 10000" in counts[0]
     (rows,) = [sql for sql in about_traces if "COUNT" not in sql]
-    assert rows.endswith('ORDER BY "experiments_trace"."id" DESC')
+    key = ".".join(connection.ops.quote_name(name) for name in ("experiments_trace", "id"))
+    assert rows.endswith(f"ORDER BY {key} DESC")
     assert "JOIN" not in rows
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+
+import msgpack
 import pytest
 import redis
 from django.db import DatabaseError
@@ -10,10 +13,14 @@ from experiments.ingest import acknowledge, ingest
 from experiments.ingest.received import read
 from experiments.models import Batch, SecondStats, Shard, Trace
 from experiments.models.trace import trace_key
-from loadgen.batch import NO_HOST, compress
+from loadgen.batch import MAGIC, NO_HOST, compress
+from loadgen.forwarder import Forwarder
+from loadgen.ingest_link import RedisIngest
 from loadgen.messages import Counters, MessageError, Outcome, ack_key, ingest_progress_key, ingest_queue
+from loadgen.spool import BatchName, Spool
 from routing.connection import redis_client
 from tests.support.batches import EPOCH_NS, make_experiment, payload, raw, row, run_payloads, shards_of
+from tests.support.worker_process import settings_for
 
 pytestmark = pytest.mark.django_db
 
@@ -36,6 +43,10 @@ def no_broker(settings):
 
 def acks(broker: redis.Redis, worker: str = "pi1") -> list[str]:
     return [name.decode() for name in broker.lrange(ack_key(worker), 0, -1)]
+
+
+def batch_of(shard: Shard, number: int = 0) -> str:
+    return f"{shard.group_id}.{shard.id}.1.{number}"
 
 
 def test_a_batch_becomes_rows_in_the_brokers_clock(shard, broker):
@@ -63,7 +74,7 @@ def test_a_batch_becomes_rows_in_the_brokers_clock(shard, broker):
 def test_the_worker_hears_of_each_batch_and_progress_moves(shard, broker):
     for batch in run_payloads(shard):
         ingest(batch)
-    assert acks(broker) == [f"{shard.id}.1.{number}" for number in range(3)]
+    assert acks(broker) == [batch_of(shard, number) for number in range(3)]
     assert 0 < broker.ttl(ack_key("pi1")) <= 3600
     assert int(broker.get(ingest_progress_key(QUEUE))) == 3
 
@@ -74,7 +85,7 @@ def test_the_same_batch_again_is_only_acknowledged_again(shard, broker):
     ingest(batch)
     assert (Batch.objects.count(), Trace.objects.count()) == (1, 1)
     assert SecondStats.objects.get().arrivals == 1
-    assert acks(broker) == [f"{shard.id}.1.0"] * 2
+    assert acks(broker) == [batch_of(shard)] * 2
 
 
 def test_batches_out_of_order_give_the_same_as_in_order(shard, broker):
@@ -103,7 +114,7 @@ def test_a_crash_between_commit_and_acknowledgement_is_made_good_by_the_next_del
             ingest(batch)
     assert (Batch.objects.count(), acks(broker)) == (1, [])
     ingest(batch)
-    assert (Batch.objects.count(), Trace.objects.count(), acks(broker)) == (1, 1, [f"{shard.id}.1.0"])
+    assert (Batch.objects.count(), Trace.objects.count(), acks(broker)) == (1, 1, [batch_of(shard)])
 
 
 def test_a_broker_that_is_away_loses_nothing(shard, no_broker, caplog):
@@ -124,25 +135,38 @@ def test_a_database_error_stores_nothing_acknowledges_nothing_and_reaches_the_ca
 
 
 def test_the_final_batch_brings_the_shards_totals(shard, broker):
-    ingest(payload(shard, number=4, final=True, reason="stopped", counters=Counters(planned=20, rows=20)))
+    ingest(payload(shard, number=4, end="finished", reason="stopped", counters=Counters(planned=20, rows=20)))
     shard.refresh_from_db()
     assert (shard.batches, shard.reason, shard.totals["planned"]) == (5, "stopped", 20)
 
 
+@pytest.mark.parametrize(("end", "gone"), [("finished", False), ("failed", False), ("lost", True)])
+def test_the_final_batch_says_how_the_shard_ended_and_whether_its_process_is_gone(shard, broker, end, gone):
+    ingest(payload(shard, end=end, counters=Counters(planned=12, skipped=8)))
+    shard.refresh_from_db()
+    assert (shard.end, shard.gone, shard.totals["skipped"]) == (end, gone, 8)
+
+
+def test_a_batch_that_is_not_final_says_nothing_of_the_end(shard, broker):
+    ingest(payload(shard, [row(0, 0, 0)]))
+    shard.refresh_from_db()
+    assert (shard.end, shard.gone, shard.totals) == ("", False, None)
+
+
 def test_an_end_without_a_reason_keeps_the_one_that_is_known(shard, broker):
     Shard.objects.update(reason="worker pi1 was lost")
-    ingest(payload(shard, final=True))
+    ingest(payload(shard, end="finished"))
     shard.refresh_from_db()
     assert shard.reason == "worker pi1 was lost"
 
 
 def test_the_final_batch_of_an_earlier_attempt_leaves_the_present_one_alone(shard, broker):
-    batch = payload(shard, [row(0, 0, 0)], final=True)
+    batch = payload(shard, [row(0, 0, 0)], end="finished")
     Shard.objects.update(attempt=2)
     ingest(batch)
     shard.refresh_from_db()
-    assert (shard.totals, shard.batches) == (None, None)
-    assert (Trace.objects.count(), acks(broker)) == (1, [f"{shard.id}.1.0"])
+    assert (shard.totals, shard.batches, shard.end, shard.gone) == (None, None, "", False)
+    assert (Trace.objects.count(), acks(broker)) == (1, [batch_of(shard)])
 
 
 @pytest.mark.parametrize(
@@ -156,31 +180,49 @@ def test_the_final_batch_of_an_earlier_attempt_leaves_the_present_one_alone(shar
 def test_a_batch_of_what_was_deleted_is_acknowledged_and_counted(shard, broker, change):
     ingest(payload(shard, [row(0, 0, 0)], **change))
     assert (Batch.objects.count(), Trace.objects.count()) == (0, 0)
-    assert acks(broker) == [f"{change.get('shard_id', shard.id)}.1.0"]
+    changed = {"group_id": shard.group_id, "shard_id": shard.id, **change}
+    assert acks(broker) == [f"{changed['group_id']}.{changed['shard_id']}.1.0"]
     assert int(broker.get(acknowledge.ORPHANS_KEY)) == 1
 
 
 def test_with_tracing_paused_only_the_statistics_are_kept(shard, broker):
     ingest(payload(shard, [row(0, 0, 0)], experiment_id=None))
-    assert (Trace.objects.count(), SecondStats.objects.get().arrivals, acks(broker)) == (0, 1, [f"{shard.id}.1.0"])
+    assert (Trace.objects.count(), SecondStats.objects.get().arrivals, acks(broker)) == (0, 1, [batch_of(shard)])
 
 
 def test_acknowledgements_of_a_worker_that_is_gone_do_not_pile_up(shard, broker, monkeypatch):
     monkeypatch.setattr(acknowledge, "MAX_ACKS", 2)
     for number in range(4):
         ingest(payload(shard, number=number))
-    assert acks(broker) == [f"{shard.id}.1.2", f"{shard.id}.1.3"]
+    assert acks(broker) == [batch_of(shard, 2), batch_of(shard, 3)]
 
 
-def malformed(shard: Shard) -> dict[str, tuple[bytes, str]]:
+def without_origin(shard: Shard) -> dict[str, tuple[bytes, str]]:
+    """What is no batch and does not tell whose, with a word of the reason."""
     good = raw(shard, [row(0, 0, 0)])
     return {
         "nothing": (b"", "zstd"),
         "not zstd": (b"hello", "zstd"),
-        "cut short": (compress(good[:-1]), "do not fit"),
         "no batch": (compress(b"GALX" + good[4:]), "does not start"),
         "only its magic": (compress(good[:6]), "does not start"),
         "no header": (compress(good[:20]), "header"),
+        "a header that is no mapping": (compress(good[:4] + b"\1\0\0\0\x07" + good[8:]), "a mapping is needed"),
+        "a negative number": (payload(shard, number=-1), "number"),
+        "an attempt 0": (payload(shard, attempt=0), "attempt"),
+        "a shard beyond all keys": (payload(shard, shard_id=2**31), "shard_id"),
+        "a group that is no file name": (payload(shard, group_id="../../x"), "group_id"),
+        "a group of nothing": (payload(shard, group_id=""), "group_id"),
+        "a group beyond all names": (payload(shard, group_id="g" * 65), "group_id"),
+        "a group of two lines": (payload(shard, group_id="g\n1"), "group_id"),
+        "a worker of no name": (payload(shard, worker="pi 1"), "worker"),
+    }
+
+
+def malformed(shard: Shard) -> dict[str, tuple[bytes, str]]:
+    """What ingest will never take, of a batch whose origin can be read, with a word of the reason."""
+    good = raw(shard, [row(0, 0, 0)])
+    return {
+        "cut short": (compress(good[:-1]), "do not fit"),
         "an unknown version": (compress(good.replace(b"\xa1v\x01", b"\xa1v\x09", 1)), "version 9 is unknown"),
         "an unknown outcome": (payload(shard, [row(0, 0, 0, outcome=99, sent_ns=0)]), "row 0: outcome cannot be 99"),
         "a host of no list": (payload(shard, [row(0, 0, 0, host=7)]), "host cannot be 7"),
@@ -189,23 +231,64 @@ def malformed(shard: Shard) -> dict[str, tuple[bytes, str]]:
         "an intended time that is missing": (payload(shard, [row(0, 0, -1)]), "intended_ns cannot be -1"),
         "a status that is none": (payload(shard, [row(0, 0, 0, status=1000)]), "status cannot be 1000"),
         "a row beyond the shard's keys": (payload(shard, [row(0, 0, 0)], first_row=2**32), "first_row"),
-        "a negative number": (payload(shard, number=-1), "number"),
-        "an attempt 0": (payload(shard, attempt=0), "attempt"),
-        "a shard beyond all keys": (payload(shard, shard_id=2**31), "shard_id"),
+        "an end that is none": (payload(shard, end="over"), "end: one of finished, failed, lost"),
         "a host that is no text": (payload(shard, hosts=[7]), "hosts"),
         "a host with a zero byte": (payload(shard, hosts=["a\0b"]), "hosts"),
         "a host twice": (payload(shard, hosts=["a", "a"]), "hosts: each"),
+        "a host of endless length": (payload(shard, hosts=["h" * 10_000]), "hosts: texts of at most"),
     }
 
 
-def test_what_is_no_batch_is_logged_counted_and_dropped(shard, broker, caplog):
-    cases = malformed(shard)
+def test_what_is_no_batch_and_nobodys_is_logged_counted_and_dropped(shard, broker, caplog):
+    cases = without_origin(shard)
     for name, (data, reason) in cases.items():
         caplog.clear()
         ingest(data)
         assert reason in caplog.text, name
     assert int(broker.get(acknowledge.MALFORMED_KEY)) == len(cases)
+    assert (Batch.objects.count(), broker.keys("galileo:acks:*")) == (0, [])
+
+
+def test_a_batch_that_is_refused_is_logged_counted_and_answered_with_the_reason(shard, broker, caplog):
+    cases = malformed(shard)
+    for name, (data, reason) in cases.items():
+        caplog.clear()
+        ingest(data)
+        assert reason in caplog.text, name
+        answer = broker.rpop(ack_key("pi1")).decode()
+        batch, _, why = answer.partition(" ")
+        assert batch == batch_of(shard), name
+        assert reason in why, name
+        assert len(answer) < 400, name
+    assert int(broker.get(acknowledge.MALFORMED_KEY)) == len(cases)
+    assert int(broker.get(ingest_progress_key(QUEUE))) == len(cases)
     assert (Batch.objects.count(), Trace.objects.count(), acks(broker)) == (0, 0, [])
+
+
+def test_a_header_of_a_later_version_with_other_fields_still_tells_whose_it_is(shard, broker):
+    packed = msgpack.packb({"v": 2, "worker": "pi1", "group_id": shard.group_id, "shard_id": shard.id, "attempt": 1,
+                            "number": 5, "colour": {"red": [1]}})  # fmt: skip
+    ingest(compress(MAGIC + struct.pack("<I", len(packed)) + packed + b"columns"))
+    (answer,) = acks(broker)
+    assert answer.startswith(f"{batch_of(shard, 5)} BatchHeader: version 2 is unknown")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"worker": None}, {"group_id": 7}, {"shard_id": "1"}, {"attempt": True}, {"number": 1.0}, {"number": 2**40}],
+)
+def test_a_field_of_a_later_version_that_is_of_another_type_is_not_answered(shard, broker, change):
+    fields = {"v": 2, "worker": "pi1", "group_id": "g", "shard_id": 1, "attempt": 1, "number": 5, **change}
+    packed = msgpack.packb(fields)
+    ingest(compress(MAGIC + struct.pack("<I", len(packed)) + packed))
+    assert broker.keys("galileo:acks:*") == []
+    assert int(broker.get(acknowledge.MALFORMED_KEY)) == 1
+
+
+def test_a_refusal_is_told_to_the_worker_that_the_header_names_and_to_no_other(shard, broker):
+    ingest(payload(shard, worker="pi2", hosts=["a", "a"]))
+    assert [answer.split(" ")[0] for answer in acks(broker, "pi2")] == [batch_of(shard)]
+    assert acks(broker) == []
 
 
 def test_a_payload_that_is_not_bytes_is_no_batch():
@@ -213,43 +296,25 @@ def test_a_payload_that_is_not_bytes_is_no_batch():
         read("text")  # type: ignore[arg-type]
 
 
+def test_what_is_refused_is_set_aside_by_the_workers_agent_and_what_is_good_is_deleted(
+    shard, broker, redis_server, tmp_path
+):
+    spool = Spool(tmp_path, 1 << 20)
+    link = RedisIngest(settings_for(redis_server, "pi1", tmp_path), redis_server.client())
+    forwarder = Forwarder(spool, link, 1)
+    for number, hosts in enumerate((["a"], ["a", "a"], ["a"])):
+        spool.write(BatchName(shard.group_id, shard.id, 1, number), raw(shard, number=number, hosts=hosts))
+
+    forwarder.step()
+    for number, hosts in enumerate((["a"], ["a", "a"], ["a"])):
+        ingest(payload(shard, number=number, hosts=hosts))
+    forwarder.step()
+
+    assert [path.name for path in tmp_path.iterdir()] == [f"{batch_of(shard, 1)}.refused"]
+    assert forwarder.unacknowledged == 0
+    link.close()
+
+
 def test_a_malformed_batch_without_a_broker_is_only_logged(no_broker, db, caplog):
     ingest(b"hello")
     assert "could not be counted" in caplog.text
-
-
-def test_a_late_batch_revises_the_summary_of_an_ended_experiment(broker):
-    experiment = make_experiment(status="FINISHED")
-    (shard,) = shards_of(experiment)
-    first, second, final = run_payloads(shard)
-    ingest(first)
-    ingest(final)
-    experiment.refresh_from_db()
-    assert experiment.summary["account"]["missing"] == 7
-    assert experiment.summary["verdict"]["status"] == "INVALID"
-    ingest(second)
-    experiment.refresh_from_db()
-    assert experiment.summary["account"]["missing"] == 0
-    assert experiment.summary["account"]["closes"] is True
-    assert experiment.summary["verdict"] == {"status": "VALID", "reasons": []}
-
-
-def test_of_many_late_batches_the_last_one_revises_the_summary(broker):
-    experiment = make_experiment(status="FINISHED")
-    (shard,) = shards_of(experiment)
-    batches = run_payloads(shard)
-    broker.lpush(QUEUE, b"more")
-    for batch in batches[:-1]:
-        ingest(batch)
-    experiment.refresh_from_db()
-    assert experiment.summary is None
-    broker.delete(QUEUE)
-    ingest(batches[-1])
-    experiment.refresh_from_db()
-    assert experiment.summary["batches"] == 3
-
-
-def test_a_batch_of_a_running_experiment_makes_no_summary(shard, broker):
-    ingest(payload(shard, [row(0, 0, 0)]))
-    shard.group.experiment.refresh_from_db()
-    assert shard.group.experiment.summary is None

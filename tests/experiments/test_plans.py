@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from experiments.plans import Plan, PlanInvalid, load_yaml, parse
 from experiments.plans.errors import MAX_ERRORS
 from experiments.plans.fields import duration_of
-from loadgen.messages import WorkloadSpec, from_wire, to_wire
+from loadgen.messages import ON_WORKER_LOSS, WorkloadSpec, from_wire, to_wire
 from loadgen.schedule import Schedule
 from routing.table import RoutingRecord
 from tests.experiments.bad_plans import BAD, BAD_FILES, GOOD, WORKLOAD, plan_with
@@ -284,6 +284,7 @@ def good_plans(draw: st.DrawFn) -> dict[str, Any]:
             "duration": f"{interval_ms * intervals - cut_ms}ms",
             "interval": interval_ms / 1000,
             "workloads": draw(st.lists(workload, min_size=1, max_size=3)),
+            "on_worker_loss": draw(st.sampled_from(ON_WORKER_LOSS)),
         },
         "seed": draw(st.none() | st.integers(0, 2**63 - 1)),
         "metadata": draw(st.dictionaries(st.text("abc", min_size=1), st.text("xyz"), max_size=2)),

@@ -162,7 +162,7 @@ def test_workers_are_shown_with_the_worst_of_their_shards():
     experiment = make_experiment(shards=3, workers=("pi1", "pi2"), status="FINISHED")
     for shard in shards_of(experiment):
         gauges = Gauges(wall_ns=10 * NS, cpu_ns=shard.index * NS, wait_ns=NS // 10, max_stall_ns=7_000_000)
-        ingest(payload(shard, rows := rows_of(shard), final=True, counters=counters_of(rows), gauges=gauges))
+        ingest(payload(shard, rows := rows_of(shard), end="finished", counters=counters_of(rows), gauges=gauges))
     result = summary.summarise(experiment)
     pi1, pi2 = result["workers"]
     assert (pi1["worker"], pi1["shards"], pi1["cpu_peak_share"]) == ("pi1", 2, 0.2)
@@ -236,7 +236,9 @@ def test_a_shard_that_began_again_during_the_run_makes_it_invalid():
     ingest(payload(shard, rows[:5]))
     Shard.objects.update(attempt=2)
     (shard,) = shards_of(experiment)
-    ingest(payload(shard, rows[5:], first_row=1 << 28, final=True, counters=counters_of(rows[5:])))
+    ingest(
+        payload(shard, rows[5:], first_row=1 << 28, end="finished", counters=replace(counters_of(rows[5:]), skipped=5))
+    )
     verdict = summary.summarise(experiment)["verdict"]
     assert [reason["level"] for reason in verdict["reasons"]] == ["INVALID"]
     assert "began again during the run" in verdict["reasons"][0]["sentence"]
@@ -257,7 +259,7 @@ def test_a_failure_while_getting_ready_has_a_summary():
     experiment = make_experiment(status="FAILED")
     Shard.objects.update(status="FAILED", reason="no such app")
     (shard,) = shards_of(experiment)
-    ingest(payload(shard, final=True, counters=Counters()))
+    ingest(payload(shard, end="finished", counters=Counters()))
     account = summary.summarise(experiment)["account"]
     assert (account["planned"], account["rows"], account["lost"], account["contradictions"]) == (20, 0, 20, [])
 

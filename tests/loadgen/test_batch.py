@@ -33,7 +33,7 @@ def header(rows: int, **changes: Any) -> BatchHeader:
         hosts=["a:1", "[::1]:2"],
         counters=Counters(planned=5, rows=4, sent=3, completed=2, errors=1, cut=1, bytes_received=2**40),
         gauges=Gauges(in_flight=1, clock_offset_ns=-5),
-        final=True,
+        end="finished",
         reason="stopped",
     )
     return dataclasses.replace(whole, **changes)
@@ -75,7 +75,7 @@ def test_a_batch_cut_short_at_any_byte_is_refused(data: st.DataObject) -> None:
 
 
 def test_a_batch_with_something_behind_it_is_refused() -> None:
-    with pytest.raises(MessageError, match=r"batch 7\.2\.3: \d+ bytes do not fit 0 rows"):
+    with pytest.raises(MessageError, match=r"batch g\.7\.2\.3: \d+ bytes do not fit 0 rows"):
         decode(encode(header(0), Columns()) + b"x")
 
 

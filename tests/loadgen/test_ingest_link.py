@@ -14,7 +14,7 @@ from tests.support.worker_process import settings_for
 
 def seal(spool: Spool, number: int) -> None:
     header = BatchHeader(1, 1, "g", None, "w", number, 0, 0, 0, [], Counters(), Gauges())
-    spool.write(BatchName(1, 1, number), encode(header, Columns()))
+    spool.write(BatchName("g", 1, 1, number), encode(header, Columns()))
 
 
 def test_a_batch_travels_as_one_message_and_its_acknowledgement_deletes_the_file(
@@ -33,7 +33,7 @@ def test_a_batch_travels_as_one_message_and_its_acknowledgement_deletes_the_file
     forwarder.step(0.2)
     forwarder.step(0.2)
 
-    assert taken == ["1.1.0", "1.1.1", "1.1.2"]
+    assert taken == ["g.1.1.0", "g.1.1.1", "g.1.1.2"]
     assert not spool.scan()
     assert forwarder.unacknowledged == 0
     link.close()
@@ -45,19 +45,19 @@ def test_progress_and_waiting_batches_are_read_from_the_broker(
     link = RedisIngest(settings_for(redis_server, "w", tmp_path), redis_server.client())
     assert (link.progress("galileo.ingest.0"), link.waiting("galileo.ingest.0")) == (0, 0)
 
-    link.send("galileo.ingest.0", BatchName(1, 1, 0), compress(b"x"))
+    link.send("galileo.ingest.0", BatchName("g", 1, 1, 0), compress(b"x"))
     store.set(ingest_progress_key("galileo.ingest.0"), 7)
 
     assert (link.progress("galileo.ingest.0"), link.waiting("galileo.ingest.0")) == (7, 1)
     link.close()
 
 
-def test_acknowledgements_are_popped_all_at_once(redis_server: RedisServer, store: redis.Redis, tmp_path) -> None:
+def test_answers_are_popped_all_at_once(redis_server: RedisServer, store: redis.Redis, tmp_path) -> None:
     link = RedisIngest(settings_for(redis_server, "w", tmp_path), redis_server.client())
-    store.rpush(ack_key("w"), *(f"1.1.{number}" for number in range(600)))
+    store.rpush(ack_key("w"), *(f"g.1.1.{number}" for number in range(600)))
 
-    popped = link.pop_acknowledged(0.0) + link.pop_acknowledged(0.0)
+    popped = link.pop_answers(0.0) + link.pop_answers(0.0)
 
-    assert popped == [f"1.1.{number}" for number in range(600)]
-    assert link.pop_acknowledged(0.0) == []
+    assert popped == [f"g.1.1.{number}" for number in range(600)]
+    assert link.pop_answers(0.0) == []
     link.close()

@@ -132,5 +132,12 @@ def test_every_outcome_has_its_line_in_the_account() -> None:
 def test_names_on_the_broker_are_stable() -> None:
     assert messages.label_queue("zone", "A") == "galileo_zone=A"
     assert [messages.ingest_queue(shard, 2) for shard in (1, 2, 3)] == [f"galileo.ingest.{n}" for n in (1, 0, 1)]
-    assert messages.batch_id(7, 2, 3) == "7.2.3"
+    assert messages.batch_id("202611220101-abcd.0", 7, 2, 3) == "202611220101-abcd.0.7.2.3"
     assert messages.request_id("g", 4, 5) == "g.4.5"
+
+
+@pytest.mark.parametrize("group_id", ["", ".g", "-g", "a/b", "..", "a b", "g\n", "g\0", "ä", "g" * 65])
+def test_a_group_id_that_no_file_name_may_hold_is_refused(group_id: str) -> None:
+    with pytest.raises(MessageError, match="group_id"):
+        messages.check_group_id(group_id)
+    messages.check_group_id("202611220101-abcd.0")

@@ -9,7 +9,7 @@ from loadgen.batch import COLUMNS, Columns, decode
 from loadgen.engine import EngineGauges
 from loadgen.messages import Counters
 from loadgen.sealer import ATTEMPT_ROW_BITS, MAX_ROWS, Sealer, split
-from loadgen.spool import Spool
+from loadgen.spool import BatchName, Spool
 from tests.support.shards import order_of
 
 MS = 1_000_000
@@ -90,10 +90,18 @@ def test_batches_and_rows_are_numbered_on_and_apart_from_other_attempts(sealer, 
     ]
 
 
+def test_a_batch_is_named_by_group_shard_attempt_and_number(sealer, spool, engine) -> None:
+    sealer.seal(engine, 0)
+
+    (header,) = headers(spool)
+    assert list(spool.scan()) == [BatchName("g", 1, 3, 0)]
+    assert header.id == "g.1.3.0"
+
+
 def test_the_rest_of_a_plan_is_cut_into_batches_of_which_the_last_is_final(sealer, spool, engine) -> None:
     engine.record(2 * MAX_ROWS + 1)
 
-    sealer.seal(engine, 0, final=True, reason="stopped")
+    sealer.seal(engine, 0, end="finished", reason="stopped")
 
     sealed = headers(spool)
     assert [(header.rows, header.final, header.reason) for header in sealed] == [
@@ -105,7 +113,7 @@ def test_the_rest_of_a_plan_is_cut_into_batches_of_which_the_last_is_final(seale
 
 
 def test_the_final_batch_is_sealed_without_rows_too(sealer, spool, engine) -> None:
-    sealer.seal(engine, 0, final=True)
+    sealer.seal(engine, 0, end="finished")
 
     assert [(header.rows, header.final) for header in headers(spool)] == [(0, True)]
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 import redis
 
 from loadgen.environment import WorkerSettings
-from loadgen.messages import STOP, GroupDocument, ShardOrder, lease_key
-from loadgen.running import running_shards
-from loadgen.shard import ShardRunner
+from loadgen.fence import Fence
+from loadgen.messages import REPLACE, STOP, GroupDocument, ShardOrder, from_json, group_key, lease_key
+from loadgen.running import marked_shards
+from loadgen.shard import LEASE_EXPIRED, OUT_OF_TOUCH, ShardRunner
 from loadgen.spool import Spool
 from loadgen.tasks import run_loop
 from tests.support.http_target import HttpTarget
@@ -72,7 +74,7 @@ def test_a_shard_holds_until_it_may_run_and_gives_its_lease_back(
     async def script() -> None:
         await until(lambda: state_of(store, 1) == "ready")
         await asyncio.sleep(0.2)
-        seen.append((len(target.ids("s-hold")), store.exists(lease_key(1)), len(running_shards(settings.spool_dir))))
+        seen.append((len(target.ids("s-hold")), store.exists(lease_key(1)), len(marked_shards(settings.spool_dir))))
         put_document(store, running(store, document, 0.3))
         await until(lambda: state_of(store, 1) == "running")
 
@@ -83,7 +85,7 @@ def test_a_shard_holds_until_it_may_run_and_gives_its_lease_back(
     assert rows.final.counters.completed == len(rows) == len(target.ids("s-hold")) == 50
     assert state_of(store, 1) == "finished"
     assert not store.exists(lease_key(1))
-    assert running_shards(settings.spool_dir) == []
+    assert marked_shards(settings.spool_dir) == []
 
 
 def test_intended_times_are_the_plans_whatever_the_time_of_the_start(
@@ -117,7 +119,7 @@ def test_each_signal_ends_a_holding_shard_and_its_whole_plan_is_cut(
 
     final = rows_of(settings).final
     assert (final.reason, final.counters.planned, final.counters.cut) == ("worker shut down", 1000, 1000)
-    assert state_of(store, 1) == "finished"
+    assert (final.end, state_of(store, 1)) == ("lost", "lost")
 
 
 def test_a_shard_without_a_document_ends_at_a_signal_with_an_empty_final_batch(
@@ -180,7 +182,7 @@ def test_a_stale_attempt_exits_without_a_trace(settings: WorkerSettings, store: 
     assert status_of(store, 1).attempt == 2
 
 
-def test_a_higher_attempt_supersedes_a_running_one_which_seals_no_final_batch(
+def test_a_higher_attempt_supersedes_a_running_one_which_seals_what_it_did_and_leaves_it_the_rest(
     settings: WorkerSettings, store: redis.Redis, target: HttpTarget, tmp_path: Path
 ) -> None:
     put_route(store, {target.host: 1.0})
@@ -193,16 +195,19 @@ def test_a_higher_attempt_supersedes_a_running_one_which_seals_no_final_batch(
         put_document(store, running(store, document, 0.1))
         await until(lambda: state_of(store, 1) == "running")
         second = asyncio.create_task(ShardRunner(order_of(1, "s-super", attempt=2), settings).run())
-        await until(lambda: [shard.attempt for shard in running_shards(settings.spool_dir)] == [2])
+        await until(lambda: [shard.attempt for shard in marked_shards(settings.spool_dir)] == [2])
         first_ends.append(state_of(store, 1))
         put_document(store, replace(document, version=3, state=STOP))
         await second
 
     run_shards(settings, order_of(1, "s-super"), script=script)
 
-    finals = [header.attempt for header in rows_of(settings).headers if header.final]
+    rows = rows_of(settings)
+    ends = {header.attempt: header.end for header in rows.headers if header.final}
     assert first_ends == ["running"]
-    assert finals == [2]
+    assert ends == {1: "lost", 2: "finished"}
+    first = [header for header in rows.headers if header.attempt == 1]
+    assert sum(header.rows for header in first) == first[-1].counters.rows == first[-1].counters.planned
     assert {header.counters.cut for header in rows_of(settings).headers if header.attempt == 1} == {0}
     assert status_of(store, 1).attempt == 2
     firsts = {header.attempt: header.first_row for header in rows_of(settings).headers if header.number == 0}
@@ -263,3 +268,104 @@ def test_an_older_or_unreadable_document_changes_nothing(
     run_shards(settings, order_of(1, "s-old"), script=script)
 
     assert rows_of(settings).final.counters.completed == 100
+
+
+def replaceable(group_id: str, rate_rps: float = 100.0, duration_s: float = 30.0) -> GroupDocument:
+    return document_of(group_id, rate_rps=rate_rps, duration_s=duration_s, on_worker_loss=REPLACE)
+
+
+def test_a_replaceable_shard_whose_lease_expires_stops_by_itself_and_leaves_the_rest_of_its_plan(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadgen.shard.LEASE_TTL_MS", 1000)
+    monkeypatch.setattr("loadgen.shard.LEASE_RENEW_S", 0.2)
+    put_route(store, {target.host: 1.0})
+    put_document(store, running(store, replaceable("s-expires"), 0.1))
+    renewals = []
+
+    async def renew(_: Fence) -> bool:
+        renewals.append(time.monotonic_ns())
+        if len(renewals) > 3:
+            raise redis.ConnectionError("cut off")
+        return True
+
+    monkeypatch.setattr("loadgen.shard.Fence.renew", renew)
+    run_shards(settings, order_of(1, "s-expires"))
+
+    rows = rows_of(settings)
+    counters = rows.final.counters
+    assert (rows.final.end, rows.final.reason) == ("lost", LEASE_EXPIRED)
+    assert counters.cut == 0
+    assert counters.planned == counters.sent == len(rows) < 1000
+    assert sorted(rows.sent_ids("s-expires")) == sorted(target.ids("s-expires"))
+    assert state_of(store, 1) == "lost"
+    assert len(renewals) > 4
+
+
+def test_a_shard_that_is_not_replaceable_goes_on_without_its_lease(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadgen.shard.LEASE_TTL_MS", 400)
+    monkeypatch.setattr("loadgen.shard.LEASE_RENEW_S", 0.1)
+    put_route(store, {target.host: 1.0})
+    put_document(store, running(store, document_of("s-goes-on", rate_rps=50.0, duration_s=2.0), 0.1))
+
+    async def renew(_: Fence) -> bool:
+        raise redis.ConnectionError("cut off")
+
+    monkeypatch.setattr("loadgen.shard.Fence.renew", renew)
+    run_shards(settings, order_of(1, "s-goes-on"))
+
+    assert rows_of(settings).final.counters.completed == 100
+    assert state_of(store, 1) == "finished"
+
+
+def test_a_replaceable_shard_whose_worker_shuts_down_leaves_the_rest_to_another_attempt(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget
+) -> None:
+    put_route(store, {target.host: 1.0})
+    put_document(store, running(store, replaceable("s-moves"), 0.1))
+
+    async def script() -> None:
+        await until(lambda: len(target.ids("s-moves")) > 20)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    run_shards(settings, order_of(1, "s-moves"), script=script)
+    run_shards(settings, order_of(1, "s-moves", attempt=2, takes_over=True), script=stop_when_it_runs(store, "s-moves"))
+
+    rows = rows_of(settings)
+    first, second = (header for header in rows.headers if header.final)
+    assert (first.end, first.reason, first.counters.cut) == ("lost", "worker shut down", 0)
+    assert second.counters.skipped >= first.counters.planned
+    # Nothing was sent twice, nothing was cut twice, and everything is a row or was skipped in between.
+    sent = rows.sent_ids("s-moves")
+    assert len(set(sent)) == len(sent)
+    assert sorted(sent) == sorted(target.ids("s-moves"))
+    assert second.counters.planned + second.counters.skipped == 3000
+
+
+def stop_when_it_runs(store: redis.Redis, group_id: str) -> Script:
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "running")
+        await asyncio.sleep(0.3)
+        text = store.hget(group_key(group_id), "document")
+        document = from_json(GroupDocument, text)
+        put_document(store, replace(document, version=document.version + 1, state=STOP))
+
+    return script
+
+
+def test_a_shard_that_waits_for_its_start_and_cannot_reach_the_broker_gives_up(
+    settings: WorkerSettings, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadgen.shard.HOLD_ALONE_S", 0.3)
+    monkeypatch.setattr("loadgen.shard.LEASE_RENEW_S", 0.1)
+    put_document(store, document_of("s-alone"))
+
+    async def renew(_: Fence) -> bool:
+        raise redis.ConnectionError("cut off")
+
+    monkeypatch.setattr("loadgen.shard.Fence.renew", renew)
+    run_shards(settings, order_of(1, "s-alone"))
+
+    assert (rows_of(settings).final.end, rows_of(settings).final.reason) == ("lost", OUT_OF_TOUCH)

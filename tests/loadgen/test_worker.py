@@ -1,5 +1,6 @@
 """A real worker: registration, labels, whole shards, stops, drains."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,8 +12,8 @@ import psutil
 import pytest
 import redis
 
-from loadgen.messages import STOP, label_queue, to_wire
-from loadgen.running import running_shards
+from loadgen.messages import STOP, label_queue, lease_key, to_wire
+from loadgen.running import marked_shards
 from loadgen.spool import Spool
 from tests.support.http_target import HttpTarget
 from tests.support.redis_server import RedisServer
@@ -105,7 +106,7 @@ def test_a_shard_reports_ready_runs_on_time_and_its_rows_are_what_the_target_rec
     assert final.gauges.cpu_ns > 0
     wait_until(lambda: state_of(store, 1) == "finished")
     wait_until(lambda: not Spool(worker_a.spool_dir, 1).scan(), what="the deletion of acknowledged batches")
-    wait_until(lambda: not running_shards(worker_a.spool_dir), what="the removal of the mark")
+    wait_until(lambda: not marked_shards(worker_a.spool_dir), what="the removal of the mark")
 
 
 def test_a_stop_ends_a_running_shard_and_its_account_closes(
@@ -207,7 +208,7 @@ def test_a_shard_that_does_not_obey_a_stop_is_killed_and_what_it_sealed_stands(
     run_document(store, document, ahead_s=0.0)
     while not len(ingest.rows):
         ingest.take()
-    (shard,) = running_shards(worker_a.spool_dir)
+    (shard,) = marked_shards(worker_a.spool_dir)
     psutil.Process(shard.pid).suspend()
 
     put_document(store, replace(document, version=3, state=STOP, stop_grace_s=0.0))
@@ -223,6 +224,32 @@ def test_a_shard_that_does_not_obey_a_stop_is_killed_and_what_it_sealed_stands(
     wait_until(lambda: state_of(store, 2) == "finished")
 
 
+def test_the_agent_tells_of_a_shard_whose_process_was_killed_and_forwards_what_it_sealed(
+    redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess, ingest: IngestByHand, target: HttpTarget
+) -> None:
+    put_route(store, {target.host: 1.0})
+    document = document_of("killed", rate_rps=100.0, duration_s=60.0)
+    put_document(store, document)
+    send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "killed", "wa"))
+    wait_until(lambda: state_of(store, 1) == "ready")
+    run_document(store, document, ahead_s=0.0)
+    wait_until(lambda: len(target.ids("killed")) > 100)
+    (shard,) = marked_shards(worker_a.spool_dir)
+
+    os.kill(shard.pid, signal.SIGKILL)
+
+    wait_until(lambda: state_of(store, 1) == "lost")
+    assert status_of(store, 1).reason == f"its process {shard.pid} on wa died"
+    assert not store.exists(lease_key(1))
+    assert marked_shards(worker_a.spool_dir) == []
+    while ingest.take(1.0):
+        pass
+    seen = target.ids("killed")
+    assert set(ingest.rows.sent_ids("killed")) <= set(seen)
+    assert 0 <= len(seen) - len(ingest.rows.sent_ids("killed")) <= 0.5 * 100  # what was not sealed yet
+    assert ingest.rows.final is None
+
+
 def test_the_load_goes_on_while_the_broker_is_away_and_every_row_arrives(tmp_path: Path, target: HttpTarget) -> None:
     with RedisServer(tmp_path / "redis", append_only=True) as server, server.client() as store:
         put_route(store, {target.host: 1.0})
@@ -236,7 +263,7 @@ def test_the_load_goes_on_while_the_broker_is_away_and_every_row_arrives(tmp_pat
 
             server.stop()
             wait_until(lambda: len(target.ids("away")) == 600, what="the load's end")
-            assert running_shards(worker.spool_dir)  # it has not told of its end yet
+            assert marked_shards(worker.spool_dir)  # it has not told of its end yet
             server.start()
 
             with IngestByHand(server, store) as ingest:

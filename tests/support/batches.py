@@ -13,6 +13,7 @@ from experiments.account import pacer_of
 from experiments.models import ClientGroup, Experiment, Shard, Worker, Workload
 from loadgen.batch import NO_HOST, NO_TIME, Columns, compress, encode
 from loadgen.messages import BatchHeader, Counters, Gauges, Outcome, WorkloadSpec, account_line
+from tests.support.partitions import make_partition
 
 NS = 1_000_000_000
 START_S = 1_700_000_000
@@ -53,8 +54,10 @@ def make_experiment(
     schedules = schedules or ([[1.0, 10.0], [1.0, 10.0]],)
     number = next(_numbers)
     ended = status in ("FINISHED", "FAILED", "CANCELLED")
+    experiment_id = f"202611220101-{number:04d}"
+    make_partition(experiment_id)
     experiment = Experiment.objects.create(
-        id=f"202611220101-{number:04d}",
+        id=experiment_id,
         name="test",
         creator="tester",
         status=status,
@@ -204,7 +207,7 @@ def run_payloads(
                 part,
                 number=number,
                 first_row=min(first, len(rows)),
-                final=last,
+                end="finished" if last else "",
                 reason=reason if last else "",
                 counters=counters_of(rows if last else rows[: first + size]),
                 gauges=gauges or Gauges(wall_ns=(number + 1) * NS, cpu_ns=(number + 1) * NS // 10),

@@ -11,18 +11,20 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import psycopg2
 import pymysql
+
+from galileo_site.stack.ports import pick_free
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 20.0
@@ -59,7 +61,7 @@ class Server(ABC):
     stop_signal: signal.Signals
 
     def __init__(self) -> None:
-        self.port = _free_port()
+        self.port = pick_free()  # of those that no outgoing connection takes while the server is away
         self.password = secrets.token_urlsafe(16)
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
@@ -111,6 +113,18 @@ class Server(ABC):
         if self._folder is not None:
             shutil.rmtree(self._folder)
             self._folder = None
+
+    def crash(self) -> None:
+        """Ends the server at once, without a word to anybody; its data stay for `recover`."""
+        if self._process is not None:
+            self._process.send_signal(self.death_signal)
+            self._process.wait(_STOP_TIMEOUT_S)
+            self._process = None
+
+    def recover(self) -> None:
+        """Starts a crashed server again on its port and data; returns when it answers."""
+        self._process = self._popen(self.command())
+        self._wait_until_it_answers()
 
     @abstractmethod
     def prepare(self) -> None:
@@ -211,15 +225,18 @@ class Postgres(Server):
         return [str(self._binaries / "postgres"), "-D", str(self.folder / "data"), *arguments]
 
     def check(self) -> None:
+        with closing(self.connect("postgres")) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [_NAME])
+            if cursor.fetchone() is None:
+                cursor.execute(f"CREATE DATABASE {_NAME}")
+
+    def connect(self, database: str = _NAME) -> psycopg2.extensions.connection:
+        """A connection in autocommit mode; raises psycopg2.Error."""
         connection = psycopg2.connect(
-            host="127.0.0.1", port=self.port, user=_NAME, password=self.password, dbname="postgres", connect_timeout=5
+            host="127.0.0.1", port=self.port, user=_NAME, password=self.password, dbname=database, connect_timeout=5
         )
         connection.autocommit = True
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(f"CREATE DATABASE {_NAME}")
-        finally:
-            connection.close()
+        return connection
 
 
 class MariaDb(Server):
@@ -316,10 +333,3 @@ def _mariadb_program(name: str) -> str:
     if found is None:
         raise ServerMissing(f"no MariaDB server ({name}): install Debian's package mariadb-server")
     return found
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -12,10 +12,10 @@ _TOP = ("routing", "seed", "metadata", "worker_labels", "experiment")
 def plan_data(**fields: Any) -> dict[str, Any]:
     """Two seconds at 10 requests/s for the routed service `web` with 3 clients.
 
-    `fields` replace keys of the workload, of its configuration (duration, interval), or of the plan.
+    `fields` replace keys of the workload, of its configuration (duration, interval, on_worker_loss), or of the plan.
     """
     top = {name: fields.pop(name) for name in _TOP if name in fields}
-    timing = {name: fields.pop(name) for name in ("duration", "interval") if name in fields}
+    timing = {name: fields.pop(name) for name in ("duration", "interval", "on_worker_loss") if name in fields}
     return {
         "experiment": {"name": "small"},
         "configuration": {

@@ -22,7 +22,6 @@ from loadgen.messages import (
     ShardStatus,
     WorkloadSpec,
     ack_key,
-    batch_id,
     from_json,
     group_channel,
     group_key,
@@ -148,7 +147,7 @@ class IngestByHand:
         message.ack()
         raw = decompress(data)
         header, _ = decode(raw)
-        name = batch_id(header.shard_id, header.attempt, header.number)
+        name = header.id
         if name not in self.ids:
             self.ids.append(name)
             self.rows.add(raw)

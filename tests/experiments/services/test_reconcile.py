@@ -14,6 +14,7 @@ from experiments.services import experiments, phases, registry, shards
 from experiments.services.reconcile import _PHASES, LOCK_KEY, reconcile
 from loadgen import messages
 from loadgen.messages import (
+    WORKERS_KEY,
     ClockSample,
     Counters,
     Gauges,
@@ -23,6 +24,7 @@ from loadgen.messages import (
     from_json,
     from_wire,
     to_json,
+    worker_key,
 )
 from tests.support.workers import register
 
@@ -50,10 +52,17 @@ class Fleet:
             clock = ClockSample(offset_ns=5, uncertainty_ns=20_000)
             status = ShardStatus(shard.id, shard.attempt, shard.worker.name, 1, state, clock, 4096, reason)
             self.broker.set(messages.shard_key(shard.id), to_json(status))
-            if state in (messages.FINISHED, messages.FAILED):
+            if state in messages.ENDS:
                 self.broker.delete(messages.lease_key(shard.id))
             else:
-                self.broker.set(messages.lease_key(shard.id), f"{shard.attempt}:token")
+                self.broker.set(messages.lease_key(shard.id), f"{shard.attempt}:token", px=messages.LEASE_TTL_MS)
+
+    def say_of(self, worker, state, reason=""):
+        """As its agent says it of a shard that is dead, or the shard itself, whatever its row says."""
+        shard = Shard.objects.get(worker__name=worker)
+        status = ShardStatus(shard.id, shard.attempt, worker, 1, state, reason=reason)
+        self.broker.set(messages.shard_key(shard.id), to_json(status))
+        self.broker.delete(messages.lease_key(shard.id))
 
     def die(self):
         for shard in Shard.objects.all():
@@ -63,7 +72,7 @@ class Fleet:
         """As if each shard's only batch had been ingested; it held no rows."""
         counters, gauges = asdict(Counters()), asdict(Gauges())
         for shard in Shard.objects.all():
-            Shard.objects.filter(id=shard.id).update(totals=counters, batches=1)
+            Shard.objects.filter(id=shard.id).update(totals=counters, batches=1, end=messages.FINISHED)
             header = {"rows": 0, "received": timezone.now(), "counters": counters, "gauges": gauges}
             Batch.objects.get_or_create(shard=shard, attempt=shard.attempt, number=0, defaults=header)
 
@@ -72,6 +81,7 @@ class Fleet:
 def fleet(broker, monkeypatch):
     monkeypatch.setattr(registry, "broker_is_fresh", lambda: False)
     monkeypatch.setattr(registry, "MISSED", timedelta(microseconds=1))
+    monkeypatch.setattr(registry, "AFTER_GAP", timedelta(0))
     return Fleet(broker)
 
 
@@ -251,13 +261,141 @@ def test_a_dead_shard_is_lost_with_an_event_and_the_rest_goes_on(fleet, started)
     assert Shard.objects.get(worker__name="pi-1").status == "LOST"
     assert Shard.objects.get(worker__name="pi-2").status == "RUNNING"
     assert "died or hangs" in Event.objects.get(name="shard lost").value
-    # Its last words stay in Redis for a while; they do not bring it back, nor hold up the end of the experiment.
+    # Its last words stay in Redis for a while; they do not bring it back.
     reconcile()
     assert Shard.objects.get(worker__name="pi-1").status == "LOST"
-    fleet.say(messages.FINISHED)
+
+
+def end_the_plan():
+    Experiment.objects.update(start_broker_ns=F("start_broker_ns") - 10_000_000_000)
+
+
+def test_a_shard_out_of_reach_may_send_until_the_plans_end_and_is_waited_for_no_longer(fleet, started):
+    fleet.say(messages.RUNNING)
     reconcile()
-    assert Shard.objects.get(worker__name="pi-1").status == "LOST"
+    fleet.die()
+    fleet.say(messages.FINISHED, only={"worker__name": "pi-2"})
+    for _ in range(3):
+        reconcile()
+    assert [(shard.status, shard.gone) for shard in Shard.objects.order_by("index")] == [
+        ("LOST", False),
+        ("FINISHED", False),
+    ]
+    assert status(started) == "RUNNING"
+    end_the_plan()
+    reconcile()
     assert (status(started), started.ending) == ("FINALIZING", "FINISHED")
+
+
+def test_a_shard_out_of_reach_that_comes_back_is_followed_again_and_both_are_on_the_timeline(fleet, started):
+    fleet.say(messages.RUNNING)
+    reconcile()
+    fleet.die()
+    fleet.say(messages.RUNNING, only={"worker__name": "pi-2"})
+    reconcile()
+    reconcile()
+    lost = Shard.objects.get(worker__name="pi-1")
+    assert lost.status == "LOST"
+    fleet.broker.set(messages.lease_key(lost.id), "1:token", px=messages.LEASE_TTL_MS)
+    reconcile()
+    assert Shard.objects.get(id=lost.id).status == "RUNNING"
+    names = list(Event.objects.filter(name__startswith="shard").order_by("id").values_list("name", flat=True))
+    assert names == ["shard lost", "shard back"]
+
+
+def test_a_shard_whose_death_is_told_is_gone_at_once_and_not_waited_for(fleet, started):
+    fleet.say(messages.RUNNING)
+    reconcile()
+    fleet.say_of("pi-1", messages.LOST, "its process 7 on pi-1 died")
+    fleet.say(messages.FINISHED, only={"worker__name": "pi-2"})
+    reconcile()
+    assert Shard.objects.filter(status="LOST", gone=True, reason="its process 7 on pi-1 died").count() == 1
+    assert (status(started), started.ending) == ("FINALIZING", "FINISHED")
+
+
+def test_a_lost_shard_whose_death_is_told_later_is_gone_then(fleet, started):
+    fleet.say(messages.RUNNING)
+    reconcile()
+    fleet.die()
+    reconcile()
+    reconcile()
+    assert Shard.objects.filter(status="LOST", gone=False).count() == 2
+    for worker in ("pi-1", "pi-2"):
+        fleet.say_of(worker, messages.LOST, "died")
+    reconcile()
+    assert Shard.objects.filter(status="LOST", gone=True).count() == 2
+    assert (status(started), started.reason) == ("FINALIZING", "every shard was lost: died")
+
+
+def test_what_the_final_batch_says_counts_when_the_shards_own_word_has_not_come(fleet, started):
+    fleet.say(messages.RUNNING)
+    reconcile()
+    fleet.bring_batches()
+    Shard.objects.filter(worker__name="pi-1").update(end=messages.LOST, reason="worker shut down")
+    reconcile()
+    assert list(Shard.objects.order_by("index").values_list("status", "gone")) == [("LOST", True), ("FINISHED", False)]
+    assert status(started) == "FINISHED"
+
+
+def on_worker_loss(policy):
+    ClientGroup.objects.update(on_worker_loss=policy, version=F("version") + 1)
+
+
+def test_on_worker_loss_fail_stops_everything_and_says_why(broker, fleet, started):
+    on_worker_loss("fail")
+    fleet.say(messages.RUNNING)
+    reconcile()
+    fleet.say_of("pi-1", messages.LOST, "died")
+    reconcile()
+    assert (status(started), started.ending) == ("FINALIZING", "FAILED")
+    assert "on_worker_loss is fail: died" in started.reason
+    assert desired_states(broker) == {"stop"}
+
+
+def test_on_worker_loss_replace_places_the_share_anew_as_an_attempt_that_takes_over(fleet, started):
+    on_worker_loss("replace")
+    fleet.say(messages.RUNNING)
+    reconcile()
+    lost = Shard.objects.get(worker__name="pi-1")
+    fleet.broker.delete(worker_key("pi-1"))
+    fleet.broker.srem(WORKERS_KEY, "pi-1")
+    reconcile()
+    reconcile()
+    fleet.say_of("pi-1", messages.LOST, "its lease was not renewed for 6 s")
+    fleet.say(messages.RUNNING, only={"worker__name": "pi-2"})
+    for _ in range(3):
+        reconcile()
+    again = Shard.objects.get(id=lost.id)
+    assert (again.worker.name, again.attempt, again.status, again.gone) == ("pi-2", 2, "DISPATCHED", False)
+    order = fleet.orders("pi-2")[-1]
+    assert (order.shard_id, order.attempt, order.takes_over, order.clients) == (lost.id, 2, True, lost.clients)
+    assert order.void_after_broker_ns < fleet.orders("pi-2")[0].void_after_broker_ns
+    names = list(Event.objects.filter(name__startswith="shard").order_by("id").values_list("name", flat=True))
+    assert names == ["shard lost", "shard ordered again"]
+    assert status(started) == "RUNNING"
+
+
+def test_a_share_that_nobody_can_take_waits_for_a_worker_until_the_plans_end(fleet, started):
+    on_worker_loss("replace")
+    fleet.say(messages.RUNNING)
+    reconcile()
+    for name in ("pi-1", "pi-2"):
+        fleet.broker.delete(worker_key(name))
+        fleet.broker.srem(WORKERS_KEY, name)
+    reconcile()
+    reconcile()
+    for name in ("pi-1", "pi-2"):
+        fleet.say_of(name, messages.LOST, "died")
+    reconcile()
+    assert set(Shard.objects.values_list("status", flat=True)) == {"LOST"}
+    assert status(started) == "RUNNING"
+    fleet.join("pi-3")
+    reconcile()
+    assert set(Shard.objects.values_list("status", "worker__name", "attempt")) == {("DISPATCHED", "pi-3", 2)}
+    Shard.objects.update(status="LOST", gone=True)
+    end_the_plan()
+    reconcile()
+    assert (status(started), started.ending) == ("FINALIZING", "FAILED")
 
 
 def test_shards_that_run_beyond_every_deadline_end_the_experiment(broker, fleet, started):
@@ -327,10 +465,11 @@ def test_a_routing_record_that_makes_no_sense_does_not_hold_up_experiments(broke
     assert status(experiment) == "STARTING"
 
 
-def test_a_stop_is_left_for_shards_that_were_given_up(broker, fleet, started):
+def test_a_stop_is_left_for_shards_that_are_out_of_reach_for_as_long_as_they_may_run(broker, fleet, started):
     fleet.say(messages.RUNNING)
     reconcile()
     fleet.die()
+    end_the_plan()
     for _ in range(3):
         reconcile()
     assert (status(started), started.ending) == ("FINALIZING", "FAILED")
@@ -338,7 +477,21 @@ def test_a_stop_is_left_for_shards_that_were_given_up(broker, fleet, started):
     reconcile()
     assert status(started) == "FAILED"
     assert desired_states(broker) == {"stop"}
-    assert broker.ttl(messages.group_key(f"{started.id}.0")) > 7 * 24 * 3600
+    keys = [messages.group_key(f"{started.id}.0"), *(messages.shard_key(shard.id) for shard in Shard.objects.all())]
+    assert all(phases.OUT_OF_REACH_S < broker.ttl(key) < 3600 for key in keys)
+
+
+def test_nothing_is_left_in_redis_of_shards_that_have_ended_for_sure(broker, fleet, started):
+    fleet.say(messages.RUNNING)
+    reconcile()
+    broker.set(messages.newest_attempt_key(Shard.objects.first().id), "1 group")
+    fleet.say_of("pi-1", messages.LOST, "died")
+    fleet.say(messages.FINISHED, only={"worker__name": "pi-2"})
+    reconcile()
+    Experiment.objects.update(finalizing=timezone.now() - timedelta(seconds=61))
+    reconcile()
+    assert status(started) == "FINISHED"
+    assert not broker.keys("galileo:shard:*") and not broker.keys("galileo:group:*")
 
 
 def test_a_shard_that_was_given_up_too_early_is_heard_again(fleet, started):

@@ -7,7 +7,8 @@ from django.utils import timezone
 
 from experiments.models import Worker
 from experiments.services import registry
-from loadgen.messages import WORKERS_KEY, worker_key
+from experiments.services.clock import broker_now_ns
+from loadgen.messages import WORKERS_KEY, label_queue, worker_key
 from tests.support.workers import register
 
 pytestmark = pytest.mark.django_db
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.django_db
 def long_running_broker(monkeypatch):
     monkeypatch.setattr(registry, "broker_is_fresh", lambda: False)
     monkeypatch.setattr(registry, "MISSED", timedelta(microseconds=1))
+    monkeypatch.setattr(registry, "AFTER_GAP", timedelta(0))
 
 
 def status_of(name):
@@ -38,6 +40,44 @@ def test_a_worker_is_lost_when_looks_find_no_heartbeat_for_a_while(broker):
     assert status_of("pi-1") == "READY"
     registry.sync_workers()
     assert status_of("pi-1") == "LOST"
+
+
+def test_the_wait_begins_when_a_heartbeat_is_overdue_so_that_its_expiry_ends_it(broker):
+    register(broker, "pi-1", heartbeat_broker_ns=broker_now_ns() - registry.OVERDUE_NS - 1)
+    registry.sync_workers()
+    assert (status_of("pi-1"), Worker.objects.get().missed_since is None) == ("READY", False)
+    broker.delete(worker_key("pi-1"))
+    registry.sync_workers()
+    assert status_of("pi-1") == "LOST"
+
+
+def test_an_overdue_heartbeat_that_comes_ends_the_wait(broker):
+    register(broker, "pi-1", heartbeat_broker_ns=broker_now_ns() - registry.OVERDUE_NS - 1)
+    registry.sync_workers()
+    registry.sync_workers()
+    register(broker, "pi-1")
+    registry.sync_workers()
+    assert Worker.objects.get(name="pi-1").missed_since is None
+
+
+def test_a_heartbeat_that_expired_while_nobody_looked_is_waited_for_longer(broker, monkeypatch):
+    monkeypatch.setattr(registry, "AFTER_GAP", timedelta(seconds=60))
+    register(broker, "pi-1")
+    registry.sync_workers()
+    broker.delete(worker_key("pi-1"))
+    for _ in range(4):
+        registry.sync_workers()
+    assert status_of("pi-1") == "READY"
+
+
+def test_what_waits_for_a_lost_worker_is_dropped(broker):
+    register(broker, "pi-1")
+    registry.sync_workers()
+    broker.lpush(label_queue("worker_name", "pi-1"), "an order")
+    broker.delete(worker_key("pi-1"))
+    registry.sync_workers()
+    registry.sync_workers()
+    assert not broker.exists(label_queue("worker_name", "pi-1"))
 
 
 def test_a_heartbeat_between_two_looks_keeps_a_worker(broker):

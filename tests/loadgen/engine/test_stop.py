@@ -199,3 +199,89 @@ def test_the_rest_of_a_very_long_plan_is_cut_without_a_row_each(
     assert result.outcomes() == {Outcome.CUT: 2000}
     assert result.counters.cut_short
     assert result.counters.planned == 2000
+
+
+def test_an_attempt_that_takes_over_skips_what_has_passed_and_sends_the_rest(
+    run: Run[Result], target: HttpTarget, group: str
+) -> None:
+    async def scenario() -> Result:
+        engine = build(target.host, group=group, rate=100, duration=1.0, clients=3)
+        await engine.prepare()
+        start_ns = time.monotonic_ns() - 500_000_000
+        while engine.skip_passed(start_ns, 7):
+            await asyncio.sleep(0)
+        engine.start(start_ns)
+        return await finish(engine)
+
+    result = run(scenario())
+    skipped = result.counters.skipped
+    assert 50 <= skipped < 100
+    assert [(row.client, row.sequence) for row in result.rows] == [(k % 3, k // 3) for k in range(skipped, 100)]
+    assert result.outcomes() == {Outcome.COMPLETED: 100 - skipped}
+
+
+def test_nothing_is_left_to_send_for_an_attempt_that_takes_over_after_the_plans_end(
+    run: Run[Result], target: HttpTarget
+) -> None:
+    async def scenario() -> Result:
+        engine = build(target.host, rate=100, duration=1.0)
+        await engine.prepare()
+        start_ns = time.monotonic_ns() - 2_000_000_000
+        while engine.skip_passed(start_ns, 7):
+            await asyncio.sleep(0)
+        engine.start(start_ns)
+        return await finish(engine)
+
+    result = run(scenario())
+    assert (result.reason, result.counters.skipped, result.rows) == ("", 100, [])
+
+
+def test_an_engine_that_may_send_no_longer_stops_by_itself_and_leaves_the_rest_alone(
+    run: Run[Result], target: HttpTarget, group: str
+) -> None:
+    async def scenario() -> Result:
+        engine = build(target.host, group=group, rate=200, duration=60)
+        await engine.prepare()
+        start_ns = time.monotonic_ns()
+        engine.start(start_ns)
+        engine.send_until(start_ns + 300_000_000, "lease expired")
+        return await finish(engine)
+
+    result = run(scenario())
+    assert result.reason == "lease expired"
+    assert Outcome.CUT not in result.outcomes()
+    assert all(row.sent_ns < 300_000_000 + 2_000_000 for row in result.rows)
+    assert sorted(target.ids(group)) == sorted(result.ids(group_id=group))
+
+
+def test_a_process_that_stood_still_beyond_its_limit_sends_nothing_when_it_wakes(
+    run: Run[Result], target: HttpTarget, group: str
+) -> None:
+    async def scenario() -> Result:
+        engine = build(target.host, group=group, rate=200, duration=60)
+        await engine.prepare()
+        start_ns = time.monotonic_ns()
+        engine.send_until(start_ns + 300_000_000, "lease expired")
+        engine.start(start_ns)
+        await asyncio.sleep(0.1)
+        time.sleep(0.6)  # as SIGSTOP does: the loop stands still
+        return await finish(engine)
+
+    result = run(scenario())
+    assert max(row.intended_ns for row in result.rows) < 300_000_000
+    assert sorted(target.ids(group)) == sorted(result.ids(group_id=group))
+
+
+def test_who_waits_for_a_connection_when_the_limit_comes_is_cut(run: Run[Result], target: HttpTarget) -> None:
+    async def scenario() -> Result:
+        engine = build(target.host, rate=10, duration=0.1, clients=1)
+        await engine.prepare()
+        start_ns = time.monotonic_ns() - 50_000_000
+        engine.start(start_ns)
+        while not engine.in_flight:
+            await asyncio.sleep(0)
+        engine.send_until(time.monotonic_ns(), "lease expired")  # before its connection is there
+        return await finish(engine)
+
+    result = run(scenario())
+    assert result.outcomes() == {Outcome.CUT: 1}
