@@ -1,6 +1,6 @@
-"""Adds a batch to the per-second statistics of its shard: read, merged and written back in the caller's transaction.
+"""The per-second statistics of a batch, and how they are added to its shard's: read, merged and written back.
 
-Right only under the lock on the shard's row that store.py holds.
+`add` is right only in a transaction that holds the lock on the shard's row, as store.py's does.
 """
 
 from __future__ import annotations
@@ -26,15 +26,14 @@ _WRITTEN = [*COUNTS, "outcomes", "statuses", "hosts", *HISTOGRAMS]
 _KEY = ["shard", "second", "workload"]
 
 Integers = NDArray[np.int64]
+Seconds = dict[int, dict[str, Any]]  # by second of the broker's clock: fields of SecondStats
 
 _EMPTY = Histogram()
 _EMPTY_BYTES = _EMPTY.to_bytes()
 
 
-def add(batch: ReceivedBatch, experiment_id: str, workload: int) -> None:
-    """Adds a batch's rows to the SecondStats of the seconds that they were intended for."""
-    shard_id = batch.header.shard_id
-    fresh = dict(seconds_of(batch))
+def add(fresh: Seconds, shard_id: int, experiment_id: str, workload: int) -> None:
+    """Adds a batch's statistics to the SecondStats of the seconds that its rows were intended for."""
     there = {
         row.second: row
         for row in SecondStats.objects.filter(
@@ -76,7 +75,7 @@ def merged(row: SecondStats, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def seconds_of(batch: ReceivedBatch) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each second of the broker's clock that the batch has arrivals of, and their statistics: fields of SecondStats."""
+    """Each second that the batch has arrivals of, and their statistics: items of Seconds."""
     second = batch.absolute_ns("intended_ns") // NS
     order = np.argsort(second, kind="stable")
     present, starts = np.unique(second[order], return_index=True)

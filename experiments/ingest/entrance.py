@@ -6,6 +6,7 @@ import logging
 
 from experiments import summary
 from experiments.ingest import acknowledge
+from experiments.ingest.fairness import leaving_turns
 from experiments.ingest.origin import find_origin
 from experiments.ingest.received import read
 from experiments.ingest.store import store
@@ -14,6 +15,7 @@ from loadgen.messages import MessageError
 log = logging.getLogger(__name__)
 
 
+@leaving_turns()
 def ingest(payload: bytes) -> None:
     """Stores a batch and acknowledges it; one that is stored already is only acknowledged again.
 

@@ -28,10 +28,16 @@ class Stored:
     new: bool = False
 
 
-@transaction.atomic
 def store(batch: ReceivedBatch) -> Stored:
     """Stores a batch unless it is there already. Database errors propagate, and nothing is stored then."""
-    header = batch.header
+    # What can be computed is computed before the transaction: SQLite has one lock for all writers.
+    traces = trace_columns(batch) if batch.header.experiment_id is not None else None
+    seconds = dict(aggregate.seconds_of(batch))
+    with transaction.atomic():
+        return _store(batch.header, traces, seconds)
+
+
+def _store(header: BatchHeader, traces: writers.TraceColumns | None, seconds: aggregate.Seconds) -> Stored:
     # The lock makes ingest of one shard's batches one after the other, even when two processes serve its queue.
     shard = Shard.objects.select_for_update().filter(id=header.shard_id).first()
     # The group's name holds the experiment's: a shard id that another database issued finds no match.
@@ -52,9 +58,9 @@ def store(batch: ReceivedBatch) -> Stored:
         gauges=dataclasses.asdict(header.gauges),
     )
     if header.rows:
-        if header.experiment_id is not None:
-            writers.write_traces(trace_columns(batch))
-        aggregate.add(batch, group.experiment_id, group.workload.index)
+        if traces is not None:
+            writers.write_traces(traces)
+        aggregate.add(seconds, shard.id, group.experiment_id, group.workload.index)
     if header.final:
         _close(shard, header)
     return Stored(group.experiment_id, new=True)

@@ -37,8 +37,8 @@ class Trace(models.Model):
     """What became of one planned arrival.
 
     `id` is `trace_key`, computed, never generated. Times are ns in the broker's clock, null when that never happened
-    (an arrival that was cut may not even have been dispatched). No constraint ties it to other tables, so that a
-    database can hold it in partitions by experiment.
+    (an arrival that was cut may not even have been dispatched). No constraint ties it to other tables, because
+    PostgreSQL holds it in partitions by experiment, and the key there is (id, experiment_id); see services/partitions.
     """
 
     id = models.BigAutoField(primary_key=True)

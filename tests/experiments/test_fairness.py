@@ -1,0 +1,38 @@
+"""Ingest leaves others a turn to write where the database takes one writer at a time."""
+
+import pytest
+from django.db import connection
+
+from experiments.ingest.fairness import leaving_turns
+
+
+@pytest.mark.parametrize(("took_s", "pause_s"), [(0.0, 0.0), (0.004, 0.001), (0.2, 0.05), (0.4, 0.1), (30.0, 0.1)])
+def test_a_batch_is_followed_by_a_pause_of_a_quarter_of_its_time_up_to_a_bound(took_s, pause_s):
+    expected = [pytest.approx(pause_s)] if connection.vendor == "sqlite" else []
+    assert pauses_after(took_s) == expected
+
+
+def test_each_batch_is_followed_by_a_pause_of_its_own():
+    now_s, pauses = [100.0], []
+
+    @leaving_turns(lambda: now_s[0], pauses.append)
+    def ingest(took_s):
+        now_s[0] += took_s
+        return len(pauses)
+
+    assert [ingest(0.04), ingest(0.08)] == ([0, 1] if connection.vendor == "sqlite" else [0, 0])
+    assert pauses == ([pytest.approx(0.01), pytest.approx(0.02)] if connection.vendor == "sqlite" else [])
+
+
+def test_an_error_comes_through_at_once():
+    pauses = []
+    with pytest.raises(ZeroDivisionError), leaving_turns(sleep=pauses.append):
+        raise ZeroDivisionError
+    assert pauses == []
+
+
+def pauses_after(took_s):
+    times, pauses = iter([100.0, 100.0 + took_s]), []
+    with leaving_turns(lambda: next(times), pauses.append):
+        assert pauses == []
+    return pauses
