@@ -10,7 +10,7 @@ COMPILE := $(VENV)/bin/pip-compile --quiet --strip-extras --annotation-style=lin
 	--no-emit-trusted-host --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev demo up down test test-fast test-databases lint lock clean
+.PHONY: help venv venv-dev demo up down test test-fast test-databases faults lint lock clean
 
 help:
 	@echo "make demo       run the example experiment end to end: install, start, load, report, stop"
@@ -20,6 +20,7 @@ help:
 	@echo "make test       run all tests"
 	@echo "make test-fast  run the tests that need no real time"
 	@echo "make test-databases  run the tests of what is stored on PostgreSQL and MariaDB"
+	@echo "make faults     kill, cut off and restart everything in turn, on SQLite and PostgreSQL; prints a table"
 	@echo "make lint       check style, types, import rules, migrations and settings"
 	@echo "make lock       compile requirements*.txt anew from requirements*.in"
 	@echo "make clean      remove $(VENV), var and caches"
@@ -56,13 +57,20 @@ test: venv-dev
 test-fast: venv-dev
 	$(VENV)/bin/python -m pytest -m "not slow"
 
-# The schema, the services and the statistics on real servers that the command starts and stops.
-DATABASE_TESTS := tests/databases tests/routing tests/experiments/services tests/experiments/test_ingest.py \
-	tests/experiments/test_statistics.py tests/experiments/test_summary.py tests/experiments/test_api.py
+# Everything that reads or writes a database, on real servers that the command starts and stops.
+DATABASE_TESTS := tests/databases tests/routing tests/experiments
 
 test-databases: venv-dev
 	$(VENV)/bin/python -m tests.support.databases postgres -- $(VENV)/bin/python -m pytest -m "not slow" $(DATABASE_TESTS)
 	$(VENV)/bin/python -m tests.support.databases mysql -- $(VENV)/bin/python -m pytest -m "not slow" $(DATABASE_TESTS)
+
+# Each fault on both databases, which takes about 40 minutes; FAULT_DATABASE=split takes one database for each.
+FAULT_DATABASE := both
+FAULT_SEED := 1
+
+faults: venv-dev
+	$(VENV)/bin/python -m pytest tests/faults --fault-database=$(FAULT_DATABASE) --fault-seed=$(FAULT_SEED) \
+		-o log_cli=true -o log_cli_level=INFO -o log_cli_format='%(message)s'
 
 lint: venv-dev
 	$(VENV)/bin/ruff check .

@@ -76,6 +76,8 @@ def merged(row: SecondStats, values: dict[str, Any]) -> dict[str, Any]:
 
 def seconds_of(batch: ReceivedBatch) -> Iterator[tuple[int, dict[str, Any]]]:
     """Each second that the batch has arrivals of, and their statistics: items of Seconds."""
+    if not batch.header.rows:
+        return
     second = batch.absolute_ns("intended_ns") // NS
     order = np.argsort(second, kind="stable")
     present, starts = np.unique(second[order], return_index=True)

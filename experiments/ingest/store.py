@@ -57,9 +57,9 @@ def _store(header: BatchHeader, traces: writers.TraceColumns | None, seconds: ag
         counters=dataclasses.asdict(header.counters),
         gauges=dataclasses.asdict(header.gauges),
     )
-    if header.rows:
-        if traces is not None:
-            writers.write_traces(traces)
+    if header.rows and traces is not None:
+        writers.write_traces(traces)
+    if seconds:
         aggregate.add(seconds, shard.id, group.experiment_id, group.workload.index)
     if header.final:
         _close(shard, header)

@@ -1,4 +1,4 @@
-"""The whole of Galileo on free ports, for end-to-end tests: broker, SQLite, control, ingest, beat, and workers.
+"""The whole of Galileo on free ports, for end-to-end tests: broker, database, control, ingest, beat, workers, and web.
 
 Every process is started as a user starts it, through bin/run and manage.py.
 """
@@ -9,12 +9,11 @@ import json
 import os
 import secrets
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,34 +23,70 @@ import yaml
 
 from galileo_site.stack.config import PROJECT_ROOT
 from galileo_site.stack.interrupts import Interrupts
+from galileo_site.stack.ports import pick_free
 from galileo_site.stack.processes import Child, ChildSpec, start, stop
 from loadgen.messages import shard_key, worker_key
+from tests.support.database_servers import Postgres
+from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
+from tests.support.stored import Stored
 from tests.support.waiting import wait_for
+from tests.support.web import Web
+
+CONTROLLER = ("control", "ingest", "beat")
+_ADMIN = "admin"
 
 
 class Galileo:
-    """A context manager; `directory` keeps the database, the logs and the spools.
+    """A context manager; `directory` keeps the database (if it is SQLite), the logs and the spools.
 
-    `workers` maps a worker's name to its zone; `worker_prefix` stands before every worker's command.
+    Args:
+        workers: each worker's name and its zone.
+        worker_prefix: stands before every worker's command.
+        postgres: a running server to store in, instead of SQLite.
+        with_web: starts the web server, too, with an administrator's token: `web` speaks to it.
+        proxied: names of workers that reach the broker through a proxy of their own, which `proxies` holds.
+        variables: further environment variables of every process.
     """
 
-    def __init__(self, directory: Path, workers: dict[str, str], worker_prefix: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        workers: dict[str, str],
+        worker_prefix: Sequence[str] = (),
+        *,
+        postgres: Postgres | None = None,
+        with_web: bool = False,
+        proxied: Collection[str] = (),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.directory = directory
         self.database = directory / "galileo.sqlite3"
         self.children: dict[str, Child] = {}
+        self.redis = RedisServer(directory / "redis", append_only=True)
+        self.proxies = {name: Proxy(self.redis.port) for name in proxied}
+        self.stored = Stored(self.database, postgres)
         self._workers = workers
         self._worker_prefix = list(worker_prefix)
-        self._redis = RedisServer(directory / "redis", append_only=True)
+        self._postgres = postgres
+        self._variables = dict(variables or {})
+        self._web_port = pick_free() if with_web else None
+        self._web: Web | None = None
+        self._secret_key = secrets.token_urlsafe(40)
+        self._admin_password = secrets.token_urlsafe(16)
 
     def __enter__(self) -> Galileo:
         try:
-            self._redis.start()
+            self.redis.start()
+            for proxy in self.proxies.values():
+                proxy.start()
             self.manage("migrate", "--verbosity=0")
-            for name in ("control", "ingest", "beat"):
+            for name in CONTROLLER:
                 self.start(name, [str(PROJECT_ROOT / "bin" / "run"), name])
             for name in self._workers:
                 self.start_worker(name)
+            if self._web_port is not None:
+                self._start_web(self._web_port)
             for name in self._workers:
                 wait_for(lambda name=name: self.broker().exists(worker_key(name)), f"worker {name} to register")
         except BaseException:
@@ -61,24 +96,35 @@ class Galileo:
 
     def __exit__(self, *_: object) -> None:
         self.stop(*reversed(self.children))
-        self._redis.stop()
+        for proxy in self.proxies.values():
+            proxy.stop()
+        self.redis.stop()
 
     def broker(self) -> redis.Redis:
-        return redis.Redis.from_url(self._redis.url, socket_timeout=5)
+        return redis.Redis.from_url(self.redis.url, socket_timeout=5)
+
+    @property
+    def web(self) -> Web:
+        """The API, as an administrator."""
+        if self._web is None:
+            raise RuntimeError("there is no web server: with_web=True starts one")
+        return self._web
 
     @property
     def environment(self) -> dict[str, str]:
         ours = ("galileo_", "DJANGO_")  # the tests' own settings, which a user's processes do not have
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        database = self._postgres.environment if self._postgres else {"galileo_expdb_sqlite_path": str(self.database)}
         return {
             **inherited,
             "PYTHONUNBUFFERED": "1",
             "galileo_venv": sys.prefix,
-            "galileo_redis_port": str(self._redis.port),
-            "galileo_redis_password": self._redis.password,
-            "galileo_expdb_sqlite_path": str(self.database),
-            "galileo_secret_key": secrets.token_urlsafe(40),
+            "galileo_redis_port": str(self.redis.port),
+            "galileo_redis_password": self.redis.password,
+            "galileo_secret_key": self._secret_key,
             "galileo_apps_dir": str(PROJECT_ROOT / "examples" / "apps"),
+            **database,
+            **self._variables,
         }
 
     def start(self, name: str, command: list[str], **environment: str) -> Child:
@@ -88,14 +134,25 @@ class Galileo:
         self.children[name] = start(spec)
         return self.children[name]
 
+    def start_again(self, name: str) -> Child:
+        """Starts an ended process as it was started before."""
+        self.children[name] = start(self.children[name].spec)
+        return self.children[name]
+
     def start_worker(self, name: str) -> Child:
+        proxy = self.proxies.get(name)
         return self.start(
             name,
             [*self._worker_prefix, str(PROJECT_ROOT / "bin" / "run"), "worker"],
             galileo_worker_name=name,
             galileo_zone=self._workers[name],
-            galileo_spool_dir=str(self.directory / f"spool-{name}"),
+            galileo_spool_dir=str(self.spool(name)),
+            galileo_redis_port=str(proxy.port if proxy else self.redis.port),
         )
+
+    def spool(self, worker: str) -> Path:
+        """The folder of a worker's batches."""
+        return self.directory / f"spool-{worker}"
 
     def stop(self, *names: str) -> None:
         """SIGTERM, and SIGKILL for what does not end; one after the other."""
@@ -103,15 +160,20 @@ class Galileo:
             stop([self.children[name]], Interrupts())
 
     def kill(self, name: str) -> None:
+        """Kills the main process alone."""
         self.children[name].process.kill()
+        self.children[name].process.wait()
+
+    def kill_all(self, name: str) -> None:
+        """Kills the main process and all that it has started, at once."""
+        os.killpg(self.children[name].pid, signal.SIGKILL)
         self.children[name].process.wait()
 
     def manage(self, *arguments: str | Path, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         """Runs a command of manage.py; with `check`, a failure shows its output."""
         command = [sys.executable, str(PROJECT_ROOT / "manage.py"), *map(str, arguments)]
-        done = subprocess.run(
-            command, env=self.environment, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=300, **options
-        )
+        options = {"env": self.environment, **options}
+        done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=300, **options)
         if check and done.returncode:
             raise AssertionError(f"{' '.join(map(str, arguments))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done
@@ -137,8 +199,8 @@ class Galileo:
         return dict(json.loads(self.manage("report", experiment_id, "--json", *logs, check=check).stdout))
 
     def query(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=20)) as connection:
-            return connection.execute(sql, parameters).fetchall()
+        """Reads from the database; `?` stands for a parameter."""
+        return self.stored.query(sql, *parameters)
 
     def status(self, experiment_id: str) -> str:
         rows = self.query("SELECT status FROM experiments_experiment WHERE id = ?", experiment_id)
@@ -158,6 +220,14 @@ class Galileo:
 
     def log_tails(self, lines: int = 15) -> str:
         return "\n".join(f"--- {name}\n{child.log_tail(lines)}" for name, child in self.children.items())
+
+    def _start_web(self, port: int) -> None:
+        administrator = {"galileo_admin_user": _ADMIN, "galileo_admin_password": self._admin_password}
+        self.manage("ensure_admin", env={**self.environment, **administrator})
+        token = self.manage("drf_create_token", _ADMIN).stdout.split()[2]  # Generated token … for user …
+        self.start("web", [str(PROJECT_ROOT / "bin" / "run"), "api"], galileo_web_port=str(port))
+        self._web = Web(port, token)
+        wait_for(self._web.answers, "web to answer")
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import secrets
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from galileo_site.stack.ports import pick_free
 from galileo_site.stack.processes import tied
 
 _START_TIMEOUT_S = 15.0
@@ -23,13 +23,13 @@ _POLL_S = 0.02
 
 
 class RedisServer:
-    """One server on loopback, with a password; a context manager. After `stop`, `restart` has the same port and data.
+    """One server on loopback, with a password; a context manager.
 
-    `directory` keeps its log and, with `append_only`, its data.
+    `directory` keeps its log and, with `append_only`, its data: after `stop` or `kill`, `start` has them and the port.
     """
 
     def __init__(self, directory: Path, *, append_only: bool = False) -> None:
-        self.port = _free_port()
+        self.port = pick_free()  # of those that no outgoing connection takes while the server is away
         self.password = secrets.token_urlsafe(16)
         self._directory = directory
         self._append_only = append_only
@@ -71,6 +71,12 @@ class RedisServer:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+    def kill(self) -> None:
+        """Ends the server as a crash does."""
+        if self._process is not None:
+            self._process.kill()
+        self.stop()
 
     def restart(self) -> None:
         """Stops the server if it runs, and starts it on the same port."""
@@ -131,10 +137,3 @@ def _binary() -> Path:
     if not found:
         raise RuntimeError("no valkey-server: install requirements-dev.txt on x86-64 or aarch64 Linux")
     return found[0]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

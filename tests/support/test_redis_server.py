@@ -47,6 +47,15 @@ def test_an_append_only_server_has_its_data_after_a_restart_on_the_same_port(tmp
         assert client.get("key") == b"value"
 
 
+def test_an_append_only_server_has_its_data_after_a_kill(tmp_path):
+    with RedisServer(tmp_path, append_only=True) as server, server.client() as client:
+        client.set("key", "value")
+        server.kill()
+        assert not _answers(server.port)
+        server.start()
+        assert client.get("key") == b"value"
+
+
 def test_a_stopped_server_is_gone_and_may_be_stopped_again(tmp_path):
     server = RedisServer(tmp_path)
     server.start()
