@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,7 @@ class DesiredState:
         self._route: RoutingRecord | None = None
         self._route_known = False
         self._news = asyncio.Event()
+        self.seen_ns = time.monotonic_ns()  # when the document was last found in Redis
 
     async def first_document(self, timeout_s: float) -> GroupDocument:
         """The group's document, waiting for it to appear.
@@ -111,6 +113,8 @@ class DesiredState:
         # redis-py types a command's result as a value or an awaitable, whichever client it is.
         reply: Any = self._client.hget(group_key(self._group_id), "document")
         text: bytes | None = await reply
+        if text is not None:
+            self.seen_ns = time.monotonic_ns()
         return text
 
     def _take_document(self, text: bytes) -> None:

@@ -6,6 +6,7 @@ Every step is one Lua script, so that no two attempts can interleave.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 
 import redis
@@ -33,22 +34,26 @@ local function newest(key, group)
 end
 """
 
-# ARGV: our lease's value, our attempt, our group, TTL of the lease in ms, TTL of the newest attempt in s, "first" or
-# "again". 1: the lease is ours. 0: a higher attempt, or another copy of ours, runs or has run.
+# ARGV: our lease's value, our attempt, our group, TTL of the lease in ms, TTL of the newest attempt in s, how ("first",
+# "waiting" or "again"), and the time in µs after which a first try is void. A lower attempt's lease is not taken away:
+# its renewal fails from now on, and we wait until it is given back or has expired, so that no two send at a time.
 _TAKE = (
     _NEWEST
     + """
 local attempt = tonumber(ARGV[2])
-local held = redis.call('GET', KEYS[1])
-if held and held ~= ARGV[1] then
-  local holder = tonumber(string.match(held, '^(%d+):'))
-  if holder and holder >= attempt then return 0 end
+if ARGV[6] == 'first' then
+  local now = redis.call('TIME')
+  if now[1] * 1000000 + now[2] > tonumber(ARGV[7]) then return 'void' end
 end
+local held = redis.call('GET', KEYS[1])
 local known = newest(KEYS[2], ARGV[3])
-if known > attempt or (known == attempt and ARGV[6] == 'first' and held ~= ARGV[1]) then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[4])
+if known > attempt or (known == attempt and ARGV[6] == 'first' and held ~= ARGV[1]) then return 'stale' end
+local holder = held and held ~= ARGV[1] and tonumber(string.match(held, '^(%d+):'))
+if holder and holder >= attempt then return 'stale' end
 redis.call('SET', KEYS[2], ARGV[2] .. ' ' .. ARGV[3], 'EX', ARGV[5])
-return 1
+if holder then return 'wait' end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[4])
+return 'taken'
 """
 )
 
@@ -63,12 +68,12 @@ return 1
 """
 )
 
-# ARGV: the dead process's attempt, its group, its last status, TTL of that in s, the states that are ends. What it said
-# of its own end stands.
+# ARGV: the dead process's attempt, its group, its last status, TTL of that in s, the states that are ends. Only the
+# newest attempt is spoken for, and what it said of its own end stands.
 _DECLARE_LOST = (
     _NEWEST
     + """
-if newest(KEYS[2], ARGV[2]) > tonumber(ARGV[1]) then return 0 end
+if newest(KEYS[2], ARGV[2]) ~= tonumber(ARGV[1]) then return 0 end
 local held = redis.call('GET', KEYS[1])
 if held and string.match(held, '^(%d+):') == ARGV[1] then redis.call('DEL', KEYS[1]) end
 local ok, said = pcall(cjson.decode, redis.call('GET', KEYS[3]) or '')
@@ -85,24 +90,39 @@ return 1
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
+TAKEN, STALE, VOID, WAIT = "taken", "stale", "void", "wait"
+_WAIT_POLL_S = 0.25
+
+
 class Fence:
     """The fence of one attempt of a shard. Redis' errors pass through."""
 
     def __init__(self, client: redis.asyncio.Redis, order: ShardOrder, lease_ttl_ms: int = LEASE_TTL_MS) -> None:
         self._keys = _keys(order.shard_id)
         self._owner = [f"{order.attempt}:{secrets.token_hex(8)}", str(order.attempt), order.group_id]
+        self._void_after_us = order.void_after_broker_ns // 1000
         self._lease_ttl_ms = lease_ttl_ms
         self._take = client.register_script(_TAKE)
         self._write_status = client.register_script(_WRITE_STATUS)
         self._release = client.register_script(_RELEASE)
 
-    async def acquire(self) -> bool:
-        """Takes the lease, from a lower attempt too; False for a stale attempt and for a second copy of this one."""
-        return await self._run_take("first")
+    async def acquire(self) -> str:
+        """Takes the lease, after a lower attempt that holds it: TAKEN.
 
-    async def renew(self) -> bool:
-        """Prolongs the lease, also one that Redis has lost; False when another attempt has taken it."""
-        return await self._run_take("again")
+        STALE for a stale attempt and for a second copy of this one, VOID when the order's time is over.
+        """
+        result = await self._run_take("first")
+        while result == WAIT:
+            await asyncio.sleep(_WAIT_POLL_S)
+            result = await self._run_take("waiting")
+        return result
+
+    async def renew(self) -> bool | None:
+        """Prolongs the lease, also one that Redis has lost; False when it is another attempt's turn.
+
+        None when a lower attempt has it still (a Redis that came back empty knows no order between the two).
+        """
+        return {TAKEN: True, WAIT: None}.get(await self._run_take("again"), False)
 
     async def write_status(self, status: ShardStatus) -> bool:
         """Stores the status; False, and nothing stored, when another attempt holds the shard."""
@@ -113,9 +133,10 @@ class Fence:
         """Gives the lease back, if it is still ours."""
         await self._release(keys=self._keys, args=self._owner[:1])
 
-    async def _run_take(self, when: str) -> bool:
-        args = [*self._owner, str(self._lease_ttl_ms), str(SHARD_STATUS_TTL_S), when]
-        return bool(await self._take(keys=self._keys, args=args))
+    async def _run_take(self, how: str) -> str:
+        args = [*self._owner, str(self._lease_ttl_ms), str(SHARD_STATUS_TTL_S), how, str(self._void_after_us)]
+        result: bytes = await self._take(keys=self._keys, args=args)
+        return result.decode()
 
 
 def declare_lost(client: redis.Redis, group_id: str, status: ShardStatus) -> None:

@@ -18,17 +18,18 @@ _SUFFIX = ".running"
 
 @dataclass(frozen=True)
 class RunningShard:
-    """A shard and the process that runs it."""
+    """A shard and a process that runs it, or is about to: an order that is void, or a copy, never gets `leased`."""
 
     shard_id: int
     attempt: int
     group_id: str
     pid: int
     started_ticks: int
+    leased: bool = False
 
     @property
     def file(self) -> str:
-        return f"{self.shard_id}.{self.attempt}{_SUFFIX}"
+        return f"{self.shard_id}.{self.attempt}.{self.pid}{_SUFFIX}"
 
     def is_alive(self) -> bool:
         """Whether that very process (not a later one with its pid) is alive."""
@@ -36,12 +37,11 @@ class RunningShard:
         return facts is not None and facts.started_ticks == self.started_ticks
 
 
-def mark(directory: Path, order: ShardOrder) -> RunningShard:
-    """Says that this process runs the shard."""
+def mark(directory: Path, order: ShardOrder, *, leased: bool = False) -> RunningShard:
+    """Says that this process is about to run the shard, or, `leased`, that it does."""
     facts = facts_of(os.getpid())
-    shard = RunningShard(
-        order.shard_id, order.attempt, order.group_id, os.getpid(), facts.started_ticks if facts else 0
-    )
+    ticks = facts.started_ticks if facts else 0
+    shard = RunningShard(order.shard_id, order.attempt, order.group_id, os.getpid(), ticks, leased)
     temporary = directory / f"{shard.file}.tmp"
     temporary.write_text(json.dumps(asdict(shard)))
     temporary.replace(directory / shard.file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -16,7 +17,7 @@ from loadgen.clock import measure_async
 from loadgen.desired import DesiredState
 from loadgen.engine import AppError, Engine, Routes, file_sources
 from loadgen.environment import WorkerSettings
-from loadgen.fence import Fence
+from loadgen.fence import TAKEN, Fence
 from loadgen.messages import (
     FAILED,
     FINISHED,
@@ -54,14 +55,17 @@ _CLOCK_ROUNDS, _CLOCK_ROUNDS_LATER = 50, 5
 _CLOCK_EVERY_S = 5.0
 _DRIFT_NS = 250_000  # two quartz clocks part by 50 µs a second at most, over _CLOCK_EVERY_S
 _WRITE_TRIES, _RETRY_PAUSE_S = 20, 0.5
+_RENEW_AGAIN_S = 0.25
 _LAST_WORDS_TIMEOUT_S = 120.0  # the broker may be away when a load ends
 
-HOLD_ALONE_S = 60.0  # a shard that waits for its start without reaching the broker gives up
+HOLD_ALONE_S = 60.0  # a shard that waits for its start gives up when it cannot reach the broker, or was forgotten
+STATUS_EVERY_S = 10.0  # written again although nothing changed: Redis may have lost it
 SKIPPED_PER_TURN = 10_000  # about 10 ms
 
 STOPPED, SHUT_DOWN, SPOOL_FULL, SUPERSEDED = "stopped", "worker shut down", "spool full", "superseded"
 LEASE_EXPIRED = f"its lease was not renewed for {LEASE_TTL_MS / 1000:g} s"
-OUT_OF_TOUCH = f"the broker was away for {HOLD_ALONE_S:.0f} s before the start"
+OUT_OF_TOUCH = f"it heard nothing of its group for {HOLD_ALONE_S:.0f} s before the start"
+NOT_TAKEN_OVER = "stopped before it took over"
 # Any reason that is not here means that the shard failed.
 _END_OF = {
     "": FINISHED,
@@ -70,6 +74,7 @@ _END_OF = {
     SUPERSEDED: LOST,
     LEASE_EXPIRED: LOST,
     OUT_OF_TOUCH: LOST,
+    NOT_TAKEN_OVER: LOST,
 }
 
 
@@ -103,6 +108,8 @@ class ShardRunner:
         self._run_wanted = asyncio.Event()  # set by a document that says run, and by any stop
         self._stop_reason = ""
         self._ended = False
+        self._away = False  # the last renewal of the lease failed
+        self._begun = False  # the engine has been started, or stopped for good
         self._renewed_ns = 0  # when the last renewal of the lease that succeeded was begun
         self._grace_s = SHUTDOWN_GRACE_S
         self._tasks: list[asyncio.Task[None]] = []
@@ -111,24 +118,19 @@ class ShardRunner:
         """Returns when the final batch is sealed, or at once when this attempt is stale."""
         for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGQUIT):
             asyncio.get_running_loop().add_signal_handler(signum, self._stop, SHUT_DOWN)
+        order = self._order
         self._spool.open()
-        running = mark(self._settings.spool_dir, self._order)  # before anything that takes time: the agent drains us
+        running = mark(self._settings.spool_dir, order)  # before anything that takes time: the agent drains us
         try:
-            if await self._is_void():
-                logger.warning("the order of shard %s came too late, it is void", self._order.shard_id)
-                return
             self._renewed_ns = time.monotonic_ns()
-            if not await self._fence.acquire():
-                logger.info("shard %s attempt %s is stale", self._order.shard_id, self._order.attempt)
+            if (result := await self._fence.acquire()) != TAKEN:
+                logger.warning("shard %s: the order of attempt %s is %s", order.shard_id, order.attempt, result)
                 return
+            running = mark(self._settings.spool_dir, order, leased=True)
             await self._run_leased()
         finally:
             unmark(self._settings.spool_dir, running)
             await self._client.aclose()
-
-    async def _is_void(self) -> bool:
-        clock = await measure_async(self._client, 1)
-        return time.monotonic_ns() + clock.offset_ns > self._order.void_after_broker_ns
 
     async def _run_leased(self) -> None:
         self._spawn(self._keep_lease())
@@ -182,7 +184,6 @@ class ShardRunner:
         await self._unless_stopped(self._patiently(self._desired.refresh))
         await self._unless_stopped(self._patiently(self._measure_start_clock))
         if self._stop_reason:
-            self._stop_engine(engine, self._stop_reason)
             return ""
         await self._status.say(READY)
         self._spawn(self._desired.follow())
@@ -194,18 +195,43 @@ class ShardRunner:
         engine = self._engine
         assert engine is not None  # _prepare has succeeded
         await self._run_wanted.wait()
-        start_broker_ns = self._document.start_broker_ns if self._document else None
-        clock = self._status.status.clock
-        if not self._stop_reason and start_broker_ns is not None and clock is not None:
-            # Mapped once, and never again: the schedule must not move with later samples.
-            start_ns = start_broker_ns - clock.offset_ns
-            self._sealer.begin(start_broker_ns)
-            while self._order.takes_over and engine.skip_passed(start_ns, SKIPPED_PER_TURN):
-                await asyncio.sleep(0)
+        await self._make_sure_of_the_lease()
+        start_ns = self._start_ns()
+        while self._order.takes_over and not self._stop_reason and engine.skip_passed(start_ns, SKIPPED_PER_TURN):
+            await asyncio.sleep(0)
+        self._begun = True
+        if self._stop_reason:
+            self._stop_unstarted(engine)
+        else:
             engine.start(start_ns)
             self._spawn(self._status.say(RUNNING))
         self._spawn(self._seal())
         return await engine.wait()
+
+    async def _make_sure_of_the_lease(self) -> None:
+        """Before the first request: the part of a shard that waited out of reach may be another attempt's now."""
+        while _END_OF.get(self._stop_reason) != LOST and time.monotonic_ns() >= self._expires_ns:
+            if not await self._renew_lease():
+                await asyncio.sleep(_RENEW_AGAIN_S)
+
+    def _start_ns(self) -> int:
+        """The start by the monotonic clock, mapped once and never again: the schedule must not move with later samples.
+
+        What is stopped before there is a start counts its times from now.
+        """
+        start_broker_ns = self._document.start_broker_ns if self._document else None
+        clock = self._status.status.clock
+        if self._stop_reason or start_broker_ns is None or clock is None:
+            return time.monotonic_ns()
+        self._sealer.begin(start_broker_ns)
+        return start_broker_ns - clock.offset_ns
+
+    def _stop_unstarted(self, engine: Engine) -> None:
+        """Only who was first, and was told to stop, speaks for the plan's arrivals; any other leaves them alone."""
+        if self._order.takes_over and self._stop_reason == STOPPED:
+            self._stop_reason = NOT_TAKEN_OVER
+        is_lost = _END_OF.get(self._stop_reason, FAILED) == LOST
+        engine.stop(0, self._stop_reason, cut_rest=not is_lost and not self._order.takes_over)
 
     async def _end(self, reason: str) -> None:
         """The final batch, the final status, and the lease given back."""
@@ -225,7 +251,10 @@ class ShardRunner:
             reason = reason or self._sealer.error
         logger.info("shard %s ends: %s", self._order.shard_id, reason or "its schedule ran to the end")
         if reason == SUPERSEDED:
-            return  # the newer attempt speaks for the shard from now on
+            # The newer attempt speaks for the shard from now on, and waits for this.
+            with contextlib.suppress(RedisError):
+                await self._fence.release()
+            return
         state = _END_OF.get(reason, FAILED)
         try:
             async with asyncio.timeout(_LAST_WORDS_TIMEOUT_S):
@@ -254,15 +283,12 @@ class ShardRunner:
         if not self._stop_reason or reason == SUPERSEDED:
             self._stop_reason = reason
             logger.info("shard %s stops: %s", self._order.shard_id, reason)
-        if self._engine is not None:
-            self._stop_engine(self._engine, reason)
+        if self._engine is not None and self._begun:
+            # The rest of the plan is another attempt's, once there is one, or may be one.
+            left = reason == SUPERSEDED or (self._is_replaceable and _END_OF.get(reason, FAILED) == LOST)
+            self._engine.stop(int(self._grace_s * 1e9), reason, cut_rest=not left)
         self._stopped.set()
         self._run_wanted.set()
-
-    def _stop_engine(self, engine: Engine, reason: str) -> None:
-        # The rest of the plan is another attempt's, once there is one, or may be one.
-        left = reason == SUPERSEDED or (self._is_replaceable and _END_OF.get(reason, FAILED) == LOST)
-        engine.stop(int(self._grace_s * 1e9), reason, cut_rest=not left)
 
     @property
     def _is_replaceable(self) -> bool:
@@ -280,29 +306,34 @@ class ShardRunner:
                     self._stop(SPOOL_FULL)
 
     async def _keep_lease(self) -> None:
+        pause_s = LEASE_RENEW_S
         while True:
-            await asyncio.sleep(LEASE_RENEW_S)
-            begun_ns = time.monotonic_ns()
-            is_ours: bool | None = None  # unknown
-            try:
-                is_ours = await self._fence.renew()
-            except RedisError as error:
-                logger.warning("the lease cannot be renewed: %s", error)
-            now_ns = time.monotonic_ns()
-            if is_ours is False:
-                self._grace_s = 0.0
-                self._stop(SUPERSEDED)
-                return
-            # Were it renewed after it had expired, another attempt might have been ordered in between.
-            if self._is_replaceable and now_ns >= self._expires_ns:
-                self._stop(LEASE_EXPIRED)
-                return
-            if is_ours:
-                self._renewed_ns = begun_ns
-                self._limit_sending()
-            elif not self._run_wanted.is_set() and now_ns - self._renewed_ns >= HOLD_ALONE_S * 1e9:
+            await asyncio.sleep(pause_s)
+            pause_s = LEASE_RENEW_S if await self._renew_lease() else _RENEW_AGAIN_S
+            alone_ns = time.monotonic_ns() - self._desired.seen_ns
+            if not self._run_wanted.is_set() and alone_ns >= HOLD_ALONE_S * 1e9:
                 self._stop(OUT_OF_TOUCH)
-                return
+
+    async def _renew_lease(self) -> bool:
+        """Renews the lease, or stops the load when it is another attempt's; False when it is to be tried again."""
+        begun_ns = time.monotonic_ns()
+        is_ours: bool | None = None  # unknown
+        try:
+            is_ours = await self._fence.renew()
+        except RedisError as error:
+            if not self._away:
+                logger.warning("the lease cannot be renewed: %s", error)
+        self._away = is_ours is None
+        if is_ours is False:
+            self._grace_s = 0.0
+            self._stop(SUPERSEDED)
+        # Were it renewed after it had expired, another attempt might have been ordered in between.
+        elif self._begun and self._is_replaceable and time.monotonic_ns() >= self._expires_ns:
+            self._stop(LEASE_EXPIRED)
+        elif is_ours:
+            self._renewed_ns = begun_ns
+            self._limit_sending()
+        return is_ours is not None
 
     @property
     def _expires_ns(self) -> int:
@@ -314,11 +345,13 @@ class ShardRunner:
             self._engine.send_until(self._expires_ns, LEASE_EXPIRED)
 
     async def _keep_status(self) -> None:
-        """Writes again what could not be written; apart from the lease, whose renewal it must not hold up."""
+        """Writes what could not be written, and what Redis may have lost; it must not hold up the lease's renewal."""
+        written_ns = time.monotonic_ns()
         while True:
             await asyncio.sleep(LEASE_RENEW_S)
-            if self._status.is_unwritten:
+            if self._status.is_unwritten or time.monotonic_ns() - written_ns >= STATUS_EVERY_S * 1e9:
                 await self._status.write()
+                written_ns = time.monotonic_ns()
 
     async def _measure_start_clock(self) -> None:
         """Takes a sample for the start's mapping, unless the one at hand is known more exactly, its age considered."""

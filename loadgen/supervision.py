@@ -61,10 +61,11 @@ class Supervisor:
         for shard in marked_shards(self._spool_dir):
             if shard.is_alive():
                 continue
-            reason = f"its process {shard.pid} on {self._worker} died"
-            status = ShardStatus(shard.shard_id, shard.attempt, self._worker, shard.pid, LOST, reason=reason)
-            declare_lost(self._client, shard.group_id, status)
-            logger.warning("shard %s: %s", shard.shard_id, reason)
+            if shard.leased:
+                reason = f"its process {shard.pid} on {self._worker} died"
+                status = ShardStatus(shard.shard_id, shard.attempt, self._worker, shard.pid, LOST, reason=reason)
+                declare_lost(self._client, shard.group_id, status)
+                logger.warning("shard %s: %s", shard.shard_id, reason)
             unmark(self._spool_dir, shard)
 
     def enforce_stops(self) -> None:

@@ -41,7 +41,7 @@ def project(group_id: str) -> None:
     """Writes the group's document to Redis; a newer one that is there already stays. Raises redis.RedisError."""
     group = ClientGroup.objects.select_related("experiment", "workload").get(id=group_id)
     _write(document_of(group))
-    ClientGroup.objects.filter(id=group_id, projected_version__lt=group.version).update(projected_version=group.version)
+    _note_projected(group_id, group.version)
 
 
 def project_after_commit(group_id: str) -> None:
@@ -100,16 +100,24 @@ def stop_now(group_ids: list[str]) -> None:
 
 def forget(group_id: str, shard_ids: list[int]) -> None:
     """Removes what Redis holds of an ended group and its shards."""
+    version = ClientGroup.objects.values_list("version", flat=True).get(id=group_id)
     redis_client().delete(messages.group_key(group_id), *_shard_keys(shard_ids))
+    _note_projected(group_id, version)  # nothing is left to be
 
 
 def leave_stop(group_id: str, shard_ids: list[int], seconds: int) -> None:
     """Leaves the stop of a group, some of whose shards are out of reach, for as long as these may run on."""
-    project(group_id)
+    group = ClientGroup.objects.select_related("experiment", "workload").get(id=group_id)
+    _write(document_of(group))
     pipeline = redis_client().pipeline(transaction=False)
     for key in (messages.group_key(group_id), *_shard_keys(shard_ids)):
         pipeline.expire(key, seconds)
     pipeline.execute()
+    _note_projected(group_id, group.version)
+
+
+def _note_projected(group_id: str, version: int) -> None:
+    ClientGroup.objects.filter(id=group_id, projected_version__lt=version).update(projected_version=version)
 
 
 def _shard_keys(shard_ids: list[int]) -> list[str]:

@@ -43,13 +43,16 @@ def starting(experiment: Experiment) -> None:
     """Sets the plan's routes, places what is not placed, and starts everything together when every shard is ready."""
     try:
         _place(experiment)
-        members = shards.of_experiment(experiment)
-        shards.follow(experiment, members)
-        for shard in members:
-            shards.order_again_if_silent(experiment, shard)
     except (NoMatchingWorkers, NoRoute, RoutingError) as error:
         return _end(experiment, Status.FAILED, str(error))
     except NoFreeSlot as error:
+        return _fail_when_overdue(experiment, str(error))
+    members = shards.of_experiment(experiment)
+    shards.follow(experiment, members)
+    try:
+        for shard in members:
+            shards.order_again_if_due(experiment, shard)
+    except (NoMatchingWorkers, NoFreeSlot) as error:
         return _fail_when_overdue(experiment, str(error))
     if failed := [shard for shard in members if shard.status in (Shard.Status.FAILED, Shard.Status.FINISHED)]:
         return _end(experiment, Status.FAILED, f"shard {failed[0]} did not start: {failed[0].reason}")
@@ -81,12 +84,15 @@ def running(experiment: Experiment) -> None:
         # One that is out of reach may send until the plan's end, and one that could not be replaced yet may be then.
         if any(not shard.gone or shard.group.on_worker_loss == OnWorkerLoss.REPLACE for shard in lost):
             return None
+    else:
+        for shard in filter(shards.is_silent, members):
+            shards.give_up(experiment, shard, "nobody took its order before the plan's end")
     if any(shard.status not in Shard.ENDED for shard in members):
         return None
     if failed := [shard for shard in members if shard.status == Shard.Status.FAILED]:
         return _end(experiment, Status.FAILED, f"shard {failed[0]}: {failed[0].reason}")
-    if len(lost) == len(members):
-        return _end(experiment, Status.FAILED, f"every shard was lost: {lost[0].reason}")
+    if all(shard.status == Shard.Status.LOST for shard in members):
+        return _end(experiment, Status.FAILED, f"every shard was lost: {members[0].reason}")
     return _end(experiment, Status.FINISHED, "")
 
 
@@ -95,7 +101,7 @@ def _replace(experiment: Experiment, members: list[Shard]) -> None:
         if shard.group.on_worker_loss != OnWorkerLoss.REPLACE:
             continue
         try:
-            shards.order_again_if_silent(experiment, shard)
+            shards.order_again_if_due(experiment, shard)
         except (NoMatchingWorkers, NoFreeSlot) as error:
             log.warning("shard %s cannot be placed anew yet: %s", shard, error)
 
@@ -127,26 +133,42 @@ def finalizing(experiment: Experiment) -> None:
         if not move_experiment(experiment.id, Status.FINALIZING, ending, summary=summary, summary_stale=True):
             return
         events.record(experiment.id, ending.lower(), experiment.reason)
-        experiment.groups.exclude(state=ClientGroup.State.STOP).update(
-            state=ClientGroup.State.STOP, version=F("version") + 1
-        )
+        _stop_groups(experiment)
     experiment.refresh_from_db()
     revise(experiment)  # a batch may have come between the summary and the change of status
-    _tidy(experiment)
+    tidy(experiment)
 
 
-def _tidy(experiment: Experiment) -> None:
+def _stop_groups(experiment: Experiment) -> None:
+    """A new version in any case: until `tidy` has brought it to Redis, the experiment is not done with."""
+    experiment.groups.update(state=ClientGroup.State.STOP, version=F("version") + 1)
+
+
+def untidy() -> Experiment | None:
+    """An experiment that has ended without `tidy`: control was killed, or the broker away, just then."""
+    left = ClientGroup.objects.filter(experiment__status__in=Experiment.ENDED, projected_version__lt=F("version"))
+    group = left.select_related("experiment").order_by("id").first()
+    return group.experiment if group else None
+
+
+def tidy(experiment: Experiment) -> None:
     """Removes from Redis what has ended for sure; a shard that is out of reach finds the stop when it returns."""
     by_group: dict[str, list[Shard]] = {}
     for shard in shards.of_experiment(experiment):
         by_group.setdefault(shard.group_id, []).append(shard)
     for group_id, members in by_group.items():
         shard_ids = [shard.id for shard in members]
-        if all(shard.gone or shard.status in (Shard.Status.FINISHED, Shard.Status.FAILED) for shard in members):
+        if all(_is_over(shard) for shard in members):
             desired.forget(group_id, shard_ids)
         else:
             left_s = max(0.0, _time_left_s(experiment)) + _longest_request_s(experiment)
             desired.leave_stop(group_id, shard_ids, round(left_s) + OUT_OF_REACH_S)
+
+
+def _is_over(shard: Shard) -> bool:
+    """Whether no attempt of it can be alive: an earlier one may be out of reach still."""
+    ended = shard.gone or shard.status in (Shard.Status.FINISHED, Shard.Status.FAILED)
+    return ended and shard.attempt == 1
 
 
 def _place(experiment: Experiment) -> None:
@@ -201,7 +223,11 @@ def give_up_when_overdue(experiment: Experiment) -> None:
     elif experiment.status == Status.FINALIZING and experiment.finalizing is not None:
         if now - experiment.finalizing > timedelta(seconds=2 * settings.GALILEO_FINALIZE_TIMEOUT_S):
             reason = f"{experiment.reason} its summary could not be made (see the log of control)".strip()
-            move_experiment(experiment.id, Status.FINALIZING, Status.FAILED, ending=Status.FAILED, reason=reason)
+            with transaction.atomic():
+                if move_experiment(
+                    experiment.id, Status.FINALIZING, Status.FAILED, ending=Status.FAILED, reason=reason
+                ):
+                    _stop_groups(experiment)
     elif overdue := _overdue(experiment, shards.of_experiment(experiment)):
         _end(experiment, Status.FAILED, overdue)
 

@@ -48,10 +48,11 @@ def matching_workers(labels: dict[str, str]) -> list[Worker]:
     return matching
 
 
-def place(labels: dict[str, str], clients: int) -> list[Share]:
+def place(labels: dict[str, str], clients: int, avoid: Worker | None = None) -> list[Share]:
     """Divides a workload's clients over the matching workers that have a free slot, least loaded first.
 
     Clients are dealt out in turn (client i to share i mod M), so that each worker's part of a constant load is even.
+    `avoid` comes last.
 
     Raises:
         NoMatchingWorkers, NoFreeSlot
@@ -64,7 +65,7 @@ def place(labels: dict[str, str], clients: int) -> list[Share]:
         holders = _holders(active.filter(worker__in=matching))
         raise NoFreeSlot(f"no free slot on {', '.join(worker.name for worker in matching)}; held by {holders}")
     load = _clients_by_worker()
-    free.sort(key=lambda worker: (load.get(worker.id, 0), worker.name))
+    free.sort(key=lambda worker: (worker == avoid, load.get(worker.id, 0), worker.name))
     shares = min(len(free), clients)
     return [Share(worker, [[number, clients, shares]]) for number, worker in enumerate(free[:shares])]
 

@@ -46,6 +46,7 @@ def reconcile() -> None:
         if promoted := _promote():
             _forward(promoted)
         _revise_one()
+        _tidy_one()
     finally:
         with suppress(RedisError):  # it expires by itself
             client.eval(_UNLOCK, 1, LOCK_KEY, token)
@@ -93,6 +94,13 @@ def _revise_one() -> None:
         with _set_apart(f"the summary of experiment {experiment.id}"):
             summary.revise(experiment)
             return  # one that cannot be made does not hold up the others
+
+
+def _tidy_one() -> None:
+    """One in each pass, as it is rare."""
+    with _set_apart("what is left of an ended experiment"):
+        if left := phases.untidy():
+            phases.tidy(left)
 
 
 def _promote() -> Experiment | None:

@@ -118,10 +118,10 @@ def _upsert(info: WorkerInfo) -> None:
 
 
 def _leave(worker: Worker, status: str) -> None:
+    # What waits for it must not be run beside what is placed anew.
+    redis_client().delete(label_queue("worker_name", worker.name))
     if Worker.objects.filter(id=worker.id, instance=worker.instance, status=worker.status).update(status=status):
         log.warning("worker %s is %s", worker.name, status.lower())
-        # What waits for it must not be run beside what is placed anew.
-        redis_client().delete(label_queue("worker_name", worker.name))
 
 
 def as_text(value: bytes | str) -> str:

@@ -149,6 +149,9 @@ def _obey(shard: Shard, status: ShardStatus) -> None:
     if target is None or (target == shard.status and shard.gone == (target == Shard.Status.LOST)):
         return
     facts: dict[str, Any] = {"gone": target == Shard.Status.LOST, "missed_since": None}
+    if shard.status == Shard.Status.DISPATCHED:
+        # Its order may have waited for a later start of the worker than the one that it was given to.
+        facts["worker_instance"] = shard.worker.instance
     if status.clock is not None:
         facts |= {"clock_offset_ns": status.clock.offset_ns, "clock_uncertainty_ns": status.clock.uncertainty_ns}
     if status.descriptor_limit:
@@ -191,30 +194,43 @@ def _loss(shard: Shard) -> str:
     return ""
 
 
-def order_again_if_silent(experiment: Experiment, shard: Shard) -> None:
-    """Orders a shard anew that was lost before the start or has not said anything in time, perhaps elsewhere.
+def order_again_if_due(experiment: Experiment, shard: Shard) -> None:
+    """Orders a shard anew that was lost, or has not said anything in time, perhaps elsewhere.
 
     Raises:
         NoMatchingWorkers, NoFreeSlot: when its worker is gone and no other can take it.
     """
-    silent = shard.status == Shard.Status.DISPATCHED and (
-        shard.dispatched is None or timezone.now() - shard.dispatched > timedelta(seconds=SILENT_S)
-    )
-    if shard.status == Shard.Status.LOST or (silent and not leases_of([shard])):
-        order_again(experiment, shard)
+    if shard.status == Shard.Status.LOST:
+        # The pauses grow: a worker that loses each attempt at once must not use them all up.
+        is_due = shard.dispatched is None or timezone.now() - shard.dispatched > timedelta(seconds=shard.attempt**2)
+    else:
+        is_due = is_silent(shard)
+    if is_due and shard.attempt < MAX_ATTEMPTS:
+        _order_again(experiment, shard)
 
 
-def order_again(experiment: Experiment, shard: Shard) -> None:
-    """Orders a shard under its next attempt, from another worker when its own is not there.
+def is_silent(shard: Shard) -> bool:
+    """Whether a shard was ordered, and nobody has taken the order in time."""
+    if shard.status != Shard.Status.DISPATCHED:
+        return False
+    late = shard.dispatched is None or timezone.now() - shard.dispatched > timedelta(seconds=SILENT_S)
+    return late and not leases_of([shard])
+
+
+def give_up(experiment: Experiment, shard: Shard, reason: str) -> None:
+    """Counts a shard that nobody runs as lost."""
+    with transaction.atomic():
+        if move_shard(shard, Shard.Status.LOST, gone=True, reason=reason):
+            _record(experiment, shard, "lost", reason)
+
+
+def _order_again(experiment: Experiment, shard: Shard) -> None:
+    """Orders a shard under its next attempt.
 
     Once the load runs, only a shard that sends no more may be ordered again: one that is gone, or that has lost its
     lease, and so stopped by itself, under `replace`.
-
-    Raises:
-        NoMatchingWorkers, NoFreeSlot: when its worker is gone and no other can take it.
     """
-    if shard.attempt >= MAX_ATTEMPTS:
-        return
+    worker = _next_worker(shard)
     fields: dict[str, Any] = {
         "totals": None,
         "batches": None,
@@ -223,13 +239,25 @@ def order_again(experiment: Experiment, shard: Shard) -> None:
         "attempt": shard.attempt + 1,
         "reason": "",
         "missed_since": None,
+        "worker": worker,
+        "worker_instance": worker.instance,
     }
-    if shard.status == Shard.Status.LOST or shard.worker.status != Worker.Status.READY:
-        worker = placement.place(shard.group.workload.worker_labels, 1)[0].worker
-        fields |= {"worker": worker, "worker_instance": worker.instance}
-    log.warning("shard %s: ordered again, attempt %d", shard, fields["attempt"])
     with transaction.atomic():
-        if move_shard(shard, Shard.Status.PENDING, **fields):
-            place = f"{shard}: attempt {shard.attempt} on {shard.worker.name}"
-            events.record(experiment.id, "shard ordered again", place, key=f"again:{shard.id}:{shard.attempt}")
-            dispatch.dispatch(shard)
+        # A cancel that comes now waits for the row.
+        active = Experiment.objects.select_for_update().filter(id=experiment.id, status=experiment.status)
+        if not active.exists() or not move_shard(shard, Shard.Status.PENDING, **fields):
+            return
+        log.warning("shard %s: ordered again, attempt %d on %s", shard, shard.attempt, worker.name)
+        place = f"{shard}: attempt {shard.attempt} on {worker.name}"
+        events.record(experiment.id, "shard ordered again", place, key=f"again:{shard.id}:{shard.attempt}")
+        dispatch.dispatch(shard)
+
+
+def _next_worker(shard: Shard) -> Worker:
+    """Another worker than the one that failed, as far as there is one."""
+    try:
+        return placement.place(shard.group.workload.worker_labels, 1, avoid=shard.worker)[0].worker
+    except placement.NoFreeSlot:
+        if shard.status == Shard.Status.DISPATCHED and shard.worker.status == Worker.Status.READY:
+            return shard.worker  # the slot that it waits for is its own
+        raise

@@ -223,6 +223,8 @@ class Engine:
         return self._monotonic_ns() - self._start_ns
 
     def _dispatch(self) -> None:
+        if self._phase is not _Phase.RUNNING:
+            return  # the timer had gone off before it was disarmed
         if self._monotonic_ns() >= self._send_until_ns:
             self.stop(self._stop_grace_ns, self._expired_reason, cut_rest=False)
             return

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import pickle
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -13,9 +15,19 @@ import redis
 
 from loadgen.environment import WorkerSettings
 from loadgen.fence import Fence
-from loadgen.messages import REPLACE, STOP, GroupDocument, ShardOrder, from_json, group_key, lease_key
+from loadgen.messages import (
+    REPLACE,
+    STOP,
+    GroupDocument,
+    ShardOrder,
+    from_json,
+    group_key,
+    lease_key,
+    newest_attempt_key,
+    shard_key,
+)
 from loadgen.running import marked_shards
-from loadgen.shard import LEASE_EXPIRED, OUT_OF_TOUCH, ShardRunner
+from loadgen.shard import LEASE_EXPIRED, NOT_TAKEN_OVER, OUT_OF_TOUCH, ShardRunner
 from loadgen.spool import Spool
 from loadgen.tasks import run_loop
 from tests.support.http_target import HttpTarget
@@ -106,7 +118,7 @@ def test_intended_times_are_the_plans_whatever_the_time_of_the_start(
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1, signal.SIGQUIT])
-def test_each_signal_ends_a_holding_shard_and_its_whole_plan_is_cut(
+def test_each_signal_ends_a_holding_shard_and_leaves_its_plan_to_another_attempt(
     settings: WorkerSettings, store: redis.Redis, signum: signal.Signals
 ) -> None:
     put_document(store, document_of("s-signal", rate_rps=100.0, duration_s=10.0))
@@ -118,7 +130,7 @@ def test_each_signal_ends_a_holding_shard_and_its_whole_plan_is_cut(
     run_shards(settings, order_of(1, "s-signal"), script=script)
 
     final = rows_of(settings).final
-    assert (final.reason, final.counters.planned, final.counters.cut) == ("worker shut down", 1000, 1000)
+    assert (final.reason, final.counters.planned, final.counters.cut) == ("worker shut down", 0, 0)
     assert (final.end, state_of(store, 1)) == ("lost", "lost")
 
 
@@ -311,7 +323,9 @@ def test_a_shard_that_is_not_replaceable_goes_on_without_its_lease(
     put_document(store, running(store, document_of("s-goes-on", rate_rps=50.0, duration_s=2.0), 0.1))
 
     async def renew(_: Fence) -> bool:
-        raise redis.ConnectionError("cut off")
+        if target.ids("s-goes-on"):
+            raise redis.ConnectionError("cut off")
+        return True
 
     monkeypatch.setattr("loadgen.shard.Fence.renew", renew)
     run_shards(settings, order_of(1, "s-goes-on"))
@@ -355,17 +369,128 @@ def stop_when_it_runs(store: redis.Redis, group_id: str) -> Script:
     return script
 
 
-def test_a_shard_that_waits_for_its_start_and_cannot_reach_the_broker_gives_up(
+def test_a_shard_that_waits_for_its_start_and_hears_nothing_of_its_group_gives_up(
     settings: WorkerSettings, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("loadgen.shard.HOLD_ALONE_S", 0.3)
     monkeypatch.setattr("loadgen.shard.LEASE_RENEW_S", 0.1)
     put_document(store, document_of("s-alone"))
 
-    async def renew(_: Fence) -> bool:
-        raise redis.ConnectionError("cut off")
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "ready")
+        store.delete(group_key("s-alone"))  # as when its broker is away, or its group is forgotten
 
-    monkeypatch.setattr("loadgen.shard.Fence.renew", renew)
-    run_shards(settings, order_of(1, "s-alone"))
+    run_shards(settings, order_of(1, "s-alone"), script=script)
 
     assert (rows_of(settings).final.end, rows_of(settings).final.reason) == ("lost", OUT_OF_TOUCH)
+
+
+def test_a_stop_before_the_start_cuts_the_whole_plan(settings: WorkerSettings, store: redis.Redis) -> None:
+    document = document_of("s-early", rate_rps=100.0, duration_s=10.0)
+    put_document(store, document)
+
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "ready")
+        put_document(store, replace(document, version=2, state=STOP))
+
+    run_shards(settings, order_of(1, "s-early"), script=script)
+
+    final = rows_of(settings).final
+    assert (final.end, final.reason, final.counters.planned, final.counters.cut) == ("finished", "stopped", 1000, 1000)
+
+
+def test_a_stop_that_comes_before_an_attempt_takes_over_leaves_the_plan_to_the_earlier_rows(
+    settings: WorkerSettings, store: redis.Redis
+) -> None:
+    put_document(store, replaceable("s-untaken"))
+    put_document(store, replace(replaceable("s-untaken"), version=2, state=STOP))
+
+    run_shards(settings, order_of(1, "s-untaken", attempt=2, takes_over=True))
+
+    final = rows_of(settings).final
+    assert (final.end, final.reason, final.rows, final.counters.planned) == ("lost", NOT_TAKEN_OVER, 0, 0)
+
+
+def test_a_shard_that_waited_out_of_reach_asks_whether_it_is_still_its_turn_before_it_sends(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadgen.shard.LEASE_TTL_MS", 500)
+    monkeypatch.setattr("loadgen.shard.LEASE_RENEW_S", 60.0)  # so that only the start can ask
+    put_route(store, {target.host: 1.0})
+    document = document_of("s-waited", rate_rps=100.0, duration_s=5.0)
+    put_document(store, document)
+
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "ready")
+        await asyncio.sleep(0.6)
+        store.set(newest_attempt_key(1), "2 s-waited")  # another attempt has run meanwhile
+        put_document(store, running(store, document, 0.1))
+
+    run_shards(settings, order_of(1, "s-waited"), script=script)
+
+    assert target.ids("s-waited") == []
+    assert rows_of(settings).final.reason == "superseded"
+    assert len(rows_of(settings)) == 0
+
+
+def test_a_failed_renewal_is_tried_again_soon_so_that_a_short_outage_costs_no_lease(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadgen.shard.LEASE_TTL_MS", 2000)
+    monkeypatch.setattr("loadgen.shard.LEASE_RENEW_S", 0.6)
+    put_route(store, {target.host: 1.0})
+    put_document(store, running(store, replaceable("s-outage", duration_s=3.0), 0.1))
+    begun = time.monotonic()
+    genuine = Fence.renew
+
+    async def renew(fence: Fence) -> bool | None:
+        if 0.5 < time.monotonic() - begun < 1.6:
+            raise redis.ConnectionError("away")
+        return await genuine(fence)
+
+    monkeypatch.setattr("loadgen.shard.Fence.renew", renew)
+    run_shards(settings, order_of(1, "s-outage"))
+
+    assert rows_of(settings).final.end == "finished"
+    assert rows_of(settings).final.counters.completed == 300
+
+
+def test_a_status_that_redis_lost_is_written_again(
+    settings: WorkerSettings, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadgen.shard.STATUS_EVERY_S", 0.3)
+    monkeypatch.setattr("loadgen.shard.LEASE_RENEW_S", 0.1)
+    document = document_of("s-status")
+    put_document(store, document)
+
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "ready")
+        store.delete(shard_key(1))
+        await until(lambda: state_of(store, 1) == "ready")
+        put_document(store, replace(document, version=2, state=STOP))
+
+    run_shards(settings, order_of(1, "s-status"), script=script)
+    assert state_of(store, 1) == "finished"
+
+
+def test_a_second_copy_of_an_order_leaves_the_first_ones_mark(
+    settings: WorkerSettings, store: redis.Redis, tmp_path: Path
+) -> None:
+    document = document_of("s-copy")
+    put_document(store, document)
+
+    async def script() -> None:
+        await until(lambda: [shard.leased for shard in marked_shards(settings.spool_dir)] == [True])
+        copy = """
+import asyncio, pickle, sys
+from loadgen.shard import ShardRunner
+asyncio.run(ShardRunner(*pickle.loads(bytes.fromhex(sys.argv[1]))).run())
+"""
+        arguments = pickle.dumps((order_of(1, "s-copy"), settings)).hex()
+        done = await asyncio.create_subprocess_exec(sys.executable, "-c", copy, arguments)
+        assert await done.wait() == 0
+        assert [shard.pid for shard in marked_shards(settings.spool_dir)] == [os.getpid()]
+        put_document(store, replace(document, version=2, state=STOP))
+
+    run_shards(settings, order_of(1, "s-copy"), script=script)
+    assert state_of(store, 1) == "finished"

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from django.db.models import F
 from django.utils import timezone
+from redis.exceptions import RedisError
 
 from experiments.models import Batch, ClientGroup, Event, Experiment, Shard
 from experiments.services import experiments, phases, registry, shards
@@ -63,6 +64,7 @@ class Fleet:
         status = ShardStatus(shard.id, shard.attempt, worker, 1, state, reason=reason)
         self.broker.set(messages.shard_key(shard.id), to_json(status))
         self.broker.delete(messages.lease_key(shard.id))
+        Shard.objects.filter(id=shard.id).update(dispatched=timezone.now() - timedelta(seconds=60))
 
     def die(self):
         for shard in Shard.objects.all():
@@ -373,6 +375,91 @@ def test_on_worker_loss_replace_places_the_share_anew_as_an_attempt_that_takes_o
     names = list(Event.objects.filter(name__startswith="shard").order_by("id").values_list("name", flat=True))
     assert names == ["shard lost", "shard ordered again"]
     assert status(started) == "RUNNING"
+
+
+def test_a_share_goes_to_another_worker_than_the_one_that_lost_it_though_that_has_more_to_do(fleet, started):
+    on_worker_loss("replace")
+    fleet.say(messages.RUNNING)
+    reconcile()
+    fleet.say_of("pi-1", messages.LOST, "its process 7 on pi-1 died")
+    reconcile()
+    assert set(Shard.objects.values_list("worker__name", "attempt")) == {("pi-2", 1), ("pi-2", 2)}
+
+
+def test_the_pauses_between_attempts_grow_so_that_a_bad_worker_does_not_use_them_all_up(fleet, started):
+    on_worker_loss("replace")
+    fleet.say(messages.RUNNING)
+    reconcile()
+    fleet.say_of("pi-1", messages.LOST, "died")
+    reconcile()
+    lost = Shard.objects.get(attempt=2)
+    said = ShardStatus(lost.id, 2, "pi-2", 1, messages.LOST, reason="died")
+    fleet.broker.set(messages.shard_key(lost.id), to_json(said))
+    reconcile()
+    reconcile()
+    lost.refresh_from_db()
+    assert (lost.status, lost.attempt) == ("LOST", 2)
+    Shard.objects.filter(id=lost.id).update(dispatched=timezone.now() - timedelta(seconds=5))
+    reconcile()
+    lost.refresh_from_db()
+    assert (lost.status, lost.attempt) == ("DISPATCHED", 3)
+
+
+def test_an_order_that_nobody_took_before_the_plans_end_is_a_loss_and_not_waited_for(fleet, started):
+    on_worker_loss("replace")
+    fleet.say(messages.RUNNING)
+    reconcile()
+    fleet.say_of("pi-1", messages.LOST, "died")
+    reconcile()
+    Shard.objects.filter(attempt=2).update(dispatched=timezone.now() - timedelta(seconds=60))
+    fleet.say(messages.FINISHED, only={"attempt": 1})
+    end_the_plan()
+    reconcile()
+    assert set(Shard.objects.values_list("status", "gone")) == {("LOST", True), ("FINISHED", False)}
+    assert (status(started), started.ending) == ("FINALIZING", "FINISHED")
+
+
+def test_a_cancel_leaves_no_room_for_another_attempt(fleet, started):
+    on_worker_loss("replace")
+    fleet.say(messages.RUNNING)
+    reconcile()
+    fleet.say_of("pi-1", messages.LOST, "died")
+    stale = Experiment.objects.get(id=started.id)
+    experiments.cancel(started.id, "by test")
+    reconcile()
+    shards.order_again_if_due(stale, Shard.objects.get(status="LOST"))
+    assert set(Shard.objects.values_list("attempt", flat=True)) == {1}
+    assert len(fleet.orders("pi-1")) + len(fleet.orders("pi-2")) == 2
+
+
+def test_a_shard_that_a_later_start_of_its_worker_took_belongs_to_that_one(fleet, make_experiment):
+    fleet.join("pi-1")
+    make_experiment()
+    reconcile()
+    fleet.join("pi-1", instance="pi-1-2")
+    fleet.say(messages.READY)
+    reconcile()
+    assert set(Shard.objects.values_list("worker_instance", flat=True)) == {"pi-1-2"}
+
+
+def test_what_an_interrupted_end_has_left_is_tidied_later(broker, fleet, started, monkeypatch):
+    fleet.say(messages.RUNNING)
+    reconcile()
+    fleet.say(messages.FINISHED)
+    fleet.bring_batches()
+
+    def interrupt(_):
+        raise RedisError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(phases, "tidy", interrupt)
+        with pytest.raises(RedisError):
+            reconcile()
+    assert status(started) == "FINISHED"
+    assert broker.keys("galileo:group:*")
+    reconcile()
+    assert not broker.keys("galileo:group:*") and not broker.keys("galileo:shard:*")
+    assert phases.untidy() is None
 
 
 def test_a_share_that_nobody_can_take_waits_for_a_worker_until_the_plans_end(fleet, started):
