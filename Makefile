@@ -10,7 +10,7 @@ COMPILE := $(VENV)/bin/pip-compile --quiet --strip-extras --annotation-style=lin
 	--no-emit-trusted-host --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev demo up down test test-fast test-databases faults lint lock clean
+.PHONY: help venv venv-dev demo up down test test-fast test-databases faults soak lint lock clean
 
 help:
 	@echo "make demo       run the example experiment end to end: install, start, load, report, stop"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-fast  run the tests that need no real time"
 	@echo "make test-databases  run the tests of what is stored on PostgreSQL and MariaDB"
 	@echo "make faults     kill, cut off and restart everything in turn, on SQLite and PostgreSQL; prints a table"
+	@echo "make soak       a long load under random faults; prints whether anything grows (SOAK_MINUTES=30)"
 	@echo "make lint       check style, types, import rules, migrations and settings"
 	@echo "make lock       compile requirements*.txt anew from requirements*.in"
 	@echo "make clean      remove $(VENV), var and caches"
@@ -67,10 +68,17 @@ test-databases: venv-dev
 # Each fault on both databases, which takes about 40 minutes; FAULT_DATABASE=split takes one database for each.
 FAULT_DATABASE := both
 FAULT_SEED := 1
+FAULT_OPTIONS = --fault-database=$(FAULT_DATABASE) --fault-seed=$(FAULT_SEED) \
+	-o log_cli=true -o log_cli_level=INFO -o log_cli_format='%(message)s'
 
 faults: venv-dev
-	$(VENV)/bin/python -m pytest tests/faults --fault-database=$(FAULT_DATABASE) --fault-seed=$(FAULT_SEED) \
-		-o log_cli=true -o log_cli_level=INFO -o log_cli_format='%(message)s'
+	$(VENV)/bin/python -m pytest tests/faults/test_faults.py tests/faults/test_cancel_time.py $(FAULT_OPTIONS)
+
+# One long load on one database (SQLite, unless FAULT_DATABASE=postgres).
+SOAK_MINUTES := 30
+
+soak: venv-dev
+	$(VENV)/bin/python -m pytest tests/faults/test_soak.py --soak-minutes=$(SOAK_MINUTES) $(FAULT_OPTIONS)
 
 lint: venv-dev
 	$(VENV)/bin/ruff check .

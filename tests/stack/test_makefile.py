@@ -11,7 +11,20 @@ from pathlib import Path
 import pytest
 
 MAKEFILE = Path(__file__).resolve().parents[2] / "Makefile"
-TARGETS = ["demo", "up", "down", "venv", "test", "test-fast", "test-databases", "faults", "lint", "lock", "clean"]
+TARGETS = [
+    "demo",
+    "up",
+    "down",
+    "venv",
+    "test",
+    "test-fast",
+    "test-databases",
+    "faults",
+    "soak",
+    "lint",
+    "lock",
+    "clean",
+]
 
 
 def make(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

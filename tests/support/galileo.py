@@ -134,11 +134,6 @@ class Galileo:
         self.children[name] = start(spec)
         return self.children[name]
 
-    def start_again(self, name: str) -> Child:
-        """Starts an ended process as it was started before."""
-        self.children[name] = start(self.children[name].spec)
-        return self.children[name]
-
     def start_worker(self, name: str) -> Child:
         proxy = self.proxies.get(name)
         return self.start(
@@ -162,11 +157,6 @@ class Galileo:
     def kill(self, name: str) -> None:
         """Kills the main process alone."""
         self.children[name].process.kill()
-        self.children[name].process.wait()
-
-    def kill_all(self, name: str) -> None:
-        """Kills the main process and all that it has started, at once."""
-        os.killpg(self.children[name].pid, signal.SIGKILL)
         self.children[name].process.wait()
 
     def manage(self, *arguments: str | Path, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:

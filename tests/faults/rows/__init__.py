@@ -1,0 +1,6 @@
+"""The faults, by family; importing this module makes them known."""
+
+from tests.faults.faults import FAULTS
+from tests.faults.rows import broker, cancel, control, database, delivery, worker
+
+__all__ = ["FAULTS", "broker", "cancel", "control", "database", "delivery", "worker"]

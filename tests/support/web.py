@@ -1,0 +1,43 @@
+"""Galileo's web server, asked over HTTP as its users' programs do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+
+_TIMEOUT_S = 30.0
+
+
+class Web:
+    """The API on a loopback port, with a user's token."""
+
+    def __init__(self, port: int, token: str) -> None:
+        self._url = f"http://127.0.0.1:{port}/api"
+        self._headers = {"Authorization": f"Token {token}"}
+
+    def answers(self) -> bool:
+        try:
+            return self.request("GET", "").ok
+        except requests.ConnectionError:
+            return False
+
+    def begin(self, plan: dict[str, Any]) -> str:
+        """Submits a plan; returns the experiment's id."""
+        response = self.request("POST", "/experiments", json=plan)
+        if response.status_code != 201:
+            raise AssertionError(f"the plan was refused: {response.status_code} {response.text}")
+        return str(response.json())
+
+    def delete(self, experiment_id: str) -> int:
+        """Stops or removes an experiment; returns the HTTP status."""
+        return self.request("DELETE", f"/experiments/{experiment_id}").status_code
+
+    def experiment(self, experiment_id: str) -> dict[str, Any]:
+        """All that the API tells of an experiment."""
+        response = self.request("GET", f"/experiments/{experiment_id}")
+        response.raise_for_status()
+        return dict(response.json())
+
+    def request(self, method: str, path: str, **options: Any) -> requests.Response:
+        return requests.request(method, f"{self._url}{path}", headers=self._headers, timeout=_TIMEOUT_S, **options)
