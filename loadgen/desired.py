@@ -7,6 +7,7 @@ Redis is away, never changes anything.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -88,10 +89,10 @@ class DesiredState:
                     await self.refresh()
                 except RedisError as error:
                     logger.warning("desired state cannot be read, the load goes on: %s", error)
-                try:
-                    await asyncio.wait_for(self._news.wait(), READ_EVERY_S)
-                except TimeoutError:
-                    continue  # nothing was announced; read all the same
+                # Read all the same when nothing is announced. (wait_for may swallow a cancel before Python 3.12.)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(READ_EVERY_S):
+                        await self._news.wait()
                 self._news.clear()
         finally:
             listener.cancel()

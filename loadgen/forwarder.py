@@ -25,6 +25,7 @@ WINDOW = 8  # unacknowledged batches of a shard
 # batches of an experiment that ends, so the longest pause is well below.
 RESEND_AFTER_NS, RESEND_AFTER_MAX_NS = 5_000_000_000, 15_000_000_000
 _OBSERVE_EVERY_NS = 1_000_000_000
+_IDLE_LOOK_EVERY_NS = 2_000_000_000
 _SCAN_SHARE = 20  # at most 1/20 of the time goes into lists of the spool, which may hold the batches of hours
 
 
@@ -99,6 +100,7 @@ class Forwarder:
         self._sent: dict[BatchName, _Sent] = {}
         self._sendings = 0
         self._observed_ns = 0
+        self._idle_look_ns = 0
         self._unsent: dict[tuple[str, int], deque[BatchName]] = {}  # by shard, of the last look into the spool
         self._next_scan_ns = 0
 
@@ -114,8 +116,11 @@ class Forwarder:
             BrokerAwayError: nothing is lost; call again later.
         """
         done = 0
-        if self._sent:
-            for answer in self._ingest.pop_answers(wait_s):
+        now_ns = self._monotonic_ns()
+        # Answers to what is not waited for, as to a batch that was delivered twice, are taken now and then.
+        if self._sent or now_ns >= self._idle_look_ns:
+            self._idle_look_ns = now_ns + _IDLE_LOOK_EVERY_NS
+            for answer in self._ingest.pop_answers(wait_s if self._sent else 0.0):
                 self._take(answer)
                 done += 1
         done += self._send_new()

@@ -56,6 +56,7 @@ _CLOCK_EVERY_S = 5.0
 _DRIFT_NS = 250_000  # two quartz clocks part by 50 µs a second at most, over _CLOCK_EVERY_S
 _WRITE_TRIES, _RETRY_PAUSE_S = 20, 0.5
 _RENEW_AGAIN_S = 0.25
+_CANCELLED_WITHIN_S = 5.0
 _LAST_WORDS_TIMEOUT_S = 120.0  # the broker may be away when a load ends
 
 HOLD_ALONE_S = 60.0  # a shard that waits for its start gives up when it cannot reach the broker, or was forgotten
@@ -150,7 +151,8 @@ class ShardRunner:
         finally:
             for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            if self._tasks:  # bounded: a library that swallows the cancel must not keep the slot
+                await asyncio.wait(self._tasks, timeout=_CANCELLED_WITHIN_S)
             if self._engine is not None:
                 await self._engine.close()
 

@@ -279,10 +279,24 @@ def test_what_an_earlier_run_left_is_forwarded(spool: Spool, ingest: FakeIngest,
     ingest.work_off()
 
     successor = Forwarder(spool, ingest, 1, clock)
-    successor.step()
-    assert ingest.sent == ["g.1.1.0", "g.1.1.1"] * 2
-    successor.step()  # takes the acknowledgement that the first one waited for
+    successor.step()  # takes the acknowledgement that the first one waited for, too
+    assert ingest.sent == ["g.1.1.0", "g.1.1.1", "g.1.1.1"]
     assert list(spool.scan()) == [BatchName("g", 1, 1, 1)]
+
+
+def test_an_answer_that_nobody_waits_for_does_not_stay_for_long(
+    forwarder: Forwarder, spool: Spool, ingest: FakeIngest, clock: Clock
+) -> None:
+    seal(spool, 0)
+    forwarder.step()
+    ingest.work_off()
+    forwarder.step()
+    ingest.answers.append("g.1.1.0")  # it was delivered twice
+
+    for _ in range(3):
+        step_for(forwarder, clock, 1)
+
+    assert ingest.answers == []
 
 
 def test_nothing_is_lost_while_the_broker_is_away(forwarder: Forwarder, spool: Spool, ingest: FakeIngest) -> None:
