@@ -17,13 +17,15 @@ _LIVE = re.compile(
     r"|galileo:ingest:(progress:.*|orphans|malformed)"  # counters that only grow
     r"|galileo:reconcile:lock"  # held during each second's pass, and expires by itself
     r"|routing:.*"  # the routing table outlives the plan that has set it
-    r"|_kombu\.binding\..*"  # kombu's names of queues, of which a killed process leaves its own
+    r"|_kombu\.binding(_permanent)?\..*"  # kombu's names of queues, of which a killed process leaves its own
 )
 # A shard that is out of reach when its experiment ends finds the stop, and its fence, when it comes back; they, too,
 # must expire by themselves.
 _FOR_THE_LOST = re.compile(r"galileo:group:[^:]+|galileo:shard:\d+(:newest)?")
-# What a consumer had in hand when it was killed or lost its broker. Kombu hands it out again after the visibility time-out
-# of 300 s, and whoever takes it then finds it done or void. No consumer has more than one message in hand.
+# Answers for batches that the agent has no file of any more; it takes them with its next batch, or they expire.
+_ANSWERS = re.compile(r"galileo:acks:.+")
+# What a consumer had in hand when it was killed or lost its broker. Kombu hands it out again after the visibility
+# time-out of 300 s, and whoever takes it then finds it done or void. No consumer has more than one message in hand.
 _IN_HAND = re.compile(r"unacked|unacked_index")
 _CONSUMERS = 4
 _SPOOLED = ("*.batch", "*.tmp", "*.running")
@@ -49,9 +51,9 @@ def keys(stack: Stack) -> set[str]:
 
 def _keys(stack: Stack, known: set[str], lost_shards: bool) -> Iterator[str]:
     for key in sorted(keys(stack) - known):
-        is_for_the_lost = lost_shards and _FOR_THE_LOST.fullmatch(key) and _expires(stack, key)
+        is_to_expire = _ANSWERS.fullmatch(key) or (lost_shards and _FOR_THE_LOST.fullmatch(key))
         is_in_hand = _IN_HAND.fullmatch(key) and _count_in_hand(stack) <= _CONSUMERS
-        if not (_LIVE.fullmatch(key) or is_for_the_lost or is_in_hand):
+        if not (_LIVE.fullmatch(key) or (is_to_expire and _expires(stack, key)) or is_in_hand):
             yield f"Redis key {key} is left: {_content(stack, key)}"
 
 

@@ -75,7 +75,8 @@ def restart_again_and_again(rig: Rig) -> None:
         rig.pause(1)
 
 
-@fault("broker away for 30 s", overtime_s=15)
+# Celery tries to come back at growing intervals, 12 s after half a minute.
+@fault("broker away for 30 s", overtime_s=20)
 def broker_away(rig: Rig) -> None:
     rig.stop_broker(kill=False)
     rig.pause(30)
