@@ -19,11 +19,9 @@ _LIVE = re.compile(
     r"|routing:.*"  # the routing table outlives the plan that has set it
     r"|_kombu\.binding(_permanent)?\..*"  # kombu's names of queues, of which a killed process leaves its own
 )
-# A shard that is out of reach when its experiment ends finds the stop, and its fence, when it comes back; they, too,
-# must expire by themselves.
+# An attempt of a shard that is out of reach when its experiment ends finds the stop, and its fence, when it comes back;
+# they must expire by themselves.
 _FOR_THE_LOST = re.compile(r"galileo:group:[^:]+|galileo:shard:\d+(:newest)?")
-# Answers for batches that the agent has no file of any more; it takes them with its next batch, or they expire.
-_ANSWERS = re.compile(r"galileo:acks:.+")
 # What a consumer had in hand when it was killed or lost its broker. Kombu hands it out again after the visibility
 # time-out of 300 s, and whoever takes it then finds it done or void. No consumer has more than one message in hand.
 _IN_HAND = re.compile(r"unacked|unacked_index")
@@ -51,7 +49,7 @@ def keys(stack: Stack) -> set[str]:
 
 def _keys(stack: Stack, known: set[str], lost_shards: bool) -> Iterator[str]:
     for key in sorted(keys(stack) - known):
-        is_to_expire = _ANSWERS.fullmatch(key) or (lost_shards and _FOR_THE_LOST.fullmatch(key))
+        is_to_expire = lost_shards and _FOR_THE_LOST.fullmatch(key)
         is_in_hand = _IN_HAND.fullmatch(key) and _count_in_hand(stack) <= _CONSUMERS
         if not (_LIVE.fullmatch(key) or (is_to_expire and _expires(stack, key)) or is_in_hand):
             yield f"Redis key {key} is left: {_content(stack, key)}"

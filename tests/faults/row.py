@@ -15,6 +15,11 @@ from tests.support.http_target import HttpTarget
 
 ENDED = ("FINISHED", "FAILED", "CANCELLED")
 _TRACES = "SELECT client, sequence, intended_ns, sent_ns, outcome FROM experiments_trace WHERE experiment_id = ?"
+# At the end, or before it was ordered again.
+_LOST = (
+    "SELECT COUNT(*) FROM experiments_shard s JOIN experiments_clientgroup g ON g.id = s.group_id"
+    " WHERE g.experiment_id = ? AND (s.status = 'LOST' OR s.attempt > 1)"
+)
 _EVENTS = "SELECT name FROM experiments_event WHERE experiment_id = ?"
 _EXPERIMENT = "SELECT status, reason, summary FROM experiments_experiment WHERE id = ?"
 _POLL_S = 0.1
@@ -48,12 +53,8 @@ def run_row(stack: Stack, fault: Fault, seed: str, outcome: Outcome) -> None:
         finally:
             rig.cleanup.close()
     stack.restore()
-    sql = (
-        "SELECT COUNT(*) FROM experiments_shard s JOIN experiments_clientgroup g ON g.id = s.group_id"
-        " WHERE g.experiment_id = ? AND s.status = 'LOST'"
-    )
-    ((lost_shards,),) = stack.galileo.query(sql, rig.experiment_id)
-    outcome.findings += leftovers.wait_for_none(stack, known, lost_shards=lost_shards > 0)
+    ((lost,),) = stack.galileo.query(_LOST, rig.experiment_id)
+    outcome.findings += leftovers.wait_for_none(stack, known, lost_shards=lost > 0)
 
 
 def _run(rig: Rig, fault: Fault, target: HttpTarget, outcome: Outcome) -> None:
