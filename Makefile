@@ -69,7 +69,7 @@ test-databases: venv-dev
 FAULT_DATABASE := both
 FAULT_SEED := 1
 FAULT_OPTIONS = --fault-database=$(FAULT_DATABASE) --fault-seed=$(FAULT_SEED) \
-	-o log_cli=true -o log_cli_level=INFO -o log_cli_format='%(message)s'
+	-o log_cli=true -o log_cli_level=INFO -o log_cli_format='%(message)s' -o faulthandler_timeout=0
 
 faults: venv-dev
 	$(VENV)/bin/python -m pytest tests/faults/test_faults.py tests/faults/test_cancel_time.py $(FAULT_OPTIONS)

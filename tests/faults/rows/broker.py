@@ -85,9 +85,15 @@ def broker_away(rig: Rig) -> None:
 
 @fault("half-open connections of a worker, idle", when=IDLE, overtime_s=30)
 def half_open_idle(rig: Rig) -> None:
-    rig.proxy.freeze_established()
+    half_open(rig)
 
 
 @fault("half-open connections of a worker, a shard runs", overtime_s=25)
 def half_open_running(rig: Rig) -> None:
+    half_open(rig)
+
+
+def half_open(rig: Rig) -> None:
     rig.proxy.freeze_established()
+    # Its main process may take no order for a while after this (docs/reliability.md); the next row needs it.
+    rig.cleanup.callback(rig.restart, PROXIED)
