@@ -94,7 +94,7 @@ class Agent:
         self._spool = Spool(settings.spool_dir, settings.spool_limit_bytes)
         client = brisk_client(settings.redis)
         self._heartbeat = Heartbeat(client, settings, instance, self._spool)
-        self._supervisor = Supervisor(client, settings.spool_dir, settings.name, instance.pid)
+        self._supervisor = Supervisor(client, settings.spool_dir, settings.name, settings.slots, instance.pid)
         forwarder = Forwarder(
             self._spool, RedisIngest(settings, blocking_client(settings.redis)), settings.ingest_queues
         )
@@ -132,6 +132,7 @@ class Agent:
                 with contextlib.suppress(RedisError):  # the heartbeat has told of it
                     self._supervisor.tell_of_deaths()
                     self._supervisor.enforce_stops()
+                    self._supervisor.wake_if_deaf()
             time.sleep(_TURN_S)
 
     def _drain(self) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from celery import signals
 
 from loadgen.agent import EXIT_NAME_TAKEN
+from loadgen.supervision import CONNECT_ANEW
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class AgentProcess:
         self._main_pid = os.getpid()
         self._launch()
         signal.signal(signal.SIGALRM, self._tick)
+        signal.signal(CONNECT_ANEW, self._connect_anew)
         signal.setitimer(signal.ITIMER_REAL, _TICK_S, _TICK_S)
 
     def drain(self) -> None:
@@ -95,6 +97,11 @@ class AgentProcess:
         # Logging may be what the signal has interrupted.
         os.write(2, f"loadgen: the agent ended with status {status}, started again\n".encode())
         self._launch()
+
+    def _connect_anew(self, _signum: int, _frame: FrameType | None) -> None:
+        """Raises what Celery takes for a lost connection into its loop, which then connects anew."""
+        if os.getpid() == self._main_pid:
+            raise ConnectionResetError("the agent says that orders are not heard")
 
     def _on_ready(self, **_: Any) -> None:
         self.start()

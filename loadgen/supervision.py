@@ -14,12 +14,14 @@ from typing import Any
 import redis
 
 from loadgen.fence import declare_lost
-from loadgen.messages import LOST, STOP, GroupDocument, MessageError, ShardStatus, from_json, group_key
+from loadgen.messages import LOST, STOP, GroupDocument, MessageError, ShardStatus, from_json, group_key, label_queue
 from loadgen.process import facts_of
 from loadgen.running import RunningShard, marked_shards, unmark
 
 logger = logging.getLogger(__name__)
 
+CONNECT_ANEW = signal.SIGUSR2  # to the worker's main process (loadgen/agent_process.py)
+DEAF_AFTER_S = 8.0
 OBEY_WITHIN_S = 5.0  # beyond the group's own grace
 DRAIN_WITHIN_S = 10.0
 
@@ -29,6 +31,7 @@ class Supervisor:
 
     Args:
         worker: the worker's name.
+        slots: how many shards it takes at a time.
         worker_pid: the worker's main process; only its children are ever signalled.
     """
 
@@ -37,12 +40,15 @@ class Supervisor:
         client: redis.Redis,
         spool_dir: Path,
         worker: str,
+        slots: int,
         worker_pid: int,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._client: Any = client  # redis-py types each result as a value or an awaitable
         self._spool_dir = spool_dir
         self._worker = worker
+        self._slots = slots
+        self._waiting_since_ns: int | None = None  # since when an order has waited although a slot was free
         self._worker_pid = worker_pid
         self._monotonic_ns = monotonic_ns
         self._kill_at_ns: dict[str, int] = {}  # group -> when a shard that still runs does not obey its stop
@@ -86,6 +92,23 @@ class Supervisor:
                 for shard in shards:
                     if shard.group_id == group:
                         self._signal(shard, signal.SIGKILL, "its group was stopped and it does not obey")
+
+    def wake_if_deaf(self) -> None:
+        """Has the main process connect anew when an order waits for it for long although it has a free slot.
+
+        After a half-open connection, Celery's consumer may listen no more while all else is well. Redis' errors pass.
+        """
+        now_ns = self._monotonic_ns()
+        waiting = self._client.llen(label_queue("worker_name", self._worker))
+        if not waiting or len(self.shards()) >= self._slots:
+            self._waiting_since_ns = None
+        elif self._waiting_since_ns is None:
+            self._waiting_since_ns = now_ns
+        elif now_ns - self._waiting_since_ns > DEAF_AFTER_S * 1e9:
+            self._waiting_since_ns = now_ns
+            logger.warning("an order has waited for %.0f s: the main process connects anew", DEAF_AFTER_S)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._worker_pid, CONNECT_ANEW)
 
     def drain(self) -> list[RunningShard]:
         """Tells running shards to end, kills those that take too long; returns what still runs."""

@@ -146,10 +146,6 @@ class Rig:
         for name in names:
             self.stack.start(name)
 
-    def restart(self, name: str) -> None:
-        """Ends a process and starts it again; returns when it is ready."""
-        self._exchange(name, self.stack.child(name).spec)
-
     def start_otherwise(self, name: str, *arguments: str, **environment: str) -> None:
         """Ends a process and starts it, until it is ready, with more arguments and variables, for this row alone."""
         spec = self.stack.child(name).spec
