@@ -68,7 +68,8 @@ test-databases: venv-dev
 # Each fault on both databases, which takes about 40 minutes; FAULT_DATABASE=split takes one database for each.
 FAULT_DATABASE := both
 FAULT_SEED := 1
-FAULT_OPTIONS = --fault-database=$(FAULT_DATABASE) --fault-seed=$(FAULT_SEED) \
+FAULT_RETRIES := 0
+FAULT_OPTIONS = --fault-database=$(FAULT_DATABASE) --fault-seed=$(FAULT_SEED) --fault-retries=$(FAULT_RETRIES) \
 	-o log_cli=true -o log_cli_level=INFO -o log_cli_format='%(message)s' -o faulthandler_timeout=0
 
 faults: venv-dev

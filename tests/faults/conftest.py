@@ -20,6 +20,7 @@ NOTES: pytest.StashKey[list[str]] = pytest.StashKey()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
     group.addoption("--fault-seed", default="1", help="the moments of the faults are drawn from it (default 1)")
+    group.addoption("--fault-retries", type=int, default=0, help="how often a red row is run again, on a new stack")
     group.addoption("--soak-minutes", type=float, default=30, help="how long the soak takes (default 30)")
     group.addoption(
         "--fault-database",
