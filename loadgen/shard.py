@@ -79,6 +79,11 @@ _END_OF = {
 }
 
 
+def _end_of(reason: str) -> str:
+    """The end, one of ENDS, that a reason stands for."""
+    return _END_OF.get(reason, FAILED)
+
+
 class ShardRunner:
     """Runs one attempt of a shard on the running event loop.
 
@@ -212,7 +217,7 @@ class ShardRunner:
 
     async def _make_sure_of_the_lease(self) -> None:
         """Before the first request: the part of a shard that waited out of reach may be another attempt's now."""
-        while _END_OF.get(self._stop_reason) != LOST and time.monotonic_ns() >= self._expires_ns:
+        while _end_of(self._stop_reason) != LOST and time.monotonic_ns() >= self._expires_ns:
             if not await self._renew_lease():
                 await asyncio.sleep(_RENEW_AGAIN_S)
 
@@ -232,7 +237,7 @@ class ShardRunner:
         """Only who was first, and was told to stop, speaks for the plan's arrivals; any other leaves them alone."""
         if self._order.takes_over and self._stop_reason == STOPPED:
             self._stop_reason = NOT_TAKEN_OVER
-        is_lost = _END_OF.get(self._stop_reason, FAILED) == LOST
+        is_lost = _end_of(self._stop_reason) == LOST
         engine.stop(0, self._stop_reason, cut_rest=not is_lost and not self._order.takes_over)
 
     async def _end(self, reason: str) -> None:
@@ -240,7 +245,7 @@ class ShardRunner:
         self._ended = True
         if self._stop_reason == SUPERSEDED:
             reason = SUPERSEDED
-        end = _END_OF.get(reason, FAILED)
+        end = _end_of(reason)
         if self._engine is not None:
             self._sealer.seal(self._engine, time.monotonic_ns(), end=end, reason=reason)
         elif reason != SUPERSEDED:
@@ -257,7 +262,7 @@ class ShardRunner:
             with contextlib.suppress(RedisError):
                 await self._fence.release()
             return
-        state = _END_OF.get(reason, FAILED)
+        state = _end_of(reason)
         try:
             async with asyncio.timeout(_LAST_WORDS_TIMEOUT_S):
                 await self._status.say(state, reason)
@@ -287,7 +292,7 @@ class ShardRunner:
             logger.info("shard %s stops: %s", self._order.shard_id, reason)
         if self._engine is not None and self._begun:
             # The rest of the plan is another attempt's, once there is one, or may be one.
-            left = reason == SUPERSEDED or (self._is_replaceable and _END_OF.get(reason, FAILED) == LOST)
+            left = reason == SUPERSEDED or (self._is_replaceable and _end_of(reason) == LOST)
             self._engine.stop(int(self._grace_s * 1e9), reason, cut_rest=not left)
         self._stopped.set()
         self._run_wanted.set()

@@ -32,7 +32,7 @@ class Supervisor:
     Args:
         worker: the worker's name.
         slots: how many shards it takes at a time.
-        worker_pid: the worker's main process; only its children are ever signalled.
+        worker_pid: the worker's main process; only it and its children are ever signalled.
     """
 
     def __init__(
@@ -96,7 +96,8 @@ class Supervisor:
     def wake_if_deaf(self) -> None:
         """Has the main process connect anew when an order waits for it for long although it has a free slot.
 
-        After a half-open connection, Celery's consumer may listen no more while all else is well. Redis' errors pass.
+        After a half-open connection, Celery's consumer may hear nothing while all else is well. Redis' errors pass
+        through.
         """
         now_ns = self._monotonic_ns()
         waiting = self._client.llen(label_queue("worker_name", self._worker))

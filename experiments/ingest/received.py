@@ -25,11 +25,8 @@ class ReceivedBatch:
     """Header and columns; the times are ns since the header's epoch, NO_TIME where there is none."""
 
     header: BatchHeader
+    origin: Origin
     columns: dict[str, NDArray[np.int64]]
-
-    @property
-    def origin(self) -> Origin:
-        return origin_of(vars(self.header))
 
     def absolute_ns(self, name: str) -> NDArray[np.int64]:
         """A column of times in the broker's clock; NO_TIME stays."""
@@ -46,16 +43,16 @@ def read(payload: bytes) -> ReceivedBatch:
     if not isinstance(payload, bytes):
         raise MessageError(f"batch: bytes are needed, not {type(payload).__name__}")
     header, raw = decode(decompress(payload))
-    _check_header(header)
+    origin = origin_of(vars(header))
+    _check_header(header, f"batch {origin.batch}")
     # frombuffer takes array's typecodes; int64 throughout makes the arithmetic safe from unsigned wrap-around.
     columns = {name: np.frombuffer(raw[name], dtype=code).astype(np.int64) for name, code in COLUMNS.items()}
-    batch = ReceivedBatch(header, columns)
+    batch = ReceivedBatch(header, origin, columns)
     _check_columns(batch)
     return batch
 
 
-def _check_header(header: BatchHeader) -> None:
-    where = f"batch {origin_of(vars(header)).batch}"
+def _check_header(header: BatchHeader, where: str) -> None:
     bounds = {
         "rows": (0, MAX_INTEGER),
         "first_row": (0, (1 << ROW_BITS) - header.rows),

@@ -41,7 +41,9 @@ class Experiment(models.Model):
     plan = models.JSONField(default=dict)
     metadata = models.JSONField(default=dict, blank=True)
     summary = models.JSONField(null=True, blank=True)
-    summary_stale = models.BooleanField(default=False, editable=False, help_text="a batch came after the summary")
+    summary_stale = models.BooleanField(
+        default=False, editable=False, db_index=True, help_text="a batch came after the summary"
+    )
 
     class Meta:
         ordering = ["-created", "-id"]

@@ -39,9 +39,7 @@ def document_of(group: ClientGroup) -> GroupDocument:
 
 def project(group_id: str) -> None:
     """Writes the group's document to Redis; a newer one that is there already stays. Raises redis.RedisError."""
-    group = ClientGroup.objects.select_related("experiment", "workload").get(id=group_id)
-    _write(document_of(group))
-    _note_projected(group_id, group.version)
+    _note_projected(group_id, _write_newest(group_id))
 
 
 def project_after_commit(group_id: str) -> None:
@@ -107,13 +105,19 @@ def forget(group_id: str, shard_ids: list[int]) -> None:
 
 def leave_stop(group_id: str, shard_ids: list[int], seconds: int) -> None:
     """Leaves the stop of a group, some of whose shards are out of reach, for as long as these may run on."""
-    group = ClientGroup.objects.select_related("experiment", "workload").get(id=group_id)
-    _write(document_of(group))
+    version = _write_newest(group_id)
     pipeline = redis_client().pipeline(transaction=False)
     for key in (messages.group_key(group_id), *_shard_keys(shard_ids)):
         pipeline.expire(key, seconds)
     pipeline.execute()
-    _note_projected(group_id, group.version)
+    _note_projected(group_id, version)
+
+
+def _write_newest(group_id: str) -> int:
+    """Writes the document as the row has it; returns its version."""
+    group = ClientGroup.objects.select_related("experiment", "workload").get(id=group_id)
+    _write(document_of(group))
+    return group.version
 
 
 def _note_projected(group_id: str, version: int) -> None:

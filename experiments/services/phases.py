@@ -73,13 +73,14 @@ def running(experiment: Experiment) -> None:
     """Follows the shards until all have ended, or until they should have; sees to those that were lost."""
     members = shards.of_experiment(experiment)
     shards.follow(experiment, members)
-    if overdue := _overdue(experiment, members):
+    left_s = _time_left_s(experiment)
+    if overdue := _overdue(experiment, members, left_s):
         return _end(experiment, Status.FAILED, overdue)
     lost = [shard for shard in members if shard.status == Shard.Status.LOST]
     if fatal := [shard for shard in lost if shard.group.on_worker_loss == OnWorkerLoss.FAIL]:
         reason = f"shard {fatal[0]} was lost, and on_worker_loss is fail: {fatal[0].reason}"
         return _end(experiment, Status.FAILED, reason)
-    if _time_left_s(experiment) > 0:
+    if left_s > 0:
         _replace(experiment, members)
         # One that is out of reach may send until the plan's end, and one that could not be replaced yet may be then.
         if any(not shard.gone or shard.group.on_worker_loss == OnWorkerLoss.REPLACE for shard in lost):
@@ -192,8 +193,8 @@ def _fail_when_overdue(experiment: Experiment, reason: str) -> None:
         _end(experiment, Status.FAILED, f"{reason} within {settings.GALILEO_START_TIMEOUT_S} s")
 
 
-def _overdue(experiment: Experiment, members: list[Shard]) -> str:
-    if experiment.start_broker_ns is None or _time_left_s(experiment) > -_longest_request_s(experiment) - OVERTIME_S:
+def _overdue(experiment: Experiment, members: list[Shard], left_s: float) -> str:
+    if left_s > -OVERTIME_S or left_s > -OVERTIME_S - _longest_request_s(experiment):
         return ""
     late = [shard for shard in members if shard.status not in Shard.ENDED]
     return f"shard {late[0]} on {late[0].worker.name} had not ended {OVERTIME_S} s after its time" if late else ""
@@ -228,7 +229,7 @@ def give_up_when_overdue(experiment: Experiment) -> None:
                     experiment.id, Status.FINALIZING, Status.FAILED, ending=Status.FAILED, reason=reason
                 ):
                     _stop_groups(experiment)
-    elif overdue := _overdue(experiment, shards.of_experiment(experiment)):
+    elif overdue := _overdue(experiment, shards.of_experiment(experiment), _time_left_s(experiment)):
         _end(experiment, Status.FAILED, overdue)
 
 

@@ -94,40 +94,45 @@ def follow(experiment: Experiment, shards: list[Shard]) -> None:
     said = statuses_of(active)
     leased = leases_of(active)
     for shard in active:
-        before = shard.status
-        with transaction.atomic():  # a change and its event
-            _follow_one(shard, said.get(shard.id), leased.get(shard.id))
-            if shard.status == Shard.Status.LOST != before:
-                _record(experiment, shard, "lost", shard.reason)
-            elif before == Shard.Status.LOST != shard.status:
-                _record(experiment, shard, "back", f"it is {shard.status.lower()}")
+        _follow_one(experiment, shard, said.get(shard.id), leased.get(shard.id))
 
 
-def _follow_one(shard: Shard, status: ShardStatus | None, lease_ms: int | None) -> None:
+def _follow_one(experiment: Experiment, shard: Shard, status: ShardStatus | None, lease_ms: int | None) -> None:
     if status is not None and (shard.status != Shard.Status.LOST or _is_back(status, lease_ms)):
-        _obey(shard, status)
+        _obey(experiment, shard, status)
     if shard.status in (Shard.Status.FINISHED, Shard.Status.FAILED):
         return
     if shard.totals is not None:
         end = _STATUS_OF[shard.end]
         if end != shard.status:
-            move_shard(shard, end, gone=end == Shard.Status.LOST)
+            _move(experiment, shard, end, gone=end == Shard.Status.LOST)
     elif shard.status == Shard.Status.LOST:
         return
     elif lease_ms is None:
         if reason := _loss(shard):
-            move_shard(shard, Shard.Status.LOST, reason=reason)
+            _move(experiment, shard, Shard.Status.LOST, reason=reason)
     elif lease_ms < messages.LEASE_TTL_MS - OVERDUE_NS // 1_000_000:
         note_missed(_row_of(shard), shard)
     elif shard.missed_since is not None:
         _row_of(shard).update(missed_since=None)
 
 
-def _record(experiment: Experiment, shard: Shard, what: str, why: str) -> None:
-    """Once for each attempt, however often it goes and comes back: `missed_at` tells one absence from another."""
-    when = shard.missed_at.isoformat() if shard.missed_at else ""
-    key = f"{what}:{shard.id}:{shard.attempt}:{when}"
-    events.record(experiment.id, f"shard {what}", f"{shard}: {why}", key=key)
+def _move(experiment: Experiment, shard: Shard, target: str, **fields: Any) -> None:
+    """Moves a shard; that it was lost, or is back, is put on the timeline with it."""
+    before = shard.status
+    # `missed_at` tells one absence of an attempt from another, however often it goes and comes back.
+    absence = shard.missed_at.isoformat() if shard.missed_at else ""
+    with transaction.atomic():
+        if not move_shard(shard, target, **fields):
+            return
+        if target == Shard.Status.LOST != before:
+            what, why = "lost", shard.reason
+        elif before == Shard.Status.LOST != target:
+            what, why = "back", f"it is {target.lower()}"
+        else:
+            return
+        key = f"{what}:{shard.id}:{shard.attempt}:{absence}"
+        events.record(experiment.id, f"shard {what}", f"{shard}: {why}", key=key)
 
 
 def _is_back(status: ShardStatus, lease_ms: int | None) -> bool:
@@ -144,7 +149,7 @@ _STATUS_OF = {
 }
 
 
-def _obey(shard: Shard, status: ShardStatus) -> None:
+def _obey(experiment: Experiment, shard: Shard, status: ShardStatus) -> None:
     target = _STATUS_OF.get(status.state)
     if target is None or (target == shard.status and shard.gone == (target == Shard.Status.LOST)):
         return
@@ -157,7 +162,7 @@ def _obey(shard: Shard, status: ShardStatus) -> None:
     if status.descriptor_limit:
         facts["descriptor_limit"] = status.descriptor_limit
     # The reason may end in an app's own words: what no database takes is left out.
-    move_shard(shard, target, reason=status.reason.replace("\0", "")[:MAX_REASON], **facts)
+    _move(experiment, shard, target, reason=status.reason.replace("\0", "")[:MAX_REASON], **facts)
 
 
 def leases_of(shards: list[Shard]) -> dict[int, int]:
@@ -219,9 +224,7 @@ def is_silent(shard: Shard) -> bool:
 
 def give_up(experiment: Experiment, shard: Shard, reason: str) -> None:
     """Counts a shard that nobody runs as lost."""
-    with transaction.atomic():
-        if move_shard(shard, Shard.Status.LOST, gone=True, reason=reason):
-            _record(experiment, shard, "lost", reason)
+    _move(experiment, shard, Shard.Status.LOST, gone=True, reason=reason)
 
 
 def _order_again(experiment: Experiment, shard: Shard) -> None:

@@ -82,7 +82,7 @@ class Engine:
         self._duration_ns = schedule.duration_ns
         self._stop_grace_ns = round(document.stop_grace_s * 1e9)
         self._recorder = Recorder()
-        self._pool = Pool(self._recorder, self._now_ns, workload.connect_timeout_s, max_connections)
+        self._pool = Pool(self._recorder, self._now_ns, self._may_send, workload.connect_timeout_s, max_connections)
         self._source = source(document, clients, routes.base_url)
         self._dispatcher = Dispatcher(
             iter(pacer),
@@ -126,7 +126,6 @@ class Engine:
         It is looked at before each turn: a process that was stopped or suspended sends nothing when it wakes too late.
         """
         self._send_until_ns = monotonic_ns
-        self._pool.send_until_ns = monotonic_ns - self._start_ns
         self._expired_reason = reason
 
     def skip_passed(self, start_ns: int, limit: int) -> bool:
@@ -144,7 +143,6 @@ class Engine:
             raise RuntimeError("the engine was started before")
         self._phase = _Phase.RUNNING
         self._start_ns = start_ns
-        self._pool.send_until_ns = self._send_until_ns - start_ns
         self._collector.freeze()
         self._timer = build_timer(asyncio.get_running_loop(), self._dispatch)
         self._arm(self._dispatcher.begin())
@@ -222,10 +220,13 @@ class Engine:
     def _now_ns(self) -> int:
         return self._monotonic_ns() - self._start_ns
 
+    def _may_send(self) -> bool:
+        return self._monotonic_ns() < self._send_until_ns
+
     def _dispatch(self) -> None:
         if self._phase is not _Phase.RUNNING:
             return  # the timer had gone off before it was disarmed
-        if self._monotonic_ns() >= self._send_until_ns:
+        if not self._may_send():
             self.stop(self._stop_grace_ns, self._expired_reason, cut_rest=False)
             return
         try:

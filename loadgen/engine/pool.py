@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import sys
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine
 
@@ -94,7 +93,7 @@ class HostPool:
 
     def ready(self, connection: Connection) -> None:
         """The connection can take a request."""
-        if self._waiters and self.pool.now_ns() >= self.pool.send_until_ns:
+        if self._waiters and not self.pool.may_send():
             self.cut_waiters()
         if self._waiters:
             connection.send(*self._waiters.popleft())
@@ -136,16 +135,22 @@ class Pool:
 
     Args:
         now_ns: the time since the load's start.
+        may_send: whether a request that has waited may still be sent.
         max_connections: what the process's file descriptors allow; one more is a CONNECT_NO_DESCRIPTOR.
     """
 
     def __init__(
-        self, recorder: Recorder, now_ns: Callable[[], int], connect_timeout_s: float, max_connections: int
+        self,
+        recorder: Recorder,
+        now_ns: Callable[[], int],
+        may_send: Callable[[], bool],
+        connect_timeout_s: float,
+        max_connections: int,
     ) -> None:
         self.recorder = recorder
         self.now_ns = now_ns
         self.deadlines = Deadlines()
-        self.send_until_ns = sys.maxsize  # nothing is sent from then on
+        self.may_send = may_send
         self.connections: set[Connection] = set()
         self.openings = 0
         self.in_flight = 0

@@ -65,7 +65,7 @@ class Bench:
     ) -> None:
         self.clock = Clock()
         self.recorder = Recorder()
-        self.pool = Pool(self.recorder, self.clock, 1.0, max_connections=100)
+        self.pool = Pool(self.recorder, self.clock, lambda: True, 1.0, max_connections=100)
         self.host = FakeHost(self.clock)
         self.pool.hosts["a:1"] = cast(HostPool, self.host)
         self.routes = Routes("service")

@@ -38,7 +38,7 @@ def test_a_connect_that_is_interrupted_just_now_leaves_no_connection_behind() ->
     recorder = Recorder()
 
     async def scenario() -> Pool:
-        pool = Pool(recorder, lambda: 0, 1.0, max_connections=100)
+        pool = Pool(recorder, lambda: 0, lambda: True, 1.0, max_connections=100)
         host = pool.hosts["h:1"] = HostPool(pool, "h:1", cast(Dialer, InterruptedDialer()))
         pool.in_flight += 1
         host.send(0, 0, 0, 0, 1, WIRE)
