@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import redis
 
@@ -168,17 +171,25 @@ def test_a_mark_without_a_new_batch_is_cleared_without_the_work(monkeypatch):
     assert seen(experiment) == (2, 12, False)
 
 
+@contextmanager
+def killed_at(function: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The process is killed where it would call this function of `summary`."""
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(summary, function, kill)
+        with pytest.raises(Killed):
+            yield
+
+
 def test_the_mark_outlives_a_reviser_that_is_killed(monkeypatch):
     experiment, (batch, *_) = make_ended()
     ingest(batch)
 
-    def kill(_: Experiment) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(summary, "summarise", kill)
-        with pytest.raises(Killed):
-            revise(experiment)
+    with killed_at("summarise", monkeypatch):
+        revise(experiment)
     assert seen(experiment) == (2, 12, True)
 
     revise(experiment)
@@ -189,13 +200,8 @@ def test_a_batch_whose_ingest_was_killed_before_it_marked_is_sent_again_and_mark
     experiment, (batch, *_) = make_ended()
     answers = broker.llen(ack_key("pi1"))
 
-    def kill(_: str) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(summary, "mark_if_ended", kill)
-        with pytest.raises(Killed):
-            ingest(batch)
+    with killed_at("mark_if_ended", monkeypatch):
+        ingest(batch)
     assert (Batch.objects.count(), broker.llen(ack_key("pi1"))) == (3, answers), "stored, not acknowledged"
     assert seen(experiment) == (2, 12, False)
 

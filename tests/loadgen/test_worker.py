@@ -12,7 +12,7 @@ import psutil
 import pytest
 import redis
 
-from loadgen.messages import STOP, label_queue, lease_key, to_wire
+from loadgen.messages import STOP, GroupDocument, label_queue, lease_key, to_wire
 from loadgen.running import marked_shards
 from loadgen.spool import Spool
 from tests.support.http_target import HttpTarget
@@ -44,6 +44,13 @@ def worker_a(redis_server: RedisServer, store: redis.Redis, tmp_path: Path) -> I
 def ingest(redis_server: RedisServer, store: redis.Redis) -> Iterator[IngestByHand]:
     with IngestByHand(redis_server, store) as by_hand:
         yield by_hand
+
+
+def order_ready(server: RedisServer, store: redis.Redis, document: GroupDocument) -> None:
+    """Orders the document's group as shard 1 from worker wa, and waits until it is ready."""
+    put_document(store, document)
+    send_order(server, label_queue("worker_name", "wa"), order_of(1, document.group_id, "wa"))
+    wait_until(lambda: state_of(store, 1) == "ready")
 
 
 def run_document(store: redis.Redis, document, ahead_s: float = 1.0) -> None:
@@ -85,10 +92,7 @@ def test_a_shard_reports_ready_runs_on_time_and_its_rows_are_what_the_target_rec
 ) -> None:
     put_route(store, dict.fromkeys(target.hosts, 1.0))
     document = document_of("whole", rate_rps=200.0, duration_s=2.0)
-    put_document(store, document)
-    send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "whole", "wa"))
-
-    wait_until(lambda: state_of(store, 1) == "ready")
+    order_ready(redis_server, store, document)
     status = status_of(store, 1)
     assert status.clock is not None
     assert status.descriptor_limit >= 256
@@ -114,9 +118,7 @@ def test_a_stop_ends_a_running_shard_and_its_account_closes(
 ) -> None:
     put_route(store, {target.host: 1.0})
     document = document_of("stopped", rate_rps=100.0, duration_s=60.0)
-    put_document(store, document)
-    send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "stopped", "wa"))
-    wait_until(lambda: state_of(store, 1) == "ready")
+    order_ready(redis_server, store, document)
     run_document(store, document, ahead_s=0.2)
     wait_until(lambda: state_of(store, 1) == "running")
     while not len(ingest.rows):
@@ -137,9 +139,7 @@ def test_sigterm_drains_the_worker_its_shard_seals_and_its_batches_arrive(
 ) -> None:
     put_route(store, {target.host: 1.0})
     document = document_of("drained", rate_rps=100.0, duration_s=60.0)
-    put_document(store, document)
-    send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "drained", "wa"))
-    wait_until(lambda: state_of(store, 1) == "ready")
+    order_ready(redis_server, store, document)
     run_document(store, document, ahead_s=0.2)
     wait_until(lambda: state_of(store, 1) == "running")
 
@@ -159,9 +159,7 @@ def test_when_the_main_process_is_killed_the_shard_seals_and_the_agent_forwards(
 ) -> None:
     put_route(store, {target.host: 1.0})
     document = document_of("orphaned", rate_rps=100.0, duration_s=60.0)
-    put_document(store, document)
-    send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "orphaned", "wa"))
-    wait_until(lambda: state_of(store, 1) == "ready")
+    order_ready(redis_server, store, document)
     run_document(store, document, ahead_s=0.2)
     wait_until(lambda: state_of(store, 1) == "running")
     agent = worker_a.agent()
@@ -180,9 +178,7 @@ def test_an_agent_that_is_killed_comes_back_and_nothing_is_lost(
 ) -> None:
     put_route(store, {target.host: 1.0})
     document = document_of("agentless", rate_rps=200.0, duration_s=3.0)
-    put_document(store, document)
-    send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "agentless", "wa"))
-    wait_until(lambda: state_of(store, 1) == "ready")
+    order_ready(redis_server, store, document)
     instance = worker_a.info().instance
     run_document(store, document, ahead_s=0.2)
     wait_until(lambda: Spool(worker_a.spool_dir, 1).scan(), what="the first batches")
@@ -202,9 +198,7 @@ def test_a_shard_that_does_not_obey_a_stop_is_killed_and_what_it_sealed_stands(
 ) -> None:
     put_route(store, {target.host: 1.0})
     document = document_of("frozen", rate_rps=100.0, duration_s=60.0)
-    put_document(store, document)
-    send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "frozen", "wa"))
-    wait_until(lambda: state_of(store, 1) == "ready")
+    order_ready(redis_server, store, document)
     run_document(store, document, ahead_s=0.0)
     while not len(ingest.rows):
         ingest.take()
@@ -229,9 +223,7 @@ def test_the_agent_tells_of_a_shard_whose_process_was_killed_and_forwards_what_i
 ) -> None:
     put_route(store, {target.host: 1.0})
     document = document_of("killed", rate_rps=100.0, duration_s=60.0)
-    put_document(store, document)
-    send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "killed", "wa"))
-    wait_until(lambda: state_of(store, 1) == "ready")
+    order_ready(redis_server, store, document)
     run_document(store, document, ahead_s=0.0)
     wait_until(lambda: len(target.ids("killed")) > 100)
     (shard,) = marked_shards(worker_a.spool_dir)
@@ -254,10 +246,8 @@ def test_the_load_goes_on_while_the_broker_is_away_and_every_row_arrives(tmp_pat
     with RedisServer(tmp_path / "redis", append_only=True) as server, server.client() as store:
         put_route(store, {target.host: 1.0})
         document = document_of("away", rate_rps=100.0, duration_s=6.0)
-        put_document(store, document)
         with WorkerProcess(server, "wa", tmp_path) as worker:
-            send_order(server, label_queue("worker_name", "wa"), order_of(1, "away", "wa"))
-            wait_until(lambda: state_of(store, 1) == "ready")
+            order_ready(server, store, document)
             run_document(store, document, ahead_s=0.2)
             wait_until(lambda: state_of(store, 1) == "running")
 
@@ -328,10 +318,8 @@ def test_the_successor_of_a_killed_worker_takes_its_name_and_forwards_its_batche
 ) -> None:
     put_route(store, {target.host: 1.0})
     document = document_of("left", rate_rps=100.0, duration_s=60.0)
-    put_document(store, document)
     with WorkerProcess(redis_server, "wa", tmp_path) as first:
-        send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "left", "wa"))
-        wait_until(lambda: state_of(store, 1) == "ready")
+        order_ready(redis_server, store, document)
         run_document(store, document, ahead_s=0.0)
         wait_until(lambda: Spool(first.spool_dir, 1).scan(), what="the first batches")
         first.agent().kill()

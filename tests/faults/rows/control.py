@@ -8,37 +8,33 @@ CONTROLLER = ("control", "ingest", "beat", "web")
 
 @fault("kill -9 of control, back after 5 s")
 def kill_control(rig: Rig) -> None:
-    rig.kill("control")
-    rig.pause(5)
-    rig.start("control")
+    kill_and_start(rig, "control")
 
 
 @fault("kill -9 of ingest, back after 5 s")
 def kill_ingest(rig: Rig) -> None:
-    rig.kill("ingest")
-    rig.pause(5)
-    rig.start("ingest")
+    kill_and_start(rig, "ingest")
 
 
 @fault("kill -9 of beat, back after 5 s")
 def kill_beat(rig: Rig) -> None:
-    rig.kill("beat")
-    rig.pause(5)
-    rig.start("beat")
+    kill_and_start(rig, "beat")
 
 
 @fault("kill -9 of web, back after 5 s")
 def kill_web(rig: Rig) -> None:
-    rig.kill("web")
-    rig.pause(5)
-    rig.start("web")
+    kill_and_start(rig, "web")
 
 
 @fault("kill -9 of control, ingest, beat and web at once, back after 5 s")
 def kill_controller(rig: Rig) -> None:
-    rig.kill(*CONTROLLER)
+    kill_and_start(rig, *CONTROLLER)
+
+
+def kill_and_start(rig: Rig, *names: str) -> None:
+    rig.kill(*names)
     rig.pause(5)
-    rig.start(*CONTROLLER)
+    rig.start(*names)
 
 
 @fault("two control processes and two beats at once", when=IDLE)

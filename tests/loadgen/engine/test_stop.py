@@ -201,17 +201,22 @@ def test_the_rest_of_a_very_long_plan_is_cut_without_a_row_each(
     assert result.counters.planned == 2000
 
 
+async def take_over(engine: Engine, begun_ago_ns: int) -> Result:
+    """As a shard's later attempt does it, of a load that began some time ago."""
+    await engine.prepare()
+    start_ns = time.monotonic_ns() - begun_ago_ns
+    while engine.skip_passed(start_ns, 7):
+        await asyncio.sleep(0)
+    engine.start(start_ns)
+    return await finish(engine)
+
+
 def test_an_attempt_that_takes_over_skips_what_has_passed_and_sends_the_rest(
     run: Run[Result], target: HttpTarget, group: str
 ) -> None:
     async def scenario() -> Result:
         engine = build(target.host, group=group, rate=100, duration=1.0, clients=3)
-        await engine.prepare()
-        start_ns = time.monotonic_ns() - 500_000_000
-        while engine.skip_passed(start_ns, 7):
-            await asyncio.sleep(0)
-        engine.start(start_ns)
-        return await finish(engine)
+        return await take_over(engine, 500_000_000)
 
     result = run(scenario())
     skipped = result.counters.skipped
@@ -225,12 +230,7 @@ def test_nothing_is_left_to_send_for_an_attempt_that_takes_over_after_the_plans_
 ) -> None:
     async def scenario() -> Result:
         engine = build(target.host, rate=100, duration=1.0)
-        await engine.prepare()
-        start_ns = time.monotonic_ns() - 2_000_000_000
-        while engine.skip_passed(start_ns, 7):
-            await asyncio.sleep(0)
-        engine.start(start_ns)
-        return await finish(engine)
+        return await take_over(engine, 2_000_000_000)
 
     result = run(scenario())
     assert (result.reason, result.counters.skipped, result.rows) == ("", 100, [])
