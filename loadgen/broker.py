@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kombu.entity import Exchange, Queue
+from kombu.transport.redis import Channel
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
@@ -18,6 +19,10 @@ SOCKET_OPTIONS: dict[str, Any] = {
     "socket_keepalive": True,
     "health_check_interval": 5,
 }
+
+# A consumer that has just taken a message when the broker goes away would put it back while it closes the connection:
+# without a connection that raises, and ends the worker's main process. We order, or send, again from our own records.
+Channel.do_restore = False
 
 
 def redis_options() -> dict[str, Any]:

@@ -30,9 +30,18 @@ logger = logging.getLogger(__name__)
 @shared_task(name=TASK_RUN_SHARD)
 def run_shard(order: Any) -> None:
     """Runs one attempt of a shard; `order` is a ShardOrder as a dict. An order that cannot be read is refused."""
-    settings = read_worker()
     # Celery has its children killed with the main process; a shard seals what it has first.
-    follow_parent(signal.SIGTERM, os.getppid())
+    main_pid = os.getppid()
+    follow_parent(signal.SIGTERM, main_pid)
+    try:
+        _obey(order)
+    finally:
+        if not follow_parent(signal.SIGKILL, main_pid):
+            os._exit(0)  # else the pool's code would wait half a minute for a main process that is dead
+
+
+def _obey(order: Any) -> None:
+    settings = read_worker()
     try:
         decoded = from_wire(ShardOrder, order)
         check_group_id(decoded.group_id)  # it becomes part of file names
