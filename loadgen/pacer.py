@@ -6,20 +6,38 @@ is given, and exactly those, whatever other shards do; the union over disjoint s
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Iterator, Sequence
-from heapq import heapify, heappop, heapreplace
-from typing import Protocol
+from abc import ABC, abstractmethod
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from typing import Final, Protocol
 
+from loadgen.distributions import CONSTANT, DISTRIBUTIONS, EXPOVARIATE, mean_gap, sampler
 from loadgen.schedule import Schedule
 
-CONSTANT = "constant"
-EXPOVARIATE = "expovariate"
-ARRIVAL_PROCESSES = (CONSTANT, EXPOVARIATE)
+# Times that were recorded, in seconds since the start, take the place of the parameters.
+PRERECORDED = "prerecorded"
+ARRIVAL_PROCESSES = (*DISTRIBUTIONS, PRERECORDED)
 
 # Workloads start at different phases, so that several constant ones do not fire in lockstep. Golden-ratio steps keep
 # them apart; 1/2 for the first makes its counts round to the nearest.
 _GOLDEN = 0.6180339887498949
+
+# Arrivals that are put in order together: few, as they are worked out in one go while others are due.
+_ARRIVALS_PER_BUCKET: Final = 16
+# Mean gaps for which a renewal process has been going on when the load starts.
+_WARM_UP_GAPS: Final = 10
+
+# (intended ns since the start, client index, the client's sequence number from 0)
+Arrival = tuple[int, int, int]
+# (Λ at an arrival, position of its client in the pacer's list)
+Due = tuple[float, int]
+Buckets = dict[int, list[Due]]
+# Adds to the buckets, for each arrival of one of them, the arrival that follows on it.
+Follow = Callable[[list[Due], Buckets, float], None]
 
 
 def phase_of(workload: int) -> float:
@@ -28,12 +46,16 @@ def phase_of(workload: int) -> float:
 
 
 class Pacer(Protocol):
-    """An iterator of arrivals: (intended ns since the start, client index, the client's sequence number from 0).
+    """An iterable of arrivals, the same ones each time.
 
     Intended times never decrease. The iterator ends with the schedule.
     """
 
-    def __iter__(self) -> Iterator[tuple[int, int, int]]: ...
+    def __iter__(self) -> Iterator[Arrival]: ...
+
+    def count(self) -> int:
+        """How many arrivals there are in all."""
+        ...
 
 
 class ConstantPacer:
@@ -50,25 +72,40 @@ class ConstantPacer:
         self._total_clients = total_clients
         self._phase = phase
 
-    def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        time_of, total, phase = self._schedule.time_of, self._total_clients, self._phase
-        sequence = 0
-        while self._clients:
-            base = sequence * total + phase
-            for client in self._clients:
-                intended_ns = time_of(base + client)
-                if intended_ns is None:
-                    return
-                yield intended_ns, client, sequence
-            sequence += 1
+    def __iter__(self) -> Iterator[Arrival]:
+        clients, total, phase = self._clients, self._total_clients, self._phase
+        if not clients:
+            return
+        steps = iter(self._schedule.steps)
+        first = end = origin_ns = ns_per_arrival = 0.0
+        for sequence in count():
+            turn = sequence * total
+            for client in clients:
+                arrival = turn + client + phase
+                while arrival >= end:
+                    step = next(steps, None)
+                    if step is None:
+                        return
+                    first, end, origin_ns, ns_per_arrival = step
+                yield int(origin_ns + (arrival - first) * ns_per_arrival), client, sequence
+
+    def count(self) -> int:
+        phase, total = self._phase, self._schedule.total
+        arrivals = max(0, math.ceil(total - phase))
+        # The sum decides, as it does above: its rounding may differ from the difference's.
+        while arrivals and arrivals - 1 + phase >= total:
+            arrivals -= 1
+        while arrivals + phase < total:
+            arrivals += 1
+        return _in_turn(arrivals, self._clients, self._total_clients)
 
 
-class RenewalPacer:
+class RenewalPacer(ABC):
     """Each client runs its own renewal process of unit mean through Λ⁻¹, at 1/N of the service's rate.
 
-    With exponential gaps each client, and so their union, is a Poisson process of the schedule's rate (time change of a
-    unit-rate process: Çinlar, Introduction to Stochastic Processes, 4.7). A client's random source is seeded by
-    (seed, workload, client): placement does not change its gaps.
+    A client's random source is seeded by (seed, workload, client): placement does not change its gaps. Clients wait in
+    buckets of Λ, each with its next arrival. A bucket is put in order when its time has come: a heap of all clients
+    takes nearly twice as long per arrival.
     """
 
     def __init__(
@@ -80,23 +117,130 @@ class RenewalPacer:
         self._seed = seed
         self._workload = workload
 
-    def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        time_of, total = self._schedule.time_of, self._total_clients
-        gaps = [random.Random(f"{self._seed}/{self._workload}/{client}").expovariate for client in self._clients]
-        rate = 1.0 / total
-        # Heap of (Λ at the client's next arrival, position in `clients`); Λ⁻¹ keeps the order.
-        heap = [(gap(rate), slot) for slot, gap in enumerate(gaps)]
-        heapify(heap)
-        sequences = [0] * len(heap)
-        while heap:
-            arrivals, slot = heap[0]
-            intended_ns = time_of(arrivals)
-            if intended_ns is None:
-                heappop(heap)
+    @abstractmethod
+    def _draw(self, sources: list[random.Random]) -> tuple[list[float], Follow]:
+        """Each client's first arrival in Λ, and what adds the arrivals that follow on those of a bucket."""
+
+    def __iter__(self) -> Iterator[Arrival]:
+        clients = self._clients
+        if not clients:
+            return
+        starts, follow = self._draw([random.Random(f"{self._seed}/{self._workload}/{client}") for client in clients])
+        buckets_per_arrival = len(clients) / (self._total_clients * _ARRIVALS_PER_BUCKET)
+        buckets: Buckets = defaultdict(list)
+        for slot, start in enumerate(starts):
+            buckets[int(start * buckets_per_arrival)].append((start, slot))
+        sequences = [0] * len(clients)
+        steps = iter(self._schedule.steps)
+        first = end = origin_ns = ns_per_arrival = 0.0
+        for number in range(int(self._schedule.total * buckets_per_arrival) + 1):
+            if number not in buckets:
                 continue
-            yield intended_ns, self._clients[slot], sequences[slot]
-            sequences[slot] += 1
-            heapreplace(heap, (arrivals + gaps[slot](rate), slot))
+            due = buckets[number]
+            follow(due, buckets, buckets_per_arrival)
+            del buckets[number]
+            due.sort()
+            for arrival, slot in due:
+                while arrival >= end:
+                    step = next(steps, None)
+                    if step is None:
+                        return
+                    first, end, origin_ns, ns_per_arrival = step
+                sequence = sequences[slot]
+                sequences[slot] = sequence + 1
+                yield int(origin_ns + (arrival - first) * ns_per_arrival), clients[slot], sequence
+
+    def count(self) -> int:
+        return sum(1 for _ in self)
+
+
+class PoissonPacer(RenewalPacer):
+    """With exponential gaps each client, and so their union, is a Poisson process of the schedule's rate.
+
+    It is the time change of a unit-rate process (Çinlar, Introduction to Stochastic Processes, 4.7).
+    """
+
+    def _draw(self, sources: list[random.Random]) -> tuple[list[float], Follow]:
+        # Written out, as calls of `expovariate` would take half of the time per arrival.
+        uniforms, log, total = [source.random for source in sources], math.log, self._total_clients
+
+        def follow(due: list[Due], buckets: Buckets, buckets_per_arrival: float) -> None:
+            for arrival, slot in due:  # grows meanwhile, by what falls into the same bucket
+                later = arrival - log(1.0 - uniforms[slot]()) * total
+                buckets[int(later * buckets_per_arrival)].append((later, slot))
+
+        return [-log(1.0 - uniform()) * total for uniform in uniforms], follow
+
+
+class DistributedPacer(RenewalPacer):
+    """Gaps of any distribution of loadgen/distributions.py, scaled to their mean; one that is not above 0 is 0.
+
+    When the load starts, each client's process has been going on for a while: clients that all began with a whole gap
+    would fire together, and the service's rate would begin below or above the schedule's.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        clients: Sequence[int],
+        total_clients: int,
+        seed: int,
+        workload: int,
+        distribution: str,
+        parameters: Sequence[float],
+    ) -> None:
+        super().__init__(schedule, clients, total_clients, seed, workload)
+        self._distribution = distribution
+        self._parameters = parameters
+        self._scale = total_clients / mean_gap(distribution, parameters)
+
+    def _draw(self, sources: list[random.Random]) -> tuple[list[float], Follow]:
+        draws = [sampler(self._distribution, self._parameters, source) for source in sources]
+        scale = self._scale
+
+        def follow(due: list[Due], buckets: Buckets, buckets_per_arrival: float) -> None:
+            for arrival, slot in due:  # grows meanwhile, by what falls into the same bucket
+                gap = draws[slot]()
+                later = arrival + gap * scale if gap > 0 else arrival
+                buckets[int(later * buckets_per_arrival)].append((later, slot))
+
+        starts = []
+        for source, draw in zip(sources, draws, strict=True):
+            start = -(_WARM_UP_GAPS + source.random()) * self._total_clients
+            while start < 0:
+                start += max(draw(), 0.0) * scale
+            starts.append(start)
+        return starts, follow
+
+
+class PrerecordedPacer:
+    """Arrival k is intended at the k-th recorded time and belongs to client k mod N.
+
+    Args:
+        times_ns: since the start of the load, in order.
+    """
+
+    def __init__(self, times_ns: Sequence[int], clients: Sequence[int], total_clients: int) -> None:
+        self._times_ns = times_ns
+        self._clients = sorted(clients)
+        self._total_clients = total_clients
+
+    def __iter__(self) -> Iterator[Arrival]:
+        times_ns, total = self._times_ns, self._total_clients
+        for sequence, turn in enumerate(range(0, len(times_ns), total)):
+            for client in self._clients:
+                if turn + client >= len(times_ns):
+                    return
+                yield times_ns[turn + client], client, sequence
+
+    def count(self) -> int:
+        return _in_turn(len(self._times_ns), self._clients, self._total_clients)
+
+
+def _in_turn(arrivals: int, clients: Sequence[int], total_clients: int) -> int:
+    """How many k below `arrivals` there are with k mod N among the clients."""
+    turns, rest = divmod(arrivals, total_clients)
+    return turns * len(clients) + sum(1 for client in clients if client < rest)
 
 
 def build_pacer(
@@ -106,14 +250,23 @@ def build_pacer(
     total_clients: int,
     seed: int,
     workload: int,
+    parameters: Sequence[float] = (),
 ) -> Pacer:
     """The pacer of one shard.
 
+    Args:
+        parameters: those of the distribution, which has defaults (loadgen/distributions.py); prerecorded: the times.
+
     Raises:
-        ValueError: for an arrival process that is none of `ARRIVAL_PROCESSES`.
+        DistributionError: for an arrival process that is none of `ARRIVAL_PROCESSES`, and for parameters that no
+            schedule can be paced with.
     """
     if process == CONSTANT:
         return ConstantPacer(schedule, clients, total_clients, phase_of(workload))
+    if process == PRERECORDED:
+        times_ns = sorted(round(time_s * 1e9) for time_s in parameters)
+        within = times_ns[: bisect_left(times_ns, schedule.duration_ns)]
+        return PrerecordedPacer(within, clients, total_clients)
     if process == EXPOVARIATE:
-        return RenewalPacer(schedule, clients, total_clients, seed, workload)
-    raise ValueError(f"unknown arrival process {process!r}; one of {', '.join(ARRIVAL_PROCESSES)} is needed")
+        return PoissonPacer(schedule, clients, total_clients, seed, workload)
+    return DistributedPacer(schedule, clients, total_clients, seed, workload, process, parameters)

@@ -8,6 +8,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Step(NamedTuple):
+    """A step with a rate above 0. Arrival n, first <= n < end, is at int(origin_ns + (n - first) * ns_per_arrival)."""
+
+    first: float  # Λ where it starts
+    end: float  # Λ where it ends
+    origin_ns: float  # where it starts in time, plus the half that makes `int` round to the nearest ns
+    ns_per_arrival: float
 
 
 class Schedule:
@@ -15,39 +25,40 @@ class Schedule:
 
     Args:
         steps: pairs (duration in ns > 0, rate in requests per second >= 0), in order.
+
+    `steps` has those during which something arrives: each begins in Λ where the one before ends.
     """
 
     def __init__(self, steps: Sequence[tuple[int, float]]) -> None:
         if not steps:
             raise ValueError("a schedule needs at least one step")
-        self._starts_ns: list[int] = []
-        self._rates_per_ns: list[float] = []
-        self._cumulative: list[float] = []  # Λ at each step's start
+        self.steps: list[Step] = []
         now, total = 0, 0.0
         for duration_ns, rate_rps in steps:
             if duration_ns <= 0 or not 0 <= rate_rps < float("inf"):
                 raise ValueError(f"a step needs a duration > 0 and a finite rate >= 0, not {(duration_ns, rate_rps)!r}")
-            self._starts_ns.append(now)
-            self._rates_per_ns.append(rate_rps / 1e9)
-            self._cumulative.append(total)
-            now += duration_ns
-            total += duration_ns * rate_rps / 1e9
+            end = total + duration_ns * rate_rps / 1e9
+            if end > total:
+                self.steps.append(Step(total, end, now + 0.5, duration_ns / (end - total)))
+            now, total = now + duration_ns, end
         self.duration_ns = now
         self.total = total
+        self._firsts = [step.first for step in self.steps]
+        self._origins_ns = [step.origin_ns for step in self.steps]
 
     def arrivals_before(self, time_ns: int) -> float:
         """Λ(time_ns): arrivals planned in [0, time_ns)."""
-        if time_ns <= 0:
-            return 0.0
         if time_ns >= self.duration_ns:
             return self.total
-        step = bisect_right(self._starts_ns, time_ns) - 1
-        return self._cumulative[step] + (time_ns - self._starts_ns[step]) * self._rates_per_ns[step]
+        index = bisect_right(self._origins_ns, time_ns + 0.5) - 1
+        if index < 0:
+            return 0.0
+        step = self.steps[index]
+        return min(step.end, step.first + (time_ns + 0.5 - step.origin_ns) / step.ns_per_arrival)
 
     def time_of(self, arrivals: float) -> int | None:
         """Λ⁻¹(arrivals), rounded to a whole ns; None at or after the schedule's end."""
         if arrivals >= self.total:
             return None
-        # The last step that starts at or below `arrivals`: steps of rate 0 are passed over by bisect_right.
-        step = bisect_right(self._cumulative, arrivals) - 1
-        return self._starts_ns[step] + round((arrivals - self._cumulative[step]) / self._rates_per_ns[step])
+        step = self.steps[bisect_right(self._firsts, arrivals) - 1]
+        return int(step.origin_ns + (arrivals - step.first) * step.ns_per_arrival)

@@ -115,6 +115,20 @@ def test_times_never_decrease_lie_within_the_schedule_and_undo_the_integral(
             assert schedule.arrivals_before(time) == pytest.approx(arrival, rel=1e-9, abs=1e-4)
 
 
+@given(steps)
+def test_steps_follow_each_other_in_arrivals_and_leave_out_those_without_any(
+    given_steps: list[tuple[int, float]],
+) -> None:
+    schedule = Schedule(given_steps)
+    assert [step.first for step in schedule.steps] == [0.0, *(step.end for step in schedule.steps)][
+        : len(schedule.steps)
+    ]
+    assert all(step.first < step.end for step in schedule.steps)
+    assert max((step.end for step in schedule.steps), default=0.0) == schedule.total
+    starts_ns = [sum(duration_ns for duration_ns, _ in given_steps[:number]) for number in range(len(given_steps))]
+    assert {math.floor(step.origin_ns) for step in schedule.steps} <= set(starts_ns)
+
+
 @given(steps, st.lists(st.integers(-S, 4 * 3600 * S), min_size=2, max_size=20))
 def test_the_integral_never_decreases(given_steps: list[tuple[int, float]], times: list[int]) -> None:
     schedule = Schedule(given_steps)

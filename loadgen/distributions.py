@@ -1,0 +1,215 @@
+"""The distributions of gaps and think times: constant, and those functions of Python's `random`. Pure.
+
+A raw sample is a number of seconds; one that is not above 0 (the tail of a normal distribution) means "at once". The
+parameters have the names, the order and the meaning of Python's documentation of `random`.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+CONSTANT = "constant"
+EXPOVARIATE = "expovariate"
+
+# Beyond these a sample could overflow, or stand still.
+LOWEST, HIGHEST = 1e-9, 1e9
+_HIGHEST_EXPONENT = 700.0
+# Of a standard normal: Python's algorithms draw from 53 bits, none further out than this.
+_FURTHEST_SIGMAS = 13.0
+# See `share_of_common_gaps`.
+_DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """`defaults` of the parameters by name, None for one that must be given (or, triangular's mode, is computed)."""
+
+    defaults: dict[str, float | None]
+    mean: Callable[..., float]  # of the distribution itself
+    positive_mean: Callable[..., float] | None = None  # of max(sample, 0), where samples may be negative
+    lowest: tuple[float, ...] = ()  # of each parameter, -HIGHEST where not given
+    order: tuple[int, ...] = ()  # positions of parameters that must not decrease
+
+
+def _uniform_positive_mean(a: float, b: float) -> float:
+    return (a + b) / 2 if a >= 0 else max(b, 0.0) ** 2 / (2 * (b - a))
+
+
+def _triangular_positive_mean(low: float, high: float, mode: float) -> float:
+    """E[max(X, 0)], the integral of 1 - F over x > 0; F is quadratic on either side of the mode."""
+    if low >= 0:
+        return (low + high + mode) / 3
+    if mode > 0:
+        return (low + high + mode) / 3 + -(low**3) / (3 * (high - low) * (mode - low))
+    return max(high, 0.0) ** 3 / (3 * (high - low) * (high - mode)) if high > mode else 0.0
+
+
+def _normal_positive_mean(mu: float, sigma: float) -> float:
+    """mu Φ(mu/sigma) + sigma φ(mu/sigma)."""
+    if sigma == 0:
+        return max(mu, 0.0)
+    z = mu / sigma
+    return mu * math.erfc(-z / math.sqrt(2)) / 2 + sigma * math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+
+def _vonmises_mean(mu: float, kappa: float) -> float:
+    """Of the angle as a number from 0 to 2π, not the circular mean `mu`: what wraps around at 0 counts as near 2π."""
+    turn = 2 * math.pi
+    if kappa <= 1e-6:  # as Python's function
+        return math.pi
+    mu %= turn
+    near = min(mu, turn - mu)
+    # The density at a deviation t from mu falls like exp(-2 kappa t² / π²) or faster: none is left at 14 / sqrt(kappa).
+    far = min(math.pi, 14 / math.sqrt(kappa))
+
+    def weight(t: float) -> float:
+        return math.exp(kappa * (math.cos(t) - 1))
+
+    beyond = _simpson(weight, near, far) / (2 * _simpson(weight, 0.0, far)) if near < far else 0.0
+    return mu + turn * beyond if mu <= math.pi else mu - turn * beyond
+
+
+def _simpson(function: Callable[[float], float], low: float, high: float, halves: int = 500) -> float:
+    step = (high - low) / (2 * halves)
+    inner = sum((4 if number % 2 else 2) * function(low + number * step) for number in range(1, 2 * halves))
+    return (function(low) + inner + function(high)) * step / 3
+
+
+_NORMAL = _Kind({"mu": 0.0, "sigma": 1.0}, lambda mu, sigma: mu, _normal_positive_mean, lowest=(-HIGHEST, 0.0))
+
+_KINDS: dict[str, _Kind] = {
+    CONSTANT: _Kind({"seconds": None}, lambda seconds: seconds, lowest=(0.0,)),
+    "uniform": _Kind({"a": 0.0, "b": 1.0}, lambda a, b: (a + b) / 2, _uniform_positive_mean, order=(0, 1)),
+    "triangular": _Kind(
+        {"low": 0.0, "high": 1.0, "mode": None},
+        lambda low, high, mode: (low + high + mode) / 3,
+        _triangular_positive_mean,
+        order=(0, 2, 1),
+    ),
+    "normalvariate": _NORMAL,
+    "gauss": _NORMAL,
+    "lognormvariate": _Kind(
+        {"mu": 0.0, "sigma": 1.0}, lambda mu, sigma: math.exp(mu + sigma * sigma / 2), lowest=(-HIGHEST, 0.0)
+    ),
+    EXPOVARIATE: _Kind({"lambd": 1.0}, lambda lambd: 1 / lambd, lowest=(LOWEST,)),
+    "vonmisesvariate": _Kind({"mu": None, "kappa": None}, _vonmises_mean, lowest=(-HIGHEST, 0.0)),
+    "gammavariate": _Kind({"alpha": None, "beta": 1.0}, lambda alpha, beta: alpha * beta, lowest=(LOWEST, LOWEST)),
+    "betavariate": _Kind(
+        {"alpha": None, "beta": None}, lambda alpha, beta: alpha / (alpha + beta), lowest=(LOWEST, LOWEST)
+    ),
+    "paretovariate": _Kind(
+        {"alpha": None}, lambda alpha: alpha / (alpha - 1) if alpha > 1 else math.inf, lowest=(0.1,)
+    ),
+    "weibullvariate": _Kind(
+        {"alpha": 1.0, "beta": None},
+        lambda alpha, beta: alpha * math.exp(math.lgamma(1 + 1 / beta)),
+        lowest=(LOWEST, 0.01),
+    ),
+}
+DISTRIBUTIONS = tuple(_KINDS)
+
+
+class DistributionError(ValueError):
+    """A distribution that cannot be drawn from; `parameter` names the wrong one, "" where it is all of it."""
+
+    def __init__(self, parameter: str, message: str) -> None:
+        self.parameter = parameter
+        self.message = message
+        super().__init__(f"{parameter}: {message}" if parameter else message)
+
+
+def parameter_names(name: str) -> tuple[str, ...]:
+    """In the order of the function's arguments. Raises DistributionError for an unknown distribution."""
+    return tuple(_kind(name).defaults)
+
+
+def complete(name: str, parameters: Sequence[float | None]) -> tuple[float, ...]:
+    """All parameters: the given ones, in order, and the defaults of those that are None or left out at the end.
+
+    Raises:
+        DistributionError: an unknown distribution, too many parameters, one missing, or one out of its range.
+    """
+    kind = _kind(name)
+    if len(parameters) > len(kind.defaults):
+        listed = ", ".join(kind.defaults)
+        raise DistributionError("", f"{name} takes {listed}, not {len(parameters)} parameters")
+    given = [*parameters, *[None] * (len(kind.defaults) - len(parameters))]
+    values = [default if value is None else value for value, default in zip(given, kind.defaults.values(), strict=True)]
+    if name == "triangular" and values[2] is None and values[0] is not None and values[1] is not None:
+        values[2] = (values[0] + values[1]) / 2
+    found: list[float] = []
+    for index, (parameter, value) in enumerate(zip(kind.defaults, values, strict=True)):
+        if value is None:
+            raise DistributionError(parameter, f"is missing: {name} needs it")
+        lowest = kind.lowest[index] if kind.lowest else -HIGHEST
+        if not lowest <= value <= HIGHEST:
+            raise DistributionError(parameter, f"must be from {lowest:g} to {HIGHEST:g}, not {value:g}")
+        found.append(float(value))
+    ordered = [found[index] for index in kind.order]
+    if ordered != sorted(ordered):
+        listed = " ≤ ".join(list(kind.defaults)[index] for index in kind.order)
+        raise DistributionError("", f"{name} needs {listed}, not {described(name, found)}")
+    if name == "lognormvariate":
+        mu, sigma = found
+        if mu + max(_FURTHEST_SIGMAS * sigma, sigma * sigma / 2) > _HIGHEST_EXPONENT:
+            raise DistributionError("sigma", f"is too large: samples of {described(name, found)} overflow")
+    return tuple(found)
+
+
+def described(name: str, parameters: Sequence[float]) -> str:
+    """For people: lognormvariate(mu=0, sigma=1)."""
+    listed = ", ".join(f"{key}={value:g}" for key, value in zip(_kind(name).defaults, parameters, strict=True))
+    return f"{name}({listed})"
+
+
+def sampler(name: str, parameters: Sequence[float | None], source: random.Random) -> Callable[[], float]:
+    """Draws raw samples, in seconds, from the source's stream of random numbers. Raises as `complete` does."""
+    values = complete(name, parameters)
+    if name == CONSTANT:
+        (seconds,) = values
+        return lambda: seconds
+    return partial(getattr(source, name), *values)
+
+
+def mean_gap(name: str, parameters: Sequence[float | None]) -> float:
+    """The mean of max(sample, 0): what is not above 0 is a gap of 0, which moves the mean.
+
+    Raises:
+        DistributionError: as `complete` does; and for a distribution that no schedule can be paced with, because its
+            own mean is infinite or not above 0, or made up of so few gaps that a plan would rarely see one of them.
+    """
+    kind, values = _kind(name), complete(name, parameters)
+    mean = kind.mean(*values)
+    if not 0 < mean < math.inf:
+        infinite = "infinite" if mean > 0 else f"{mean:g}"
+        raise DistributionError(
+            "", f"the mean of {described(name, values)} is {infinite}; gaps need a finite mean above 0"
+        )
+    if kind.positive_mean is not None:
+        mean = kind.positive_mean(*values)
+    if name != CONSTANT and share_of_common_gaps(name, values, mean) < 0.01:
+        raise DistributionError(
+            "", f"{described(name, values)} is too skewed: rare giant gaps make up more than 99 % of its mean"
+        )
+    return mean
+
+
+def share_of_common_gaps(name: str, parameters: Sequence[float], mean: float) -> float:
+    """E[min(gap, mean)] / mean, 0 to 1, estimated from draws with a fixed seed.
+
+    By Wald's identity a plan has at most about 1 / share times as many arrivals as its rates say, until a giant gap
+    comes: a small share is a plan without an end.
+    """
+    draw = sampler(name, parameters, random.Random(0))
+    return sum(min(max(draw(), 0.0), mean) for _ in range(_DRAWS)) / _DRAWS / mean
+
+
+def _kind(name: str) -> _Kind:
+    try:
+        return _KINDS[name]
+    except KeyError as error:
+        raise DistributionError("", f"one of {', '.join(_KINDS)} is needed, not {name!r:.80}") from error
