@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from loadgen.batch import compress, decode
+from loadgen.batch import to_message
 from loadgen.messages import MessageError, ingest_queue
 from loadgen.spool import BROKEN, REFUSED, BatchName, Spool
 
@@ -210,14 +210,11 @@ class Forwarder:
                     sent.look(waiting, progress, now_ns)
 
     def _read(self, name: BatchName) -> bytes | None:
-        """The compressed batch; None if it is gone, or set aside because it is none (a device lost its power)."""
+        """The batch's message; None if it is gone, or set aside because it is none (a device lost its power)."""
         try:
-            data = self._spool.read(name)
+            return to_message(self._spool.read(name))
         except FileNotFoundError:
             return None
-        try:
-            decode(data)
         except MessageError as error:
             logger.error("set aside as %s: %s", self._spool.set_aside(name, BROKEN), error)
             return None
-        return compress(data)

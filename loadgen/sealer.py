@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator
 from typing import Protocol
 
-from loadgen.batch import COLUMNS, ROW_BYTES, Columns, encode
+from loadgen.batch import ROW_BYTES, encode_header
 from loadgen.cores import CoreWatch
 from loadgen.messages import BatchHeader, ClockSample, Counters, Gauges, ShardOrder
 from loadgen.process import run_queue_wait_ns
@@ -19,7 +18,7 @@ logger = logging.getLogger(__name__)
 SEAL_WITH_ROWS_NS = 250_000_000
 SEAL_WITHOUT_ROWS_NS = 1_000_000_000
 CORE_EVERY_NS = 1_000_000_000
-MAX_ROWS = (256 << 10) // ROW_BYTES
+MAX_ROWS = (512 << 10) // ROW_BYTES
 # Row numbers of an attempt begin at (attempt - 1) << ATTEMPT_ROW_BITS, so that those of two attempts never collide.
 ATTEMPT_ROW_BITS = 28
 
@@ -43,7 +42,7 @@ class RecordingEngine(Protocol):
     @property
     def counters(self) -> Counters: ...
 
-    def take(self) -> tuple[Columns, list[str]]: ...
+    def take(self) -> tuple[memoryview, list[str]]: ...
 
     def take_gauges(self) -> EngineState: ...
 
@@ -87,7 +86,7 @@ class Sealer:
         self._number = 0
         self._first_row = (order.attempt - 1) << ATTEMPT_ROW_BITS
         self._rows_taken = 0
-        self._unwritten: deque[tuple[BatchName, bytes]] = deque()
+        self._unwritten: deque[tuple[BatchName, bytes, memoryview]] = deque()
         self._account = ProcessAccount()
         self._sealed_ns = time.monotonic_ns()
         self.epoch_broker_ns = 0
@@ -111,9 +110,9 @@ class Sealer:
     def seal(self, engine: RecordingEngine, now_ns: int, *, end: str = "", reason: str = "") -> None:
         """Seals all rows recorded so far; with an `end` (of messages.ENDS), as the attempt's last."""
         counters = engine.counters
-        columns, hosts = engine.take()
+        records, hosts = engine.take()
         state = engine.take_gauges()
-        self._rows_taken += len(columns)
+        self._rows_taken += len(records) // ROW_BYTES
         self._sealed_ns = now_ns
         gauges = Gauges(
             in_flight=state.in_flight,
@@ -124,24 +123,23 @@ class Sealer:
             clock_uncertainty_ns=self.clock.uncertainty_ns if self.clock else 0,
             spool_bytes=self._spool.size_bytes(),
         )
-        left = len(columns)
-        for part in split(columns, MAX_ROWS):
-            left -= len(part)
-            last = left == 0
-            self._add(part, hosts, counters, gauges, end if last else "", reason if last else "")
+        parts = split(records, MAX_ROWS)
+        for part in parts[:-1]:
+            self._add(part, hosts, counters, gauges, "", "")
+        self._add(parts[-1], hosts, counters, gauges, end, reason)
         self.write()
 
     def seal_empty(self, end: str, reason: str) -> None:
         """Seals the final batch of a shard whose engine never came to be."""
-        self._add(Columns(), [], Counters(), Gauges(), end, reason)
+        self._add(memoryview(b""), [], Counters(), Gauges(), end, reason)
         self.write()
 
     def write(self) -> bool:
         """Writes what waits in memory; says whether all is in the spool now."""
         while self._unwritten:
-            name, data = self._unwritten[0]
+            name, head, records = self._unwritten[0]
             try:
-                self._spool.write(name, data)
+                self._spool.write(name, head, records)
             except OSError as error:
                 if not self.error:
                     logger.error("batch %s cannot be written: %s", name.id, error)
@@ -154,9 +152,10 @@ class Sealer:
         return self._spool.is_full()
 
     def _add(
-        self, columns: Columns, hosts: list[str], counters: Counters, gauges: Gauges, end: str, reason: str
+        self, records: memoryview, hosts: list[str], counters: Counters, gauges: Gauges, end: str, reason: str
     ) -> None:
         order = self._order
+        rows = len(records) // ROW_BYTES
         header = BatchHeader(
             shard_id=order.shard_id,
             attempt=order.attempt,
@@ -165,7 +164,7 @@ class Sealer:
             worker=self._worker,
             number=self._number,
             first_row=self._first_row,
-            rows=len(columns),
+            rows=rows,
             epoch_broker_ns=self.epoch_broker_ns,
             hosts=hosts,
             counters=counters,
@@ -174,18 +173,12 @@ class Sealer:
             reason=reason,
         )
         name = BatchName(order.group_id, order.shard_id, order.attempt, self._number)
-        self._unwritten.append((name, encode(header, columns)))
+        self._unwritten.append((name, encode_header(header), records))
         self._number += 1
-        self._first_row += len(columns)
+        self._first_row += rows
 
 
-def split(columns: Columns, max_rows: int) -> Iterator[Columns]:
-    """Columns of at most `max_rows` rows each; one of no rows for none. (A stop records the rest of a plan at once.)"""
-    if len(columns) <= max_rows:
-        yield columns
-        return
-    for begin in range(0, len(columns), max_rows):
-        part = Columns()
-        for name in COLUMNS:
-            setattr(part, name, getattr(columns, name)[begin : begin + max_rows])
-        yield part
+def split(records: memoryview, max_rows: int) -> list[memoryview]:
+    """Records of at most `max_rows` rows each; one of no rows for none. (A stop records the rest of a plan at once.)"""
+    step = max_rows * ROW_BYTES
+    return [records[begin : begin + step] for begin in range(0, len(records), step)] or [records]

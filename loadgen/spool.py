@@ -17,7 +17,7 @@ from typing import NamedTuple
 from loadgen.messages import GROUP_ID_PATTERN, batch_id
 
 BROKEN, REFUSED = ".broken", ".refused"  # set aside: it is no whole batch; ingest will never take it
-MAX_SET_ASIDE = 32  # about 8 MiB
+MAX_SET_ASIDE = 16  # at most 8 MiB
 
 _SEALED = ".batch"
 _TEMPORARY = ".tmp"
@@ -86,17 +86,18 @@ class Spool:
         if owner != os.getuid() or not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
             raise SpoolError(f"galileo_spool_dir: {self.directory} must belong to, and be writable by, our user")
 
-    def write(self, name: BatchName, data: bytes) -> None:
+    def write(self, name: BatchName, *parts: bytes | memoryview) -> None:
         """Adds a sealed batch. OSError passes through (a full or lost file system); then nothing has been added."""
         temporary = self.directory / f"{name.id}{_TEMPORARY}"
         try:
-            temporary.write_bytes(data)
+            with temporary.open("wb") as file:
+                file.writelines(parts)
             temporary.replace(self.directory / name.file)
         except OSError:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-        self._size_bytes += len(data)
+        self._size_bytes += sum(map(len, parts))
 
     def read(self, name: BatchName) -> bytes:
         """Raises FileNotFoundError for a batch that is not there any more."""

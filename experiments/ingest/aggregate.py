@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 from django.db import connection
-from numpy.typing import NDArray
 
 from experiments.histogram import Histogram
-from experiments.ingest.received import ReceivedBatch
+from experiments.ingest.received import DURATIONS, Integers, ReceivedBatch
 from experiments.models import SecondStats
 from loadgen.batch import NO_HOST, NO_TIME
 from loadgen.messages import FIRST_NOT_SENT, Outcome
@@ -25,7 +24,6 @@ COUNTS = ("arrivals", "sent", "completed", "size")
 _WRITTEN = [*COUNTS, "outcomes", "statuses", "hosts", *HISTOGRAMS]
 _KEY = ["shard", "second", "workload"]
 
-Integers = NDArray[np.int64]
 Seconds = dict[int, dict[str, Any]]  # by second of the broker's clock: fields of SecondStats
 
 _EMPTY = Histogram()
@@ -34,16 +32,13 @@ _EMPTY_BYTES = _EMPTY.to_bytes()
 
 def add(fresh: Seconds, shard_id: int, experiment_id: str, workload: int) -> None:
     """Adds a batch's statistics to the SecondStats of the seconds that its rows were intended for."""
-    there = {
-        row.second: row
-        for row in SecondStats.objects.filter(
-            shard_id=shard_id, workload=workload, second__range=(min(fresh), max(fresh))
-        )
-    }
+    stored = SecondStats.objects.filter(
+        shard=shard_id, workload=workload, second__range=(min(fresh), max(fresh))
+    ).order_by()  # the model's own order joins two tables
+    there = {row["second"]: row for row in stored.values("second", *_WRITTEN)}
     rows = []
     for second, added in fresh.items():
-        row = there.get(second)
-        values = added if row is None else merged(row, added)
+        values = merged(there[second], added) if second in there else added
         rows.append(
             SecondStats(
                 experiment_id=experiment_id,
@@ -60,17 +55,17 @@ def add(fresh: Seconds, shard_id: int, experiment_id: str, workload: int) -> Non
     )
 
 
-def merged(row: SecondStats, values: dict[str, Any]) -> dict[str, Any]:
+def merged(stored: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
     """A stored second and new values of it, added up."""
-    hosts = {host: Counter(counts) for host, counts in row.hosts.items()}
-    for host, counts in values["hosts"].items():
+    hosts = {host: Counter(counts) for host, counts in stored["hosts"].items()}
+    for host, counts in added["hosts"].items():
         hosts.setdefault(host, Counter()).update(counts)
     return {
-        **{name: getattr(row, name) + values[name] for name in COUNTS},
-        "outcomes": dict(Counter(row.outcomes) + Counter(values["outcomes"])),
-        "statuses": dict(Counter(row.statuses) + Counter(values["statuses"])),
+        **{name: stored[name] + added[name] for name in COUNTS},
+        "outcomes": dict(Counter(stored["outcomes"]) + Counter(added["outcomes"])),
+        "statuses": dict(Counter(stored["statuses"]) + Counter(added["statuses"])),
         "hosts": {host: dict(counts) for host, counts in hosts.items()},
-        **{name: Histogram.merged([getattr(row, name), values[name]]) for name in HISTOGRAMS},
+        **{name: Histogram.merged([stored[name], added[name]]) for name in HISTOGRAMS},
     }
 
 
@@ -78,7 +73,7 @@ def seconds_of(batch: ReceivedBatch) -> Iterator[tuple[int, dict[str, Any]]]:
     """Each second that the batch has arrivals of, and their statistics: items of Seconds."""
     if not batch.header.rows:
         return
-    second = batch.absolute_ns("intended_ns") // NS
+    second = (batch.columns["intended_ns"] + batch.header.epoch_broker_ns) // NS
     order = np.argsort(second, kind="stable")
     present, starts = np.unique(second[order], return_index=True)
     columns = {name: column[order] for name, column in batch.columns.items()}
@@ -97,9 +92,9 @@ def _statistics(rows: dict[str, Integers], hosts: list[str]) -> dict[str, Any]:
         return _of_cut(len(outcome))
     sent, completed = outcome < FIRST_NOT_SENT, outcome == Outcome.COMPLETED
     routed = host != NO_HOST
-    intended, dispatched, written, done = (rows[f"{name}_ns"] for name in ("intended", "dispatched", "sent", "done"))
-    reached = (outcome != Outcome.CUT) & (dispatched != NO_TIME)
-    answered = completed & (done != NO_TIME)
+    lateness, connection_wait, service_time = (rows[name] for name in DURATIONS)
+    reached = (outcome != Outcome.CUT) & (lateness != NO_TIME)
+    answered = completed & (service_time != NO_TIME)
     sent_by_host = np.bincount(host[routed & sent], minlength=len(hosts))
     completed_by_host = np.bincount(host[routed & completed], minlength=len(hosts))
     return {
@@ -114,10 +109,10 @@ def _statistics(rows: dict[str, Integers], hosts: list[str]) -> dict[str, Any]:
             if sent_by_host[index]
         },
         "size": int(rows["size"].sum()),
-        "response_time": Histogram.of((done - intended)[answered]),
-        "service_time": Histogram.of((done - written)[answered]),
-        "lateness": Histogram.of((dispatched - intended)[reached]),
-        "connection_wait": Histogram.of((written - dispatched)[sent & (written != NO_TIME)]),
+        "response_time": Histogram.of((lateness + connection_wait + service_time)[answered]),
+        "service_time": Histogram.of(service_time[answered]),
+        "lateness": Histogram.of(lateness[reached]),
+        "connection_wait": Histogram.of(connection_wait[sent & (connection_wait != NO_TIME)]),
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.models.trace import ROW_BITS
-from loadgen.batch import decompress, unpack_header
+from loadgen.batch import MESSAGE_MAGIC, unpack_header, unpack_message
 from loadgen.environment import NAME_PATTERN
 from loadgen.messages import MessageError, batch_id, check_group_id
 
@@ -59,7 +59,7 @@ def origin_of(header: Mapping[str, Any]) -> Origin:
 def find_origin(payload: bytes) -> Origin | None:
     """The origin of a message that cannot be read as a batch; None if it does not tell."""
     try:
-        header, _ = unpack_header(decompress(payload))
+        header, _ = unpack_header(unpack_message(payload), MESSAGE_MAGIC)
         return origin_of(header) if isinstance(header, dict) else None
     except MessageError:
         return None

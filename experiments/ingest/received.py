@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiments.ingest.origin import MAX_INTEGER, Origin, origin_of
 from experiments.models.trace import ROW_BITS
-from loadgen.batch import COLUMNS, NO_HOST, NO_TIME, decode, decompress
+from loadgen.batch import FIELDS, MESSAGE_MAGIC, NO_HOST, NO_TIME, ROW_BYTES, decode, unpack_message
 from loadgen.messages import ENDS, BatchHeader, MessageError, Outcome
 
-MAX_TIME_NS = 1 << 61
+MAX_EPOCH_NS = 1 << 61
+MAX_TIME_NS = 1 << 59  # 18 years; an intended time and three durations after an epoch are an int64
 MAX_HTTP_STATUS = 999
 MAX_HOST_LENGTH = 255
 
-_TIMES = tuple(name for name in COLUMNS if name.endswith("_ns"))
-_OUTCOMES = np.array(sorted(Outcome))
+Integers = NDArray[np.int64]
+
+DURATIONS = ("lateness_ns", "connection_wait_ns", "service_time_ns")
+_OUTCOMES = np.zeros(256, dtype=bool)
+_OUTCOMES[list(Outcome)] = True
 
 
 @dataclass(frozen=True)
 class ReceivedBatch:
-    """Header and columns; the times are ns since the header's epoch, NO_TIME where there is none."""
+    """Header and columns: those of loadgen.batch.FIELDS, all of int64, so that arithmetic is safe from wrap-around."""
 
     header: BatchHeader
     origin: Origin
-    columns: dict[str, NDArray[np.int64]]
+    columns: dict[str, Integers]
 
-    def absolute_ns(self, name: str) -> NDArray[np.int64]:
-        """A column of times in the broker's clock; NO_TIME stays."""
-        relative = self.columns[name]
-        return np.where(relative == NO_TIME, NO_TIME, relative + self.header.epoch_broker_ns)
+    def times_ns(self) -> list[Integers]:
+        """Intended, dispatched, sent and done in the broker's clock; NO_TIME where that never happened."""
+        time = self.columns["intended_ns"] + self.header.epoch_broker_ns
+        times = [time]
+        for name in DURATIONS:
+            duration = self.columns[name]
+            time = time + duration  # where one is missing, all that follow are, too
+            times.append(np.where(duration == NO_TIME, NO_TIME, time))
+        return times
 
 
 def read(payload: bytes) -> ReceivedBatch:
@@ -42,21 +53,31 @@ def read(payload: bytes) -> ReceivedBatch:
     """
     if not isinstance(payload, bytes):
         raise MessageError(f"batch: bytes are needed, not {type(payload).__name__}")
-    header, raw = decode(decompress(payload))
+    header, planes = decode(unpack_message(payload), MESSAGE_MAGIC)
     origin = origin_of(vars(header))
     _check_header(header, f"batch {origin.batch}")
-    # frombuffer takes array's typecodes; int64 throughout makes the arithmetic safe from unsigned wrap-around.
-    columns = {name: np.frombuffer(raw[name], dtype=code).astype(np.int64) for name, code in COLUMNS.items()}
-    batch = ReceivedBatch(header, origin, columns)
+    batch = ReceivedBatch(header, origin, _columns(planes))
     _check_columns(batch)
     return batch
+
+
+def _columns(planes: bytes) -> dict[str, Integers]:
+    """The columns of shuffled records: a field of n bytes has n planes, its lowest byte's first."""
+    matrix = np.frombuffer(planes, dtype=np.uint8).reshape(ROW_BYTES, -1)
+    columns, first = {}, 0
+    for name, code in FIELDS.items():
+        last = first + struct.calcsize(f"<{code}")
+        values = np.ascontiguousarray(matrix[first:last].T).view(f"<{code}")
+        columns[name] = values[:, 0].astype(np.int64)
+        first = last
+    return columns
 
 
 def _check_header(header: BatchHeader, where: str) -> None:
     bounds = {
         "rows": (0, MAX_INTEGER),
         "first_row": (0, (1 << ROW_BITS) - header.rows),
-        "epoch_broker_ns": (0, MAX_TIME_NS),
+        "epoch_broker_ns": (0, MAX_EPOCH_NS),
     }
     for name, (low, high) in bounds.items():
         if not low <= getattr(header, name) <= high:
@@ -77,15 +98,19 @@ def _check_columns(batch: ReceivedBatch) -> None:
     if not batch.header.rows:
         return
     wrong = {
-        "outcome": ~np.isin(columns["outcome"], _OUTCOMES),
+        "outcome": ~_OUTCOMES[columns["outcome"]],
         "client": columns["client"] > MAX_INTEGER,
         "routing_version": columns["routing_version"] > MAX_INTEGER,
         "status": columns["status"] > MAX_HTTP_STATUS,
         "host": (columns["host"] >= hosts) & (columns["host"] != NO_HOST),
-        **{name: (columns[name] < NO_TIME) | (columns[name] > MAX_TIME_NS) for name in _TIMES},
         "intended_ns": (columns["intended_ns"] < 0) | (columns["intended_ns"] > MAX_TIME_NS),
+        **{name: (columns[name] < NO_TIME) | (columns[name] > MAX_TIME_NS) for name in DURATIONS},
     }
     for name, rows in wrong.items():
         if rows.any():
             row = int(rows.argmax())
             raise MessageError(f"batch {batch.header.id}: row {row}: {name} cannot be {int(columns[name][row])}")
+    for earlier, later in pairwise(DURATIONS):
+        gaps = (columns[earlier] == NO_TIME) & (columns[later] != NO_TIME)
+        if gaps.any():
+            raise MessageError(f"batch {batch.header.id}: row {int(gaps.argmax())}: {later} without {earlier}")

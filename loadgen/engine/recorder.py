@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from loadgen.batch import COLUMNS, NO_HOST, NO_TIME, Columns
+from loadgen.batch import MAX_SIZE, NO_HOST, NO_TIME, RECORD, ROW_BYTES
 from loadgen.messages import CONNECT_OUTCOMES, FIRST_NOT_SENT, Counters, Outcome
 
-_MAX_SIZE = 0xFFFFFFFF
+_LEAST_ROWS = 1024
+
+_pack_into = RECORD.pack_into
 
 
 class Recorder:
-    """Appends one row per arrival to the columns of the batch that is being filled."""
+    """Writes one record per arrival into the buffer of the batch that is being filled."""
 
     __slots__ = (
-        "_appends",
+        "_buffer",
         "_bytes_received",
-        "_columns",
         "_counts",
+        "_end",
         "_host_index",
         "_hosts",
+        "_position",
         "cut_short",
         "skipped",
+        "start_ns",
     )
 
     def __init__(self) -> None:
@@ -30,15 +33,15 @@ class Recorder:
         self._bytes_received = 0
         self.cut_short = False
         self.skipped = 0
-        self._begin()
+        self.start_ns = 0  # the schedule's zero, in the clock of the times that `row` gets
+        self._begin(_LEAST_ROWS * ROW_BYTES)
 
-    def _begin(self) -> None:
-        self._columns = Columns()
+    def _begin(self, size: int) -> None:
+        self._buffer = bytearray(size)
+        self._end = size
+        self._position = 0
         self._hosts: list[str] = []
         self._host_index: dict[str | None, int] = {None: NO_HOST}
-        self._appends: tuple[Callable[[int], None], ...] = tuple(
-            getattr(self._columns, name).append for name in COLUMNS
-        )
 
     def row(
         self,
@@ -54,40 +57,52 @@ class Recorder:
         size: int,
         routing_version: int,
     ) -> None:
-        """Records an arrival's end. `size` counts the bytes of the body that came, of an incomplete one, too."""
+        """Records an arrival's end.
+
+        Args:
+            dispatched_ns: like `sent_ns` and `done_ns`, not before the time ahead of it, or NO_TIME; what was done was
+                sent, and what was sent was dispatched.
+            size: counts the bytes of the body that came, of an incomplete one, too.
+        """
         index = self._host_index.get(host)
         if index is None:
             index = self._add_host(host)
-        a = self._appends
-        a[0](client)
-        a[1](sequence)
-        a[2](intended_ns)
-        a[3](dispatched_ns)
-        a[4](sent_ns)
-        a[5](done_ns)
-        a[6](outcome)
-        a[7](status)
-        a[8](index)
-        a[9](size if size < _MAX_SIZE else _MAX_SIZE)
-        a[10](routing_version)
+        position = self._position
+        if position == self._end:
+            self._grow(position + ROW_BYTES)
+        _pack_into(
+            self._buffer,
+            position,
+            client,
+            sequence,
+            intended_ns - self.start_ns,
+            dispatched_ns - intended_ns,
+            sent_ns - dispatched_ns if sent_ns != NO_TIME else NO_TIME,
+            done_ns - sent_ns if done_ns != NO_TIME else NO_TIME,
+            outcome,
+            status,
+            index,
+            size if size < MAX_SIZE else MAX_SIZE,
+            routing_version,
+        )
+        self._position = position + ROW_BYTES
         self._counts[outcome] += 1
         self._bytes_received += size
 
     def cut(self, arrivals: Sequence[tuple[int, int, int]]) -> None:
         """Records arrivals (intended ns, client, sequence) that will never be dispatched as CUT."""
-        rows = len(arrivals)
-        columns = self._columns
-        columns.intended_ns.extend([arrival[0] for arrival in arrivals])
-        columns.client.extend([arrival[1] for arrival in arrivals])
-        columns.sequence.extend([arrival[2] for arrival in arrivals])
-        for times in (columns.dispatched_ns, columns.sent_ns, columns.done_ns):
-            times.extend(array("q", [NO_TIME]) * rows)
-        columns.outcome.extend(array("B", [Outcome.CUT]) * rows)
-        columns.status.extend(array("H", [0]) * rows)
-        columns.host.extend(array("H", [NO_HOST]) * rows)
-        columns.size.extend(array("I", [0]) * rows)
-        columns.routing_version.extend(array("I", [0]) * rows)
-        self._counts[Outcome.CUT] += rows
+        position, outcome = self._position, int(Outcome.CUT)
+        end = position + len(arrivals) * ROW_BYTES
+        if end > self._end:
+            self._grow(end)
+        buffer = self._buffer
+        for intended_ns, client, sequence in arrivals:
+            _pack_into(
+                buffer, position, client, sequence, intended_ns, NO_TIME, NO_TIME, NO_TIME, outcome, 0, NO_HOST, 0, 0
+            )
+            position += ROW_BYTES
+        self._position = position
+        self._counts[outcome] += len(arrivals)
 
     @property
     def cut_rows(self) -> int:
@@ -99,10 +114,15 @@ class Recorder:
         self._hosts.append(host)
         return index
 
-    def take(self) -> tuple[Columns, list[str]]:
-        """The columns filled since the last call, and the hosts that their `host` indexes."""
-        taken = self._columns, self._hosts
-        self._begin()
+    def _grow(self, least: int) -> None:
+        self._buffer.extend(bytes(max(least, 2 * self._end) - self._end))
+        self._end = len(self._buffer)
+
+    def take(self) -> tuple[memoryview, list[str]]:
+        """The records written since the last call (loadgen/batch.py), and the hosts that their `host` indexes."""
+        taken = memoryview(self._buffer)[: self._position], self._hosts
+        # With room for as many again and some more: to copy the records, or to grow, would hold up the event loop.
+        self._begin(max(self._position * 5 // 4 // ROW_BYTES, _LEAST_ROWS) * ROW_BYTES)
         return taken
 
     def counters(self, in_flight: int, outstanding: int) -> Counters:

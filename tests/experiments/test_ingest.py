@@ -7,13 +7,14 @@ import struct
 import msgpack
 import pytest
 import redis
+import zstandard
 from django.db import DatabaseError
 
 from experiments.ingest import acknowledge, ingest
 from experiments.ingest.received import read
 from experiments.models import Batch, SecondStats, Shard, Trace
 from experiments.models.trace import trace_key
-from loadgen.batch import MAGIC, NO_HOST, compress
+from loadgen.batch import MESSAGE_MAGIC, NO_HOST, unpack_message
 from loadgen.forwarder import Forwarder
 from loadgen.ingest_link import RedisIngest
 from loadgen.messages import Counters, MessageError, Outcome, ack_key, ingest_progress_key, ingest_queue
@@ -69,6 +70,24 @@ def test_a_batch_becomes_rows_in_the_brokers_clock(shard, broker):
     assert (timed_out.sent_ns, timed_out.done_ns, timed_out.status) == (EPOCH_NS + 152_000, None, None)
     assert (dropped.dispatched_ns, dropped.sent_ns, dropped.host) == (EPOCH_NS + 53_000, None, "")
     assert (cut.intended_ns, cut.dispatched_ns, cut.sent_ns) == (EPOCH_NS + 4_000, None, None)
+
+
+def test_rows_of_many_hosts_and_outcomes_keep_what_is_theirs(shard, broker):
+    hosts = ["größer.example:80", "tab\tnew\nline\\N", "h" * 255, "x", "🚀:1"]
+    outcomes = [Outcome.COMPLETED, Outcome.TIMEOUT, Outcome.DROPPED, Outcome.CUT]
+    rows = []
+    for number in range(200):
+        host = number % len(hosts) if outcomes[number % 4] != Outcome.CUT else NO_HOST
+        rows.append(row(number % 7, number // 7, number * 1000, outcomes[number % 4], host=host, size=number))
+    ingest(payload(shard, rows, hosts=hosts))
+
+    stored = list(Trace.objects.order_by("id"))
+    assert [trace.size for trace in stored] == list(range(200))
+    assert [trace.host for trace in stored] == ["" if row.host == NO_HOST else hosts[row.host] for row in rows]
+    assert [trace.outcome for trace in stored] == [row.outcome for row in rows]
+    for name in ("intended_ns", "dispatched_ns", "sent_ns", "done_ns"):
+        times = [getattr(row, name) for row in rows]
+        assert [getattr(trace, name) for trace in stored] == [None if t == -1 else EPOCH_NS + t for t in times], name
 
 
 def test_the_worker_hears_of_each_batch_and_progress_moves(shard, broker):
@@ -199,14 +218,17 @@ def test_acknowledgements_of_a_worker_that_is_gone_do_not_pile_up(shard, broker,
 
 def without_origin(shard: Shard) -> dict[str, tuple[bytes, str]]:
     """What is no batch and does not tell whose, with a word of the reason."""
-    good = raw(shard, [row(0, 0, 0)])
+    good = unpack_message(payload(shard, [row(0, 0, 0)]))
     return {
         "nothing": (b"", "zstd"),
         "not zstd": (b"hello", "zstd"),
-        "no batch": (compress(b"GALX" + good[4:]), "does not start"),
-        "only its magic": (compress(good[:6]), "does not start"),
-        "no header": (compress(good[:20]), "header"),
-        "a header that is no mapping": (compress(good[:4] + b"\1\0\0\0\x07" + good[8:]), "a mapping is needed"),
+        "no batch": (zstandard.compress(b"GALX" + good[4:]), "does not start"),
+        "only its magic": (zstandard.compress(good[:6]), "does not start"),
+        "no header": (zstandard.compress(good[:20]), "header"),
+        "a header that is no mapping": (
+            zstandard.compress(good[:4] + b"\1\0\0\0\x07" + good[8:]),
+            "a mapping is needed",
+        ),
         "a negative number": (payload(shard, number=-1), "number"),
         "an attempt 0": (payload(shard, attempt=0), "attempt"),
         "a shard beyond all keys": (payload(shard, shard_id=2**31), "shard_id"),
@@ -220,14 +242,22 @@ def without_origin(shard: Shard) -> dict[str, tuple[bytes, str]]:
 
 def malformed(shard: Shard) -> dict[str, tuple[bytes, str]]:
     """What ingest will never take, of a batch whose origin can be read, with a word of the reason."""
-    good = raw(shard, [row(0, 0, 0)])
+    good = unpack_message(payload(shard, [row(0, 0, 0)]))
     return {
-        "cut short": (compress(good[:-1]), "do not fit"),
-        "an unknown version": (compress(good.replace(b"\xa1v\x01", b"\xa1v\x09", 1)), "version 9 is unknown"),
+        "cut short": (zstandard.compress(good[:-1]), "do not fit"),
+        "an unknown version": (zstandard.compress(good.replace(b"\xa1v\x01", b"\xa1v\x09", 1)), "version 9 is unknown"),
         "an unknown outcome": (payload(shard, [row(0, 0, 0, outcome=99, sent_ns=0)]), "row 0: outcome cannot be 99"),
         "a host of no list": (payload(shard, [row(0, 0, 0, host=7)]), "host cannot be 7"),
         "a client that no database holds": (payload(shard, [row(2**31, 0, 0)]), "client cannot be"),
-        "a time before the start": (payload(shard, [row(0, 0, 0, dispatched_ns=-2)]), "dispatched_ns cannot be -2"),
+        "a time before the one ahead of it": (
+            payload(shard, [row(0, 0, 9, dispatched_ns=7)]),
+            "lateness_ns cannot be -2",
+        ),
+        "a time that no clock shows": (payload(shard, [row(0, 0, 2**60)]), "intended_ns cannot be"),
+        "a response without a request": (
+            payload(shard, [row(0, 0, 0, sent_ns=-1)]),
+            "service_time_ns without connection_wait_ns",
+        ),
         "an intended time that is missing": (payload(shard, [row(0, 0, -1)]), "intended_ns cannot be -1"),
         "a status that is none": (payload(shard, [row(0, 0, 0, status=1000)]), "status cannot be 1000"),
         "a row beyond the shard's keys": (payload(shard, [row(0, 0, 0)], first_row=2**32), "first_row"),
@@ -268,7 +298,7 @@ def test_a_batch_that_is_refused_is_logged_counted_and_answered_with_the_reason(
 def test_a_header_of_a_later_version_with_other_fields_still_tells_whose_it_is(shard, broker):
     packed = msgpack.packb({"v": 2, "worker": "pi1", "group_id": shard.group_id, "shard_id": shard.id, "attempt": 1,
                             "number": 5, "colour": {"red": [1]}})  # fmt: skip
-    ingest(compress(MAGIC + struct.pack("<I", len(packed)) + packed + b"columns"))
+    ingest(zstandard.compress(MESSAGE_MAGIC + struct.pack("<I", len(packed)) + packed + b"columns"))
     (answer,) = acks(broker)
     assert answer.startswith(f"{batch_of(shard, 5)} BatchHeader: version 2 is unknown")
 
@@ -280,7 +310,7 @@ def test_a_header_of_a_later_version_with_other_fields_still_tells_whose_it_is(s
 def test_a_field_of_a_later_version_that_is_of_another_type_is_not_answered(shard, broker, change):
     fields = {"v": 2, "worker": "pi1", "group_id": "g", "shard_id": 1, "attempt": 1, "number": 5, **change}
     packed = msgpack.packb(fields)
-    ingest(compress(MAGIC + struct.pack("<I", len(packed)) + packed))
+    ingest(zstandard.compress(MESSAGE_MAGIC + struct.pack("<I", len(packed)) + packed))
     assert broker.keys("galileo:acks:*") == []
     assert int(broker.get(acknowledge.MALFORMED_KEY)) == 1
 

@@ -1,22 +1,35 @@
-"""A trace batch comes back as it was, and what is no whole batch is refused."""
+"""A trace batch comes back as it was, from its file and from its message, and what is no whole batch is refused."""
 
 from __future__ import annotations
 
 import dataclasses
 import struct
-from array import array
 from typing import Any
 
 import msgpack
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.batch import COLUMNS, MAGIC, MAX_BATCH_BYTES, ROW_BYTES, Columns, compress, decode, decompress, encode
+from loadgen.batch import (
+    FIELDS,
+    MAGIC,
+    MAX_BATCH_BYTES,
+    MESSAGE_MAGIC,
+    RECORD,
+    decode,
+    encode_header,
+    to_message,
+    unpack_header,
+    unpack_message,
+)
 from loadgen.messages import BatchHeader, Counters, Gauges, MessageError, to_wire
+from tests.support.records import unshuffled
 
 LIMITS = {"B": (0, 2**8 - 1), "H": (0, 2**16 - 1), "I": (0, 2**32 - 1), "q": (-(2**63), 2**63 - 1)}
-row = st.tuples(*(st.integers(*LIMITS[code]) for code in COLUMNS.values()))
+row = st.tuples(*(st.integers(*LIMITS[code]) for code in FIELDS.values()))
+TWO_ROWS = RECORD.pack(*[1] * len(FIELDS)) * 2
 
 
 def header(rows: int, **changes: Any) -> BatchHeader:
@@ -39,44 +52,50 @@ def header(rows: int, **changes: Any) -> BatchHeader:
     return dataclasses.replace(whole, **changes)
 
 
-def columns_of(rows: list[tuple[int, ...]]) -> Columns:
-    columns = Columns()
-    for values in rows:
-        for name, value in zip(COLUMNS, values, strict=True):
-            getattr(columns, name).append(value)
-    return columns
-
-
 @settings(deadline=None)
 @given(st.lists(row, max_size=30))
 def test_a_batch_comes_back_as_it_was(rows: list[tuple[int, ...]]) -> None:
-    columns = columns_of(rows)
-    assert len(columns) == len(rows)
-    data = encode(header(len(rows)), columns)
-    found_header, found = decode(decompress(compress(data)))
+    file = encode_header(header(len(rows))) + b"".join(RECORD.pack(*values) for values in rows)
+    found_header, records = decode(file)
     assert found_header == header(len(rows))
-    assert list(found) == list(COLUMNS)
-    for name, code in COLUMNS.items():
-        assert array(code, found[name].tobytes()) == getattr(columns, name)
+    assert list(RECORD.iter_unpack(records)) == rows
+
+    sent_header, planes = decode(unpack_message(to_message(file)), MESSAGE_MAGIC)
+    assert sent_header == found_header
+    assert unshuffled(planes) == records
 
 
-def test_a_row_has_the_size_that_is_stated() -> None:
-    one, none = (len(encode(header(rows), columns_of([(0,) * len(COLUMNS)] * rows))) for rows in (1, 0))
-    assert one - none == ROW_BYTES
+def test_rows_that_differ_little_take_few_bytes_on_the_wire() -> None:
+    rows = 2500
+    records = b"".join(
+        RECORD.pack(number % 50, number // 50, number * 100_000, 30_000, 5_000, 80_000, 0, 200, 0, 612, 1)
+        for number in range(rows)
+    )
+    assert len(to_message(encode_header(header(rows)) + records)) < 4 * rows
 
 
 @settings(deadline=None)
 @given(st.data())
 def test_a_batch_cut_short_at_any_byte_is_refused(data: st.DataObject) -> None:
-    whole = encode(header(2), columns_of([(1,) * len(COLUMNS)] * 2))
+    whole = encode_header(header(2)) + TWO_ROWS
     end = data.draw(st.integers(0, len(whole) - 1))
     with pytest.raises(MessageError):
         decode(whole[:end])
+    with pytest.raises(MessageError):
+        to_message(whole[:end])
 
 
 def test_a_batch_with_something_behind_it_is_refused() -> None:
     with pytest.raises(MessageError, match=r"batch g\.7\.2\.3: \d+ bytes do not fit 0 rows"):
-        decode(encode(header(0), Columns()) + b"x")
+        decode(encode_header(header(0)) + b"x")
+
+
+def test_a_file_is_not_taken_for_a_message_nor_a_message_for_a_file() -> None:
+    file = encode_header(header(2)) + TWO_ROWS
+    with pytest.raises(MessageError, match="does not start"):
+        decode(file, MESSAGE_MAGIC)
+    with pytest.raises(MessageError, match="does not start"):
+        decode(unpack_message(to_message(file)))
 
 
 @settings(deadline=None)
@@ -87,28 +106,30 @@ def test_foreign_data_is_refused(data: bytes) -> None:
     with pytest.raises(MessageError):
         decode(MAGIC + data)
     with pytest.raises(MessageError):
-        decompress(data)
+        unpack_message(data)
 
 
 def test_negative_rows_are_refused() -> None:
     with pytest.raises(MessageError):
-        decode(encode(header(-1), Columns()))
+        decode(encode_header(header(-1)))
 
 
-def test_another_version_is_refused() -> None:
+def test_another_version_is_refused_though_its_header_can_be_read() -> None:
     packed = msgpack.packb({**to_wire(header(0)), "v": 2})
+    data = MAGIC + struct.pack("<I", len(packed)) + packed
     with pytest.raises(MessageError, match="version 2 is unknown"):
-        decode(MAGIC + struct.pack("<I", len(packed)) + packed)
+        decode(data)
+    assert unpack_header(data, MAGIC)[0]["worker"] == "pi"
 
 
 def test_what_would_unpack_to_too_much_is_refused() -> None:
-    bomb = compress(bytes(MAX_BATCH_BYTES + 1))
+    bomb = zstandard.compress(bytes(MAX_BATCH_BYTES + 1))
     assert len(bomb) < 100_000
     with pytest.raises(MessageError, match="at most"):
-        decompress(bomb)
+        unpack_message(bomb)
 
 
 def test_a_damaged_frame_is_refused() -> None:
-    data = bytearray(compress(encode(header(2), columns_of([(1,) * len(COLUMNS)] * 2))))
+    message = to_message(encode_header(header(2)) + TWO_ROWS)
     with pytest.raises(MessageError, match="zstd"):
-        decompress(bytes(data[:-3]))
+        unpack_message(message[:-3])

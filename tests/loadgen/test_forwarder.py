@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.batch import Columns, decode, decompress, encode
+from loadgen.batch import MESSAGE_MAGIC, decode, encode_header, unpack_message
 from loadgen.forwarder import WINDOW, BrokerAwayError, Forwarder
 from loadgen.messages import BatchHeader, Counters, Gauges
 from loadgen.spool import BatchName, Spool
@@ -36,7 +36,7 @@ class FakeIngest:
 
     def send(self, queue: str, name: BatchName, data: bytes) -> None:
         self._reach()
-        header, _ = decode(decompress(data))
+        header, _ = decode(unpack_message(data), MESSAGE_MAGIC)
         assert (header.shard_id, header.number) == (name.shard_id, name.number)
         self.sent.append(name.id)
         self.queued.append(name.id)
@@ -73,7 +73,7 @@ class FakeIngest:
 
 def seal(spool: Spool, number: int, shard_id: int = 1, group_id: str = "g") -> None:
     header = BatchHeader(shard_id, 1, group_id, None, "w", number, 0, 0, 0, [], Counters(), Gauges())
-    spool.write(BatchName(group_id, shard_id, 1, number), encode(header, Columns()))
+    spool.write(BatchName(group_id, shard_id, 1, number), encode_header(header))
 
 
 @pytest.fixture

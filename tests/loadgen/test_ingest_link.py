@@ -2,7 +2,7 @@
 
 import redis
 
-from loadgen.batch import Columns, compress, encode
+from loadgen.batch import encode_header
 from loadgen.forwarder import Forwarder
 from loadgen.ingest_link import RedisIngest
 from loadgen.messages import BatchHeader, Counters, Gauges, ack_key, ingest_progress_key
@@ -14,7 +14,7 @@ from tests.support.worker_process import settings_for
 
 def seal(spool: Spool, number: int) -> None:
     header = BatchHeader(1, 1, "g", None, "w", number, 0, 0, 0, [], Counters(), Gauges())
-    spool.write(BatchName("g", 1, 1, number), encode(header, Columns()))
+    spool.write(BatchName("g", 1, 1, number), encode_header(header))
 
 
 def test_a_batch_travels_as_one_message_and_its_acknowledgement_deletes_the_file(
@@ -45,7 +45,7 @@ def test_progress_and_waiting_batches_are_read_from_the_broker(
     link = RedisIngest(settings_for(redis_server, "w", tmp_path), redis_server.client())
     assert (link.progress("galileo.ingest.0"), link.waiting("galileo.ingest.0")) == (0, 0)
 
-    link.send("galileo.ingest.0", BatchName("g", 1, 1, 0), compress(b"x"))
+    link.send("galileo.ingest.0", BatchName("g", 1, 1, 0), b"x")
     store.set(ingest_progress_key("galileo.ingest.0"), 7)
 
     assert (link.progress("galileo.ingest.0"), link.waiting("galileo.ingest.0")) == (7, 1)

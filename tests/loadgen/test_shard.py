@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from loadgen.batch import decode
 from loadgen.environment import WorkerSettings
 from loadgen.fence import Fence
 from loadgen.messages import (
@@ -67,7 +68,7 @@ async def until(condition: Callable[[], object]) -> None:
 def rows_of(settings: WorkerSettings) -> Rows:
     spool, rows = Spool(settings.spool_dir, 1), Rows()
     for name in spool.scan():
-        rows.add(spool.read(name))
+        rows.add(*decode(spool.read(name)))
     return rows
 
 

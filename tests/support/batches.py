@@ -5,21 +5,22 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from experiments.account import pacer_of
 from experiments.models import ClientGroup, Experiment, Shard, Worker, Workload
-from loadgen.batch import NO_HOST, NO_TIME, Columns, compress, encode
+from loadgen.batch import ROW_BYTES, encode_header, to_message
 from loadgen.messages import BatchHeader, Counters, Gauges, Outcome, WorkloadSpec, account_line
 from tests.support.partitions import make_partition
+from tests.support.records import Row, pack
 
 NS = 1_000_000_000
 START_S = 1_700_000_000
 START_NS = START_S * NS
 START = datetime.fromtimestamp(START_S, UTC)
-EPOCH_NS = START_NS  # what the columns' times are relative to
+EPOCH_NS = START_NS  # what the rows' times are relative to
 
 _numbers = itertools.count()
 
@@ -118,23 +119,6 @@ def shards_of(experiment: Experiment) -> list[Shard]:
     )
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of a batch; times are ns since the start."""
-
-    client: int
-    sequence: int
-    intended_ns: int
-    dispatched_ns: int = NO_TIME
-    sent_ns: int = NO_TIME
-    done_ns: int = NO_TIME
-    outcome: int = Outcome.COMPLETED
-    status: int = 0
-    host: int = NO_HOST
-    size: int = 0
-    routing_version: int = 0
-
-
 def row(client: int, sequence: int, intended_ns: int, outcome: int = Outcome.COMPLETED, **fields: Any) -> Row:
     """A row as the engine would write it: 50 µs late, 100 µs for a connection, 5 ms of service."""
     result = Row(client, sequence, intended_ns, outcome=outcome)
@@ -155,15 +139,13 @@ def rows_of(shard: Shard, change: Callable[[int, Row], Row] = lambda number, row
 
 def payload(shard: Shard, rows: Iterable[Row] = (), *, number: int = 0, first_row: int = 0, **fields: Any) -> bytes:
     """A batch as it crosses the wire."""
-    return compress(raw(shard, rows, number=number, first_row=first_row, **fields))
+    return to_message(raw(shard, rows, number=number, first_row=first_row, **fields))
 
 
 def raw(shard: Shard, rows: Iterable[Row] = (), **fields: Any) -> bytes:
-    columns = Columns()
-    for values in rows:
-        for name, value in dataclasses.asdict(values).items():
-            getattr(columns, name).append(value)
-    return encode(replace(header(shard, len(columns)), **fields), columns)
+    """A batch as it lies in a spool."""
+    records = b"".join(map(pack, rows))
+    return encode_header(replace(header(shard, len(records) // ROW_BYTES), **fields)) + records
 
 
 def header(shard: Shard, rows: int = 0) -> BatchHeader:

@@ -11,7 +11,7 @@ from celery import Celery
 from kombu import Connection
 from kombu.simple import Empty
 
-from loadgen.batch import NO_TIME, decode, decompress
+from loadgen.batch import MESSAGE_MAGIC, NO_TIME, decode, unpack_message
 from loadgen.broker import celery_options, queue
 from loadgen.environment import RedisSettings
 from loadgen.messages import (
@@ -33,6 +33,7 @@ from loadgen.messages import (
 )
 from routing.redis_table import RedisRoutingTable
 from routing.table import RoutingRecord
+from tests.support.records import Row, unpack, unshuffled
 from tests.support.redis_server import RedisServer
 
 SERVICE = "bench"
@@ -94,31 +95,22 @@ class Rows:
 
     def __init__(self) -> None:
         self.headers: list[BatchHeader] = []
-        self._columns: dict[str, list[int]] = {}
+        self._records: list[Row] = []
 
-    def add(self, data: bytes) -> BatchHeader:
-        header, columns = decode(data)
+    def add(self, header: BatchHeader, records: bytes) -> None:
         self.headers.append(header)
-        for name, code in (
-            ("client", "I"),
-            ("sequence", "I"),
-            ("intended_ns", "q"),
-            ("sent_ns", "q"),
-            ("outcome", "B"),
-        ):
-            self._columns.setdefault(name, []).extend(columns[name].cast("B").cast(code))
-        return header
+        self._records += unpack(records)
 
     def __len__(self) -> int:
-        return len(self._columns.get("client", []))
+        return len(self._records)
 
     def column(self, name: str) -> list[int]:
-        return self._columns.get(name, [])
+        return [getattr(record, name) for record in self._records]
 
     def sent_ids(self, group_id: str) -> list[str]:
         """Request ids of the rows that were sent."""
-        rows = zip(self.column("client"), self.column("sequence"), self.column("sent_ns"), strict=True)
-        return [request_id(group_id, client, sequence) for client, sequence, sent_ns in rows if sent_ns != NO_TIME]
+        sent = [record for record in self._records if record.sent_ns != NO_TIME]
+        return [request_id(group_id, record.client, record.sequence) for record in sent]
 
     @property
     def final(self) -> BatchHeader | None:
@@ -145,12 +137,11 @@ class IngestByHand:
             return None
         (data,), _, _ = message.payload
         message.ack()
-        raw = decompress(data)
-        header, _ = decode(raw)
+        header, planes = decode(unpack_message(data), MESSAGE_MAGIC)
         name = header.id
         if name not in self.ids:
             self.ids.append(name)
-            self.rows.add(raw)
+            self.rows.add(header, unshuffled(planes))
         self._client.incr(ingest_progress_key(self._queue_name))
         if acknowledge:
             self.acknowledge(header.worker, name)
