@@ -10,7 +10,7 @@ COMPILE := $(VENV)/bin/pip-compile --quiet --strip-extras --annotation-style=lin
 	--no-emit-trusted-host --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev demo up down test test-fast test-databases faults soak lint lock clean
+.PHONY: help venv venv-dev demo up down test test-fast test-databases faults soak bench lint lock clean
 
 help:
 	@echo "make demo       run the example experiment end to end: install, start, load, report, stop"
@@ -22,9 +22,10 @@ help:
 	@echo "make test-databases  run the tests of what is stored on PostgreSQL and MariaDB"
 	@echo "make faults     kill, cut off and restart everything in turn, on SQLite and PostgreSQL; prints a table"
 	@echo "make soak       a long load under random faults; prints whether anything grows (SOAK_MINUTES=30)"
+	@echo "make bench      measure against wrk, hey and Locust; prints a table (BENCH_ONLY=closed,open BENCH_ROUNDS=3 BENCH_QUICK=1)"
 	@echo "make lint       check style, types, import rules, migrations and settings"
 	@echo "make lock       compile requirements*.txt anew from requirements*.in"
-	@echo "make clean      remove $(VENV), var and caches"
+	@echo "make clean      remove $(VENV), $(PEERS), var and caches"
 	@echo "PYTHON=...      the Python (3.11 or newer) that $(VENV) is made with; now $(PYTHON)"
 
 venv: $(VENV)/.installed
@@ -81,6 +82,23 @@ SOAK_MINUTES := 30
 soak: venv-dev
 	$(VENV)/bin/python -m pytest tests/faults/test_soak.py --soak-minutes=$(SOAK_MINUTES) $(FAULT_OPTIONS)
 
+# Each line BENCH_ROUNDS times, which takes about half an hour. BENCH_ONLY names lines, separated by commas;
+# BENCH_QUICK=1 shows that all works, not how fast. The peers have a virtual environment of their own.
+BENCH_ROUNDS := 3
+BENCH_ONLY :=
+BENCH_QUICK :=
+PEERS := benchmarks/.venv
+
+bench: venv-dev $(PEERS)/.installed
+	@$(VENV)/bin/python -m benchmarks --rounds=$(BENCH_ROUNDS) --only=$(BENCH_ONLY) $(if $(BENCH_QUICK),--quick)
+
+$(PEERS)/.installed: benchmarks/requirements.txt
+	@$(PYTHON) bin/preflight
+	@echo "Installing the peers into $(PEERS) ..."
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip --quiet --disable-pip-version-check install -r benchmarks/requirements.txt
+	@touch $@
+
 lint: venv-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -93,6 +111,7 @@ lock: venv-dev
 	$(COMPILE) --output-file=requirements-worker.txt requirements-worker.in
 	$(COMPILE) --output-file=requirements.txt requirements.in
 	$(COMPILE) --output-file=requirements-dev.txt requirements-dev.in
+	$(COMPILE) --output-file=benchmarks/requirements.txt benchmarks/requirements.in
 
 clean:
 	@for lock in var/lock "$$galileo_state_dir/lock"; do \
@@ -100,5 +119,5 @@ clean:
 			echo "Galileo is running; stop it with 'make down' before make clean." >&2; exit 1; \
 		fi; \
 	done
-	@rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(PEERS) var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

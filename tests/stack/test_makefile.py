@@ -21,6 +21,7 @@ TARGETS = [
     "test-databases",
     "faults",
     "soak",
+    "bench",
     "lint",
     "lock",
     "clean",
@@ -52,13 +53,14 @@ def test_clean_refuses_while_a_stack_runs(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_clean_removes_what_was_made_and_nothing_else(tmp_path: Path) -> None:
-    for made in ("var/log", ".venv/bin", ".ruff_cache", "loadgen/__pycache__"):
+    for made in ("var/log", ".venv/bin", "benchmarks/.venv/bin", ".ruff_cache", "loadgen/__pycache__"):
         (tmp_path / made).mkdir(parents=True)
     (tmp_path / "var" / "lock").touch()
     (tmp_path / "loadgen" / "pacer.py").touch()
     assert make(tmp_path, "clean").returncode == 0
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
         "Makefile",
+        "benchmarks",
         "loadgen",
         "loadgen/pacer.py",
     ]

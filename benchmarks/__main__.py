@@ -1,0 +1,127 @@
+"""`make bench`: measures the lines of the table and judges them.
+
+Exit status: 0 when everything that must be reached was; 1 when something was missed or could not be measured; 2 for a
+wrong option; 130 or 143 when interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from benchmarks import cores, needed, table
+from benchmarks.bench import Bench, Line
+from benchmarks.figures import Sample
+from benchmarks.lines import LINES
+from benchmarks.needed import Missing
+from benchmarks.peers import PeerFailed
+from benchmarks.stack import NotMeasured
+from benchmarks.table import Measured
+from galileo_site.stack.config import PROJECT_ROOT
+
+_FOLDER = PROJECT_ROOT / "var" / "bench"
+_OTHERS_WINDOW_S = 1.0
+# What makes a line unmeasurable, and lets the others go on. AssertionError: what was waited for did not come.
+_UNMEASURABLE = (Missing, NotMeasured, PeerFailed, AssertionError, RuntimeError, OSError, subprocess.SubprocessError)
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = _options(arguments)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        used = cores.choose()
+    except cores.TooFewCores as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    needed.install_missing(_say)
+    cores.stay_on(used.target)
+    bench = Bench(used, options.quick, _say)
+    lines = [measured(line, bench, options.rounds) for line in LINES if not options.only or line.name in options.only]
+    text = table.markdown(lines)
+    files = _write(text, lines, options)
+    sys.stdout.write(f"\n{text}\n{' and '.join(map(str, files))}\n")
+    return 1 if any(line.fails for line in lines) else 0
+
+
+def measured(line: Line, bench: Bench, rounds: int) -> Measured:
+    """A line after its rounds, or with why it cannot be measured; a programming error is raised."""
+    samples: list[Sample] = []
+    others: list[float] = []
+    try:
+        # What others do is looked at while nothing of ours is on its way, but for an idle stack.
+        with line.measuring(bench) as measure:
+            for number in range(1, rounds + 1):
+                others.append(psutil.cpu_percent(_OTHERS_WINDOW_S) / 100)
+                samples.append(measure())
+                values = ", ".join(
+                    f"{table.number(value)} {figure.unit}"
+                    for figure, value in zip(line.figures, samples[-1].values, strict=True)
+                )
+                behind = "; ".join(f"{name}: {table.number(value)}" for name, value in samples[-1].background.items())
+                bench.say(f"{line.name}, round {number} of {rounds}: {values} ({behind})")
+    except _UNMEASURABLE as error:
+        reason = " ".join(str(error).split()) or repr(error)
+        bench.say(f"{line.name}: not measured: {error}")
+        return Measured(line.name, line.figures, samples, reason[:500], others)
+    return Measured(line.name, line.figures, samples, "", others)
+
+
+def _write(text: str, lines: Sequence[Measured], options: argparse.Namespace) -> tuple[Path, Path]:
+    _FOLDER.mkdir(parents=True, exist_ok=True)
+    now = datetime.now(UTC)
+    path = _FOLDER / now.strftime("%Y%m%dT%H%M%SZ")
+    document = {
+        "written": now.isoformat(),
+        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "kernel": platform.release()},
+        "python": platform.python_version(),
+        "rounds": options.rounds,
+        "quick": options.quick,
+        "lines": table.to_json(lines),
+    }
+    files = path.with_suffix(".json"), path.with_suffix(".md")
+    files[0].write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    files[1].write_text(text)
+    return files
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    names = [line.name for line in LINES]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures Galileo against its peers.")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each line is measured (%(default)s)")
+    parser.add_argument("--only", default="", help=f"lines, separated by commas: {', '.join(names)}")
+    parser.add_argument("--quick", action="store_true", help="shorter loads: to see that all works, not how fast")
+    options = parser.parse_args(arguments)
+    options.only = [name.strip() for name in options.only.split(",") if name.strip()]
+    if unknown := sorted(set(options.only) - set(names)):
+        parser.error(f"there is no line {', '.join(unknown)}; there are {', '.join(names)}")
+    if options.rounds < 1:
+        parser.error("at least one round is needed")
+    return options
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")
+    sys.stderr.flush()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """The first signal ends the run in good order; another one must not cut that short."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,56 @@
+"""The programs that the suite needs and pip does not bring."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+
+# Each program, and Debian's package of it.
+PACKAGES = {
+    "wrk": "wrk",
+    "hey": "hey",
+    "nginx": "nginx-light",
+    "openssl": "openssl",
+    "taskset": "util-linux",
+    "nice": "coreutils",
+}
+
+
+class Missing(Exception):
+    """Something to measure with is not there; the message says how it is installed."""
+
+
+def need(program: str) -> str:
+    """The path of one of PACKAGES.
+
+    Raises:
+        Missing: naming its package.
+    """
+    found = _find(program)
+    if found is None:
+        raise Missing(f"there is no {program}: apt-get install {PACKAGES[program]}")
+    return found
+
+
+def install_missing(say: Callable[[str], None]) -> None:
+    """Installs what is missing, where this is root's process and there is an apt-get; says so either way."""
+    packages = [package for program, package in PACKAGES.items() if _find(program) is None]
+    if not packages:
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        say(f"Some lines cannot be measured before: sudo apt-get install {' '.join(packages)}")
+        return
+    say(f"Installing {', '.join(packages)} ...")
+    install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages]
+    done = subprocess.run(
+        install, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        say(f"{' '.join(install)} failed; try apt-get update before:\n{done.stderr[-500:]}")
+
+
+def _find(program: str) -> str | None:
+    # nginx lies in sbin, which is not on every user's path.
+    return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"]))

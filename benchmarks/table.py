@@ -1,0 +1,118 @@
+"""The table: measured lines as data, as Markdown for people, and as JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.figures import Bound, Figure, Sample, Spread, Verdict, held_in, judge
+
+_HEAD = ("line", "what", "median", "spread", "must reach", "aim", "verdict", "behind it (medians)")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A line after its rounds. `error` says why it could not be measured; `samples` are then of no account.
+
+    `others_share` is how much of the machine others used before each round, 0 to 1.
+    """
+
+    name: str
+    figures: Sequence[Figure]
+    samples: Sequence[Sample]
+    error: str = ""
+    others_share: Sequence[float] = field(default_factory=list)
+
+    def values(self, position: int) -> list[float]:
+        """Of one figure, round by round."""
+        return [sample.values[position] for sample in self.samples]
+
+    def verdict(self, position: int) -> Verdict:
+        if self.error:
+            return Verdict.NOT_MEASURED
+        return judge(self.figures[position], Spread.of(self.values(position)).median)
+
+    @property
+    def fails(self) -> bool:
+        return any(self.verdict(position).fails for position in range(len(self.figures)))
+
+    def background(self) -> dict[str, list[float]]:
+        names = dict.fromkeys(name for sample in self.samples for name in sample.background)
+        return {name: [one.background[name] for one in self.samples if name in one.background] for name in names}
+
+
+def number(value: float) -> str:
+    """Three digits that count, and all of a large number's."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def markdown(lines: Sequence[Measured]) -> str:
+    """The table, and below it how busy the machine was, and what could not be measured."""
+    rows = [_HEAD, tuple("---" for _ in _HEAD)]
+    rows += [_row(line, position) for line in lines for position in range(len(line.figures))]
+    text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    errors = [f"- {line.name}: {line.error}" for line in lines if line.error]
+    shares = [share for line in lines for share in line.others_share]
+    busy = f"Before a round, others took {number(100 * max(shares))} % of the machine at most." if shares else ""
+    return "\n".join([text, "", busy, *(["", "Not measured:", "", *errors] if errors else [])]) + "\n"
+
+
+def _row(line: Measured, position: int) -> tuple[str, ...]:
+    figure = line.figures[position]
+    limits = (_bound(figure.must, figure.unit) or "in the table", _bound(figure.aim, figure.unit))
+    verdict = line.verdict(position)
+    if line.error:
+        return (line.name, figure.what, "", "", *limits, verdict.value, "")
+    values = line.values(position)
+    spread = Spread.of(values)
+    held = held_in(figure, values)
+    kept = "" if held is None or held == len(values) else f" (held in {held} of {len(values)} rounds)"
+    behind = [f"{name}: {number(Spread.of(several).median)}" for name, several in line.background().items()]
+    return (
+        line.name,
+        figure.what,
+        f"{number(spread.median)} {figure.unit}",
+        f"{number(spread.least)} … {number(spread.greatest)}",
+        *limits,
+        verdict.value + kept,
+        "; ".join(behind) if position == 0 else "",
+    )
+
+
+def _bound(bound: Bound | None, unit: str) -> str:
+    if bound is None:
+        return ""
+    return f"{'≥' if bound.more_is_better else '<'} {number(bound.limit)} {unit}"
+
+
+def to_json(lines: Sequence[Measured]) -> list[dict[str, Any]]:
+    """Every sample, and what it amounts to."""
+    return [
+        {
+            "line": line.name,
+            "error": line.error,
+            "others_share": list(line.others_share),
+            "background": line.background(),
+            "figures": [_figure(line, position) for position in range(len(line.figures))],
+        }
+        for line in lines
+    ]
+
+
+def _figure(line: Measured, position: int) -> dict[str, Any]:
+    figure = line.figures[position]
+    values = [] if line.error else line.values(position)
+    bound = figure.must or figure.aim
+    return {
+        "what": figure.what,
+        "unit": figure.unit,
+        "more_is_better": bound.more_is_better if bound else None,
+        "must": figure.must.limit if figure.must else None,
+        "aim": figure.aim.limit if figure.aim else None,
+        "values": values,
+        "median": Spread.of(values).median if values else None,
+        "verdict": line.verdict(position).value,
+    }

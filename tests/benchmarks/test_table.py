@@ -1,0 +1,63 @@
+"""The table that people and programs read."""
+
+from benchmarks.figures import Figure, Sample, Verdict, at_least, below
+from benchmarks.table import Measured, markdown, to_json
+
+FIGURES = (Figure("p50", "µs", below(100)), Figure("p99", "µs", below(1000), below(200)))
+MEASURED = Measured(
+    "lateness",
+    FIGURES,
+    [
+        Sample([50, 150], {"CPU, %": 60}),
+        Sample([120, 160], {"CPU, %": 80}),
+        Sample([60, 190], {"CPU, %": 70, "once, s": 1}),
+    ],
+    others_share=[0.01, 0.25, 0.03],
+)
+MISSING = Measured("closed", (Figure("against wrk", "×", at_least(0.35)),), [], "there is no wrk: apt-get install wrk")
+
+
+def rows(text):
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_each_figure_has_a_row_with_median_spread_limits_and_verdict():
+    _, _, p50, p99 = rows(markdown([MEASURED]))
+    assert p50 == [
+        "lateness", "p50", "60 µs", "50 … 120", "< 100 µs", "", "holds (held in 2 of 3 rounds)",
+        "CPU, %: 70; once, s: 1",
+    ]  # fmt: skip
+    assert p99 == ["lateness", "p99", "160 µs", "150 … 190", "< 1,000 µs", "< 200 µs", "reaches the aim", ""]
+
+
+def test_a_line_that_cannot_be_measured_stays_says_why_and_fails():
+    text = markdown([MISSING])
+    assert rows(text)[2] == ["closed", "against wrk", "", "", "≥ 0.35 ×", "", "NOT MEASURED", ""]
+    assert "- closed: there is no wrk: apt-get install wrk" in text
+    assert MISSING.fails
+
+
+def test_a_line_that_broke_off_after_a_round_fails_though_that_round_held():
+    broken = Measured("lateness", FIGURES, MEASURED.samples[:1], "nginx served 3 requests, the rows say 4")
+    assert broken.fails
+    assert broken.verdict(0) is Verdict.NOT_MEASURED
+
+
+def test_a_line_fails_when_one_of_its_figures_is_missed():
+    assert not MEASURED.fails
+    assert Measured("lateness", FIGURES, [Sample([50, 1000])]).fails
+
+
+def test_how_busy_others_were_is_said():
+    assert "others took 25 % of the machine at most" in markdown([MEASURED, MISSING])
+
+
+def test_programs_get_every_sample():
+    lateness, closed = to_json([MEASURED, MISSING])
+    assert [figure["values"] for figure in lateness["figures"]] == [[50, 120, 60], [150, 160, 190]]
+    assert lateness["figures"][1] | {"values": 0} == {
+        "what": "p99", "unit": "µs", "more_is_better": False, "must": 1000, "aim": 200, "values": 0, "median": 160,
+        "verdict": "reaches the aim",
+    }  # fmt: skip
+    assert lateness["background"] == {"CPU, %": [60, 80, 70], "once, s": [1]}
+    assert (closed["error"], closed["figures"][0]["median"]) == (MISSING.error, None)
