@@ -20,7 +20,7 @@ _MAX_NUMBER = 0xFFFFFFFF
 
 
 class TargetLogError(Exception):
-    """A log cannot be read; the message names the file and the reason."""
+    """A log cannot be read, or tells nothing of the experiment; the message says why."""
 
 
 @dataclass
@@ -28,13 +28,20 @@ class LoggedIds:
     """The requests of one group in one log, one entry per line.
 
     `keys` are client << 32 | sequence; `times_s` the line's Unix time in the target's clock, NaN where it has none.
+    Requests that followed a redirect are apart: their arrivals' `hop_keys`, and which redirect of the arrival it was.
     """
 
     keys: array[int] = field(default_factory=lambda: array("Q"))
     times_s: array[float] = field(default_factory=lambda: array("d"))
+    hop_keys: array[int] = field(default_factory=lambda: array("Q"))
+    hop_numbers: array[int] = field(default_factory=lambda: array("Q"))
 
     def arrays(self) -> tuple[NDArray[np.uint64], NDArray[np.float64]]:
         return np.array(self.keys, dtype=np.uint64), np.array(self.times_s, dtype=np.float64)
+
+    def hops(self) -> NDArray[np.uint64]:
+        """A row of (key, number) for each request that followed a redirect."""
+        return np.array([self.hop_keys, self.hop_numbers], dtype=np.uint64).T
 
 
 @dataclass(frozen=True)
@@ -68,10 +75,14 @@ def read_log(path: Path, group_ids: Iterable[str]) -> TargetLog:
                     continue
                 start = _UNIX_TIME.match(line)
                 time_s = float(start[1]) if start else float("nan")
-                for group_id, client, sequence in found:
-                    ids = groups[group_id.decode()]
-                    ids.keys.append(key_of(int(client), int(sequence)))
-                    ids.times_s.append(time_s)
+                for group_id, client, sequence, hop in found:
+                    ids, key = groups[group_id.decode()], key_of(int(client), int(sequence))
+                    if hop:
+                        ids.hop_keys.append(key)
+                        ids.hop_numbers.append(int(hop))
+                    else:
+                        ids.keys.append(key)
+                        ids.times_s.append(time_s)
     except OSError as error:
         raise TargetLogError(f"target log {path}: {error.strerror or error}") from error
     return TargetLog(str(path), lines, groups)
@@ -86,5 +97,5 @@ def _pattern(group_ids: Iterable[str]) -> re.Pattern[bytes] | None:
     names = b"|".join(re.escape(group_id.encode()) for group_id in group_ids)
     if not names:
         return None
-    # Neither part of a longer name nor with leading zeros: just what messages.request_id makes.
-    return re.compile(rb"(?<![\w.-])(" + names + rb")\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?![\w-]|\.\w)")
+    # Neither part of a longer name nor with leading zeros: what messages.request_id makes, and the number of a hop.
+    return re.compile(rb"(?<![\w.-])(" + names + rb")\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:\.([1-9]\d?))?(?![\w-]|\.\w)")

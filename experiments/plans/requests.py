@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from experiments.plans.errors import Problems
 from experiments.plans.fields import Section, check_json, child, number_reason, shown, text_reason
+from experiments.plans.model import OFF
 
-KWARGS = ("params", "data", "json", "headers", "cookies", "auth", "timeout")
+# Those of `requests.request` that data can express, and that change what is sent.
+KWARGS = (
+    "params", "data", "json", "files", "headers", "cookies", "auth", "timeout", "allow_redirects", "verify", "cert",
+)  # fmt: skip
 MAX_PATH = 2000
 MAX_TIMEOUT_S = 3600
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")  # RFC 9110, 5.6.2
@@ -44,11 +49,14 @@ def read_path(section: Section, default: str) -> str:
 
 
 def read_request_id_header(section: Section, default: str) -> str:
+    """The header's name; "" for off."""
     value = section.get("request_id_header")
     if value is None:
         return default
+    if value == OFF:
+        return ""
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
-        section.wrong("request_id_header", f"the name of an HTTP header is needed, not {shown(value)}")
+        section.wrong("request_id_header", f"the name of an HTTP header, or {OFF}, is needed, not {shown(value)}")
         return default
     if value.lower() in _ENGINES_HEADERS | {"host"}:
         section.wrong("request_id_header", f"{value} has another meaning in HTTP; take a name like X-Request-Id")
@@ -70,15 +78,34 @@ def read_kwargs(section: Section) -> dict[str, Any]:
             problems.add(child(path, key), f"not accepted; the keywords are {', '.join(KWARGS)}")
         elif item is not None:
             _CHECKS[key](item, child(path, key), problems)
-    if value.get("data") is not None and value.get("json") is not None:
-        problems.add(child(path, "json"), "takes the place of data; give one of the two")
+    if value.get("json") is not None:
+        for other in ("data", "files"):
+            if value.get(other) is not None:
+                problems.add(child(path, "json"), f"takes the place of {other}; give one of the two")
     return {key: item for key, item in value.items() if item is not None} if len(problems) == before else {}
+
+
+def longest_request_s(spec: dict[str, Any]) -> float:
+    """How long a request of a workload (a WorkloadSpec as a dict) may take from its connect to its end."""
+    timeout = spec["kwargs"].get("timeout")
+    connect_s, read_s = timeout if isinstance(timeout, list) else (timeout, timeout)
+    return float((connect_s or spec["connect_timeout_s"]) + (read_s or spec["request_timeout_s"]))
 
 
 def _check_params(value: object, path: str, problems: Problems) -> None:
     if isinstance(value, str):
         check_json(value, path, problems)
-    elif not isinstance(value, dict):
+    else:
+        _check_fields(value, path, problems)
+
+
+def _check_data(value: object, path: str, problems: Problems) -> None:
+    """A text as it is, or the fields of a form."""
+    _check_params(value, path, problems)
+
+
+def _check_fields(value: object, path: str, problems: Problems) -> None:
+    if not isinstance(value, dict):
         problems.add(path, f"a mapping or a text is needed, not {shown(value)}")
     elif check_json(value, path, problems):
         for key, item in value.items():
@@ -87,11 +114,24 @@ def _check_params(value: object, path: str, problems: Problems) -> None:
                     problems.add(child(path, key), "a text, a number or a list of those is needed")
 
 
-def _check_data(value: object, path: str, problems: Problems) -> None:
-    if not isinstance(value, str):
-        problems.add(path, f"a text is needed, not {shown(value)}; `json` takes structures")
-    else:
-        check_json(value, path, problems)
+def _check_files(value: object, path: str, problems: Problems) -> None:
+    if not isinstance(value, dict):
+        problems.add(path, f"a mapping of names is needed, not {shown(value)}")
+        return
+    for key, item in value.items():
+        parts = item if isinstance(item, list | tuple) else [item]
+        if not 1 <= len(parts) <= 3 or (parts is item and len(parts) == 1) or not _all_texts(parts):
+            problems.add(
+                child(path, key), "the content, [file name, content] or [file name, content, content type] is needed"
+            )
+        elif not isinstance(key, str) or not all(_HEADER_VALUE.fullmatch(part) for part in (key, *parts[2:])):
+            problems.add(child(path, key), "name and content type must be texts of one line")
+        else:
+            check_json(list(parts), child(path, key), problems)
+
+
+def _all_texts(values: Sequence[object]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def _check_headers(value: object, path: str, problems: Problems) -> None:
@@ -131,18 +171,43 @@ def _check_auth(value: object, path: str, problems: Problems) -> None:
 
 
 def _check_timeout(value: object, path: str, problems: Problems) -> None:
-    if isinstance(value, list | tuple):
-        problems.add(path, "a number of seconds is needed; the time to connect is the workload's connect_timeout")
-    elif reason := number_reason(value, 0.001, MAX_TIMEOUT_S):
-        problems.add(path, reason)
+    if not isinstance(value, list | tuple):
+        if reason := number_reason(value, 0.001, MAX_TIMEOUT_S):
+            problems.add(path, reason)
+    elif len(value) != 2:
+        problems.add(path, f"a number of seconds, or [connect, read], is needed, not {shown(value)}")
+    else:
+        for index, item in enumerate(value):
+            if item is not None and (reason := number_reason(item, 0.001, MAX_TIMEOUT_S)):
+                problems.add(f"{path}[{index}]", reason)
+
+
+def _check_allow_redirects(value: object, path: str, problems: Problems) -> None:
+    if not isinstance(value, bool):
+        problems.add(path, f"true or false is needed, not {shown(value)}")
+
+
+def _check_verify(value: object, path: str, problems: Problems) -> None:
+    if not isinstance(value, bool) and (not isinstance(value, str) or text_reason(value, most=4096)):
+        problems.add(path, f"true, false or the path of a bundle on the workers is needed, not {shown(value)}")
+
+
+def _check_cert(value: object, path: str, problems: Problems) -> None:
+    paths = value if isinstance(value, list | tuple) and len(value) == 2 else [value]
+    if not all(isinstance(item, str) and not text_reason(item, most=4096) for item in paths):
+        problems.add(path, f"a path on the workers, or [certificate, key], is needed, not {shown(value)}")
 
 
 _CHECKS = {
     "params": _check_params,
     "data": _check_data,
     "json": check_json,
+    "files": _check_files,
     "headers": _check_headers,
     "cookies": _check_cookies,
     "auth": _check_auth,
     "timeout": _check_timeout,
+    "allow_redirects": _check_allow_redirects,
+    "verify": _check_verify,
+    "cert": _check_cert,
 }

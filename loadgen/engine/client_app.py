@@ -102,6 +102,8 @@ class AppInstance:
             request = self._function()
         except (Exception, SystemExit) as error:
             raise AppError(f"{self.who}: next_request() raised {_sentence(error)}\n{traceback_tail(error)}") from error
+        if type(request) is tuple and len(request) == 3 and request[2] is not None:
+            return request
         if not isinstance(request, (tuple, list)) or len(request) not in (2, 3):
             raise AppError(f"{self.who}: next_request() must return (method, endpoint, keywords), not {request!r:.80}")
         method, endpoint = request[0], request[1]

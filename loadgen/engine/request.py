@@ -2,64 +2,43 @@
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from http.cookiejar import CookieJar
+from typing import Any, cast
+from urllib.parse import urlsplit
 
-import requests
+from requests import PreparedRequest
 
+from loadgen.engine import prepared, tls
 from loadgen.engine.errors import AppError
-
-SUPPORTED = ("params", "data", "json", "files", "headers", "cookies", "auth", "timeout")
-# Keywords that change nothing when they have the value that the engine works by.
-_HARMLESS: dict[str, Any] = {
-    "allow_redirects": False,
-    "stream": False,
-    "verify": True,
-    "proxies": None,
-    "cert": None,
-    "hooks": None,
-}
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_URL_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-USER_AGENT = "galileo"
+from loadgen.engine.plain import PlainRequests
+from loadgen.engine.wire import Follow, Wire
 
 _CACHE_ENTRIES = 1024
 _CACHE_BYTES = 16 << 20
 _LONGEST_KEY = 256  # values in a key; taking apart more than that costs about as much as preparing anew
 
 
-@dataclass(frozen=True, slots=True)
-class Wire:
-    """A request's bytes for one host: `head` ends where the client and sequence number of the request id belong."""
-
-    head: bytes
-    tail: bytes
-    timeout_ns: int
-    bodiless: bool  # no body follows the response's head, whatever the head says (HEAD)
-
-
 class Preparer:
-    """Prepares requests as a `requests.Session` without anything from its environment does.
+    """Prepares requests as `requests.request` does, without anything from its environment.
 
-    Equal requests are prepared once. Requests are compared by value, so an app may change a dictionary and return it
-    again; one with anything else than plain data in it (an open file, an auth object) is prepared each time.
+    Plain requests are built from templates (plain.py). Of the others, equal ones are prepared once: they are compared
+    by value, so an app may change a dictionary and return it again; one with anything else than plain data in it (an
+    open file, an auth object) is prepared each time.
 
     Args:
-        id_header: name of the header that carries the request id.
+        id_header: name of the header that carries the request id; empty for none.
         id_prefix: the part of the id that all requests share.
         timeout_s: time-out of requests without a `timeout` of their own.
     """
 
     def __init__(self, id_header: str, id_prefix: str, timeout_s: float) -> None:
-        self._id_header = id_header
-        self._id_line = f"{id_header}: {id_prefix}".encode("latin-1")
-        self._timeout_ns = round(timeout_s * 1e9)
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.headers["User-Agent"] = USER_AGENT
+        self._id_name = id_header.lower()
+        self._id_line = f"\r\n{id_header}: {id_prefix}" if id_header else ""
+        self._timeout_s = timeout_s
+        self._session = prepared.new_session()
+        self._plain = PlainRequests(self._id_name, self._id_line, self._prepare)
         self._cache: OrderedDict[Any, Wire] = OrderedDict()
         self._cache_bytes = 0
 
@@ -69,7 +48,10 @@ class Preparer:
         Raises:
             AppError: naming what is wrong with method, endpoint or a keyword.
         """
-        key = _key((base_url, method, endpoint, kwargs))
+        wire = self._plain.wire(base_url, method, endpoint, kwargs)
+        if wire is not None:
+            return wire
+        key = value_key((base_url, method, endpoint, kwargs))
         if key is None:
             return self._prepare(base_url, method, endpoint, kwargs)
         wire = self._cache.get(key)
@@ -83,90 +65,45 @@ class Preparer:
         return wire
 
     def _prepare(self, base_url: str, method: Any, endpoint: Any, kwargs: Any) -> Wire:
-        method, endpoint, kwargs = _checked(method, endpoint, kwargs)
-        timeout_ns = _timeout_ns(kwargs.pop("timeout", None), self._timeout_ns)
-        try:
-            prepared = self._session.prepare_request(requests.Request(method, base_url + endpoint, **kwargs))
-            body = _body(prepared.body)
-            if hasattr(prepared.body, "read"):
-                # What was read counts, not what `requests` guessed from the file's position and size.
-                prepared.headers.pop("Transfer-Encoding", None)
-                prepared.headers["Content-Length"] = str(len(body))
-            if prepared.hooks.get("response"):
-                raise AppError("auth: a kind that answers the server's challenge is not supported")
-            head = self._head(prepared)
-        except AppError:
-            raise
-        except Exception as error:  # whatever `requests` or an auth object of the app objects to
-            raise AppError(f"the request cannot be prepared: {type(error).__name__}: {error}") from error
-        return Wire(head, b"\r\n\r\n" + body, timeout_ns, prepared.method == "HEAD")
-
-    def _head(self, prepared: requests.PreparedRequest) -> bytes:
-        assert prepared.url is not None
-        headers: dict[str, str | bytes] = {**prepared.headers}
-        names = {name.lower(): name for name in headers}
-        own_host = headers.pop(names["host"]) if "host" in names else prepared.url.split("/", 3)[2]
-        if self._id_header.lower() in names:
-            del headers[names[self._id_header.lower()]]
-        lines = [f"{prepared.method} {prepared.path_url} HTTP/1.1".encode("ascii"), b"Host: " + _octets(own_host)]
-        lines += [_octets(name) + b": " + _octets(value) for name, value in headers.items()]
-        return b"\r\n".join([*lines, self._id_line])
+        call = prepared.check(method, endpoint, kwargs)
+        request = prepared.prepare(self._session, base_url, call)
+        lines, body = prepared.write(request)
+        lines = [line for line in lines if prepared.header_name(line) != self._id_name]
+        secure = base_url.startswith("https:")
+        if secure:
+            check_tls(call.tls)
+        url = urlsplit(base_url)
+        follow = Follow(f"{url.scheme}://{url.netloc}", 0, _cookies(request), "Host" in request.headers, call.tls)
+        return Wire(
+            ("\r\n".join(lines) + self._id_line).encode("latin-1"),
+            b"\r\n\r\n" + body,
+            round((call.timeout_s or self._timeout_s) * 1e9),
+            request.method == "HEAD",
+            follow if call.follow else None,
+            call.tls if secure else None,
+            call.connect_timeout_s,
+            bool(self._id_line),
+        )
 
 
-def _checked(method: Any, endpoint: Any, kwargs: Any) -> tuple[str, str, dict[str, Any]]:
-    """Method, endpoint and the keywords that `requests.Request` takes (and `timeout`)."""
-    if not isinstance(method, str) or not _TOKEN.fullmatch(method):
-        raise AppError(f"method: the name of an HTTP method is needed, not {method!r:.80}")
-    if method.upper() == "CONNECT":
-        raise AppError("method: CONNECT is not supported")
-    if not isinstance(endpoint, str) or _URL_SCHEME.match(endpoint):
-        raise AppError(f"endpoint: a path on the service is needed, not {endpoint!r:.80}")
-    if not isinstance(kwargs, Mapping):
-        raise AppError(f"keywords: a dictionary is needed, not {kwargs!r:.80}")
-    for name, value in kwargs.items():
-        if name in SUPPORTED:
-            continue
-        if name not in _HARMLESS:
-            raise AppError(f"{name}: not a keyword of requests.request that is supported ({', '.join(SUPPORTED)})")
-        if value != _HARMLESS[name]:
-            raise AppError(f"{name}: only {_HARMLESS[name]!r} is supported, not {value!r:.80}")
-    path = endpoint if endpoint.startswith("/") else f"/{endpoint}"
-    chosen = {name: value for name, value in kwargs.items() if name in SUPPORTED}
-    if isinstance(chosen.get("auth"), list):  # JSON has no tuples
-        chosen["auth"] = tuple(chosen["auth"])
-    return method, path, chosen
+def check_tls(options: tls.TlsOptions) -> None:
+    """Raises AppError when a file that they name cannot be used."""
+    try:
+        tls.context(options)
+    except OSError as error:
+        raise AppError(str(error)) from error
 
 
-def _timeout_ns(value: Any, default_ns: int) -> int:
-    if value is None:
-        return default_ns
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e6:
-        raise AppError(f"timeout: a number of seconds above 0 is needed, not {value!r:.80}")
-    return round(value * 1e9)
-
-
-def _body(body: Any) -> bytes:
-    if body is None:
-        return b""
-    if isinstance(body, str):
-        return body.encode()
-    if isinstance(body, (bytes, bytearray)):
-        return bytes(body)
-    if hasattr(body, "read"):
-        content = body.read()
-        return content.encode() if isinstance(content, str) else bytes(content)
-    raise AppError(f"data: bytes, text, fields or a file are needed, not {type(body).__name__} (its length is unknown)")
-
-
-def _octets(text: str | bytes) -> bytes:
-    return text.encode("latin-1") if isinstance(text, str) else text
+def _cookies(request: PreparedRequest) -> CookieJar | None:
+    cookies: CookieJar | None = cast(Any, request)._cookies
+    return cookies if cookies is not None and len(cookies) else None
 
 
 def _size(wire: Wire) -> int:
     return len(wire.head) + len(wire.tail)
 
 
-def _key(value: Any) -> tuple[Any, ...] | None:
+def value_key(value: Any) -> tuple[Any, ...] | None:
     """The value as something hashable that equals another's key only if both are the same request; None if it is large
     or not plain data."""
     parts: list[Any] = []

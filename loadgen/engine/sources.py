@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from loadgen.engine import tls
 from loadgen.engine.client_app import AppInstance, ClientApp
 from loadgen.engine.errors import AppError
-from loadgen.engine.request import Preparer, Wire
-from loadgen.messages import GroupDocument, WorkloadSpec, request_id
+from loadgen.engine.request import Preparer, check_tls
+from loadgen.engine.wire import Wire
+from loadgen.messages import HTTPS, GroupDocument, WorkloadSpec, request_id
 
 BaseUrl = Callable[[str], str]
 
@@ -80,6 +82,8 @@ class AppSource:
 
     async def prepare(self) -> None:
         assert self._workload.client_app is not None
+        if self._workload.scheme == HTTPS:
+            check_tls(tls.options())  # reads a large file
         app = ClientApp(self._workload.client_app, self._apps_dir)
         for client in self._clients:
             self._instances[client] = app.instance(client, self._workload.client_parameters)

@@ -45,7 +45,9 @@ def test_an_id_is_found_wherever_it_stands_once_per_line(tmp_path, line, time_s)
         f"x{GROUP}.3.14",
         f"{GROUP}.03.14",
         f"{GROUP}.3.014",
-        f"{GROUP}.3.14.15",
+        f"{GROUP}.3.14.015",
+        f"{GROUP}.3.14.0",
+        f"{GROUP}.3.14.15.16",
         f"{GROUP}.3.14a",
         f"{GROUP}.3.14-b",
         f"{GROUP}0.3.14",
@@ -57,6 +59,13 @@ def test_an_id_is_found_wherever_it_stands_once_per_line(tmp_path, line, time_s)
 def test_what_only_looks_like_an_id_is_none(tmp_path, line):
     log = read(tmp_path, line + "\n")
     assert (log.lines, log.requests) == (1, 0)
+
+
+def test_requests_that_followed_a_redirect_are_apart_from_those_that_met_it(tmp_path):
+    log = read(tmp_path, f"1700000000 {GROUP}.3.14\n1700000001 {GROUP}.3.14.1\nid={GROUP}.3.14.30;\n{GROUP}.3.14.1\n")
+    ids = log.groups[GROUP]
+    assert (log.requests, list(ids.keys), list(ids.times_s)) == (1, [key_of(3, 14)], [1700000000])
+    assert ids.hops().tolist() == [[key_of(3, 14), number] for number in (1, 30, 1)]
 
 
 def test_groups_and_lines_are_counted_apart(tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
+import gzip
 import os
 import signal
 import socket
@@ -26,7 +27,10 @@ import uvloop
 
 ROOT = Path(__file__).parents[2]
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
+GZIPPED = gzip.compress(b"ok", mtime=0)
 SLOW_S = 0.1
+HUGE = 100 << 20
+_PIECE = 1 << 20
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 
 # What a mode answers, and whether the connection is closed after that.
@@ -49,9 +53,13 @@ FIXED: dict[str, tuple[bytes, bool]] = {
     "headlength": (b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", False),
     "headbare": (b"HTTP/1.1 200 OK\r\nServer: bare\r\n\r\n", False),
     "headbody": (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody", False),
+    "hints": (b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + OK, False),
+    "gzip": (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 22\r\n\r\n" + GZIPPED, False),
+    "binary": (b"HTTP/1.1 200 \xff\xfe\r\nX-Odd: \xc3(\r\nContent-Length: 3\r\n\r\n\xff\x00\xfe", False),
+    "longheader": (b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * (1 << 20) + b"\r\nContent-Length: 2\r\n\r\nok", False),
     "endlesshead": (b"HTTP/1.1 200 OK\r\n" + b"X-Filler: fill fill fill fill\r\n" * 4000, False),
 }
-MODES = (*FIXED, "slow", "hang", "reset", "split", "stall")
+MODES = (*FIXED, "slow", "hang", "reset", "split", "stall", "drip", "huge", "halfclose", "halfway")
 
 
 class Responder(asyncio.Protocol):
@@ -140,6 +148,15 @@ class Responder(asyncio.Protocol):
             self._transport.abort()
         elif mode == "split":
             self._trickle(OK)
+        elif mode == "drip":
+            self._write(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n")
+            self._drip(20)
+        elif mode == "huge":
+            self._write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % HUGE)
+            self._stream(HUGE)
+        elif mode in ("halfclose", "halfway"):  # sends no more, but goes on reading
+            self._transport.write(OK if mode == "halfclose" else OK[:-1])
+            self._transport.write_eof()
         elif mode == "stall":
             self._transport.write(OK[:-1])
         elif mode != "hang":
@@ -150,6 +167,20 @@ class Responder(asyncio.Protocol):
         self._write(data[:5])
         if data[5:]:
             asyncio.get_running_loop().call_later(0.001, self._trickle, data[5:])
+
+    def _drip(self, left: int) -> None:
+        """Writes a byte every 10 ms."""
+        self._write(b"x")
+        if left > 1:
+            asyncio.get_running_loop().call_later(0.01, self._drip, left - 1)
+
+    def _stream(self, left: int) -> None:
+        """Writes as fast as the other side reads."""
+        while left and self._transport.get_write_buffer_size() < _PIECE:
+            self._write(b"x" * min(left, _PIECE))
+            left -= min(left, _PIECE)
+        if left and not self._transport.is_closing():
+            asyncio.get_running_loop().call_later(0.001, self._stream, left)
 
     def _write(self, data: bytes) -> None:
         """Writes later, if there still is a connection."""

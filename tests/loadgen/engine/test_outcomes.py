@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import socket
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,10 @@ def run_mode(run: Run[Result], target: HttpTarget, mode: str, group: str, **work
         ("notmodified", 304, 0),
         ("continue", 200, 2),
         ("split", 200, 2),
+        ("hints", 200, 2),
+        ("gzip", 200, 22),
+        ("binary", 200, 3),
+        ("drip", 200, 20),
     ],
 )
 def test_a_complete_response_of_any_kind_is_completed_and_its_connection_kept(
@@ -53,7 +58,9 @@ def test_a_complete_response_of_any_kind_is_completed_and_its_connection_kept(
     assert result.connections > 0
 
 
-@pytest.mark.parametrize(("mode", "size"), [("lastresponse", 2), ("claimsclose", 2), ("eof", 13), ("http10", 3)])
+@pytest.mark.parametrize(
+    ("mode", "size"), [("lastresponse", 2), ("claimsclose", 2), ("eof", 13), ("http10", 3), ("halfclose", 2)]
+)
 def test_a_response_that_ends_its_connection_is_completed(
     run: Run[Result], target: HttpTarget, group: str, mode: str, size: int
 ) -> None:
@@ -91,6 +98,8 @@ def test_a_response_to_head_ends_with_its_head_whatever_length_it_announces(
         ("reset", Outcome.RESET),
         ("garbage", Outcome.MALFORMED),
         ("endlesshead", Outcome.MALFORMED),
+        ("longheader", Outcome.MALFORMED),
+        ("halfway", Outcome.CLOSED),
     ],
 )
 def test_an_error_is_recorded_by_its_kind_and_the_request_is_not_sent_again(
@@ -110,6 +119,24 @@ def test_a_request_without_a_complete_response_times_out_and_its_connection_is_c
     result = run_mode(run, target, mode, group, request_timeout_s=0.05)
     assert result.outcomes() == {Outcome.TIMEOUT: PLANNED}
     assert target.connections() - before - 2 == PLANNED
+
+
+def test_a_body_that_drips_counts_as_a_whole_against_the_time_out(run: Run[Result], target: HttpTarget) -> None:
+    result = run(play(build(target.host, path="/mode/drip/x", request_timeout_s=0.1)))
+    assert result.outcomes() == {Outcome.TIMEOUT: PLANNED}
+    assert all(0 < row.size < 20 for row in result.rows)
+
+
+def test_a_body_of_100_mb_is_counted_and_not_kept(run: Run[Result], target: HttpTarget) -> None:
+    tracemalloc.start()
+    try:
+        result = run(play(build(target.host, path="/mode/huge/x", rate=10, duration=0.2, clients=1)))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert result.outcomes() == {Outcome.COMPLETED: 2}
+    assert {row.size for row in result.rows} == {100 << 20}
+    assert peak_bytes < 10 << 20
 
 
 def test_a_request_time_out_does_not_count_what_a_connection_did_before(run: Run[Result], target: HttpTarget) -> None:

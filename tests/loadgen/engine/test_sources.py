@@ -129,7 +129,7 @@ def test_a_wrong_request_of_the_workload_is_an_error_of_prepare() -> None:
         ("sys.exit(1)", "raised SystemExit"),
         ("return None", "must return .method, endpoint, keywords., not None"),
         ("return 'GET'", "must return"),
-        ("return 'GET', '/', {'verify': False}", "returned a wrong request: verify"),
+        ("return 'GET', '/', {'verify': 5}", "returned a wrong request: verify"),
         ("return 'GET', '/', {'json': {1, 2}}", "cannot be prepared"),
         ("return 'GET', 'http://elsewhere/', {}", "endpoint"),
     ],
