@@ -1,4 +1,8 @@
-"""The account: every planned arrival ends as exactly one row with one outcome, or is named as missing or lost."""
+"""The account: every planned arrival ends as exactly one row with one outcome, or is named as missing or lost.
+
+The closed model plans no arrivals: there, what the shards started counts as planned, and what a shard that broke off
+had started beyond its rows is unknown.
+"""
 
 from __future__ import annotations
 
@@ -11,69 +15,12 @@ from django.db.models import Count, Sum
 from django.db.models.functions import Coalesce
 
 from experiments.models import Batch, Experiment, SecondStats, Shard, Trace
-from loadgen.messages import FIRST_NOT_SENT, Outcome, WorkloadSpec, account_line
+from experiments.shard_account import ShardAccount, contradictions
+from loadgen.messages import CLOSED, FIRST_NOT_SENT, Outcome, WorkloadSpec, account_line
 from loadgen.pacer import Pacer, build_pacer
 from loadgen.schedule import Schedule
 
 NS = 1_000_000_000
-LINES = ("completed", "errors", "dropped", "late", "connect_failed", "cut")
-
-
-@dataclass(frozen=True)
-class ShardAccount:
-    """A shard's part.
-
-    `totals` are its own Counters (None: its last batch is not here), `batch_rows` is what the batches of its present
-    attempt held, `earlier_rows` those of the attempts before; `outcomes` are the rows by Outcome code.
-    """
-
-    name: str
-    status: str
-    planned: int
-    totals: dict[str, int] | None
-    batch_rows: int
-    earlier_rows: int
-    outcomes: dict[int, int]
-
-    @property
-    def rows(self) -> int:
-        return sum(self.outcomes.values())
-
-    @property
-    def broke_off(self) -> bool:
-        """Whether arrivals of it may be without a row: it was lost, failed, began again, or never reported its end."""
-        return self.totals is None or self.began_again or self.status in (Shard.Status.LOST, Shard.Status.FAILED)
-
-    @property
-    def began_again(self) -> bool:
-        """Whether its present attempt is not the only one that had arrivals."""
-        return self.earlier_rows > 0 or self.skipped > 0
-
-    @property
-    def skipped(self) -> int:
-        """Arrivals that had passed when its present attempt took over."""
-        return self.totals["skipped"] if self.totals else 0
-
-    @property
-    def missing(self) -> int:
-        """Rows that its totals name and the database lacks."""
-        return max(0, self.totals["rows"] - self.batch_rows) if self.totals else 0
-
-    @property
-    def cut_without_row(self) -> int:
-        """Arrivals of a stopped plan whose rest was too long for a row each."""
-        if not self.totals or not self.totals["cut_short"]:
-            return 0
-        return max(0, self.planned - self.totals["planned"] - self.skipped)
-
-    @property
-    def lost(self) -> int:
-        """Planned arrivals that no row will tell about, because the shard broke off."""
-        known = self.rows + self.missing + self.cut_without_row
-        return max(0, self.planned - known) if self.broke_off else 0
-
-    def line(self, name: str) -> int:
-        return sum(count for outcome, count in self.outcomes.items() if account_line(outcome) == name)
 
 
 @dataclass(frozen=True)
@@ -91,6 +38,8 @@ class Account:
     cut: int  # with and without a row
     cut_without_row: int
     lost: int
+    losses_unknown: int  # shards of the closed model that broke off
+    not_made: int  # requests that the clients of the closed model were to make, and did not start
     missing: int
     sent_times: int  # rows that have the time at which the request was written
     distinct: int  # different (group, client, sequence)
@@ -105,7 +54,7 @@ class Account:
     @property
     def complete(self) -> bool:
         """Whether it closes with one row for every planned arrival, but for those cut without one."""
-        return self.rows + self.cut_without_row == self.planned and not self.closes()
+        return self.rows + self.cut_without_row == self.planned and not self.losses_unknown and not self.closes()
 
     def closes(self) -> list[str]:
         """A sentence for each thing that does not add up; missing and lost arrivals are lines of the account."""
@@ -126,7 +75,7 @@ class Account:
             if self.aggregates[name] != count:
                 wrong.append(f"the statistics count {self.aggregates[name]:,} {name}, but the rows {count:,}")
         for shard in self.shards:
-            wrong += _contradictions(shard)
+            wrong += contradictions(shard)
         return wrong
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,34 +84,14 @@ class Account:
         return {**lines, "not_sent": self.not_sent, "closes": self.complete, "contradictions": self.closes()}
 
 
-def _contradictions(shard: ShardAccount) -> list[str]:
-    wrong: list[str] = []
-    totals = shard.totals
-    if totals is None or shard.status in (Shard.Status.LOST, Shard.Status.FAILED):
-        return wrong
-    if totals["planned"] + shard.skipped + shard.cut_without_row != shard.planned:
-        skipped = f" and skipped {shard.skipped:,}" if shard.skipped else ""
-        wrong.append(
-            f"shard {shard.name} planned {totals['planned']:,} arrivals{skipped}, but by the plan it has "
-            f"{shard.planned:,}"
-        )
-    if shard.began_again:
-        return wrong
-    if totals["rows"] < shard.rows:
-        wrong.append(f"shard {shard.name} made {totals['rows']:,} rows, but the database holds {shard.rows:,} of it")
-    if not shard.missing:
-        for name in LINES:
-            if totals[name] != shard.line(name):
-                wrong.append(
-                    f"shard {shard.name} counted {totals[name]:,} as {name.replace('_', ' ')}, "
-                    f"but {shard.line(name):,} of its rows are"
-                )
-    return wrong
-
-
 def schedule_of(spec: WorkloadSpec) -> Schedule:
     """The schedule that the engine runs for this workload."""
     return Schedule([(round(duration_s * NS), rate_rps) for duration_s, rate_rps in spec.schedule])
+
+
+def in_closed_model(shard: Shard) -> bool:
+    """Whether no arrivals are planned for a shard, because they follow from responses."""
+    return bool(shard.group.workload.spec["model"] == CLOSED)
 
 
 def pacer_of(shard: Shard) -> Pacer:
@@ -175,12 +104,13 @@ def pacer_of(shard: Shard) -> Pacer:
         shard.group.total_clients,
         shard.group.experiment.seed,
         spec.index,
+        spec.arrival_parameters,
     )
 
 
 def planned_of(shard: Shard) -> int:
-    """How many arrivals the plan has for a shard: about a microsecond for each of them."""
-    return sum(1 for _ in pacer_of(shard))
+    """How many arrivals the plan has for a shard: at once, or about half a microsecond for each random one."""
+    return pacer_of(shard).count()
 
 
 def account_of(experiment: Experiment) -> Account:
@@ -201,20 +131,7 @@ def account_of(experiment: Experiment) -> Account:
         (shard_id, attempt): rows
         for shard_id, attempt, rows in batch_rows.values_list("shard_id", "attempt").annotate(Sum("rows"))
     }
-    accounts = [
-        ShardAccount(
-            name=str(shard),
-            status=shard.status,
-            planned=shard.planned if shard.planned is not None else planned_of(shard),
-            totals=shard.totals,
-            batch_rows=by_attempt.get((shard.id, shard.attempt), 0),
-            earlier_rows=sum(
-                rows for (owner, attempt), rows in by_attempt.items() if owner == shard.id and attempt < shard.attempt
-            ),
-            outcomes=outcomes.get(shard.id, {}),
-        )
-        for shard in shards
-    ]
+    accounts = [_shard_account(shard, by_attempt, outcomes.get(shard.id, {})) for shard in shards]
     total: Counter[int] = Counter()
     for counts in outcomes.values():
         total.update(counts)
@@ -230,12 +147,40 @@ def account_of(experiment: Experiment) -> Account:
         cut=total[Outcome.CUT] + sum(shard.cut_without_row for shard in accounts),
         cut_without_row=sum(shard.cut_without_row for shard in accounts),
         lost=sum(shard.lost for shard in accounts),
+        losses_unknown=sum(shard.losses_unknown for shard in accounts),
+        not_made=sum(shard.not_made for shard in accounts),
         missing=sum(shard.missing for shard in accounts),
         sent_times=sent_times,
         distinct=_distinct(experiment, shards),
         batch_rows=sum(by_attempt.values()),
         aggregates=_aggregates(experiment),
         shards=accounts,
+    )
+
+
+def _shard_account(shard: Shard, batch_rows: dict[tuple[int, int], int], outcomes: dict[int, int]) -> ShardAccount:
+    """A shard's part; `batch_rows` are the rows of batches by (shard, attempt)."""
+    present = batch_rows.get((shard.id, shard.attempt), 0)
+    earlier = sum(
+        rows for (owner, attempt), rows in batch_rows.items() if owner == shard.id and attempt < shard.attempt
+    )
+    asked = None
+    if is_closed := in_closed_model(shard):
+        planned = earlier + (shard.totals["planned"] if shard.totals else present)
+        per_client = shard.group.workload.spec["requests_per_client"]
+        asked = per_client and per_client * sum(len(range(*bounds)) for bounds in shard.clients)
+    else:
+        planned = shard.planned if shard.planned is not None else planned_of(shard)
+    return ShardAccount(
+        name=str(shard),
+        status=shard.status,
+        planned=planned,
+        totals=shard.totals,
+        batch_rows=present,
+        earlier_rows=earlier,
+        outcomes=outcomes,
+        is_closed=is_closed,
+        asked=asked,
     )
 
 

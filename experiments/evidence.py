@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from experiments.intervals import bounds_of
 from experiments.models import Experiment, Trace
-from experiments.target_log import TargetLog, read_log
+from experiments.target_log import TargetLog, TargetLogError, read_log
 from loadgen.messages import Outcome, request_id
 
 NS = 1_000_000_000
@@ -36,12 +36,16 @@ def compare(experiment: Experiment, paths: list[Path]) -> dict[str, Any]:
     """What the logs say about the experiment, and in `contradictions` a sentence for each thing that speaks against it.
 
     A request that was sent but got no response need not have reached the target, so only completed ones must be in a
-    log; what is in a log must have been sent, and once.
+    log; what is in a log must have been sent, and once. Workloads whose requests carry no id are left out, and named in
+    `without_ids`.
 
     Raises:
         TargetLogError
     """
-    group_ids = list(experiment.groups.order_by("id").values_list("id", flat=True))
+    groups = list(experiment.groups.select_related("workload").order_by("id"))
+    group_ids = [group.id for group in groups if group.workload.spec["request_id_header"]]
+    if groups and not group_ids:
+        raise TargetLogError("its requests carried no ids (request_id_header: off), so that no log can tell them")
     # A log that is named twice is still one log.
     logs = [read_log(path, group_ids) for path in {path.resolve(): path for path in paths}.values()]
     sent = _sent(experiment)
@@ -54,6 +58,7 @@ def compare(experiment: Experiment, paths: list[Path]) -> dict[str, Any]:
         name: [example for check in checks.values() for example in check["examples"][name]][:MAX_EXAMPLES]
         for name in ("missing", "unknown", "duplicate")
     }
+    result["without_ids"] = [group.workload.service for group in groups if group.id not in group_ids]
     offsets = [_clock_difference_s(log, sent) for log in logs]
     result["files"] = [
         {"path": log.path, "lines": log.lines, "requests": log.requests, "clock_difference_s": offset}
@@ -81,9 +86,13 @@ def _check(group_id: str, sent: SentIds, logs: list[TargetLog]) -> dict[str, Any
     keys = np.array(sent.keys, dtype=np.uint64)
     completed = np.array(sent.completed, dtype=bool)
     logged = np.concatenate([log.groups[group_id].arrays()[0] for log in logs] or [np.empty(0, np.uint64)])
+    hops = np.concatenate([log.groups[group_id].hops() for log in logs] or [np.empty((0, 2), np.uint64)])
     distinct, times = np.unique(logged, return_counts=True)
+    distinct_hops, hop_times = np.unique(hops, axis=0, return_counts=True)
     absent = ~np.isin(keys, distinct)
-    missing, unknown, duplicate = keys[absent & completed], np.setdiff1d(distinct, keys), distinct[times > 1]
+    missing = keys[absent & completed]
+    unknown = np.setdiff1d(np.union1d(distinct, hops[:, 0]), keys)
+    duplicate = np.union1d(distinct[times > 1], distinct_hops[hop_times > 1][:, 0])
     return {
         "sent": len(keys),
         "logged": len(distinct),

@@ -9,7 +9,8 @@ from django.db.models import BigIntegerField, Count, ExpressionWrapper, F
 
 from experiments.account import schedule_of
 from experiments.models import Experiment, Trace, Workload
-from loadgen.messages import FIRST_NOT_SENT, WorkloadSpec
+from loadgen import distributions
+from loadgen.messages import CLOSED, FIRST_NOT_SENT, WorkloadSpec
 
 NS = 1_000_000_000
 
@@ -28,7 +29,8 @@ def intervals_of(experiment: Experiment) -> list[dict[str, Any]]:
 
     `planned` is the schedule's integral (a Poisson process varies around it), `arrivals` counts by intended time, and
     `sent` by the time at which the request was written. A request that waited may be sent in a later interval;
-    `sent_after` counts those after the end.
+    `sent_after` counts those after the end. In the closed model nothing is planned (None): there, `clients` says how
+    many are active; it is None in the open model.
     """
     if experiment.start_broker_ns is None:
         return []
@@ -45,17 +47,21 @@ def _workload(
     arrivals: Counter[tuple[int, int]],
     sent: Counter[tuple[int, int]],
 ) -> dict[str, Any]:
-    schedule = schedule_of(WorkloadSpec(**workload.spec))
+    spec = WorkloadSpec(**workload.spec)
+    schedule = schedule_of(spec)
+    is_closed = spec.model == CLOSED
     rows = []
     for number, (start_ns, end_ns) in enumerate(bounds):
         length_s = (end_ns - start_ns) / NS
-        planned = schedule.arrivals_before(end_ns) - schedule.arrivals_before(start_ns)
+        steps = schedule.arrivals_before(end_ns) - schedule.arrivals_before(start_ns)
+        planned = None if is_closed else steps
         rows.append(
             {
                 "start_s": start_ns / NS,
                 "duration_s": length_s,
                 "planned": planned,
-                "planned_rps": planned / length_s,
+                "planned_rps": None if planned is None else planned / length_s,
+                "clients": round(steps / length_s) if is_closed else None,
                 "arrivals": arrivals[workload.index, number],
                 "sent": sent[workload.index, number],
                 "achieved_rps": sent[workload.index, number] / length_s,
@@ -64,10 +70,17 @@ def _workload(
     return {
         "workload": workload.index,
         "service": workload.service,
-        "arrival_process": workload.spec["arrival_process"],
+        "model": spec.model,
+        "arrival_process": None if is_closed else spec.arrival_process,
+        "think_time": _think_time(spec) if is_closed else None,
         "intervals": rows,
         "sent_after": sent[workload.index, len(bounds)],
     }
+
+
+def _think_time(spec: WorkloadSpec) -> str:
+    name = spec.think_time
+    return distributions.described(name, distributions.complete(name, spec.think_time_parameters))
 
 
 def _counted(

@@ -83,7 +83,7 @@ def line(experiment: Experiment, progress: Progress) -> str:
         return head
     return (
         f"{head} {_clock(progress.elapsed_s)} of {_clock(progress.duration_s)}: "
-        f"rate {_rate(progress.achieved_rps)} of {_rate(progress.planned_rps)} planned, "
+        f"rate {_rate(progress.achieved_rps)} {_asked(progress)}, "
         f"response time p50 {_time(progress.response_p50_s)} p99 {_time(progress.response_p99_s)}, "
         f"errors {progress.errors}, dropped {progress.dropped}, late {progress.late}"
     )
@@ -102,13 +102,22 @@ def block(experiment: Experiment, progress: Progress) -> RenderableType:
         f"{_clock(progress.elapsed_s)} of {_clock(progress.duration_s)}",
     )
     figures = Table.grid(padding=(0, 3))
-    figures.add_row("rate", f"planned {_rate(progress.planned_rps)}", f"achieved {_rate(progress.achieved_rps)}")
-    figures.add_row("response time", f"p50 {_time(progress.response_p50_s)}", f"p99 {_time(progress.response_p99_s)}")
-    figures.add_row(
-        "requests", f"planned {progress.planned:,}", f"sent {progress.sent:,}", f"completed {progress.completed:,}"
+    asked = (
+        f"clients {progress.clients:,}" if progress.clients is not None else f"planned {_rate(progress.planned_rps)}"
     )
+    figures.add_row("rate", asked, f"achieved {_rate(progress.achieved_rps)}")
+    figures.add_row("response time", f"p50 {_time(progress.response_p50_s)}", f"p99 {_time(progress.response_p99_s)}")
+    planned = "" if progress.planned is None else f"planned {progress.planned:,}"
+    figures.add_row("requests", planned, f"sent {progress.sent:,}", f"completed {progress.completed:,}")
     figures.add_row("", f"errors {progress.errors:,}", f"dropped {progress.dropped:,}", f"late {progress.late:,}")
     return Group(title, clock, figures)
+
+
+def _asked(progress: Progress) -> str:
+    """What the load is meant to be: a rate, or clients where some wait for their responses."""
+    if progress.clients is not None:
+        return f"from {progress.clients:,} clients"
+    return f"of {_rate(progress.planned_rps)} planned"
 
 
 def _clock(seconds: float) -> str:

@@ -36,6 +36,11 @@ def build(experiment: Experiment, target_logs: list[Path], *, fresh: bool = Fals
             f"{account['planned']:,} arrivals were planned, but {account['rows']:,} have a row: "
             f"{account['missing']:,} are missing, {account['lost']:,} were lost"
         )
+    if account["losses_unknown"]:
+        problems.append(
+            f"{account['losses_unknown']:,} shards of the closed model broke off: how many requests they had started "
+            "beyond their rows is not known"
+        )
     problems += target["contradictions"] if target else []
     return {
         "id": experiment.id,

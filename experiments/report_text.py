@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from loadgen.messages import CLOSED
+
 WIDTH = 100
 QUANTILES = ("p50_s", "p90_s", "p99_s", "p99.9_s", "max_s")
 _NAMES = {
@@ -20,7 +22,7 @@ def render(report: dict[str, Any]) -> str:
     """The text of what report.build made."""
     sections = (
         _head(report),
-        _account(report["summary"]["account"], report["target"]),
+        _account(report["summary"], report["target"]),
         _target(report["target"]),
         _intervals(report["summary"]["intervals"], report["target"]),
         _times(report["summary"]),
@@ -79,10 +81,12 @@ def _head(report: dict[str, Any]) -> Iterator[str]:
         yield from _wrapped(f"- {problem}", "  ", "    ")
 
 
-def _account(account: dict[str, Any], target: dict[str, Any] | None) -> Iterator[str]:
+def _account(summary: dict[str, Any], target: dict[str, Any] | None) -> Iterator[str]:
     yield "Account (arrivals)"
+    account = summary["account"]
+    is_dependent = summary["total"]["response_times_depend_on_completions"]
     rows = [
-        ("planned", account["planned"]),
+        ("planned (closed model: started)" if is_dependent else "planned", account["planned"]),
         ("  sent", account["sent"]),
         ("    completed", account["completed"]),
         ("    errors", sum(account["errors"].values())),
@@ -95,6 +99,7 @@ def _account(account: dict[str, Any], target: dict[str, Any] | None) -> Iterator
         ("    cut (stopped before it was sent)", account["cut"]),
         ("      of these without a row", account["cut_without_row"]),
         ("  lost (with a shard that broke off)", account["lost"]),
+        *([("  shards whose losses are unknown", account["losses_unknown"])] if account["losses_unknown"] else []),
         ("rows in the database", account["rows"]),
         ("rows missing from the database", account["missing"]),
     ]
@@ -122,6 +127,8 @@ def _target(target: dict[str, Any] | None) -> Iterator[str]:
     # The end of a path says more than its beginning.
     room = WIDTH - 2 - sum(max(len(row[column]) + 2 for row in rows) for column in (1, 2, 3))
     yield from table([(path if len(path) <= room else "…" + path[1 - room :], *rest) for path, *rest in rows])
+    if target["without_ids"]:
+        yield from _wrapped(f"not compared, as its requests carried no ids: {', '.join(target['without_ids'])}")
     for name, examples in target["examples"].items():
         if examples:
             yield from _wrapped(f"{name}: {', '.join(examples)}")
@@ -129,28 +136,50 @@ def _target(target: dict[str, Any] | None) -> Iterator[str]:
 
 def _intervals(workloads: list[dict[str, Any]], target: dict[str, Any] | None) -> Iterator[str]:
     for workload in workloads:
-        yield f"Planned and achieved: {workload['service']} ({workload['arrival_process']} arrivals)"
-        rows = [("interval s", "by the rate", "arrivals", "sent", "asked req/s", "achieved req/s", "sent/arrivals")]
-        for interval in workload["intervals"]:
-            end_s = interval["start_s"] + interval["duration_s"]
-            planned = interval["planned"]
-            rows.append(
-                (
-                    f"{interval['start_s']:g} to {end_s:g}",
-                    f"{planned:,.1f}",
-                    f"{interval['arrivals']:,}",
-                    f"{interval['sent']:,}",
-                    f"{interval['planned_rps']:,.2f}",
-                    f"{interval['achieved_rps']:,.2f}",
-                    percent(interval["sent"] / interval["arrivals"] if interval["arrivals"] else None),
-                )
-            )
-        yield from table(rows)
+        yield from _clients_and_rates(workload) if workload["model"] == CLOSED else _planned_and_achieved(workload)
         if workload["sent_after"]:
             yield f"  sent after the end: {workload['sent_after']:,}"
     if target and target["intervals"] and workloads:
         logged = ", ".join(f"{count:,}" for count in target["intervals"])
         yield from _wrapped(f"received by the targets in each interval: {logged}")
+
+
+def _planned_and_achieved(workload: dict[str, Any]) -> Iterator[str]:
+    yield f"Planned and achieved: {workload['service']} ({workload['arrival_process']} arrivals)"
+    rows = [("interval s", "by the rate", "arrivals", "sent", "asked req/s", "achieved req/s", "sent/arrivals")]
+    for interval in workload["intervals"]:
+        rows.append(
+            (
+                _bounds(interval),
+                f"{interval['planned']:,.1f}",
+                f"{interval['arrivals']:,}",
+                f"{interval['sent']:,}",
+                f"{interval['planned_rps']:,.2f}",
+                f"{interval['achieved_rps']:,.2f}",
+                percent(interval["sent"] / interval["arrivals"] if interval["arrivals"] else None),
+            )
+        )
+    yield from table(rows)
+
+
+def _clients_and_rates(workload: dict[str, Any]) -> Iterator[str]:
+    yield f"Clients and rates: {workload['service']} (closed model, think time {workload['think_time']} s)"
+    rows = [("interval s", "clients", "started", "sent", "req/s")]
+    for interval in workload["intervals"]:
+        rows.append(
+            (
+                _bounds(interval),
+                f"{interval['clients']:,}",
+                f"{interval['arrivals']:,}",
+                f"{interval['sent']:,}",
+                f"{interval['achieved_rps']:,.2f}",
+            )
+        )
+    yield from table(rows)
+
+
+def _bounds(interval: dict[str, Any]) -> str:
+    return f"{interval['start_s']:g} to {interval['start_s'] + interval['duration_s']:g}"
 
 
 def _times(summary: dict[str, Any]) -> Iterator[str]:
@@ -165,6 +194,13 @@ def _times(summary: dict[str, Any]) -> Iterator[str]:
             figures = [milliseconds(times[quantile]) for quantile in ("mean_s", *QUANTILES)]
             rows.append((name + suffix, f"{times['count']:,}", *figures))
     yield from table(rows)
+    closed = [part["service"] for part in summary["workloads"] if part["response_times_depend_on_completions"]]
+    if closed:
+        yield from _wrapped(
+            f"Closed model ({', '.join(closed)}): a client waits for its response before its next request, so that a "
+            "slow target is asked less often. Response times depend on completions, and are not what users would feel "
+            "who come at a given rate."
+        )
 
 
 def _outcomes(summary: dict[str, Any]) -> Iterator[str]:

@@ -14,27 +14,30 @@ from django.db.models.functions import Coalesce
 from experiments.account import schedule_of
 from experiments.histogram import Histogram
 from experiments.models import Experiment, SecondStats
-from loadgen.messages import Outcome, WorkloadSpec, account_line
+from loadgen.messages import CLOSED, Outcome, WorkloadSpec, account_line
 from loadgen.schedule import Schedule
 
 NS = 1_000_000_000
 # A row exists when its request is done and its batch is ingested: the last seconds are not complete yet.
 SETTLE_S = 2
 WINDOW_S = 3
+INSTANT_NS = 1000
 
 
 @dataclass(frozen=True)
 class Progress:
     """A running experiment in numbers.
 
-    Counts are since the start; `planned` is by the schedule up to now. The achieved rate and the response times are
-    those of the last whole seconds that have settled (None while there are none).
+    Counts are since the start; `planned` is by the schedule up to now. In the closed model nothing is planned (None),
+    and `clients` are active now. The achieved rate and the response times are those of the last whole seconds that
+    have settled (None while there are none).
     """
 
     elapsed_s: float
     duration_s: float
-    planned: int
-    planned_rps: float
+    planned: int | None
+    planned_rps: float | None
+    clients: int | None
     achieved_rps: float | None
     response_p50_s: float | None
     response_p99_s: float | None
@@ -46,16 +49,36 @@ class Progress:
     late: int
 
 
-def schedules_of(experiment: Experiment) -> list[Schedule]:
-    """The schedules of an experiment's workloads, in the plan's order."""
-    specs = experiment.workloads.order_by("index").values_list("spec", flat=True)
-    return [schedule_of(WorkloadSpec(**spec)) for spec in specs]
+@dataclass(frozen=True)
+class Asked:
+    """What an experiment's workloads ask for: the rates of the open ones, the numbers of clients of the closed ones."""
+
+    rates: list[Schedule]
+    clients: list[Schedule]
+
+    @property
+    def duration_ns(self) -> int:
+        return max((schedule.duration_ns for schedule in (*self.rates, *self.clients)), default=0)
+
+    def arrivals(self, from_ns: int, to_ns: int) -> float | None:
+        """Those planned between two times since the start; None where a workload of the closed model plans none."""
+        return None if self.clients else _integral(self.rates, from_ns, to_ns)
+
+    def active_clients(self, from_ns: int, to_ns: int) -> float | None:
+        """The mean number of active clients of the closed model between two times; None without such a model."""
+        return _integral(self.clients, from_ns, to_ns) * NS / (to_ns - from_ns) if self.clients else None
 
 
-def rate_rps(schedules: Iterable[Schedule], from_ns: int, to_ns: int) -> float:
-    """The mean planned rate of all schedules together between two times since the start."""
-    arrivals = sum(schedule.arrivals_before(to_ns) - schedule.arrivals_before(from_ns) for schedule in schedules)
-    return arrivals * NS / (to_ns - from_ns)
+def asked_of(experiment: Experiment) -> Asked:
+    asked = Asked([], [])
+    for workload_spec in experiment.workloads.order_by("index").values_list("spec", flat=True):
+        spec = WorkloadSpec(**workload_spec)
+        (asked.clients if spec.model == CLOSED else asked.rates).append(schedule_of(spec))
+    return asked
+
+
+def _integral(schedules: Iterable[Schedule], from_ns: int, to_ns: int) -> float:
+    return sum(schedule.arrivals_before(to_ns) - schedule.arrivals_before(from_ns) for schedule in schedules)
 
 
 def progress(experiment: Experiment, now_broker_ns: int | None = None) -> Progress:
@@ -64,12 +87,19 @@ def progress(experiment: Experiment, now_broker_ns: int | None = None) -> Progre
     Args:
         now_broker_ns: the time in the broker's clock; by default this machine's, which may differ by a little.
     """
-    schedules = schedules_of(experiment)
-    duration_ns = max((schedule.duration_ns for schedule in schedules), default=0)
+    asked = asked_of(experiment)
+    duration_ns = asked.duration_ns
     now_ns = time.time_ns() if now_broker_ns is None else now_broker_ns
     start_ns = experiment.start_broker_ns
     elapsed_ns = 0 if start_ns is None else min(max(now_ns - start_ns, 0), duration_ns)
     running = start_ns is not None and 0 <= now_ns - start_ns < duration_ns
+    # Beyond the end nothing is asked for any more, and before the start nothing yet.
+    instant = (elapsed_ns, elapsed_ns + INSTANT_NS) if running else (duration_ns, duration_ns + INSTANT_NS)
+    planned, planned_now, clients = (
+        asked.arrivals(0, elapsed_ns),
+        asked.arrivals(*instant),
+        asked.active_clients(*instant),
+    )
     achieved_rps, response_time = (
         (None, Histogram()) if start_ns is None else _lately(experiment, start_ns, start_ns + duration_ns, now_ns)
     )
@@ -82,8 +112,9 @@ def progress(experiment: Experiment, now_broker_ns: int | None = None) -> Progre
     return Progress(
         elapsed_s=elapsed_ns / NS,
         duration_s=duration_ns / NS,
-        planned=round(sum(schedule.arrivals_before(elapsed_ns) for schedule in schedules)),
-        planned_rps=rate_rps(schedules, elapsed_ns, elapsed_ns + 1000) if running else 0.0,
+        planned=None if planned is None else round(planned),
+        planned_rps=None if planned_now is None else planned_now * NS / INSTANT_NS,
+        clients=None if clients is None else round(clients),
         achieved_rps=achieved_rps,
         response_p50_s=_seconds(response_time.quantile(0.5)),
         response_p99_s=_seconds(response_time.quantile(0.99)),
@@ -99,23 +130,24 @@ def progress(experiment: Experiment, now_broker_ns: int | None = None) -> Progre
 def series(experiment: Experiment) -> list[dict[str, Any]]:
     """One dict per second of the broker's clock since the start, shards and workloads together, for charts.
 
-    The first and the last second may be partial: `planned` counts the schedule's arrivals within the same second.
-    Quiet seconds are there, too, with zeros.
+    The first and the last second may be partial: `planned` counts the schedule's arrivals within the same second. In
+    the closed model it is None, and `clients` is the mean number of active ones (None in the open model). Quiet
+    seconds are there, too, with zeros.
     """
     start_ns = experiment.start_broker_ns
     if start_ns is None:
         return []
-    schedules = schedules_of(experiment)
+    asked = asked_of(experiment)
     first = start_ns // NS
     rows: dict[int, list[SecondStats]] = {}
     # A shard that was stopped before it learned of the start has its arrivals on an axis of its own, near zero.
     for row in SecondStats.objects.filter(experiment=experiment, second__gte=first):
         rows.setdefault(row.second, []).append(row)
     last = max(rows, default=first - 1)
-    return [_point(second, start_ns, rows.get(second, []), schedules) for second in range(first, last + 1)]
+    return [_point(second, start_ns, rows.get(second, []), asked) for second in range(first, last + 1)]
 
 
-def _point(second: int, start_ns: int, rows: list[SecondStats], schedules: list[Schedule]) -> dict[str, Any]:
+def _point(second: int, start_ns: int, rows: list[SecondStats], asked: Asked) -> dict[str, Any]:
     outcomes: Counter[str] = Counter()
     for row in rows:
         outcomes.update(row.outcomes)
@@ -126,11 +158,11 @@ def _point(second: int, start_ns: int, rows: list[SecondStats], schedules: list[
         Histogram.merged(getattr(row, name) for row in rows) for name in ("response_time", "service_time", "lateness")
     )
     from_ns = second * NS - start_ns
-    planned = sum(s.arrivals_before(from_ns + NS) - s.arrivals_before(from_ns) for s in schedules)
     return {
         "second": second,
         "offset_s": from_ns / NS,
-        "planned": planned,
+        "planned": asked.arrivals(from_ns, from_ns + NS),
+        "clients": asked.active_clients(from_ns, from_ns + NS),
         "arrivals": sum(row.arrivals for row in rows),
         "sent": sum(row.sent for row in rows),
         **{name: lines[name] for name in ("completed", "errors", "dropped", "late", "connect_failed", "cut")},

@@ -7,20 +7,22 @@ from typing import Any
 
 from django.db import transaction
 
-from experiments.account import Account, account_of
+from experiments.account import Account, account_of, in_closed_model
 from experiments.health import ShardHealth, health_of
 from experiments.histogram import Histogram
 from experiments.intervals import intervals_of
-from experiments.models import Batch, Event, Experiment, SecondStats
+from experiments.models import Batch, Event, Experiment, SecondStats, Shard
 from experiments.shares import hosts_of
 from experiments.verdict import ShardFacts, VerdictFacts, judge
-from loadgen.messages import Outcome
+from loadgen.messages import CLOSED, Outcome
 
 NS = 1_000_000_000
 FORMAT = 1
 QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
 TIMES = ("response_time", "service_time", "connection_wait", "lateness")
 MAX_EVENTS = 200
+# Of response times, where a client waited for each response: a slow target was asked less often.
+DEPENDENT = "response_times_depend_on_completions"
 
 
 def summarise(experiment: Experiment) -> dict[str, Any]:
@@ -41,7 +43,7 @@ def summarise(experiment: Experiment) -> dict[str, Any]:
         "reason": experiment.reason,
         "account": account.to_dict(),
         "intervals": intervals_of(experiment),
-        "total": total,
+        "total": {DEPENDENT: any(head[DEPENDENT] for head, _ in workloads), **total},
         "workloads": [{**head, **_total(rows)} for head, rows in workloads],
         "hosts": hosts_of(experiment),
         "workers": _workers(health),
@@ -106,7 +108,15 @@ def _workloads(experiment: Experiment) -> list[tuple[dict[str, Any], list[Second
     for row in SecondStats.objects.filter(experiment=experiment).order_by():
         rows.setdefault(row.workload, []).append(row)
     return [
-        ({"workload": workload.index, "service": workload.service}, rows.get(workload.index, []))
+        (
+            {
+                "workload": workload.index,
+                "service": workload.service,
+                "model": workload.spec["model"],
+                DEPENDENT: workload.spec["model"] == CLOSED,
+            },
+            rows.get(workload.index, []),
+        )
         for workload in experiment.workloads.order_by("index")
     ]
 
@@ -195,6 +205,7 @@ def _facts(
         dropped=account.dropped,
         cut=account.cut,
         lost=account.lost,
+        not_made=account.not_made,
         missing=account.missing,
         no_descriptor=account.connect_failed.get("connect_no_descriptor", 0),
         no_port=account.connect_failed.get("connect_no_port", 0),
@@ -206,13 +217,20 @@ def _facts(
     )
 
 
+def _max_in_flight(shard: Shard) -> int:
+    """In the closed model each of the shard's clients has one request in flight at most."""
+    if in_closed_model(shard):
+        return sum(len(range(*bounds)) for bounds in shard.clients)
+    return int(shard.group.workload.spec["max_in_flight"])
+
+
 def _shard_facts(health: ShardHealth) -> ShardFacts:
     shard = health.shard
     return ShardFacts(
         name=str(shard),
         worker=shard.worker.name,
         broke=health.broke,
-        max_in_flight=shard.group.workload.spec["max_in_flight"],
+        max_in_flight=_max_in_flight(shard),
         descriptor_limit=shard.descriptor_limit or None,
         cpu_share=health.cpu_peak_share,
         wait_share=health.wait_share,

@@ -45,8 +45,8 @@ class Threshold:
 
 NOT_ACHIEVED = Threshold(
     "not achieved", "%", 0.001, 0.05,
-    "planned arrivals that were not sent because of the generator",
-    "use more or faster workers, or a lower rate",
+    "planned arrivals (closed model: started requests) that were not sent because of the generator",
+    "use more or faster workers, a higher shards_per_worker, or a lower rate",
 )  # fmt: skip
 LATE = Threshold(
     "late arrivals", "%", 0.0, 0.01,
@@ -76,7 +76,7 @@ STALL = Threshold(
 CPU_SHARE = Threshold(
     "CPU of a shard", "%", 0.90, None,
     "the highest share of one core that a shard used over 5 s",
-    "the generator was at its limit: place the workload on more workers",
+    "the generator was at its limit: raise shards_per_worker if the worker has idle cores, or use more workers",
 )  # fmt: skip
 WAIT_SHARE = Threshold(
     "waiting for the CPU", "%", 0.10, None,
@@ -86,7 +86,7 @@ WAIT_SHARE = Threshold(
 OTHERS_SHARE = Threshold(
     "others on the core", "%", 0.80, None,
     "the highest share that others, or the hypervisor, used over 5 s of the shard's core, or of all its other cores",
-    "keep other work off the worker, or give the shard a core of its own",
+    "keep other work off the worker, give the shard a core of its own, or place fewer shards there",
 )  # fmt: skip
 CLOCK_UNCERTAINTY = Threshold(
     "clock uncertainty", "ms", 0.010, None,
@@ -116,6 +116,7 @@ RULES = (
     (Level.INVALID, "the account does not close, or a shard planned other arrivals than the plan has"),
     (Level.INVALID, "a shard or its worker was lost, or a shard began again during the run"),
     (Level.INVALID, "a worker ran out of file descriptors or of ephemeral ports"),
+    (Level.DEGRADED, "closed model: the schedule was over before every client had made its requests_per_client"),
     (Level.DEGRADED, f"a shard's descriptor limit is below its max_in_flight + {DESCRIPTOR_RESERVE}"),
 )
 
@@ -148,6 +149,7 @@ class VerdictFacts:
     dropped: int = 0
     cut: int = 0
     lost: int = 0
+    not_made: int = 0  # requests that the clients of the closed model were to make, and did not start
     missing: int = 0
     no_descriptor: int = 0
     no_port: int = 0
@@ -202,7 +204,13 @@ def _of_arrivals(facts: VerdictFacts) -> Iterator[Reason]:
         yield Reason(
             Level.INVALID,
             f"{facts.no_port:,} connections could not be opened because the worker ran out of ephemeral ports: use "
-            "more workers, or keep connections alive on the target",
+            "more workers, or keep connections alive (connection: keep-alive, and a target that does not close them)",
+        )
+    if facts.not_made:
+        yield Reason(
+            Level.DEGRADED,
+            f"{facts.not_made:,} requests of requests_per_client were not made before the schedule was over: raise the "
+            "duration, or use fewer requests",
         )
     not_achieved = facts.late + facts.dropped + facts.cut + facts.lost + facts.no_descriptor + facts.no_port
     not_achieved += facts.no_route

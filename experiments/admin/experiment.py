@@ -17,6 +17,7 @@ from experiments import selectors
 from experiments.admin.base import LargeTableAdmin, ReadOnlyAdmin, as_json, experiment_filter, list_link
 from experiments.models import Event, Experiment, Workload
 from experiments.services import experiments as services
+from loadgen.messages import CLOSED
 
 PARTS = {
     "workload": "workloads",
@@ -98,16 +99,33 @@ class ExperimentAdmin(ReadOnlyAdmin):
 
 @admin.register(Workload)
 class WorkloadAdmin(ReadOnlyAdmin):
-    list_display = ["id", "experiment", "index", "service", "clients", "worker_labels"]
+    list_display = [
+        "id",
+        "experiment",
+        "index",
+        "service",
+        "load_model",
+        "clients",
+        "shards_per_worker",
+        "worker_labels",
+    ]
     list_filter = [experiment_filter("experiment_id")]
     search_fields = ["service"]
     list_select_related = ["experiment"]
     ordering = ["-id"]
-    fields = ["experiment", "index", "service", "clients", "worker_labels_json", "spec_json"]
-    readonly_fields = ["worker_labels_json", "spec_json"]
+    fields = [
+        "experiment", "index", "service", "load_model", "clients", "shards_per_worker",
+        "worker_labels_json", "spec_json",
+    ]  # fmt: skip
+    readonly_fields = ["load_model", "worker_labels_json", "spec_json"]
 
     worker_labels_json = staticmethod(as_json("worker_labels"))
     spec_json = staticmethod(as_json("spec"))
+
+    @admin.display(description="load model")
+    def load_model(self, workload: Workload) -> str:
+        model = str(workload.spec["model"])
+        return f"{model} (response times depend on completions)" if model == CLOSED else model
 
 
 @admin.register(Event)

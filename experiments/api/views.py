@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
@@ -19,7 +20,9 @@ from experiments.api.parsing import StrictJSONParser
 from experiments.api.permissions import ModelPermissions
 from experiments.api.serializers import ExperimentDetailSerializer, ExperimentSerializer, WorkerSerializer
 from experiments.models import Experiment, Worker
+from experiments.plans.recordings import LISTS, read_lists, with_recordings
 from experiments.services import experiments as services
+from routing.connection import redis_client
 
 ROUTES = [
     {"path": "/api", "methods": ["GET"], "does": "lists the routes"},
@@ -59,7 +62,7 @@ class ExperimentListView(View):
 
     def post(self, request: Request) -> Response:
         """The body is a plan; the answer is the id of the experiment, a JSON string as in the original."""
-        plan = plans.parse(request.data)
+        plan = plans.parse(with_recordings(request.data, {LISTS: partial(read_lists, redis_client())}))
         services.check_workers(plan)
         assert not isinstance(request.user, AnonymousUser)  # its permissions were checked
         experiment = services.create(plan, creator=request.user.get_username())

@@ -85,6 +85,7 @@ class Workload(models.Model):
     service = models.CharField(max_length=191)
     clients = models.PositiveIntegerField()
     worker_labels = models.JSONField(default=dict, blank=True)
+    shards_per_worker = models.PositiveIntegerField(null=True, blank=True, help_text="empty: as many as the load needs")
     spec = models.JSONField()
 
     class Meta:
@@ -92,6 +93,10 @@ class Workload(models.Model):
         constraints = [
             models.UniqueConstraint(name="workload_index_unique", fields=["experiment", "index"]),
             models.CheckConstraint(name="workload_has_clients", condition=Q(clients__gte=1)),
+            models.CheckConstraint(
+                name="workload_shards_positive",
+                condition=Q(shards_per_worker__isnull=True) | Q(shards_per_worker__gte=1),
+            ),
         ]
 
     def __str__(self) -> str:

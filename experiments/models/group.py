@@ -54,8 +54,8 @@ class Shard(models.Model):
     """The part of a group that one task on one worker runs.
 
     PENDING → DISPATCHED → READY → RUNNING → FINISHED | FAILED | LOST. `clients` holds (start, stop, step) ranges.
-    `planned` is computed by the controller from the plan; `totals` (Counters), `batches` and `end` come with the
-    final batch. A LOST shard is either `gone`, or out of reach and perhaps running.
+    `planned` is computed by the controller from the plan (None in the closed model); `totals` (Counters), `batches` and
+    `end` come with the final batch. A LOST shard is either `gone`, or out of reach and perhaps running.
     """
 
     class Status(models.TextChoices):

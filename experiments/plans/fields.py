@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from experiments.plans.document import MAX_DEPTH
 from experiments.plans.errors import Problems
-from experiments.plans.model import NS
 
+NS = 1_000_000_000
 MAX_TEXT = 191  # the text columns of the models
 MIN_DURATION_S = 0.001
 MAX_DURATION_S = 7 * 24 * 3600
@@ -123,6 +123,10 @@ class Section:
             self.wrong(key, f"must be from {low} to {high}, not {shown(value)}")
             return default
         return value
+
+    def optional_integer(self, key: str, low: int, high: int) -> int | None:
+        """As `integer`; None if absent."""
+        return self.integer(key, low, low, high) if self.has(key) else None
 
     def duration_ns(self, key: str, high_s: float = MAX_DURATION_S) -> int | None:
         """A duration that must be there, in ns; None if it is missing or wrong."""

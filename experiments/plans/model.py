@@ -5,30 +5,44 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from loadgen.messages import CONTINUE, WorkloadSpec
-from loadgen.pacer import CONSTANT
+from experiments.plans.arrivals import DEFAULT_ARRIVALS, Distribution, in_plan
+from loadgen.messages import CLOSED, CONTINUE, WorkloadSpec
+from loadgen.pacer import PRERECORDED
 from routing.table import RoutingRecord
 
 NS = 1_000_000_000
+# In a plan: as many shards as the load needs; no request id on the wire.
+AUTO, OFF = "auto", "off"
 DEFAULTS = WorkloadSpec(index=0, service="", schedule=[])
+DEFAULT_THINK_TIME: Distribution = (DEFAULTS.think_time, DEFAULTS.think_time_parameters)
 
 
 @dataclass(frozen=True)
 class WorkloadPlan:
-    """What one service gets. `ticks[i]` is the service's total rate in interval i, in requests per second.
+    """What one service gets.
 
-    `worker_labels` are without the prefix `galileo_` and hold the plan's defaults already; `clients` is the plan's
-    `clients_per_host`.
+    Open model: `ticks[i]` is the service's total rate in interval i, in requests per second; for prerecorded arrivals
+    it is what they amount to. `clients` is the plan's `clients_per_host`. Closed model: `clients_by_interval[i]` of the
+    clients are active in interval i; `clients` is the greatest of these numbers. `worker_labels` are without the prefix
+    `galileo_` and hold the plan's defaults already; `shards_per_worker` None: as many as the load needs.
     """
 
     service: str
     ticks: list[float]
     clients: int = 3
-    arrival_pattern: str = CONSTANT
+    model: str = DEFAULTS.model
+    clients_by_interval: list[int] = field(default_factory=list)
+    think_time: Distribution = DEFAULT_THINK_TIME
+    requests_per_client: int | None = DEFAULTS.requests_per_client
+    arrival_pattern: Distribution = DEFAULT_ARRIVALS
     client: str | None = None
     client_parameters: dict[str, Any] = field(default_factory=dict)
     worker_labels: dict[str, str] = field(default_factory=dict)
+    shards_per_worker: int | None = None
     router: str = DEFAULTS.router
+    scheme: str = DEFAULTS.scheme
+    connection: str = DEFAULTS.connection
+    max_connections_per_host: int | None = DEFAULTS.max_connections_per_host
     method: str = DEFAULTS.method
     path: str = DEFAULTS.path
     kwargs: dict[str, Any] = field(default_factory=dict)
@@ -38,23 +52,46 @@ class WorkloadPlan:
     max_lateness_s: float = DEFAULTS.max_lateness_s
     request_id_header: str = DEFAULTS.request_id_header
 
+    @property
+    def steps(self) -> list[float]:
+        """What each interval asks for: requests per second, or clients."""
+        return list(self.clients_by_interval) if self.model == CLOSED else self.ticks
+
     def to_dict(self) -> dict[str, Any]:
         request = {} if self.client else {"method": self.method, "path": self.path, "kwargs": self.kwargs}
         app = {"client": self.client, "client_parameters": self.client_parameters} if self.client else {}
         return {
             "service": self.service,
-            "ticks": self.ticks,
-            "clients_per_host": self.clients,
-            "arrival_pattern": self.arrival_pattern,
+            **self._load_to_dict(),
             **app,
             **request,
             "worker_labels": self.worker_labels,
+            "shards_per_worker": AUTO if self.shards_per_worker is None else self.shards_per_worker,
             "router": self.router,
+            "scheme": self.scheme,
+            "connection": self.connection,
+            "max_connections_per_host": self.max_connections_per_host,
             "request_timeout": self.request_timeout_s,
             "connect_timeout": self.connect_timeout_s,
+            "request_id_header": self.request_id_header or OFF,
+        }
+
+    def _load_to_dict(self) -> dict[str, Any]:
+        if self.model == CLOSED:
+            return {
+                "model": self.model,
+                "clients": self.clients_by_interval,
+                "think_time": in_plan(self.think_time),
+                "requests_per_client": self.requests_per_client,
+            }
+        ticks = {} if self.arrival_pattern[0] == PRERECORDED else {"ticks": self.ticks}
+        return {
+            "model": self.model,
+            **ticks,
+            "clients_per_host": self.clients,
+            "arrival_pattern": in_plan(self.arrival_pattern),
             "max_in_flight": self.max_in_flight,
             "max_lateness": self.max_lateness_s,
-            "request_id_header": self.request_id_header,
         }
 
 
@@ -92,14 +129,22 @@ class Plan:
             WorkloadSpec(
                 index=index,
                 service=workload.service,
-                schedule=[list(step) for step in zip(durations_s, workload.ticks, strict=True)],
-                arrival_process=workload.arrival_pattern,
+                schedule=[list(step) for step in zip(durations_s, workload.steps, strict=True)],
+                model=workload.model,
+                think_time=workload.think_time[0],
+                think_time_parameters=workload.think_time[1],
+                requests_per_client=workload.requests_per_client,
+                arrival_process=workload.arrival_pattern[0],
+                arrival_parameters=workload.arrival_pattern[1],
                 client_app=workload.client,
                 client_parameters=workload.client_parameters,
                 method=workload.method,
                 path=workload.path,
                 kwargs=workload.kwargs,
                 router=workload.router,
+                scheme=workload.scheme,
+                connection=workload.connection,
+                max_connections_per_host=workload.max_connections_per_host,
                 request_timeout_s=workload.request_timeout_s,
                 connect_timeout_s=workload.connect_timeout_s,
                 max_in_flight=workload.max_in_flight,

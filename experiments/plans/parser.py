@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from experiments.plans import requests, routes
 from experiments.plans.errors import Problems
-from experiments.plans.fields import MAX_INTEGER, Section, child, number_reason, shown
-from experiments.plans.model import DEFAULTS, NS, Plan, WorkloadPlan
+from experiments.plans.fields import MAX_INTEGER, Section, child, shown
+from experiments.plans.load import MAX_CLIENTS, MAX_IN_FLIGHT, read_load
+from experiments.plans.model import AUTO, DEFAULTS, NS, Plan, WorkloadPlan
+from experiments.plans.recordings import MAX_RECORDED, rates_rps
 from loadgen.environment import NAME_PATTERN, PREFIX
-from loadgen.messages import CONTINUE, ON_WORKER_LOSS
-from loadgen.pacer import CONSTANT, EXPOVARIATE
+from loadgen.messages import CLOSED, CONNECTION_MODES, CONTINUE, HTTP, HTTPS, ON_WORKER_LOSS, REPLACE
+from loadgen.pacer import PRERECORDED
 from routing import table
 
 MAX_WORKLOADS = 100
 MAX_INTERVALS = 100_000
-MAX_RATE_RPS = 1_000_000
 MAX_ARRIVALS = 100_000_000
-MAX_CLIENTS = 100_000
-MAX_IN_FLIGHT = 100_000
+MAX_SHARDS_PER_WORKER = 256
 MAX_TIMEOUT_S = 3600
 UNNAMED = "experiment"
 
-ARRIVAL_PATTERNS = {
-    "constant": CONSTANT,
-    "expovariate": EXPOVARIATE,
-    "exponential": EXPOVARIATE,
-    "poisson": EXPOVARIATE,
-}
 _APP_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
@@ -99,12 +93,44 @@ def _read_configuration(root: Section, labels: dict[str, str], problems: Problem
     elif listed is not None:
         section.wrong("workloads", f"a list is needed, not {shown(listed)}")
     on_worker_loss = section.choice("on_worker_loss", CONTINUE, ON_WORKER_LOSS)
+    if on_worker_loss == REPLACE and any(workload.requests_per_client for workload in workloads):
+        section.wrong(
+            "on_worker_loss",
+            "replace cannot keep `requests_per_client`, as nobody knows how many a lost client has made; take continue "
+            "or fail",
+        )
     section.close()
     duration_ns, interval_ns = duration_ns or NS, interval_ns or NS
+    if intervals is not None:
+        workloads = _with_recorded_rates(workloads, duration_ns, interval_ns, section)
     if intervals is not None and not len(problems):
         _check_total(workloads, duration_ns, interval_ns, problems)
     _check_clients(workloads, problems)
     return _Configuration(duration_ns, interval_ns, workloads, on_worker_loss)
+
+
+def _with_recorded_rates(
+    workloads: list[WorkloadPlan], duration_ns: int, interval_ns: int, section: Section
+) -> list[WorkloadPlan]:
+    """The workloads, those of prerecorded arrivals with what lies within the plan, and with the rates of that."""
+    found = []
+    for index, workload in enumerate(workloads):
+        process, times_s = workload.arrival_pattern
+        if process != PRERECORDED:
+            found.append(workload)
+            continue
+        within_s = [time_s for time_s in times_s if round(time_s * NS) < duration_ns]
+        if times_s and not within_s:
+            section.wrong(
+                f"workloads[{index}].arrival_pattern",
+                f"none of the recorded times is before the plan's end; the first is {times_s[0]:g} s after the start",
+            )
+        ticks = rates_rps(within_s, duration_ns, interval_ns)
+        found.append(replace(workload, ticks=ticks, arrival_pattern=(process, within_s)))
+    recorded = sum(len(workload.arrival_pattern[1]) for workload in found if workload.arrival_pattern[0] == PRERECORDED)
+    if recorded > MAX_RECORDED:
+        section.wrong("workloads", f"{recorded:,} recorded arrivals in total; at most {MAX_RECORDED:,} are accepted")
+    return found
 
 
 def _check_clients(workloads: list[WorkloadPlan], problems: Problems) -> None:
@@ -115,9 +141,12 @@ def _check_clients(workloads: list[WorkloadPlan], problems: Problems) -> None:
 
 def _check_total(workloads: list[WorkloadPlan], duration_ns: int, interval_ns: int, problems: Problems) -> None:
     durations_s = Plan("", None, duration_ns, interval_ns, []).interval_durations_s()
-    total = sum(
-        rate * seconds for workload in workloads for rate, seconds in zip(workload.ticks, durations_s, strict=True)
-    )
+    total: float = 0
+    for workload in workloads:
+        if workload.model == CLOSED:
+            total += workload.clients * (workload.requests_per_client or 0)
+        else:
+            total += sum(rate * seconds for rate, seconds in zip(workload.ticks, durations_s, strict=True))
     if total > MAX_ARRIVALS:
         problems.add(
             "configuration.workloads",
@@ -127,7 +156,7 @@ def _check_total(workloads: list[WorkloadPlan], duration_ns: int, interval_ns: i
 
 def _read_workload(section: Section, intervals: int | None, default_labels: dict[str, str]) -> WorkloadPlan:
     service = _read_service(section)
-    ticks = _read_ticks(section, intervals)
+    load = read_load(section, intervals)
     client = _read_client(section)
     parameters = section.json_mapping("client_parameters")
     request = section
@@ -141,20 +170,28 @@ def _read_workload(section: Section, intervals: int | None, default_labels: dict
             section.wrong(key, f"has no effect beside {other}, which makes the request; remove one of them")
     workload = WorkloadPlan(
         service=service,
-        ticks=ticks,
-        clients=section.integer("clients_per_host", 3, 1, MAX_CLIENTS),
-        arrival_pattern=_read_arrival_pattern(section),
+        ticks=load.ticks,
+        clients=load.clients,
+        model=load.model,
+        clients_by_interval=load.clients_by_interval,
+        think_time=load.think_time,
+        requests_per_client=load.requests_per_client,
+        arrival_pattern=load.arrival_pattern,
         client=client,
         client_parameters=parameters if client is not None else {},
         worker_labels=_read_labels(section, default_labels),
+        shards_per_worker=_read_shards_per_worker(section),
         router=section.choice("router", DEFAULTS.router, ("host", "service")),
+        scheme=section.choice("scheme", DEFAULTS.scheme, (HTTP, HTTPS)),
+        connection=section.choice("connection", DEFAULTS.connection, CONNECTION_MODES),
+        max_connections_per_host=section.optional_integer("max_connections_per_host", 1, MAX_IN_FLIGHT),
         method=requests.read_method(request, DEFAULTS.method) if client is None else DEFAULTS.method,
         path=requests.read_path(request, DEFAULTS.path) if client is None else DEFAULTS.path,
         kwargs=requests.read_kwargs(request) if client is None else {},
         request_timeout_s=section.duration_s("request_timeout", DEFAULTS.request_timeout_s, MAX_TIMEOUT_S),
         connect_timeout_s=section.duration_s("connect_timeout", DEFAULTS.connect_timeout_s, MAX_TIMEOUT_S),
-        max_in_flight=section.integer("max_in_flight", DEFAULTS.max_in_flight, 1, MAX_IN_FLIGHT),
-        max_lateness_s=section.duration_s("max_lateness", DEFAULTS.max_lateness_s, MAX_TIMEOUT_S),
+        max_in_flight=load.max_in_flight,
+        max_lateness_s=load.max_lateness_s,
         request_id_header=requests.read_request_id_header(section, DEFAULTS.request_id_header),
     )
     if request is not section:
@@ -172,25 +209,6 @@ def _read_service(section: Section) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _read_ticks(section: Section, intervals: int | None) -> list[float]:
-    value = section.get("ticks", required=True)
-    if value is None:
-        return []
-    if not isinstance(value, list | tuple):
-        section.wrong("ticks", f"a list of numbers is needed, not {shown(value)}")
-        return []
-    reasons = [number_reason(rate, 0, MAX_RATE_RPS) for rate in value]
-    for index, reason in enumerate(reasons):
-        if reason:
-            section.wrong(f"ticks[{index}]", reason)
-    if intervals is not None and len(value) != intervals:
-        few = "few" if len(value) < intervals else "many"
-        section.wrong("ticks", f"too {few} numbers: {len(value)} for {intervals} intervals (duration / interval)")
-    elif not any(reasons) and not any(value):
-        section.wrong("ticks", "at least one number above 0 is needed")
-    return [rate for rate, reason in zip(value, reasons, strict=True) if reason is None]
-
-
 def _read_client(section: Section) -> str | None:
     value = section.get("client")
     if value is None:
@@ -203,26 +221,15 @@ def _read_client(section: Section) -> str | None:
     return value
 
 
-def _read_arrival_pattern(section: Section) -> str:
-    """Also ["expovariate", 5] and {expovariate: 5}, as in the original; the ticks set the mean, whatever the number."""
-    value = section.get("arrival_pattern")
-    if value is None:
-        return CONSTANT
-    name: object = value
-    if isinstance(value, list | tuple) and value:
-        name = value[0]
-        for index, parameter in enumerate(value[1:], 1):
-            reason = number_reason(parameter, -MAX_INTEGER, MAX_INTEGER)
-            if reason:
-                section.wrong(f"arrival_pattern[{index}]", reason)
-    elif isinstance(value, dict) and len(value) == 1:
-        name = next(iter(value))
-    if isinstance(name, str) and name in ARRIVAL_PATTERNS:
-        return ARRIVAL_PATTERNS[name]
-    section.wrong(
-        "arrival_pattern", f"constant or expovariate (also called poisson, exponential) is needed, not {shown(name)}"
-    )
-    return CONSTANT
+def _read_shards_per_worker(section: Section) -> int | None:
+    """None for auto."""
+    value = section.get("shards_per_worker")
+    if value is None or value == AUTO:
+        return None
+    if isinstance(value, str):
+        section.wrong("shards_per_worker", f"{AUTO} or a whole number is needed, not {shown(value)}")
+        return None
+    return section.integer("shards_per_worker", 1, 1, MAX_SHARDS_PER_WORKER)
 
 
 def _read_labels(section: Section, defaults: dict[str, str]) -> dict[str, str]:

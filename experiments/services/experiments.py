@@ -49,6 +49,7 @@ def create(plan: Plan, creator: str) -> Experiment:
                 service=spec.service,
                 clients=workload.clients,
                 worker_labels=workload.worker_labels,
+                shards_per_worker=workload.shards_per_worker,
                 spec=dataclasses.asdict(spec),
             )
         events.record(experiment.id, "queued", at=now)

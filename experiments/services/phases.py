@@ -8,8 +8,9 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from experiments.account import planned_of
+from experiments.account import in_closed_model, planned_of
 from experiments.models import Batch, ClientGroup, Experiment, Shard
+from experiments.plans.requests import longest_request_s
 from experiments.services import desired, events, shards
 from experiments.services.clock import broker_now_ns
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
@@ -125,7 +126,7 @@ def finalizing(experiment: Experiment) -> None:
             Shard.objects.filter(id=shard.id, status=shard.status).update(
                 status=Shard.Status.LOST, reason=shard.reason or "it never ended"
             )
-        if shard.planned is None:
+        if shard.planned is None and not in_closed_model(shard):
             Shard.objects.filter(id=shard.id).update(planned=planned_of(shard))
     events.record_routing_changes(experiment)
     summary = summarise(experiment)
@@ -209,11 +210,7 @@ def _time_left_s(experiment: Experiment) -> float:
 
 
 def _longest_request_s(experiment: Experiment) -> float:
-    specs = [workload.spec for workload in experiment.workloads.all()]
-    return max(
-        float(max(spec["request_timeout_s"], spec["kwargs"].get("timeout", 0)) + spec["connect_timeout_s"])
-        for spec in specs
-    )
+    return max(longest_request_s(workload.spec) for workload in experiment.workloads.all())
 
 
 def give_up_when_overdue(experiment: Experiment) -> None:

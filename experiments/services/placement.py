@@ -1,5 +1,10 @@
-"""Placement `balanced`: which live workers run which clients of a workload."""
+"""Placement `balanced`: which live workers run which clients of a workload, in how many shards.
 
+Shards are not bound to cores. The kernel spreads busy processes over the cores by itself, and moves one away from
+whatever else turns up there; a bound one would have to wait, on a device whose other work we do not know.
+"""
+
+import math
 from dataclasses import dataclass
 
 from django.db.models import Count, QuerySet
@@ -7,6 +12,10 @@ from django.db.models import Count, QuerySet
 from experiments.models import Client, Shard, Worker
 
 Ranges = list[list[int]]
+
+# What one shard, which has one core at most, is asked to send before `auto` gives a worker another one: well below what
+# a core does with everything on, so that it keeps its schedule in bursts and beside a client app, too.
+SHARD_RATE_RPS = 20_000
 
 
 class NoMatchingWorkers(Exception):
@@ -19,7 +28,7 @@ class NoFreeSlot(Exception):
 
 @dataclass(frozen=True)
 class Share:
-    """What one worker runs of a workload: (start, stop, step) ranges of client indexes."""
+    """What one shard runs of a workload: (start, stop, step) ranges of client indexes."""
 
     worker: Worker
     clients: Ranges
@@ -48,11 +57,23 @@ def matching_workers(labels: dict[str, str]) -> list[Worker]:
     return matching
 
 
-def place(labels: dict[str, str], clients: int, avoid: Worker | None = None) -> list[Share]:
+def place(
+    labels: dict[str, str],
+    clients: int,
+    *,
+    shards_per_worker: int | None = None,
+    rate_rps: float = 0.0,
+    avoid: Worker | None = None,
+) -> list[Share]:
     """Divides a workload's clients over the matching workers that have a free slot, least loaded first.
 
-    Clients are dealt out in turn (client i to share i mod M), so that each worker's part of a constant load is even.
-    `avoid` comes last.
+    Clients are dealt out in turn (client i to share i mod M), so that each share of a constant load is even, and the
+    shares over the workers in turn, so that few clients are spread, too.
+
+    Args:
+        shards_per_worker: on each worker, as far as it has free slots; None: one, and more for a high rate.
+        rate_rps: what the workload asks for at most, all shards together; 0 where nobody knows.
+        avoid: comes last.
 
     Raises:
         NoMatchingWorkers, NoFreeSlot
@@ -66,8 +87,23 @@ def place(labels: dict[str, str], clients: int, avoid: Worker | None = None) -> 
         raise NoFreeSlot(f"no free slot on {', '.join(worker.name for worker in matching)}; held by {holders}")
     load = _clients_by_worker()
     free.sort(key=lambda worker: (worker == avoid, load.get(worker.id, 0), worker.name))
-    shares = min(len(free), clients)
-    return [Share(worker, [[number, clients, shares]]) for number, worker in enumerate(free[:shares])]
+    slots = [worker.slots - used.get(worker.id, 0) for worker in free]
+    if shards_per_worker is None:
+        cores = [worker.cores - used.get(worker.id, 0) for worker in free]
+        rooms = [max(1, min(room)) for room in zip(slots, cores, strict=True)]
+        shards_per_worker = _shards_for(rate_rps, rooms)
+    else:
+        rooms = slots
+    rounds = range(min(shards_per_worker, max(rooms)))
+    shards = [worker for turn in rounds for worker, room in zip(free, rooms, strict=True) if room > turn][:clients]
+    return [Share(worker, [[number, clients, len(shards)]]) for number, worker in enumerate(shards)]
+
+
+def _shards_for(rate_rps: float, rooms: list[int]) -> int:
+    """The least number of shards on each worker that makes enough of them; `rooms` are the workers' limits."""
+    needed = math.ceil(rate_rps / SHARD_RATE_RPS)
+    most = max(rooms)
+    return next((each for each in range(1, most) if sum(min(each, room) for room in rooms) >= needed), most)
 
 
 def _clients_by_worker() -> dict[int, int]:

@@ -31,7 +31,12 @@ def place_group(experiment: Experiment, workload: Workload) -> None:
     Raises:
         NoMatchingWorkers, NoFreeSlot
     """
-    shares = placement.place(workload.worker_labels, workload.clients)
+    shares = placement.place(
+        workload.worker_labels,
+        workload.clients,
+        shards_per_worker=workload.shards_per_worker,
+        rate_rps=_asked_rate_rps(workload),
+    )
     with transaction.atomic():
         # A cancel that comes now waits for the row, and finds the group to stop.
         starting = Experiment.objects.select_for_update().filter(id=experiment.id, status=Experiment.Status.STARTING)
@@ -63,6 +68,13 @@ def place_group(experiment: Experiment, workload: Workload) -> None:
                 batch_size=1000,
             )
             dispatch.dispatch(shard)
+
+
+def _asked_rate_rps(workload: Workload) -> float:
+    """The highest rate of the plan; 0 in the closed model, whose rate depends on the target."""
+    if workload.spec["model"] == messages.CLOSED:
+        return 0.0
+    return max(float(rate_rps) for _, rate_rps in workload.spec["schedule"])
 
 
 def of_experiment(experiment: Experiment) -> list[Shard]:

@@ -40,6 +40,7 @@ CHECKS: list[tuple[str, Model, list[dict[str, Any]]]] = [
     ("experiment_seed_not_negative", Experiment, [{"seed": -1}]),
     ("experiment_end_after_start", Experiment, [{"end": rows.START - timedelta(microseconds=1)}]),
     ("workload_has_clients", Workload, [{"clients": 0}]),
+    ("workload_shards_positive", Workload, [{"shards_per_worker": 0}]),
     ("group_on_worker_loss_known", ClientGroup, [{"on_worker_loss": "ignore"}, {"on_worker_loss": ""}]),
     ("group_state_known", ClientGroup, [{"state": "go"}, {"state": ""}]),
     ("group_version_positive", ClientGroup, [{"version": 0}]),

@@ -14,6 +14,7 @@ GOOD: dict[str, Any] = {
     },
 }
 WORKLOAD = "configuration.workloads[0]"
+CLOSED_WORKLOAD: dict[str, Any] = {"service": "web", "model": "closed", "clients": [1, 3, 0]}
 MISSING = object()
 
 
@@ -29,12 +30,23 @@ def plan_with(changes: dict[str, Any]) -> dict[str, Any]:
         if value is MISSING:
             del place[last]
         else:
-            place[last] = value
+            place[last] = copy.deepcopy(value)
     return plan
 
 
 def _workload(key: str, value: Any, path: str, message: str) -> tuple[dict[str, Any], str, str]:
     return {f"{WORKLOAD}.{key}": value}, f"{WORKLOAD}.{path}", message
+
+
+def _closed(key: str, value: Any, path: str, message: str) -> tuple[dict[str, Any], str, str]:
+    """A change to a workload of the closed model; without a path, all workloads together are wrong."""
+    place = f"{WORKLOAD}.{path}" if path else "configuration.workloads"
+    return {WORKLOAD: CLOSED_WORKLOAD, f"{WORKLOAD}.{key}": value}, place, message
+
+
+def _recorded(recording: dict[str, Any], path: str, message: str) -> tuple[dict[str, Any], str, str]:
+    pattern = {"process": "prerecorded", **recording}
+    return {f"{WORKLOAD}.ticks": MISSING, f"{WORKLOAD}.arrival_pattern": pattern}, f"{WORKLOAD}.{path}", message
 
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -101,10 +113,32 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     _workload("clients_per_host", 2.0, "clients_per_host", "a whole number"),
     _workload("clients_per_host", True, "clients_per_host", "a whole number"),
     _workload("clients_per_host", 10**30, "clients_per_host", "must be from 1 to 100000"),
-    _workload("arrival_pattern", "gauss", "arrival_pattern", "constant or expovariate"),
-    _workload("arrival_pattern", ["lognormvariate", 1, 2], "arrival_pattern", "not 'lognormvariate'"),
+    _workload("arrival_pattern", 3, "arrival_pattern", "one of constant, uniform, triangular"),
+    _workload("arrival_pattern", "sometimes", "arrival_pattern", "poisson, prerecorded is needed, not 'sometimes'"),
+    _workload("arrival_pattern", [], "arrival_pattern", "is needed, not a list"),
+    _workload("arrival_pattern", {"process": 5}, "arrival_pattern.process", "is needed, not 5"),
     _workload("arrival_pattern", ["expovariate", "x"], "arrival_pattern[1]", "a number is needed"),
-    _workload("arrival_pattern", 3, "arrival_pattern", "constant or expovariate"),
+    _workload("arrival_pattern", ["expovariate", 0], "arrival_pattern", "lambd: must be from 1e-09"),
+    _workload("arrival_pattern", ["gauss", 1, 2, 3], "arrival_pattern", "gauss takes mu, sigma, not 3 parameters"),
+    _workload("arrival_pattern", "gammavariate", "arrival_pattern", "alpha: is missing"),
+    _workload("arrival_pattern", {"process": "gammavariate", "beta": 2}, "arrival_pattern.alpha", "is missing"),
+    _workload("arrival_pattern", {"process": "gauss", "my": 2}, "arrival_pattern.my", "gauss takes mu, sigma"),
+    _workload("arrival_pattern", {"process": "gauss", "mu": NAN}, "arrival_pattern.mu", "a finite number is needed"),
+    _workload("arrival_pattern", "gauss", "arrival_pattern", "the mean of gauss(mu=0, sigma=1) is 0; gaps need"),
+    _workload("arrival_pattern", ["paretovariate", 1], "arrival_pattern", "the mean of paretovariate(alpha=1) is inf"),
+    _workload("arrival_pattern", ["uniform", -3, 1], "arrival_pattern", "the mean of uniform(a=-3, b=1) is -1"),
+    _workload("arrival_pattern", ["lognormvariate", 0, 9], "arrival_pattern", "is too skewed"),
+    _workload("arrival_pattern", "prerecorded", "arrival_pattern", "one of `times`, `gaps`, `file` and `lists` is"),
+    _workload("arrival_pattern", {"process": "prerecorded", "times": [1]}, "ticks", "has no effect beside prerecorded"),
+    _recorded({"times": [1, 2], "gaps": [1, 1]}, "arrival_pattern", "one of `times`, `gaps`, `file` and `lists` is"),
+    _recorded({"times": 1}, "arrival_pattern.times", "a list of seconds is needed, not 1"),
+    _recorded({"times": []}, "arrival_pattern.times", "from 1 to 50,000 numbers are accepted, not 0"),
+    _recorded({"times": [0] * 50_001}, "arrival_pattern.times", "from 1 to 50,000 numbers are accepted, not 50,001"),
+    _recorded({"gaps": [1, -1]}, "arrival_pattern.gaps[1]", "must not be negative: -1"),
+    _recorded({"times": [1, "x"]}, "arrival_pattern.times[1]", "a number is needed, not 'x'"),
+    _recorded({"times": [1, NAN]}, "arrival_pattern.times[1]", "a finite number is needed"),
+    _recorded({"times": [10, 11.5]}, "arrival_pattern", "none of the recorded times is before the plan's end"),
+    _recorded({"times": [1], "clients": 3}, "arrival_pattern.clients", "unknown key"),
     _workload("client", "../etc", "client", "the name of a client app"),
     _workload("client", 3, "client", "the name of a client app"),
     _workload("client_parameters", [1], "client_parameters", "a mapping is needed"),
@@ -119,9 +153,20 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     _workload("path", "x", "path", "must begin with /"),
     _workload("path", "/a b", "path", "must begin with / and have no space"),
     _workload("kwargs", [], "kwargs", "a mapping is needed"),
-    _workload("kwargs", {"files": {}}, "kwargs.files", "not accepted; the keywords are params, data, json"),
-    _workload("kwargs", {"data": {"a": 1}}, "kwargs.data", "a text is needed"),
+    _workload("kwargs", {"proxies": {}}, "kwargs.proxies", "not accepted; the keywords are params, data, json"),
+    _workload("kwargs", {"data": 5}, "kwargs.data", "a mapping or a text is needed"),
+    _workload("kwargs", {"data": {"a": {"b": 1}}}, "kwargs.data.a", "a text, a number or a list"),
     _workload("kwargs", {"data": "a", "json": 1}, "kwargs.json", "one of the two"),
+    _workload("kwargs", {"files": {"a": "b"}, "json": 1}, "kwargs.json", "takes the place of files"),
+    _workload("kwargs", {"files": ["a"]}, "kwargs.files", "a mapping of names"),
+    _workload("kwargs", {"files": {"a": 5}}, "kwargs.files.a", "[file name, content]"),
+    _workload("kwargs", {"files": {"a": ["b"]}}, "kwargs.files.a", "[file name, content]"),
+    _workload("kwargs", {"files": {"a": ["b", "c", "d\r\ne: f"]}}, "kwargs.files.a", "texts of one line"),
+    _workload("kwargs", {"allow_redirects": 1}, "kwargs.allow_redirects", "true or false"),
+    _workload("kwargs", {"verify": 1}, "kwargs.verify", "true, false or the path"),
+    _workload("kwargs", {"verify": ""}, "kwargs.verify", "true, false or the path"),
+    _workload("kwargs", {"cert": ["a", "b", "c"]}, "kwargs.cert", "[certificate, key]"),
+    _workload("kwargs", {"cert": ["a", 5]}, "kwargs.cert", "[certificate, key]"),
     _workload("kwargs", {"json": {"a": [1, NAN]}}, "kwargs.json.a[1]", "a finite number"),
     _workload("kwargs", {"headers": {"X-A": 5}}, "kwargs.headers.X-A", "a text of one line"),
     _workload("kwargs", {"headers": {"X-A": "a\r\nb: c"}}, "kwargs.headers.X-A", "a text of one line"),
@@ -130,7 +175,8 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     _workload("kwargs", {"auth": "me"}, "kwargs.auth", "a list [user, password]"),
     _workload("kwargs", {"params": {"a": {"b": 1}}}, "kwargs.params.a", "a text, a number or a list"),
     _workload("kwargs", {"timeout": 0}, "kwargs.timeout", "must be at least 0.001"),
-    _workload("kwargs", {"timeout": [1, 2]}, "kwargs.timeout", "connect_timeout"),
+    _workload("kwargs", {"timeout": [1, 2, 3]}, "kwargs.timeout", "or [connect, read]"),
+    _workload("kwargs", {"timeout": [1, 0]}, "kwargs.timeout[1]", "must be at least 0.001"),
     _workload("method", "CONNECT", "method", "an HTTP method like GET or POST"),
     _workload("request_timeout", "2h", "request_timeout", "must be from 1ms to 1h"),
     _workload("connect_timeout", "x", "connect_timeout", "a duration like 10s"),
@@ -141,6 +187,41 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({f"{WORKLOAD}.client": "app", f"{WORKLOAD}.path": "/x"}, f"{WORKLOAD}.path", "has no effect beside client"),
     ({f"{WORKLOAD}.ticks": [1_000_000] * 3, "configuration.duration": "3m", "configuration.interval": "1m"},
      "configuration.workloads", "180,000,000 requests are planned in total; at most 100,000,000"),
+    _workload("model", "half-open", "model", "one of open, closed is needed, not 'half-open'"),
+    _workload("clients", [1, 2, 3], "clients", "needs `model: closed`; in the open model `ticks` say the rate"),
+    _workload("think_time", "1s", "think_time", "needs `model: closed`"),
+    _workload("requests_per_client", 5, "requests_per_client", "needs `model: closed`"),
+    _closed("clients", MISSING, "clients", "is missing"),
+    _closed("clients", 4, "clients", "a list of whole numbers is needed, not 4"),
+    _closed("clients", [1, 2], "clients", "too few numbers: 2 for 3 intervals"),
+    _closed("clients", [1, 2, 3, 4], "clients", "too many numbers: 4 for 3 intervals"),
+    _closed("clients", [0, 0, 0], "clients", "at least one number above 0"),
+    _closed("clients", [1, -1, 2], "clients[1]", "must not be negative: -1"),
+    _closed("clients", [1, 2.5, 2], "clients[1]", "a whole number is needed, not 2.5"),
+    _closed("clients", [1, True, 2], "clients[1]", "a number is needed, not true"),
+    _closed("clients", [1, 2, 100_001], "clients[2]", "must be at most 100,000"),
+    _closed("clients", [1, NAN, 2], "clients[1]", "a whole number is needed, not nan"),
+    _closed("ticks", [1, 2, 3], "ticks", "the closed model has no rate"),
+    _closed("clients_per_host", 3, "clients_per_host", "has no effect in the closed model, where `clients`"),
+    _closed("arrival_pattern", "poisson", "arrival_pattern", "has no effect in the closed model, where `think_time`"),
+    _closed("max_in_flight", 10, "max_in_flight", "has no effect in the closed model"),
+    _closed("requests_per_client", 0, "requests_per_client", "must be from 1"),
+    _closed("requests_per_client", 1.5, "requests_per_client", "a whole number"),
+    _closed("requests_per_client", 60_000_000, "", "180,000,000 requests are planned in total"),
+    _closed("max_lateness", "1s", "max_lateness", "has no effect in the closed model"),
+    _closed("think_time", -1, "think_time", "must not be negative: -1"),
+    _closed("think_time", "soon", "think_time", "is needed, not 'soon'"),
+    _closed("think_time", {"process": "uniform", "a": 3, "b": 1}, "think_time", "uniform needs a ≤ b"),
+    ({WORKLOAD: {**CLOSED_WORKLOAD, "requests_per_client": 5}, "configuration.on_worker_loss": "replace"},
+     "configuration.on_worker_loss", "replace cannot keep `requests_per_client`"),
+    _workload("scheme", "ftp", "scheme", "one of http, https is needed, not 'ftp'"),
+    _workload("connection", "close", "connection", "one of keep-alive, new is needed, not 'close'"),
+    _workload("max_connections_per_host", 0, "max_connections_per_host", "must be from 1 to 100000, not 0"),
+    _workload("max_connections_per_host", "many", "max_connections_per_host", "a whole number"),
+    _workload("shards_per_worker", 0, "shards_per_worker", "must be from 1 to 256, not 0"),
+    _workload("shards_per_worker", "all", "shards_per_worker", "auto or a whole number is needed, not 'all'"),
+    _workload("shards_per_worker", 1.5, "shards_per_worker", "a whole number from 1 to 256"),
+    _workload("shards_per_worker", [2], "shards_per_worker", "not a list"),
     ({"worker_labels": ["zone"]}, "worker_labels", "a mapping of labels"),
     ({"routing": "web"}, "routing", "a list of records or a mapping"),
     ({"routing": [3]}, "routing[0]", "a mapping is needed"),

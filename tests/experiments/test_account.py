@@ -10,7 +10,7 @@ import pytest
 from experiments.account import account_of, planned_of
 from experiments.ingest import ingest
 from experiments.models import Experiment, SecondStats, Shard, Trace
-from loadgen.messages import Counters, Outcome
+from loadgen.messages import CONNECT_OUTCOMES, Counters, Outcome
 from tests.support.batches import (
     Row,
     counters_of,
@@ -52,10 +52,10 @@ def test_every_outcome_has_its_line():
     account = account_of(experiment)
     assert account.closes() == []
     assert (account.planned, account.completed, account.dropped, account.late, account.cut) == (len(KINDS), 1, 1, 1, 1)
-    assert account.errors == {"timeout": 1, "reset": 1, "closed": 1, "malformed": 1, "aborted": 1}
-    assert sum(account.connect_failed.values()) == 7
+    assert account.errors == {"timeout": 1, "reset": 1, "closed": 1, "malformed": 1, "aborted": 1, "redirect": 1}
+    assert list(account.connect_failed.values()) == [1] * len(CONNECT_OUTCOMES)
     assert account.connect_failed["no_route"] == account.connect_failed["connect_no_port"] == 1
-    assert account.sent == 6
+    assert account.sent == 7
     assert account.to_dict()["closes"] is True
 
 
@@ -176,7 +176,7 @@ def test_statistics_that_differ_from_the_rows_are_found():
 
 def test_a_row_that_was_sent_without_a_sending_time_is_found():
     experiment = make_experiment(status="FINISHED")
-    deliver(experiment, lambda number, arrival: replace(arrival, sent_ns=-1) if number == 3 else arrival)
+    deliver(experiment, lambda number, row: replace(row, sent_ns=-1, done_ns=-1) if number == 3 else row)
     assert "20 rows were sent by their outcome, but 19 have a sending time" in contradictions(experiment)
 
 

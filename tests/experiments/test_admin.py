@@ -24,7 +24,7 @@ from rest_framework.authtoken.models import Token
 
 from experiments.admin.base import BoundedPaginator
 from experiments.ingest import ingest
-from experiments.models import Batch, Event, Experiment, SecondStats, Shard, Trace
+from experiments.models import Batch, Event, Experiment, SecondStats, Shard, Trace, Workload
 from experiments.models import Client as EmulatedClient
 from experiments.services import experiments
 from experiments.summary import summarise
@@ -141,6 +141,19 @@ def test_an_experiments_page_has_its_report_its_plan_and_links_to_its_parts(
     assert len(links) == 8
     for link in links:
         assert browser.get(link).status_code == 200
+
+
+def test_times_of_a_closed_workload_are_labelled_wherever_they_are_shown(browser: Client, broker: redis.Redis) -> None:
+    made = batches.make_experiment([[2.0, 4.0]], status="FINISHED", model="closed")
+    made.summary = summarise(made)
+    made.save()
+    label = "response times depend on completions"
+    for page in (
+        address(Experiment, "change", made.id),
+        address(Workload, "changelist"),
+        address(Workload, "change", made.workloads.get().id),
+    ):
+        assert label in browser.get(page).content.decode().lower().replace("\n", " ")
 
 
 def test_an_experiment_without_a_summary_has_no_report_yet(browser: Client) -> None:

@@ -13,7 +13,7 @@ from rest_framework.authtoken.models import Token
 
 from experiments.models import Event, Experiment, Shard, Worker
 from experiments.services import experiments, registry
-from tests.experiments.bad_plans import BAD, GOOD, MISSING, WORKLOAD, plan_with
+from tests.experiments.bad_plans import BAD, CLOSED_WORKLOAD, GOOD, MISSING, WORKLOAD, plan_with
 from tests.support import batches
 from tests.support.plans import plan
 from tests.support.workers import register
@@ -77,6 +77,14 @@ def test_the_index_lists_the_routes(api: Client) -> None:
 @pytest.mark.parametrize("path", ["/api/", "/api/experiments/", "/api/worker/"])
 def test_a_trailing_slash_makes_no_difference(api: Client, path: str) -> None:
     assert api.get(path).json() == api.get(path.rstrip("/")).json()
+
+
+def test_a_closed_plan_is_queued_and_shown_as_it_was_meant(api: Client, fleet: None) -> None:
+    data = plan_with({WORKLOAD: {**CLOSED_WORKLOAD, "think_time": "20ms", "shards_per_worker": 2}})
+    shown = api.get(f"{EXPERIMENTS}/{post(api, data).json()}").json()
+    (workload,) = shown["plan"]["configuration"]["workloads"]
+    assert (workload["model"], workload["clients"], workload["shards_per_worker"]) == ("closed", [1, 3, 0], 2)
+    assert "ticks" not in workload
 
 
 @pytest.mark.parametrize("path", [EXPERIMENTS, EXPERIMENTS + "/"])

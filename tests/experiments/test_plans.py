@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from experiments.plans import Plan, PlanInvalid, load_yaml, parse
 from experiments.plans.errors import MAX_ERRORS
 from experiments.plans.fields import duration_of
-from loadgen.messages import ON_WORKER_LOSS, WorkloadSpec, from_wire, to_wire
+from loadgen.messages import CONTINUE, FAIL, ON_WORKER_LOSS, WorkloadSpec, from_wire, to_wire
 from loadgen.schedule import Schedule
 from routing.table import RoutingRecord
-from tests.experiments.bad_plans import BAD, BAD_FILES, GOOD, WORKLOAD, plan_with
+from tests.experiments.bad_plans import BAD, BAD_FILES, CLOSED_WORKLOAD, GOOD, WORKLOAD, plan_with
 
 
 def errors_of(data: object) -> list[tuple[str, str]]:
@@ -82,7 +82,7 @@ def test_the_defaults_are_those_of_the_original() -> None:
     plan = parse(GOOD)
     (workload,) = plan.workloads
     assert (plan.name, plan.creator, plan.seed, plan.routing, plan.metadata) == ("good", "alice", None, [], {})
-    assert (workload.clients, workload.arrival_pattern, workload.client) == (3, "constant", None)
+    assert (workload.clients, workload.arrival_pattern, workload.client) == (3, ("constant", []), None)
     assert (workload.method, workload.path, workload.kwargs, workload.router) == ("GET", "/", {}, "host")
 
 
@@ -171,6 +171,9 @@ def test_every_field_reaches_the_wire() -> None:
         "arrival_pattern": "poisson",
         "worker_labels": {"zone": "A"},
         "router": "service",
+        "scheme": "https",
+        "connection": "new",
+        "max_connections_per_host": 20,
         "method": "put",
         "path": "/x?y=1",
         "kwargs": {"params": {"a": [1, 2]}, "data": "text", "auth": ["u", "p"], "timeout": 2.5},
@@ -190,6 +193,9 @@ def test_every_field_reaches_the_wire() -> None:
         path="/x?y=1",
         kwargs=fields["kwargs"],
         router="service",
+        scheme="https",
+        connection="new",
+        max_connections_per_host=20,
         request_timeout_s=2.0,
         connect_timeout_s=0.5,
         max_in_flight=10,
@@ -197,6 +203,37 @@ def test_every_field_reaches_the_wire() -> None:
         request_id_header="X-Id",
     )
     assert from_wire(WorkloadSpec, json.loads(json.dumps(to_wire(spec)))) == spec
+
+
+def test_a_closed_workload_asks_for_clients_interval_by_interval() -> None:
+    plan = parse(plan_with({WORKLOAD: {**CLOSED_WORKLOAD, "requests_per_client": 5, "think_time": "20ms"}}))
+    (workload,) = plan.workloads
+    (spec,) = plan.workload_specs()
+    assert (workload.ticks, workload.clients_by_interval, workload.clients) == ([], [1, 3, 0], 3)
+    assert (spec.model, spec.schedule, spec.requests_per_client) == ("closed", [[4.0, 1], [4.0, 3], [2.0, 0]], 5)
+    assert (spec.think_time, spec.think_time_parameters, spec.max_in_flight) == ("constant", [0.02], 3)
+    assert from_wire(WorkloadSpec, json.loads(json.dumps(to_wire(spec)))) == spec
+
+
+@pytest.mark.parametrize(
+    ("think_time", "expected"),
+    [(None, ("constant", [0.0])), (0, ("constant", [0.0])), (1.5, ("constant", [1.5])), ("2s", ("constant", [2.0])),
+     ({"process": "uniform", "a": 1, "b": 3}, ("uniform", [1.0, 3.0]))],
+)  # fmt: skip
+def test_a_think_time_is_a_duration_or_a_distribution_of_seconds(think_time: object, expected: object) -> None:
+    (spec,) = parse(plan_with({WORKLOAD: {**CLOSED_WORKLOAD, "think_time": think_time}})).workload_specs()
+    assert (spec.think_time, spec.think_time_parameters) == expected
+
+
+def test_the_number_of_shards_on_a_worker_is_no_business_of_the_wire() -> None:
+    asked = [parse(plan_with({f"{WORKLOAD}.shards_per_worker": value})) for value in (None, "auto", 4)]
+    assert [plan.workloads[0].shards_per_worker for plan in asked] == [None, None, 4]
+    assert asked[0].workload_specs() == asked[2].workload_specs()
+
+
+def test_without_a_request_id_header_the_wire_has_an_empty_name() -> None:
+    (spec,) = parse(plan_with({f"{WORKLOAD}.request_id_header": "off"})).workload_specs()
+    assert spec.request_id_header == ""
 
 
 @pytest.mark.parametrize("path", sorted(Path("examples").glob("*.yml")), ids=lambda path: path.stem)
@@ -221,7 +258,8 @@ JSON_LIKE = st.recursive(
 KEYS = st.sampled_from(["experiment", "configuration", "routing", "seed", "metadata", "worker_labels"])
 WORKLOAD_KEYS = st.sampled_from(
     "service ticks clients_per_host arrival_pattern client client_parameters worker_labels router method path kwargs "
-    "request_timeout connect_timeout max_in_flight max_lateness request_id_header".split()
+    "request_timeout connect_timeout max_in_flight max_lateness request_id_header model clients think_time "
+    "requests_per_client scheme connection max_connections_per_host shards_per_worker".split()
 )
 NEARLY_WORKLOADS = st.lists(st.dictionaries(WORKLOAD_KEYS, JSON_LIKE, max_size=6), max_size=3)
 NEARLY_PLANS = st.fixed_dictionaries(
@@ -254,6 +292,14 @@ def test_arbitrary_workload_fields_beside_good_ones_are_accepted_or_refused(fiel
 
 
 @settings(max_examples=200, deadline=None)
+@given(st.dictionaries(WORKLOAD_KEYS, JSON_LIKE, max_size=4))
+def test_arbitrary_fields_beside_those_of_a_closed_workload_are_accepted_or_refused(fields: dict[str, Any]) -> None:
+    plan = parse_or_refuse(plan_with({WORKLOAD: {**CLOSED_WORKLOAD, **fields}}))
+    if plan is not None:
+        json.dumps(plan.to_dict(), allow_nan=False).encode()
+
+
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_arbitrary_bytes_are_a_document_or_refused(text: bytes) -> None:
     try:
@@ -267,24 +313,46 @@ def test_arbitrary_bytes_are_a_document_or_refused(text: bytes) -> None:
 def good_plans(draw: st.DrawFn) -> dict[str, Any]:
     intervals = draw(st.integers(1, 5))
     rates = st.integers(1, 1000) | st.floats(0.001, 1000)
-    workload = st.fixed_dictionaries(
+    shared = {
+        "client": st.just("app"),
+        "worker_labels": st.just({"galileo_zone": "A"}),
+        "shards_per_worker": st.sampled_from(["auto", 1, 8]),
+        "scheme": st.sampled_from(["http", "https"]),
+        "connection": st.sampled_from(["keep-alive", "new"]),
+        "max_connections_per_host": st.none() | st.integers(1, 100),
+        "request_timeout": st.sampled_from(["5s", 2.5]),
+        "request_id_header": st.sampled_from(["X-Id", "off"]),
+    }
+    closed_workload = st.fixed_dictionaries(
+        {
+            "service": st.just("web"),
+            "model": st.just("closed"),
+            "clients": st.lists(st.integers(1, 50), min_size=intervals, max_size=intervals),
+        },
+        optional={
+            **shared,
+            "requests_per_client": st.none() | st.integers(1, 100),
+            "think_time": st.sampled_from([0, "1s", "expovariate"]),
+        },
+    )
+    open_workload = st.fixed_dictionaries(
         {"service": st.just("web"), "ticks": st.lists(rates, min_size=intervals, max_size=intervals)},
         optional={
             "clients_per_host": st.integers(1, 100),
-            "arrival_pattern": st.sampled_from(["constant", "poisson"]),
-            "client": st.just("app"),
-            "worker_labels": st.just({"galileo_zone": "A"}),
-            "request_timeout": st.sampled_from(["5s", 2.5]),
+            "arrival_pattern": st.sampled_from(["constant", "poisson", "uniform", ["weibullvariate", 1, 1.5]]),
+            **shared,
         },
     )
+    workloads = draw(st.lists(open_workload | closed_workload, min_size=1, max_size=3))
+    policies = [CONTINUE, FAIL] if any("requests_per_client" in workload for workload in workloads) else ON_WORKER_LOSS
     interval_ms = draw(st.integers(1, 10_000))
     cut_ms = draw(st.integers(0, interval_ms - 1))
     return {
         "configuration": {
             "duration": f"{interval_ms * intervals - cut_ms}ms",
             "interval": interval_ms / 1000,
-            "workloads": draw(st.lists(workload, min_size=1, max_size=3)),
-            "on_worker_loss": draw(st.sampled_from(ON_WORKER_LOSS)),
+            "workloads": workloads,
+            "on_worker_loss": draw(st.sampled_from(policies)),
         },
         "seed": draw(st.none() | st.integers(0, 2**63 - 1)),
         "metadata": draw(st.dictionaries(st.text("abc", min_size=1), st.text("xyz"), max_size=2)),

@@ -17,6 +17,7 @@ PROGRESS = Progress(
     duration_s=90.0,
     planned=1480,
     planned_rps=120.0,
+    clients=None,
     achieved_rps=119.5,
     response_p50_s=0.0412,
     response_p99_s=0.25,
@@ -49,6 +50,16 @@ def test_a_line_has_phase_time_rates_response_times_and_what_went_wrong() -> Non
         "202611220000-abcd RUNNING 0:00:12 of 0:01:30: rate 119.5/s of 120.0/s planned, "
         "response time p50 41.2 ms p99 250.0 ms, errors 5, dropped 7, late 3"
     )
+
+
+CLOSED = replace(PROGRESS, planned=None, planned_rps=None, clients=8)
+
+
+def test_in_the_closed_model_clients_stand_in_place_of_what_is_planned() -> None:
+    assert "rate 119.5/s from 8 clients, response time" in line(experiment(), CLOSED)
+    shown = screen((experiment(), CLOSED))
+    assert "clients 8" in shown and "sent 1,390" in shown
+    assert "planned" not in shown
 
 
 def test_before_the_start_a_line_has_the_phase_alone() -> None:

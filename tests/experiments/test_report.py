@@ -93,6 +93,18 @@ def test_a_request_that_was_received_twice_contradicts(experiment, write):
     assert built["problems"] == [f"requests that were logged more than once: 1, such as {twice}"]
 
 
+def test_a_redirects_requests_are_their_arrivals_and_come_once_each(experiment, write):
+    lines = lines_of(experiment)
+    name = lines[0].split()[1]
+    hops = [f"1700000000 {name}.1 GET /next", f"1700000000 {name}.2 GET /last"]
+    built = report.build(experiment, write(lines, hops))
+    assert (built["sound"], built["target"]["logged"]) == (True, 20)
+    twice = report.build(experiment, write(lines, [*hops, hops[1]]))
+    assert twice["problems"] == [f"requests that were logged more than once: 1, such as {name}"]
+    stranger = report.build(experiment, write(lines, [f"{name.rpartition('.')[0]}.999.1"]))
+    assert stranger["target"]["unknown"] == 1
+
+
 def test_the_same_file_given_twice_is_one_log(experiment, write):
     (path,) = write(lines_of(experiment))
     assert report.build(experiment, [path, path.parent / "." / path.name])["sound"]

@@ -44,6 +44,7 @@ CASES = [
     (run(ended_as=""), "INVALID", "still under way"),
     (run(planned=0), "INVALID", "nothing was planned"),
     (run(contradictions=("5 rows are odd",)), "INVALID", "does not close: 5 rows are odd"),
+    (run(not_made=3), "DEGRADED", "3 requests of requests_per_client were not made"),
     (run(late=1), "DEGRADED", "late arrivals: 1 of 10,000, 0.01 %, above 0 %"),
     (run(late=100), "DEGRADED", "late arrivals: 100 of 10,000, 1 %"),
     (run(late=101), "INVALID", "late arrivals: 101 of 10,000, 1.01 %, above 1 %"),

@@ -10,6 +10,7 @@ import getpass
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from experiments import plans, selectors, statistics
 from experiments.interruption import Interrupted, Interruption
 from experiments.models import Experiment
 from experiments.plans.document import MAX_BYTES
+from experiments.plans.recordings import FILE, LISTS, read_file, read_lists, with_recordings
 from experiments.plans.routes import parse_route
 from experiments.progress import Display, LiveDisplay, PlainDisplay
 from experiments.services import clock
 from experiments.services import experiments as services
 from experiments.services.placement import NoMatchingWorkers
+from routing.connection import redis_client
 
 EXIT_FAILED, EXIT_INVALID, EXIT_NO_WORKERS, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -57,6 +60,8 @@ class Command(BaseCommand):
             plan = plans.parse(_with_options(_read(options["plan"]), options["route"], options["creator"]))
         except plans.PlanInvalid as invalid:
             status = self._refuse(EXIT_INVALID, [str(error) for error in invalid.errors], options)
+        except redis.exceptions.RedisError as error:
+            status = self._refuse(EXIT_FAILED, [f"the broker does not answer: {error}"], options)
         else:
             with Interruption() as interruption:
                 status = self._run(plan, options, interruption)
@@ -186,14 +191,23 @@ class Command(BaseCommand):
 
 
 def _read(path: str) -> dict[str, Any]:
-    """Raises PlanInvalid."""
+    """The plan's data with the recordings that it names, files relative to its own folder.
+
+    Raises:
+        PlanInvalid: it cannot be read, or a recording cannot.
+        redis.RedisError: Redis lists are asked for, and Redis is away.
+    """
     try:
         if path == "-":
-            return plans.load_yaml(sys.stdin.buffer.read(MAX_BYTES + 1))
-        with Path(path).open("rb") as file:
-            return plans.load_yaml(file.read(MAX_BYTES + 1))
+            data = plans.load_yaml(sys.stdin.buffer.read(MAX_BYTES + 1))
+        else:
+            with Path(path).open("rb") as file:
+                data = plans.load_yaml(file.read(MAX_BYTES + 1))
     except OSError as error:
         raise plans.PlanInvalid([plans.PlanError("plan", f"{path} cannot be read: {error.strerror}")]) from error
+    readers = {FILE: partial(read_file, Path(path).parent), LISTS: partial(read_lists, redis_client())}
+    recorded: dict[str, Any] = with_recordings(data, readers)
+    return recorded
 
 
 def _with_options(data: dict[str, Any], routes: list[str], creator: str | None) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """Placement: which workers get which clients."""
 
+from collections import Counter
+
 import pytest
 
-from experiments.models import Worker
+from experiments.models import Shard, Worker
 from experiments.services import registry
-from experiments.services.placement import NoFreeSlot, NoMatchingWorkers, matching_workers, place
+from experiments.services.placement import SHARD_RATE_RPS, NoFreeSlot, NoMatchingWorkers, matching_workers, place
 from tests.support.workers import register
 
 pytestmark = pytest.mark.django_db
@@ -80,3 +82,85 @@ def test_the_worker_with_the_fewest_clients_comes_first(broker, placed):
     register(broker, "pi-2")
     registry.sync_workers()
     assert [share.worker.name for share in place({}, 2)] == ["pi-2", "pi-1"]
+
+
+@pytest.fixture
+def two_sizes(broker):
+    """A worker of 8 cores and 16 slots, and one of 2 cores and 4 slots."""
+    register(broker, "big", slots=16, cores=8)
+    register(broker, "small", slots=4, cores=2)
+    registry.sync_workers()
+
+
+def shards_by_worker(shares):
+    return Counter(share.worker.name for share in shares)
+
+
+@pytest.mark.usefixtures("two_sizes")
+@pytest.mark.parametrize(
+    ("rate_rps", "shards"),
+    [
+        (0, {"big": 1, "small": 1}),
+        (2 * SHARD_RATE_RPS, {"big": 1, "small": 1}),
+        (2 * SHARD_RATE_RPS + 1, {"big": 2, "small": 2}),
+        (6 * SHARD_RATE_RPS, {"big": 4, "small": 2}),
+        (1000 * SHARD_RATE_RPS, {"big": 8, "small": 2}),
+    ],
+)
+def test_a_high_rate_gets_more_shards_as_far_as_there_are_cores(rate_rps, shards):
+    assert shards_by_worker(place({}, 100, rate_rps=rate_rps)) == shards
+
+
+@pytest.mark.usefixtures("two_sizes")
+@pytest.mark.parametrize(
+    ("asked", "shards"), [(1, {"big": 1, "small": 1}), (3, {"big": 3, "small": 3}), (10, {"big": 10, "small": 4})]
+)
+def test_a_number_of_shards_is_obeyed_as_far_as_there_are_slots(asked, shards):
+    assert shards_by_worker(place({}, 100, shards_per_worker=asked, rate_rps=1e6)) == shards
+
+
+@pytest.mark.usefixtures("two_sizes")
+def test_every_client_is_in_exactly_one_of_several_shards_on_a_worker():
+    shares = place({}, 50, shards_per_worker=3)
+    assert len(shares) == 6
+    assert sorted(client for share in shares for client in clients_of(share)) == list(range(50))
+    assert {len(clients_of(share)) for share in shares} == {8, 9}
+
+
+@pytest.mark.usefixtures("two_sizes")
+def test_few_clients_are_spread_over_the_workers_before_the_cores():
+    assert shards_by_worker(place({}, 3, shards_per_worker=4)) == {"big": 2, "small": 1}
+
+
+def test_slots_that_others_hold_are_left_to_them(broker, placed):
+    register(broker, "pi-1", slots=4, cores=4)
+    registry.sync_workers()
+    placed(shards_per_worker=3)
+    assert len(place({}, 100, shards_per_worker=3)) == 1
+    assert len(place({}, 100, rate_rps=4 * SHARD_RATE_RPS)) == 1
+
+
+def test_a_second_load_gets_a_free_slot_though_the_first_has_all_the_cores(broker, placed):
+    register(broker, "pi-1", slots=4, cores=2)
+    registry.sync_workers()
+    placed(ticks=[10 * SHARD_RATE_RPS, 0])
+    assert Shard.objects.count() == 2
+    assert len(place({}, 100, rate_rps=10 * SHARD_RATE_RPS)) == 1
+
+
+def test_a_group_with_several_shards_on_a_worker_orders_each_from_it(broker, placed):
+    register(broker, "pi-1", slots=4, cores=4)
+    registry.sync_workers()
+    placed(shards_per_worker=2, clients_per_host=5)
+    shards = Shard.objects.order_by("index")
+    assert [(shard.index, shard.worker.name, shard.status, shard.clients) for shard in shards] == [
+        (0, "pi-1", "DISPATCHED", [[0, 5, 2]]),
+        (1, "pi-1", "DISPATCHED", [[1, 5, 2]]),
+    ]
+
+
+def test_a_closed_load_gets_one_shard_per_worker_and_as_many_clients_as_are_active_at_most(broker, placed):
+    register(broker, "pi-1", slots=4, cores=4)
+    registry.sync_workers()
+    experiment = placed(model="closed", ticks=None, clients=[2, 7])
+    assert (Shard.objects.count(), experiment.groups.get().total_clients) == (1, 7)

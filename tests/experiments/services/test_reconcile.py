@@ -522,6 +522,41 @@ def test_routing_versions_are_on_the_timeline(started):
     ]
 
 
+def test_a_closed_load_ends_without_a_count_of_planned_arrivals(fleet, make_experiment):
+    fleet.join("pi-1")
+    experiment = make_experiment(model="closed", ticks=None, clients=[2, 3], shards_per_worker=2)
+    for state in (messages.READY, messages.RUNNING, messages.FINISHED):
+        reconcile()
+        fleet.say(state)
+    fleet.bring_batches()
+    reconcile()
+    assert status(experiment) == "FINISHED"
+    assert set(Shard.objects.values_list("status", "planned", "worker__name")) == {("FINISHED", None, "pi-1")}
+    assert (experiment.summary["account"]["planned"], experiment.summary["account"]["closes"]) == (0, True)
+
+
+def test_shards_beside_each_other_on_one_worker_are_lost_one_by_one(fleet, make_experiment):
+    fleet.join("pi-1")
+    experiment = make_experiment(shards_per_worker=2, on_worker_loss="replace")
+    reconcile()
+    fleet.say(messages.READY)
+    reconcile()
+    fleet.say(messages.RUNNING)
+    reconcile()
+    fleet.broker.delete(messages.lease_key(Shard.objects.get(index=0).id))
+    Shard.objects.filter(index=0).update(dispatched=timezone.now() - timedelta(seconds=60))
+    for _ in range(3):
+        fleet.say(messages.RUNNING, only={"index": 1})
+        reconcile()
+    assert list(Event.objects.filter(name="shard lost").values_list("experiment", flat=True)) == [experiment.id]
+    again, sibling = Shard.objects.order_by("index")
+    assert (again.worker.name, again.attempt, again.status) == ("pi-1", 2, "DISPATCHED")
+    assert (sibling.attempt, sibling.status) == (1, "RUNNING")
+    order = fleet.orders("pi-1")[-1]
+    assert (order.shard_index, order.clients, order.takes_over) == (0, [[0, 3, 2]], True)
+    assert status(experiment) == "RUNNING"
+
+
 def test_a_second_reconciliation_beside_the_first_does_nothing(broker, fleet, make_experiment):
     fleet.join("pi-1")
     experiment = make_experiment()
