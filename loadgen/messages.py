@@ -100,6 +100,7 @@ class Outcome(IntEnum):
     CLOSED = 3  # the peer closed before the response was complete
     MALFORMED = 4  # what came back is not HTTP
     ABORTED = 5  # in flight when the load was aborted, or when a stop's grace ended
+    REDIRECT = 6  # more than 30 redirects, or to where no connection could be opened
     DROPPED = 16  # max_in_flight reached
     LATE = 17  # the generator reached it more than max_lateness after its intended time
     CONNECT_REFUSED = 18
@@ -110,10 +111,11 @@ class Outcome(IntEnum):
     CONNECT_OTHER = 23
     NO_ROUTE = 24  # the service had no host with a weight above 0
     CUT = 25  # planned, but the load was stopped or aborted before it was sent
+    CONNECT_TLS = 26  # the connection was made, but no TLS on it
 
 
 FIRST_NOT_SENT = 16
-CONNECT_OUTCOMES = frozenset(range(Outcome.CONNECT_REFUSED, Outcome.NO_ROUTE + 1))
+CONNECT_OUTCOMES = frozenset({*range(Outcome.CONNECT_REFUSED, Outcome.NO_ROUTE + 1), Outcome.CONNECT_TLS})
 
 
 def account_line(outcome: int) -> str:
@@ -139,24 +141,45 @@ class MessageError(ValueError):
     """A message has an unknown version, or a field that is missing, unknown or of the wrong type."""
 
 
+# The model of a load. open: arrivals are independent of completions. closed: a client waits for its response.
+OPEN, CLOSED = "open", "closed"
+MODELS = (OPEN, CLOSED)
+
+HTTP, HTTPS = "http", "https"
+
+# keep-alive: connections serve request after request. new: each request has a connection of its own.
+KEEP_ALIVE, NEW = "keep-alive", "new"
+CONNECTION_MODES = (KEEP_ALIVE, NEW)
+
+
 @dataclass(frozen=True)
 class WorkloadSpec:
     """What the clients of a group do. Validated by the controller; the engine trusts it.
 
-    `schedule` holds (duration_s, rate_rps) steps of the service's total rate. Without a client app, `method`, `path`
-    and `kwargs` (those of `requests.request`) make the request.
+    Open model: `schedule` holds (duration_s, rate_rps) steps of the service's total rate. Closed model: it holds
+    (duration_s, clients) steps; client c is active in the steps of more than c clients, and pauses for a time drawn
+    from the think time between a response and its next request. Without a client app, `method`, `path` and `kwargs`
+    (those of `requests.request`) make the request.
     """
 
     index: int  # position in the plan: seeds and phases depend on it
     service: str
     schedule: list[list[float]]
+    model: str = OPEN
     arrival_process: str = "constant"
+    arrival_parameters: list[float] = field(default_factory=list)  # those of the function of Python's `random`
+    think_time: str = "constant"  # closed: a distribution of seconds
+    think_time_parameters: list[float] = field(default_factory=lambda: [0.0])  # constant takes one: the seconds
+    requests_per_client: int | None = None  # closed: a client is done after so many
     client_app: str | None = None
     client_parameters: dict[str, Any] = field(default_factory=dict)
     method: str = "GET"
     path: str = "/"
     kwargs: dict[str, Any] = field(default_factory=dict)
     router: str = "host"  # host: http://host/path; service: http://host/service/path
+    scheme: str = HTTP
+    connection: str = KEEP_ALIVE
+    max_connections_per_host: int | None = None  # per shard; None: as many as are in flight
     request_timeout_s: float = 30.0
     connect_timeout_s: float = 5.0
     max_in_flight: int = 1000  # per shard
@@ -301,9 +324,9 @@ class Gauges:
 
 @dataclass(frozen=True)
 class BatchHeader:
-    """The header of a trace batch; the columns follow (loadgen/batch.py).
+    """The header of a trace batch; the records follow (loadgen/batch.py).
 
-    `epoch_broker_ns` is the broker time that the columns' times are relative to. Rows are numbered within their shard,
+    `epoch_broker_ns` is the broker time that the records' times are relative to. Rows are numbered within their shard,
     each attempt from a base of its own; the batch holds rows [first_row, first_row + rows). `end` marks an attempt's
     last batch: its `number` + 1 is the number of batches, its counters are the totals.
     """

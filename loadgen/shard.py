@@ -173,7 +173,7 @@ class ShardRunner:
             return self._stop_reason
         self._obey(document)
         workload = document.workload
-        self._routes = Routes(workload.service, self._order.shard_index, workload.router)
+        self._routes = Routes(workload.service, self._order.shard_index, workload.router, workload.scheme)
         engine = Engine(
             self._order,
             document,

@@ -7,6 +7,11 @@
     sources.py     what a client sends: one static request, or what its client app says
     client_app.py  loads and calls client apps
     request.py     turns method, endpoint and keywords into bytes, as `requests` would
+    plain.py       the same for plain requests, from templates
+    prepared.py    the same by `requests` and urllib3 themselves
+    wire.py        what comes of it
+    redirects.py   the request that a redirect asks for
+    tls.py         the keywords `verify` and `cert`
     pool.py        keep-alive connections per host, and the arrivals that wait for one
     connection.py  one connection: writes requests, parses responses
     framing.py     the rare questions about a response's head

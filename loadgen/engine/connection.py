@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Final, cast
 
 import httptools
@@ -10,7 +11,9 @@ import httptools
 from loadgen.batch import NO_TIME
 from loadgen.engine import framing
 from loadgen.engine.deadlines import NEVER
-from loadgen.engine.request import Wire
+from loadgen.engine.heads import END_OF_HEAD
+from loadgen.engine.redirects import RedirectError, next_hop
+from loadgen.engine.wire import Wire
 from loadgen.messages import Outcome
 
 if TYPE_CHECKING:
@@ -24,19 +27,36 @@ BODY: Final = 2  # the head is complete
 COMPLETE: Final = 3
 EXCESS: Final = 4  # complete, and more came behind it
 
+COMPLETED: Final = int(Outcome.COMPLETED)
+_NO_DESCRIPTOR: Final = -1
+_HEAD_END: Final = len(END_OF_HEAD)
+
+
+# When an arrival was first sent, and the host that it was routed to: what a redirect leads to has these from there.
+First = tuple[int, str]
+
 
 class Connection(asyncio.Protocol):
-    """Belongs to one HostPool; every request given to `send` ends as exactly one row."""
+    """Belongs to one HostPool; every request given to `send` ends as exactly one row.
+
+    A response whose head is known, and whose body came with it, is read without the parser; all others by the parser.
+    """
 
     __slots__ = (
+        "_buffered",
         "_client",
+        "_descriptor",
         "_dispatched_ns",
+        "_first",
+        "_heads",
         "_host",
         "_intended_ns",
         "_keep",
+        "_now_ns",
         "_parser",
         "_partial",
         "_pool",
+        "_redirect",
         "_sent_ns",
         "_sequence",
         "_size",
@@ -59,12 +79,19 @@ class Connection(asyncio.Protocol):
     def __init__(self, host: HostPool, serial: int) -> None:
         self._host = host
         self._pool = host.pool
+        self._now_ns = host.pool.now_ns
+        self._heads = host.pool.heads.known
+        self._descriptor = _NO_DESCRIPTOR
+        self._buffered = False
+        self._parser = None
         self.serial = serial
         self.deadline_ns = NEVER
         self.queued_ns = NEVER
         self._stage = CLOSED
         self._until_eof = False
         self._partial = b""
+        self._redirect = b""  # of a redirect that is to be followed: its head, and maybe more
+        self._first: First | None = None
 
     # --- Called by the pool
 
@@ -73,8 +100,20 @@ class Connection(asyncio.Protocol):
         """Whether the connection was ever established."""
         return hasattr(self, "_transport")
 
-    def send(self, intended_ns: int, dispatched_ns: int, client: int, sequence: int, version: int, wire: Wire) -> int:
-        """Writes a request; returns the time then. The connection must be idle."""
+    def send(
+        self,
+        intended_ns: int,
+        dispatched_ns: int,
+        client: int,
+        sequence: int,
+        version: int,
+        wire: Wire,
+        first: First | None = None,
+    ) -> int:
+        """Writes a request; returns the time then. The connection must be idle.
+
+        It is written at once: the loop would do so at the end of its turn, when all requests of the turn count as sent.
+        """
         self._stage = SENT
         self._size = 0
         self._intended_ns = intended_ns
@@ -83,9 +122,19 @@ class Connection(asyncio.Protocol):
         self._sequence = sequence
         self._version = version
         self._wire = wire
+        self._first = first
         self._sent_ns = dispatched_ns  # until it is known better: the write itself may fail
-        self._transport.write(b"%b%d.%d%b" % (wire.head, client, sequence, wire.tail))
-        self._sent_ns = sent_ns = self._pool.now_ns()
+        data = b"%b%d.%d%b" % (wire.head, client, sequence, wire.tail) if wire.identified else wire.head + wire.tail
+        written = 0
+        if self._descriptor >= 0:
+            try:
+                written = os.write(self._descriptor, data)
+            except OSError:
+                written = 0  # not ready, or broken: either is the transport's matter
+        if written != len(data):
+            self._buffered = True
+            self._transport.write(data[written:])
+        self._sent_ns = sent_ns = self._now_ns()
         self.deadline_ns = deadline_ns = sent_ns + wire.timeout_ns
         if deadline_ns < self.queued_ns:
             self._pool.deadlines.queue(self)
@@ -105,7 +154,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._parser = httptools.HttpResponseParser(self)
+        if transport.get_extra_info("ssl_object") is None:
+            self._descriptor = transport.get_extra_info("socket").fileno()
         self._stage = IDLE
         self._host.connected(self)
 
@@ -114,8 +164,18 @@ class Connection(asyncio.Protocol):
         if before <= IDLE:
             self._close()  # nobody asked for this; what would come next could not be told apart from it
             return
+        if self._parser is None:
+            end = data.find(END_OF_HEAD) + _HEAD_END
+            framed = self._heads.get(data[:end])
+            if framed is not None:
+                self._status, self._keep, length = framed
+                if len(data) - end == (0 if self._wire.bodiless else length):
+                    self._size = len(data) - end
+                    self._stage = COMPLETE
+                    self._complete()
+                    return
+            self._parser = httptools.HttpResponseParser(self)
         parser = self._parser
-        assert parser is not None
         try:
             parser.feed_data(data)
         except httptools.HttpParserCallbackError:
@@ -125,12 +185,16 @@ class Connection(asyncio.Protocol):
                 self._fail(Outcome.MALFORMED)
                 return
             self._stage = EXCESS
+        if before == SENT and self._stage > SENT:
+            if self._wire.follow is not None and 300 < self._status < 400:
+                self._redirect = self._partial + data
+            elif not self._partial:
+                self._pool.heads.learn(data)
         if self._stage >= COMPLETE:
             if self._wire.bodiless:
-                # The parser waits for the body that the head announced; the next response needs a new one.
-                self._parser = httptools.HttpResponseParser(self)
                 self._keep = self._keep or framing.keeps_alive(self._partial + data)
             self._partial = b""
+            self._parser = None  # of a response without a body it would wait for the body that the head announced
             self._complete()
         elif self._stage == SENT:
             self._partial += data
@@ -186,53 +250,79 @@ class Connection(asyncio.Protocol):
     # --- The end of a request
 
     def _complete(self) -> None:
+        if self._redirect and self._follow():
+            return
+        client = self._client  # this connection may soon serve another
+        self._row(COMPLETED, self._now_ns(), self._status)
         pool = self._pool
-        pool.recorder.row(
+        pool.in_flight -= 1
+        self._release()
+        if pool.on_end is not None:
+            pool.on_end(client, COMPLETED)
+
+    def _fail(self, outcome: Outcome) -> None:
+        self._row(outcome, NO_TIME, 0)
+        pool = self._pool
+        pool.in_flight -= 1
+        self._close()
+        if pool.on_end is not None:
+            pool.on_end(self._client, outcome)
+
+    def _row(self, outcome: int, done_ns: int, status: int) -> None:
+        first = self._first
+        self._pool.recorder.row(
             self._client,
             self._sequence,
             self._intended_ns,
             self._dispatched_ns,
-            self._sent_ns,
-            pool.now_ns(),
-            Outcome.COMPLETED,
-            self._status,
-            self._host.name,
+            self._sent_ns if first is None else first[0],
+            done_ns,
+            outcome,
+            status,
+            self._host.name if first is None else first[1],
             self._size,
             self._version,
         )
-        pool.in_flight -= 1
+
+    def _follow(self) -> bool:
+        """Whether the arrival goes on where the response leads it, or ends because that cannot be followed."""
+        head, self._redirect = self._redirect, b""
+        try:
+            hop = next_hop(self._wire, head)
+        except RedirectError:
+            self._fail(Outcome.REDIRECT)
+            return True
+        if hop is None:
+            return False
+        left_ns = max(self.deadline_ns - self._now_ns(), 1)  # the time-out is that of the whole chain
+        wire = hop.wire._replace(timeout_ns=left_ns)
+        first = self._first or (self._sent_ns, self._host.name)
+        waiter = self._intended_ns, self._dispatched_ns, self._client, self._sequence, self._version, wire, first
+        self._release()
+        self._pool.follow(hop.host, waiter)
+        return True
+
+    def _release(self) -> None:
+        """Gives the connection back, or closes it."""
         self.deadline_ns = NEVER
-        # A server may answer before it has read all of the request: then the rest of it still lies in the buffer.
-        reusable = self._keep and self._stage == COMPLETE and not self._transport.get_write_buffer_size()
+        reusable = self._keep and self._stage == COMPLETE and self._host.keep_alive
         self._stage = IDLE
-        if reusable:
+        if reusable and not (self._buffered and self._is_unsent()):
             self._host.ready(self)
         else:
             self._close()
 
-    def _fail(self, outcome: Outcome) -> None:
-        pool = self._pool
-        pool.recorder.row(
-            self._client,
-            self._sequence,
-            self._intended_ns,
-            self._dispatched_ns,
-            self._sent_ns,
-            NO_TIME,
-            outcome,
-            0,
-            self._host.name,
-            self._size,
-            self._version,
-        )
-        pool.in_flight -= 1
-        self._close()
+    def _is_unsent(self) -> bool:
+        """A server may answer before it has read all of the request: then the rest of it still lies in the buffer."""
+        self._buffered = self._transport.get_write_buffer_size() > 0
+        return self._buffered
 
     def _close(self) -> None:
         if self._stage == CLOSED:
             return
         self._stage = CLOSED
         self.deadline_ns = NEVER
+        self._descriptor = _NO_DESCRIPTOR  # its number may soon be another file's
         self._parser = None  # the parser holds this object's methods: a cycle, and nobody collects those while it runs
         self._host.closed(self)
         self._transport.abort()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol
 
 from loadgen.batch import NO_TIME
 from loadgen.engine.errors import AppError
@@ -22,8 +22,32 @@ TURN_NS: Final = 1_000_000
 Arrival = tuple[int, int, int]
 
 
-class Dispatcher:
-    """Gives each due arrival to the pool, or records why it is not sent.
+class Dispatcher(Protocol):
+    """Sends what is due. Times are of the monotonic clock; the schedule's zero is what `start` was told."""
+
+    def start(self, start_ns: int) -> int | None:
+        """When to take the first turn."""
+
+    def turn(self) -> int | None:
+        """Dispatches what is due; returns when to call it again, None when nothing is left that it knows of.
+
+        Raises:
+            AppError: a request source is wrong; the arrival that met it is recorded as CUT.
+        """
+
+    def is_over(self) -> bool:
+        """Whether nothing will be sent any more, once what is in flight has ended."""
+
+    def skip(self, before_ns: int, limit: int) -> bool:
+        """Leaves out at most `limit` arrivals intended before then (since the schedule's zero), counted but without a
+        row; False when there are no more of them."""
+
+    def cut(self, limit: int) -> bool:
+        """Records at most `limit` of the remaining arrivals as CUT; False when none is left."""
+
+
+class OpenDispatcher:
+    """Gives each due arrival of a pacer to the pool, or records why it is not sent.
 
     Args:
         arrivals: (intended ns, client, sequence) in the order of time.
@@ -50,17 +74,23 @@ class Dispatcher:
         self._max_in_flight = max_in_flight
         self._next: Arrival | None = None
         self._begun = False
+        self._start_ns = 0
 
-    def begin(self) -> int | None:
-        """When the first arrival is intended; None when there is none."""
+    def start(self, start_ns: int) -> int | None:
+        self._begin()
+        self._start_ns = start_ns
+        return self._next[0] + start_ns if self._next is not None else None
+
+    def _begin(self) -> None:
         if not self._begun:
             self._begun = True
             self._next = next(self._arrivals, None)
-        return self._next[0] if self._next is not None else None
+
+    def is_over(self) -> bool:
+        return self._begun and self._next is None
 
     def skip(self, before_ns: int, limit: int) -> bool:
-        """Leaves out at most `limit` arrivals intended before then, counted but without a row; False at the end."""
-        self.begin()
+        self._begin()
         for _ in range(limit):
             if self._next is None or self._next[0] >= before_ns:
                 return False
@@ -69,40 +99,38 @@ class Dispatcher:
         return True
 
     def turn(self) -> int | None:
-        """Dispatches what is due; returns when to call it again, None after the last arrival.
-
-        Raises:
-            AppError: a request source is wrong; the arrival that met it is recorded as CUT.
-        """
-        pool, routes, source = self._pool, self._routes, self._source
+        pool, next_host, wire_of = self._pool, self._routes.next, self._source.wire
+        hosts, start_ns = pool.hosts, self._start_ns
         arrivals, arrival = self._arrivals, self._next
         now_ns = pool.now_ns()
         budget, ends_ns = ARRIVALS_PER_TURN, now_ns + TURN_NS
-        while arrival is not None and arrival[0] <= now_ns < ends_ns and budget:
-            budget -= 1
+        while arrival is not None and budget and now_ns < ends_ns:
             intended_ns, client, sequence = arrival
+            intended_ns += start_ns
+            if intended_ns > now_ns:
+                return intended_ns
+            budget -= 1
             self._next = arrival = next(arrivals, None)
             if now_ns - intended_ns > self._max_lateness_ns:
                 self._unsent(intended_ns, now_ns, client, sequence, Outcome.LATE)
             elif pool.in_flight >= self._max_in_flight:
                 self._unsent(intended_ns, now_ns, client, sequence, Outcome.DROPPED)
-            elif (name := routes.next()) is None:
+            elif (name := next_host()) is None:
                 self._unsent(intended_ns, now_ns, client, sequence, Outcome.NO_ROUTE)
             else:
                 try:
-                    wire = source.wire(client, name)
+                    wire = wire_of(client, name)
                 except AppError:
                     self._unsent(intended_ns, now_ns, client, sequence, Outcome.CUT)
                     raise
-                host = pool.hosts.get(name) or pool.host(name)
+                host = hosts.get(name if wire.tls is None else (name, wire.tls)) or pool.host(name, wire.tls)
                 pool.in_flight += 1
                 # The time after this request is the time at which the next one is looked at.
-                now_ns = host.send(intended_ns, now_ns, client, sequence, routes.version, wire)
-        return arrival[0] if arrival is not None else None
+                now_ns = host.send(intended_ns, now_ns, client, sequence, self._routes.version, wire)
+        return arrival[0] + start_ns if arrival is not None else None
 
     def cut(self, limit: int) -> bool:
-        """Records at most `limit` of the remaining arrivals as CUT; False when none is left."""
-        self.begin()
+        self._begin()
         if self._next is None:
             return False
         rest = [self._next, *islice(self._arrivals, limit - 1)]

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from loadgen.batch import Columns
+from loadgen.engine.closed import ClosedDispatcher, ClosedPlan
 from loadgen.engine.collector import Collector
-from loadgen.engine.dispatcher import Dispatcher
+from loadgen.engine.dispatcher import Dispatcher, OpenDispatcher
 from loadgen.engine.errors import AppError
 from loadgen.engine.pool import Pool
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.routes import Routes
 from loadgen.engine.sources import SourceFactory
 from loadgen.engine.timer import Timer, build_timer
-from loadgen.messages import Counters, GroupDocument, ShardOrder
+from loadgen.messages import CLOSED, KEEP_ALIVE, Counters, GroupDocument, ShardOrder
 from loadgen.pacer import build_pacer
 from loadgen.schedule import Schedule
 
@@ -72,33 +72,59 @@ class Engine:
     ) -> None:
         workload = document.workload
         clients = [client for first, stop, step in order.clients for client in range(first, stop, step)]
-        schedule = Schedule([(round(duration_s * 1e9), rate_rps) for duration_s, rate_rps in workload.schedule])
-        pacer = build_pacer(
-            workload.arrival_process, schedule, clients, document.total_clients, document.seed, workload.index
-        )
         self.routes = routes
-        self._monotonic_ns = monotonic_ns
-        self._start_ns = 0
-        self._duration_ns = schedule.duration_ns
+        self._now_ns = monotonic_ns
         self._stop_grace_ns = round(document.stop_grace_s * 1e9)
         self._recorder = Recorder()
-        self._pool = Pool(self._recorder, self._now_ns, self._may_send, workload.connect_timeout_s, max_connections)
-        self._source = source(document, clients, routes.base_url)
-        self._dispatcher = Dispatcher(
-            iter(pacer),
-            self._source,
-            routes,
-            self._pool,
+        self._pool = Pool(
             self._recorder,
-            round(workload.max_lateness_s * 1e9),
-            workload.max_in_flight,
+            monotonic_ns,
+            workload.connect_timeout_s,
+            max_connections,
+            workload.max_connections_per_host or sys.maxsize,
+            workload.connection == KEEP_ALIVE,
         )
+        self._source = source(document, clients, routes.base_url)
+        self._dispatcher: Dispatcher
+        if workload.model == CLOSED:
+            self._dispatcher = ClosedDispatcher(
+                ClosedPlan(workload, clients, document.seed),
+                order.attempt,
+                self._source,
+                routes,
+                self._pool,
+                self._recorder,
+                self._arm,
+                self._app_failed,
+            )
+            self._duration_ns = 0  # it ends when its clients have
+        else:
+            schedule = Schedule([(round(duration_s * 1e9), rate_rps) for duration_s, rate_rps in workload.schedule])
+            pacer = build_pacer(
+                workload.arrival_process,
+                schedule,
+                clients,
+                document.total_clients,
+                document.seed,
+                workload.index,
+                workload.arrival_parameters,
+            )
+            self._dispatcher = OpenDispatcher(
+                iter(pacer),
+                self._source,
+                routes,
+                self._pool,
+                self._recorder,
+                round(workload.max_lateness_s * 1e9),
+                workload.max_in_flight,
+            )
+            self._duration_ns = schedule.duration_ns
         self._collector = Collector()
         self._phase = _Phase.NEW
         self._reason = ""
         self._error: Exception | None = None
-        self._exhausted = False  # the pacer has no arrival left
-        self._send_until_ns = sys.maxsize
+        self._is_cut = False  # a stop has recorded the rest of the plan, or has left it alone
+        self._start_ns = 0
         self._expired_reason = ""
         self._grace_ends_ns = 0
         self._ended = asyncio.Event()
@@ -125,7 +151,7 @@ class Engine:
 
         It is looked at before each turn: a process that was stopped or suspended sends nothing when it wakes too late.
         """
-        self._send_until_ns = monotonic_ns
+        self._pool.send_until_ns = monotonic_ns
         self._expired_reason = reason
 
     def skip_passed(self, start_ns: int, limit: int) -> bool:
@@ -133,7 +159,7 @@ class Engine:
 
         For an attempt that takes over, before `start`; `start_ns` is the one that `start` will get.
         """
-        return self._dispatcher.skip(self._monotonic_ns() - start_ns, limit)
+        return self._dispatcher.skip(self._now_ns() - start_ns, limit)
 
     def start(self, start_ns: int) -> None:
         """Begins to send; the schedule's zero is `start_ns` of the monotonic clock. Does nothing after a stop."""
@@ -145,7 +171,8 @@ class Engine:
         self._start_ns = start_ns
         self._collector.freeze()
         self._timer = build_timer(asyncio.get_running_loop(), self._dispatch)
-        self._arm(self._dispatcher.begin())
+        self._recorder.start_ns = start_ns
+        self._arm(self._dispatcher.start(start_ns))
         self._begin_ticks()
 
     async def wait(self) -> str:
@@ -166,17 +193,19 @@ class Engine:
         """
         if self._phase is _Phase.ENDED:
             return
-        grace_ends_ns = self._monotonic_ns() + grace_ns
+        grace_ends_ns = self._now_ns() + grace_ns
         if not cut_rest:
-            self._exhausted = True
+            self._is_cut = True
         if self._phase is _Phase.STOPPING:
             self._grace_ends_ns = min(self._grace_ends_ns, grace_ends_ns)
             return
         self._phase = _Phase.STOPPING
+        self._pool.on_end = None
         self._reason = reason
         self._grace_ends_ns = grace_ends_ns
         if self._timer is not None:
             self._timer.disarm()
+        self._pool.send_until_ns = 0
         self._pool.cut_waiters()
         self._cut()
         self._begin_ticks()
@@ -191,7 +220,7 @@ class Engine:
 
     # --- What the shard reads
 
-    def take(self) -> tuple[Columns, list[str]]:
+    def take(self) -> tuple[memoryview, list[str]]:
         """The rows since the last call, and the host table that their `host` column indexes."""
         return self._recorder.take()
 
@@ -217,22 +246,16 @@ class Engine:
 
     # --- The event loop's callbacks
 
-    def _now_ns(self) -> int:
-        return self._monotonic_ns() - self._start_ns
-
-    def _may_send(self) -> bool:
-        return self._monotonic_ns() < self._send_until_ns
-
     def _dispatch(self) -> None:
         if self._phase is not _Phase.RUNNING:
             return  # the timer had gone off before it was disarmed
-        if not self._may_send():
+        if self._now_ns() >= self._pool.send_until_ns:
             self.stop(self._stop_grace_ns, self._expired_reason, cut_rest=False)
             return
         try:
             next_ns = self._dispatcher.turn()
         except AppError as error:
-            self.stop(self._stop_grace_ns, str(error))
+            self._app_failed(error)
         except Exception as error:  # noqa: BLE001
             # Raised to the loop, it would be logged, and the load would silently stand still.
             self._error = error
@@ -240,17 +263,19 @@ class Engine:
         else:
             self._arm(next_ns)
 
+    def _app_failed(self, error: AppError) -> None:
+        self.stop(self._stop_grace_ns, str(error))
+
     def _arm(self, next_ns: int | None) -> None:
         assert self._timer is not None
         if next_ns is None:
-            self._exhausted = True
             self._timer.disarm()
         else:
-            self._timer.arm(next_ns + self._start_ns)
+            self._timer.arm(next_ns)
 
     def _begin_ticks(self) -> None:
         if self._tick_handle is None:
-            self._last_tick_ns = self._monotonic_ns()
+            self._last_tick_ns = self._now_ns()
             self._tick_handle = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def _tick(self) -> None:
@@ -265,7 +290,7 @@ class Engine:
         self._end(f"internal error: {error!r}")
 
     def _look_after(self) -> None:
-        now_ns = self._monotonic_ns()
+        now_ns = self._now_ns()
         self._max_stall_ns = max(self._max_stall_ns, now_ns - self._last_tick_ns - _TICK_NS)
         self._last_tick_ns = now_ns
         self._ticks += 1
@@ -274,25 +299,27 @@ class Engine:
         self._pool.sweep()
         if self._phase is _Phase.STOPPING and now_ns >= self._grace_ends_ns:
             self._pool.abort()
-        if self._exhausted and not self._pool.in_flight and self._may_end(now_ns):
+        if not self._pool.in_flight and self._may_end(now_ns):
             self._end(self._reason)
         else:
             self._tick_handle = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def _may_end(self, now_ns: int) -> bool:
-        return self._phase is _Phase.STOPPING or now_ns - self._start_ns >= self._duration_ns
+        if self._phase is _Phase.STOPPING:
+            return self._is_cut
+        return self._dispatcher.is_over() and now_ns - self._start_ns >= self._duration_ns
 
     def _cut(self) -> None:
-        if self._phase is not _Phase.STOPPING or self._exhausted:
+        if self._phase is not _Phase.STOPPING or self._is_cut:
             return
         try:
             if self._recorder.cut_rows >= MAX_CUT_ROWS:
                 self._recorder.cut_short = True
-                self._exhausted = True
+                self._is_cut = True
             elif self._dispatcher.cut(_CUT_PER_TURN):
                 asyncio.get_running_loop().call_soon(self._cut)
             else:
-                self._exhausted = True
+                self._is_cut = True
         except Exception as error:  # noqa: BLE001
             self._fail(error)
 

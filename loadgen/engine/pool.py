@@ -4,35 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import sys
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine
 
 from loadgen.batch import NO_TIME
-from loadgen.engine.connection import Connection
+from loadgen.engine.connection import Connection, First
 from loadgen.engine.deadlines import Deadlines
 from loadgen.engine.dialer import Dialer, connect_outcome
+from loadgen.engine.heads import Heads
 from loadgen.engine.recorder import Recorder
-from loadgen.engine.request import Wire
+from loadgen.engine.tls import TlsOptions
+from loadgen.engine.wire import Wire
 from loadgen.messages import Outcome
 
-# Intended, dispatched, client, sequence, routing version, wire: what Connection.send takes.
-Waiter = tuple[int, int, int, int, int, Wire]
+# Intended, dispatched, client, sequence, routing version, wire, and what was sent first: what Connection.send takes.
+Waiter = tuple[int, int, int, int, int, Wire, First | None]
 
 
 class HostPool:
     """The connections to one host.
 
     An arrival takes the connection that became idle last (so that surplus ones rest, and time out at the server), else
-    it waits, and there are always at least as many connections being opened as arrivals waiting. Whatever connection
+    it waits, and as many connections are being opened as arrivals wait, up to the limit per host. Whatever connection
     is ready next serves the oldest waiter.
     """
 
-    __slots__ = ("_dialer", "_idle", "_openings", "_retired", "_waiters", "name", "pool")
+    __slots__ = ("_dialer", "_idle", "_open", "_openings", "_retired", "_waiters", "keep_alive", "name", "pool")
 
     def __init__(self, pool: Pool, name: str, dialer: Dialer) -> None:
         self.pool = pool
         self.name = name
+        self.keep_alive = pool.keep_alive
         self._dialer = dialer
+        self._open = 0
         self._idle: dict[Connection, None] = {}  # a stack from whose middle can be taken
         self._waiters: deque[Waiter] = deque()
         self._openings = 0
@@ -43,18 +48,33 @@ class HostPool:
         if self._idle:
             connection, _ = self._idle.popitem()
             return connection.send(intended_ns, dispatched_ns, client, sequence, version, wire)
-        self._waiters.append((intended_ns, dispatched_ns, client, sequence, version, wire))
-        if self._openings < len(self._waiters):
-            self._openings += 1
-            self.pool.openings += 1
-            self.pool.start_task(self._open())
+        self._wait((intended_ns, dispatched_ns, client, sequence, version, wire, None))
         return self.pool.now_ns()
+
+    def send_hop(self, waiter: Waiter) -> None:
+        """As `send`, for what a redirect leads to."""
+        if self._idle:
+            self._idle.popitem()[0].send(*waiter)
+        else:
+            self._wait(waiter)
+
+    def _wait(self, waiter: Waiter) -> None:
+        self._waiters.append(waiter)
+        self._open_another()
 
     @property
     def waiting(self) -> int:
-        return len(self._waiters)
+        """How many wait that have sent nothing yet."""
+        return sum(waiter[6] is None for waiter in self._waiters)
 
-    async def _open(self) -> None:
+    def _open_another(self) -> None:
+        """Opens a connection unless enough for all who wait, or as many as are allowed, are there or on their way."""
+        if self._openings < len(self._waiters) and self._open + self._openings < self.pool.max_per_host:
+            self._openings += 1
+            self.pool.openings += 1
+            self.pool.start_task(self._connect(self._waiters[-1][5].connect_timeout_s))
+
+    async def _connect(self, timeout_s: float | None) -> None:
         attempt: list[Connection] = []
 
         def protocol() -> Connection:
@@ -66,7 +86,7 @@ class HostPool:
         try:
             if self.pool.is_full():
                 raise OSError(errno.EMFILE, "the descriptors left are kept for the spool and the broker")
-            await self._dialer.connect(protocol)
+            await self._dialer.connect(protocol, timeout_s)
             connected = True
         except (OSError, ValueError) as error:
             failure = connect_outcome(error)
@@ -83,17 +103,19 @@ class HostPool:
         self._openings -= 1
         self.pool.openings -= 1
         if self._openings < len(self._waiters):
-            self._record_unsent(self._waiters.popleft(), outcome)
+            self.record_unsent(self._waiters.popleft(), outcome)
+        self._open_another()
 
     def connected(self, connection: Connection) -> None:
         self._openings -= 1
         self.pool.openings -= 1
+        self._open += 1
         self.pool.connections.add(connection)
         self.ready(connection)
 
     def ready(self, connection: Connection) -> None:
         """The connection can take a request."""
-        if self._waiters and not self.pool.may_send():
+        if self._waiters and self.pool.now_ns() >= self.pool.send_until_ns:
             self.cut_waiters()
         if self._waiters:
             connection.send(*self._waiters.popleft())
@@ -108,7 +130,10 @@ class HostPool:
 
     def lost(self, connection: Connection) -> None:
         """The connection's socket is closed."""
-        self.pool.connections.discard(connection)
+        if connection in self.pool.connections:
+            self.pool.connections.remove(connection)
+            self._open -= 1
+            self._open_another()
 
     def retire(self, retired: bool) -> None:
         """Whether the host gets no new requests: then idle connections are closed."""
@@ -120,53 +145,76 @@ class HostPool:
     def cut_waiters(self) -> None:
         """Records who still waits for a connection as CUT."""
         while self._waiters:
-            self._record_unsent(self._waiters.popleft(), Outcome.CUT)
+            self.record_unsent(self._waiters.popleft(), Outcome.CUT)
 
-    def _record_unsent(self, waiter: Waiter, outcome: Outcome) -> None:
-        intended_ns, dispatched_ns, client, sequence, version, _ = waiter
+    def record_unsent(self, waiter: Waiter, outcome: Outcome) -> None:
+        intended_ns, dispatched_ns, client, sequence, version, _, first = waiter
+        sent_ns, name = first or (NO_TIME, self.name)
+        if first is not None:
+            outcome = Outcome.ABORTED if outcome == Outcome.CUT else Outcome.REDIRECT
         self.pool.recorder.row(
-            client, sequence, intended_ns, dispatched_ns, NO_TIME, NO_TIME, outcome, 0, self.name, 0, version
+            client, sequence, intended_ns, dispatched_ns, sent_ns, NO_TIME, outcome, 0, name, 0, version
         )
         self.pool.in_flight -= 1
+        if self.pool.on_end is not None:
+            self.pool.on_end(client, outcome)
 
 
 class Pool:
     """All connections of a shard. `in_flight` counts requests that wait for a connection or for their response.
 
     Args:
-        now_ns: the time since the load's start.
-        may_send: whether a request that has waited may still be sent.
+        now_ns: the monotonic clock.
+        connect_timeout_s: for a look-up and a connect together.
         max_connections: what the process's file descriptors allow; one more is a CONNECT_NO_DESCRIPTOR.
+        max_per_host: connections to one host; who needs one more waits.
+        keep_alive: whether a connection serves more than one request.
     """
 
     def __init__(
         self,
         recorder: Recorder,
         now_ns: Callable[[], int],
-        may_send: Callable[[], bool],
         connect_timeout_s: float,
         max_connections: int,
+        max_per_host: int = sys.maxsize,
+        keep_alive: bool = True,
     ) -> None:
         self.recorder = recorder
         self.now_ns = now_ns
+        self.max_per_host = max_per_host
+        self.keep_alive = keep_alive
         self.deadlines = Deadlines()
-        self.may_send = may_send
+        self.heads = Heads()
+        self.send_until_ns = sys.maxsize  # no request is sent from then on, of those that wait neither
+        # Told of the end of each request: its client, and its outcome.
+        self.on_end: Callable[[int, int], None] | None = None
         self.connections: set[Connection] = set()
         self.openings = 0
         self.in_flight = 0
         self._max_connections = max_connections
-        self.hosts: dict[str, HostPool] = {}
+        # By name; with TLS, by name and options.
+        self.hosts: dict[str | tuple[str, TlsOptions], HostPool] = {}
         self._connect_timeout_s = connect_timeout_s
         self._tasks: set[asyncio.Task[None]] = set()
         self._serial = 0
 
-    def host(self, name: str) -> HostPool:
+    def host(self, name: str, tls: TlsOptions | None) -> HostPool:
         """The pool of a host; made when it is first asked for."""
-        pool = self.hosts.get(name)
+        key = name if tls is None else (name, tls)
+        pool = self.hosts.get(key)
         if pool is None:
-            dialer = Dialer(asyncio.get_running_loop(), name, self._connect_timeout_s)
-            pool = self.hosts[name] = HostPool(self, name, dialer)
+            dialer = Dialer(asyncio.get_running_loop(), name, self._connect_timeout_s, tls)
+            pool = self.hosts[key] = HostPool(self, name, dialer)
         return pool
+
+    def follow(self, name: str, waiter: Waiter) -> None:
+        """Sends what a redirect leads to."""
+        host = self.host(name, waiter[5].tls)
+        if self.now_ns() < self.send_until_ns:
+            host.send_hop(waiter)
+        else:
+            host.record_unsent(waiter, Outcome.CUT)
 
     @property
     def waiting(self) -> int:
@@ -179,13 +227,14 @@ class Pool:
 
     def sweep(self) -> None:
         """Ends requests whose time-out has come."""
+        self.heads.tick()
         self.deadlines.sweep(self.now_ns())
         self.deadlines.forget_closed(len(self.connections))
 
     def retain(self, names: Collection[str]) -> None:
         """Closes idle connections to other hosts; what is in flight there goes on."""
-        for name, host in self.hosts.items():
-            host.retire(name not in names)
+        for host in self.hosts.values():
+            host.retire(host.name not in names)
 
     def cut_waiters(self) -> None:
         for host in self.hosts.values():

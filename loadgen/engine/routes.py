@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from loadgen.messages import HTTP
 from routing.balancer import WeightedBalancer
 from routing.table import RoutingRecord
 
@@ -18,11 +19,12 @@ class Routes:
     Args:
         offset: the shard's index, so that shards do not all begin with the same host.
         router: `host` for http://host/path, `service` for http://host/service/path.
+        scheme: http or https.
     """
 
-    __slots__ = ("_balancer", "_offset", "_router", "next", "on_change", "service", "version")
+    __slots__ = ("_balancer", "_offset", "_root", "_router", "next", "on_change", "service", "version")
 
-    def __init__(self, service: str, offset: int = 0, router: str = HOST_ROUTER) -> None:
+    def __init__(self, service: str, offset: int = 0, router: str = HOST_ROUTER, scheme: str = HTTP) -> None:
         if router not in (HOST_ROUTER, SERVICE_ROUTER):
             raise ValueError(f"router: {HOST_ROUTER} or {SERVICE_ROUTER} is needed, not {router!r}")
         self.service = service
@@ -32,6 +34,7 @@ class Routes:
         self.on_change: Callable[[Collection[str]], None] | None = None
         self._offset = offset
         self._router = router
+        self._root = f"{scheme}://"
         self._balancer: WeightedBalancer | None = None
 
     def update(self, record: RoutingRecord | None) -> None:
@@ -53,7 +56,7 @@ class Routes:
 
     def base_url(self, host: str) -> str:
         """What a request's path is appended to."""
-        return f"http://{host}" if self._router == HOST_ROUTER else f"http://{host}/{self.service}"
+        return self._root + (host if self._router == HOST_ROUTER else f"{host}/{self.service}")
 
 
 def _no_host() -> None:

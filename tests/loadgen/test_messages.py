@@ -120,11 +120,11 @@ def test_what_is_no_json_is_refused(text: str | bytes) -> None:
 def test_every_outcome_has_its_line_in_the_account() -> None:
     lines = {outcome.name: account_line(outcome) for outcome in Outcome}
     assert {name for name, line in lines.items() if line == "errors"} == {
-        "TIMEOUT", "RESET", "CLOSED", "MALFORMED", "ABORTED",
+        "TIMEOUT", "RESET", "CLOSED", "MALFORMED", "ABORTED", "REDIRECT",
     }  # fmt: skip
     assert {name for name, line in lines.items() if line == "connect_failed"} == {
         "CONNECT_REFUSED", "CONNECT_TIMEOUT", "CONNECT_DNS", "CONNECT_NO_DESCRIPTOR", "CONNECT_NO_PORT",
-        "CONNECT_OTHER", "NO_ROUTE",
+        "CONNECT_OTHER", "NO_ROUTE", "CONNECT_TLS",
     }  # fmt: skip
     assert [lines[name] for name in ("COMPLETED", "DROPPED", "LATE", "CUT")] == ["completed", "dropped", "late", "cut"]
 

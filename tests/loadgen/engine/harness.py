@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loadgen.batch import COLUMNS, NO_HOST, Columns
+from loadgen.batch import NO_HOST
 from loadgen.engine import Engine, Routes, SourceFactory, file_sources
 from loadgen.messages import Counters, GroupDocument, Outcome, ShardOrder, WorkloadSpec, request_id
 from routing.table import RoutingRecord
+from tests.support import records
 
 SERVICE = "service"
 GROUP = "group"
@@ -52,13 +53,11 @@ class Result:
         return [request_id(group_id, row.client, row.sequence) for row in self.rows if (row.sent_ns >= 0) == sent]
 
 
-def unpack(columns: Columns, hosts: list[str]) -> list[Row]:
-    rows = []
-    for values in zip(*(getattr(columns, name) for name in COLUMNS), strict=True):
-        named: dict[str, Any] = dict(zip(COLUMNS, values, strict=True))
-        named["host"] = None if named["host"] == NO_HOST else hosts[named["host"]]
-        rows.append(Row(**named))
-    return rows
+def unpack(taken: memoryview, hosts: list[str]) -> list[Row]:
+    return [
+        Row(**{**vars(record), "host": None if record.host == NO_HOST else hosts[record.host]})
+        for record in records.unpack(taken)
+    ]
 
 
 def record(*hosts: str, weights: list[float] | None = None, version: int = 1) -> RoutingRecord:
@@ -78,6 +77,7 @@ def build(
     seed: int = 1,
     monotonic_ns: Callable[[], int] = time.monotonic_ns,
     max_connections: int = 1000,
+    attempt: int = 1,
     **workload: Any,
 ) -> Engine:
     """An engine whose service has these hosts; keywords are those of the workload."""
@@ -92,8 +92,8 @@ def build(
         total_clients=total or clients,
         workload=spec,
     )
-    order = ShardOrder(1, 1, shard_index, group, None, "worker", [[0, clients, 1]], 2**62)
-    routes = Routes(spec.service, shard_index, spec.router)
+    order = ShardOrder(1, attempt, shard_index, group, None, "worker", [[0, clients, 1]], 2**62)
+    routes = Routes(spec.service, shard_index, spec.router, spec.scheme)
     if hosts:
         routes.update(record(*hosts))
     return Engine(order, document, source or file_sources(apps_dir), routes, monotonic_ns, max_connections)

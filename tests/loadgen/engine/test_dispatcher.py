@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from loadgen.engine.dispatcher import ARRIVALS_PER_TURN, Dispatcher
+from loadgen.engine.dispatcher import ARRIVALS_PER_TURN, OpenDispatcher
 from loadgen.engine.errors import AppError
 from loadgen.engine.pool import HostPool, Pool
 from loadgen.engine.recorder import Recorder
-from loadgen.engine.request import Wire
 from loadgen.engine.routes import Routes
+from loadgen.engine.wire import Wire
 from loadgen.messages import Outcome
 from tests.loadgen.engine.harness import Row, record, unpack
 
@@ -65,14 +65,14 @@ class Bench:
     ) -> None:
         self.clock = Clock()
         self.recorder = Recorder()
-        self.pool = Pool(self.recorder, self.clock, lambda: True, 1.0, max_connections=100)
+        self.pool = Pool(self.recorder, self.clock, 1.0, max_connections=100)
         self.host = FakeHost(self.clock)
         self.pool.hosts["a:1"] = cast(HostPool, self.host)
         self.routes = Routes("service")
         if routed:
             self.routes.update(record("a:1", version=3))
         plan = [(intended_ns, index % 2, index // 2) for index, intended_ns in enumerate(arrivals)]
-        self.dispatcher = Dispatcher(
+        self.dispatcher = OpenDispatcher(
             iter(plan), source or FakeSource(), self.routes, self.pool, self.recorder, SECOND, max_in_flight
         )
 
@@ -86,7 +86,7 @@ class Bench:
 
 def test_only_what_is_due_is_sent_and_the_next_time_is_told() -> None:
     bench = Bench([100, 200, 300_000])
-    assert bench.dispatcher.begin() == 100
+    assert bench.dispatcher.start(0) == 100
     assert bench.at(99) == 100
     assert bench.host.sent == []
     assert bench.at(200) == 300_000
@@ -99,21 +99,21 @@ def test_only_what_is_due_is_sent_and_the_next_time_is_told() -> None:
 
 def test_an_arrival_is_dispatched_when_the_one_before_it_was_sent() -> None:
     bench = Bench([100, 200])
-    bench.dispatcher.begin()
+    bench.dispatcher.start(0)
     bench.at(1000)
     assert bench.host.sent == [(100, 1000, 0, 0, 3), (200, 11_000, 1, 0, 3)]
 
 
 def test_what_becomes_due_during_a_turn_is_sent_in_it() -> None:
     bench = Bench([100, 10_050])
-    bench.dispatcher.begin()
+    bench.dispatcher.start(0)
     assert bench.at(100) is None
     assert len(bench.host.sent) == 2
 
 
 def test_an_arrival_reached_more_than_max_lateness_late_is_recorded_and_not_sent() -> None:
     bench = Bench([0, 1, SECOND, 2 * SECOND])
-    bench.dispatcher.begin()
+    bench.dispatcher.start(0)
     assert bench.at(SECOND + 1) == 2 * SECOND  # the first is late by 1 ns
     assert [sent[0] for sent in bench.host.sent] == [1, SECOND]
     (late,) = bench.rows()
@@ -123,7 +123,7 @@ def test_an_arrival_reached_more_than_max_lateness_late_is_recorded_and_not_sent
 
 def test_a_turn_is_bounded_so_that_responses_are_read_in_between() -> None:
     bench = Bench(range(3 * ARRIVALS_PER_TURN))
-    bench.dispatcher.begin()
+    bench.dispatcher.start(0)
     assert bench.at(1_000_000) == ARRIVALS_PER_TURN
     assert len(bench.host.sent) == ARRIVALS_PER_TURN
     assert bench.at(2_000_000) == 2 * ARRIVALS_PER_TURN
@@ -132,7 +132,7 @@ def test_a_turn_is_bounded_so_that_responses_are_read_in_between() -> None:
 
 def test_an_arrival_above_the_in_flight_bound_is_dropped_and_takes_no_hosts_turn() -> None:
     bench = Bench([1, 2, 3], max_in_flight=2)
-    bench.dispatcher.begin()
+    bench.dispatcher.start(0)
     bench.at(10)
     assert len(bench.host.sent) == 2
     assert [(row.outcome, row.host) for row in bench.rows()] == [(Outcome.DROPPED, None)]
@@ -141,7 +141,7 @@ def test_an_arrival_above_the_in_flight_bound_is_dropped_and_takes_no_hosts_turn
 
 def test_without_a_route_arrivals_are_recorded_as_such() -> None:
     bench = Bench([1, 2], routed=False)
-    bench.dispatcher.begin()
+    bench.dispatcher.start(0)
     bench.at(10)
     assert [row.outcome for row in bench.rows()] == [Outcome.NO_ROUTE] * 2
     assert bench.pool.in_flight == 0
@@ -149,7 +149,7 @@ def test_without_a_route_arrivals_are_recorded_as_such() -> None:
 
 def test_the_arrival_that_meets_a_wrong_source_is_cut() -> None:
     bench = Bench([1, 2, 3], source=FakeSource(fails_at=1))
-    bench.dispatcher.begin()
+    bench.dispatcher.start(0)
     with pytest.raises(AppError, match="no more"):
         bench.at(10)
     assert [row.outcome for row in bench.rows()] == [Outcome.CUT]
@@ -159,7 +159,7 @@ def test_the_arrival_that_meets_a_wrong_source_is_cut() -> None:
 
 def test_the_rest_of_a_plan_is_cut_in_parts() -> None:
     bench = Bench(range(0, 10 * SECOND, SECOND))
-    bench.dispatcher.begin()
+    bench.dispatcher.start(0)
     bench.at(0)
     parts = []
     more = True
@@ -172,7 +172,7 @@ def test_the_rest_of_a_plan_is_cut_in_parts() -> None:
 
 def test_counters_agree_with_each_other_at_any_time() -> None:
     bench = Bench([1, 2, 3, 4], max_in_flight=3)
-    bench.dispatcher.begin()
+    bench.dispatcher.start(0)
     bench.at(10)
     counters: Any = bench.recorder.counters(in_flight=3, outstanding=2)
     assert (counters.planned, counters.rows, counters.sent, counters.dropped) == (4, 1, 2, 1)
@@ -180,7 +180,7 @@ def test_counters_agree_with_each_other_at_any_time() -> None:
 
 def test_a_slow_source_does_not_keep_the_loop_for_a_whole_turn() -> None:
     bench = Bench([0] * 64)
-    bench.dispatcher.begin()
+    bench.dispatcher.start(0)
     bench.host.takes_ns = 400_000
     assert bench.at(0) == 0  # to be called again at once
     assert len(bench.host.sent) == 3

@@ -9,7 +9,7 @@ from typing import Any, cast
 from loadgen.engine.dialer import Dialer
 from loadgen.engine.pool import HostPool, Pool
 from loadgen.engine.recorder import Recorder
-from loadgen.engine.request import Wire
+from loadgen.engine.wire import Wire
 from tests.loadgen.engine.harness import unpack
 
 WIRE = Wire(b"GET / HTTP/1.1\r\nX-Request-Id: g.", b"\r\n\r\n", 10**9, False)
@@ -38,7 +38,7 @@ def test_a_connect_that_is_interrupted_just_now_leaves_no_connection_behind() ->
     recorder = Recorder()
 
     async def scenario() -> Pool:
-        pool = Pool(recorder, lambda: 0, lambda: True, 1.0, max_connections=100)
+        pool = Pool(recorder, lambda: 0, 1.0, max_connections=100)
         host = pool.hosts["h:1"] = HostPool(pool, "h:1", cast(Dialer, InterruptedDialer()))
         pool.in_flight += 1
         host.send(0, 0, 0, 0, 1, WIRE)

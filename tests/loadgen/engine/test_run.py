@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from loadgen.distributions import EXPOVARIATE
 from loadgen.engine.connection import Connection
 from loadgen.messages import Outcome, request_id
-from loadgen.pacer import EXPOVARIATE, build_pacer
+from loadgen.pacer import PRERECORDED, build_pacer
 from loadgen.schedule import Schedule
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import Result, account_closes, build, finish, play, unpack
@@ -22,10 +23,16 @@ from tests.support.http_target import ROOT, HttpTarget
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("process", ["constant", EXPOVARIATE])
-def test_intended_times_are_the_pacers(run: Run[Result], target: HttpTarget, process: str) -> None:
-    result = run(play(build(target.host, rate=500, duration=0.2, clients=5, seed=9, arrival_process=process)))
-    pacer = build_pacer(process, Schedule([(200_000_000, 500.0)]), range(5), 5, 9, 0)
+@pytest.mark.parametrize(
+    ("process", "parameters"),
+    [("constant", []), (EXPOVARIATE, []), ("gauss", [1.0, 0.2]), (PRERECORDED, [0.01, 0.1, 0.02, 0.1, 0.19])],
+)
+def test_intended_times_are_the_pacers(
+    run: Run[Result], target: HttpTarget, process: str, parameters: list[float]
+) -> None:
+    spec = {"arrival_process": process, "arrival_parameters": parameters}
+    result = run(play(build(target.host, rate=500, duration=0.2, clients=5, seed=9, **spec)))
+    pacer = build_pacer(process, Schedule([(200_000_000, 500.0)]), range(5), 5, 9, 0, parameters)
     assert sorted((row.intended_ns, row.client, row.sequence) for row in result.rows) == sorted(pacer)
     assert set(result.outcomes()) == {Outcome.COMPLETED}
 

@@ -1,0 +1,211 @@
+"""The closed model: a client waits for its response, pauses for its think time, and sends its next request."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from typing import Final
+
+from loadgen.batch import NO_TIME
+from loadgen.distributions import CONSTANT, sampler
+from loadgen.engine.dispatcher import ARRIVALS_PER_TURN, TURN_NS
+from loadgen.engine.errors import AppError
+from loadgen.engine.pool import Pool
+from loadgen.engine.recorder import Recorder
+from loadgen.engine.routes import Routes
+from loadgen.engine.sources import RequestSource
+from loadgen.messages import FIRST_NOT_SENT, Outcome, WorkloadSpec
+
+# A client whose request could not be sent pauses so long at least: a refusing target would keep the core busy.
+UNSENT_PAUSE_NS: Final = 100_000_000
+# Sequence numbers of an attempt begin here: it does not know how far the one before it came, and no id comes twice.
+ATTEMPT_SEQUENCE_BITS: Final = 24
+
+Window = tuple[int, int]  # from, until; ns since the start
+
+
+class ClosedPlan:
+    """When each client is active, and how long it thinks.
+
+    Client c is active in the schedule's steps of more than c clients. A client's random source is seeded by (seed,
+    workload, client), as in the open model: placement does not change its think times.
+    """
+
+    def __init__(self, workload: WorkloadSpec, clients: Sequence[int], seed: int) -> None:
+        self.clients = clients
+        self.requests_per_client = workload.requests_per_client
+        self._steps = [(round(duration_s * 1e9), int(active)) for duration_s, active in workload.schedule]
+        self._think_time = workload.think_time, workload.think_time_parameters
+        self._seed = f"{seed}/{workload.index}"
+
+    def windows(self, client: int) -> list[Window]:
+        """Where the client is active, in order; adjoining steps are one window."""
+        windows: list[Window] = []
+        begin_ns = 0
+        for duration_ns, active in self._steps:
+            end_ns = begin_ns + duration_ns
+            if active > client:
+                if windows and windows[-1][1] == begin_ns:
+                    windows[-1] = windows[-1][0], end_ns
+                else:
+                    windows.append((begin_ns, end_ns))
+            begin_ns = end_ns
+        return windows
+
+    def think_time(self, client: int) -> Callable[[], float] | None:
+        """Draws the client's next think time, in seconds; None: it does not think."""
+        name, parameters = self._think_time
+        if name == CONSTANT and parameters == [0.0]:
+            return None
+        return sampler(name, parameters, random.Random(f"{self._seed}/{client}"))
+
+
+class _Client:
+    """A client between two requests, or with one in flight."""
+
+    __slots__ = ("index", "left", "sequence", "think_s", "windows")
+
+    def __init__(self, index: int, plan: ClosedPlan, sequence: int) -> None:
+        self.index = index
+        self.sequence = sequence
+        self.left = plan.requests_per_client if plan.requests_per_client is not None else -1
+        self.think_s = plan.think_time(index)
+        self.windows = plan.windows(index)[::-1]  # the next one last
+
+    def next_at(self, at_ns: int) -> int | None:
+        """When the client, ready at that time since the start, sends its next request; None: never again."""
+        if not self.left:
+            return None
+        while self.windows:
+            begin_ns, end_ns = self.windows[-1]
+            if at_ns < end_ns:
+                return max(at_ns, begin_ns)
+            self.windows.pop()
+        return None
+
+
+class ClosedDispatcher:
+    """A Dispatcher whose arrivals follow from completions.
+
+    An arrival is intended when its client's response was complete, plus the think time. It is sent however late the
+    generator is: nobody but its client waits. `max_in_flight` has no meaning here, as each client has one request.
+
+    Args:
+        wake: arms the engine's timer for a time of the monotonic clock.
+        fail: ends the load when a request source is wrong.
+    """
+
+    def __init__(
+        self,
+        plan: ClosedPlan,
+        attempt: int,
+        source: RequestSource,
+        routes: Routes,
+        pool: Pool,
+        recorder: Recorder,
+        wake: Callable[[int | None], None],
+        fail: Callable[[AppError], None],
+    ) -> None:
+        first = (attempt - 1) << ATTEMPT_SEQUENCE_BITS
+        self._clients = {index: _Client(index, plan, first) for index in plan.clients}
+        self._source = source
+        self._routes = routes
+        self._pool = pool
+        self._recorder = recorder
+        self._wake = wake
+        self._fail = fail
+        self._due: list[tuple[int, int]] = []  # a heap of (intended, client)
+        self._start_ns = 0
+        self._started = False
+
+    def start(self, start_ns: int) -> int | None:
+        self._started = True
+        self._start_ns = start_ns
+        self._pool.on_end = self._request_ended
+        from_ns = max(start_ns, self._pool.now_ns())  # who takes over begins now
+        for client in self._clients.values():
+            self._plan_next(client, from_ns)
+        return self._due[0][0] if self._due else None
+
+    def turn(self) -> int | None:
+        pool, due = self._pool, self._due
+        now_ns = pool.now_ns()
+        budget, ends_ns = ARRIVALS_PER_TURN, now_ns + TURN_NS
+        while due and due[0][0] <= now_ns < ends_ns and budget:
+            budget -= 1
+            intended_ns, index = heappop(due)
+            now_ns = self._send(self._clients[index], intended_ns, now_ns)
+        return due[0][0] if due else None
+
+    def is_over(self) -> bool:
+        return self._started and not self._due
+
+    def skip(self, before_ns: int, limit: int) -> bool:
+        return False
+
+    def cut(self, limit: int) -> bool:
+        return False
+
+    def _send(self, client: _Client, intended_ns: int, now_ns: int) -> int:
+        """Sends the client's next request; returns the time after that. Raises AppError, as `turn` does."""
+        sequence = client.sequence
+        client.sequence = sequence + 1
+        client.left -= 1
+        name = self._routes.next()
+        if name is None:
+            self._unsent(client, sequence, intended_ns, now_ns, Outcome.NO_ROUTE)
+            self._request_ended(client.index, Outcome.NO_ROUTE)
+            return now_ns
+        try:
+            wire = self._source.wire(client.index, name)
+        except AppError:
+            self._unsent(client, sequence, intended_ns, now_ns, Outcome.CUT)
+            raise
+        pool = self._pool
+        host = pool.hosts.get(name if wire.tls is None else (name, wire.tls)) or pool.host(name, wire.tls)
+        pool.in_flight += 1
+        return host.send(intended_ns, now_ns, client.index, sequence, self._routes.version, wire)
+
+    def _request_ended(self, index: int, outcome: int) -> None:
+        """The client thinks, or sends its next request at once, without waiting for a turn."""
+        client, pool = self._clients[index], self._pool
+        ready_ns = now_ns = pool.now_ns()
+        if client.think_s is not None:
+            ready_ns += max(0, round(client.think_s() * 1e9))
+        if outcome >= FIRST_NOT_SENT:
+            ready_ns = max(ready_ns, now_ns + UNSENT_PAUSE_NS)
+        if not self._plan_next(client, ready_ns):
+            return
+        due = self._due
+        if due[0][0] > now_ns or now_ns >= pool.send_until_ns:
+            self._wake(due[0][0])
+            return
+        intended_ns, index = heappop(due)
+        try:
+            self._send(self._clients[index], intended_ns, now_ns)
+        except AppError as error:
+            self._fail(error)
+
+    def _plan_next(self, client: _Client, ready_ns: int) -> bool:
+        """Puts the client's next request on the heap; False when there is none."""
+        next_ns = client.next_at(ready_ns - self._start_ns)
+        if next_ns is None:
+            return False
+        heappush(self._due, (next_ns + self._start_ns, client.index))
+        return True
+
+    def _unsent(self, client: _Client, sequence: int, intended_ns: int, dispatched_ns: int, outcome: Outcome) -> None:
+        self._recorder.row(
+            client.index,
+            sequence,
+            intended_ns,
+            dispatched_ns,
+            NO_TIME,
+            NO_TIME,
+            outcome,
+            0,
+            None,
+            0,
+            self._routes.version,
+        )

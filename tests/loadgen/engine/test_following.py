@@ -1,0 +1,131 @@
+"""Redirects and TLS through the engine: an arrival has one row, whatever its way."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from loadgen.messages import Outcome
+from tests.loadgen.engine.conftest import Run
+from tests.loadgen.engine.harness import Result, build, play
+from tests.support.certificates import Certificates, make_certificates
+from tests.support.echo_server import EchoServer, Received, answer
+
+pytestmark = pytest.mark.slow
+
+PLANNED = 20  # 0.2 s at 100 requests/s
+
+
+def routed(server: EchoServer, received: Received) -> bytes:
+    """/a leads to /b here, that to /c on another address, and that is the end; /loop leads to itself."""
+    places = {
+        "/a": "/b",
+        "/b": f"http://127.0.0.2:{server.port}/c",
+        "/loop": "/loop",
+        "/ftp": "ftp://127.0.0.1/",
+        "/nowhere": "http://127.0.0.2:1/",
+        "/secure": f"http://127.0.0.1:{server.port}/c",
+    }
+    place = places.get(received.target)
+    return answer(404, b"end") if place is None else answer(302, b"moved", f"Location: {place}")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EchoServer]:
+    with EchoServer(lambda received: routed(running, received)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module")
+def secure_server(certificates: Certificates, server: EchoServer) -> Iterator[EchoServer]:
+    with EchoServer(lambda received: routed(server, received), certificates.server_context()) as running:
+        yield running
+
+
+def play_path(run: Run[Result], server: EchoServer, path: str, **workload: Any) -> Result:
+    server.take()
+    result = run(play(build(server.host, path=path, **workload)))
+    assert len(result.rows) == PLANNED
+    return result
+
+
+@pytest.mark.parametrize("connection", ["keep-alive", "new"])
+def test_a_followed_arrival_has_one_row_with_its_last_status(
+    run: Run[Result], server: EchoServer, connection: str
+) -> None:
+    result = play_path(run, server, "/a", method="POST", kwargs={"data": "x"}, connection=connection)
+    assert result.outcomes() == {Outcome.COMPLETED: PLANNED}
+    assert {(row.status, row.size) for row in result.rows} == {(404, 3)}
+    received = server.take()
+    assert Counter((one.method, one.target, one.body) for one in received) == {
+        ("POST", "/a", b"x"): PLANNED, ("GET", "/b", b""): PLANNED, ("GET", "/c", b""): PLANNED,
+    }  # fmt: skip
+    names = [name + hop for name in result.ids() for hop in ("", ".1", ".2")]
+    assert sorted(one.header("x-request-id") for one in received) == sorted(names)
+
+
+def test_a_redirect_is_a_response_where_it_is_not_to_be_followed(run: Run[Result], server: EchoServer) -> None:
+    result = play_path(run, server, "/a", kwargs={"allow_redirects": False})
+    assert {(row.outcome, row.status, row.size) for row in result.rows} == {(Outcome.COMPLETED, 302, 5)}
+    assert len(server.take()) == PLANNED
+
+
+@pytest.mark.parametrize("path", ["/loop", "/ftp", "/nowhere"])
+def test_a_redirect_that_cannot_be_followed_is_an_error_of_a_sent_request(
+    run: Run[Result], server: EchoServer, path: str
+) -> None:
+    result = play_path(run, server, path)
+    assert result.outcomes() == {Outcome.REDIRECT: PLANNED}
+    received = [one.header("x-request-id") for one in server.take()]
+    assert len(received) == len(set(received)) == (31 * PLANNED if path == "/loop" else PLANNED)
+
+
+def test_the_time_out_is_that_of_all_hops_together(run: Run[Result]) -> None:
+    with (
+        socket.create_server(("127.0.0.2", 0)) as silent,
+        EchoServer(
+            lambda received: answer(302, b"", f"Location: http://127.0.0.2:{silent.getsockname()[1]}/")
+        ) as server,
+    ):
+        result = run(play(build(server.host, request_timeout_s=0.1)))
+    assert result.outcomes() == {Outcome.TIMEOUT: PLANNED}
+
+
+def test_requests_over_tls_are_requests_like_any_other(
+    run: Run[Result], secure_server: EchoServer, certificates: Certificates
+) -> None:
+    kwargs = {"verify": str(certificates.authority)}
+    result = play_path(run, secure_server, "/x", scheme="https", kwargs=kwargs)
+    assert result.outcomes() == {Outcome.COMPLETED: PLANNED}
+    assert {row.host for row in result.rows} == {secure_server.host}
+    assert sorted(one.header("x-request-id") for one in secure_server.take()) == sorted(result.ids())
+
+
+def test_a_certificate_that_nobody_vouches_for_is_a_failed_connect(run: Run[Result], secure_server: EchoServer) -> None:
+    assert play_path(run, secure_server, "/x", scheme="https").outcomes() == {Outcome.CONNECT_TLS: PLANNED}
+
+
+def test_a_redirect_may_lead_out_of_tls(run: Run[Result], secure_server: EchoServer, server: EchoServer) -> None:
+    server.take()
+    result = play_path(run, secure_server, "/secure", scheme="https", kwargs={"verify": False})
+    assert {(row.outcome, row.status) for row in result.rows} == {(Outcome.COMPLETED, 404)}
+    assert {one.target for one in server.take()} == {"/c"}
+
+
+def test_without_an_id_header_requests_carry_none(run: Run[Result], server: EchoServer) -> None:
+    result = play_path(run, server, "/a", request_id_header="")
+    assert result.outcomes() == {Outcome.COMPLETED: PLANNED}
+    received = server.take()
+    assert len(received) == 3 * PLANNED
+    assert not any(
+        name == "x-request-id" or value.startswith("group.") for one in received for name, value in one.headers
+    )
