@@ -7,7 +7,10 @@ of its time-out in the signal handler even when the shards have long ended.
 
 from __future__ import annotations
 
-from celery import Celery
+import gc
+from typing import Any
+
+from celery import Celery, signals
 
 from loadgen.agent_process import AgentProcess
 from loadgen.broker import celery_options, queue
@@ -32,6 +35,14 @@ def create_app(settings: WorkerSettings) -> Celery:
     return app
 
 
+def keep_memory_shared(**_: Any) -> None:
+    """The garbage collector writes into each object that it looks at: the slots, forked from here, would each have a copy
+    of all of them."""
+    gc.collect()
+    gc.freeze()
+
+
 app = create_app(read_worker())
+signals.celeryd_after_setup.connect(keep_memory_shared, weak=False)
 agent_process = AgentProcess()
 agent_process.connect()
