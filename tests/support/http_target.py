@@ -272,6 +272,11 @@ class HttpTarget:
             assert process.stdout is not None
             process.stdout.close()
 
+    def freeze(self, frozen: bool) -> None:
+        """Stops the process, as a machine that swaps or a collector of garbage does, or lets it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+
     def log(self) -> list[tuple[float, str, str, str]]:
         """(unix time, request id, method, path) of each request so far."""
         entries = []

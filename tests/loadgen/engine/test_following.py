@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -98,6 +99,36 @@ def test_the_time_out_is_that_of_all_hops_together(run: Run[Result]) -> None:
     ):
         result = run(play(build(server.host, request_timeout_s=0.1)))
     assert result.outcomes() == {Outcome.TIMEOUT: PLANNED}
+
+
+def test_after_a_stop_no_redirect_is_followed(run: Run[Result]) -> None:
+    release = asyncio.Event()
+
+    async def scenario() -> Result:
+        served: list[Any] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            served.append(asyncio.current_task())
+            await reader.readuntil(b"\r\n\r\n")
+            await release.wait()
+            writer.write(b"HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n")
+            assert await reader.read(1) == b""
+            writer.close()
+            await writer.wait_closed()
+
+        async def stop(engine: Any) -> None:
+            while engine.counters.sent < 2:
+                await asyncio.sleep(0.01)
+            engine.stop(5_000_000_000, "stopped")
+            release.set()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            result = await play(build(host, rate=20, duration=0.1), stop)
+            await asyncio.gather(*served)
+        return result
+
+    assert run(scenario()).outcomes() == {Outcome.ABORTED: 2}
 
 
 def test_requests_over_tls_are_requests_like_any_other(
