@@ -46,8 +46,7 @@ class DesiredState:
         self._on_document = on_document
         self._on_route = on_route
         self._document: GroupDocument | None = None
-        self._refused: bytes | None = None
-        self._taken: bytes | None = None
+        self._version: bytes | None = None  # of the document that was taken, or refused
         self._route: RoutingRecord | None = None
         self._route_known = False
         self._news = asyncio.Event()
@@ -63,7 +62,7 @@ class DesiredState:
         async with asyncio.timeout(timeout_s):
             while True:
                 try:
-                    text = await self._read_text()
+                    text = await self._read("document")
                 except RedisError as error:
                     logger.warning("the group's document cannot be read yet: %s", error)
                     text = None
@@ -74,9 +73,12 @@ class DesiredState:
 
     async def refresh(self) -> None:
         """Reads both once and tells of what has changed. Redis' errors pass through."""
-        text = await self._read_text()
-        if text is not None:
-            self._take_document(text)
+        version = await self._read("version")
+        if version != self._version:  # a long plan is not read, nor decoded, again and again
+            text = await self._read("document")
+            if text is not None:
+                self._take_document(text)
+                self._version = version
         if self._document is not None:
             await self._read_route(self._document.workload.service)
 
@@ -110,24 +112,20 @@ class DesiredState:
                 logger.info("announcements cannot be heard, listening again: %s", error)
                 await asyncio.sleep(_RECONNECT_S)
 
-    async def _read_text(self) -> bytes | None:
+    async def _read(self, field: str) -> bytes | None:
         # redis-py types a command's result as a value or an awaitable, whichever client it is.
-        reply: Any = self._client.hget(group_key(self._group_id), "document")
+        reply: Any = self._client.hget(group_key(self._group_id), field)
         text: bytes | None = await reply
         if text is not None:
             self.seen_ns = time.monotonic_ns()
         return text
 
     def _take_document(self, text: bytes) -> None:
-        if text in (self._taken, self._refused):
-            return  # a long plan takes a while to decode
         try:
             document = from_json(GroupDocument, text)
         except MessageError as error:
             logger.error("the group's new document is ignored: %s", error)
-            self._refused = text
             return
-        self._taken = text
         if self._document is None or document.version > self._document.version:
             self._document = document
             self._on_document(document)

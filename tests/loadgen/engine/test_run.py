@@ -110,7 +110,7 @@ def test_a_name_with_an_address_that_is_not_served_is_reached_by_the_next_one(
     async def scenario() -> Result:
         loop = asyncio.get_running_loop()
         engine = build(f"localhost:{target.port}")
-        host = engine._pool.host(f"localhost:{target.port}")
+        host = engine._pool.host(f"localhost:{target.port}", None)
         host._dialer._addresses = ["127.0.0.9", "127.0.0.1"]
         host._dialer._resolved_at = loop.time()
         result = await play(engine)
