@@ -27,7 +27,10 @@ def test_the_last_request_comes_within_a_second_after_the_cancel(stacks, target,
     choice = request.config.getoption("--fault-database")
     stack = stacks.on(SQLITE if choice not in ("postgres",) else choice)
     source = random.Random(request.config.getoption("--fault-seed"))
-    took_s = sorted(trial(stack, target, source.uniform(0.2, 1.2)) for _ in range(TRIALS))
+    try:
+        took_s = sorted(trial(stack, target, source.uniform(0.2, 1.2)) for _ in range(TRIALS))
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{stack.galileo.log_tails(60)}") from error
     p95_s = statistics.quantiles(took_s, n=20)[-1]
     request.config.stash[NOTES].append(
         f"from the DELETE to the last request, {TRIALS} trials on {stack.database}: min {took_s[0]:.3f} s,"
