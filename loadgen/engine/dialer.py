@@ -12,6 +12,7 @@ from typing import Any
 
 from loadgen.engine import tls
 from loadgen.engine.tls import TlsOptions
+from loadgen.engine.tls_transport import TlsTransport
 from loadgen.messages import Outcome
 
 DEFAULT_PORT = 80
@@ -128,15 +129,12 @@ class Dialer:
                     return
 
     async def _open(self, protocol: Callable[[], asyncio.BaseProtocol], address: str) -> None:
-        try:
-            await self._loop.create_connection(
-                protocol, address, self._port, ssl=self._context, server_hostname=self._server_name
-            )
-        except (ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
-            if self._context is None:
-                raise
-            # A connect is refused, but never reset: it was the handshake.
-            raise ssl.SSLError(f"the connection was closed during the handshake: {error}") from error
+        if self._context is None:
+            await self._loop.create_connection(protocol, address, self._port)
+        else:
+            transport = TlsTransport(self._loop, self._context, self._server_name, protocol)
+            await self._loop.create_connection(lambda: transport, address, self._port)
+            await transport.opened()
 
     def _distrust(self) -> None:
         """Asks for the addresses again soon: the host may have moved."""

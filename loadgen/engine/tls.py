@@ -38,7 +38,7 @@ def _options(verify: bool | str, cert: str | tuple[str, str] | None) -> TlsOptio
 def context(chosen: TlsOptions) -> ssl.SSLContext:
     """The context of all connections with these options; made once, as reading the bundle takes some 20 ms.
 
-    Sessions are not resumed: neither event loop offers it.
+    Sessions are not resumed: `requests` does not, and the target would be spared what its own clients cost it.
 
     Raises:
         OSError: a file is missing or is not what it should be; the message names the keyword.
