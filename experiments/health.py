@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.models import Batch, Experiment, Shard
+from experiments.stalls import StallFacts
 
 NS = 1_000_000_000
 # A share of the CPU over less than this says more about the sampling than about the load.
@@ -24,10 +25,24 @@ class ShardHealth:
     wait_share: float | None
     wait_peak_share: float | None
     others_peak_share: float | None
-    max_stall_s: float | None
+    stolen_peak_share: float | None
+    stall: StallFacts | None
+    app_share: float | None  # of the CPU time
+    slow_app_share: float | None  # of the time, in slow calls of the client app
+    longest_app_s: float | None
+    pool_wait_share: float | None  # of what was sent
     clock_drift_s: float | None
     spool_peak_bytes: int
     began_again: bool
+
+    @property
+    def app(self) -> str:
+        """The name of its client app; empty without one."""
+        return self.shard.group.workload.spec["client_app"] or ""
+
+    @property
+    def max_stall_s(self) -> float | None:
+        return None if self.stall is None else self.stall.length_s
 
     @property
     def clock_uncertainty_s(self) -> float | None:
@@ -58,7 +73,13 @@ class ShardHealth:
             "wait_share": self.wait_share,
             "wait_peak_share": self.wait_peak_share,
             "others_peak_share": self.others_peak_share,
+            "stolen_peak_share": self.stolen_peak_share,
             "max_stall_s": self.max_stall_s,
+            "stall": None if self.stall is None else self.stall.to_dict(),
+            "app_share": self.app_share,
+            "slow_app_share": self.slow_app_share,
+            "longest_app_s": self.longest_app_s,
+            "pool_wait_share": self.pool_wait_share,
             "clock_uncertainty_s": self.clock_uncertainty_s,
             "clock_drift_s": self.clock_drift_s,
             "descriptor_limit": self.shard.descriptor_limit or None,
@@ -81,21 +102,45 @@ def _gauges(shard: Shard) -> list[dict[str, int]]:
 def _health(shard: Shard, gauges: list[dict[str, int]]) -> ShardHealth:
     ran = [gauge for gauge in gauges if gauge["wall_ns"] > 0]
     walls = [gauge["wall_ns"] for gauge in ran]
-    cpu, wait, others = ([gauge[name] for gauge in ran] for name in ("cpu_ns", "wait_ns", "others_ns"))
+    cpu, wait, others, stolen = (
+        [gauge[name] for gauge in ran] for name in ("cpu_ns", "wait_ns", "others_ns", "stolen_ns")
+    )
+    last = ran[-1] if ran else None
+    app = shard.group.workload.spec["client_app"]
+    longest = max(gauges, key=lambda gauge: gauge["max_stall_ns"], default=None)
     return ShardHealth(
         shard=shard,
         cpu_share=cpu[-1] / walls[-1] if ran else None,
         cpu_peak_share=peak_share(walls, cpu),
         wait_share=wait[-1] / walls[-1] if ran else None,
         wait_peak_share=peak_share(walls, wait),
-        others_peak_share=peak_share(walls, others),
-        max_stall_s=max(gauge["max_stall_ns"] for gauge in gauges) / NS if gauges else None,
+        others_peak_share=_at_most_one(peak_share(walls, others)),
+        stolen_peak_share=_at_most_one(peak_share(walls, stolen)),
+        stall=None if longest is None else StallFacts.of(longest, app or ""),
+        app_share=last["app_ns"] / max(1, last["cpu_ns"]) if last and app else None,
+        slow_app_share=last["slow_app_ns"] / last["wall_ns"] if last and app else None,
+        longest_app_s=last["longest_app_ns"] / NS if last and app else None,
+        pool_wait_share=_pool_wait_share(shard, last),
         clock_drift_s=_drift_s(shard, gauges),
         spool_peak_bytes=max((gauge["spool_bytes"] for gauge in gauges), default=0),
         # An attempt that was ordered again before it sent anything did no harm.
         began_again=bool(shard.totals and shard.totals["skipped"])
         or Batch.objects.filter(shard=shard, attempt__lt=shard.attempt, rows__gt=0).exists(),
     )
+
+
+def _pool_wait_share(shard: Shard, gauges: dict[str, int] | None) -> float | None:
+    """Without a limit nobody waits for it."""
+    if gauges is None or not shard.group.workload.spec["max_connections_per_host"]:
+        return None
+    counters = Batch.objects.filter(shard=shard, attempt=shard.attempt).order_by("-number").values_list("counters")
+    sent: int = counters[0][0]["sent"]
+    return gauges["pool_waits"] / max(1, sent)
+
+
+def _at_most_one(share: float | None) -> float | None:
+    """Cores are looked at once a second, which is not when batches are sealed: a little too much may fall together."""
+    return None if share is None else min(share, 1.0)
 
 
 def peak_share(walls_ns: Sequence[int], used_ns: Sequence[int]) -> float | None:

@@ -10,7 +10,7 @@ from experiments import evidence
 from experiments.models import Experiment
 from experiments.report_text import render
 from experiments.summary import summarise
-from experiments.verdict import RULES, THRESHOLDS
+from experiments.thresholds import RULES, THRESHOLDS
 
 __all__ = ["build", "render"]
 

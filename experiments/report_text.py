@@ -243,8 +243,8 @@ def _hosts(services: list[dict[str, Any]]) -> Iterator[str]:
 def _workers(workers: list[dict[str, Any]], shards: list[dict[str, Any]]) -> Iterator[str]:
     if not workers:
         return
-    yield "Workers (the worst of each one's shards; CPU: peak share of one core over 5 s)"
-    rows = [("worker", "shards", "clock ± ms", "drift ms", "CPU", "CPU wait", "stall ms", "descriptors")]
+    yield "Workers (the worst of each one's shards; clock: uncertainty; CPU, others, stolen: peak over 5 s)"
+    rows = [("worker", "shards", "clock ms", "drift ms", "CPU", "wait", "others", "stolen", "stall ms", "open files")]
     for worker in workers:
         limit = worker["descriptor_limit"]
         rows.append(
@@ -255,6 +255,8 @@ def _workers(workers: list[dict[str, Any]], shards: list[dict[str, Any]]) -> Ite
                 milliseconds(worker["clock_drift_s"]),
                 percent(worker["cpu_peak_share"]),
                 percent(worker["wait_share"]),
+                percent(worker["others_share"]),
+                percent(worker["stolen_share"]),
                 milliseconds(worker["max_stall_s"]),
                 "–" if limit is None else f"{limit:,}",
             )

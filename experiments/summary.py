@@ -170,6 +170,7 @@ def _workers(health: list[ShardHealth]) -> list[dict[str, Any]]:
             "cpu_peak_share": _worst(shard.cpu_peak_share for shard in shards),
             "wait_share": _worst(shard.wait_share for shard in shards),
             "others_share": _worst(shard.others_peak_share for shard in shards),
+            "stolen_share": _worst(shard.stolen_peak_share for shard in shards),
             "max_stall_s": _worst(shard.max_stall_s for shard in shards),
             "descriptor_limit": min(shard.shard.descriptor_limit for shard in shards) or None,
         }
@@ -235,7 +236,14 @@ def _shard_facts(health: ShardHealth) -> ShardFacts:
         cpu_share=health.cpu_peak_share,
         wait_share=health.wait_share,
         others_share=health.others_peak_share,
-        max_stall_s=health.max_stall_s,
+        stolen_share=health.stolen_peak_share,
+        stall=health.stall,
+        app=health.app,
+        app_share=health.app_share,
+        slow_app_share=health.slow_app_share,
+        longest_app_s=health.longest_app_s or 0.0,
+        max_connections=shard.group.workload.spec["max_connections_per_host"],
+        pool_wait_share=health.pool_wait_share,
         clock_uncertainty_s=health.clock_uncertainty_s,
         clock_drift_s=health.clock_drift_s,
     )

@@ -4,120 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
-# Descriptors that a shard's process needs beside its connections: libraries, the loop, the spool, the broker.
-DESCRIPTOR_RESERVE = 64
-
-
-class Level(StrEnum):
-    VALID = "VALID"
-    DEGRADED = "DEGRADED"
-    INVALID = "INVALID"
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """A figure of a run that must not be above `degraded`, or `invalid` (None: no such bound). Shares are of 1."""
-
-    name: str
-    unit: str  # "%", "ms" or "" for a count
-    degraded: float | None
-    invalid: float | None
-    about: str
-    advice: str
-
-    def level(self, value: float) -> Level:
-        if self.invalid is not None and value > self.invalid:
-            return Level.INVALID
-        if self.degraded is not None and value > self.degraded:
-            return Level.DEGRADED
-        return Level.VALID
-
-    def text(self, value: float) -> str:
-        """A figure with its unit."""
-        if self.unit == "%":
-            return f"{100 * value:.4g} %"
-        if self.unit == "ms":
-            return f"{1000 * value:.4g} ms"
-        return f"{value:,.0f}"
-
-
-NOT_ACHIEVED = Threshold(
-    "not achieved", "%", 0.001, 0.05,
-    "planned arrivals (closed model: started requests) that were not sent because of the generator",
-    "use more or faster workers, a higher shards_per_worker, or a lower rate",
-)  # fmt: skip
-LATE = Threshold(
-    "late arrivals", "%", 0.0, 0.01,
-    "planned arrivals that the generator reached too late to send",
-    "the worker was too busy or was stopped for a while: keep its core free, or use more workers",
-)  # fmt: skip
-DROPPED = Threshold(
-    "dropped arrivals", "%", 0.0, 0.05,
-    "planned arrivals that found max_in_flight requests outstanding",
-    "raise max_in_flight if the target is meant to be that slow, or lower the rate",
-)  # fmt: skip
-LATENESS_P99 = Threshold(
-    "lateness p99", "ms", 0.020, 0.200,
-    "how late the generator was with its own arrivals",
-    "the worker was too busy: keep its core free, or use more workers",
-)  # fmt: skip
-LATENESS_MAX = Threshold(
-    "lateness max", "ms", 0.500, None,
-    "the latest of all arrivals",
-    "the generator stood still: look for what else ran on the worker then",
-)  # fmt: skip
-STALL = Threshold(
-    "event loop stall", "ms", 0.500, None,
-    "the longest time between two turns of a shard's event loop",
-    "the shard's process stood still: look for what else ran on the worker, and for slow code in the client app",
-)  # fmt: skip
-CPU_SHARE = Threshold(
-    "CPU of a shard", "%", 0.90, None,
-    "the highest share of one core that a shard used over 5 s",
-    "the generator was at its limit: raise shards_per_worker if the worker has idle cores, or use more workers",
-)  # fmt: skip
-WAIT_SHARE = Threshold(
-    "waiting for the CPU", "%", 0.10, None,
-    "time that a shard could have run, but another process had its core",
-    "keep other work off the worker, or give the shard a core of its own",
-)  # fmt: skip
-OTHERS_SHARE = Threshold(
-    "others on the core", "%", 0.80, None,
-    "the highest share that others, or the hypervisor, used over 5 s of the shard's core, or of all its other cores",
-    "keep other work off the worker, give the shard a core of its own, or place fewer shards there",
-)  # fmt: skip
-CLOCK_UNCERTAINTY = Threshold(
-    "clock uncertainty", "ms", 0.010, None,
-    "how far a shard's clock may be off the common one (judged with more than one worker)",
-    "a faster network to the broker gives a better estimate",
-)  # fmt: skip
-CLOCK_DRIFT = Threshold(
-    "clock drift", "ms", 0.050, None,
-    "how far a shard's clock moved against the broker's during the run",
-    "a clock was set, or a machine was suspended: check time synchronisation of the broker's machine",
-)  # fmt: skip
-MISSING = Threshold(
-    "missing rows", "%", 0.0, 0.001,
-    "rows that shards made and the database lacks",
-    "the workers may still hold them: keep them running, the summary is revised when they arrive",
-)  # fmt: skip
-
-THRESHOLDS = (
-    NOT_ACHIEVED, LATE, DROPPED, LATENESS_P99, LATENESS_MAX, STALL, CPU_SHARE, WAIT_SHARE, OTHERS_SHARE,
-    CLOCK_UNCERTAINTY, CLOCK_DRIFT, MISSING,
-)  # fmt: skip
-
-# What has no figure to set a bound for.
-RULES = (
-    (Level.INVALID, "the experiment did not finish: it failed or was cancelled"),
-    (Level.INVALID, "nothing was planned"),
-    (Level.INVALID, "the account does not close, or a shard planned other arrivals than the plan has"),
-    (Level.INVALID, "a shard or its worker was lost, or a shard began again during the run"),
-    (Level.INVALID, "a worker ran out of file descriptors or of ephemeral ports"),
-    (Level.DEGRADED, "closed model: the schedule was over before every client had made its requests_per_client"),
-    (Level.DEGRADED, f"a shard's descriptor limit is below its max_in_flight + {DESCRIPTOR_RESERVE}"),
+from experiments.stalls import StallFacts
+from experiments.thresholds import (
+    CLOCK_DRIFT,
+    CLOCK_UNCERTAINTY,
+    CPU_SHARE,
+    DESCRIPTOR_RESERVE,
+    DROPPED,
+    LATE,
+    LATENESS_MAX,
+    LATENESS_P99,
+    MISSING,
+    NOT_ACHIEVED,
+    OTHERS_SHARE,
+    POOL_WAITS,
+    SLOW_APP,
+    STALL,
+    STOLEN_SHARE,
+    WAIT_SHARE,
+    Level,
+    Threshold,
 )
 
 
@@ -133,7 +40,14 @@ class ShardFacts:
     cpu_share: float | None = None
     wait_share: float | None = None
     others_share: float | None = None
-    max_stall_s: float | None = None
+    stolen_share: float | None = None
+    stall: StallFacts | None = None
+    app: str = ""  # its client app, if it has one
+    app_share: float | None = None  # of the CPU time that it used; more than 1 when the app waits
+    slow_app_share: float | None = None
+    longest_app_s: float = 0.0
+    max_connections: int | None = None  # max_connections_per_host
+    pool_wait_share: float | None = None
     clock_uncertainty_s: float | None = None
     clock_drift_s: float | None = None
 
@@ -198,13 +112,15 @@ def _of_arrivals(facts: VerdictFacts) -> Iterator[Reason]:
         yield Reason(
             Level.INVALID,
             f"{facts.no_descriptor:,} connections could not be opened because the worker ran out of file descriptors: "
-            "raise its limit (ulimit -n)",
+            "raise its hard limit (ulimit -Hn)",
         )
     if facts.no_port:
         yield Reason(
             Level.INVALID,
-            f"{facts.no_port:,} connections could not be opened because the worker ran out of ephemeral ports: use "
-            "more workers, or keep connections alive (connection: keep-alive, and a target that does not close them)",
+            f"{facts.no_port:,} connections could not be opened because the worker ran out of ephemeral ports (a port "
+            "is free again a minute after its connection was closed): keep connections alive (connection: keep-alive, "
+            "and a target that does not close them), widen net.ipv4.ip_local_port_range, or use more workers, or more "
+            "addresses of the target",
         )
     if facts.not_made:
         yield Reason(
@@ -236,20 +152,37 @@ def _of_shards(facts: VerdictFacts) -> Iterator[Reason]:
             yield Reason(
                 Level.DEGRADED,
                 f"{where} may open {shard.descriptor_limit:,} file descriptors, below the {needed:,} that "
-                f"max_in_flight = {shard.max_in_flight:,} can need: raise the worker's limit (ulimit -n)",
+                f"max_in_flight = {shard.max_in_flight:,} can need: raise the worker's hard limit (ulimit -Hn)",
             )
+        if shard.stall is not None:
+            causes = f"; {shard.stall.causes()}"
+            yield from _reason(STALL, shard.stall.length_s, f"{where}, ", causes, shard.stall.advice())
+        slowest = f"; the longest took {1000 * shard.longest_app_s:,.0f} ms"
+        yield from _reason(SLOW_APP, shard.slow_app_share, f"{where}, client app {shard.app!r}, ", slowest)
+        app = (
+            f"; {_percent(shard.app_share)} of it in client app {shard.app!r}" if shard.app and shard.app_share else ""
+        )
+        yield from _reason(CPU_SHARE, shard.cpu_share, f"{where}, ", app)
+        limit = f"{where}, max_connections_per_host = {shard.max_connections}, "
+        yield from _reason(POOL_WAITS, shard.pool_wait_share, limit)
         for threshold, value in (
-            (STALL, shard.max_stall_s),
-            (CPU_SHARE, shard.cpu_share),
             (WAIT_SHARE, shard.wait_share),
             (OTHERS_SHARE, shard.others_share),
+            (STOLEN_SHARE, shard.stolen_share),
             (CLOCK_UNCERTAINTY, shard.clock_uncertainty_s if several_workers else None),
             (CLOCK_DRIFT, shard.clock_drift_s),
         ):
             yield from _reason(threshold, value, f"{where}, ")
 
 
-def _reason(threshold: Threshold, value: float | None, before: str = "") -> Iterator[Reason]:
+def _percent(share: float) -> str:
+    return f"{100 * min(share, 1.0):.0f} %"
+
+
+def _reason(
+    threshold: Threshold, value: float | None, before: str = "", detail: str = "", advice: str = ""
+) -> Iterator[Reason]:
+    """A sentence of figure, bound, what they are about, details and advice; none when the figure is good."""
     if value is None or (level := threshold.level(value)) == Level.VALID:
         return
     bound = threshold.invalid if level == Level.INVALID else threshold.degraded
@@ -257,5 +190,5 @@ def _reason(threshold: Threshold, value: float | None, before: str = "") -> Iter
     yield Reason(
         level,
         f"{threshold.name}: {before}{threshold.text(value)}, above {threshold.text(bound)} "
-        f"({threshold.about}): {threshold.advice}",
+        f"({threshold.about}{detail}): {advice or threshold.advice}",
     )

@@ -70,6 +70,11 @@ def is_alive(pid: int) -> bool:
 def run_queue_wait_ns() -> int:
     """How long our main thread was runnable while another had the core; 0 where the kernel does not count it."""
     try:
-        return int(Path("/proc/self/schedstat").read_text().split()[1])
+        # A hundred times a second: a third of what pathlib takes.
+        descriptor = os.open("/proc/self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return int(os.read(descriptor, 64).split()[1])
+        finally:
+            os.close(descriptor)
     except (OSError, IndexError):
         return 0

@@ -64,3 +64,14 @@ def marked_shards(directory: Path) -> list[RunningShard]:
             logger.error("%s is no mark of a running shard (%s), removed", path, error)
             path.unlink(missing_ok=True)
     return shards
+
+
+def siblings(directory: Path, order: ShardOrder) -> list[int]:
+    """Pids of the other processes of this worker that run a shard of the order's experiment, or of its group where
+    there is no experiment."""
+    return [
+        shard.pid
+        for shard in marked_shards(directory)
+        if shard.pid != os.getpid()
+        and (shard.group_id == order.group_id or shard.group_id.startswith(f"{order.experiment_id}."))
+    ]

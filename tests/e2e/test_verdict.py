@@ -70,14 +70,56 @@ def test_a_shard_that_was_stopped_for_two_seconds_spoils_the_run(galileo, target
     assert_account_closes(galileo, experiment_id, target)
 
 
+def test_connections_that_are_too_few_are_named_as_the_reason_of_the_waits(galileo, target):
+    # The target takes 100 ms, so that one connection serves 10 requests a second.
+    fields = {"duration": 3, "interval": 3, "ticks": [20], "path": "/mode/slow/"}
+    experiment_id = begin(galileo, target, **fields, max_connections_per_host=1)
+    status, reasons = verdict_of(galileo, experiment_id)
+    assert status != "VALID"
+    assert "waits at max_connections_per_host" in reasons
+    assert "max_connections_per_host = 1" in reasons
+    assert "max_connections_per_host" not in verdict_of(galileo, begin(galileo, target, **fields))[1]
+
+
+DAWDLER = """
+import time
+count = 0
+
+def next_request():
+    global count
+    count += 1
+    if count == 20:
+        time.sleep(0.8)
+    return "GET", "/", {}
+"""
+
+
 @pytest.fixture(scope="module")
 def tight(tmp_path_factory):
-    """A Galileo whose only worker may not open more than 100 files."""
+    """A Galileo whose only worker may not open more than 100 files, and has a slow client app."""
     prlimit = shutil.which("prlimit")
     assert prlimit, "prlimit (util-linux) is missing"
     directory = tmp_path_factory.mktemp("tight")
-    with Galileo(directory, {"worker-a": "A"}, [prlimit, "--nofile=100:100"]) as running:
+    (directory / "apps" / "dawdler").mkdir(parents=True)
+    (directory / "apps" / "dawdler" / "generator.py").write_text(DAWDLER)
+    variables = {"galileo_apps_dir": str(directory / "apps")}
+    with Galileo(directory, {"worker-a": "A"}, [prlimit, "--nofile=100:100"], variables=variables) as running:
         yield running
+
+
+def test_a_slow_next_request_spoils_the_run_and_is_named_with_its_app(tight, target):
+    experiment_id = begin(tight, target, duration=4, interval=4, ticks=[50], clients_per_host=1, client="dawdler")
+    tight.wait_for_status(experiment_id, "FINISHED", "FAILED")
+    report = tight.report(experiment_id, check=False)
+    sentences = [reason["sentence"] for reason in report["summary"]["verdict"]["reasons"]]
+    (slow,) = (sentence for sentence in sentences if sentence.startswith("slow next_request"))
+    assert "client app 'dawdler'" in slow and "above 1 %" in slow
+    (stall,) = (sentence for sentence in sentences if sentence.startswith("event loop stall"))
+    assert "ms in next_request() of client app 'dawdler'" in stall
+    (shard,) = report["summary"]["shards"]
+    # It slept for 0.8 s; what it waited for the CPU shortly before may be taken off.
+    assert shard["longest_app_s"] >= 0.5
+    assert 0.5 <= shard["stall"]["app_s"] == max(shard["stall"].values())
 
 
 def test_too_low_a_descriptor_limit_spoils_the_run_and_is_named(tight):

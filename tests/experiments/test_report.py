@@ -11,6 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from experiments import report, summary
+from experiments.evidence import compare
 from experiments.ingest import ingest
 from experiments.models import Experiment, Trace
 from loadgen.messages import Outcome, request_id
@@ -30,13 +31,13 @@ def experiment() -> Experiment:
     return experiment
 
 
-def lines_of(experiment: Experiment, *, offset_s: float = 0.0) -> list[str]:
+def lines_of(experiment: Experiment, *, offset_s: float = 0.0, header: str = "X-Request-Id") -> list[str]:
     """What an honest target would have logged of all that was sent."""
     rows = (
         Trace.objects.filter(experiment=experiment, sent_ns__isnull=False).select_related("shard").order_by("sent_ns")
     )
     return [
-        f"{row.sent_ns / NS + offset_s:.6f} {request_id(row.shard.group_id, row.client, row.sequence)} GET /"
+        f"{row.sent_ns / NS + offset_s:.6f} {request_id(row.shard.group_id, row.client, row.sequence, header)} GET /"
         for row in rows
     ]
 
@@ -52,6 +53,18 @@ def write(tmp_path):
         return paths
 
     return write
+
+
+def test_a_log_of_trace_contexts_proves_the_account_and_names_what_it_lacks(experiment, write):
+    workload = experiment.groups.get().workload
+    workload.spec["request_id_header"] = "traceparent"
+    workload.save()
+    lines = lines_of(experiment, header="traceparent")
+    assert report.build(experiment, write(lines))["sound"]
+    assert not report.build(experiment, write(lines_of(experiment)))["sound"]
+    found = compare(experiment, write(lines[1:]))
+    assert (found["missing"], found["unknown"], found["duplicate"]) == (1, 0, 0)
+    assert found["examples"]["missing"] == [lines[0].split()[1]]
 
 
 def test_an_honest_log_proves_the_account(experiment, write):
@@ -159,7 +172,8 @@ def test_the_text_has_every_part_and_fits_on_a_page(experiment, write):
         "p99.9",
         "10.0.0.1:80",
         "largest deviation",
-        "clock ± ms",
+        "clock ms",
+        "others  stolen",
         "no figure is above its threshold",
         "lateness p99",
         "20 ms",

@@ -178,6 +178,8 @@ def test_workers_are_shown_with_the_worst_of_their_shards():
         (Gauges(wall_ns=10 * NS, cpu_ns=99 * NS // 10), "CPU of a shard"),
         (Gauges(wall_ns=10 * NS, wait_ns=4 * NS), "waiting for the CPU"),
         (Gauges(wall_ns=10 * NS, max_stall_ns=2 * NS), "event loop stall"),
+        (Gauges(wall_ns=10 * NS, others_ns=9 * NS), "others on the core"),
+        (Gauges(wall_ns=10 * NS, stolen_ns=2 * NS), "stolen by the hypervisor"),
         (Gauges(wall_ns=10 * NS, clock_offset_ns=NS, clock_uncertainty_ns=1000), "clock drift"),
     ],
 )
@@ -187,6 +189,52 @@ def test_a_generator_in_trouble_is_degraded(gauges, words):
     verdict = summary.summarise(experiment)["verdict"]
     assert verdict["status"] == "DEGRADED"
     assert [reason["sentence"].split(":")[0] for reason in verdict["reasons"]] == [words]
+
+
+def set_spec(experiment: Experiment, **fields: object) -> None:
+    workload = experiment.workloads.get()
+    workload.spec = {**workload.spec, **fields}
+    workload.save()
+
+
+def test_a_slow_client_app_is_named_with_its_share_its_longest_call_and_its_part_of_a_stall():
+    experiment = make_experiment(status="FINISHED")
+    set_spec(experiment, client_app="dawdler")
+    gauges = {"wall_ns": 10 * NS, "cpu_ns": 2 * NS, "max_stall_ns": NS, "stall_app_ns": 3 * NS // 4}
+    deliver(experiment, gauges=Gauges(**gauges, app_ns=NS, slow_app_ns=NS // 2, longest_app_ns=NS // 4))
+    result = summary.summarise(experiment)
+    stall, slow = (reason["sentence"] for reason in result["verdict"]["reasons"])
+    assert "750 ms in next_request() of client app 'dawdler', 250 ms in which the process was stopped" in stall
+    assert slow.startswith(f"slow next_request: shard {experiment.id}.0/0 on ")
+    assert "client app 'dawdler', 5 %, above 1 %" in slow and "the longest took 250 ms" in slow
+    (shard,) = result["shards"]
+    assert (shard["app_share"], shard["slow_app_share"], shard["longest_app_s"]) == (0.5, 0.05, 0.25)
+    assert shard["stall"] == pytest.approx(
+        {"waited_s": 0, "app_s": 0.75, "collecting_s": 0, "sealing_s": 0, "own_s": 0, "stopped_s": 0.25}
+    )
+
+
+def test_waits_at_the_limit_of_connections_are_the_plans_doing():
+    experiment = make_experiment(status="FINISHED")
+    deliver(experiment, gauges=Gauges(wall_ns=10 * NS, pool_waits=5))
+    assert summary.summarise(experiment)["shards"][0]["pool_wait_share"] is None, "there is no limit"
+    set_spec(experiment, max_connections_per_host=2)
+    result = summary.summarise(experiment)
+    assert result["shards"][0]["pool_wait_share"] == 0.25
+    (reason,) = result["verdict"]["reasons"]
+    assert (reason["level"], "max_connections_per_host = 2, 25 %" in reason["sentence"]) == ("DEGRADED", True)
+
+
+def test_running_out_of_ports_is_invalid_and_says_what_helps():
+    experiment = make_experiment(status="FINISHED")
+    (shard,) = shards_of(experiment)
+    rows = rows_of(shard, lambda n, r: replace(r, outcome=Outcome.CONNECT_NO_PORT, sent_ns=-1, done_ns=-1))
+    for batch in run_payloads(shard, rows):
+        ingest(batch)
+    verdict = summary.summarise(experiment)["verdict"]
+    assert verdict["status"] == "INVALID"
+    assert "20 connections could not be opened" in verdict["reasons"][0]["sentence"]
+    assert "net.ipv4.ip_local_port_range" in verdict["reasons"][0]["sentence"]
 
 
 def test_a_descriptor_limit_that_is_too_low_is_degraded():
