@@ -43,13 +43,16 @@ def compare(experiment: Experiment, paths: list[Path]) -> dict[str, Any]:
         TargetLogError
     """
     groups = list(experiment.groups.select_related("workload").order_by("id"))
-    group_ids = [group.id for group in groups if group.workload.spec["request_id_header"]]
-    if groups and not group_ids:
+    headers = {group.id: group.workload.spec["request_id_header"] for group in groups}
+    headers = {group_id: header for group_id, header in headers.items() if header}
+    if groups and not headers:
         raise TargetLogError("its requests carried no ids (request_id_header: off), so that no log can tell them")
     # A log that is named twice is still one log.
-    logs = [read_log(path, group_ids) for path in {path.resolve(): path for path in paths}.values()]
+    logs = [read_log(path, headers) for path in {path.resolve(): path for path in paths}.values()]
     sent = _sent(experiment)
-    checks = {group_id: _check(group_id, sent.get(group_id, SentIds()), logs) for group_id in group_ids}
+    checks = {
+        group_id: _check(group_id, header, sent.get(group_id, SentIds()), logs) for group_id, header in headers.items()
+    }
     result: dict[str, Any] = {
         name: sum(check[name] for check in checks.values())
         for name in ("sent", "logged", "lines", "missing", "errors_not_logged", "unknown", "duplicate")
@@ -58,7 +61,7 @@ def compare(experiment: Experiment, paths: list[Path]) -> dict[str, Any]:
         name: [example for check in checks.values() for example in check["examples"][name]][:MAX_EXAMPLES]
         for name in ("missing", "unknown", "duplicate")
     }
-    result["without_ids"] = [group.workload.service for group in groups if group.id not in group_ids]
+    result["without_ids"] = [group.workload.service for group in groups if group.id not in headers]
     offsets = [_clock_difference_s(log, sent) for log in logs]
     result["files"] = [
         {"path": log.path, "lines": log.lines, "requests": log.requests, "clock_difference_s": offset}
@@ -82,7 +85,7 @@ def _sent(experiment: Experiment) -> dict[str, SentIds]:
     return sent
 
 
-def _check(group_id: str, sent: SentIds, logs: list[TargetLog]) -> dict[str, Any]:
+def _check(group_id: str, header: str, sent: SentIds, logs: list[TargetLog]) -> dict[str, Any]:
     keys = np.array(sent.keys, dtype=np.uint64)
     completed = np.array(sent.completed, dtype=bool)
     logged = np.concatenate([log.groups[group_id].arrays()[0] for log in logs] or [np.empty(0, np.uint64)])
@@ -102,15 +105,15 @@ def _check(group_id: str, sent: SentIds, logs: list[TargetLog]) -> dict[str, Any
         "unknown": len(unknown),
         "duplicate": len(duplicate),
         "examples": {
-            "missing": _ids(group_id, missing),
-            "unknown": _ids(group_id, unknown),
-            "duplicate": _ids(group_id, duplicate),
+            "missing": _ids(group_id, header, missing),
+            "unknown": _ids(group_id, header, unknown),
+            "duplicate": _ids(group_id, header, duplicate),
         },
     }
 
 
-def _ids(group_id: str, keys: Keys) -> list[str]:
-    return [request_id(group_id, key >> 32, key & 0xFFFFFFFF) for key in keys[:MAX_EXAMPLES].tolist()]
+def _ids(group_id: str, header: str, keys: Keys) -> list[str]:
+    return [request_id(group_id, key >> 32, key & 0xFFFFFFFF, header) for key in keys[:MAX_EXAMPLES].tolist()]
 
 
 def _contradictions(result: dict[str, Any]) -> Iterator[str]:

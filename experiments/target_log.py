@@ -1,22 +1,26 @@
 """The target's own log as ground truth: which of an experiment's requests it says it received, and when.
 
-Any text log will do in which each line holds the request's id (an nginx access log, the example service's log): ids are
-found by their pattern, wherever they stand. A line that starts with a Unix time counts for the rate, too.
+Any text log will do in which each line holds the request's id as it came (an nginx access log, the example service's
+log): ids are found by their pattern, wherever they stand. A line that starts with a Unix time counts for the rate, too.
 """
 
 from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from loadgen.messages import IdForm, id_begin, id_form
+
 _UNIX_TIME = re.compile(rb"\s*(\d{9,11}(?:\.\d+)?)(?=\s)")
 _MAX_NUMBER = 0xFFFFFFFF
+# Group, client, sequence, and how many redirects the arrival had followed.
+_Id = tuple[str, int, int, int]
 
 
 class TargetLogError(Exception):
@@ -57,29 +61,33 @@ class TargetLog:
         return sum(len(ids.keys) for ids in self.groups.values())
 
 
-def read_log(path: Path, group_ids: Iterable[str]) -> TargetLog:
+def read_log(path: Path, headers: Mapping[str, str]) -> TargetLog:
     """The ids of these groups in a log. An id that stands in a line twice was received once.
+
+    Args:
+        headers: by the group's id, the header that its requests carry their ids in.
 
     Raises:
         TargetLogError: when the file cannot be read.
     """
-    groups = {group_id: LoggedIds() for group_id in group_ids}
+    groups = {group_id: LoggedIds() for group_id in headers}
+    dotted = _Dotted(group_id for group_id, header in headers.items() if id_form(header) == IdForm.DOTTED)
+    traced = _Traced(group_id for group_id, header in headers.items() if id_form(header) == IdForm.TRACEPARENT)
     lines = 0
-    pattern = _pattern(groups)
     try:
         with path.open("rb") as file:
             for line in file:
                 lines += 1
-                found = set(pattern.findall(line)) if pattern else set()
+                found = {*dotted.find(line), *traced.find(line)}
                 if not found:
                     continue
                 start = _UNIX_TIME.match(line)
                 time_s = float(start[1]) if start else float("nan")
                 for group_id, client, sequence, hop in found:
-                    ids, key = groups[group_id.decode()], key_of(int(client), int(sequence))
+                    ids, key = groups[group_id], key_of(client, sequence)
                     if hop:
                         ids.hop_keys.append(key)
-                        ids.hop_numbers.append(int(hop))
+                        ids.hop_numbers.append(hop)
                     else:
                         ids.keys.append(key)
                         ids.times_s.append(time_s)
@@ -93,9 +101,35 @@ def key_of(client: int, sequence: int) -> int:
     return min(client, _MAX_NUMBER) << 32 | min(sequence, _MAX_NUMBER)
 
 
-def _pattern(group_ids: Iterable[str]) -> re.Pattern[bytes] | None:
-    names = b"|".join(re.escape(group_id.encode()) for group_id in group_ids)
-    if not names:
-        return None
-    # Neither part of a longer name nor with leading zeros: what messages.request_id makes, and the number of a hop.
-    return re.compile(rb"(?<![\w.-])(" + names + rb")\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:\.([1-9]\d?))?(?![\w-]|\.\w)")
+class _Dotted:
+    """Finds ids of the form IdForm.DOTTED."""
+
+    def __init__(self, group_ids: Iterable[str]) -> None:
+        self._pattern: re.Pattern[bytes] | None = None
+        if names := b"|".join(re.escape(group_id.encode()) for group_id in group_ids):
+            # Neither part of a longer name nor with leading zeros: what request_id makes, and the number of a hop.
+            self._pattern = re.compile(
+                rb"(?<![\w.-])(" + names + rb")\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:\.([1-9]\d?))?(?![\w-]|\.\w)"
+            )
+
+    def find(self, line: bytes) -> Iterator[_Id]:
+        for name, client, sequence, hop in self._pattern.findall(line) if self._pattern else ():
+            yield name.decode(), int(client), int(sequence), int(hop or 0)
+
+
+class _Traced:
+    """Finds ids of the form IdForm.TRACEPARENT. A trace id alone is none: the target's own requests carry it on."""
+
+    def __init__(self, group_ids: Iterable[str]) -> None:
+        self._groups = {id_begin(IdForm.TRACEPARENT, group_id).encode(): group_id for group_id in group_ids}
+        self._pattern: re.Pattern[bytes] | None = None
+        if begins := b"|".join(self._groups):
+            # The span id repeats the sequence; the last two digits are flags, which a proxy may have changed.
+            self._pattern = re.compile(
+                rb"(?<![\w-])(" + begins + rb")([0-9a-f]{8})([0-9a-f]{8})-\3([0-9a-f]{8})-[0-9a-f]{2}(?![\w-])"
+            )
+
+    def find(self, line: bytes) -> Iterator[_Id]:
+        for begin, client, sequence, number in self._pattern.findall(line) if self._pattern else ():
+            if int(number, 16):
+                yield self._groups[begin], int(client, 16), int(sequence, 16), int(number, 16) - 1

@@ -11,6 +11,8 @@ from pathlib import Path
 
 PREFIX = "galileo_"
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+# Where traces go besides the database: nowhere, to files on the worker, to a channel of Redis.
+SQL, FILE, REDIS = "sql", "file", "redis"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SECRET_WORDS = ("pass", "pwd", "token", "secret", "key", "credential")
 
@@ -114,13 +116,16 @@ class WorkerSettings:
     spool_limit_bytes: int
     logging_level: str
     ingest_queues: int
+    trace_logging: str
+    trace_dir: Path  # used with FILE alone
+    trace_limit_bytes: int
 
 
 # Galileo's own settings: variables with these names are no labels (and `worker_name` is one by design).
 OWN_SETTINGS = frozenset(
     "redis_host redis_port redis_password slots apps_dir apps_repo_dir spool_dir spool_limit_mb logging_level "
-    "ingest_queues ingest_queue trace_logging router_type router_static_host state_dir web_host web_port "
-    "allowed_hosts debug https venv flower_host flower_port csrf_trusted_origins".split()
+    "ingest_queues ingest_queue trace_logging trace_dir trace_limit_mb router_type router_static_host state_dir "
+    "web_host web_port allowed_hosts debug https venv flower_host flower_port csrf_trusted_origins".split()
 )
 OWN_PREFIXES = ("expdb_", "admin_")
 
@@ -161,6 +166,10 @@ def read_worker(environ: Mapping[str, str] | None = None) -> WorkerSettings:
     apps_dir = reader.text("apps_dir")
     if apps_dir and not Path(apps_dir).is_dir():
         reader.wrong("apps_dir", f"the folder {apps_dir!r} does not exist")
+    trace_logging = reader.choice("trace_logging", SQL, (SQL, FILE, REDIS))
+    trace_dir = reader.text("trace_dir")
+    if trace_logging == FILE and not trace_dir:
+        reader.wrong("trace_dir", f"a folder is needed for {PREFIX}trace_logging={FILE}")
     settings = WorkerSettings(
         name=name,
         labels={**labels, "worker_name": name},
@@ -171,6 +180,9 @@ def read_worker(environ: Mapping[str, str] | None = None) -> WorkerSettings:
         spool_limit_bytes=reader.integer("spool_limit_mb", 256, 1, 1 << 20) << 20,
         logging_level=reader.choice("logging_level", "INFO", LOG_LEVELS),
         ingest_queues=reader.integer("ingest_queues", 1, 1, 256),
+        trace_logging=trace_logging,
+        trace_dir=Path(trace_dir).absolute(),
+        trace_limit_bytes=reader.integer("trace_limit_mb", 1024, 32, 1 << 20) << 20,
     )
     reader.raise_if_wrong()
     return settings

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from loadgen.batch import to_message
-from loadgen.messages import MessageError, ingest_queue
+from loadgen.batch import decode, to_message
+from loadgen.messages import BatchHeader, MessageError, ingest_queue
 from loadgen.spool import BROKEN, REFUSED, BatchName, Spool
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,12 @@ class Ingest(Protocol):
 
     def waiting(self, queue: str) -> int:
         """Batches in the queue."""
+
+
+class TraceLog(Protocol):
+    """Where traces go besides ingest. Raises BrokerAwayError when it cannot be reached."""
+
+    def write(self, header: BatchHeader, records: bytes) -> None: ...
 
 
 @dataclass
@@ -88,15 +94,22 @@ class Forwarder:
 
     Args:
         queues: how many ingest queues there are.
+        trace_log: gets each batch once, before it is sent.
     """
 
     def __init__(
-        self, spool: Spool, ingest: Ingest, queues: int, monotonic_ns: Callable[[], int] = time.monotonic_ns
+        self,
+        spool: Spool,
+        ingest: Ingest,
+        queues: int,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        trace_log: TraceLog | None = None,
     ) -> None:
         self._spool = spool
         self._ingest = ingest
         self._queues = queues
         self._monotonic_ns = monotonic_ns
+        self._trace_log = trace_log
         self._sent: dict[BatchName, _Sent] = {}
         self._sendings = 0
         self._observed_ns = 0
@@ -212,9 +225,18 @@ class Forwarder:
     def _read(self, name: BatchName) -> bytes | None:
         """The batch's message; None if it is gone, or set aside because it is none (a device lost its power)."""
         try:
-            return to_message(self._spool.read(name))
+            file = self._spool.read(name)
+            message = to_message(file)
+            self._log(name, file)
         except FileNotFoundError:
             return None
         except MessageError as error:
             logger.error("set aside as %s: %s", self._spool.set_aside(name, BROKEN), error)
             return None
+        return message
+
+    def _log(self, name: BatchName, file: bytes) -> None:
+        if self._trace_log is None or self._spool.is_marked(name):
+            return
+        self._trace_log.write(*decode(file))
+        self._spool.mark(name)

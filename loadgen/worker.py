@@ -8,12 +8,13 @@ import time
 
 from redis.exceptions import AuthenticationError, RedisError
 
-from loadgen.environment import SettingsError, WorkerSettings, read_worker
+from loadgen.environment import FILE, SettingsError, WorkerSettings, read_worker
 from loadgen.logs import set_up_logging
 from loadgen.process import raise_descriptor_limit
 from loadgen.redis_client import brisk_client
 from loadgen.registry import NameTakenError, free_name
 from loadgen.spool import Spool, SpoolError
+from loadgen.trace_log import TraceLogError, open_csv
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +49,10 @@ def main() -> int:
         settings = read_worker()
         set_up_logging(settings.logging_level, "%(processName)s")
         Spool(settings.spool_dir, settings.spool_limit_bytes).open()
+        if settings.trace_logging == FILE:
+            open_csv(settings)
         predecessor = wait_for_name(settings)
-    except (SettingsError, SpoolError) as error:
+    except (SettingsError, SpoolError, TraceLogError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except NameTakenError as error:

@@ -19,6 +19,7 @@ Send = Callable[[Message], Awaitable[None]]
 Answer = tuple[int, dict[str, Any]]
 
 MAX_BODY_BYTES = 1 << 20
+ID_HEADERS = (b"x-request-id", b"traceparent")
 _PREDICTION = re.compile(r"/predictions/([A-Za-z0-9_.-]{1,64})")
 
 
@@ -47,7 +48,7 @@ class Service:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise ValueError(f"only HTTP is served, not {scope['type']}")
-        request_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        request_id = next((value for name, value in scope["headers"] if name in ID_HEADERS), b"")
         path = scope["raw_path"].decode("latin-1")
         self._log.write(time.time(), request_id.decode("latin-1"), scope["method"], path)
         self.received += 1

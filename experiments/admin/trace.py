@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from experiments.admin.base import LargeTableAdmin, as_json, experiment_filter
-from experiments.models import Batch, SecondStats, Trace
+from experiments.models import Batch, Capture, SecondStats, Trace
 from loadgen.messages import Outcome
 
 
@@ -16,7 +18,15 @@ class TraceAdmin(LargeTableAdmin):
         "service_time_ms", "lateness_ms", "size", "routing_version",
     ]  # fmt: skip
     list_filter = [experiment_filter("experiment_id")]
-    readonly_fields = ["outcome_name", "response_time_ms", "service_time_ms", "lateness_ms"]
+    readonly_fields = ["outcome_name", "response_time_ms", "service_time_ms", "lateness_ms", "request", "response"]
+
+    @admin.display(description="request as it was sent")
+    def request(self, trace: Trace) -> SafeString | str:
+        return _captured(trace, "request")
+
+    @admin.display(description="response as it came")
+    def response(self, trace: Trace) -> SafeString | str:
+        return _captured(trace, "response")
 
     @admin.display(description="outcome (name)")
     def outcome_name(self, trace: Trace) -> str:
@@ -50,6 +60,14 @@ class BatchAdmin(LargeTableAdmin):
 class SecondStatsAdmin(LargeTableAdmin):
     list_display = ["id", "experiment_id", "shard_id", "workload", "second", "arrivals", "sent", "completed", "size"]
     list_filter = [experiment_filter("experiment_id")]
+
+
+def _captured(trace: Trace, part: str) -> SafeString | str:
+    captured = Capture.objects.filter(id=trace.id).values_list(part, flat=True).first()
+    if captured is None:
+        return "-"  # the workload's `capture` did not ask for it
+    text = bytes(captured).decode(errors="backslashreplace").replace("\r\n", "\n")
+    return format_html('<pre style="margin: 0; white-space: pre-wrap">{}</pre>', text)
 
 
 def _milliseconds(begin_ns: int | None, end_ns: int | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from experiments.ingest.origin import MAX_INTEGER, Origin, origin_of
 from experiments.models.trace import ROW_BITS
-from loadgen.batch import FIELDS, MESSAGE_MAGIC, NO_HOST, NO_TIME, ROW_BYTES, decode, unpack_message
+from loadgen.batch import (
+    FIELDS,
+    MESSAGE_MAGIC,
+    NO_HOST,
+    NO_TIME,
+    ROW_BYTES,
+    Capture,
+    decode,
+    decode_captures,
+    unpack_message,
+)
 from loadgen.messages import ENDS, BatchHeader, MessageError, Outcome
 
 MAX_EPOCH_NS = 1 << 61
@@ -33,6 +43,7 @@ class ReceivedBatch:
     header: BatchHeader
     origin: Origin
     columns: dict[str, Integers]
+    captures: list[Capture] = field(default_factory=list)
 
     def times_ns(self) -> list[Integers]:
         """Intended, dispatched, sent and done in the broker's clock; NO_TIME where that never happened."""
@@ -53,10 +64,11 @@ def read(payload: bytes) -> ReceivedBatch:
     """
     if not isinstance(payload, bytes):
         raise MessageError(f"batch: bytes are needed, not {type(payload).__name__}")
-    header, planes = decode(unpack_message(payload), MESSAGE_MAGIC)
+    data = unpack_message(payload)
+    header, planes = decode(data, MESSAGE_MAGIC)
     origin = origin_of(vars(header))
     _check_header(header, f"batch {origin.batch}")
-    batch = ReceivedBatch(header, origin, _columns(planes))
+    batch = ReceivedBatch(header, origin, _columns(planes), decode_captures(header, data))
     _check_columns(batch)
     return batch
 

@@ -11,7 +11,8 @@ from django.utils import timezone
 from experiments.ingest import aggregate
 from experiments.ingest.received import ReceivedBatch
 from experiments.ingest.writers import Traces
-from experiments.models import Batch, ClientGroup, Shard
+from experiments.models import Batch, Capture, ClientGroup, Shard
+from experiments.models.trace import trace_key
 from loadgen.messages import LOST, BatchHeader
 
 
@@ -29,10 +30,11 @@ def store(batch: ReceivedBatch) -> Stored:
     traces = Traces(batch) if batch.header.experiment_id is not None and batch.header.rows else None
     seconds = dict(aggregate.seconds_of(batch))
     with transaction.atomic():
-        return _store(batch.header, traces, seconds)
+        return _store(batch, traces, seconds)
 
 
-def _store(header: BatchHeader, traces: Traces | None, seconds: aggregate.Seconds) -> Stored:
+def _store(batch: ReceivedBatch, traces: Traces | None, seconds: aggregate.Seconds) -> Stored:
+    header = batch.header
     # The lock makes ingest of one shard's batches one after the other, even when two processes serve its queue.
     # Without an order: the model's own joins the group, whose row would be locked against the group's other shards.
     shards = Shard.objects.select_for_update().order_by().filter(id=header.shard_id)
@@ -57,11 +59,25 @@ def _store(header: BatchHeader, traces: Traces | None, seconds: aggregate.Second
     )
     if traces is not None:
         traces.write()
+        _store_captures(batch, experiment_id)
     if seconds:
         aggregate.add(seconds, header.shard_id, experiment_id, workload)
     if header.final:
         _close(header)
     return Stored(experiment_id, new=True)
+
+
+def _store_captures(batch: ReceivedBatch, experiment_id: str) -> None:
+    header = batch.header
+    Capture.objects.bulk_create(
+        Capture(
+            id=trace_key(header.shard_id, header.first_row + capture.row),
+            experiment_id=experiment_id,
+            request=capture.request,
+            response=capture.response,
+        )
+        for capture in batch.captures
+    )
 
 
 def _close(header: BatchHeader) -> None:

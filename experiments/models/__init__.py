@@ -3,11 +3,12 @@
 from experiments.models.event import Event
 from experiments.models.experiment import Experiment, Workload
 from experiments.models.group import Client, ClientGroup, Shard
-from experiments.models.trace import Batch, SecondStats, Trace
+from experiments.models.trace import Batch, Capture, SecondStats, Trace
 from experiments.models.worker import Worker
 
 __all__ = [
     "Batch",
+    "Capture",
     "Client",
     "ClientGroup",
     "Event",

@@ -120,7 +120,7 @@ class Client(models.Model):
         return f"{self.group_id}.{self.index}"
 
     def request_id(self, sequence: int) -> str:
-        return request_id(self.group_id, self.index, sequence)
+        return request_id(self.group_id, self.index, sequence, self.group.workload.spec["request_id_header"])
 
     def __str__(self) -> str:
         return self.client_id

@@ -65,6 +65,24 @@ class Trace(models.Model):
         return f"{self.shard_id}/{self.client}.{self.sequence}"
 
 
+class Capture(models.Model):
+    """A request and its response as they went over the wire, cut off at the workload's `capture_bytes`.
+
+    `id` is that of the trace.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="captures")
+    request = models.BinaryField()
+    response = models.BinaryField()
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
 class SecondStats(models.Model):
     """Arrivals of one shard whose intended time lies in one second of the broker's clock (`second`, since the epoch).
 

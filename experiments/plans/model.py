@@ -51,6 +51,8 @@ class WorkloadPlan:
     max_in_flight: int = DEFAULTS.max_in_flight
     max_lateness_s: float = DEFAULTS.max_lateness_s
     request_id_header: str = DEFAULTS.request_id_header
+    capture: str = DEFAULTS.capture
+    capture_bytes: int = DEFAULTS.capture_bytes
 
     @property
     def steps(self) -> list[float]:
@@ -74,6 +76,8 @@ class WorkloadPlan:
             "request_timeout": self.request_timeout_s,
             "connect_timeout": self.connect_timeout_s,
             "request_id_header": self.request_id_header or OFF,
+            "capture": self.capture,
+            "capture_bytes": self.capture_bytes,
         }
 
     def _load_to_dict(self) -> dict[str, Any]:
@@ -150,6 +154,8 @@ class Plan:
                 max_in_flight=workload.max_in_flight,
                 max_lateness_s=workload.max_lateness_s,
                 request_id_header=workload.request_id_header,
+                capture=workload.capture,
+                capture_bytes=workload.capture_bytes,
             )
             for index, workload in enumerate(self.workloads)
         ]

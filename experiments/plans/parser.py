@@ -12,7 +12,7 @@ from experiments.plans.load import MAX_CLIENTS, MAX_IN_FLIGHT, read_load
 from experiments.plans.model import AUTO, DEFAULTS, NS, Plan, WorkloadPlan
 from experiments.plans.recordings import MAX_RECORDED, rates_rps
 from loadgen.environment import NAME_PATTERN, PREFIX
-from loadgen.messages import CLOSED, CONNECTION_MODES, CONTINUE, HTTP, HTTPS, ON_WORKER_LOSS, REPLACE
+from loadgen.messages import CAPTURES, CLOSED, CONNECTION_MODES, CONTINUE, HTTP, HTTPS, ON_WORKER_LOSS, REPLACE
 from loadgen.pacer import PRERECORDED
 from routing import table
 
@@ -21,6 +21,7 @@ MAX_INTERVALS = 100_000
 MAX_ARRIVALS = 100_000_000
 MAX_SHARDS_PER_WORKER = 256
 MAX_TIMEOUT_S = 3600
+MAX_CAPTURE_BYTES = 1 << 16
 UNNAMED = "experiment"
 
 _APP_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -193,6 +194,8 @@ def _read_workload(section: Section, intervals: int | None, default_labels: dict
         max_in_flight=load.max_in_flight,
         max_lateness_s=load.max_lateness_s,
         request_id_header=requests.read_request_id_header(section, DEFAULTS.request_id_header),
+        capture=section.choice("capture", DEFAULTS.capture, CAPTURES),
+        capture_bytes=section.integer("capture_bytes", DEFAULTS.capture_bytes, 64, MAX_CAPTURE_BYTES),
     )
     if request is not section:
         request.close()

@@ -9,6 +9,7 @@ from typing import Any
 from experiments.plans.errors import Problems
 from experiments.plans.fields import Section, check_json, child, number_reason, shown, text_reason
 from experiments.plans.model import OFF
+from loadgen.messages import TRACEPARENT
 
 # Those of `requests.request` that data can express, and that change what is sent.
 KWARGS = (
@@ -55,6 +56,8 @@ def read_request_id_header(section: Section, default: str) -> str:
         return default
     if value == OFF:
         return ""
+    if isinstance(value, str) and value.lower() == TRACEPARENT:
+        return TRACEPARENT  # its standard asks for lower case
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
         section.wrong("request_id_header", f"the name of an HTTP header, or {OFF}, is needed, not {shown(value)}")
         return default

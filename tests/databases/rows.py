@@ -11,6 +11,7 @@ from django.db import models
 
 from experiments.models import (
     Batch,
+    Capture,
     Client,
     ClientGroup,
     Event,
@@ -120,12 +121,13 @@ def second_stats(shard: Shard, second: int = 0, **fields: Any) -> SecondStats:
 
 
 def fill(shard: Shard) -> list[models.Model]:
-    """A client, a batch, a trace, a second's statistics and an event of a shard."""
+    """A client, a batch, a trace and its capture, a second's statistics and an event of a shard."""
     group = shard.group
     rows: list[models.Model] = [
         Client(group=group, shard=shard, index=1),
         Batch(shard=shard, attempt=1, number=0, rows=1, received=START, counters={}, gauges={}),
         trace(shard),
+        Capture(id=trace_key(shard.id, 0), experiment_id=group.experiment_id, request=b"q", response=b"r"),
         second_stats(shard),
         Event(experiment_id=group.experiment_id, timestamp=START, name="running", key=f"running:{shard.id}"),
     ]

@@ -40,17 +40,17 @@ def test_traces_survive_the_way_to_partitions_and_back(broker):
         migrate("zero")
         migrate("0001")
         unpartitioned = keys_and_checks()
-        migrate("0002")
+        migrate_fully()
         worker = rows.make_worker()
         for number in range(3):
             rows.fill(rows.make_shard(rows.make_experiment(f"202611220102-ab1{number}"), worker))
         written = traces()
         migrate("0001")
         assert (traces(), keys_and_checks()) == (written, unpartitioned)
-        migrate("0002")
+        migrate_fully()
         assert traces() == written
     finally:
-        call_command("migrate", verbosity=0)
+        migrate_fully()
     Experiment.objects.update(status="FINISHED", ending="FINISHED")
     experiments.delete("202611220102-ab10")
     assert traces() == written[1:]
@@ -58,6 +58,10 @@ def test_traces_survive_the_way_to_partitions_and_back(broker):
 
 def migrate(target):
     call_command("migrate", "experiments", target, verbosity=0)
+
+
+def migrate_fully():
+    call_command("migrate", verbosity=0)
 
 
 def traces():

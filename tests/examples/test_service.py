@@ -103,6 +103,7 @@ def test_the_log_has_a_line_for_every_request_with_its_arrival_time_and_id(servi
     service.post(**{"X-Request-Id": "run1-7"})
     service.post(b"no image", **{"X-Request-Id": "run1-8"})
     requests.get(service.url + "/nowhere", timeout=5)
+    requests.get(service.url + "/nowhere", headers={"traceparent": "00-1-2-01"}, timeout=5)
     lines = service.lines()[before:]
     assert all(re.fullmatch(r"\d+\.\d{6} \S+ [A-Z]+ /\S*", line) for line in lines)
     fields = [line.split() for line in lines]
@@ -110,6 +111,7 @@ def test_the_log_has_a_line_for_every_request_with_its_arrival_time_and_id(servi
         ["run1-7", "POST", "/predictions/squeezenet"],
         ["run1-8", "POST", "/predictions/squeezenet"],
         ["-", "GET", "/nowhere"],
+        ["00-1-2-01", "GET", "/nowhere"],
     ]
     times = [float(field[0]) for field in fields]
     assert times == sorted(times)

@@ -184,6 +184,8 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     _workload("max_lateness", -1, "max_lateness", "must be from 1ms"),
     _workload("request_id_header", "X Request", "request_id_header", "the name of an HTTP header"),
     _workload("request_id_header", "Host", "request_id_header", "another meaning"),
+    _workload("capture", "all", "capture", "one of none, headers, full, errors is needed"),
+    _workload("capture_bytes", 63, "capture_bytes", "must be from 64 to 65536"),
     ({f"{WORKLOAD}.client": "app", f"{WORKLOAD}.path": "/x"}, f"{WORKLOAD}.path", "has no effect beside client"),
     ({f"{WORKLOAD}.ticks": [1_000_000] * 3, "configuration.duration": "3m", "configuration.interval": "1m"},
      "configuration.workloads", "180,000,000 requests are planned in total; at most 100,000,000"),

@@ -24,7 +24,7 @@ from rest_framework.authtoken.models import Token
 
 from experiments.admin.base import BoundedPaginator
 from experiments.ingest import ingest
-from experiments.models import Batch, Event, Experiment, SecondStats, Shard, Trace, Workload
+from experiments.models import Batch, Capture, Event, Experiment, SecondStats, Shard, Trace, Workload
 from experiments.models import Client as EmulatedClient
 from experiments.services import experiments
 from experiments.summary import summarise
@@ -174,6 +174,16 @@ def test_lists_of_parts_are_filtered_by_experiment(browser: Client, experiment: 
         page = address(model, "changelist")
         assert browser.get(page + f"?experiment={experiment.id}").context["cl"].result_count > 0
         assert browser.get(page + "?experiment=another").context["cl"].result_count == 0
+
+
+def test_the_page_of_a_trace_shows_what_was_captured(browser: Client, experiment: Experiment) -> None:
+    seen, bare = Trace.objects.order_by("id")[:2]
+    request, response = b"GET /<b> HTTP/1.1\r\nHost: pi\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n\xff"
+    Capture.objects.create(id=seen.id, experiment=experiment, request=request, response=response)
+    page = browser.get(address(Trace, "change", seen.pk)).content.decode()
+    assert "GET /&lt;b&gt; HTTP/1.1\nHost: pi" in page
+    assert "HTTP/1.1 200 OK\n\n\\xff" in page
+    assert "HTTP/1.1" not in browser.get(address(Trace, "change", bare.pk)).content.decode()
 
 
 # --- cancelling -------------------------------------------------------------------------------------------------------

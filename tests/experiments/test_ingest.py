@@ -12,9 +12,10 @@ from django.db import DatabaseError
 
 from experiments.ingest import acknowledge, ingest
 from experiments.ingest.received import read
-from experiments.models import Batch, SecondStats, Shard, Trace
+from experiments.models import Batch, Capture, SecondStats, Shard, Trace
 from experiments.models.trace import trace_key
-from loadgen.batch import MESSAGE_MAGIC, NO_HOST, unpack_message
+from loadgen.batch import MESSAGE_MAGIC, NO_HOST, encode_captures, to_message, unpack_message
+from loadgen.batch import Capture as Captured
 from loadgen.forwarder import Forwarder
 from loadgen.ingest_link import RedisIngest
 from loadgen.messages import Counters, MessageError, Outcome, ack_key, ingest_progress_key, ingest_queue
@@ -70,6 +71,25 @@ def test_a_batch_becomes_rows_in_the_brokers_clock(shard, broker):
     assert (timed_out.sent_ns, timed_out.done_ns, timed_out.status) == (EPOCH_NS + 152_000, None, None)
     assert (dropped.dispatched_ns, dropped.sent_ns, dropped.host) == (EPOCH_NS + 53_000, None, "")
     assert (cut.intended_ns, cut.dispatched_ns, cut.sent_ns) == (EPOCH_NS + 4_000, None, None)
+
+
+def test_captures_are_stored_beside_their_traces_once(shard, broker):
+    rows = [row(0, 0, 0), row(1, 0, 1_000, Outcome.TIMEOUT)]
+    section = encode_captures([Captured(1, b"GET /\xff", b"\0")])
+    file = raw(shard, rows, first_row=10, captures_bytes=len(section)) + section
+    for _ in range(2):
+        ingest(to_message(file))
+    (capture,) = Capture.objects.all()
+    assert (capture.id, capture.experiment_id) == (trace_key(shard.id, 11), shard.group.experiment_id)
+    assert (bytes(capture.request), bytes(capture.response)) == (b"GET /\xff", b"\0")
+    assert Trace.objects.get(id=capture.id).outcome == Outcome.TIMEOUT
+
+
+def test_a_batch_whose_captures_are_wrong_is_refused_whole(shard, broker):
+    section = encode_captures([Captured(5, b"", b"")])
+    ingest(to_message(raw(shard, [row(0, 0, 0)], captures_bytes=len(section)) + section))
+    assert (Batch.objects.count(), Trace.objects.count(), Capture.objects.count()) == (0, 0, 0)
+    assert "captures: bytes of different rows" in acks(broker)[0]
 
 
 def test_rows_of_many_hosts_and_outcomes_keep_what_is_theirs(shard, broker):

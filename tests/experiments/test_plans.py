@@ -182,6 +182,8 @@ def test_every_field_reaches_the_wire() -> None:
         "max_in_flight": 10,
         "max_lateness": "100ms",
         "request_id_header": "X-Id",
+        "capture": "errors",
+        "capture_bytes": 100,
     }
     (spec,) = parse(plan_with({"configuration.workloads": [fields]})).workload_specs()
     assert spec == WorkloadSpec(
@@ -201,6 +203,8 @@ def test_every_field_reaches_the_wire() -> None:
         max_in_flight=10,
         max_lateness_s=0.1,
         request_id_header="X-Id",
+        capture="errors",
+        capture_bytes=100,
     )
     assert from_wire(WorkloadSpec, json.loads(json.dumps(to_wire(spec)))) == spec
 
@@ -229,6 +233,11 @@ def test_the_number_of_shards_on_a_worker_is_no_business_of_the_wire() -> None:
     asked = [parse(plan_with({f"{WORKLOAD}.shards_per_worker": value})) for value in (None, "auto", 4)]
     assert [plan.workloads[0].shards_per_worker for plan in asked] == [None, None, 4]
     assert asked[0].workload_specs() == asked[2].workload_specs()
+
+
+def test_the_header_of_a_trace_context_is_written_as_its_standard_asks() -> None:
+    (spec,) = parse(plan_with({f"{WORKLOAD}.request_id_header": "TraceParent"})).workload_specs()
+    assert spec.request_id_header == "traceparent"
 
 
 def test_without_a_request_id_header_the_wire_has_an_empty_name() -> None:
@@ -321,7 +330,9 @@ def good_plans(draw: st.DrawFn) -> dict[str, Any]:
         "connection": st.sampled_from(["keep-alive", "new"]),
         "max_connections_per_host": st.none() | st.integers(1, 100),
         "request_timeout": st.sampled_from(["5s", 2.5]),
-        "request_id_header": st.sampled_from(["X-Id", "off"]),
+        "request_id_header": st.sampled_from(["X-Id", "off", "traceparent"]),
+        "capture": st.sampled_from(["none", "headers", "full", "errors"]),
+        "capture_bytes": st.integers(64, 65_536),
     }
     closed_workload = st.fixed_dictionaries(
         {

@@ -1,0 +1,96 @@
+"""Keeps requests and responses as they went over the wire, for workloads that ask for it (`capture`).
+
+A connection of its own kind does it, so that it costs nothing where nobody asks.
+"""
+
+from __future__ import annotations
+
+from loadgen.batch import CAPTURE_OVERHEAD_BYTES, MAX_CAPTURES_BYTES, Capture
+from loadgen.engine.connection import Connection, First
+from loadgen.engine.heads import END_OF_HEAD
+from loadgen.engine.recorder import Recorder
+from loadgen.engine.wire import Wire
+from loadgen.messages import CAPTURE_ERRORS, CAPTURE_HEADERS, Outcome
+
+
+class Captures:
+    """What was kept since the last call of `take`; bounded, and what there was no room for is counted in `left_out`.
+
+    Args:
+        mode: one of messages.CAPTURES, but not none.
+        limit_bytes: of a request, and of a response.
+    """
+
+    def __init__(self, mode: str, limit_bytes: int, recorder: Recorder) -> None:
+        self.limit_bytes = limit_bytes
+        self.left_out = 0
+        self._only_errors = mode == CAPTURE_ERRORS
+        self._only_heads = mode == CAPTURE_HEADERS
+        self._recorder = recorder
+        self._kept: list[Capture] = []
+        self._bytes = 0
+
+    def add(self, outcome: int, status: int, request: bytes, response: bytes) -> None:
+        """To be called for the row that was just recorded."""
+        if self._only_errors and outcome == Outcome.COMPLETED and status < 400:
+            return
+        if self._only_heads:
+            request, response = request[: _end_of_head(request)], response[: _end_of_head(response)]
+        request = request[: self.limit_bytes]
+        size = CAPTURE_OVERHEAD_BYTES + len(request) + len(response)
+        if self._bytes + size > MAX_CAPTURES_BYTES:
+            self.left_out += 1
+            return
+        self._bytes += size
+        self._kept.append(Capture(self._recorder.last_row, request, response))
+
+    def take(self) -> list[Capture]:
+        taken, self._kept, self._bytes = self._kept, [], 0
+        return taken
+
+
+def _end_of_head(data: bytes) -> int:
+    """Where the head ends, with any interim ones (1xx) before it; where the data ends if it is incomplete."""
+    end = 0
+    while True:
+        begin, end = end, data.find(END_OF_HEAD, end) + len(END_OF_HEAD)
+        if end < len(END_OF_HEAD):
+            return len(data)
+        if not (data.startswith(b"HTTP/", begin) and data[begin + 9 : begin + 10] == b"1"):
+            return end
+
+
+class CapturingConnection(Connection):
+    """Keeps what it writes and what it is given. Of an arrival that followed redirects, the last request."""
+
+    __slots__ = ("_request", "_response")
+
+    def send(
+        self,
+        intended_ns: int,
+        dispatched_ns: int,
+        client: int,
+        sequence: int,
+        version: int,
+        wire: Wire,
+        first: First | None = None,
+    ) -> int:
+        self._request = wire.written(client, sequence)
+        self._response = b""
+        return super().send(intended_ns, dispatched_ns, client, sequence, version, wire, first)
+
+    def data_received(self, data: bytes) -> None:
+        room = self._captures.limit_bytes - len(self._response)
+        if room > 0:
+            self._response += data[:room]
+        super().data_received(data)
+
+    def _row(self, outcome: int, done_ns: int, status: int) -> None:
+        super()._row(outcome, done_ns, status)
+        self._captures.add(outcome, status, self._request, self._response)
+
+    @property
+    def _captures(self) -> Captures:
+        captures = self._pool.captures
+        assert captures is not None  # it is why the pool makes connections of this kind
+        return captures
