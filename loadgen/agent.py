@@ -32,6 +32,7 @@ from loadgen.redis_client import blocking_client, brisk_client
 from loadgen.registry import NameTakenError
 from loadgen.spool import Spool, SpoolError
 from loadgen.supervision import Supervisor
+from loadgen.trace_log import TraceLogError, open_trace_log
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +96,12 @@ class Agent:
         client = brisk_client(settings.redis)
         self._heartbeat = Heartbeat(client, settings, instance, self._spool)
         self._supervisor = Supervisor(client, settings.spool_dir, settings.name, settings.slots, instance.pid)
+        broker = blocking_client(settings.redis)
         forwarder = Forwarder(
-            self._spool, RedisIngest(settings, blocking_client(settings.redis)), settings.ingest_queues
+            self._spool,
+            RedisIngest(settings, broker),
+            settings.ingest_queues,
+            trace_log=open_trace_log(settings, broker),
         )
         self._forwarding = ForwarderThread(forwarder, self._spool)
         self._drain_wanted = draining
@@ -196,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not follow_parent(signal.SIGTERM, options.worker_pid):
             agent.drain()
         return agent.run()
-    except (SettingsError, SpoolError) as error:
+    except (SettingsError, SpoolError, TraceLogError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
 

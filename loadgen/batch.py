@@ -1,7 +1,8 @@
 """Trace batches: a shard's traces, and their forms in the spool and on the wire.
 
 A file is: MAGIC, length of the header, header (msgpack of a BatchHeader), then `rows` records of ROW_BYTES each,
-little-endian and without gaps, the fields of FIELDS in that order.
+little-endian and without gaps, the fields of FIELDS in that order, then the captures, as many bytes as the header says:
+a msgpack list of [row in this batch, request, response].
 
 A message is a zstd frame of the same, but begins with MESSAGE_MAGIC, and its records are shuffled: the first byte of
 each record, then the second byte of each, and so on (the shuffle filter of Blosc and HDF5). The high bytes of numbers
@@ -11,7 +12,7 @@ are nearly all alike and lie side by side then, and every such plane is a zstd b
 from __future__ import annotations
 
 import struct
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgpack
 import zstandard
@@ -44,6 +45,18 @@ MAX_SIZE: Final = 0xFFFFFFFF
 RECORD: Final = struct.Struct("<" + "".join(FIELDS.values()))
 ROW_BYTES: Final = RECORD.size
 
+MAX_CAPTURES_BYTES: Final = 256 << 10  # of a batch
+CAPTURE_OVERHEAD_BYTES: Final = 16  # at most, of one
+
+
+class Capture(NamedTuple):
+    """A request and its response as they went over the wire, cut off at the workload's limit."""
+
+    row: int  # in its batch
+    request: bytes
+    response: bytes
+
+
 # Of all levels up to 9, the least CPU time and within 2 % of the fewest bytes: what is left is noise of clocks.
 _ZSTD_LEVEL = 1
 
@@ -62,9 +75,34 @@ def decode(data: bytes, magic: bytes = MAGIC) -> tuple[BatchHeader, bytes]:
     """
     plain, position = unpack_header(data, magic)
     header = from_wire(BatchHeader, plain)
-    if len(data) != position + header.rows * ROW_BYTES:
+    end = position + header.rows * ROW_BYTES
+    if header.captures_bytes < 0 or len(data) != end + header.captures_bytes:
         raise MessageError(f"batch {header.id}: {len(data)} bytes do not fit {header.rows} rows")
-    return header, data[position:]
+    return header, data[position:end]
+
+
+def encode_captures(captures: list[Capture]) -> bytes:
+    """What follows the records; nothing for none."""
+    packed: bytes = msgpack.packb(captures) if captures else b""
+    return packed
+
+
+def decode_captures(header: BatchHeader, data: bytes) -> list[Capture]:
+    """The captures of a batch that `decode` has accepted.
+
+    Raises:
+        MessageError: when they are none of this batch's rows.
+    """
+    if not header.captures_bytes:
+        return []
+    try:
+        captures = [Capture(*capture) for capture in msgpack.unpackb(data[-header.captures_bytes :])]
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise MessageError(f"batch {header.id}: its captures cannot be read: {error}") from error
+    rows = {capture.row for capture in captures if isinstance(capture.row, int) and 0 <= capture.row < header.rows}
+    if len(rows) != len(captures) or not all(isinstance(part, bytes) for capture in captures for part in capture[1:]):
+        raise MessageError(f"batch {header.id}: captures: bytes of different rows of the batch are needed")
+    return captures
 
 
 def unpack_header(data: bytes, magic: bytes) -> tuple[Any, int]:
@@ -88,13 +126,15 @@ def to_message(file: bytes) -> bytes:
     Raises:
         MessageError: as `decode`.
     """
-    _, records = decode(file)
-    head = MESSAGE_MAGIC + file[len(MAGIC) : len(file) - len(records)]
+    header, records = decode(file)
+    end = len(file) - header.captures_bytes
+    head = MESSAGE_MAGIC + file[len(MAGIC) : end - len(records)]
     frame = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj(size=len(file))
     parts = [frame.compress(head), frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)]
     for byte in range(ROW_BYTES if records else 0):
         parts.append(frame.compress(records[byte::ROW_BYTES]))
         parts.append(frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
+    parts.append(frame.compress(file[end:]))
     parts.append(frame.flush())
     return b"".join(parts)
 

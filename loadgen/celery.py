@@ -36,8 +36,8 @@ def create_app(settings: WorkerSettings) -> Celery:
 
 
 def keep_memory_shared(**_: Any) -> None:
-    """The garbage collector writes into each object that it looks at: the slots, forked from here, would each have a copy
-    of all of them."""
+    """The garbage collector writes into each object that it looks at: each slot, forked from here, would have a copy of
+    all of them."""
     gc.collect()
     gc.freeze()
 

@@ -7,6 +7,7 @@ all workers share. Everything else in ns is a duration or relative to a stated z
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 import types
@@ -129,9 +130,52 @@ def account_line(outcome: int) -> str:
     return Outcome(outcome).name.lower()
 
 
-def request_id(group_id: str, client: int, sequence: int) -> str:
-    """The id of a request on the wire (X-Request-Id); it can be computed from its row and names exactly one arrival."""
-    return f"{group_id}.{client}.{sequence}"
+# As the header of the request ids: they take the form of W3C Trace Context then.
+TRACEPARENT = "traceparent"
+REQUEST_ID_HEADER = "X-Request-Id"
+
+
+class IdForm(IntEnum):
+    """How request ids are written."""
+
+    NONE = 0
+    DOTTED = 1  # <group>.<client>.<sequence>; what followed a redirect has the number of that behind it: .1, .2, …
+    # 00-<trace id>-<span id>-01. The trace id is a digest of the group, client and sequence, 16, 8 and 8 hexadecimal
+    # digits; the span id is the sequence and the number of the arrival's request, from 1 on, 8 digits each.
+    TRACEPARENT = 2
+
+
+def id_form(header: str) -> IdForm:
+    """The form of the ids that a header carries; "" is no header."""
+    if not header:
+        return IdForm.NONE
+    return IdForm.TRACEPARENT if header.lower() == TRACEPARENT else IdForm.DOTTED
+
+
+def id_begin(form: IdForm, group_id: str) -> str:
+    """What all ids of a group begin with, up to where client and sequence belong."""
+    if form == IdForm.DOTTED:
+        return f"{group_id}."
+    if form == IdForm.TRACEPARENT:
+        digest = int.from_bytes(hashlib.sha256(group_id.encode()).digest()[:8], "big")
+        return f"00-{digest | 1 << 63:016x}"  # a trace id of nothing but zeros would be void
+    return ""
+
+
+def id_end(form: IdForm, hop: int) -> str:
+    """What an id ends with, behind client and sequence; `hop` counts the redirects that the arrival followed so far."""
+    if form == IdForm.DOTTED:
+        return f".{hop}" if hop else ""
+    return f"{hop + 1:08x}-01" if form == IdForm.TRACEPARENT else ""
+
+
+def request_id(group_id: str, client: int, sequence: int, header: str = REQUEST_ID_HEADER) -> str:
+    """The id of a request on the wire; it can be computed from its row, and names exactly one arrival."""
+    form = id_form(header)
+    if form == IdForm.NONE:
+        return ""
+    middle = f"{client}.{sequence}" if form == IdForm.DOTTED else f"{client:08x}{sequence:08x}-{sequence:08x}"
+    return f"{id_begin(form, group_id)}{middle}{id_end(form, 0)}"
 
 
 # --- Messages -------------------------------------------------------------------------------------------------------
@@ -150,6 +194,12 @@ HTTP, HTTPS = "http", "https"
 # keep-alive: connections serve request after request. new: each request has a connection of its own.
 KEEP_ALIVE, NEW = "keep-alive", "new"
 CONNECTION_MODES = (KEEP_ALIVE, NEW)
+
+
+# What is kept of a request and its response besides the row. headers: their heads. full: their bodies, too. errors: as
+# full, of those that ended in an error or with an HTTP status of 400 or more.
+NO_CAPTURE, CAPTURE_HEADERS, CAPTURE_FULL, CAPTURE_ERRORS = "none", "headers", "full", "errors"
+CAPTURES = (NO_CAPTURE, CAPTURE_HEADERS, CAPTURE_FULL, CAPTURE_ERRORS)
 
 
 @dataclass(frozen=True)
@@ -184,7 +234,9 @@ class WorkloadSpec:
     connect_timeout_s: float = 5.0
     max_in_flight: int = 1000  # per shard
     max_lateness_s: float = 1.0
-    request_id_header: str = "X-Request-Id"
+    request_id_header: str = REQUEST_ID_HEADER  # "" for none
+    capture: str = NO_CAPTURE
+    capture_bytes: int = 4096  # of a request, and of a response
 
 
 @dataclass(frozen=True)
@@ -303,6 +355,7 @@ class Counters:
     cut: int = 0
     bytes_received: int = 0
     skipped: int = 0  # arrivals that had passed when this attempt took over; they have no row
+    captures_left_out: int = 0  # that there was no room for in a batch
     cut_short: bool = False  # the rest of a stopped plan was too long for a row each: the counts leave it out
 
 
@@ -316,7 +369,18 @@ class Gauges:
     wait_ns: int = 0  # time that it was runnable, but another process had the core (schedstat; 0 where unknown)
     wall_ns: int = 0
     others_ns: int = 0  # time that others used the core that the shard was on, or all the others (loadgen/cores.py)
+    stolen_ns: int = 0  # time that the hypervisor gave that core to somebody else
     max_stall_ns: int = 0  # longest time between two turns of the event loop since the last batch
+    # What the loop did meanwhile (engine/stalls.py); for the rest of that time the process was stopped.
+    stall_waited_ns: int = 0
+    stall_app_ns: int = 0
+    stall_collecting_ns: int = 0
+    stall_sealing_ns: int = 0
+    stall_own_ns: int = 0
+    app_ns: int = 0  # time in next_request() of the client app, and in the preparing of what it returned
+    slow_app_ns: int = 0  # of that, time in calls of more than 10 ms each
+    longest_app_ns: int = 0  # the longest of these calls since the load's start
+    pool_waits: int = 0  # requests that waited for more than 10 ms for one of max_connections_per_host
     clock_offset_ns: int = 0  # a fresh sample, kept for drift; the start's mapping never changes
     clock_uncertainty_ns: int = 0
     spool_bytes: int = 0
@@ -343,6 +407,9 @@ class BatchHeader:
     hosts: list[str]
     counters: Counters
     gauges: Gauges
+    service: str = ""  # "" when the shard ended before it knew
+    request_id_header: str = ""
+    captures_bytes: int = 0  # of the section behind the records
     end: str = ""  # in the final batch: one of ENDS
     reason: str = ""  # of the end, in the final batch: "" when the schedule ran to its end
 

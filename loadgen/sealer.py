@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from collections.abc import Callable, Collection
 from typing import Protocol
 
-from loadgen.batch import ROW_BYTES, encode_header
+from loadgen.batch import ROW_BYTES, Capture, encode_captures, encode_header
 from loadgen.cores import CoreWatch
-from loadgen.messages import BatchHeader, ClockSample, Counters, Gauges, ShardOrder
+from loadgen.engine.stalls import AppTime, Stall, StallWatch
+from loadgen.messages import BatchHeader, ClockSample, Counters, Gauges, ShardOrder, WorkloadSpec
 from loadgen.process import run_queue_wait_ns
+from loadgen.running import siblings
 from loadgen.spool import BatchName, Spool
 
 logger = logging.getLogger(__name__)
@@ -18,6 +21,7 @@ logger = logging.getLogger(__name__)
 SEAL_WITH_ROWS_NS = 250_000_000
 SEAL_WITHOUT_ROWS_NS = 1_000_000_000
 CORE_EVERY_NS = 1_000_000_000
+SIBLINGS_EVERY_NS = 30_000_000_000  # a spool of thousands of files takes a while to look through
 MAX_ROWS = (512 << 10) // ROW_BYTES
 # Row numbers of an attempt begin at (attempt - 1) << ATTEMPT_ROW_BITS, so that those of two attempts never collide.
 ATTEMPT_ROW_BITS = 28
@@ -33,42 +37,62 @@ class EngineState(Protocol):
     def connections(self) -> int: ...
 
     @property
-    def max_stall_ns(self) -> int: ...
+    def stall(self) -> Stall: ...
+
+    @property
+    def app_time(self) -> AppTime: ...
+
+    @property
+    def pool_waits(self) -> int: ...
 
 
 class RecordingEngine(Protocol):
     """What the sealer needs of the engine."""
+
+    stalls: StallWatch
 
     @property
     def counters(self) -> Counters: ...
 
     def take(self) -> tuple[memoryview, list[str]]: ...
 
+    def take_captures(self) -> list[Capture]: ...
+
     def take_gauges(self) -> EngineState: ...
 
 
 class ProcessAccount:
-    """CPU, waiting and wall time of this process, and its neighbours' use of its core, since this object was made."""
+    """CPU, waiting and wall time of this process, and its neighbours' use of its core, since this object was made.
 
-    def __init__(self) -> None:
+    Args:
+        siblings: finds the pids of processes that are no neighbours.
+    """
+
+    def __init__(self, siblings: Callable[[], Collection[int]]) -> None:
+        self._find_siblings = siblings
+        self._siblings = siblings()
         self._cpu_ns = time.process_time_ns()
         self._wait_ns = run_queue_wait_ns()
         self._wall_ns = time.monotonic_ns()
-        self._core = CoreWatch(self._cpu_ns)
-        self._others_ns = 0
-        self._core_read_ns = self._wall_ns
+        self._core = CoreWatch(self._cpu_ns, self._siblings)
+        self._core_read_ns = self._siblings_read_ns = self._wall_ns
 
     def gauges(self) -> dict[str, int]:
-        """`cpu_ns`, `wait_ns`, `wall_ns` and `others_ns` of Gauges; the last is brought up to date once a second."""
+        """`cpu_ns`, `wait_ns`, `wall_ns`, `others_ns` and `stolen_ns` of Gauges; the last two are brought up to date
+        once a second."""
         cpu_ns, now_ns = time.process_time_ns(), time.monotonic_ns()
         if now_ns - self._core_read_ns >= CORE_EVERY_NS:
             self._core_read_ns = now_ns
-            self._others_ns = self._core.others_ns(cpu_ns)
+            if now_ns - self._siblings_read_ns >= SIBLINGS_EVERY_NS:
+                self._siblings_read_ns = now_ns
+                self._siblings = self._find_siblings()
+            self._core.look(cpu_ns, self._siblings)
         return {
             "cpu_ns": cpu_ns - self._cpu_ns,
             "wait_ns": run_queue_wait_ns() - self._wait_ns,
             "wall_ns": now_ns - self._wall_ns,
-            "others_ns": self._others_ns,
+            "others_ns": self._core.others_ns,
+            "stolen_ns": self._core.stolen_ns,
         }
 
 
@@ -86,17 +110,21 @@ class Sealer:
         self._number = 0
         self._first_row = (order.attempt - 1) << ATTEMPT_ROW_BITS
         self._rows_taken = 0
-        self._unwritten: deque[tuple[BatchName, bytes, memoryview]] = deque()
-        self._account = ProcessAccount()
+        self._unwritten: deque[tuple[BatchName, list[bytes | memoryview]]] = deque()
+        self._account = self._new_account()
         self._sealed_ns = time.monotonic_ns()
         self.epoch_broker_ns = 0
         self.clock: ClockSample | None = None
+        self.workload: WorkloadSpec | None = None
         self.error = ""
 
     def begin(self, epoch_broker_ns: int) -> None:
         """The load starts: its times count from `epoch_broker_ns`, and so do the process's accounts."""
         self.epoch_broker_ns = epoch_broker_ns
-        self._account = ProcessAccount()
+        self._account = self._new_account()
+
+    def _new_account(self) -> ProcessAccount:
+        return ProcessAccount(lambda: siblings(self._spool.directory, self._order))
 
     def seal_if_due(self, engine: RecordingEngine, now_ns: int) -> bool:
         """Seals when rows are old or many enough, or when nothing was sealed for a second; says whether it did."""
@@ -109,7 +137,9 @@ class Sealer:
 
     def seal(self, engine: RecordingEngine, now_ns: int, *, end: str = "", reason: str = "") -> None:
         """Seals all rows recorded so far; with an `end` (of messages.ENDS), as the attempt's last."""
+        began_ns = time.monotonic_ns()
         counters = engine.counters
+        captures = engine.take_captures()
         records, hosts = engine.take()
         state = engine.take_gauges()
         self._rows_taken += len(records) // ROW_BYTES
@@ -118,28 +148,42 @@ class Sealer:
             in_flight=state.in_flight,
             connections=state.connections,
             **self._account.gauges(),
-            max_stall_ns=state.max_stall_ns,
+            max_stall_ns=state.stall.length_ns,
+            stall_waited_ns=state.stall.waited_ns,
+            stall_app_ns=state.stall.app_ns,
+            stall_collecting_ns=state.stall.collecting_ns,
+            stall_sealing_ns=state.stall.sealing_ns,
+            stall_own_ns=state.stall.own_ns,
+            app_ns=state.app_time.total_ns,
+            slow_app_ns=state.app_time.slow_ns,
+            longest_app_ns=state.app_time.longest_ns,
+            pool_waits=state.pool_waits,
             clock_offset_ns=self.clock.offset_ns if self.clock else 0,
             clock_uncertainty_ns=self.clock.uncertainty_ns if self.clock else 0,
             spool_bytes=self._spool.size_bytes(),
         )
         parts = split(records, MAX_ROWS)
-        for part in parts[:-1]:
-            self._add(part, hosts, counters, gauges, "", "")
-        self._add(parts[-1], hosts, counters, gauges, end, reason)
+        for index, part in enumerate(parts):
+            first = index * MAX_ROWS
+            own = [
+                capture._replace(row=capture.row - first) for capture in captures if capture.row // MAX_ROWS == index
+            ]
+            last = index == len(parts) - 1
+            self._add(part, hosts, counters, gauges, own, end if last else "", reason if last else "")
         self.write()
+        engine.stalls.sealing_ns += time.monotonic_ns() - began_ns
 
     def seal_empty(self, end: str, reason: str) -> None:
         """Seals the final batch of a shard whose engine never came to be."""
-        self._add(memoryview(b""), [], Counters(), Gauges(), end, reason)
+        self._add(memoryview(b""), [], Counters(), Gauges(), [], end, reason)
         self.write()
 
     def write(self) -> bool:
         """Writes what waits in memory; says whether all is in the spool now."""
         while self._unwritten:
-            name, head, records = self._unwritten[0]
+            name, parts = self._unwritten[0]
             try:
-                self._spool.write(name, head, records)
+                self._spool.write(name, *parts)
             except OSError as error:
                 if not self.error:
                     logger.error("batch %s cannot be written: %s", name.id, error)
@@ -152,9 +196,17 @@ class Sealer:
         return self._spool.is_full()
 
     def _add(
-        self, records: memoryview, hosts: list[str], counters: Counters, gauges: Gauges, end: str, reason: str
+        self,
+        records: memoryview,
+        hosts: list[str],
+        counters: Counters,
+        gauges: Gauges,
+        captures: list[Capture],
+        end: str,
+        reason: str,
     ) -> None:
         order = self._order
+        captured = encode_captures(captures)
         rows = len(records) // ROW_BYTES
         header = BatchHeader(
             shard_id=order.shard_id,
@@ -169,11 +221,14 @@ class Sealer:
             hosts=hosts,
             counters=counters,
             gauges=gauges,
+            service=self.workload.service if self.workload else "",
+            request_id_header=self.workload.request_id_header if self.workload else "",
+            captures_bytes=len(captured),
             end=end,
             reason=reason,
         )
         name = BatchName(order.group_id, order.shard_id, order.attempt, self._number)
-        self._unwritten.append((name, encode_header(header), records))
+        self._unwritten.append((name, [encode_header(header), records, captured]))
         self._number += 1
         self._first_row += rows
 

@@ -172,7 +172,7 @@ class ShardRunner:
         if document is None:
             return self._stop_reason
         self._obey(document)
-        workload = document.workload
+        self._sealer.workload = workload = document.workload
         self._routes = Routes(workload.service, self._order.shard_index, workload.router, workload.scheme)
         engine = Engine(
             self._order,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -106,6 +107,17 @@ class Spool:
     def remove(self, name: BatchName) -> None:
         """Removes a batch; it need not be there."""
         (self.directory / name.file).unlink(missing_ok=True)
+
+    def mark(self, name: BatchName) -> None:
+        """Marks a batch as logged: it is read-only then, so that the mark lives and goes with the file.
+
+        Raises FileNotFoundError for a batch that is not there any more.
+        """
+        (self.directory / name.file).chmod(stat.S_IRUSR)
+
+    def is_marked(self, name: BatchName) -> bool:
+        """Raises FileNotFoundError for a batch that is not there any more."""
+        return not (self.directory / name.file).stat().st_mode & stat.S_IWUSR
 
     def set_aside(self, name: BatchName, why: str) -> Path | None:
         """Keeps a batch for a look, but never forwards it again: it ends in `why` (BROKEN or REFUSED) from now on.

@@ -14,6 +14,7 @@
     tls.py         the keywords `verify` and `cert`
     pool.py        keep-alive connections per host, and the arrivals that wait for one
     connection.py  one connection: writes requests, parses responses
+    capture.py     keeps what went over the wire, where a workload asks for it
     framing.py     the rare questions about a response's head
     dialer.py      opens connections and names what went wrong
     deadlines.py   time-outs of requests

@@ -22,8 +22,6 @@ UNSENT_PAUSE_NS: Final = 100_000_000
 # Sequence numbers of an attempt begin here: it does not know how far the one before it came, and no id comes twice.
 ATTEMPT_SEQUENCE_BITS: Final = 24
 
-Window = tuple[int, int]  # from, until; ns since the start
-
 
 class ClosedPlan:
     """When each client is active, and how long it thinks.
@@ -35,23 +33,13 @@ class ClosedPlan:
     def __init__(self, workload: WorkloadSpec, clients: Sequence[int], seed: int) -> None:
         self.clients = clients
         self.requests_per_client = workload.requests_per_client
-        self._steps = [(round(duration_s * 1e9), int(active)) for duration_s, active in workload.schedule]
+        self.steps: list[tuple[int, int, int]] = []  # begin, end, clients
+        end_ns = 0
+        for duration_s, active in workload.schedule:
+            begin_ns, end_ns = end_ns, end_ns + round(duration_s * 1e9)
+            self.steps.append((begin_ns, end_ns, int(active)))
         self._think_time = workload.think_time, workload.think_time_parameters
         self._seed = f"{seed}/{workload.index}"
-
-    def windows(self, client: int) -> list[Window]:
-        """Where the client is active, in order; adjoining steps are one window."""
-        windows: list[Window] = []
-        begin_ns = 0
-        for duration_ns, active in self._steps:
-            end_ns = begin_ns + duration_ns
-            if active > client:
-                if windows and windows[-1][1] == begin_ns:
-                    windows[-1] = windows[-1][0], end_ns
-                else:
-                    windows.append((begin_ns, end_ns))
-            begin_ns = end_ns
-        return windows
 
     def think_time(self, client: int) -> Callable[[], float] | None:
         """Draws the client's next think time, in seconds; None: it does not think."""
@@ -61,27 +49,28 @@ class ClosedPlan:
         return sampler(name, parameters, random.Random(f"{self._seed}/{client}"))
 
 
-class _Client:
+class ClosedClient:
     """A client between two requests, or with one in flight."""
 
-    __slots__ = ("index", "left", "sequence", "think_s", "windows")
+    __slots__ = ("_step", "_steps", "index", "left", "sequence", "think_s")
 
     def __init__(self, index: int, plan: ClosedPlan, sequence: int) -> None:
         self.index = index
         self.sequence = sequence
         self.left = plan.requests_per_client if plan.requests_per_client is not None else -1
         self.think_s = plan.think_time(index)
-        self.windows = plan.windows(index)[::-1]  # the next one last
+        self._steps = plan.steps  # shared: a long plan's windows for each of many clients would fill the memory
+        self._step = 0
 
     def next_at(self, at_ns: int) -> int | None:
         """When the client, ready at that time since the start, sends its next request; None: never again."""
         if not self.left:
             return None
-        while self.windows:
-            begin_ns, end_ns = self.windows[-1]
-            if at_ns < end_ns:
+        while self._step < len(self._steps):
+            begin_ns, end_ns, active = self._steps[self._step]
+            if at_ns < end_ns and self.index < active:
                 return max(at_ns, begin_ns)
-            self.windows.pop()
+            self._step += 1
         return None
 
 
@@ -93,7 +82,7 @@ class ClosedDispatcher:
 
     Args:
         wake: arms the engine's timer for a time of the monotonic clock.
-        fail: ends the load when a request source is wrong.
+        fail: ends the load when a request source, or this code, is wrong.
     """
 
     def __init__(
@@ -105,10 +94,10 @@ class ClosedDispatcher:
         pool: Pool,
         recorder: Recorder,
         wake: Callable[[int | None], None],
-        fail: Callable[[AppError], None],
+        fail: Callable[[Exception], None],
     ) -> None:
         first = (attempt - 1) << ATTEMPT_SEQUENCE_BITS
-        self._clients = {index: _Client(index, plan, first) for index in plan.clients}
+        self._clients = {index: ClosedClient(index, plan, first) for index in plan.clients}
         self._source = source
         self._routes = routes
         self._pool = pool
@@ -138,6 +127,9 @@ class ClosedDispatcher:
             now_ns = self._send(self._clients[index], intended_ns, now_ns)
         return due[0][0] if due else None
 
+    def prepare(self) -> None:
+        return
+
     def is_over(self) -> bool:
         return self._started and not self._due
 
@@ -147,7 +139,7 @@ class ClosedDispatcher:
     def cut(self, limit: int) -> bool:
         return False
 
-    def _send(self, client: _Client, intended_ns: int, now_ns: int) -> int:
+    def _send(self, client: ClosedClient, intended_ns: int, now_ns: int) -> int:
         """Sends the client's next request; returns the time after that. Raises AppError, as `turn` does."""
         sequence = client.sequence
         client.sequence = sequence + 1
@@ -155,7 +147,8 @@ class ClosedDispatcher:
         name = self._routes.next()
         if name is None:
             self._unsent(client, sequence, intended_ns, now_ns, Outcome.NO_ROUTE)
-            self._request_ended(client.index, Outcome.NO_ROUTE)
+            if self._plan_next(client, self._ready_ns(client, now_ns, Outcome.NO_ROUTE)):
+                self._wake(self._due[0][0])
             return now_ns
         try:
             wire = self._source.wire(client.index, name)
@@ -168,14 +161,10 @@ class ClosedDispatcher:
         return host.send(intended_ns, now_ns, client.index, sequence, self._routes.version, wire)
 
     def _request_ended(self, index: int, outcome: int) -> None:
-        """The client thinks, or sends its next request at once, without waiting for a turn."""
+        """The client thinks; or who is due first, mostly this client, sends at once, without waiting for a turn."""
         client, pool = self._clients[index], self._pool
-        ready_ns = now_ns = pool.now_ns()
-        if client.think_s is not None:
-            ready_ns += max(0, round(client.think_s() * 1e9))
-        if outcome >= FIRST_NOT_SENT:
-            ready_ns = max(ready_ns, now_ns + UNSENT_PAUSE_NS)
-        if not self._plan_next(client, ready_ns):
+        now_ns = pool.now_ns()
+        if not self._plan_next(client, self._ready_ns(client, now_ns, outcome)):
             return
         due = self._due
         if due[0][0] > now_ns or now_ns >= pool.send_until_ns:
@@ -184,10 +173,14 @@ class ClosedDispatcher:
         intended_ns, index = heappop(due)
         try:
             self._send(self._clients[index], intended_ns, now_ns)
-        except AppError as error:
-            self._fail(error)
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)  # raised to the loop it would be logged, and the client would silently be gone
 
-    def _plan_next(self, client: _Client, ready_ns: int) -> bool:
+    def _ready_ns(self, client: ClosedClient, now_ns: int, outcome: int) -> int:
+        think_ns = max(0, round(client.think_s() * 1e9)) if client.think_s is not None else 0
+        return now_ns + (max(think_ns, UNSENT_PAUSE_NS) if outcome >= FIRST_NOT_SENT else think_ns)
+
+    def _plan_next(self, client: ClosedClient, ready_ns: int) -> bool:
         """Puts the client's next request on the heap; False when there is none."""
         next_ns = client.next_at(ready_ns - self._start_ns)
         if next_ns is None:
@@ -195,7 +188,9 @@ class ClosedDispatcher:
         heappush(self._due, (next_ns + self._start_ns, client.index))
         return True
 
-    def _unsent(self, client: _Client, sequence: int, intended_ns: int, dispatched_ns: int, outcome: Outcome) -> None:
+    def _unsent(
+        self, client: ClosedClient, sequence: int, intended_ns: int, dispatched_ns: int, outcome: Outcome
+    ) -> None:
         self._recorder.row(
             client.index,
             sequence,

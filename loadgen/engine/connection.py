@@ -13,7 +13,7 @@ from loadgen.engine import framing
 from loadgen.engine.deadlines import NEVER
 from loadgen.engine.heads import END_OF_HEAD
 from loadgen.engine.redirects import RedirectError, next_hop
-from loadgen.engine.wire import Wire
+from loadgen.engine.wire import DOTTED, Wire
 from loadgen.messages import Outcome
 
 if TYPE_CHECKING:
@@ -26,14 +26,16 @@ SENT: Final = 1  # no complete head of a response yet
 BODY: Final = 2  # the head is complete
 COMPLETE: Final = 3
 EXCESS: Final = 4  # complete, and more came behind it
+BROKEN: Final = 5  # no HTTP, although the parser takes it
 
 COMPLETED: Final = int(Outcome.COMPLETED)
 _NO_DESCRIPTOR: Final = -1
 _HEAD_END: Final = len(END_OF_HEAD)
 
 
-# When an arrival was first sent, and the host that it was routed to: what a redirect leads to has these from there.
-First = tuple[int, str]
+# When an arrival was first sent, the host that it was routed to, and when it times out: what a redirect leads to has
+# these from there.
+First = tuple[int, str, int]
 
 
 class Connection(asyncio.Protocol):
@@ -68,7 +70,6 @@ class Connection(asyncio.Protocol):
         "_wire",
         "deadline_ns",
         "queued_ns",
-        "serial",
     )
 
     _transport: asyncio.Transport
@@ -76,7 +77,7 @@ class Connection(asyncio.Protocol):
     _wire: Wire
     _keep: bool
 
-    def __init__(self, host: HostPool, serial: int) -> None:
+    def __init__(self, host: HostPool) -> None:
         self._host = host
         self._pool = host.pool
         self._now_ns = host.pool.now_ns
@@ -84,10 +85,10 @@ class Connection(asyncio.Protocol):
         self._descriptor = _NO_DESCRIPTOR
         self._buffered = False
         self._parser = None
-        self.serial = serial
         self.deadline_ns = NEVER
         self.queued_ns = NEVER
         self._stage = CLOSED
+        self._keep = False
         self._until_eof = False
         self._partial = b""
         self._redirect = b""  # of a redirect that is to be followed: its head, and maybe more
@@ -124,7 +125,10 @@ class Connection(asyncio.Protocol):
         self._wire = wire
         self._first = first
         self._sent_ns = dispatched_ns  # until it is known better: the write itself may fail
-        data = b"%b%d.%d%b" % (wire.head, client, sequence, wire.tail) if wire.identified else wire.head + wire.tail
+        if wire.id_form is DOTTED:  # without a call: nearly all requests are
+            data = b"%b%d.%d%b" % (wire.head, client, sequence, wire.tail)
+        else:
+            data = wire.written(client, sequence)
         written = 0
         if self._descriptor >= 0:
             try:
@@ -135,7 +139,7 @@ class Connection(asyncio.Protocol):
             self._buffered = True
             self._transport.write(data[written:])
         self._sent_ns = sent_ns = self._now_ns()
-        self.deadline_ns = deadline_ns = sent_ns + wire.timeout_ns
+        self.deadline_ns = deadline_ns = sent_ns + wire.timeout_ns if first is None else first[2]
         if deadline_ns < self.queued_ns:
             self._pool.deadlines.queue(self)
         return sent_ns
@@ -181,10 +185,13 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserCallbackError:
             raise
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            if self._stage < COMPLETE:
+            if self._stage < COMPLETE or self._stage == BROKEN:
                 self._fail(Outcome.MALFORMED)
                 return
             self._stage = EXCESS
+        if self._stage == BROKEN:
+            self._fail(Outcome.MALFORMED)
+            return
         if before == SENT and self._stage > SENT:
             if self._wire.follow is not None and 300 < self._status < 400:
                 self._redirect = self._partial + data
@@ -225,7 +232,7 @@ class Connection(asyncio.Protocol):
     # --- Called by the parser
 
     def on_message_begin(self) -> None:
-        if self._stage >= COMPLETE:
+        if self._stage == COMPLETE:
             self._stage = EXCESS
 
     def on_headers_complete(self) -> None:
@@ -233,14 +240,18 @@ class Connection(asyncio.Protocol):
             return
         assert self._parser is not None
         self._status = status = self._parser.get_status_code()
-        if status >= 200 or status == 101:
+        if status < 100:
+            self._stage = BROKEN
+        elif status >= 200 or status == 101:
             self._keep = self._parser.should_keep_alive()
             self._stage = COMPLETE if self._wire.bodiless else BODY
 
     def on_body(self, body: bytes) -> None:
         if self._stage == BODY:
             self._size += len(body)
-        else:
+        elif self._stage == SENT:
+            self._stage = BROKEN  # an interim response has no body
+        elif self._stage == COMPLETE:
             self._stage = EXCESS
 
     def on_message_complete(self) -> None:
@@ -294,10 +305,9 @@ class Connection(asyncio.Protocol):
             return True
         if hop is None:
             return False
-        left_ns = max(self.deadline_ns - self._now_ns(), 1)  # the time-out is that of the whole chain
-        wire = hop.wire._replace(timeout_ns=left_ns)
-        first = self._first or (self._sent_ns, self._host.name)
-        waiter = self._intended_ns, self._dispatched_ns, self._client, self._sequence, self._version, wire, first
+        # The time-out is that of the whole chain, waiting for connections included.
+        first = self._first or (self._sent_ns, self._host.name, self.deadline_ns)
+        waiter = self._intended_ns, self._dispatched_ns, self._client, self._sequence, self._version, hop.wire, first
         self._release()
         self._pool.follow(hop.host, waiter)
         return True

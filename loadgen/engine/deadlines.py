@@ -12,7 +12,6 @@ _SPARE = 1024
 class Timed(Protocol):
     """Who can time out: `deadline_ns` is when its request does (NEVER without one), `queued_ns` belongs to the heap."""
 
-    serial: int
     deadline_ns: int
     queued_ns: int
 
@@ -27,10 +26,11 @@ class Deadlines:
     entry.
     """
 
-    __slots__ = ("_heap",)
+    __slots__ = ("_heap", "_queued")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Timed]] = []
+        self._queued = 0  # a running number keeps entries of the same time apart
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -38,7 +38,8 @@ class Deadlines:
     def queue(self, timed: Timed) -> None:
         """To be called when `timed.deadline_ns < timed.queued_ns`."""
         timed.queued_ns = timed.deadline_ns
-        heappush(self._heap, (timed.deadline_ns, timed.serial, timed))
+        self._queued += 1
+        heappush(self._heap, (timed.deadline_ns, self._queued, timed))
 
     def sweep(self, now_ns: int) -> None:
         """Times out every request whose deadline has come."""

@@ -25,6 +25,9 @@ Arrival = tuple[int, int, int]
 class Dispatcher(Protocol):
     """Sends what is due. Times are of the monotonic clock; the schedule's zero is what `start` was told."""
 
+    def prepare(self) -> None:
+        """Does what takes long before the start; each of the others does it, if need be."""
+
     def start(self, start_ns: int) -> int | None:
         """When to take the first turn."""
 
@@ -77,11 +80,11 @@ class OpenDispatcher:
         self._start_ns = 0
 
     def start(self, start_ns: int) -> int | None:
-        self._begin()
+        self.prepare()
         self._start_ns = start_ns
         return self._next[0] + start_ns if self._next is not None else None
 
-    def _begin(self) -> None:
+    def prepare(self) -> None:
         if not self._begun:
             self._begun = True
             self._next = next(self._arrivals, None)
@@ -90,7 +93,7 @@ class OpenDispatcher:
         return self._begun and self._next is None
 
     def skip(self, before_ns: int, limit: int) -> bool:
-        self._begin()
+        self.prepare()
         for _ in range(limit):
             if self._next is None or self._next[0] >= before_ns:
                 return False
@@ -130,7 +133,7 @@ class OpenDispatcher:
         return arrival[0] + start_ns if arrival is not None else None
 
     def cut(self, limit: int) -> bool:
-        self._begin()
+        self.prepare()
         if self._next is None:
             return False
         rest = [self._next, *islice(self._arrivals, limit - 1)]

@@ -6,10 +6,12 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
+from loadgen.batch import Capture
+from loadgen.engine.capture import Captures
 from loadgen.engine.closed import ClosedDispatcher, ClosedPlan
 from loadgen.engine.collector import Collector
 from loadgen.engine.dispatcher import Dispatcher, OpenDispatcher
@@ -18,8 +20,9 @@ from loadgen.engine.pool import Pool
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.routes import Routes
 from loadgen.engine.sources import SourceFactory
+from loadgen.engine.stalls import AppTime, Stall, StallWatch
 from loadgen.engine.timer import Timer, build_timer
-from loadgen.messages import CLOSED, KEEP_ALIVE, Counters, GroupDocument, ShardOrder
+from loadgen.messages import CLOSED, KEEP_ALIVE, NO_CAPTURE, Counters, GroupDocument, ShardOrder
 from loadgen.pacer import build_pacer
 from loadgen.schedule import Schedule
 
@@ -42,11 +45,13 @@ class _Phase(Enum):
 
 @dataclass(frozen=True)
 class EngineGauges:
-    """State of the engine; `max_stall_ns` is the longest delay of the event loop since the last look."""
+    """State of the engine; `stall` is the longest one of the event loop since the last look."""
 
     in_flight: int
     connections: int
-    max_stall_ns: int
+    stall: Stall
+    app_time: AppTime
+    pool_waits: int
 
 
 class Engine:
@@ -76,6 +81,9 @@ class Engine:
         self._now_ns = monotonic_ns
         self._stop_grace_ns = round(document.stop_grace_s * 1e9)
         self._recorder = Recorder()
+        self._captures: Captures | None = None
+        if workload.capture != NO_CAPTURE:
+            self._captures = Captures(workload.capture, workload.capture_bytes, self._recorder)
         self._pool = Pool(
             self._recorder,
             monotonic_ns,
@@ -83,6 +91,7 @@ class Engine:
             max_connections,
             workload.max_connections_per_host or sys.maxsize,
             workload.connection == KEEP_ALIVE,
+            self._captures,
         )
         self._source = source(document, clients, routes.base_url)
         self._dispatcher: Dispatcher
@@ -95,7 +104,7 @@ class Engine:
                 self._pool,
                 self._recorder,
                 self._arm,
-                self._app_failed,
+                self._dispatch_failed,
             )
             self._duration_ns = 0  # it ends when its clients have
         else:
@@ -130,9 +139,8 @@ class Engine:
         self._ended = asyncio.Event()
         self._timer: Timer | None = None
         self._tick_handle: asyncio.Handle | None = None
-        self._last_tick_ns = 0
         self._ticks = 0
-        self._max_stall_ns = 0
+        self.stalls = StallWatch(self._source.app_time, monotonic_ns, _TICK_NS)
         routes.on_change = self._pool.retain
 
     # --- The run
@@ -144,6 +152,7 @@ class Engine:
             AppError: a sentence, and the last lines of the app's traceback where there is one.
         """
         await self._source.prepare()
+        self._dispatcher.prepare()
         self._collector.collect()
 
     def send_until(self, monotonic_ns: int, reason: str) -> None:
@@ -151,6 +160,8 @@ class Engine:
 
         It is looked at before each turn: a process that was stopped or suspended sends nothing when it wakes too late.
         """
+        if self._phase in (_Phase.STOPPING, _Phase.ENDED):
+            return  # nothing is sent any more
         self._pool.send_until_ns = monotonic_ns
         self._expired_reason = reason
 
@@ -224,11 +235,16 @@ class Engine:
         """The rows since the last call, and the host table that their `host` column indexes."""
         return self._recorder.take()
 
+    def take_captures(self) -> list[Capture]:
+        """What was captured of the rows since the last call of `take`; to be called just before that."""
+        return self._captures.take() if self._captures is not None else []
+
     @property
     def counters(self) -> Counters:
         """Totals so far, in accordance with each other at any time: planned = rows + in flight."""
         in_flight = self._pool.in_flight
-        return self._recorder.counters(in_flight, in_flight - self._pool.waiting)
+        counters = self._recorder.counters(in_flight, in_flight - self._pool.waiting)
+        return counters if self._captures is None else replace(counters, captures_left_out=self._captures.left_out)
 
     @property
     def in_flight(self) -> int:
@@ -241,8 +257,9 @@ class Engine:
 
     def take_gauges(self) -> EngineGauges:
         """The gauges; the longest stall is forgotten."""
-        stall_ns, self._max_stall_ns = self._max_stall_ns, 0
-        return EngineGauges(self.in_flight, self.connections, stall_ns)
+        return EngineGauges(
+            self.in_flight, self.connections, self.stalls.take(), self._source.app_time, self._pool.long_waits
+        )
 
     # --- The event loop's callbacks
 
@@ -254,17 +271,17 @@ class Engine:
             return
         try:
             next_ns = self._dispatcher.turn()
-        except AppError as error:
-            self._app_failed(error)
         except Exception as error:  # noqa: BLE001
-            # Raised to the loop, it would be logged, and the load would silently stand still.
-            self._error = error
-            self.stop(0, f"internal error: {error!r}")
+            self._dispatch_failed(error)  # raised to the loop, it would be logged, and the load would stand still
         else:
             self._arm(next_ns)
 
-    def _app_failed(self, error: AppError) -> None:
-        self.stop(self._stop_grace_ns, str(error))
+    def _dispatch_failed(self, error: Exception) -> None:
+        if isinstance(error, AppError):
+            self.stop(self._stop_grace_ns, str(error))
+        else:
+            self._error = error
+            self.stop(0, f"internal error: {error!r}")
 
     def _arm(self, next_ns: int | None) -> None:
         assert self._timer is not None
@@ -275,7 +292,7 @@ class Engine:
 
     def _begin_ticks(self) -> None:
         if self._tick_handle is None:
-            self._last_tick_ns = self._now_ns()
+            self.stalls.start(self._now_ns())
             self._tick_handle = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def _tick(self) -> None:
@@ -291,8 +308,7 @@ class Engine:
 
     def _look_after(self) -> None:
         now_ns = self._now_ns()
-        self._max_stall_ns = max(self._max_stall_ns, now_ns - self._last_tick_ns - _TICK_NS)
-        self._last_tick_ns = now_ns
+        self.stalls.tick(now_ns)
         self._ticks += 1
         if self._ticks % _TICKS_PER_TENDING == 0:
             self._collector.tend()
@@ -328,8 +344,11 @@ class Engine:
             return
         self._phase = _Phase.ENDED
         self._reason = reason
+        self._pool.on_end = None
+        self._pool.send_until_ns = 0
         if self._timer is not None:
             self._timer.close()
         if self._tick_handle is not None:
             self._tick_handle.cancel()
+        self.stalls.stop()
         self._ended.set()

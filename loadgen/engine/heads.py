@@ -35,12 +35,10 @@ class Heads:
 
     def learn(self, data: bytes) -> None:
         """Remembers the head that `data`, the beginning of a response, starts with."""
-        if not self._budget:
+        head = data[: data.find(END_OF_HEAD) + len(END_OF_HEAD)]
+        if not (self._budget and len(END_OF_HEAD) < len(head) <= _LONGEST_HEAD) or head in self.known:
             return
         self._budget -= 1
-        head = data[: data.find(END_OF_HEAD) + len(END_OF_HEAD)]
-        if not len(END_OF_HEAD) < len(head) <= _LONGEST_HEAD:
-            return
         framing = _framing_of(head)
         if framing is not None:
             if len(self.known) >= _MOST_HEADS:

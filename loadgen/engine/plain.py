@@ -18,6 +18,7 @@ from requests import compat
 
 from loadgen.engine.prepared import header_name
 from loadgen.engine.wire import Follow, Wire
+from loadgen.messages import IdForm
 
 # No escapes. Nor may a path have empty segments, or such that begin with a dot: those that are resolved are among them.
 _TARGET = re.compile(r"/[\w.~:@!$&'()*+,;=/-]*(?:\?[\w.~:@!$&'()*+,;=/-]+)?", re.ASCII)
@@ -40,7 +41,7 @@ class _Template:
     follow: Follow | None
     tls: Any
     connect_timeout_s: float | None
-    identified: bool
+    id_form: IdForm
 
 
 class PlainRequests:
@@ -48,13 +49,15 @@ class PlainRequests:
 
     Args:
         id_name: name of the header that carries the request id, in lower case.
-        id_line: it as it ends the head, with the line break before it.
+        id_line: it as it ends what stands before client and sequence, with the line break before it.
+        end_of_head: what stands behind these, up to the body.
         make: prepares a request in the slow way.
     """
 
-    def __init__(self, id_name: str, id_line: str, make: Make) -> None:
+    def __init__(self, id_name: str, id_line: str, end_of_head: bytes, make: Make) -> None:
         self._id_name = id_name
         self._id_line = id_line
+        self._end_of_head = end_of_head
         self._make = make
         self._templates: dict[tuple[Any, ...], _Template | None] = {}
         # Maybe not the standard library's, but the one that `requests` takes.
@@ -124,13 +127,13 @@ class PlainRequests:
             lines += f"\r\nContent-Length: {len(body)}"
         return Wire(
             f"{template.before}{target}{template.after}{lines}{self._id_line}".encode("latin-1"),
-            b"\r\n\r\n" + body,
+            self._end_of_head + body,
             template.timeout_ns,
             template.bodiless,
             template.follow,
             template.tls,
             template.connect_timeout_s,
-            template.identified,
+            template.id_form,
         )
 
     def _first(self, shape: tuple[Any, ...], request: Any, target: str, lines: str, body: bytes) -> Wire:
@@ -153,7 +156,7 @@ class PlainRequests:
         before = request_line.removesuffix(end)
         length = f"\r\nContent-Length: {len(body)}" if kind else ""
         built = f"{before}{target}{after}{lines}{length}".split("\r\n")
-        if sorted(built) != sorted([request_line, *fields]) or wire.tail != b"\r\n\r\n" + body:
+        if sorted(built) != sorted([request_line, *fields]) or wire.tail != self._end_of_head + body:
             return None
         return _Template(
             before,
@@ -163,7 +166,7 @@ class PlainRequests:
             wire.follow,
             wire.tls,
             wire.connect_timeout_s,
-            wire.identified,
+            wire.id_form,
         )
 
 

@@ -7,8 +7,10 @@ import errno
 import sys
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine
+from typing import Final
 
 from loadgen.batch import NO_TIME
+from loadgen.engine.capture import Captures, CapturingConnection
 from loadgen.engine.connection import Connection, First
 from loadgen.engine.deadlines import Deadlines
 from loadgen.engine.dialer import Dialer, connect_outcome
@@ -18,8 +20,15 @@ from loadgen.engine.tls import TlsOptions
 from loadgen.engine.wire import Wire
 from loadgen.messages import Outcome
 
+# Who waits longer for one of max_connections_per_host than this is counted: the wait is then the limit's doing.
+POOL_WAIT_NS: Final = 10_000_000
+
 # Intended, dispatched, client, sequence, routing version, wire, and what was sent first: what Connection.send takes.
 Waiter = tuple[int, int, int, int, int, Wire, First | None]
+
+
+# What ends an arrival whose first request was sent, by what would end one that was not.
+_OF_HOPS = {Outcome.CUT: Outcome.ABORTED, Outcome.CONNECT_TIMEOUT: Outcome.TIMEOUT}
 
 
 class HostPool:
@@ -30,12 +39,24 @@ class HostPool:
     is ready next serves the oldest waiter.
     """
 
-    __slots__ = ("_dialer", "_idle", "_open", "_openings", "_retired", "_waiters", "keep_alive", "name", "pool")
+    __slots__ = (
+        "_dialer",
+        "_idle",
+        "_open",
+        "_openings",
+        "_retired",
+        "_waiters",
+        "keep_alive",
+        "name",
+        "pool",
+        "routed",
+    )
 
     def __init__(self, pool: Pool, name: str, dialer: Dialer) -> None:
         self.pool = pool
         self.name = name
         self.keep_alive = pool.keep_alive
+        self.routed = False  # arrivals are routed to it; else redirects alone lead here
         self._dialer = dialer
         self._open = 0
         self._idle: dict[Connection, None] = {}  # a stack from whose middle can be taken
@@ -78,13 +99,13 @@ class HostPool:
         attempt: list[Connection] = []
 
         def protocol() -> Connection:
-            attempt.append(Connection(self, self.pool.next_serial()))
+            attempt.append(self.pool.connection_kind(self))
             return attempt[-1]
 
         connected = False
         failure = Outcome.CONNECT_OTHER  # stands for a programming error, too, which the loop then reports
         try:
-            if self.pool.is_full():
+            if self.pool.is_full() and not self.pool.give_up_idle():
                 raise OSError(errno.EMFILE, "the descriptors left are kept for the spool and the broker")
             await self._dialer.connect(protocol, timeout_s)
             connected = True
@@ -94,10 +115,9 @@ class HostPool:
             made = [connection for connection in attempt if connection.made]
             if not made:
                 self._failed(failure)
-            elif not connected:
-                # uvloop closes the transport of a connect that is interrupted just now, and tells nobody.
-                for connection in made:
-                    connection.connection_lost(None)
+            # uvloop closes the transport of a connect that is interrupted just now, and tells nobody.
+            for connection in made[:-1] if connected else made:
+                connection.connection_lost(None)
 
     def _failed(self, outcome: Outcome) -> None:
         self._openings -= 1
@@ -118,7 +138,10 @@ class HostPool:
         if self._waiters and self.pool.now_ns() >= self.pool.send_until_ns:
             self.cut_waiters()
         if self._waiters:
-            connection.send(*self._waiters.popleft())
+            waiter = self._waiters.popleft()
+            sent_ns = connection.send(*waiter)
+            if self._open + self._openings >= self.pool.max_per_host and waiter[6] is None:
+                self.pool.long_waits += sent_ns - waiter[1] > POOL_WAIT_NS
         elif self._retired:
             connection.abort()
         else:
@@ -135,6 +158,17 @@ class HostPool:
             self._open -= 1
             self._open_another()
 
+    def is_forgettable(self) -> bool:
+        """Whether nothing is lost without it: redirects may lead to ever new hosts."""
+        return not (self.routed or self._open or self._openings or self._waiters)
+
+    def give_up_idle(self) -> bool:
+        """Closes a connection that nobody uses; False when there is none."""
+        for connection in self._idle:
+            connection.abort()
+            return True
+        return False
+
     def retire(self, retired: bool) -> None:
         """Whether the host gets no new requests: then idle connections are closed."""
         self._retired = retired
@@ -147,11 +181,19 @@ class HostPool:
         while self._waiters:
             self.record_unsent(self._waiters.popleft(), Outcome.CUT)
 
+    def time_out(self, now_ns: int) -> None:
+        """Ends the waits that have lasted as long as the request's time-out: connections may be busy, or few."""
+        while self._waiters:
+            _, dispatched_ns, _, _, _, wire, first = self._waiters[0]
+            if now_ns < (dispatched_ns + wire.timeout_ns if first is None else first[2]):
+                return
+            self.record_unsent(self._waiters.popleft(), Outcome.CONNECT_TIMEOUT)
+
     def record_unsent(self, waiter: Waiter, outcome: Outcome) -> None:
         intended_ns, dispatched_ns, client, sequence, version, _, first = waiter
-        sent_ns, name = first or (NO_TIME, self.name)
+        sent_ns, name, _ = first or (NO_TIME, self.name, 0)
         if first is not None:
-            outcome = Outcome.ABORTED if outcome == Outcome.CUT else Outcome.REDIRECT
+            outcome = _OF_HOPS.get(outcome, Outcome.REDIRECT)
         self.pool.recorder.row(
             client, sequence, intended_ns, dispatched_ns, sent_ns, NO_TIME, outcome, 0, name, 0, version
         )
@@ -169,6 +211,7 @@ class Pool:
         max_connections: what the process's file descriptors allow; one more is a CONNECT_NO_DESCRIPTOR.
         max_per_host: connections to one host; who needs one more waits.
         keep_alive: whether a connection serves more than one request.
+        captures: takes requests and responses as they went over the wire; None: nobody does.
     """
 
     def __init__(
@@ -179,6 +222,7 @@ class Pool:
         max_connections: int,
         max_per_host: int = sys.maxsize,
         keep_alive: bool = True,
+        captures: Captures | None = None,
     ) -> None:
         self.recorder = recorder
         self.now_ns = now_ns
@@ -192,15 +236,22 @@ class Pool:
         self.connections: set[Connection] = set()
         self.openings = 0
         self.in_flight = 0
+        self.long_waits = 0  # requests that waited for longer than POOL_WAIT_NS when max_per_host was reached
+        self.captures = captures
+        self.connection_kind = Connection if captures is None else CapturingConnection
         self._max_connections = max_connections
         # By name; with TLS, by name and options.
         self.hosts: dict[str | tuple[str, TlsOptions], HostPool] = {}
         self._connect_timeout_s = connect_timeout_s
         self._tasks: set[asyncio.Task[None]] = set()
-        self._serial = 0
 
     def host(self, name: str, tls: TlsOptions | None) -> HostPool:
-        """The pool of a host; made when it is first asked for."""
+        """The pool of a host that arrivals are routed to; made when it is first asked for."""
+        host = self._host(name, tls)
+        host.routed = True
+        return host
+
+    def _host(self, name: str, tls: TlsOptions | None) -> HostPool:
         key = name if tls is None else (name, tls)
         pool = self.hosts.get(key)
         if pool is None:
@@ -210,7 +261,7 @@ class Pool:
 
     def follow(self, name: str, waiter: Waiter) -> None:
         """Sends what a redirect leads to."""
-        host = self.host(name, waiter[5].tls)
+        host = self._host(name, waiter[5].tls)
         if self.now_ns() < self.send_until_ns:
             host.send_hop(waiter)
         else:
@@ -225,16 +276,25 @@ class Pool:
         """Whether the connections there are, with those being opened, are too many."""
         return len(self.connections) + self.openings > self._max_connections
 
+    def give_up_idle(self) -> bool:
+        """Closes an idle connection to where only redirects have led; False when there is none."""
+        return any(host.give_up_idle() for host in self.hosts.values() if not host.routed)
+
     def sweep(self) -> None:
-        """Ends requests whose time-out has come."""
+        """Ends requests, and waits for a connection, whose time-out has come."""
         self.heads.tick()
-        self.deadlines.sweep(self.now_ns())
+        now_ns = self.now_ns()
+        self.deadlines.sweep(now_ns)
+        for key, host in list(self.hosts.items()):
+            host.time_out(now_ns)
+            if host.is_forgettable():
+                del self.hosts[key]
         self.deadlines.forget_closed(len(self.connections))
 
     def retain(self, names: Collection[str]) -> None:
         """Closes idle connections to other hosts; what is in flight there goes on."""
         for host in self.hosts.values():
-            host.retire(host.name not in names)
+            host.retire(host.routed and host.name not in names)
 
     def cut_waiters(self) -> None:
         for host in self.hosts.values():
@@ -261,7 +321,3 @@ class Pool:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def next_serial(self) -> int:
-        self._serial += 1
-        return self._serial

@@ -105,6 +105,11 @@ class Recorder:
         self._counts[outcome] += len(arrivals)
 
     @property
+    def last_row(self) -> int:
+        """The place of the row that was recorded last, among those since `take`."""
+        return self._position // ROW_BYTES - 1
+
+    @property
     def cut_rows(self) -> int:
         return self._counts[Outcome.CUT]
 

@@ -19,6 +19,7 @@ from urllib3 import HTTPHeaderDict
 from loadgen.engine import prepared, tls
 from loadgen.engine.errors import AppError
 from loadgen.engine.wire import Wire
+from loadgen.messages import id_end
 
 
 class RedirectError(Exception):
@@ -26,7 +27,7 @@ class RedirectError(Exception):
 
 
 class Hop(NamedTuple):
-    """Where a redirect leads; the request's id there is the arrival's with `.1`, `.2`, ... behind it."""
+    """Where a redirect leads; the request's id there is the arrival's with another end (messages.id_end)."""
 
     host: str  # as in a routing record, always with a port
     wire: Wire
@@ -57,21 +58,23 @@ def next_hop(wire: Wire, head: bytes) -> Hop | None:
             return None
         if follow.hops >= session.max_redirects:
             raise RedirectError(f"more than {session.max_redirects} redirects")
+        if "Transfer-Encoding" in onward.headers:
+            raise RedirectError("a body of unknown length cannot be sent again")
         lines, body = prepared.write(onward)
         url = urlsplit(onward.url)
         port = url.port or {"http": 80, "https": 443}[url.scheme]
         if url.scheme == "https":
             tls.context(follow.tls)
-    except (RequestException, http.client.HTTPException, AppError, KeyError, ValueError, OSError) as error:
+    except (RequestException, http.client.HTTPException, AppError, LookupError, ValueError, OSError) as error:
         raise RedirectError(f"{type(error).__name__}: {error}") from error
     hops = follow.hops + 1
-    _, line_break, id_line = wire.head.rpartition(b"\r\n") if wire.identified else (b"", b"", b"")
+    _, line_break, id_line = wire.head.rpartition(b"\r\n") if wire.id_form else (b"", b"", b"")
     name = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
     return Hop(
         f"{name}:{port}",
         wire._replace(
             head="\r\n".join(lines).encode("latin-1") + line_break + id_line,
-            tail=(b".%d\r\n\r\n" % hops if wire.identified else b"\r\n\r\n") + body,
+            tail=f"{id_end(wire.id_form, hops)}\r\n\r\n".encode() + body,
             bodiless=onward.method == "HEAD",
             follow=replace(follow, origin=f"{url.scheme}://{url.netloc}", hops=hops, cookies=onward._cookies),
             tls=follow.tls if url.scheme == "https" else None,
@@ -83,7 +86,7 @@ def _request_of(wire: Wire) -> requests.PreparedRequest:
     """The request as `requests` knows it, from its bytes."""
     follow = wire.follow
     assert follow is not None
-    head = wire.head.rpartition(b"\r\n")[0] if wire.identified else wire.head
+    head = wire.head.rpartition(b"\r\n")[0] if wire.id_form else wire.head
     request_line, *fields = head.decode("latin-1").split("\r\n")
     request = requests.PreparedRequest()
     request.method, target, _ = request_line.split(" ")
@@ -102,7 +105,7 @@ def _field(line: str) -> tuple[str, str]:
 
 
 def _response_of(head: bytes, request: requests.PreparedRequest) -> requests.Response:
-    lines = io.BytesIO(head)
+    lines = io.BytesIO(head.lstrip(b"\r\n"))  # the parser takes empty lines before it
     status = 0
     while status < 200:
         status = int(lines.readline().split(None, 2)[1])

@@ -14,6 +14,7 @@ from loadgen.engine import prepared, tls
 from loadgen.engine.errors import AppError
 from loadgen.engine.plain import PlainRequests
 from loadgen.engine.wire import Follow, Wire
+from loadgen.messages import id_begin, id_end, id_form
 
 _CACHE_ENTRIES = 1024
 _CACHE_BYTES = 16 << 20
@@ -29,16 +30,18 @@ class Preparer:
 
     Args:
         id_header: name of the header that carries the request id; empty for none.
-        id_prefix: the part of the id that all requests share.
+        group_id: whose requests they are.
         timeout_s: time-out of requests without a `timeout` of their own.
     """
 
-    def __init__(self, id_header: str, id_prefix: str, timeout_s: float) -> None:
+    def __init__(self, id_header: str, group_id: str, timeout_s: float) -> None:
         self._id_name = id_header.lower()
-        self._id_line = f"\r\n{id_header}: {id_prefix}" if id_header else ""
+        self._id_form = form = id_form(id_header)
+        self._id_line = f"\r\n{id_header}: {id_begin(form, group_id)}" if id_header else ""
+        self._end_of_head = f"{id_end(form, 0)}\r\n\r\n".encode()
         self._timeout_s = timeout_s
         self._session = prepared.new_session()
-        self._plain = PlainRequests(self._id_name, self._id_line, self._prepare)
+        self._plain = PlainRequests(self._id_name, self._id_line, self._end_of_head, self._prepare)
         self._cache: OrderedDict[Any, Wire] = OrderedDict()
         self._cache_bytes = 0
 
@@ -76,13 +79,13 @@ class Preparer:
         follow = Follow(f"{url.scheme}://{url.netloc}", 0, _cookies(request), "Host" in request.headers, call.tls)
         return Wire(
             ("\r\n".join(lines) + self._id_line).encode("latin-1"),
-            b"\r\n\r\n" + body,
+            self._end_of_head + body,
             round((call.timeout_s or self._timeout_s) * 1e9),
             request.method == "HEAD",
             follow if call.follow else None,
             call.tls if secure else None,
             call.connect_timeout_s,
-            bool(self._id_line),
+            self._id_form,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -11,14 +12,17 @@ from loadgen.engine import tls
 from loadgen.engine.client_app import AppInstance, ClientApp
 from loadgen.engine.errors import AppError
 from loadgen.engine.request import Preparer, check_tls
+from loadgen.engine.stalls import SLOW_CALL_NS, AppTime
 from loadgen.engine.wire import Wire
-from loadgen.messages import HTTPS, GroupDocument, WorkloadSpec, request_id
+from loadgen.messages import HTTPS, GroupDocument, WorkloadSpec
 
 BaseUrl = Callable[[str], str]
 
 
 class RequestSource(Protocol):
     """The requests of a shard's clients."""
+
+    app_time: AppTime
 
     async def prepare(self) -> None:
         """Does what takes long before the start. Raises AppError."""
@@ -40,6 +44,7 @@ class StaticSource:
         self._workload = workload
         self._preparer = preparer
         self._base_url = base_url
+        self.app_time = AppTime()  # stays 0: it calls no app
         self._wires: dict[str, Wire] = {}
 
     async def prepare(self) -> None:
@@ -63,7 +68,11 @@ class StaticSource:
 
 
 class AppSource:
-    """A client app, whose module runs once per client, as each client of its own process would run it."""
+    """A client app, whose module runs once per client, as each client of its own process would run it.
+
+    Args:
+        now_ns: the clock by which `app_time` counts `next_request()` and the preparing of what it returned.
+    """
 
     def __init__(
         self,
@@ -72,7 +81,10 @@ class AppSource:
         clients: Sequence[int],
         preparer: Preparer,
         base_url: BaseUrl,
+        now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        self._now_ns = now_ns
+        self.app_time = AppTime()
         self._workload = workload
         self._apps_dir = apps_dir
         self._clients = clients
@@ -90,12 +102,19 @@ class AppSource:
             await asyncio.sleep(0)  # a thousand modules take seconds; the shard's lease is renewed meanwhile
 
     def wire(self, client: int, host: str) -> Wire:
+        began_ns = self._now_ns()
         instance = self._instances[client]
         request = instance.next_request()
         try:
-            return self._preparer.wire(self._base_url(host), *request)
+            wire = self._preparer.wire(self._base_url(host), *request)
         except AppError as error:
             raise AppError(f"{instance.who}: next_request() returned a wrong request: {error}") from error
+        app_time = self.app_time
+        took_ns = self._now_ns() - began_ns
+        app_time.total_ns += took_ns
+        if took_ns > SLOW_CALL_NS:
+            app_time.add_slow(took_ns)
+        return wire
 
     def close(self) -> None:
         for instance in self._instances.values():
@@ -108,8 +127,7 @@ def file_sources(apps_dir: Path | None) -> SourceFactory:
 
     def build(document: GroupDocument, clients: Sequence[int], base_url: BaseUrl) -> RequestSource:
         workload = document.workload
-        id_prefix = request_id(document.group_id, 0, 0).removesuffix("0.0")
-        preparer = Preparer(workload.request_id_header, id_prefix, workload.request_timeout_s)
+        preparer = Preparer(workload.request_id_header, document.group_id, workload.request_timeout_s)
         if workload.client_app is None:
             return StaticSource(workload, preparer, base_url)
         return AppSource(workload, apps_dir, clients, preparer, base_url)

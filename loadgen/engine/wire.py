@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from http.cookiejar import CookieJar
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from loadgen.engine.tls import TlsOptions
+from loadgen.messages import IdForm
+
+# Looked up here once: an enum's members take long to find.
+DOTTED: Final = IdForm.DOTTED
+_TRACEPARENT: Final = IdForm.TRACEPARENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +34,7 @@ class Follow:
 
 
 class Wire(NamedTuple):
-    """A request's bytes for one host: `head` ends where the client and sequence number of the request id belong.
-
-    Without a request id `head` and `tail` are simply the request.
-    """
+    """A request's bytes for one host: `head` ends where the client and sequence number of the request id belong."""
 
     head: bytes
     tail: bytes
@@ -41,4 +43,13 @@ class Wire(NamedTuple):
     follow: Follow | None = None  # None: a redirect is a response like any other
     tls: TlsOptions | None = None  # None: no TLS
     connect_timeout_s: float | None = None  # None: the workload's
-    identified: bool = True  # it carries a request id
+    id_form: IdForm = DOTTED
+
+    def written(self, client: int, sequence: int) -> bytes:
+        """The request as it goes out."""
+        head, tail, form = self.head, self.tail, self.id_form
+        if form is DOTTED:
+            return b"%b%d.%d%b" % (head, client, sequence, tail)
+        if form is _TRACEPARENT:
+            return b"%b%08x%08x-%08x%b" % (head, client, sequence, sequence, tail)
+        return head + tail

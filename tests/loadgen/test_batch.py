@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import struct
+from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -18,7 +19,11 @@ from loadgen.batch import (
     MAX_BATCH_BYTES,
     MESSAGE_MAGIC,
     RECORD,
+    ROW_BYTES,
+    Capture,
     decode,
+    decode_captures,
+    encode_captures,
     encode_header,
     to_message,
     unpack_header,
@@ -133,3 +138,47 @@ def test_a_damaged_frame_is_refused() -> None:
     message = to_message(encode_header(header(2)) + TWO_ROWS)
     with pytest.raises(MessageError, match="zstd"):
         unpack_message(message[:-3])
+
+
+CAPTURED = [Capture(0, b"GET / HTTP/1.1\r\n\r\n", b"\xff\x00"), Capture(1, b"", b"")]
+
+
+def with_captures(section: bytes, rows: int = 2) -> bytes:
+    return encode_header(replace(header(rows), captures_bytes=len(section))) + TWO_ROWS + section
+
+
+def test_captures_cross_the_wire_behind_the_records() -> None:
+    file = with_captures(encode_captures(CAPTURED))
+    found, records = decode(file)
+    assert (records, decode_captures(found, file)) == (TWO_ROWS, CAPTURED)
+    sent = unpack_message(to_message(file))
+    found, planes = decode(sent, MESSAGE_MAGIC)
+    assert (unshuffled(planes), decode_captures(found, sent)) == (TWO_ROWS, CAPTURED)
+
+
+def test_a_batch_without_captures_has_no_byte_for_them() -> None:
+    assert encode_captures([]) == b""
+    file = with_captures(b"")
+    assert decode_captures(decode(file)[0], file) == []
+
+
+@pytest.mark.parametrize(
+    "captures",
+    [[[2, b"", b""]], [[-1, b"", b""]], [["0", b"", b""]], [[0, "text", b""]], [[0, b"", None]], [[0, b""]], [7], 7,
+     [[0, b"", b""], [0, b"", b""]]],
+)  # fmt: skip
+def test_what_are_no_captures_of_its_rows_is_refused(captures: object) -> None:
+    file = with_captures(msgpack.packb(captures))
+    with pytest.raises(MessageError, match=r"batch g\.7\.2\.3: (its )?captures"):
+        decode_captures(decode(file)[0], file)
+
+
+def test_a_damaged_section_of_captures_is_refused() -> None:
+    file = with_captures(b"\xc1")
+    with pytest.raises(MessageError, match="its captures cannot be read"):
+        decode_captures(decode(file)[0], file)
+
+
+def test_a_negative_length_of_captures_is_refused() -> None:
+    with pytest.raises(MessageError, match="do not fit"):
+        decode(encode_header(replace(header(3), captures_bytes=-ROW_BYTES)) + TWO_ROWS)

@@ -34,6 +34,8 @@ def test_all_errors_are_named_at_once(tmp_path) -> None:
         "galileo_logging_level": "LOUD",
         "galileo_apps_dir": str(tmp_path / "nowhere"),
         "galileo_zone": "a/b",
+        "galileo_trace_logging": "mysql",
+        "galileo_trace_limit_mb": "1",
     }
 
     with pytest.raises(SettingsError) as caught:
@@ -45,3 +47,13 @@ def test_all_errors_are_named_at_once(tmp_path) -> None:
 
 def test_a_password_is_not_shown() -> None:
     assert "hunter2" not in repr(read_worker({"galileo_redis_password": "hunter2"}))
+
+
+def test_traces_go_to_the_database_alone_by_default() -> None:
+    assert read_worker({}).trace_logging == "sql"
+
+
+def test_files_of_traces_need_a_folder() -> None:
+    with pytest.raises(SettingsError, match="galileo_trace_dir: a folder is needed"):
+        read_worker({"galileo_trace_logging": "file"})
+    assert str(read_worker({"galileo_trace_logging": "file", "galileo_trace_dir": "/data/t"}).trace_dir) == "/data/t"

@@ -415,3 +415,67 @@ def test_shards_go_to_their_own_ingest_queues(spool: Spool, ingest: FakeIngest, 
     Forwarder(spool, ingest, 2, clock).step()
 
     assert sorted(queues) == [(f"galileo.ingest.{shard % 2}", shard) for shard in (0, 2, 1, 3)]
+
+
+class FakeLog:
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.away = False
+
+    def write(self, header: BatchHeader, records: bytes) -> None:
+        if self.away:
+            raise BrokerAwayError("away")
+        self.numbers.append(header.number)
+
+
+def test_each_batch_is_logged_once_however_often_it_is_sent(spool: Spool, ingest: FakeIngest, clock: Clock) -> None:
+    log = FakeLog()
+    forwarder = Forwarder(spool, ingest, 1, clock, log)
+    for number in range(3):
+        seal(spool, number)
+    forwarder.step()
+    ingest.fail()
+    step_for(forwarder, clock, 60)
+    assert len(ingest.sent) > 3
+
+    Forwarder(spool, ingest, 1, clock, log).step()  # an agent that was started again
+
+    assert log.numbers == [0, 1, 2]
+
+
+def test_a_batch_is_logged_before_it_is_sent_and_not_again_when_the_broker_was_away(
+    spool: Spool, ingest: FakeIngest, clock: Clock
+) -> None:
+    log = FakeLog()
+    forwarder = Forwarder(spool, ingest, 1, clock, log)
+    seal(spool, 0)
+    ingest.away = True
+    with pytest.raises(BrokerAwayError):
+        forwarder.step()
+    ingest.away = False
+    clock.pass_s(1)
+    forwarder.step()
+    assert (log.numbers, ingest.sent) == ([0], ["g.1.1.0"])
+
+
+def test_a_batch_that_the_log_did_not_take_is_given_to_it_again(spool: Spool, ingest: FakeIngest, clock: Clock) -> None:
+    log = FakeLog()
+    forwarder = Forwarder(spool, ingest, 1, clock, log)
+    seal(spool, 0)
+    log.away = True
+    with pytest.raises(BrokerAwayError):
+        forwarder.step()
+    assert ingest.sent == []
+    log.away = False
+    clock.pass_s(1)
+    forwarder.step()
+    assert (log.numbers, ingest.sent) == ([0], ["g.1.1.0"])
+
+
+def test_a_logged_batch_is_removed_when_it_is_acknowledged(spool: Spool, ingest: FakeIngest, clock: Clock) -> None:
+    forwarder = Forwarder(spool, ingest, 1, clock, FakeLog())
+    seal(spool, 0)
+    forwarder.step()
+    ingest.work_off_all()
+    forwarder.step()
+    assert not spool.scan()

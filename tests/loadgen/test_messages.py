@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -134,6 +135,20 @@ def test_names_on_the_broker_are_stable() -> None:
     assert [messages.ingest_queue(shard, 2) for shard in (1, 2, 3)] == [f"galileo.ingest.{n}" for n in (1, 0, 1)]
     assert messages.batch_id("202611220101-abcd.0", 7, 2, 3) == "202611220101-abcd.0.7.2.3"
     assert messages.request_id("g", 4, 5) == "g.4.5"
+
+
+def test_a_trace_context_names_one_arrival_and_is_never_void() -> None:
+    arrivals = [(group, client, sequence) for group in ("g", "h") for client in (0, 300) for sequence in (0, 2**32 - 1)]
+    ids = [messages.request_id(*arrival, "traceparent") for arrival in arrivals]
+    for name in ids:
+        trace, span = re.fullmatch(r"00-([0-9a-f]{32})-([0-9a-f]{16})-01", name).groups()  # type: ignore[union-attr]
+        assert int(trace, 16) and int(span, 16)
+    assert len({name.split("-")[1] for name in ids}) == len(arrivals)
+    assert messages.request_id("g", 300, 9, "TraceParent")[19:] == "0000012c00000009-0000000900000001-01"
+
+
+def test_without_a_header_there_is_no_id() -> None:
+    assert messages.request_id("g", 4, 5, "") == ""
 
 
 @pytest.mark.parametrize("group_id", ["", ".g", "-g", "a/b", "..", "a b", "g\n", "g\0", "ä", "g" * 65])

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.batch import decode
+from loadgen.batch import Capture, decode, decode_captures
 from loadgen.engine import EngineGauges
+from loadgen.engine.stalls import AppTime, Stall, StallWatch
 from loadgen.messages import Counters
 from loadgen.sealer import ATTEMPT_ROW_BITS, MAX_ROWS, Sealer, split
 from loadgen.spool import BatchName, Spool
@@ -21,7 +22,9 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.counters = Counters()
+        self.stalls = StallWatch(AppTime(), lambda: 0, 1)
         self._records = b""
+        self.captures: list[Capture] = []
 
     def record(self, rows: int) -> None:
         self._records += b"".join(pack(Row(client, 0, 0)) for client in range(rows))
@@ -31,8 +34,15 @@ class FakeEngine:
         taken, self._records = self._records, b""
         return memoryview(taken), ["h"]
 
+    def take_captures(self) -> list[Capture]:
+        taken, self.captures = self.captures, []
+        return taken
+
     def take_gauges(self) -> EngineGauges:
-        return EngineGauges(3, 2, 1)
+        app_time = AppTime(lambda: 0)
+        app_time.total_ns = 70
+        app_time.slow_ns = app_time.longest_ns = 60
+        return EngineGauges(3, 2, Stall(11, 1, 5, 2, 1, 1), app_time, 4)
 
 
 @pytest.fixture
@@ -137,3 +147,31 @@ def test_split_keeps_the_rows_in_order() -> None:
 
     assert [[row.client for row in unpack(part)] for part in split(memoryview(records), 2)] == [[0, 1], [2, 3], [4]]
     assert [len(part) for part in split(memoryview(b""), 2)] == [0]
+
+
+def test_the_header_says_how_long_the_loop_stood_still_and_why(sealer, spool, engine) -> None:
+    sealer.seal(engine, 0)
+
+    gauges = headers(spool)[0].gauges
+    stall = ("stall_waited_ns", "stall_app_ns", "stall_collecting_ns", "stall_sealing_ns", "stall_own_ns")
+    assert (gauges.max_stall_ns, *(getattr(gauges, name) for name in stall)) == (11, 1, 5, 2, 1, 1)
+    assert (gauges.app_ns, gauges.slow_app_ns, gauges.longest_app_ns, gauges.pool_waits) == (70, 60, 60, 4)
+
+
+def test_the_time_of_a_seal_is_told_to_the_engine(sealer, engine, monkeypatch) -> None:
+    clock = iter(range(0, 100, 7))
+    monkeypatch.setattr("loadgen.sealer.time.monotonic_ns", lambda: next(clock))
+    sealer.seal(engine, 0)
+    assert engine.stalls.sealing_ns >= 7
+
+
+def test_captures_go_with_the_batch_that_holds_their_row(sealer: Sealer, spool: Spool, engine: FakeEngine) -> None:
+    engine.record(MAX_ROWS + 2)
+    engine.captures = [Capture(row, b"%d" % row, b"") for row in (0, MAX_ROWS - 1, MAX_ROWS + 1)]
+    sealer.seal(engine, 0)
+    files = [spool.read(name) for name in spool.scan()]
+    found = [decode_captures(decode(file)[0], file) for file in files]
+    assert found == [
+        [Capture(0, b"0", b""), Capture(MAX_ROWS - 1, b"%d" % (MAX_ROWS - 1), b"")],
+        [Capture(1, b"%d" % (MAX_ROWS + 1), b"")],
+    ]

@@ -1,5 +1,6 @@
 """A real worker: registration, labels, whole shards, stops, drains."""
 
+import csv
 import os
 import signal
 import subprocess
@@ -376,6 +377,40 @@ def test_a_wrong_password_is_told_and_not_waited_for(worker_a: WorkerProcess) ->
 
     assert result.returncode == 2
     assert "galileo_redis_password: Redis refuses it" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_worker_also_writes_its_traces_to_a_file_when_told_to(
+    redis_server: RedisServer, store: redis.Redis, ingest: IngestByHand, target: HttpTarget, tmp_path: Path
+) -> None:
+    folder = tmp_path / "traces"
+    with WorkerProcess(redis_server, "wa", tmp_path, trace_logging="file", trace_dir=str(folder)):
+        put_route(store, dict.fromkeys(target.hosts, 1.0))
+        document = document_of("filed", rate_rps=100.0, duration_s=1.0)
+        order_ready(redis_server, store, document)
+        run_document(store, document)
+        ingest.take_until_final()
+
+        with (folder / "traces-wa.csv").open(newline="") as file:
+            lines = list(csv.DictReader(file))
+        assert sorted(line["request_id"] for line in lines) == sorted(ingest.rows.sent_ids("filed"))
+        assert {(line["service"], line["outcome"]) for line in lines} == {(document.workload.service, "completed")}
+
+
+def test_a_folder_for_traces_that_cannot_be_used_is_named(worker_a: WorkerProcess, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    wrong = {"galileo_worker_name": "wb", "galileo_trace_logging": "file", "galileo_trace_dir": str(tmp_path / "file")}
+    result = subprocess.run(
+        [sys.executable, "-m", "loadgen.worker"],
+        cwd=ROOT,
+        env=worker_a.environ | wrong,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert result.returncode == 2
+    assert result.stderr.startswith("galileo_trace_dir: ")
     assert "Traceback" not in result.stderr
 
 

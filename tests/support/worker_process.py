@@ -145,4 +145,7 @@ def settings_for(server: RedisServer, name: str, spool_dir: Path) -> WorkerSetti
         spool_limit_bytes=256 << 20,
         logging_level="INFO",
         ingest_queues=1,
+        trace_logging="sql",
+        trace_dir=spool_dir,
+        trace_limit_bytes=256 << 20,
     )

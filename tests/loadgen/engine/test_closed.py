@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from loadgen.engine.closed import ATTEMPT_SEQUENCE_BITS, UNSENT_PAUSE_NS, ClosedPlan
+from loadgen.engine.closed import ATTEMPT_SEQUENCE_BITS, UNSENT_PAUSE_NS, ClosedClient, ClosedPlan
 from loadgen.messages import Outcome, WorkloadSpec
 from tests.loadgen.engine.conftest import Run
-from tests.loadgen.engine.harness import Result, Row, build, finish, play
+from tests.loadgen.engine.harness import Result, Row, build, finish, play, unpack
 from tests.support.http_target import HttpTarget
 
 MS = 1_000_000
@@ -43,13 +43,28 @@ def plan(steps: list[list[float]], **workload: Any) -> ClosedPlan:
 
 
 def test_a_client_is_active_in_the_steps_of_more_clients_than_its_index() -> None:
-    windows = plan([[1, 2], [2, 4], [1, 1], [1, 0], [1, 3]]).windows
     second = 1_000_000_000
-    assert windows(0) == [(0, 4 * second), (5 * second, 6 * second)]
-    assert windows(1) == [(0, 3 * second), (5 * second, 6 * second)]
-    assert windows(2) == [(second, 3 * second), (5 * second, 6 * second)]
-    assert windows(3) == [(second, 3 * second)]
-    assert windows(4) == []
+    steps = plan([[1, 2], [2, 4], [1, 1], [1, 0], [1, 3]])
+
+    def active(client: int) -> list[int]:
+        """The half seconds in which it may send."""
+        following = ClosedClient(client, steps, 0)
+        moments = [second // 4 + half * second // 2 for half in range(12)]
+        return [at_ns // (second // 2) for at_ns in moments if following.next_at(at_ns) == at_ns]
+
+    assert active(0) == [0, 1, 2, 3, 4, 5, 6, 7, 10, 11]
+    assert active(1) == [0, 1, 2, 3, 4, 5, 10, 11]
+    assert active(2) == [2, 3, 4, 5, 10, 11]
+    assert active(3) == [2, 3, 4, 5]
+    assert active(4) == []
+
+
+def test_a_client_that_is_not_active_waits_for_its_next_step() -> None:
+    client = ClosedClient(2, plan([[1, 2], [2, 4], [1, 1], [1, 3]]), 0)
+    second = 1_000_000_000
+    assert client.next_at(0) == second
+    assert client.next_at(3 * second) == 4 * second
+    assert client.next_at(5 * second) is None
 
 
 def test_a_clients_think_times_are_its_own_wherever_it_is_placed() -> None:
@@ -118,6 +133,23 @@ class TestRuns:
         result = run(play(closed(clients=2, steps=[[0.35, 2.0]])))
         assert set(result.outcomes()) == {Outcome.NO_ROUTE}
         assert 4 <= len(result.rows) <= 8
+
+    def test_many_clients_without_a_route_wait_all_the_same(self, run: Run[Result]) -> None:
+        result = run(play(closed(clients=1500, steps=[[0.2, 1500.0]])))
+        assert result.reason == ""
+        assert {row.client for row in result.rows} == set(range(1500))
+
+    def test_closing_a_running_engine_sends_nothing_more(self, run: Run[Any], target: HttpTarget) -> None:
+        async def scenario() -> int:
+            engine = closed(target.host, clients=5, steps=[[60.0, 5.0]], path="/mode/hang/")
+            await engine.prepare()
+            engine.start(time.monotonic_ns())
+            while engine.counters.sent < 5:
+                await asyncio.sleep(0.01)
+            await engine.close()
+            return len(unpack(*engine.take()))
+
+        assert run(scenario()) == 5
 
     def test_a_time_out_ends_a_request_and_its_client_goes_on(self, run: Run[Result], target: HttpTarget) -> None:
         engine = closed(target.host, clients=2, path="/mode/hang/", request_timeout_s=0.1, requests_per_client=2)

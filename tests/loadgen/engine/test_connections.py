@@ -41,3 +41,15 @@ def test_when_a_connection_of_few_breaks_another_serves_who_waits(run: Run[Resul
 def test_when_few_connections_are_refused_each_attempt_ends_one_arrival(run: Run[Result]) -> None:
     result = run(play(build("127.0.0.1:1", rate=100, duration=0.2, max_connections_per_host=2)))
     assert result.outcomes() == {Outcome.CONNECT_REFUSED: 20}
+
+
+def test_the_wait_for_one_of_few_connections_ends_with_the_requests_time_out(
+    run: Run[Result], target: HttpTarget
+) -> None:
+    settings: dict[str, Any] = {"path": "/mode/hang/", "max_connections_per_host": 2, "request_timeout_s": 0.3}
+    result = run(play(build(target.host, rate=100, duration=0.2, **settings)))
+    outcomes = result.outcomes()
+    assert set(outcomes) == {Outcome.TIMEOUT, Outcome.CONNECT_TIMEOUT}
+    assert sum(outcomes.values()) == 20
+    # Without a bound, the last of them would wait for ten time-outs, one after the other.
+    assert outcomes[Outcome.TIMEOUT] <= 4

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from loadgen.engine.errors import AppError
 from loadgen.engine.request import Preparer
+from loadgen.engine.stalls import AppTime
 from loadgen.engine.wire import Wire
 from loadgen.messages import GroupDocument, Outcome
 from tests.loadgen.engine.conftest import Run
@@ -42,6 +43,7 @@ class Cases:
     """A request source with one case per arrival."""
 
     def __init__(self, cases: Sequence[Case], preparer: Preparer, base_url: Callable[[str], str]) -> None:
+        self.app_time = AppTime()
         self._cases = iter(cases)
         self._preparer = preparer
         self._base_url = base_url
@@ -186,7 +188,7 @@ def through_requests(server: EchoServer, case: Case) -> tuple[Received, int] | N
 @pytest.mark.slow
 def test_the_engine_sends_what_requests_sends(run: Run[Result], server: EchoServer) -> None:
     drawn = generated()
-    preparer = Preparer("X-Request-Id", "group.", 30)
+    preparer = Preparer("X-Request-Id", "group", 30)
     sent: list[Case] = []
     expected: list[tuple[Received, int]] = []
     built_plainly = 0
@@ -239,4 +241,4 @@ def test_a_template_gives_what_the_library_would_give(
     assert plain._replace(head=b"") == slow._replace(head=b"", follow=plain.follow)
 
 
-PRIMED = Preparer("X-Request-Id", "group.", 30)
+PRIMED = Preparer("X-Request-Id", "group", 30)

@@ -12,6 +12,7 @@ from loadgen.engine.errors import AppError
 from loadgen.engine.pool import HostPool, Pool
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.routes import Routes
+from loadgen.engine.stalls import AppTime
 from loadgen.engine.wire import Wire
 from loadgen.messages import Outcome
 from tests.loadgen.engine.harness import Row, record, unpack
@@ -44,6 +45,7 @@ class FakeHost:
 
 class FakeSource:
     def __init__(self, fails_at: int = -1) -> None:
+        self.app_time = AppTime()
         self.left = fails_at
 
     async def prepare(self) -> None:

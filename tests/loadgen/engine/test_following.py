@@ -160,3 +160,20 @@ def test_without_an_id_header_requests_carry_none(run: Run[Result], server: Echo
     assert not any(
         name == "x-request-id" or value.startswith("group.") for one in received for name, value in one.headers
     )
+
+
+def test_hosts_that_redirects_alone_lead_to_are_forgotten(run: Run[Any]) -> None:
+    def lead_away(received: Received) -> bytes:
+        if received.target == "/":
+            return answer(302, b"", f"Location: http://127.0.0.2:{elsewhere.port}/there", "Connection: keep-alive")
+        return answer(200, b"", "Connection: close")
+
+    async def scenario() -> tuple[set[Any], Result]:
+        engine = build(server.host, rate=50, duration=0.2)
+        result = await play(engine, lambda engine: asyncio.sleep(0.4))
+        return {key for key in engine._pool.hosts if key != server.host}, result
+
+    with EchoServer(lead_away) as elsewhere, EchoServer(lead_away) as server:
+        strangers, result = run(scenario())
+    assert strangers == set()
+    assert result.outcomes() == {Outcome.COMPLETED: 10}

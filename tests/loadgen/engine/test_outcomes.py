@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import socket
 import time
@@ -211,3 +212,23 @@ def test_descriptors_that_are_kept_for_others_are_not_taken_by_connections(
 ) -> None:
     result = run(play(build(target.host, path="/mode/hang/x", request_timeout_s=1, max_connections=3)))
     assert result.outcomes() == {Outcome.TIMEOUT: 3, Outcome.CONNECT_NO_DESCRIPTOR: PLANNED - 3}
+
+
+@pytest.mark.parametrize("status_line", [b"HTTP/1.1 150 X", b"HTTP/1.1 099 X", b"HTTP/1.1 000 X"])
+def test_an_interim_response_with_a_body_is_malformed_and_ends_one_arrival_once(
+    run: Run[Result], status_line: bytes
+) -> None:
+    async def scenario() -> Result:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(status_line + b"\r\nContent-Length: 2\r\n\r\nab")
+            await reader.read()
+            writer.close()
+            await writer.wait_closed()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            result = await play(build(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", rate=20, duration=0.2))
+            await asyncio.sleep(0.05)
+        return result
+
+    assert run(scenario()).outcomes() == {Outcome.MALFORMED: 4}

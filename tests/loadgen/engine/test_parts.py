@@ -22,9 +22,8 @@ from tests.loadgen.engine.conftest import Run
 class Request:
     """Stands for a connection with a request."""
 
-    def __init__(self, deadlines: Deadlines, serial: int = 0) -> None:
+    def __init__(self, deadlines: Deadlines) -> None:
         self.deadlines = deadlines
-        self.serial = serial
         self.deadline_ns = NEVER
         self.queued_ns = NEVER
         self.timed_out: list[int] = []
@@ -87,7 +86,7 @@ def test_an_idle_connection_leaves_the_queue_and_comes_back_with_its_next_reques
 
 def test_closed_connections_are_forgotten_before_their_time() -> None:
     deadlines = Deadlines()
-    requests = [Request(deadlines, serial) for serial in range(5000)]
+    requests = [Request(deadlines) for _ in range(5000)]
     for request in requests:
         request.send(1000)
     for request in requests[10:]:
@@ -96,7 +95,7 @@ def test_closed_connections_are_forgotten_before_their_time() -> None:
     assert len(deadlines) == 10
     requests[20].send(1000)  # a connection that was only idle
     deadlines.sweep(1000)
-    assert [request.serial for request in requests if request.timed_out] == [*range(10), 20]
+    assert [number for number, request in enumerate(requests) if request.timed_out] == [*range(10), 20]
 
 
 @pytest.mark.parametrize(

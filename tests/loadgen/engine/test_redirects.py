@@ -34,14 +34,14 @@ def server() -> Iterator[EchoServer]:
 def prepared(
     server: EchoServer, method: str, path: str, kwargs: dict[str, Any], id_header: str = "X-Request-Id"
 ) -> Wire:
-    return Preparer(id_header, "group." if id_header else "", 30).wire(f"http://{server.host}", method, path, kwargs)
+    return Preparer(id_header, "group", 30).wire(f"http://{server.host}", method, path, kwargs)
 
 
 def exchange(host: str, wire: Wire) -> bytes:
     """The head of the response to a request."""
     name, _, port = host.rpartition(":")
     with socket.create_connection((name, int(port)), timeout=10) as sock:
-        sock.sendall(b"%b%b%b" % (wire.head, b"3.9" if wire.identified else b"", wire.tail))
+        sock.sendall(wire.written(3, 9))
         received = b""
         while not received.partition(b"\r\n\r\n")[1]:
             received += sock.recv(65536)

@@ -13,6 +13,7 @@ from requests.auth import AuthBase, HTTPDigestAuth
 from loadgen.engine.errors import AppError
 from loadgen.engine.request import Preparer
 from loadgen.engine.wire import Wire
+from loadgen.messages import IdForm, request_id
 
 BASE = "http://pi:8080"
 
@@ -26,8 +27,7 @@ class Parsed:
         self.body = b""
         self.complete = False
         parser = httptools.HttpRequestParser(self)
-        self.id = b"%d.%d" % (client, sequence) if wire.identified else b""
-        parser.feed_data(b"%b%b%b" % (wire.head, self.id, wire.tail))
+        parser.feed_data(wire.written(client, sequence))
         self.method = parser.get_method()
 
     def on_url(self, url: bytes) -> None:
@@ -45,7 +45,7 @@ class Parsed:
 
 
 def preparer(timeout_s: float = 30) -> Preparer:
-    return Preparer("X-Request-Id", "group.", timeout_s)
+    return Preparer("X-Request-Id", "group", timeout_s)
 
 
 def prepare(method: Any = "GET", endpoint: Any = "/", base: str = BASE, **kwargs: Any) -> Parsed:
@@ -162,14 +162,22 @@ def test_keywords_that_change_nothing_are_accepted() -> None:
 def test_without_an_id_header_the_request_has_no_id() -> None:
     for _ in range(2):  # from the library, then from a template
         wire = NAMELESS.wire(BASE, "POST", "/", {"json": 1})
-        assert not wire.identified
+        assert wire.id_form is IdForm.NONE
         parsed = Parsed(wire)
         assert parsed.complete
         assert "X-Request-Id" not in parsed.headers
         assert parsed.body == b"1"
 
 
-NAMELESS = Preparer("", "group.", 30)
+NAMELESS = Preparer("", "group", 30)
+
+
+def test_ids_take_the_form_of_a_trace_context() -> None:
+    traced = Preparer("traceparent", "group", 30)
+    for path in ("/first", "/second"):  # from the library, then from a template
+        parsed = Parsed(traced.wire(BASE, "POST", path, {"json": 1, "headers": {"X-Own": "1"}}), 3, 9)
+        assert (parsed.url, parsed.body, parsed.complete) == (path.encode(), b"1", True)
+        assert parsed.headers["traceparent"] == request_id("group", 3, 9, "traceparent")
 
 
 def test_a_body_of_unknown_length_is_sent_in_chunks() -> None:
