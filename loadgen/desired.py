@@ -16,6 +16,7 @@ from typing import Any
 import redis.asyncio
 from redis.exceptions import RedisError
 
+from loadgen.cancelled import raise_if_cancelled
 from loadgen.messages import GroupDocument, MessageError, from_json, group_channel, group_key
 from routing.redis_table import UPDATES_CHANNEL, read_async
 from routing.table import RoutingError, RoutingRecord
@@ -61,6 +62,7 @@ class DesiredState:
         """
         async with asyncio.timeout(timeout_s):
             while True:
+                raise_if_cancelled()
                 try:
                     text = await self._read("document")
                 except RedisError as error:
@@ -87,6 +89,7 @@ class DesiredState:
         listener = asyncio.create_task(self._listen())
         try:
             while True:
+                raise_if_cancelled()
                 try:
                     await self.refresh()
                 except RedisError as error:
@@ -101,11 +104,13 @@ class DesiredState:
 
     async def _listen(self) -> None:
         while True:
+            raise_if_cancelled()
             try:
                 async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
                     await pubsub.subscribe(group_channel(self._group_id), UPDATES_CHANNEL)
                     self._news.set()  # what was announced before we listened
                     while True:
+                        raise_if_cancelled()
                         if await pubsub.get_message(timeout=READ_EVERY_S) is not None:
                             self._news.set()
             except (RedisError, OSError) as error:

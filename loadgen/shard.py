@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
 
+from loadgen.cancelled import raise_if_cancelled
 from loadgen.clock import measure_async
 from loadgen.desired import DesiredState
 from loadgen.engine import AppError, Engine, Routes, file_sources
@@ -303,6 +304,7 @@ class ShardRunner:
 
     async def _seal(self) -> None:
         while True:
+            raise_if_cancelled()
             await asyncio.sleep(_SEAL_CHECK_S)
             if self._ended:
                 return  # nothing comes after the final batch
@@ -315,6 +317,7 @@ class ShardRunner:
     async def _keep_lease(self) -> None:
         pause_s = LEASE_RENEW_S
         while True:
+            raise_if_cancelled()
             await asyncio.sleep(pause_s)
             pause_s = LEASE_RENEW_S if await self._renew_lease() else _RENEW_AGAIN_S
             alone_ns = time.monotonic_ns() - self._desired.seen_ns
@@ -355,6 +358,7 @@ class ShardRunner:
         """Writes what could not be written, and what Redis may have lost; it must not hold up the lease's renewal."""
         written_ns = time.monotonic_ns()
         while True:
+            raise_if_cancelled()
             await asyncio.sleep(LEASE_RENEW_S)
             if self._status.is_unwritten or time.monotonic_ns() - written_ns >= STATUS_EVERY_S * 1e9:
                 await self._status.write()
@@ -375,6 +379,7 @@ class ShardRunner:
     async def _keep_clock(self) -> None:
         """Fresh samples: while holding they improve the start's mapping, while running they show drift."""
         while True:
+            raise_if_cancelled()
             await asyncio.sleep(_CLOCK_EVERY_S)
             try:
                 if self._run_wanted.is_set():
@@ -387,6 +392,7 @@ class ShardRunner:
     async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
         """Takes a step that needs Redis, again and again while Redis is away."""
         while True:
+            raise_if_cancelled()
             try:
                 return await step()
             except RedisError as error:

@@ -1,0 +1,16 @@
+"""A cancel that a library has swallowed is not lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+def raise_if_cancelled() -> None:
+    """Raises CancelledError when the current task was told to end: for the beginning of each turn of an endless loop.
+
+    redis-py waits with time-outs of its own, and one that runs out just then takes the cancel with it: the loop would
+    go on, and its event loop would never close.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
