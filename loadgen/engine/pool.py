@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import sys
 from collections import deque
@@ -22,6 +23,7 @@ from loadgen.messages import Outcome
 
 # Who waits longer for one of max_connections_per_host than this is counted: the wait is then the limit's doing.
 POOL_WAIT_NS: Final = 10_000_000
+CLOSED_WITHIN_S: Final = 5.0
 
 # Intended, dispatched, client, sequence, routing version, wire, and what was sent first: what Connection.send takes.
 Waiter = tuple[int, int, int, int, int, Wire, First | None]
@@ -314,8 +316,10 @@ class Pool:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self.abort()  # what was established before its task was cancelled
-        while self.connections:
-            await asyncio.sleep(0)  # transports report their end in the loop's next turn
+        with contextlib.suppress(TimeoutError):  # a transport that never reports its end must not keep the process
+            async with asyncio.timeout(CLOSED_WITHIN_S):
+                while self.connections:
+                    await asyncio.sleep(0)  # transports report their end in the loop's next turn
 
     def start_task(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
