@@ -1,8 +1,9 @@
 """What flows back arrives twice, in another order, or too late."""
 
 from tests.faults.faults import IDLE, OWN, fault
-from tests.faults.relay import HeldBack, Relay, Rule, Shuffled, twice
+from tests.faults.relay import SINK, HeldBack, Relay, Rule, Shuffled, twice
 from tests.faults.rig import Rig
+from tests.support.waiting import wait_for
 
 LATE = 15  # the first batches have no rows: they were sealed before the start
 
@@ -11,6 +12,8 @@ def relayed(rig: Rig, rule: Rule) -> None:
     """Puts a relay between the workers and ingest, until the row's end."""
     # The settings know one ingest queue only, and with SQLite there must be no second.
     rig.start_otherwise("ingest", "--", "task.create_missing_queues=true", galileo_ingest_queue="1")
+    # What the relay delivers at its end may be a repetition, which nobody waits for.
+    rig.cleanup.callback(wait_for, lambda: not rig.broker.llen(SINK), "ingest to take the last batches")
     rig.cleanup.enter_context(Relay(rig.galileo.redis.url, rule))
 
 
