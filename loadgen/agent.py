@@ -32,7 +32,7 @@ from loadgen.redis_client import blocking_client, brisk_client
 from loadgen.registry import NameTakenError
 from loadgen.spool import Spool, SpoolError
 from loadgen.supervision import Supervisor
-from loadgen.trace_log import TraceLogError, open_trace_log
+from loadgen.trace_log import open_trace_log
 
 logger = logging.getLogger(__name__)
 
@@ -201,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not follow_parent(signal.SIGTERM, options.worker_pid):
             agent.drain()
         return agent.run()
-    except (SettingsError, SpoolError, TraceLogError) as error:
+    except (SettingsError, SpoolError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
 

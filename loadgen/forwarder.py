@@ -238,5 +238,9 @@ class Forwarder:
     def _log(self, name: BatchName, file: bytes) -> None:
         if self._trace_log is None or self._spool.is_marked(name):
             return
-        self._trace_log.write(*decode(file))
+        header, records = decode(file)
+        try:
+            self._trace_log.write(header, records)
+        except (IndexError, ValueError) as error:  # of a file that lost part of itself, or of another version
+            raise MessageError(f"batch {header.id}: its rows cannot be read: {error}") from error
         self._spool.mark(name)

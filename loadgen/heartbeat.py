@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import time
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Heartbeat:
         self._registry = Registry(client, settings.name, instance.id, instance.predecessor)
         self._versions = package_versions()
         self._memory_bytes = psutil.virtual_memory().total
-        self._cores = psutil.cpu_count() or 1
+        self._cores = len(os.sched_getaffinity(0))
         self._boot_id = boot_id()
 
     def beat(self, status: str) -> None:

@@ -354,7 +354,8 @@ class Counters:
     connect_failed: int = 0
     cut: int = 0
     bytes_received: int = 0
-    skipped: int = 0  # arrivals that had passed when this attempt took over; they have no row
+    # Arrivals that had passed when this attempt took over, without a row. Closed model: the clients that began again.
+    skipped: int = 0
     captures_left_out: int = 0  # that there was no room for in a batch
     cut_short: bool = False  # the rest of a stopped plan was too long for a row each: the counts leave it out
 

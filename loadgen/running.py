@@ -73,5 +73,6 @@ def siblings(directory: Path, order: ShardOrder) -> list[int]:
         shard.pid
         for shard in marked_shards(directory)
         if shard.pid != os.getpid()
+        and shard.is_alive()
         and (shard.group_id == order.group_id or shard.group_id.startswith(f"{order.experiment_id}."))
     ]

@@ -246,6 +246,7 @@ class ShardRunner:
         self._ended = True
         if self._stop_reason == SUPERSEDED:
             reason = SUPERSEDED
+        reason = reason.encode(errors="backslashreplace").decode()  # an app's own words may be no text for the wire
         end = _end_of(reason)
         if self._engine is not None:
             self._sealer.seal(self._engine, time.monotonic_ns(), end=end, reason=reason)

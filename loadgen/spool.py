@@ -76,6 +76,7 @@ class Spool:
         self._monotonic_ns = monotonic_ns
         self._size_bytes = 0
         self._next_scan_ns = 0
+        self._marked: set[BatchName] = set()  # on a file system where a file cannot say it
 
     def open(self) -> None:
         """Creates the folder, for our user only."""
@@ -107,17 +108,22 @@ class Spool:
     def remove(self, name: BatchName) -> None:
         """Removes a batch; it need not be there."""
         (self.directory / name.file).unlink(missing_ok=True)
+        self._marked.discard(name)
 
     def mark(self, name: BatchName) -> None:
         """Marks a batch as logged: it is read-only then, so that the mark lives and goes with the file.
 
-        Raises FileNotFoundError for a batch that is not there any more.
+        A file system without such rights keeps the mark for as long as we live. Raises FileNotFoundError for a batch
+        that is not there any more.
         """
-        (self.directory / name.file).chmod(stat.S_IRUSR)
+        try:
+            (self.directory / name.file).chmod(stat.S_IRUSR)
+        except PermissionError:
+            self._marked.add(name)
 
     def is_marked(self, name: BatchName) -> bool:
         """Raises FileNotFoundError for a batch that is not there any more."""
-        return not (self.directory / name.file).stat().st_mode & stat.S_IWUSR
+        return name in self._marked or not (self.directory / name.file).stat().st_mode & stat.S_IWUSR
 
     def set_aside(self, name: BatchName, why: str) -> Path | None:
         """Keeps a batch for a look, but never forwards it again: it ends in `why` (BROKEN or REFUSED) from now on.

@@ -131,6 +131,7 @@ class CsvTraceLog:
 
     def _append(self, text: bytes) -> None:
         path = self.path()
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_size + len(text) > self._limit_bytes:
                 self._rotate()
@@ -196,16 +197,19 @@ def original_line(line: Line) -> str:
 def open_trace_log(settings: WorkerSettings, client: redis.Redis) -> TraceLog | None:
     """The log that the settings ask for; None for `sql`, as all traces go to the database anyway.
 
-    Raises:
-        TraceLogError
+    A folder that cannot be used any more is no reason to forward nothing: lines are missing then, as on a full disk.
     """
     if settings.trace_logging == REDIS:
         return RedisTraceLog(client)
-    return open_csv(settings) if settings.trace_logging == FILE else None
+    return _csv_of(settings) if settings.trace_logging == FILE else None
+
+
+def _csv_of(settings: WorkerSettings) -> CsvTraceLog:
+    return CsvTraceLog(settings.trace_dir, settings.name, settings.trace_limit_bytes)
 
 
 def open_csv(settings: WorkerSettings) -> CsvTraceLog:
-    """Raises TraceLogError."""
-    log = CsvTraceLog(settings.trace_dir, settings.name, settings.trace_limit_bytes)
+    """As the worker does it at its start. Raises TraceLogError."""
+    log = _csv_of(settings)
     log.open()
     return log

@@ -18,6 +18,7 @@ from routing import table
 
 MAX_WORKLOADS = 100
 MAX_INTERVALS = 100_000
+MAX_RECORDED_INTERVALS = 500_000  # of all recorded workloads together, whose rates are computed
 MAX_ARRIVALS = 100_000_000
 MAX_SHARDS_PER_WORKER = 256
 MAX_TIMEOUT_S = 3600
@@ -102,7 +103,10 @@ def _read_configuration(root: Section, labels: dict[str, str], problems: Problem
         )
     section.close()
     duration_ns, interval_ns = duration_ns or NS, interval_ns or NS
-    if intervals is not None:
+    recorded = sum(workload.arrival_pattern[0] == PRERECORDED for workload in workloads)
+    if recorded * -(-duration_ns // interval_ns) > MAX_RECORDED_INTERVALS:
+        section.wrong("interval", "makes too many intervals for so many recorded workloads; take a longer one")
+    elif intervals is not None:
         workloads = _with_recorded_rates(workloads, duration_ns, interval_ns, section)
     if intervals is not None and not len(problems):
         _check_total(workloads, duration_ns, interval_ns, problems)
@@ -197,6 +201,13 @@ def _read_workload(section: Section, intervals: int | None, default_labels: dict
         capture=section.choice("capture", DEFAULTS.capture, CAPTURES),
         capture_bytes=section.integer("capture_bytes", DEFAULTS.capture_bytes, 64, MAX_CAPTURE_BYTES),
     )
+    if workload.shards_per_worker is not None and workload.shards_per_worker > load.clients:
+        key = "clients" if load.clients_by_interval else "clients_per_host"
+        section.wrong(
+            "shards_per_worker",
+            f"each shard needs a client of its own, and there are {load.clients}: raise {key} to "
+            f"{workload.shards_per_worker} at least",
+        )
     if request is not section:
         request.close()
     section.close()

@@ -85,14 +85,17 @@ def read_kwargs(section: Section) -> dict[str, Any]:
         for other in ("data", "files"):
             if value.get(other) is not None:
                 problems.add(child(path, "json"), f"takes the place of {other}; give one of the two")
+    if isinstance(value.get("data"), str) and value.get("files") is not None:
+        problems.add(child(path, "data"), "must be a mapping beside files")
     return {key: item for key, item in value.items() if item is not None} if len(problems) == before else {}
 
 
 def longest_request_s(spec: dict[str, Any]) -> float:
-    """How long a request of a workload (a WorkloadSpec as a dict) may take from its connect to its end."""
+    """How long a request of a workload (a WorkloadSpec as a dict) may take: to wait for a connection, or to open one,
+    and then to be answered."""
     timeout = spec["kwargs"].get("timeout")
     connect_s, read_s = timeout if isinstance(timeout, list) else (timeout, timeout)
-    return float((connect_s or spec["connect_timeout_s"]) + (read_s or spec["request_timeout_s"]))
+    return float((connect_s or spec["connect_timeout_s"]) + 2 * (read_s or spec["request_timeout_s"]))
 
 
 def _check_params(value: object, path: str, problems: Problems) -> None:

@@ -19,6 +19,7 @@ from loadgen.messages import FIRST_NOT_SENT, Outcome, WorkloadSpec
 
 # A client whose request could not be sent pauses so long at least: a refusing target would keep the core busy.
 UNSENT_PAUSE_NS: Final = 100_000_000
+_LONGEST_S: Final = 1e9  # of a think time: some distributions have no bound
 # Sequence numbers of an attempt begin here: it does not know how far the one before it came, and no id comes twice.
 ATTEMPT_SEQUENCE_BITS: Final = 24
 
@@ -134,6 +135,8 @@ class ClosedDispatcher:
         return self._started and not self._due
 
     def skip(self, before_ns: int, limit: int) -> bool:
+        # How many requests there would have been until now nobody knows; but this attempt is not the first.
+        self._recorder.skipped = len(self._clients) if before_ns > 0 else 0
         return False
 
     def cut(self, limit: int) -> bool:
@@ -177,7 +180,7 @@ class ClosedDispatcher:
             self._fail(error)  # raised to the loop it would be logged, and the client would silently be gone
 
     def _ready_ns(self, client: ClosedClient, now_ns: int, outcome: int) -> int:
-        think_ns = max(0, round(client.think_s() * 1e9)) if client.think_s is not None else 0
+        think_ns = max(0, round(min(client.think_s(), _LONGEST_S) * 1e9)) if client.think_s is not None else 0
         return now_ns + (max(think_ns, UNSENT_PAUSE_NS) if outcome >= FIRST_NOT_SENT else think_ns)
 
     def _plan_next(self, client: ClosedClient, ready_ns: int) -> bool:

@@ -189,6 +189,7 @@ class HostPool:
             _, dispatched_ns, _, _, _, wire, first = self._waiters[0]
             if now_ns < (dispatched_ns + wire.timeout_ns if first is None else first[2]):
                 return
+            self.pool.long_waits += first is None and self._open + self._openings >= self.pool.max_per_host
             self.record_unsent(self._waiters.popleft(), Outcome.CONNECT_TIMEOUT)
 
     def record_unsent(self, waiter: Waiter, outcome: Outcome) -> None:

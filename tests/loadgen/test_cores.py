@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from loadgen.cores import CoreWatch, ProcessTimes, others_of, process_times
+from loadgen.messages import ShardOrder
+from loadgen.process import facts_of
 from loadgen.running import RunningShard, mark, siblings, unmark
 from tests.support.shards import order_of
 
@@ -137,11 +139,25 @@ def test_siblings_are_the_processes_of_the_same_experiment(tmp_path: Path) -> No
         order_of(5, "alone"),
         order_of(6, "alone"),
     ]
-    for order in orders:
-        shard = RunningShard(order.shard_id, 1, order.group_id, order.shard_id, 0, leased=True)
-        (tmp_path / shard.file).write_text(json.dumps(asdict(shard)))
-    own = mark(tmp_path, orders[0])
-    assert siblings(tmp_path, orders[0]) == [1, 2, 3]  # 1 stands for a copy of its own order
-    assert siblings(tmp_path, orders[4]) == [5, 6]
-    unmark(tmp_path, own)
+    processes = [subprocess.Popen(["sleep", "60"]) for _ in orders]
+    pids = [process.pid for process in processes]
+    try:
+        for order, pid in zip(orders, pids, strict=True):
+            put_mark(tmp_path, order, pid)
+        own = mark(tmp_path, orders[0])
+        assert sorted(siblings(tmp_path, orders[0])) == sorted(pids[:3])  # the first is a copy of its own order
+        assert sorted(siblings(tmp_path, orders[4])) == sorted(pids[4:])
+        unmark(tmp_path, own)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert siblings(tmp_path, orders[0]) == []
     assert siblings(tmp_path / "not there", orders[0]) == []
+
+
+def put_mark(folder: Path, order: ShardOrder, pid: int) -> None:
+    facts = facts_of(pid)
+    assert facts is not None
+    shard = RunningShard(order.shard_id, 1, order.group_id, pid, facts.started_ticks, leased=True)
+    (folder / shard.file).write_text(json.dumps(asdict(shard)))

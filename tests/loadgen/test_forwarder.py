@@ -3,13 +3,14 @@
 from collections import deque
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from loadgen.batch import MESSAGE_MAGIC, decode, encode_header, unpack_message
 from loadgen.forwarder import WINDOW, BrokerAwayError, Forwarder
 from loadgen.messages import BatchHeader, Counters, Gauges
-from loadgen.spool import BatchName, Spool
+from loadgen.spool import BROKEN, BatchName, Spool
 
 SECOND = 1_000_000_000
 
@@ -470,6 +471,40 @@ def test_a_batch_that_the_log_did_not_take_is_given_to_it_again(spool: Spool, in
     clock.pass_s(1)
     forwarder.step()
     assert (log.numbers, ingest.sent) == ([0], ["g.1.1.0"])
+
+
+def test_a_batch_whose_rows_cannot_be_read_is_set_aside_and_the_others_go_on(
+    spool: Spool, ingest: FakeIngest, clock: Clock
+) -> None:
+    class Log(FakeLog):
+        def write(self, header: BatchHeader, records: bytes) -> None:
+            if header.number == 0:
+                raise IndexError("list index out of range")
+            super().write(header, records)
+
+    log = Log()
+    for number in range(2):
+        seal(spool, number)
+    Forwarder(spool, ingest, 1, clock, log).step()
+    assert (log.numbers, ingest.sent) == ([1], ["g.1.1.1"])
+    assert len(list(spool.directory.glob(f"*{BROKEN}"))) == 1
+
+
+def test_a_file_system_without_rights_keeps_the_mark_as_long_as_the_agent_lives(
+    spool: Spool, ingest: FakeIngest, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    log = FakeLog()
+    forwarder = Forwarder(spool, ingest, 1, clock, log)
+    seal(spool, 0)
+    forwarder.step()
+    ingest.fail()
+    step_for(forwarder, clock, 60)
+    assert len(ingest.sent) > 1
+    assert log.numbers == [0]
 
 
 def test_a_logged_batch_is_removed_when_it_is_acknowledged(spool: Spool, ingest: FakeIngest, clock: Clock) -> None:

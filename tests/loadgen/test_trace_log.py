@@ -116,6 +116,13 @@ def test_what_cannot_be_written_is_told_once_and_holds_up_nobody(
     assert len(read(log.path())) == 3
 
 
+def test_a_folder_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    log = open_log(tmp_path / "traces")
+    (tmp_path / "traces").rmdir()
+    log.write(HEADER, RECORDS)
+    assert len(read(log.path())) == 3
+
+
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TraceLogError, match=r"galileo_trace_dir: .*/file/traces cannot be used: Not a directory"):
