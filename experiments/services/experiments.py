@@ -12,7 +12,7 @@ from experiments.models import ClientGroup, Experiment, Workload
 from experiments.plans import Plan
 from experiments.services import desired, dispatch, events, partitions, placement
 from experiments.services.registry import sync_workers
-from experiments.services.transitions import end_at, move_experiment
+from experiments.services.transitions import CANCELLED_UNSAID, end_at, move_experiment
 
 ID_ATTEMPTS = 20
 
@@ -86,6 +86,11 @@ def cancel(experiment_id: str, reason: str) -> Experiment:
                 )
                 events.record(experiment_id, "cancelled", reason, at=now)
                 break
+        else:
+            # The reconciler may have seen the stopped shards before the row was told.
+            unsaid = Experiment.objects.filter(id=experiment_id, ending=status.CANCELLED, reason=CANCELLED_UNSAID)
+            if unsaid.update(reason=reason):
+                events.record(experiment_id, "cancelled", reason, at=now)
     dispatch.kick_reconcile()
     experiment.refresh_from_db()
     return experiment

@@ -14,7 +14,7 @@ from experiments.plans.requests import longest_request_s
 from experiments.services import desired, events, shards
 from experiments.services.clock import broker_now_ns
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
-from experiments.services.transitions import end_at, move_experiment
+from experiments.services.transitions import CANCELLED_UNSAID, end_at, move_experiment
 from experiments.summary import revise, summarise
 from routing import services as routing_services
 from routing.connection import redis_client
@@ -95,6 +95,9 @@ def running(experiment: Experiment) -> None:
         return _end(experiment, Status.FAILED, f"shard {failed[0]}: {failed[0].reason}")
     if all(shard.status == Shard.Status.LOST for shard in members):
         return _end(experiment, Status.FAILED, f"every shard was lost: {members[0].reason}")
+    if any(shard.status == Shard.Status.FINISHED and shard.reason for shard in members):
+        # Who cancels stops the shards first. We saw their end before the row was told of it.
+        return _end(experiment, Status.CANCELLED, CANCELLED_UNSAID)
     return _end(experiment, Status.FINISHED, "")
 
 

@@ -7,6 +7,9 @@ from django.db.models import Case, DateTimeField, F, Value, When
 
 from experiments.models import Experiment, Shard
 
+# The reason of a cancel, as long as whoever cancels has not said one.
+CANCELLED_UNSAID = "its shards were told to stop"
+
 
 def end_at(now: datetime) -> Case:
     """The value of `end` for an experiment that ends now: not before its start, which may lie ahead."""

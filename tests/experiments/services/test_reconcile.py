@@ -11,7 +11,7 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from experiments.models import Batch, ClientGroup, Event, Experiment, Shard
-from experiments.services import experiments, phases, registry, shards
+from experiments.services import desired, experiments, phases, registry, shards
 from experiments.services.reconcile import _PHASES, LOCK_KEY, reconcile
 from loadgen import messages
 from loadgen.messages import (
@@ -508,6 +508,35 @@ def test_a_cancelled_experiment_stops_at_once_and_ends_cancelled(broker, fleet, 
     fleet.bring_batches()
     reconcile()
     assert (status(experiment), experiment.reason) == ("CANCELLED", "by test")
+
+
+def test_a_cancel_whose_shards_end_before_the_row_is_told_ends_cancelled_with_its_reason(fleet, started, monkeypatch):
+    stop_now = desired.stop_now
+
+    def stop_and_be_overtaken(group_ids):
+        """The reconciler looks between the stop and the change of the row."""
+        stop_now(group_ids)
+        monkeypatch.setattr(desired, "stop_now", stop_now)
+        fleet.say(messages.FINISHED, "stopped")
+        reconcile()
+
+    monkeypatch.setattr(desired, "stop_now", stop_and_be_overtaken)
+    experiments.cancel(started.id, "by test")
+    assert (status(started), started.ending) == ("FINALIZING", "CANCELLED")
+    fleet.bring_batches()
+    reconcile()
+    assert (status(started), started.reason) == ("CANCELLED", "by test")
+    assert Event.objects.filter(experiment=started, name="cancelled", value="by test").count() == 1
+
+
+def test_a_run_whose_shards_were_stopped_by_somebody_who_died_is_cancelled_and_not_finished(fleet, started):
+    fleet.say(messages.FINISHED, "stopped", only={"worker__name": "pi-1"})
+    fleet.say(messages.FINISHED, only={"worker__name": "pi-2"})
+    reconcile()
+    fleet.bring_batches()
+    reconcile()
+    assert status(started) == "CANCELLED"
+    assert "stop" in started.reason
 
 
 def test_routing_versions_are_on_the_timeline(started):
