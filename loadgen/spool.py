@@ -18,7 +18,7 @@ from typing import NamedTuple
 from loadgen.messages import GROUP_ID_PATTERN, batch_id
 
 BROKEN, REFUSED = ".broken", ".refused"  # set aside: it is no whole batch; ingest will never take it
-MAX_SET_ASIDE = 16  # at most 8 MiB
+MAX_SET_ASIDE = 16  # at most 12 MiB, with captures
 
 _SEALED = ".batch"
 _TEMPORARY = ".tmp"

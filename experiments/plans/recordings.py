@@ -23,7 +23,7 @@ from experiments.plans.fields import MAX_DURATION_S, NS, Section, number_reason,
 from loadgen.pacer import PRERECORDED
 
 PROCESS = "process"
-# They travel in the group's document, which each shard reads every second.
+# They travel in the group's document, which each shard, and each agent, reads.
 MAX_RECORDED = 50_000
 MAX_LISTS = 1000
 MAX_FILE_BYTES = 8 << 20
