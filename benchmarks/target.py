@@ -12,36 +12,10 @@ from pathlib import Path
 from benchmarks.needed import need
 from galileo_site.stack.ports import pick_free
 from galileo_site.stack.processes import tied
+from tests.support.nginx import configure
 from tests.support.waiting import wait_for
 
 _ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
-
-_CONFIG = """
-daemon off;
-worker_processes 1;
-worker_rlimit_nofile {descriptors};
-{user}
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
-events {{ worker_connections {connections}; }}
-http {{
-  access_log off;
-  keepalive_requests 1000000000;
-  keepalive_timeout 600s;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
-  server {{
-    {listen}
-    ssl_certificate {folder}/certificate.pem;
-    ssl_certificate_key {folder}/key.pem;
-    location = /served {{ stub_status; }}
-    location / {{ default_type text/plain; return 200 "ok\\n"; }}
-  }}
-}}
-"""
 
 
 class Target:
@@ -80,20 +54,16 @@ class Target:
         program = need("nginx")
         self._certify()
         descriptors = min(65536, os.sysconf("SC_OPEN_MAX"))
-        listen = [f"listen {address}:{self.port} backlog=4096;" for address in _ADDRESSES]
-        listen += [f"listen {_ADDRESSES[0]}:{self.tls_port} ssl backlog=4096;"]
-        config = self._folder / "nginx.conf"
-        config.write_text(
-            _CONFIG.format(
-                folder=self._folder,
-                listen="\n    ".join(listen),
-                user="user root;" if os.geteuid() == 0 else "",
-                descriptors=descriptors,
-                connections=descriptors * 3 // 4,
-            )
-        )
+        server = [f"listen {address}:{self.port} backlog=4096;" for address in _ADDRESSES]
+        server += [
+            f"listen {_ADDRESSES[0]}:{self.tls_port} ssl backlog=4096;",
+            f"ssl_certificate {self._folder}/certificate.pem;",
+            f"ssl_certificate_key {self._folder}/key.pem;",
+            "location = /served { stub_status; }",
+        ]
+        arguments = configure(self._folder, descriptors, descriptors * 3 // 4, "access_log off;", server)
         self._asked = 0
-        command = tied([program, "-p", str(self._folder), "-c", str(config)], signal.SIGTERM)
+        command = tied([program, *arguments], signal.SIGTERM)
         # A session of its own: a Ctrl-C at the terminal must not end the target before its generators.
         self._process = subprocess.Popen(command, start_new_session=True)
         try:

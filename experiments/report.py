@@ -53,7 +53,7 @@ def build(experiment: Experiment, target_logs: list[Path], *, fresh: bool = Fals
         "seed": experiment.seed,
         "summary": summary,
         "target": target,
-        "thresholds": [dataclasses.asdict(threshold) | {"unit": threshold.unit or "count"} for threshold in THRESHOLDS],
+        "thresholds": [dataclasses.asdict(threshold) for threshold in THRESHOLDS],
         "rules": [{"level": level.value, "rule": rule} for level, rule in RULES],
         "problems": problems,
         "sound": not problems,

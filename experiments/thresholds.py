@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from experiments.stalls import SLOW_APP_ADVICE
 
@@ -22,7 +23,7 @@ class Threshold:
     """A figure of a run that must not be above `degraded`, or `invalid` (None: no such bound). Shares are of 1."""
 
     name: str
-    unit: str  # "%", "ms" or "" for a count
+    unit: Literal["%", "ms"]
     degraded: float | None
     invalid: float | None
     about: str
@@ -39,9 +40,7 @@ class Threshold:
         """A figure with its unit."""
         if self.unit == "%":
             return f"{100 * value:.4g} %"
-        if self.unit == "ms":
-            return f"{1000 * value:.4g} ms"
-        return f"{value:,.0f}"
+        return f"{1000 * value:.4g} ms"
 
 
 NOT_ACHIEVED = Threshold(

@@ -51,6 +51,7 @@ class Supervisor:
         self._waiting_since_ns: int | None = None  # since when an order has waited although a slot was free
         self._worker_pid = worker_pid
         self._monotonic_ns = monotonic_ns
+        self._documents: dict[str, tuple[bytes, GroupDocument | None]] = {}  # by group: version, and what it says
         self._kill_at_ns: dict[str, int] = {}  # group -> when a shard that still runs does not obey its stop
         self._drain_began_ns: int | None = None
         self._told: set[RunningShard] = set()
@@ -80,6 +81,7 @@ class Supervisor:
         shards = self.shards()
         groups = {shard.group_id for shard in shards}
         self._kill_at_ns = {group: due_ns for group, due_ns in self._kill_at_ns.items() if group in groups}
+        self._documents = {group: known for group, known in self._documents.items() if group in groups}
         for group in groups:
             document = self._document(group)
             if document is not None and document.state == STOP:
@@ -126,14 +128,19 @@ class Supervisor:
         return shards
 
     def _document(self, group_id: str) -> GroupDocument | None:
-        text = self._client.hget(group_key(group_id), "document")
-        if text is None:
+        version, document = self._client.hget(group_key(group_id), "version"), None
+        if version is None:
             return None
+        known = self._documents.get(group_id)
+        if known is not None and known[0] == version:  # a long plan is not read, nor decoded, again and again
+            return known[1]
+        text = self._client.hget(group_key(group_id), "document")
         try:
-            return from_json(GroupDocument, text)
+            document = from_json(GroupDocument, text) if text is not None else None
         except MessageError as error:
             logger.error("the document of group %s is ignored: %s", group_id, error)
-            return None
+        self._documents[group_id] = version, document
+        return document
 
     def _signal(self, shard: RunningShard, signum: signal.Signals, why: str) -> None:
         facts = facts_of(shard.pid)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from typing import Final
 
-from loadgen.batch import NO_TIME
 from loadgen.distributions import CONSTANT, sampler
 from loadgen.engine.dispatcher import ARRIVALS_PER_TURN, TURN_NS
 from loadgen.engine.errors import AppError
@@ -149,14 +148,14 @@ class ClosedDispatcher:
         client.left -= 1
         name = self._routes.next()
         if name is None:
-            self._unsent(client, sequence, intended_ns, now_ns, Outcome.NO_ROUTE)
+            self._recorder.unsent(client.index, sequence, intended_ns, now_ns, Outcome.NO_ROUTE, self._routes.version)
             if self._plan_next(client, self._ready_ns(client, now_ns, Outcome.NO_ROUTE)):
                 self._wake(self._due[0][0])
             return now_ns
         try:
             wire = self._source.wire(client.index, name)
         except AppError:
-            self._unsent(client, sequence, intended_ns, now_ns, Outcome.CUT)
+            self._recorder.unsent(client.index, sequence, intended_ns, now_ns, Outcome.CUT, self._routes.version)
             raise
         pool = self._pool
         host = pool.hosts.get(name if wire.tls is None else (name, wire.tls)) or pool.host(name, wire.tls)
@@ -190,20 +189,3 @@ class ClosedDispatcher:
             return False
         heappush(self._due, (next_ns + self._start_ns, client.index))
         return True
-
-    def _unsent(
-        self, client: ClosedClient, sequence: int, intended_ns: int, dispatched_ns: int, outcome: Outcome
-    ) -> None:
-        self._recorder.row(
-            client.index,
-            sequence,
-            intended_ns,
-            dispatched_ns,
-            NO_TIME,
-            NO_TIME,
-            outcome,
-            0,
-            None,
-            0,
-            self._routes.version,
-        )

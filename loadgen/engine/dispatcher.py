@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final, Protocol
 
-from loadgen.batch import NO_TIME
 from loadgen.engine.errors import AppError
 from loadgen.engine.pool import Pool
 from loadgen.engine.recorder import Recorder
@@ -142,6 +141,4 @@ class OpenDispatcher:
         return self._next is not None
 
     def _unsent(self, intended_ns: int, dispatched_ns: int, client: int, sequence: int, outcome: Outcome) -> None:
-        self._recorder.row(
-            client, sequence, intended_ns, dispatched_ns, NO_TIME, NO_TIME, outcome, 0, None, 0, self._routes.version
-        )
+        self._recorder.unsent(client, sequence, intended_ns, dispatched_ns, outcome, self._routes.version)

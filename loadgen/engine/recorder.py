@@ -89,6 +89,12 @@ class Recorder:
         self._counts[outcome] += 1
         self._bytes_received += size
 
+    def unsent(
+        self, client: int, sequence: int, intended_ns: int, dispatched_ns: int, outcome: int, routing_version: int
+    ) -> None:
+        """Records an arrival that the dispatcher got to, and sent to no host."""
+        self.row(client, sequence, intended_ns, dispatched_ns, NO_TIME, NO_TIME, outcome, 0, None, 0, routing_version)
+
     def cut(self, arrivals: Sequence[tuple[int, int, int]]) -> None:
         """Records arrivals (intended ns, client, sequence) that will never be dispatched as CUT."""
         position, outcome = self._position, int(Outcome.CUT)

@@ -397,17 +397,16 @@ def test_a_worker_also_writes_its_traces_to_a_file_when_told_to(
         assert {(line["service"], line["outcome"]) for line in lines} == {(document.workload.service, "completed")}
 
 
+def started_with(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """A worker whose settings keep it from running."""
+    command = [sys.executable, "-m", "loadgen.worker"]
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=30)
+
+
 def test_a_folder_for_traces_that_cannot_be_used_is_named(worker_a: WorkerProcess, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     wrong = {"galileo_worker_name": "wb", "galileo_trace_logging": "file", "galileo_trace_dir": str(tmp_path / "file")}
-    result = subprocess.run(
-        [sys.executable, "-m", "loadgen.worker"],
-        cwd=ROOT,
-        env=worker_a.environ | wrong,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    result = started_with(worker_a.environ | wrong)
 
     assert result.returncode == 2
     assert result.stderr.startswith("galileo_trace_dir: ")
@@ -416,14 +415,7 @@ def test_a_folder_for_traces_that_cannot_be_used_is_named(worker_a: WorkerProces
 
 def test_wrong_settings_are_named_all_at_once(worker_a: WorkerProcess) -> None:
     wrong = {"galileo_redis_port": "99999", "galileo_slots": "none", "galileo_zone": "a b"}
-    result = subprocess.run(
-        [sys.executable, "-m", "loadgen.worker"],
-        cwd=ROOT,
-        env=worker_a.environ | wrong,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    result = started_with(worker_a.environ | wrong)
 
     assert result.returncode == 2
     for name in wrong:

@@ -12,18 +12,19 @@ from galileo_site.stack.ports import pick_free
 from galileo_site.stack.processes import tied
 from tests.support.waiting import wait_for
 
+_ADDRESS = "127.0.0.1"
+
 _CONFIG = """
 daemon off;
 worker_processes 1;
-worker_rlimit_nofile 20000;
+worker_rlimit_nofile {descriptors};
 {user}
 pid {folder}/nginx.pid;
 error_log {folder}/error.log;
-events {{ worker_connections 10000; }}
+events {{ worker_connections {connections}; }}
 http {{
-  log_format truth '$msec $http_x_request_id $request_method $uri';
-  access_log {folder}/access.log truth buffer=64k flush=100ms;
-  keepalive_requests 100000000;
+  {log}
+  keepalive_requests 1000000000;
   keepalive_timeout 600s;
   client_body_temp_path {folder}/body;
   proxy_temp_path {folder}/proxy;
@@ -31,11 +32,32 @@ http {{
   uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
   server {{
-    listen 127.0.0.1:{port} backlog=4096;
+    {server}
     location / {{ default_type text/plain; return 200 "ok\\n"; }}
   }}
 }}
 """
+
+_LOG = """log_format truth '$msec $http_x_request_id $request_method $uri';
+  access_log {folder}/access.log truth buffer=64k flush=100ms;"""
+
+
+def configure(folder: Path, descriptors: int, connections: int, log: str, server: list[str]) -> list[str]:
+    """Writes the configuration of an nginx with one worker process and three-byte answers; returns its arguments.
+
+    Args:
+        log: directives about the log.
+        server: directives of its one server: where it listens, and what else it serves.
+    """
+    file = folder / "nginx.conf"
+    user = "user root;" if os.geteuid() == 0 else ""
+    lines = "\n    ".join(server)
+    file.write_text(
+        _CONFIG.format(
+            folder=folder, descriptors=descriptors, connections=connections, user=user, log=log, server=lines
+        )
+    )
+    return ["-p", str(folder), "-c", str(file)]
 
 
 class Nginx:
@@ -48,14 +70,12 @@ class Nginx:
 
     @property
     def host(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{_ADDRESS}:{self.port}"
 
     def __enter__(self) -> Nginx:
-        config = self._folder / "nginx.conf"
-        user = "user root;" if os.geteuid() == 0 else ""
-        config.write_text(_CONFIG.format(folder=self._folder, port=self.port, user=user))
-        command = ["/usr/sbin/nginx", "-p", str(self._folder), "-c", str(config)]
-        self._process = subprocess.Popen(tied(command, signal.SIGTERM))
+        listen = f"listen {_ADDRESS}:{self.port} backlog=4096;"
+        arguments = configure(self._folder, 20_000, 10_000, _LOG.format(folder=self._folder), [listen])
+        self._process = subprocess.Popen(tied(["/usr/sbin/nginx", *arguments], signal.SIGTERM))
         wait_for(self._answers, "nginx to answer")
         return self
 
@@ -65,7 +85,7 @@ class Nginx:
 
     def _answers(self) -> bool:
         try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            socket.create_connection((_ADDRESS, self.port), timeout=1).close()
         except ConnectionRefusedError:
             return False
         return True

@@ -114,6 +114,7 @@ def test_an_arrival_that_waits_for_a_connection_at_the_stop_was_not_sent_and_is_
         engine.start(time.monotonic_ns() - 500_000_000)  # all of it is due, and nothing was accepted yet
         while engine.in_flight < 50:
             engine._dispatch()
+        assert engine.in_flight == 50
         engine.stop(0, "stopped")
         assert engine.in_flight == 0
         result = await finish(engine)
