@@ -274,7 +274,11 @@ class Engine:
         except Exception as error:  # noqa: BLE001
             self._dispatch_failed(error)  # raised to the loop, it would be logged, and the load would stand still
         else:
-            self._arm(next_ns)
+            assert self._timer is not None
+            if next_ns is None:
+                self._timer.disarm()
+            else:
+                self._timer.arm_again(next_ns)
 
     def _dispatch_failed(self, error: Exception) -> None:
         if isinstance(error, AppError):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
-import time
 from collections.abc import Callable
+from time import monotonic_ns
 from typing import Protocol
 
+# A time that is nearer is awaited by polling: to sleep and to be woken would cost more of the CPU.
+NEAR_NS = 30_000
 _CLOCK_MONOTONIC = 1
 _TFD_NONBLOCK_CLOEXEC = os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
 _TFD_TIMER_ABSTIME = 1
@@ -17,10 +19,13 @@ _TFD_TIMER_ABSTIME = 1
 class Timer(Protocol):
     """Calls back once per `arm`, at its time or as soon after it as the loop can; a time that has passed is at once.
 
-    A callback arms the timer again or disarms it.
+    A callback arms the timer again, by `arm_again`, or disarms it.
     """
 
     def arm(self, at_ns: int) -> None: ...
+
+    def arm_again(self, at_ns: int) -> None:
+        """As `arm`, from the callback; it may be called back too early, if the time is near."""
 
     def disarm(self) -> None: ...
 
@@ -65,6 +70,11 @@ class TimerFd:
         value.seconds, value.nanoseconds = divmod(max(at_ns, 1), 1_000_000_000)
         self._set(self._fd, _TFD_TIMER_ABSTIME, self._pointer, None)
 
+    def arm_again(self, at_ns: int) -> None:
+        # One that has expired, and is neither read nor set, lets the loop poll all else and then calls back again.
+        if at_ns - monotonic_ns() >= NEAR_NS:
+            self.arm(at_ns)
+
     def disarm(self) -> None:
         self._spec.value.seconds = self._spec.value.nanoseconds = 0
         self._set(self._fd, _TFD_TIMER_ABSTIME, self._pointer, None)
@@ -88,11 +98,14 @@ class LoopTimer:
 
     def arm(self, at_ns: int) -> None:
         self.disarm()
-        delay_ns = at_ns - time.monotonic_ns()
+        delay_ns = at_ns - monotonic_ns()
         if delay_ns <= 0:
             self._handle = self._loop.call_soon(self._callback)
         else:
             self._handle = self._loop.call_later(delay_ns / 1e9, self._callback)
+
+    def arm_again(self, at_ns: int) -> None:
+        self.arm(at_ns)
 
     def disarm(self) -> None:
         if self._handle is not None:
