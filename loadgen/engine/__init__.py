@@ -13,6 +13,7 @@
     redirects.py   the request that a redirect asks for
     tls.py         the keywords `verify` and `cert`
     pool.py        keep-alive connections per host, and the arrivals that wait for one
+    openings.py    when connections are opened
     connection.py  one connection: writes requests, parses responses
     capture.py     keeps what went over the wire, where a workload asks for it
     framing.py     the rare questions about a response's head

@@ -16,6 +16,7 @@ from loadgen.engine.connection import Connection, First
 from loadgen.engine.deadlines import Deadlines
 from loadgen.engine.dialer import Dialer, connect_outcome
 from loadgen.engine.heads import Heads
+from loadgen.engine.openings import Openings
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.tls import TlsOptions
 from loadgen.engine.wire import Wire
@@ -37,8 +38,8 @@ class HostPool:
     """The connections to one host.
 
     An arrival takes the connection that became idle last (so that surplus ones rest, and time out at the server), else
-    it waits, and as many connections are being opened as arrivals wait, up to the limit per host. Whatever connection
-    is ready next serves the oldest waiter.
+    it waits, and as many connections are opened as arrivals wait (openings.py), up to the limit per host. Whatever
+    connection is ready next serves the oldest waiter.
     """
 
     __slots__ = (
@@ -91,11 +92,21 @@ class HostPool:
         return sum(waiter[6] is None for waiter in self._waiters)
 
     def _open_another(self) -> None:
-        """Opens a connection unless enough for all who wait, or as many as are allowed, are there or on their way."""
-        if self._openings < len(self._waiters) and self._open + self._openings < self.pool.max_per_host:
+        if self._lacks_connection():
+            self.pool.turns.ask(self)
+
+    def _lacks_connection(self) -> bool:
+        """Whether neither enough for all who wait, nor as many as are allowed, are there or on their way."""
+        return self._openings < len(self._waiters) and self._open + self._openings < self.pool.max_per_host
+
+    def open(self, most: int) -> bool:
+        """Opens up to `most` of the connections that it lacks; whether it lacks more."""
+        while most and self._lacks_connection():
+            most -= 1
             self._openings += 1
             self.pool.openings += 1
             self.pool.start_task(self._connect(self._waiters[-1][5].connect_timeout_s))
+        return self._lacks_connection()
 
     async def _connect(self, timeout_s: float | None) -> None:
         attempt: list[Connection] = []
@@ -247,6 +258,7 @@ class Pool:
         self.hosts: dict[str | tuple[str, TlsOptions], HostPool] = {}
         self._connect_timeout_s = connect_timeout_s
         self._tasks: set[asyncio.Task[None]] = set()
+        self.turns = Openings(recorder, self.connections, keep_alive)
 
     def host(self, name: str, tls: TlsOptions | None) -> HostPool:
         """The pool of a host that arrivals are routed to; made when it is first asked for."""

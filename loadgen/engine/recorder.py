@@ -116,6 +116,10 @@ class Recorder:
         return self._position // ROW_BYTES - 1
 
     @property
+    def completed(self) -> int:
+        return self._counts[Outcome.COMPLETED]
+
+    @property
     def cut_rows(self) -> int:
         return self._counts[Outcome.CUT]
 

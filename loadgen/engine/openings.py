@@ -1,0 +1,68 @@
+"""When connections are opened: a few in each turn of the event loop, and none that would only be in the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Final, Protocol
+
+from loadgen.engine.recorder import Recorder
+
+_NEW_PER_TURN: Final = 8  # where each request needs a connection of its own
+# When so many connections, and one in so many of all, were answered within a turn of the loop, it is we who are slow.
+_MANY: Final = 16
+_ONE_IN: Final = 4
+
+
+class Opener(Protocol):
+    """A host that may lack connections."""
+
+    def open(self, most: int) -> bool:
+        """Opens up to `most` of the connections that it lacks; whether it lacks more."""
+
+
+class Openings:
+    """Hosts that lack connections, and when each has its turn: in a turn of the loop, one host opens one.
+
+    Opening a connection costs as much as several requests. When many requests wait because this process stood still for
+    a moment, or is slow, the responses are there already: the connections that are open will soon have time for those
+    who wait, if the loop gets to read them, and further ones would only keep it from that.
+
+    Args:
+        connections: those that are open.
+        keep_alive: whether a connection serves more than one request.
+    """
+
+    __slots__ = ("_answered", "_connections", "_handle", "_keep_alive", "_lacking", "_recorder")
+
+    def __init__(self, recorder: Recorder, connections: Collection[object], keep_alive: bool) -> None:
+        self._recorder = recorder
+        self._connections = connections
+        self._keep_alive = keep_alive
+        self._lacking: dict[Opener, None] = {}  # in the order in which they asked
+        self._handle: asyncio.Handle | None = None
+        self._answered = 0  # in the whole run, when the last turn began
+
+    def ask(self, host: Opener) -> None:
+        """Lets the host open what it lacks, when it is its turn."""
+        self._lacking[host] = None
+        if self._handle is None:
+            self._wait_for_turn()
+
+    def _wait_for_turn(self) -> None:
+        self._answered = self._recorder.completed
+        self._handle = asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._handle = None
+        if not (self._keep_alive and self._are_we_slow()):
+            host = next(iter(self._lacking))
+            del self._lacking[host]
+            if host.open(1 if self._keep_alive else _NEW_PER_TURN):
+                self._lacking[host] = None
+        if self._lacking:
+            self._wait_for_turn()
+
+    def _are_we_slow(self) -> bool:
+        answered = self._recorder.completed - self._answered
+        return answered >= max(_MANY, len(self._connections) // _ONE_IN)
