@@ -14,7 +14,7 @@ from celery import shared_task
 from loadgen.environment import WorkerSettings, read_worker
 from loadgen.fence import Fence
 from loadgen.messages import FAILED, TASK_RUN_SHARD, MessageError, ShardOrder, ShardStatus, check_group_id, from_wire
-from loadgen.process import follow_parent
+from loadgen.process import follow_parent, take_short_turns
 from loadgen.redis_client import async_client
 from loadgen.shard import ShardRunner
 
@@ -33,6 +33,7 @@ def run_shard(order: Any) -> None:
     # Celery has its children killed with the main process; a shard seals what it has first.
     main_pid = os.getppid()
     follow_parent(signal.SIGTERM, main_pid)
+    take_short_turns()
     try:
         _obey(order)
     finally:

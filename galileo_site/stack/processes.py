@@ -37,7 +37,11 @@ class ChildSpec:
 
 @dataclass(eq=False)
 class Child:
-    """One running instance of a spec, in its own session, so that a terminal's Ctrl-C does not reach it."""
+    """One running instance of a spec, in its own process group, so that a terminal's Ctrl-C does not reach it.
+
+    A session of its own would make the kernel share out the cores by session first (sched(7), autogroup): then neither
+    a nice value nor a policy says anything to other processes of ours.
+    """
 
     spec: ChildSpec
     process: subprocess.Popen[bytes]
@@ -81,7 +85,7 @@ def start(spec: ChildSpec) -> Child:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            process_group=0,
         )
     return Child(spec, process)
 
