@@ -447,7 +447,12 @@ Message = TypeVar("Message")
 
 def to_wire(message: Any) -> dict[str, Any]:
     """A message as plain data for JSON or msgpack, with its version under `v`."""
-    return {"v": WIRE_VERSION, **dataclasses.asdict(message)}
+    return {"v": WIRE_VERSION, **_plain(message)}
+
+
+def _plain(message: Any) -> dict[str, Any]:
+    """As `dataclasses.asdict`, but what is no message is not copied: a shard does this while it sends."""
+    return {name: _plain(value) if dataclasses.is_dataclass(value) else value for name, value in vars(message).items()}
 
 
 def from_wire(kind: type[Message], data: Any) -> Message:

@@ -23,6 +23,8 @@ SEAL_WITHOUT_ROWS_NS = 1_000_000_000
 CORE_EVERY_NS = 1_000_000_000
 SIBLINGS_EVERY_NS = 30_000_000_000  # a spool of thousands of files takes a while to look through
 MAX_ROWS = (512 << 10) // ROW_BYTES
+# Rows are looked at every 50 ms: at up to 100,000 a second they are sealed before they are too many for one batch.
+SEAL_AT_ROWS = MAX_ROWS // 2
 # Row numbers of an attempt begin at (attempt - 1) << ATTEMPT_ROW_BITS, so that those of two attempts never collide.
 ATTEMPT_ROW_BITS = 28
 
@@ -62,7 +64,7 @@ class RecordingEngine(Protocol):
 
 
 class ProcessAccount:
-    """CPU, waiting and wall time of this process, and its neighbours' use of its core, since this object was made.
+    """CPU, waiting and wall time of this process, and its neighbours' use of its core, since `begin`; 0 before that.
 
     Args:
         siblings: finds the pids of processes that are no neighbours.
@@ -70,22 +72,31 @@ class ProcessAccount:
 
     def __init__(self, siblings: Callable[[], Collection[int]]) -> None:
         self._find_siblings = siblings
-        self._siblings = siblings()
-        self._cpu_ns = time.process_time_ns()
-        self._wait_ns = run_queue_wait_ns()
-        self._wall_ns = time.monotonic_ns()
+        self._siblings: Collection[int] = ()
+        self._siblings_read_ns = 0
+        self._cpu_ns = self._wait_ns = self._wall_ns = self._core_read_ns = 0
+        self._core: CoreWatch | None = None
+
+    def look_around(self) -> None:
+        """Finds the siblings, which takes a while; all of them are there when the start is known."""
+        self._siblings = self._find_siblings()
+        self._siblings_read_ns = time.monotonic_ns()
+
+    def begin(self) -> None:
+        self._cpu_ns, self._wait_ns, self._wall_ns = time.process_time_ns(), run_queue_wait_ns(), time.monotonic_ns()
         self._core = CoreWatch(self._cpu_ns, self._siblings)
-        self._core_read_ns = self._siblings_read_ns = self._wall_ns
+        self._core_read_ns = self._wall_ns
 
     def gauges(self) -> dict[str, int]:
         """`cpu_ns`, `wait_ns`, `wall_ns`, `others_ns` and `stolen_ns` of Gauges; the last two are brought up to date
         once a second."""
+        if self._core is None:
+            return {}
         cpu_ns, now_ns = time.process_time_ns(), time.monotonic_ns()
         if now_ns - self._core_read_ns >= CORE_EVERY_NS:
             self._core_read_ns = now_ns
             if now_ns - self._siblings_read_ns >= SIBLINGS_EVERY_NS:
-                self._siblings_read_ns = now_ns
-                self._siblings = self._find_siblings()
+                self.look_around()
             self._core.look(cpu_ns, self._siblings)
         return {
             "cpu_ns": cpu_ns - self._cpu_ns,
@@ -101,6 +112,8 @@ class Sealer:
 
     A batch that the file system refuses waits in memory and is tried again with the next one. `error` is then a
     sentence for the load's end, as memory is small and a full spool stops the load.
+
+    `epoch_broker_ns` is what the load's times count from. `account` is to be begun when the load starts.
     """
 
     def __init__(self, order: ShardOrder, worker: str, spool: Spool) -> None:
@@ -111,26 +124,18 @@ class Sealer:
         self._first_row = (order.attempt - 1) << ATTEMPT_ROW_BITS
         self._rows_taken = 0
         self._unwritten: deque[tuple[BatchName, list[bytes | memoryview]]] = deque()
-        self._account = self._new_account()
+        self.account = ProcessAccount(lambda: siblings(spool.directory, order))
         self._sealed_ns = time.monotonic_ns()
         self.epoch_broker_ns = 0
         self.clock: ClockSample | None = None
         self.workload: WorkloadSpec | None = None
         self.error = ""
 
-    def begin(self, epoch_broker_ns: int) -> None:
-        """The load starts: its times count from `epoch_broker_ns`, and so do the process's accounts."""
-        self.epoch_broker_ns = epoch_broker_ns
-        self._account = self._new_account()
-
-    def _new_account(self) -> ProcessAccount:
-        return ProcessAccount(lambda: siblings(self._spool.directory, self._order))
-
     def seal_if_due(self, engine: RecordingEngine, now_ns: int) -> bool:
         """Seals when rows are old or many enough, or when nothing was sealed for a second; says whether it did."""
         rows = engine.counters.rows - self._rows_taken
         age_ns = now_ns - self._sealed_ns
-        if rows >= MAX_ROWS or age_ns >= (SEAL_WITH_ROWS_NS if rows else SEAL_WITHOUT_ROWS_NS):
+        if rows >= SEAL_AT_ROWS or age_ns >= (SEAL_WITH_ROWS_NS if rows else SEAL_WITHOUT_ROWS_NS):
             self.seal(engine, now_ns)
             return True
         return False
@@ -147,7 +152,7 @@ class Sealer:
         gauges = Gauges(
             in_flight=state.in_flight,
             connections=state.connections,
-            **self._account.gauges(),
+            **self.account.gauges(),
             max_stall_ns=state.stall.length_ns,
             stall_waited_ns=state.stall.waited_ns,
             stall_app_ns=state.stall.app_ns,

@@ -212,6 +212,8 @@ class ShardRunner:
             self._stop_unstarted(engine)
         else:
             engine.start(start_ns)
+            left_s = max(0, start_ns - time.monotonic_ns()) / 1e9
+            asyncio.get_running_loop().call_later(left_s, self._sealer.account.begin)
             self._spawn(self._status.say(RUNNING))
         self._spawn(self._seal())
         return await engine.wait()
@@ -231,7 +233,8 @@ class ShardRunner:
         clock = self._status.status.clock
         if self._stop_reason or start_broker_ns is None or clock is None:
             return time.monotonic_ns()
-        self._sealer.begin(start_broker_ns)
+        self._sealer.epoch_broker_ns = start_broker_ns
+        self._sealer.account.look_around()
         return start_broker_ns - clock.offset_ns
 
     def _stop_unstarted(self, engine: Engine) -> None:
