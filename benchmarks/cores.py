@@ -25,7 +25,7 @@ class Cores:
     @property
     def in_background(self) -> list[str]:
         """Stands before a command that is to take what the target leaves of its core."""
-        return ["nice", "-n", "19", "taskset", "-c", str(self.target)]
+        return ["chrt", "--idle", "0", "taskset", "-c", str(self.target)]
 
 
 def choose() -> Cores:

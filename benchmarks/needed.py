@@ -14,7 +14,7 @@ PACKAGES = {
     "nginx": "nginx-light",
     "openssl": "openssl",
     "taskset": "util-linux",
-    "nice": "coreutils",
+    "chrt": "util-linux",
 }
 
 

@@ -118,7 +118,7 @@ def _run(command: list[str], seconds: float, **variables: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,
+        process_group=0,
     )
     try:
         out, errors = process.communicate(timeout=seconds + 30)

@@ -64,8 +64,8 @@ class Target:
         arguments = configure(self._folder, descriptors, descriptors * 3 // 4, "access_log off;", server)
         self._asked = 0
         command = tied([program, *arguments], signal.SIGTERM)
-        # A session of its own: a Ctrl-C at the terminal must not end the target before its generators.
-        self._process = subprocess.Popen(command, start_new_session=True)
+        # A process group of its own: a Ctrl-C at the terminal must not end the target before its generators.
+        self._process = subprocess.Popen(command, process_group=0)
         try:
             wait_for(self._answers, "nginx to answer", within_s=10)
         except BaseException:
