@@ -165,6 +165,17 @@ def test_the_time_of_a_seal_is_told_to_the_engine(sealer, engine, monkeypatch) -
     assert engine.stalls.sealing_ns >= 7
 
 
+def test_the_accounts_of_the_process_are_those_since_the_loads_start(sealer, spool, engine) -> None:
+    sealer.seal(engine, 0)
+    sealer.account.look_around()
+    sealer.account.begin()
+    sum(range(100_000))
+    sealer.seal(engine, 0)
+    before, after = (header.gauges for header in headers(spool))
+    assert before.cpu_ns == before.wait_ns == before.others_ns == before.stolen_ns == 0
+    assert 0 < after.cpu_ns < 1_000_000_000
+
+
 def test_captures_go_with_the_batch_that_holds_their_row(sealer: Sealer, spool: Spool, engine: FakeEngine) -> None:
     engine.record(MAX_ROWS + 2)
     engine.captures = [Capture(row, b"%d" % row, b"") for row in (0, MAX_ROWS - 1, MAX_ROWS + 1)]

@@ -162,6 +162,35 @@ def test_a_failed_connect_has_an_outcome_by_its_cause(error: Exception, outcome:
 
 
 @pytest.mark.slow
+def test_a_time_that_is_near_is_polled_for_and_comes_without_another_arming(run: Run[None]) -> None:
+    async def scenario() -> None:
+        calls: list[int] = []
+        due = 0
+
+        def called() -> None:
+            nonlocal due
+            calls.append(time.monotonic_ns())
+            if len(calls) == 1:
+                due = calls[0] + 10_000
+            if due <= calls[-1]:
+                timer.disarm()
+            else:
+                timer.arm_again(due)
+
+        timer = TimerFd(asyncio.get_running_loop(), called)
+        timer.arm(1)
+        await asyncio.sleep(0.05)
+        assert len(calls) >= 2
+        assert calls[-1] >= due > calls[-2]
+        timer.arm(1)
+        number = len(calls)
+        await asyncio.sleep(0.05)
+        assert len(calls) == number + 1
+        timer.close()
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("kind", [TimerFd, LoopTimer])
 def test_a_timer_calls_back_once_per_arming_and_not_before_its_time(run: Run[None], kind: type) -> None:
     async def scenario() -> None:

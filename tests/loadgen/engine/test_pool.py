@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -29,8 +30,10 @@ class DeafTransport(asyncio.Transport):
 class InterruptedDialer:
     """Opens a connection, and is timed out before it can say so: uvloop then closes it without a word."""
 
-    async def connect(self, protocol: Callable[[], asyncio.Protocol]) -> None:
-        protocol().connection_made(DeafTransport())
+    async def connect(self, protocol: Callable[[], asyncio.Protocol], _timeout_s: float | None) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            protocol().connection_made(DeafTransport({"socket": ours}))
         raise TimeoutError
 
 

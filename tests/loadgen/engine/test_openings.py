@@ -1,0 +1,78 @@
+"""In which turns of the loop connections are opened."""
+
+from __future__ import annotations
+
+import asyncio
+
+from loadgen.engine.openings import Openings
+from loadgen.engine.recorder import Recorder
+from loadgen.messages import Outcome
+
+
+class Host:
+    """Lacks some connections; `opened` takes down who opened how many, and when."""
+
+    def __init__(self, name: str, lacking: int, opened: list[str]) -> None:
+        self.name = name
+        self.lacking = lacking
+        self.opened = opened
+
+    def open(self, most: int) -> bool:
+        number = min(most, self.lacking)
+        self.lacking -= number
+        self.opened += [self.name] * number
+        return self.lacking > 0
+
+
+def complete(recorder: Recorder, requests: int) -> None:
+    for sequence in range(requests):
+        recorder.row(0, sequence, 0, 0, 0, 0, Outcome.COMPLETED, 200, "h", 0, 1)
+
+
+def test_in_each_turn_of_the_loop_one_host_opens_one_connection_and_hosts_take_turns() -> None:
+    async def scenario() -> list[list[str]]:
+        opened: list[str] = []
+        openings = Openings(Recorder(), (), keep_alive=True)
+        a, b = Host("a", 3, opened), Host("b", 1, opened)
+        for host in (a, b, a):
+            openings.ask(host)
+        turns = []
+        for _ in range(6):
+            turns.append(list(opened))
+            await asyncio.sleep(0)
+        return turns
+
+    assert asyncio.run(scenario())[1:] == [["a"], ["a", "b"], ["a", "b", "a"], ["a", "b", "a", "a"], ["a", "b", "a", "a"]]
+
+
+def test_none_is_opened_while_a_good_part_of_all_connections_is_answered_in_each_turn() -> None:
+    async def scenario(connections: int, answered: int) -> list[str]:
+        opened: list[str] = []
+        recorder = Recorder()
+        openings = Openings(recorder, range(connections), keep_alive=True)
+        openings.ask(Host("a", 100, opened))
+        for _ in range(10):
+            complete(recorder, answered)
+            await asyncio.sleep(0)
+        quiet = list(opened)
+        await asyncio.sleep(0)
+        assert len(opened) == len(quiet) + 1  # as soon as responses are awaited, not read
+        return quiet
+
+    assert asyncio.run(scenario(64, 16)) == []
+    assert asyncio.run(scenario(400, 100)) == []
+    assert len(asyncio.run(scenario(400, 99))) == 10
+    assert len(asyncio.run(scenario(4, 4))) == 10  # few connections say nothing about who is slow
+
+
+def test_where_each_request_needs_a_connection_of_its_own_more_are_opened_in_a_turn_whoever_is_slow() -> None:
+    async def scenario() -> list[str]:
+        opened: list[str] = []
+        recorder = Recorder()
+        openings = Openings(recorder, range(64), keep_alive=False)
+        openings.ask(Host("a", 100, opened))
+        complete(recorder, 64)
+        await asyncio.sleep(0)
+        return list(opened)
+
+    assert len(asyncio.run(scenario())) == 8

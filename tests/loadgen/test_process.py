@@ -1,0 +1,37 @@
+"""What a process asks the kernel's scheduler for."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+
+import pytest
+
+from loadgen.process import stay_in_background, take_short_turns
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="the call's number is known for these")
+def test_short_turns_leave_policy_and_nice_value_as_they_are() -> None:
+    before = os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)
+    heard: list[bool] = []
+    thread = threading.Thread(target=lambda: heard.append(take_short_turns()))  # the test's own thread stays as it is
+    thread.start()
+    thread.join()
+    assert heard == [True]
+    assert (os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)) == before
+
+
+def test_one_thread_stays_in_the_background_and_the_others_do_not() -> None:
+    values: list[int] = []
+
+    def work() -> None:
+        stay_in_background()
+        values.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert values == [15]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
