@@ -42,7 +42,13 @@ def test_in_each_turn_of_the_loop_one_host_opens_one_connection_and_hosts_take_t
             await asyncio.sleep(0)
         return turns
 
-    assert asyncio.run(scenario())[1:] == [["a"], ["a", "b"], ["a", "b", "a"], ["a", "b", "a", "a"], ["a", "b", "a", "a"]]
+    assert asyncio.run(scenario())[1:] == [
+        ["a"],
+        ["a", "b"],
+        ["a", "b", "a"],
+        ["a", "b", "a", "a"],
+        ["a", "b", "a", "a"],
+    ]
 
 
 def test_none_is_opened_while_a_good_part_of_all_connections_is_answered_in_each_turn() -> None:
