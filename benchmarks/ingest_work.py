@@ -46,19 +46,19 @@ def main(batches: int) -> None:
 def payloads(batches: int) -> list[bytes]:
     """Full batches of a shard with 1,000 Poisson clients and 50,000 requests/s, as they cross the wire."""
     from loadgen.batch import encode_header, to_message
-    from loadgen.sealer import MAX_ROWS
+    from loadgen.sealer import SEAL_AT_ROWS
     from tests.support.batches import header, make_experiment, shards_of
 
-    experiment = make_experiment([[batches * MAX_ROWS / RATE_RPS, RATE_RPS]], clients=CLIENTS)
+    experiment = make_experiment([[batches * SEAL_AT_ROWS / RATE_RPS, RATE_RPS]], clients=CLIENTS)
     (shard,) = shards_of(experiment)
     random = np.random.default_rng(SEED)
     sealed = []
     intended_ns = 0
     sequences = np.zeros(CLIENTS, np.int64)
     for number in range(batches):
-        rows = _rows(random, MAX_ROWS, intended_ns, sequences)
+        rows = _rows(random, SEAL_AT_ROWS, intended_ns, sequences)
         intended_ns = int(rows["intended_ns"][-1])
-        head = replace(header(shard, MAX_ROWS), number=number, first_row=number * MAX_ROWS, hosts=HOSTS)
+        head = replace(header(shard, SEAL_AT_ROWS), number=number, first_row=number * SEAL_AT_ROWS, hosts=HOSTS)
         sealed.append(to_message(encode_header(head) + rows.tobytes()))
     return sealed
 

@@ -115,6 +115,7 @@ def _run(command: list[str], seconds: float, **variables: str) -> str:
     process = subprocess.Popen(
         command,
         env={**os.environ, **variables},
+        stdin=subprocess.DEVNULL,  # Locust would set up a terminal for its keys, which stops who is in the background
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

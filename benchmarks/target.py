@@ -65,7 +65,7 @@ class Target:
         self._asked = 0
         command = tied([program, *arguments], signal.SIGTERM)
         # A process group of its own: a Ctrl-C at the terminal must not end the target before its generators.
-        self._process = subprocess.Popen(command, process_group=0)
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
         try:
             wait_for(self._answers, "nginx to answer", within_s=10)
         except BaseException:

@@ -48,7 +48,7 @@ class ForwarderThread(threading.Thread):
 
     Args:
         in_background: whether shards have the core first. To forward a row takes less than 3 % of what it takes to
-            make one; what takes longer must not fall behind shards that use all cores.
+            make one, and a tenth of a core remains; what takes longer must not fall behind shards that use all cores.
     """
 
     def __init__(self, forwarder: Forwarder, spool: Spool, *, in_background: bool) -> None:

@@ -27,7 +27,7 @@ _SCHED_SETATTR = {
 # struct sched_attr: size, policy, flags, nice, priority, then runtime, deadline and period in ns.
 _SCHED_ATTR = struct.Struct("=IIQiIQQQ")
 _SHORT_TURN_NS = 100_000
-_BACKGROUND_NICE = 15
+_BACKGROUND_NICE = 10
 
 
 def follow_parent(signum: int, parent_pid: int) -> bool:
@@ -60,7 +60,10 @@ def take_short_turns() -> bool:
     Else it would wait until the turn of who has the core is over, which is up to some milliseconds.
     """
     number = _SCHED_SETATTR.get((platform.machine(), sys.maxsize > 1 << 32))
-    if number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
+    try:
+        if number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
+            return False
+    except OSError:  # not every libc and container has it
         return False
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     attributes = _SCHED_ATTR.pack(_SCHED_ATTR.size, os.SCHED_OTHER, 0, nice, 0, _SHORT_TURN_NS, 0, 0)
@@ -68,9 +71,10 @@ def take_short_turns() -> bool:
 
 
 def stay_in_background() -> None:
-    """Lets what generates load have the core before this thread, which keeps 3 % of it against one such process."""
+    """Lets what generates load have the core before this thread, which keeps a tenth of it."""
     with contextlib.suppress(OSError):  # a container may forbid it
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BACKGROUND_NICE)
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, max(_BACKGROUND_NICE, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 def boot_id() -> str:

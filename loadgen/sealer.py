@@ -23,7 +23,7 @@ SEAL_WITHOUT_ROWS_NS = 1_000_000_000
 CORE_EVERY_NS = 1_000_000_000
 SIBLINGS_EVERY_NS = 30_000_000_000  # a spool of thousands of files takes a while to look through
 MAX_ROWS = (512 << 10) // ROW_BYTES
-# Rows are looked at every 50 ms: at up to 100,000 a second they are sealed before they are too many for one batch.
+# Rows are looked at every 50 ms: at up to 90,000 a second they are sealed before they are too many for one batch.
 SEAL_AT_ROWS = MAX_ROWS // 2
 # Row numbers of an attempt begin at (attempt - 1) << ATTEMPT_ROW_BITS, so that those of two attempts never collide.
 ATTEMPT_ROW_BITS = 28

@@ -92,6 +92,7 @@ class Engine:
             workload.max_connections_per_host or sys.maxsize,
             workload.connection == KEEP_ALIVE,
             self._captures,
+            is_closed_model=workload.model == CLOSED,
         )
         self._source = source(document, clients, routes.base_url)
         self._dispatcher: Dispatcher

@@ -8,10 +8,11 @@ from typing import Final, Protocol
 
 from loadgen.engine.recorder import Recorder
 
-_NEW_PER_TURN: Final = 8  # where each request needs a connection of its own
+_SURELY_NEEDED_PER_TURN: Final = 8
 # When so many connections, and one in so many of all, were answered within a turn of the loop, it is we who are slow.
 _MANY: Final = 16
 _ONE_IN: Final = 4
+_PATIENCE_S: Final = 0.01  # they may be few because none is opened, after all
 
 
 class Opener(Protocol):
@@ -30,15 +31,17 @@ class Openings:
 
     Args:
         connections: those that are open.
-        keep_alive: whether a connection serves more than one request.
+        surely_needed: whether those who wait need a connection each, whoever is slow: then several are opened in a
+            turn. So it is where a connection serves one request, and where as many wait as there are clients.
     """
 
-    __slots__ = ("_answered", "_connections", "_handle", "_keep_alive", "_lacking", "_recorder")
+    __slots__ = ("_answered", "_connections", "_handle", "_lacking", "_opened_at_s", "_recorder", "_surely_needed")
 
-    def __init__(self, recorder: Recorder, connections: Collection[object], keep_alive: bool) -> None:
+    def __init__(self, recorder: Recorder, connections: Collection[object], *, surely_needed: bool) -> None:
         self._recorder = recorder
         self._connections = connections
-        self._keep_alive = keep_alive
+        self._surely_needed = surely_needed
+        self._opened_at_s = 0.0
         self._lacking: dict[Opener, None] = {}  # in the order in which they asked
         self._handle: asyncio.Handle | None = None
         self._answered = 0  # in the whole run, when the last turn began
@@ -55,10 +58,12 @@ class Openings:
 
     def _turn(self) -> None:
         self._handle = None
-        if not (self._keep_alive and self._are_we_slow()):
+        now_s = asyncio.get_running_loop().time()
+        if self._surely_needed or not self._are_we_slow() or now_s - self._opened_at_s > _PATIENCE_S:
+            self._opened_at_s = now_s
             host = next(iter(self._lacking))
             del self._lacking[host]
-            if host.open(1 if self._keep_alive else _NEW_PER_TURN):
+            if host.open(_SURELY_NEEDED_PER_TURN if self._surely_needed else 1):
                 self._lacking[host] = None
         if self._lacking:
             self._wait_for_turn()

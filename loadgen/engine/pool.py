@@ -103,9 +103,10 @@ class HostPool:
         """Opens up to `most` of the connections that it lacks; whether it lacks more."""
         while most and self._lacks_connection():
             most -= 1
+            wire = self._waiters[self._openings][5]
             self._openings += 1
             self.pool.openings += 1
-            self.pool.start_task(self._connect(self._waiters[-1][5].connect_timeout_s))
+            self.pool.start_task(self._connect(wire.connect_timeout_s))
         return self._lacks_connection()
 
     async def _connect(self, timeout_s: float | None) -> None:
@@ -226,6 +227,7 @@ class Pool:
         max_per_host: connections to one host; who needs one more waits.
         keep_alive: whether a connection serves more than one request.
         captures: takes requests and responses as they went over the wire; None: nobody does.
+        is_closed_model: no more requests wait than there are clients.
     """
 
     def __init__(
@@ -237,6 +239,8 @@ class Pool:
         max_per_host: int = sys.maxsize,
         keep_alive: bool = True,
         captures: Captures | None = None,
+        *,
+        is_closed_model: bool = False,
     ) -> None:
         self.recorder = recorder
         self.now_ns = now_ns
@@ -258,7 +262,7 @@ class Pool:
         self.hosts: dict[str | tuple[str, TlsOptions], HostPool] = {}
         self._connect_timeout_s = connect_timeout_s
         self._tasks: set[asyncio.Task[None]] = set()
-        self.turns = Openings(recorder, self.connections, keep_alive)
+        self.turns = Openings(recorder, self.connections, surely_needed=is_closed_model or not keep_alive)
 
     def host(self, name: str, tls: TlsOptions | None) -> HostPool:
         """The pool of a host that arrivals are routed to; made when it is first asked for."""

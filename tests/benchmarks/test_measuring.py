@@ -21,7 +21,7 @@ from galileo_site.stack.config import PROJECT_ROOT
 from loadgen.batch import ROW_BYTES
 from loadgen.ingest_link import RedisIngest
 from loadgen.messages import Outcome, ingest_queue
-from loadgen.sealer import MAX_ROWS
+from loadgen.sealer import SEAL_AT_ROWS
 from loadgen.spool import BatchName
 from tests.support.needed import need
 from tests.support.worker_process import settings_for
@@ -59,12 +59,12 @@ def test_ingest_takes_the_synthetic_batches_row_by_row(broker):
     for payload in payloads(2):
         ingest(payload)
     traces = Trace.objects.order_by("id")
-    assert traces.count() == 2 * MAX_ROWS
+    assert traces.count() == 2 * SEAL_AT_ROWS
     assert set(traces.values_list("outcome", flat=True)) == {Outcome.COMPLETED}
     assert all(row.intended_ns <= row.dispatched_ns <= row.sent_ns < row.done_ns for row in traces)
     arrivals = set(traces.values_list("client", "sequence"))
-    assert len(arrivals) == 2 * MAX_ROWS
-    assert sum(SecondStats.objects.values_list("completed", flat=True)) == 2 * MAX_ROWS
+    assert len(arrivals) == 2 * SEAL_AT_ROWS
+    assert sum(SecondStats.objects.values_list("completed", flat=True)) == 2 * SEAL_AT_ROWS
 
 
 @pytest.mark.django_db
@@ -76,9 +76,9 @@ def test_a_message_is_weighed_as_redis_holds_it(redis_server, broker, tmp_path):
         link.send(queue, BatchName("g", 1, 1, number), batch)
     link.close()
     sample = weigh(broker.lrange(queue, 0, -1))
-    assert sample.values == [pytest.approx(sum(map(len, broker.lrange(queue, 0, -1))) / (2 * MAX_ROWS))]
-    assert sample.background["batch alone, B"] == pytest.approx(sum(map(len, batches)) / (2 * MAX_ROWS))
-    assert (sample.background["traces, rows"], sample.background["messages"]) == (2 * MAX_ROWS, 2)
+    assert sample.values == [pytest.approx(sum(map(len, broker.lrange(queue, 0, -1))) / (2 * SEAL_AT_ROWS))]
+    assert sample.background["batch alone, B"] == pytest.approx(sum(map(len, batches)) / (2 * SEAL_AT_ROWS))
+    assert (sample.background["traces, rows"], sample.background["messages"]) == (2 * SEAL_AT_ROWS, 2)
 
 
 def test_an_empty_queue_weighs_nothing_that_could_be_told():

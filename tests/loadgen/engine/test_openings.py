@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from loadgen.engine.openings import Openings
 from loadgen.engine.recorder import Recorder
@@ -32,7 +33,7 @@ def complete(recorder: Recorder, requests: int) -> None:
 def test_in_each_turn_of_the_loop_one_host_opens_one_connection_and_hosts_take_turns() -> None:
     async def scenario() -> list[list[str]]:
         opened: list[str] = []
-        openings = Openings(Recorder(), (), keep_alive=True)
+        openings = Openings(Recorder(), (), surely_needed=False)
         a, b = Host("a", 3, opened), Host("b", 1, opened)
         for host in (a, b, a):
             openings.ask(host)
@@ -51,19 +52,20 @@ def test_in_each_turn_of_the_loop_one_host_opens_one_connection_and_hosts_take_t
     ]
 
 
-def test_none_is_opened_while_a_good_part_of_all_connections_is_answered_in_each_turn() -> None:
+def test_hardly_any_is_opened_while_a_good_part_of_all_connections_is_answered_in_each_turn() -> None:
     async def scenario(connections: int, answered: int) -> list[str]:
         opened: list[str] = []
         recorder = Recorder()
-        openings = Openings(recorder, range(connections), keep_alive=True)
+        openings = Openings(recorder, range(connections), surely_needed=False)
         openings.ask(Host("a", 100, opened))
+        await asyncio.sleep(0)  # the first of all is opened at once
         for _ in range(10):
             complete(recorder, answered)
             await asyncio.sleep(0)
-        quiet = list(opened)
+        busy = opened[1:]
         await asyncio.sleep(0)
-        assert len(opened) == len(quiet) + 1  # as soon as responses are awaited, not read
-        return quiet
+        assert len(opened) == len(busy) + 2  # as soon as responses are awaited, not read
+        return busy
 
     assert asyncio.run(scenario(64, 16)) == []
     assert asyncio.run(scenario(400, 100)) == []
@@ -71,11 +73,26 @@ def test_none_is_opened_while_a_good_part_of_all_connections_is_answered_in_each
     assert len(asyncio.run(scenario(4, 4))) == 10  # few connections say nothing about who is slow
 
 
-def test_where_each_request_needs_a_connection_of_its_own_more_are_opened_in_a_turn_whoever_is_slow() -> None:
+def test_one_is_opened_now_and_then_however_slow_we_are() -> None:
     async def scenario() -> list[str]:
         opened: list[str] = []
         recorder = Recorder()
-        openings = Openings(recorder, range(64), keep_alive=False)
+        openings = Openings(recorder, range(64), surely_needed=False)
+        openings.ask(Host("a", 100, opened))
+        await asyncio.sleep(0)
+        complete(recorder, 64)
+        time.sleep(0.02)
+        await asyncio.sleep(0)
+        return list(opened)
+
+    assert asyncio.run(scenario()) == ["a", "a"]
+
+
+def test_where_those_who_wait_surely_need_a_connection_each_more_are_opened_in_a_turn() -> None:
+    async def scenario() -> list[str]:
+        opened: list[str] = []
+        recorder = Recorder()
+        openings = Openings(recorder, range(64), surely_needed=True)
         openings.ask(Host("a", 100, opened))
         complete(recorder, 64)
         await asyncio.sleep(0)

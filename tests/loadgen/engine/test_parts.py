@@ -161,7 +161,6 @@ def test_a_failed_connect_has_an_outcome_by_its_cause(error: Exception, outcome:
     assert connect_outcome(error) is outcome
 
 
-@pytest.mark.slow
 def test_a_time_that_is_near_is_polled_for_and_comes_without_another_arming(run: Run[None]) -> None:
     async def scenario() -> None:
         calls: list[int] = []
@@ -191,6 +190,7 @@ def test_a_time_that_is_near_is_polled_for_and_comes_without_another_arming(run:
     run(scenario())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [TimerFd, LoopTimer])
 def test_a_timer_calls_back_once_per_arming_and_not_before_its_time(run: Run[None], kind: type) -> None:
     async def scenario() -> None:

@@ -53,3 +53,29 @@ def test_a_connect_that_is_interrupted_just_now_leaves_no_connection_behind() ->
     pool = asyncio.run(scenario())
     assert (pool.in_flight, pool.openings) == (0, 0)
     assert len(unpack(*recorder.take())) == 1
+
+
+class TakingDownDialer:
+    """Takes down the time-outs that connects get, and never connects."""
+
+    def __init__(self) -> None:
+        self.timeouts_s: list[float | None] = []
+
+    async def connect(self, _protocol: Callable[[], asyncio.Protocol], timeout_s: float | None) -> None:
+        self.timeouts_s.append(timeout_s)
+        await asyncio.sleep(3600)
+
+
+def test_each_connect_has_the_time_out_of_the_request_that_it_is_opened_for() -> None:
+    async def scenario() -> list[float | None]:
+        pool = Pool(Recorder(), lambda: 0, 1.0, max_connections=100)
+        dialer = TakingDownDialer()
+        host = pool.hosts["h:1"] = HostPool(pool, "h:1", cast(Dialer, dialer))
+        for sequence, timeout_s in enumerate((0.1, 30.0, None)):
+            pool.in_flight += 1
+            host.send(0, 0, 0, sequence, 1, WIRE._replace(connect_timeout_s=timeout_s))
+        await asyncio.sleep(0.01)
+        await asyncio.wait_for(pool.close(), 5)
+        return dialer.timeouts_s
+
+    assert asyncio.run(scenario()) == [0.1, 30.0, None]
