@@ -19,8 +19,9 @@ from loadgen.messages import FIRST_NOT_SENT, Outcome, WorkloadSpec
 # A client whose request could not be sent pauses so long at least: a refusing target would keep the core busy.
 UNSENT_PAUSE_NS: Final = 100_000_000
 _LONGEST_S: Final = 1e9  # of a think time: some distributions have no bound
-# Sequence numbers of an attempt begin here: it does not know how far the one before it came, and no id comes twice.
-ATTEMPT_SEQUENCE_BITS: Final = 24
+# Sequence numbers of an attempt begin here: it does not know how far the one before it came, and no id comes twice. The
+# controller makes 16 attempts at most, which fill the 32 bits of a record's field.
+ATTEMPT_SEQUENCE_BITS: Final = 28
 
 
 class ClosedPlan:
