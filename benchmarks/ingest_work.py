@@ -44,7 +44,7 @@ def main(batches: int) -> None:
 
 
 def payloads(batches: int) -> list[bytes]:
-    """Full batches of a shard with 1,000 Poisson clients and 50,000 requests/s, as they cross the wire."""
+    """Batches as a shard with 1,000 Poisson clients and 50,000 requests/s seals them, as they cross the wire."""
     from loadgen.batch import encode_header, to_message
     from loadgen.sealer import SEAL_AT_ROWS
     from tests.support.batches import header, make_experiment, shards_of

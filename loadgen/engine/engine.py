@@ -275,11 +275,7 @@ class Engine:
         except Exception as error:  # noqa: BLE001
             self._dispatch_failed(error)  # raised to the loop, it would be logged, and the load would stand still
         else:
-            assert self._timer is not None
-            if next_ns is None:
-                self._timer.disarm()
-            else:
-                self._timer.arm_again(next_ns)
+            self._arm(next_ns, again=True)
 
     def _dispatch_failed(self, error: Exception) -> None:
         if isinstance(error, AppError):
@@ -288,10 +284,13 @@ class Engine:
             self._error = error
             self.stop(0, f"internal error: {error!r}")
 
-    def _arm(self, next_ns: int | None) -> None:
+    def _arm(self, next_ns: int | None, *, again: bool = False) -> None:
+        """`again`: from the timer's own callback."""
         assert self._timer is not None
         if next_ns is None:
             self._timer.disarm()
+        elif again:
+            self._timer.arm_again(next_ns)
         else:
             self._timer.arm(next_ns)
 

@@ -12,7 +12,7 @@ _SURELY_NEEDED_PER_TURN: Final = 8
 # When so many connections, and one in so many of all, were answered within a turn of the loop, it is we who are slow.
 _MANY: Final = 16
 _ONE_IN: Final = 4
-_PATIENCE_S: Final = 0.01  # they may be few because none is opened, after all
+_PATIENCE_S: Final = 0.01  # one is opened so often all the same: the rule above may be wrong
 
 
 class Opener(Protocol):

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -58,6 +59,17 @@ def run_document(store: redis.Redis, document, ahead_s: float = 1.0) -> None:
     """Lets a held group run."""
     start = broker_ns(store, ahead_s)
     put_document(store, replace(document, version=document.version + 1, state="run", start_broker_ns=start))
+
+
+def started_with(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """A worker whose settings keep it from running."""
+    command = [sys.executable, "-m", "loadgen.worker"]
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=30)
+
+
+def nice_values(agent: psutil.Process) -> list[int]:
+    """Of each thread of an agent."""
+    return [os.getpriority(os.PRIO_PROCESS, thread.id) for thread in agent.threads()]
 
 
 def test_a_worker_registers_with_its_labels_and_the_facts_of_its_machine(worker_a: WorkerProcess) -> None:
@@ -175,6 +187,19 @@ def test_when_the_main_process_is_killed_the_shard_seals_and_the_agent_forwards(
     assert worker_a.info() is None
 
 
+def test_a_shard_takes_short_turns_and_its_agent_forwards_in_the_background(
+    redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess
+) -> None:
+    order_ready(redis_server, store, document_of("turns", rate_rps=1.0, duration_s=1.0))
+
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert sorted(nice_values(worker_a.agent())) == [ours, max(10, ours)]  # heartbeat and stops are behind nobody
+    slices = re.findall(r"^se\.slice\s*:\s*(\d+)", Path(f"/proc/{status_of(store, 1).pid}/sched").read_text(), re.M)
+    if slices and tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (6, 12):
+        assert slices == ["100000"]
+    put_document(store, document_of("turns", version=2, state=STOP))
+
+
 def test_an_agent_that_is_killed_comes_back_and_nothing_is_lost(
     redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess, ingest: IngestByHand, target: HttpTarget
 ) -> None:
@@ -191,6 +216,7 @@ def test_an_agent_that_is_killed_comes_back_and_nothing_is_lost(
     final = ingest.take_until_final()
 
     assert final.counters.planned == final.counters.rows == len(ingest.rows) == 600
+    assert final.gauges.wall_ns > 2_500_000_000  # the account of the load's 3 s was begun
     assert sorted(ingest.rows.sent_ids("agentless")) == sorted(target.ids("agentless"))
     assert worker_a.info().instance == instance
 
@@ -366,14 +392,7 @@ def test_other_signals_drain_the_worker_too(
 
 
 def test_a_wrong_password_is_told_and_not_waited_for(worker_a: WorkerProcess) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "loadgen.worker"],
-        cwd=ROOT,
-        env=worker_a.environ | {"galileo_redis_password": "wrong"},
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    result = started_with(worker_a.environ | {"galileo_redis_password": "wrong"})
 
     assert result.returncode == 2
     assert "galileo_redis_password: Redis refuses it" in result.stderr
@@ -384,7 +403,8 @@ def test_a_worker_also_writes_its_traces_to_a_file_when_told_to(
     redis_server: RedisServer, store: redis.Redis, ingest: IngestByHand, target: HttpTarget, tmp_path: Path
 ) -> None:
     folder = tmp_path / "traces"
-    with WorkerProcess(redis_server, "wa", tmp_path, trace_logging="file", trace_dir=str(folder)):
+    with WorkerProcess(redis_server, "wa", tmp_path, trace_logging="file", trace_dir=str(folder)) as worker:
+        assert set(nice_values(worker.agent())) == {os.getpriority(os.PRIO_PROCESS, 0)}
         put_route(store, dict.fromkeys(target.hosts, 1.0))
         document = document_of("filed", rate_rps=100.0, duration_s=1.0)
         order_ready(redis_server, store, document)
@@ -395,12 +415,6 @@ def test_a_worker_also_writes_its_traces_to_a_file_when_told_to(
             lines = list(csv.DictReader(file))
         assert sorted(line["request_id"] for line in lines) == sorted(ingest.rows.sent_ids("filed"))
         assert {(line["service"], line["outcome"]) for line in lines} == {(document.workload.service, "completed")}
-
-
-def started_with(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """A worker whose settings keep it from running."""
-    command = [sys.executable, "-m", "loadgen.worker"]
-    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=30)
 
 
 def test_a_folder_for_traces_that_cannot_be_used_is_named(worker_a: WorkerProcess, tmp_path: Path) -> None:

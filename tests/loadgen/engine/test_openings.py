@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
+
+import pytest
 
 from loadgen.engine.openings import Openings
 from loadgen.engine.recorder import Recorder
-from loadgen.messages import Outcome
+from loadgen.messages import CLOSED, NEW, Outcome
+from tests.loadgen.engine.conftest import Run
+from tests.loadgen.engine.harness import build
 
 
 class Host:
@@ -52,12 +57,17 @@ def test_in_each_turn_of_the_loop_one_host_opens_one_connection_and_hosts_take_t
     ]
 
 
+def lacking(connections: int, *, surely_needed: bool) -> tuple[list[str], Recorder]:
+    """A host that lacks 100 and has asked: what it opens, and where answers are recorded."""
+    opened: list[str] = []
+    recorder = Recorder()
+    Openings(recorder, range(connections), surely_needed=surely_needed).ask(Host("a", 100, opened))
+    return opened, recorder
+
+
 def test_hardly_any_is_opened_while_a_good_part_of_all_connections_is_answered_in_each_turn() -> None:
     async def scenario(connections: int, answered: int) -> list[str]:
-        opened: list[str] = []
-        recorder = Recorder()
-        openings = Openings(recorder, range(connections), surely_needed=False)
-        openings.ask(Host("a", 100, opened))
+        opened, recorder = lacking(connections, surely_needed=False)
         await asyncio.sleep(0)  # the first of all is opened at once
         for _ in range(10):
             complete(recorder, answered)
@@ -75,10 +85,7 @@ def test_hardly_any_is_opened_while_a_good_part_of_all_connections_is_answered_i
 
 def test_one_is_opened_now_and_then_however_slow_we_are() -> None:
     async def scenario() -> list[str]:
-        opened: list[str] = []
-        recorder = Recorder()
-        openings = Openings(recorder, range(64), surely_needed=False)
-        openings.ask(Host("a", 100, opened))
+        opened, recorder = lacking(64, surely_needed=False)
         await asyncio.sleep(0)
         complete(recorder, 64)
         time.sleep(0.02)
@@ -90,12 +97,30 @@ def test_one_is_opened_now_and_then_however_slow_we_are() -> None:
 
 def test_where_those_who_wait_surely_need_a_connection_each_more_are_opened_in_a_turn() -> None:
     async def scenario() -> list[str]:
-        opened: list[str] = []
-        recorder = Recorder()
-        openings = Openings(recorder, range(64), surely_needed=True)
-        openings.ask(Host("a", 100, opened))
+        opened, recorder = lacking(64, surely_needed=True)
         complete(recorder, 64)
         await asyncio.sleep(0)
         return list(opened)
 
     assert len(asyncio.run(scenario())) == 8
+
+
+@pytest.mark.parametrize(
+    ("workload", "opened"),
+    [({}, 1), ({"connection": NEW}, 8), ({"model": CLOSED, "schedule": [[1.0, 20.0]]}, 8)],
+    ids=["open model", "new connections", "closed model"],
+)
+def test_an_engine_says_whether_those_who_wait_surely_need_a_connection_each(
+    workload: dict[str, Any], opened: int, run: Run[int]
+) -> None:
+    async def scenario() -> int:
+        engine = build("127.0.0.1:9", rate=20.0, duration=1.0, clients=20, **workload)
+        await engine.prepare()
+        engine.start(time.monotonic_ns() - 900_000_000)
+        engine._dispatch()
+        await asyncio.sleep(0)
+        openings = engine._pool.openings
+        await engine.close()
+        return openings
+
+    assert run(scenario()) == opened
