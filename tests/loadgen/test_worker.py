@@ -188,7 +188,7 @@ def test_when_the_main_process_is_killed_the_shard_seals_and_the_agent_forwards(
 
 
 def test_a_shard_takes_short_turns_and_its_agent_forwards_in_the_background(
-    redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess
+    redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess, ingest: IngestByHand
 ) -> None:
     order_ready(redis_server, store, document_of("turns", rate_rps=1.0, duration_s=1.0))
 
@@ -198,6 +198,7 @@ def test_a_shard_takes_short_turns_and_its_agent_forwards_in_the_background(
     if slices and tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (6, 12):
         assert slices == ["100000"]
     put_document(store, document_of("turns", version=2, state=STOP))
+    ingest.take_until_final()
 
 
 def test_an_agent_that_is_killed_comes_back_and_nothing_is_lost(
