@@ -51,7 +51,7 @@ class Search:
             NotMeasured: not even a very low rate was kept.
         """
         self._best = None
-        tries = 6 if self._bench.quick else 14
+        tries = 8 if self._bench.quick else 24
         rate_rps = highest(self._keeps, self._first_rps, tries)
         if self._best is None:
             raise NotMeasured(f"no rate was kept in {tries} tries")

@@ -31,7 +31,7 @@ class Captures:
         self._bytes = 0
 
     def add(self, outcome: int, status: int, request: bytes, response: bytes) -> None:
-        """To be called for the row that was just recorded."""
+        """To be called for the row that is recorded next."""
         if self._only_errors and outcome == Outcome.COMPLETED and status < 400:
             return
         if self._only_heads:
@@ -42,7 +42,7 @@ class Captures:
             self.left_out += 1
             return
         self._bytes += size
-        self._kept.append(Capture(self._recorder.last_row, request, response))
+        self._kept.append(Capture(self._recorder.rows, request, response))
 
     def take(self) -> list[Capture]:
         taken, self._kept, self._bytes = self._kept, [], 0
@@ -85,9 +85,9 @@ class CapturingConnection(Connection):
             self._response += data[:room]
         super().data_received(data)
 
-    def _row(self, outcome: int, done_ns: int, status: int) -> None:
-        super()._row(outcome, done_ns, status)
+    def _end(self, outcome: int, done_ns: int, status: int) -> None:
         self._captures.add(outcome, status, self._request, self._response)
+        super()._end(outcome, done_ns, status)
 
     @property
     def _captures(self) -> Captures:

@@ -8,6 +8,7 @@ from heapq import heappop, heappush
 from typing import Final
 
 from loadgen.distributions import CONSTANT, sampler
+from loadgen.engine.aims import Aims
 from loadgen.engine.dispatcher import ARRIVALS_PER_TURN, TURN_NS
 from loadgen.engine.errors import AppError
 from loadgen.engine.pool import Pool
@@ -99,7 +100,7 @@ class ClosedDispatcher:
     ) -> None:
         first = (attempt - 1) << ATTEMPT_SEQUENCE_BITS
         self._clients = {index: ClosedClient(index, plan, first) for index in plan.clients}
-        self._source = source
+        self._aims = Aims(source, pool)
         self._routes = routes
         self._pool = pool
         self._recorder = recorder
@@ -154,13 +155,11 @@ class ClosedDispatcher:
                 self._wake(self._due[0][0])
             return now_ns
         try:
-            wire = self._source.wire(client.index, name)
+            host, wire = self._aims.fixed.get(name) or self._aims.take(client.index, name)
         except AppError:
             self._recorder.unsent(client.index, sequence, intended_ns, now_ns, Outcome.CUT, self._routes.version)
             raise
-        pool = self._pool
-        host = pool.hosts.get(name if wire.tls is None else (name, wire.tls)) or pool.host(name, wire.tls)
-        pool.in_flight += 1
+        self._pool.in_flight += 1
         return host.send(intended_ns, now_ns, client.index, sequence, self._routes.version, wire)
 
     def _request_ended(self, index: int, outcome: int) -> None:

@@ -176,7 +176,7 @@ class Connection(asyncio.Protocol):
                 if len(data) - end == (0 if self._wire.bodiless else length):
                     self._size = len(data) - end
                     self._stage = COMPLETE
-                    self._complete()
+                    self._end(COMPLETED, self._now_ns(), self._status)  # it is no redirect that is to be followed
                     return
             self._parser = httptools.HttpResponseParser(self)
         parser = self._parser
@@ -261,28 +261,17 @@ class Connection(asyncio.Protocol):
     # --- The end of a request
 
     def _complete(self) -> None:
-        if self._redirect and self._follow():
-            return
-        client = self._client  # this connection may soon serve another
-        self._row(COMPLETED, self._now_ns(), self._status)
-        pool = self._pool
-        pool.in_flight -= 1
-        self._release()
-        if pool.on_end is not None:
-            pool.on_end(client, COMPLETED)
+        if not (self._redirect and self._follow()):
+            self._end(COMPLETED, self._now_ns(), self._status)
 
     def _fail(self, outcome: Outcome) -> None:
-        self._row(outcome, NO_TIME, 0)
-        pool = self._pool
-        pool.in_flight -= 1
-        self._close()
-        if pool.on_end is not None:
-            pool.on_end(self._client, outcome)
+        self._end(outcome, NO_TIME, 0)
 
-    def _row(self, outcome: int, done_ns: int, status: int) -> None:
-        first = self._first
-        self._pool.recorder.row(
-            self._client,
+    def _end(self, outcome: int, done_ns: int, status: int) -> None:
+        pool, first = self._pool, self._first
+        client = self._client  # this connection may soon serve another
+        pool.recorder.row(
+            client,
             self._sequence,
             self._intended_ns,
             self._dispatched_ns,
@@ -294,6 +283,13 @@ class Connection(asyncio.Protocol):
             self._size,
             self._version,
         )
+        pool.in_flight -= 1
+        if outcome == COMPLETED:
+            self._release()
+        else:
+            self._close()
+        if pool.on_end is not None:
+            pool.on_end(client, outcome)
 
     def _follow(self) -> bool:
         """Whether the arrival goes on where the response leads it, or ends because that cannot be followed."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final, Protocol
 
+from loadgen.engine.aims import Aims
 from loadgen.engine.errors import AppError
 from loadgen.engine.pool import Pool
 from loadgen.engine.recorder import Recorder
@@ -68,7 +69,7 @@ class OpenDispatcher:
         max_in_flight: int,
     ) -> None:
         self._arrivals = arrivals
-        self._source = source
+        self._aims = Aims(source, pool)
         self._routes = routes
         self._pool = pool
         self._recorder = recorder
@@ -101,8 +102,8 @@ class OpenDispatcher:
         return True
 
     def turn(self) -> int | None:
-        pool, next_host, wire_of = self._pool, self._routes.next, self._source.wire
-        hosts, start_ns = pool.hosts, self._start_ns
+        pool, next_host, fixed = self._pool, self._routes.next, self._aims.fixed
+        start_ns = self._start_ns
         arrivals, arrival = self._arrivals, self._next
         now_ns = pool.now_ns()
         budget, ends_ns = ARRIVALS_PER_TURN, now_ns + TURN_NS
@@ -121,11 +122,10 @@ class OpenDispatcher:
                 self._unsent(intended_ns, now_ns, client, sequence, Outcome.NO_ROUTE)
             else:
                 try:
-                    wire = wire_of(client, name)
+                    host, wire = fixed.get(name) or self._aims.take(client, name)
                 except AppError:
                     self._unsent(intended_ns, now_ns, client, sequence, Outcome.CUT)
                     raise
-                host = hosts.get(name if wire.tls is None else (name, wire.tls)) or pool.host(name, wire.tls)
                 pool.in_flight += 1
                 # The time after this request is the time at which the next one is looked at.
                 now_ns = host.send(intended_ns, now_ns, client, sequence, self._routes.version, wire)

@@ -111,9 +111,9 @@ class Recorder:
         self._counts[outcome] += len(arrivals)
 
     @property
-    def last_row(self) -> int:
-        """The place of the row that was recorded last, among those since `take`."""
-        return self._position // ROW_BYTES - 1
+    def rows(self) -> int:
+        """How many were recorded since `take`."""
+        return self._position // ROW_BYTES
 
     @property
     def completed(self) -> int:

@@ -20,8 +20,13 @@ BaseUrl = Callable[[str], str]
 
 
 class RequestSource(Protocol):
-    """The requests of a shard's clients."""
+    """The requests of a shard's clients.
 
+    Attributes:
+        is_static: a host's request is the same for all clients and for ever.
+    """
+
+    is_static: bool
     app_time: AppTime
 
     async def prepare(self) -> None:
@@ -38,25 +43,20 @@ SourceFactory = Callable[[GroupDocument, Sequence[int], BaseUrl], RequestSource]
 
 
 class StaticSource:
-    """The workload's one request, prepared once per host."""
+    """The workload's one request."""
+
+    is_static = True
 
     def __init__(self, workload: WorkloadSpec, preparer: Preparer, base_url: BaseUrl) -> None:
         self._workload = workload
         self._preparer = preparer
         self._base_url = base_url
         self.app_time = AppTime()  # stays 0: it calls no app
-        self._wires: dict[str, Wire] = {}
 
     async def prepare(self) -> None:
-        self._prepare("host")
+        self.wire(0, "host")
 
     def wire(self, client: int, host: str) -> Wire:
-        wire = self._wires.get(host)
-        if wire is None:
-            wire = self._wires[host] = self._prepare(host)
-        return wire
-
-    def _prepare(self, host: str) -> Wire:
         workload = self._workload
         try:
             return self._preparer.wire(self._base_url(host), workload.method, workload.path, workload.kwargs)
@@ -64,7 +64,7 @@ class StaticSource:
             raise AppError(f"the workload's request to {workload.service}: {error}") from error
 
     def close(self) -> None:
-        self._wires.clear()
+        return
 
 
 class AppSource:
@@ -73,6 +73,8 @@ class AppSource:
     Args:
         now_ns: the clock by which `app_time` counts `next_request()` and the preparing of what it returned.
     """
+
+    is_static = False
 
     def __init__(
         self,

@@ -109,15 +109,15 @@ def test_what_a_batch_has_no_room_for_is_counted_and_the_next_one_has_room_again
     recorder = Recorder()
     captures = Captures("full", 65_536, recorder)
     for _ in range(10):
-        record(recorder)
         captures.add(Outcome.COMPLETED, 200, b"q" * 32_768, b"r" * 32_768)
+        record(recorder)
     kept = captures.take()
     assert [capture.row for capture in kept] == [0, 1, 2]
     assert sum(len(capture.request) + len(capture.response) for capture in kept) <= MAX_CAPTURES_BYTES
     assert captures.left_out == 7
     recorder.take()
-    record(recorder)
     captures.add(Outcome.COMPLETED, 200, b"q", b"r")
+    record(recorder)
     assert captures.take() == [Capture(0, b"q", b"r")]
 
 
@@ -126,8 +126,8 @@ def test_interim_heads_belong_to_the_head_of_a_response_and_an_incomplete_one_is
     captures = Captures("headers", 4096, recorder)
     interim, head = b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
     for response in (interim + head + b"ok", head[:-2], b""):
-        record(recorder)
         captures.add(Outcome.COMPLETED, 200, b"GET / HTTP/1.1\r\n\r\n", response)
+        record(recorder)
     assert [capture.response for capture in captures.take()] == [interim + head, head[:-2], b""]
 
 

@@ -42,6 +42,8 @@ class Case:
 class Cases:
     """A request source with one case per arrival."""
 
+    is_static = False
+
     def __init__(self, cases: Sequence[Case], preparer: Preparer, base_url: Callable[[str], str]) -> None:
         self.app_time = AppTime()
         self._cases = iter(cases)

@@ -44,6 +44,8 @@ class FakeHost:
 
 
 class FakeSource:
+    is_static = False
+
     def __init__(self, fails_at: int = -1) -> None:
         self.app_time = AppTime()
         self.left = fails_at
