@@ -52,6 +52,8 @@ class DesiredState:
         self._route_known = False
         self._news = asyncio.Event()
         self.seen_ns = time.monotonic_ns()  # when the document was last found in Redis
+        self.renewed_ns = time.monotonic_ns()  # when the controller was last seen to have renewed the group's lease
+        self._renewals: bytes | None = None
 
     async def first_document(self, timeout_s: float) -> GroupDocument:
         """The group's document, waiting for it to appear.
@@ -75,7 +77,9 @@ class DesiredState:
 
     async def refresh(self) -> None:
         """Reads both once and tells of what has changed. Redis' errors pass through."""
-        version = await self._read("version")
+        version, renewals = await self._read("version"), await self._read("renewals")
+        if renewals != self._renewals:
+            self._renewals, self.renewed_ns = renewals, time.monotonic_ns()
         if version != self._version:  # a long plan is not read, nor decoded, again and again
             text = await self._read("document")
             if text is not None:

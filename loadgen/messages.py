@@ -50,7 +50,8 @@ def worker_key(name: str) -> str:
 
 
 def group_key(group_id: str) -> str:
-    """Hash {version, document}: the desired state of a client group, a GroupDocument as JSON."""
+    """Hash {version, document, renewals}: the desired state of a client group, a GroupDocument as JSON; and a counter by
+    which the controller, while it lives, renews the lease of an interactive group's unbounded load."""
     return f"galileo:group:{group_id}"
 
 
@@ -85,6 +86,7 @@ def ingest_progress_key(queue: str) -> str:
 
 
 SHARD_STATUS_TTL_S = 3600
+GROUP_LEASE_S = 60  # an unbounded load that nobody has renewed for so long pauses by itself
 LEASE_TTL_MS = 6000
 LEASE_RENEW_S = 2.0
 
@@ -186,7 +188,8 @@ class MessageError(ValueError):
 
 
 # The model of a load. open: arrivals are independent of completions. closed: a client waits for its response.
-OPEN, CLOSED = "open", "closed"
+# interactive: as the user commands, phase by phase; plans cannot ask for it.
+OPEN, CLOSED, INTERACTIVE = "open", "closed", "interactive"
 MODELS = (OPEN, CLOSED)
 
 HTTP, HTTPS = "http", "https"
@@ -208,7 +211,8 @@ class WorkloadSpec:
 
     Open model: `schedule` holds (duration_s, rate_rps) steps of the service's total rate. Closed model: it holds
     (duration_s, clients) steps; client c is active in the steps of more than c clients, and pauses for a time drawn
-    from the think time between a response and its next request. Without a client app, `method`, `path` and `kwargs`
+    from the think time between a response and its next request. Interactive: it is empty, and the group's document has
+    a phase. Without a client app, `method`, `path` and `kwargs`
     (those of `requests.request`) make the request.
     """
 
@@ -259,6 +263,36 @@ class ShardOrder:
     takes_over: bool = False
 
 
+# What the clients of an interactive group do. rate: each sends so many requests per second, evenly; 0 is a pause. gaps:
+# each waits for a gap that is drawn before each of its requests. back to back: each sends as fast as it is answered.
+RATE, GAPS, BACK_TO_BACK = "rate", "gaps", "back to back"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What an interactive group does from `start_broker_ns` on, until its next phase begins.
+
+    `number` counts the group's phases from 1 on. `requests` are those of each client, None for no end (gaps, back to
+    back). `parameters` are those of the distribution of gaps in seconds, as drawn, or the gaps themselves if it is
+    PRERECORDED (loadgen/pacer.py); then they are sent as far as they go.
+    """
+
+    number: int
+    start_broker_ns: int
+    kind: str = RATE
+    rate_rps: float = 0.0  # of each client
+    requests: int | None = None
+    distribution: str = "constant"
+    parameters: list[float] = field(default_factory=list)
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether it sends until somebody ends it; that takes a controller that lives."""
+        if self.kind == RATE:
+            return self.rate_rps > 0
+        return self.requests is None and self.distribution != "prerecorded"
+
+
 HOLD, RUN, STOP = "hold", "run", "stop"
 
 # What is done about a lost shard. continue: nothing, a shard out of reach runs on. replace: it stops by itself when its
@@ -285,6 +319,7 @@ class GroupDocument:
     start_broker_ns: int | None = None
     stop_grace_s: float = 0.25
     on_worker_loss: str = CONTINUE
+    phase: Phase | None = None  # of an interactive group
 
 
 @dataclass(frozen=True)
@@ -315,6 +350,9 @@ class ShardStatus:
     clock: ClockSample | None = None
     descriptor_limit: int = 0
     reason: str = ""
+    phase: int = 0  # interactive: the number of the phase in force
+    phase_done: int = 0  # and of the newest one all of whose requests have ended
+    is_deserted: bool = False  # it paused its unbounded load, as the controller had not renewed it
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count
+from heapq import heappop, heappush, heapreplace
+from itertools import count, islice
 from typing import Final, Protocol
 
 from loadgen.distributions import CONSTANT, DISTRIBUTIONS, EXPOVARIATE, mean_gap, sampler
@@ -30,6 +31,8 @@ _GOLDEN = 0.6180339887498949
 _ARRIVALS_PER_BUCKET: Final = 16
 # Mean gaps for which a renewal process has been going on when the load starts.
 _WARM_UP_GAPS: Final = 10
+
+_LONGEST_GAP_S: Final = 1e9  # some distributions have no bound
 
 # (intended ns since the start, client index, the client's sequence number from 0)
 Arrival = tuple[int, int, int]
@@ -211,6 +214,62 @@ class DistributedPacer(RenewalPacer):
                 start += max(draw(), 0.0) * scale
             starts.append(start)
         return starts, follow
+
+
+class GapsPacer:
+    """Each client waits for a gap before each of its requests, as drawn: no schedule says how many there will be.
+
+    Clients of constant gaps are spread over the first one, so that they do not fire in lockstep. A gap that is not
+    above 0 means at once.
+
+    Args:
+        requests: of each client; None: without an end.
+        parameters: of the distribution; of PRERECORDED, the gaps themselves, in seconds, which each client goes through.
+        seed: with the client's index it seeds the client's random source.
+    """
+
+    def __init__(
+        self,
+        distribution: str,
+        parameters: Sequence[float],
+        requests: int | None,
+        clients: Sequence[int],
+        total_clients: int,
+        seed: str,
+    ) -> None:
+        self._distribution = distribution
+        self._parameters = parameters
+        self._requests = requests
+        self._clients = clients
+        self._total_clients = total_clients
+        self._seed = seed
+
+    def __iter__(self) -> Iterator[Arrival]:
+        gaps = {client: self._gaps(client) for client in self._clients}
+        due: list[tuple[int, int, int]] = []
+        for client, own in gaps.items():
+            if (gap_s := next(own, None)) is not None:
+                if self._distribution == CONSTANT:
+                    gap_s *= (client + 0.5) / self._total_clients
+                heappush(due, (_gap_ns(gap_s), client, 0))
+        while due:
+            yield due[0]
+            intended_ns, client, sequence = due[0]
+            gap_s = next(gaps[client], None)
+            if gap_s is None:
+                heappop(due)
+            else:
+                heapreplace(due, (intended_ns + _gap_ns(gap_s), client, sequence + 1))
+
+    def _gaps(self, client: int) -> Iterator[float]:
+        if self._distribution == PRERECORDED:
+            return islice(self._parameters, self._requests)
+        draw = sampler(self._distribution, self._parameters, random.Random(f"{self._seed}/{client}"))
+        return (draw() for _ in (count() if self._requests is None else range(self._requests)))
+
+
+def _gap_ns(gap_s: float) -> int:
+    return round(min(max(gap_s, 0.0), _LONGEST_GAP_S) * 1e9)
 
 
 class PrerecordedPacer:

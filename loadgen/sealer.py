@@ -113,7 +113,7 @@ class Sealer:
     A batch that the file system refuses waits in memory and is tried again with the next one. `error` is then a
     sentence for the load's end, as memory is small and a full spool stops the load.
 
-    `epoch_broker_ns` is what the load's times count from. `account` is to be begun when the load starts.
+    `epoch_broker_ns` is what the load's times count from. `experiment_id` is whose batches are sealed. `account` is to be begun when the load starts.
     """
 
     def __init__(self, order: ShardOrder, worker: str, spool: Spool) -> None:
@@ -127,6 +127,7 @@ class Sealer:
         self.account = ProcessAccount(lambda: siblings(spool.directory, order))
         self._sealed_ns = time.monotonic_ns()
         self.epoch_broker_ns = 0
+        self.experiment_id = order.experiment_id
         self.clock: ClockSample | None = None
         self.workload: WorkloadSpec | None = None
         self.error = ""
@@ -217,7 +218,7 @@ class Sealer:
             shard_id=order.shard_id,
             attempt=order.attempt,
             group_id=order.group_id,
-            experiment_id=order.experiment_id,
+            experiment_id=self.experiment_id,
             worker=self._worker,
             number=self._number,
             first_row=self._first_row,

@@ -22,6 +22,7 @@ from loadgen.fence import TAKEN, Fence
 from loadgen.messages import (
     FAILED,
     FINISHED,
+    GROUP_LEASE_S,
     LEASE_RENEW_S,
     LEASE_TTL_MS,
     LOST,
@@ -33,6 +34,7 @@ from loadgen.messages import (
     STOP,
     GroupDocument,
     MessageError,
+    Phase,
     ShardOrder,
     ShardStatus,
 )
@@ -59,6 +61,8 @@ _WRITE_TRIES, _RETRY_PAUSE_S = 20, 0.5
 _RENEW_AGAIN_S = 0.25
 _CANCELLED_WITHIN_S = 5.0
 _LAST_WORDS_TIMEOUT_S = 120.0  # the broker may be away when a load ends
+
+_CATCH_UP_NS = 500_000_000  # of an interactive group's phase
 
 HOLD_ALONE_S = 60.0  # a shard that waits for its start gives up when it cannot reach the broker, or was forgotten
 STATUS_EVERY_S = 10.0  # written again although nothing changed: Redis may have lost it
@@ -115,6 +119,7 @@ class ShardRunner:
         self._run_wanted = asyncio.Event()  # set by a document that says run, and by any stop
         self._stop_reason = ""
         self._ended = False
+        self._phase: Phase | None = None  # the newest that was commanded
         self._away = False  # the last renewal of the lease failed
         self._begun = False  # the engine has been started, or stopped for good
         self._renewed_ns = 0  # when the last renewal of the lease that succeeded was begun
@@ -211,10 +216,14 @@ class ShardRunner:
         if self._stop_reason:
             self._stop_unstarted(engine)
         else:
+            self._take_phase()
             engine.start(start_ns)
             left_s = max(0, start_ns - time.monotonic_ns()) / 1e9
             asyncio.get_running_loop().call_later(left_s, self._sealer.account.begin)
             self._spawn(self._status.say(RUNNING))
+            if self._phase is not None:
+                self._spawn(self._tell_phases())
+                self._spawn(self._watch_group_lease())
         self._spawn(self._seal())
         return await engine.wait()
 
@@ -281,10 +290,38 @@ class ShardRunner:
     def _obey(self, document: GroupDocument) -> None:
         self._document = document
         self._grace_s = document.stop_grace_s
+        self._cut_experiment(document.experiment_id)
+        if self._begun:
+            self._take_phase()
         if document.state == STOP:
             self._stop(STOPPED)
-        elif document.state == RUN and document.start_broker_ns is not None:
+        elif document.state == RUN and document.start_broker_ns is not None and self._is_counted(document):
             self._run_wanted.set()
+
+    def _is_counted(self, document: GroupDocument) -> bool:
+        """Whether the group is as large already as it will be with our clients, which may be on top of others."""
+        return document.total_clients > min(first for first, _, _ in self._order.clients)
+
+    def _cut_experiment(self, experiment_id: str | None) -> None:
+        """What is recorded from now on belongs to another experiment, or to none: an interactive one began or ended."""
+        if experiment_id == self._sealer.experiment_id or self._ended:
+            return
+        if self._engine is not None and self._begun:
+            self._sealer.seal(self._engine, time.monotonic_ns())
+        self._sealer.experiment_id = experiment_id
+
+    def _take_phase(self) -> None:
+        document, clock = self._document, self._status.status.clock
+        if document is None or document.phase is None or clock is None or document.phase == self._phase:
+            return
+        self._phase = document.phase
+        at_ns, now_ns = document.phase.start_broker_ns - clock.offset_ns, time.monotonic_ns()
+        # Who hears of it too late to catch up begins now.
+        self._begin_phase(document.phase, at_ns if now_ns - at_ns < _CATCH_UP_NS else now_ns)
+
+    def _begin_phase(self, phase: Phase, at_ns: int) -> None:
+        if self._engine is not None and self._document is not None and not self._stop_reason:
+            self._engine.begin_phase(phase, at_ns, self._document.total_clients)
 
     def _take_route(self, route: RoutingRecord | None) -> None:
         if self._routes is not None:
@@ -317,6 +354,26 @@ class ShardRunner:
                     self._stop(self._sealer.error)
                 elif self._sealer.is_spool_full():
                     self._stop(SPOOL_FULL)
+
+    async def _tell_phases(self) -> None:
+        """Says in the shard's status when a phase begins, and when one is done."""
+        while self._engine is not None and not self._ended:
+            raise_if_cancelled()
+            await self._status.say_phases(*self._engine.phases)
+            await asyncio.sleep(_SEAL_CHECK_S)
+
+    async def _watch_group_lease(self) -> None:
+        """The dead-man's switch: an unbounded load pauses when no controller has renewed it for a while."""
+        while not self._ended:
+            raise_if_cancelled()
+            await asyncio.sleep(1)
+            phase, alone_ns = self._phase, time.monotonic_ns() - self._desired.renewed_ns
+            if phase is None or not phase.is_unbounded or self._status.status.is_deserted:
+                continue
+            if alone_ns >= GROUP_LEASE_S * 1_000_000_000:
+                logger.warning("shard %s pauses: its group was not renewed for %d s", self._order.shard_id, GROUP_LEASE_S)
+                self._begin_phase(Phase(phase.number, phase.start_broker_ns), time.monotonic_ns())
+                await self._status.say_deserted()
 
     async def _keep_lease(self) -> None:
         pause_s = LEASE_RENEW_S

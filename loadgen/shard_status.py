@@ -32,6 +32,18 @@ class StatusWriter:
         self.status = replace(self.status, state=state, reason=reason)
         await self.write()
 
+    async def say_phases(self, begun: int, done: int) -> None:
+        """Changes the numbers of the phases (messages.ShardStatus), and writes the status if they are new."""
+        if (begun, done) != (self.status.phase, self.status.phase_done):
+            deserted = self.status.is_deserted and begun == self.status.phase
+            self.status = replace(self.status, phase=begun, phase_done=done, is_deserted=deserted)
+            await self.write()
+
+    async def say_deserted(self) -> None:
+        """Says that the load was paused, as the controller had not renewed it."""
+        self.status = replace(self.status, is_deserted=True)
+        await self.write()
+
     async def write(self) -> None:
         """Writes the status as it is when the turn comes, so that an older one never replaces a newer one."""
         self.is_unwritten = True

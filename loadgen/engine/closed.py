@@ -20,9 +20,6 @@ from loadgen.messages import FIRST_NOT_SENT, Outcome, WorkloadSpec
 # A client whose request could not be sent pauses so long at least: a refusing target would keep the core busy.
 UNSENT_PAUSE_NS: Final = 100_000_000
 _LONGEST_S: Final = 1e9  # of a think time: some distributions have no bound
-# Sequence numbers of an attempt begin here: it does not know how far the one before it came, and no id comes twice. The
-# controller makes 16 attempts at most, which fill the 32 bits of a record's field.
-ATTEMPT_SEQUENCE_BITS: Final = 28
 
 
 class ClosedPlan:
@@ -83,6 +80,7 @@ class ClosedDispatcher:
     generator is: nobody but its client waits. `max_in_flight` has no meaning here, as each client has one request.
 
     Args:
+        first_sequence: of each client.
         wake: arms the engine's timer for a time of the monotonic clock.
         fail: ends the load when a request source, or this code, is wrong.
     """
@@ -90,7 +88,7 @@ class ClosedDispatcher:
     def __init__(
         self,
         plan: ClosedPlan,
-        attempt: int,
+        first_sequence: int,
         source: RequestSource,
         routes: Routes,
         pool: Pool,
@@ -98,8 +96,8 @@ class ClosedDispatcher:
         wake: Callable[[int | None], None],
         fail: Callable[[Exception], None],
     ) -> None:
-        first = (attempt - 1) << ATTEMPT_SEQUENCE_BITS
-        self._clients = {index: ClosedClient(index, plan, first) for index in plan.clients}
+        self._clients = {index: ClosedClient(index, plan, first_sequence) for index in plan.clients}
+        self._first_sequence = first_sequence
         self._aims = Aims(source, pool)
         self._routes = routes
         self._pool = pool
@@ -143,6 +141,12 @@ class ClosedDispatcher:
     def cut(self, limit: int) -> bool:
         return False
 
+    def retire(self) -> int:
+        """Sends nothing any more; returns a sequence number above all that were given out."""
+        self._pool.on_end = None
+        self._due.clear()
+        return max(client.sequence for client in self._clients.values())
+
     def _send(self, client: ClosedClient, intended_ns: int, now_ns: int) -> int:
         """Sends the client's next request; returns the time after that. Raises AppError, as `turn` does."""
         sequence = client.sequence
@@ -162,8 +166,10 @@ class ClosedDispatcher:
         self._pool.in_flight += 1
         return host.send(intended_ns, now_ns, client.index, sequence, self._routes.version, wire)
 
-    def _request_ended(self, index: int, outcome: int) -> None:
+    def _request_ended(self, index: int, sequence: int, outcome: int) -> None:
         """The client thinks; or who is due first, mostly this client, sends at once, without waiting for a turn."""
+        if sequence < self._first_sequence:
+            return  # it was sent in an earlier phase
         client, pool = self._clients[index], self._pool
         now_ns = pool.now_ns()
         if not self._plan_next(client, self._ready_ns(client, now_ns, outcome)):

@@ -269,10 +269,10 @@ class Connection(asyncio.Protocol):
 
     def _end(self, outcome: int, done_ns: int, status: int) -> None:
         pool, first = self._pool, self._first
-        client = self._client  # this connection may soon serve another
+        client, sequence = self._client, self._sequence  # this connection may soon serve another
         pool.recorder.row(
             client,
-            self._sequence,
+            sequence,
             self._intended_ns,
             self._dispatched_ns,
             self._sent_ns if first is None else first[0],
@@ -289,7 +289,7 @@ class Connection(asyncio.Protocol):
         else:
             self._close()
         if pool.on_end is not None:
-            pool.on_end(client, outcome)
+            pool.on_end(client, sequence, outcome)
 
     def _follow(self) -> bool:
         """Whether the arrival goes on where the response leads it, or ends because that cannot be followed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Final, Protocol
 
 from loadgen.engine.aims import Aims
@@ -82,7 +82,19 @@ class OpenDispatcher:
     def start(self, start_ns: int) -> int | None:
         self.prepare()
         self._start_ns = start_ns
-        return self._next[0] + start_ns if self._next is not None else None
+        return self.next_ns
+
+    @property
+    def next_ns(self) -> int | None:
+        """When the next arrival is due; None when none is left."""
+        return self._next[0] + self._start_ns if self._next is not None else None
+
+    def end_before(self, end_ns: int) -> None:
+        """Leaves out, without a row, what is intended then or later; to be called after the start."""
+        last_ns = end_ns - self._start_ns
+        self._arrivals = takewhile(lambda arrival: arrival[0] < last_ns, self._arrivals)
+        if self._next is not None and self._next[0] >= last_ns:
+            self._next = None
 
     def prepare(self) -> None:
         if not self._begun:

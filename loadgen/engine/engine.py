@@ -16,13 +16,23 @@ from loadgen.engine.closed import ClosedDispatcher, ClosedPlan
 from loadgen.engine.collector import Collector
 from loadgen.engine.dispatcher import Dispatcher, OpenDispatcher
 from loadgen.engine.errors import AppError
+from loadgen.engine.phases import Coming, PhasedDispatcher
 from loadgen.engine.pool import Pool
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.routes import Routes
 from loadgen.engine.sources import SourceFactory
 from loadgen.engine.stalls import AppTime, Stall, StallWatch
 from loadgen.engine.timer import Timer, build_timer
-from loadgen.messages import CLOSED, KEEP_ALIVE, NO_CAPTURE, Counters, GroupDocument, ShardOrder
+from loadgen.messages import (
+    CLOSED,
+    INTERACTIVE,
+    KEEP_ALIVE,
+    NO_CAPTURE,
+    Counters,
+    GroupDocument,
+    Phase,
+    ShardOrder,
+)
 from loadgen.pacer import build_pacer
 from loadgen.schedule import Schedule
 
@@ -32,6 +42,9 @@ _TICK_NS: Final = 10_000_000
 _TICKS_PER_TENDING: Final = 100
 # Rows of a cut plan recorded per turn of the loop (about a millisecond).
 _CUT_PER_TURN: Final = 1000
+# Sequence numbers of an attempt that cannot know how far the one before it came begin here, as no id may come twice. The
+# controller makes 16 attempts at most, which fill the 32 bits of a record's field.
+ATTEMPT_SEQUENCE_BITS: Final = 28
 # The rest of a longer plan is not worth its memory: it is left to the controller to count.
 MAX_CUT_ROWS: Final = 200_000
 
@@ -96,10 +109,26 @@ class Engine:
         )
         self._source = source(document, clients, routes.base_url)
         self._dispatcher: Dispatcher
-        if workload.model == CLOSED:
+        self._phased: PhasedDispatcher | None = None
+        first_sequence = (order.attempt - 1) << ATTEMPT_SEQUENCE_BITS
+        if workload.model == INTERACTIVE:
+            self._dispatcher = self._phased = PhasedDispatcher(
+                workload,
+                clients,
+                document.seed,
+                first_sequence,
+                self._source,
+                routes,
+                self._pool,
+                self._recorder,
+                self._arm,
+                self._dispatch_failed,
+            )
+            self._duration_ns = 0  # it ends when it is stopped, or its last client is closed
+        elif workload.model == CLOSED:
             self._dispatcher = ClosedDispatcher(
                 ClosedPlan(workload, clients, document.seed),
-                order.attempt,
+                first_sequence,
                 self._source,
                 routes,
                 self._pool,
@@ -186,6 +215,21 @@ class Engine:
         self._recorder.start_ns = start_ns
         self._arm(self._dispatcher.start(start_ns))
         self._begin_ticks()
+
+    def begin_phase(self, phase: Phase, at_ns: int, total_clients: int) -> None:
+        """Interactive: lets a phase begin at that time of the monotonic clock, and go on with so many clients.
+
+        Phases that have been given before are left alone.
+        """
+        if self._phased is None:
+            raise RuntimeError("only an interactive load has phases")
+        if self._phase in (_Phase.NEW, _Phase.RUNNING):
+            self._phased.begin(Coming(at_ns, phase, total_clients))
+
+    @property
+    def phases(self) -> tuple[int, int]:
+        """Interactive: the numbers of the phase in force and of the newest one that is done; 0 where there is none."""
+        return (self._phased.begun, self._phased.done) if self._phased is not None else (0, 0)
 
     async def wait(self) -> str:
         """Waits for the end; '' when the schedule ran to its end and nothing is in flight, else the reason.
@@ -319,6 +363,8 @@ class Engine:
         self._pool.sweep()
         if self._phase is _Phase.STOPPING and now_ns >= self._grace_ends_ns:
             self._pool.abort()
+        if self._phased is not None and not self._pool.in_flight:
+            self._phased.settle()
         if not self._pool.in_flight and self._may_end(now_ns):
             self._end(self._reason)
         else:

@@ -214,7 +214,7 @@ class HostPool:
         )
         self.pool.in_flight -= 1
         if self.pool.on_end is not None:
-            self.pool.on_end(client, outcome)
+            self.pool.on_end(client, sequence, outcome)
 
 
 class Pool:
@@ -249,8 +249,8 @@ class Pool:
         self.deadlines = Deadlines()
         self.heads = Heads()
         self.send_until_ns = sys.maxsize  # no request is sent from then on, of those that wait neither
-        # Told of the end of each request: its client, and its outcome.
-        self.on_end: Callable[[int, int], None] | None = None
+        # Told of the end of each request: its client, its sequence number, and its outcome.
+        self.on_end: Callable[[int, int, int], None] | None = None
         self.connections: set[Connection] = set()
         self.openings = 0
         self.in_flight = 0

@@ -1,0 +1,201 @@
+"""Interactive loads: one phase follows on another, as the user commands them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from loadgen.engine.closed import ClosedDispatcher, ClosedPlan
+from loadgen.engine.dispatcher import Arrival, OpenDispatcher
+from loadgen.engine.pool import Pool
+from loadgen.engine.recorder import Recorder
+from loadgen.engine.routes import Routes
+from loadgen.engine.sources import RequestSource
+from loadgen.messages import BACK_TO_BACK, CLOSED, GAPS, RATE, Phase, WorkloadSpec
+from loadgen.pacer import ConstantPacer, GapsPacer, phase_of
+from loadgen.schedule import Schedule
+
+# How long a rate lasts that nobody changes: as long as nanoseconds in a float are exact to some tenths.
+_FOREVER_NS: Final = 1 << 53
+
+
+class Coming(NamedTuple):
+    """A phase, when it begins by the monotonic clock, and how many clients the group has from then on."""
+
+    at_ns: int
+    phase: Phase
+    total_clients: int
+
+
+class PhasedDispatcher:
+    """A Dispatcher that sends what the phase in force says, until it has no clients left.
+
+    A phase begins at its time, whatever the one before has left undone; what that one has in flight ends as it ends.
+    Sequence numbers of a phase begin above all of those before it.
+
+    Args:
+        clients: those of this shard; of a group that has become smaller, those below its size are left.
+        first_sequence: of the first phase.
+        wake: has `turn` called at a time of the monotonic clock.
+        fail: ends the load when a request source, or this code, is wrong.
+    """
+
+    def __init__(
+        self,
+        workload: WorkloadSpec,
+        clients: Sequence[int],
+        seed: int,
+        first_sequence: int,
+        source: RequestSource,
+        routes: Routes,
+        pool: Pool,
+        recorder: Recorder,
+        wake: Callable[[int | None], None],
+        fail: Callable[[Exception], None],
+    ) -> None:
+        self._workload = workload
+        self._clients = clients
+        self._seed = seed
+        self._next_sequence = first_sequence
+        self._source = source
+        self._routes = routes
+        self._pool = pool
+        self._recorder = recorder
+        self._wake = wake
+        self._fail = fail
+        self._coming: deque[Coming] = deque()
+        self._phase: Phase | None = None
+        self._current: OpenDispatcher | ClosedDispatcher | None = None
+        self._done = 0
+        self._started = False
+
+    @property
+    def begun(self) -> int:
+        """Number of the phase in force; 0 before the first."""
+        return self._phase.number if self._phase is not None else 0
+
+    @property
+    def done(self) -> int:
+        """Number of the newest phase all of whose requests have ended; 0 while there is none."""
+        return self._done
+
+    def begin(self, coming: Coming) -> None:
+        """Lets a phase follow on those that were given before; one that is older than they are is left alone."""
+        newest = self._coming[-1].phase.number if self._coming else self.begun
+        if coming.phase.number < newest:
+            return
+        self._coming.append(coming)
+        self._bound()
+        if self._started:
+            self._wake(self._pool.now_ns())
+
+    def settle(self) -> None:
+        """To be called while nothing is in flight: the phase in force may be done."""
+        if self._phase is not None and self._current is not None and self._current.is_over():
+            self._done = self._phase.number
+
+    # --- As a Dispatcher
+
+    def prepare(self) -> None:
+        return
+
+    def start(self, start_ns: int) -> int | None:
+        self._started = True
+        return self._coming[0].at_ns if self._coming else None
+
+    def turn(self) -> int | None:
+        now_ns = self._pool.now_ns()
+        is_due = bool(self._coming) and self._coming[0].at_ns <= now_ns
+        next_ns: int | None = None
+        # Of a schedule, what was intended before the next phase is sent first; who sends back to back stops at once.
+        if self._current is not None and not (is_due and isinstance(self._current, ClosedDispatcher)):
+            next_ns = self._current.turn()
+        if is_due and next_ns is None:
+            next_ns = self._switch(self._coming.popleft())
+        if not self._coming:
+            return next_ns
+        at_ns = self._coming[0].at_ns
+        return at_ns if next_ns is None else min(next_ns, at_ns)
+
+    def is_over(self) -> bool:
+        return self._started and not self._clients
+
+    def skip(self, before_ns: int, limit: int) -> bool:
+        return False
+
+    def cut(self, limit: int) -> bool:
+        return False  # what a command has left undone was never planned
+
+    # --- One phase after the other
+
+    def _switch(self, coming: Coming) -> int | None:
+        if isinstance(self._current, ClosedDispatcher):
+            self._next_sequence = max(self._next_sequence, self._current.retire())
+        self._phase = coming.phase
+        self._clients = [client for client in self._clients if client < coming.total_clients]
+        self._current = self._build(coming.phase, coming.total_clients)
+        if self._current is None:
+            self._bound()
+            return None
+        next_ns = self._current.start(coming.at_ns)
+        self._bound()
+        return next_ns if not isinstance(self._current, OpenDispatcher) else self._current.next_ns
+
+    def _bound(self) -> None:
+        """The schedule in force ends where the next phase begins."""
+        if self._coming and isinstance(self._current, OpenDispatcher):
+            self._current.end_before(self._coming[0].at_ns)
+
+    def _build(self, phase: Phase, total_clients: int) -> OpenDispatcher | ClosedDispatcher | None:
+        """None for a phase that sends nothing."""
+        if not self._clients:
+            return None
+        if phase.kind == RATE and phase.rate_rps > 0:
+            schedule = Schedule([(_FOREVER_NS, phase.rate_rps * total_clients)])
+            return self._open(ConstantPacer(schedule, self._clients, total_clients, phase_of(self._workload.index)))
+        if phase.kind == GAPS:
+            seed = f"{self._seed}/{self._workload.index}/{phase.number}"
+            return self._open(
+                GapsPacer(phase.distribution, phase.parameters, phase.requests, self._clients, total_clients, seed)
+            )
+        if phase.kind == BACK_TO_BACK:
+            return self._closed(phase, total_clients)
+        return None
+
+    def _open(self, pacer: Iterable[Arrival]) -> OpenDispatcher:
+        return OpenDispatcher(
+            self._numbered(pacer, self._next_sequence),
+            self._source,
+            self._routes,
+            self._pool,
+            self._recorder,
+            round(self._workload.max_lateness_s * 1e9),
+            self._workload.max_in_flight,
+        )
+
+    def _closed(self, phase: Phase, total_clients: int) -> ClosedDispatcher:
+        workload = replace(
+            self._workload,
+            model=CLOSED,
+            schedule=[[_FOREVER_NS / 1e9, float(total_clients)]],
+            requests_per_client=phase.requests,
+        )
+        return ClosedDispatcher(
+            ClosedPlan(workload, self._clients, self._seed),
+            self._next_sequence,
+            self._source,
+            self._routes,
+            self._pool,
+            self._recorder,
+            self._wake,
+            self._fail,
+        )
+
+    def _numbered(self, arrivals: Iterable[Arrival], first_sequence: int) -> Iterator[Arrival]:
+        for intended_ns, client, number in arrivals:
+            sequence = first_sequence + number
+            if sequence >= self._next_sequence:
+                self._next_sequence = sequence + 1
+            yield intended_ns, client, sequence
