@@ -15,8 +15,9 @@ from django.db.models import Count, Sum
 from django.db.models.functions import Coalesce
 
 from experiments.models import Batch, Experiment, SecondStats, Shard, Trace
+from experiments.recorded import shards_of
 from experiments.shard_account import ShardAccount, contradictions
-from loadgen.messages import CLOSED, FIRST_NOT_SENT, Outcome, WorkloadSpec, account_line
+from loadgen.messages import FIRST_NOT_SENT, OPEN, Outcome, WorkloadSpec, account_line
 from loadgen.pacer import Pacer, build_pacer
 from loadgen.schedule import Schedule
 
@@ -89,9 +90,9 @@ def schedule_of(spec: WorkloadSpec) -> Schedule:
     return Schedule([(round(duration_s * NS), rate_rps) for duration_s, rate_rps in spec.schedule])
 
 
-def in_closed_model(shard: Shard) -> bool:
-    """Whether no arrivals are planned for a shard, because they follow from responses."""
-    return bool(shard.group.workload.spec["model"] == CLOSED)
+def is_unplanned(shard: Shard) -> bool:
+    """Whether no arrivals are planned for a shard, because they follow from responses, or from commands."""
+    return bool(shard.group.workload.spec["model"] != OPEN)
 
 
 def pacer_of(shard: Shard) -> Pacer:
@@ -115,9 +116,7 @@ def planned_of(shard: Shard) -> int:
 
 def account_of(experiment: Experiment) -> Account:
     """The account of an experiment as the database has it now. It reads each of the experiment's rows a few times."""
-    shards = list(
-        Shard.objects.filter(group__experiment=experiment).select_related("group__workload", "group__experiment")
-    )
+    shards = shards_of(experiment)
     traces = Trace.objects.filter(experiment=experiment).order_by()
     outcomes: dict[int, dict[int, int]] = {}
     sent_times = 0
@@ -126,7 +125,7 @@ def account_of(experiment: Experiment) -> Account:
     ):
         outcomes.setdefault(shard_id, {})[outcome] = rows
         sent_times += written
-    batch_rows = Batch.objects.filter(shard__group__experiment=experiment).order_by()
+    batch_rows = Batch.objects.filter(experiment=experiment).order_by()
     by_attempt = {
         (shard_id, attempt): rows
         for shard_id, attempt, rows in batch_rows.values_list("shard_id", "attempt").annotate(Sum("rows"))
@@ -165,7 +164,7 @@ def _shard_account(shard: Shard, batch_rows: dict[tuple[int, int], int], outcome
         rows for (owner, attempt), rows in batch_rows.items() if owner == shard.id and attempt < shard.attempt
     )
     asked = None
-    if is_closed := in_closed_model(shard):
+    if is_closed := is_unplanned(shard):
         planned = earlier + (shard.totals["planned"] if shard.totals else present)
         per_client = shard.group.workload.spec["requests_per_client"]
         asked = per_client and per_client * sum(len(range(*bounds)) for bounds in shard.clients)

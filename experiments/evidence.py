@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from experiments.intervals import bounds_of
 from experiments.models import Experiment, Trace
+from experiments.recorded import shards_of
 from experiments.target_log import TargetLog, TargetLogError, read_log
 from loadgen.messages import Outcome, request_id
 
@@ -42,7 +44,7 @@ def compare(experiment: Experiment, paths: list[Path]) -> dict[str, Any]:
     Raises:
         TargetLogError
     """
-    groups = list(experiment.groups.select_related("workload").order_by("id"))
+    groups = sorted({shard.group.id: shard.group for shard in shards_of(experiment)}.values(), key=attrgetter("id"))
     headers = {group.id: group.workload.spec["request_id_header"] for group in groups}
     headers = {group_id: header for group_id, header in headers.items() if header}
     if groups and not headers:
@@ -73,7 +75,7 @@ def compare(experiment: Experiment, paths: list[Path]) -> dict[str, Any]:
 
 
 def _sent(experiment: Experiment) -> dict[str, SentIds]:
-    groups = dict(experiment.groups.values_list("shards__id", "id"))
+    groups = {shard.id: shard.group_id for shard in shards_of(experiment)}
     sent: dict[str, SentIds] = {}
     rows = Trace.objects.filter(experiment=experiment, sent_ns__isnull=False).order_by()
     columns = rows.values_list("shard_id", "client", "sequence", "sent_ns", "outcome")

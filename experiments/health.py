@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.models import Batch, Experiment, Shard
+from experiments.recorded import gauges_of, shards_of
 from experiments.stalls import StallFacts
 
 NS = 1_000_000_000
@@ -89,14 +90,7 @@ class ShardHealth:
 
 def health_of(experiment: Experiment) -> list[ShardHealth]:
     """Each shard's health over its present attempt, in the order of the shards."""
-    shards = Shard.objects.filter(group__experiment=experiment).select_related("worker", "group__workload")
-    return [_health(shard, _gauges(shard)) for shard in shards]
-
-
-def _gauges(shard: Shard) -> list[dict[str, int]]:
-    return list(
-        Batch.objects.filter(shard=shard, attempt=shard.attempt).order_by("number").values_list("gauges", flat=True)
-    )
+    return [_health(shard, gauges_of(experiment, shard)) for shard in shards_of(experiment)]
 
 
 def _health(shard: Shard, gauges: list[dict[str, int]]) -> ShardHealth:
@@ -133,9 +127,11 @@ def _pool_wait_share(shard: Shard, gauges: dict[str, int] | None) -> float | Non
     """Without a limit nobody waits for it."""
     if gauges is None or not shard.group.workload.spec["max_connections_per_host"]:
         return None
-    counters = Batch.objects.filter(shard=shard, attempt=shard.attempt).order_by("-number").values_list("counters")
-    sent: int = counters[0][0]["sent"]
-    return gauges["pool_waits"] / max(1, sent)
+    totals = shard.totals
+    if totals is None:
+        batches = Batch.objects.filter(shard=shard, attempt=shard.attempt).order_by("-number")
+        totals = batches.values_list("counters", flat=True)[0]
+    return float(gauges["pool_waits"] / max(1, totals["sent"]))
 
 
 def _at_most_one(share: float | None) -> float | None:

@@ -9,8 +9,9 @@ from django.db.models import BigIntegerField, Count, ExpressionWrapper, F
 
 from experiments.account import schedule_of
 from experiments.models import Experiment, Trace, Workload
+from experiments.recorded import shards_of
 from loadgen import distributions
-from loadgen.messages import CLOSED, FIRST_NOT_SENT, WorkloadSpec
+from loadgen.messages import CLOSED, FIRST_NOT_SENT, OPEN, WorkloadSpec
 
 NS = 1_000_000_000
 
@@ -29,8 +30,8 @@ def intervals_of(experiment: Experiment) -> list[dict[str, Any]]:
 
     `planned` is the schedule's integral (a Poisson process varies around it), `arrivals` counts by intended time, and
     `sent` by the time at which the request was written. A request that waited may be sent in a later interval;
-    `sent_after` counts those after the end. In the closed model nothing is planned (None): there, `clients` says how
-    many are active; it is None in the open model.
+    `sent_after` counts those after the end. In the closed model, and in an interactive experiment, nothing is planned
+    (None): there, `clients` says how many are active; it is None in the open model.
     """
     if experiment.start_broker_ns is None:
         return []
@@ -49,19 +50,19 @@ def _workload(
 ) -> dict[str, Any]:
     spec = WorkloadSpec(**workload.spec)
     schedule = schedule_of(spec)
-    is_closed = spec.model == CLOSED
+    is_unplanned = spec.model != OPEN
     rows = []
     for number, (start_ns, end_ns) in enumerate(bounds):
         length_s = (end_ns - start_ns) / NS
         steps = schedule.arrivals_before(end_ns) - schedule.arrivals_before(start_ns)
-        planned = None if is_closed else steps
+        planned = None if is_unplanned else steps
         rows.append(
             {
                 "start_s": start_ns / NS,
                 "duration_s": length_s,
                 "planned": planned,
                 "planned_rps": None if planned is None else planned / length_s,
-                "clients": round(steps / length_s) if is_closed else None,
+                "clients": round(steps / length_s) if is_unplanned else None,
                 "arrivals": arrivals[workload.index, number],
                 "sent": sent[workload.index, number],
                 "achieved_rps": sent[workload.index, number] / length_s,
@@ -71,8 +72,8 @@ def _workload(
         "workload": workload.index,
         "service": workload.service,
         "model": spec.model,
-        "arrival_process": None if is_closed else spec.arrival_process,
-        "think_time": _think_time(spec) if is_closed else None,
+        "arrival_process": None if is_unplanned else spec.arrival_process,
+        "think_time": _think_time(spec) if spec.model == CLOSED else None,
         "intervals": rows,
         "sent_after": sent[workload.index, len(bounds)],
     }
@@ -91,7 +92,7 @@ def _counted(
     if not bounds:
         return counts
     interval_ns = bounds[0][1] - bounds[0][0]
-    workloads = dict(experiment.groups.values_list("shards__id", "workload__index"))
+    workloads = {shard.id: shard.group.workload.index for shard in shards_of(experiment)}
     since = F(column) - zero_ns
     # Without a division, which the databases round differently.
     start = ExpressionWrapper(since - since % interval_ns, output_field=BigIntegerField())

@@ -7,7 +7,8 @@ from typing import Any
 
 from django.db.models import Count
 
-from experiments.models import Experiment, Shard, Trace
+from experiments.models import Experiment, Trace
+from experiments.recorded import shards_of
 from loadgen.messages import FIRST_NOT_SENT
 from routing import selectors as routing_selectors
 
@@ -20,7 +21,7 @@ def hosts_of(experiment: Experiment) -> list[dict[str, Any]]:
     """
     names = {
         shard.id: (str(shard), shard.group.workload.index, shard.group.workload.service)
-        for shard in Shard.objects.filter(group__experiment=experiment).select_related("group__workload")
+        for shard in shards_of(experiment)
     }
     routed: dict[tuple[int, str], dict[tuple[str, int], Counter[str]]] = {}
     sent: dict[tuple[int, str], Counter[str]] = {}

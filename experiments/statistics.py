@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce
 from experiments.account import schedule_of
 from experiments.histogram import Histogram
 from experiments.models import Experiment, SecondStats
-from loadgen.messages import CLOSED, Outcome, WorkloadSpec, account_line
+from loadgen.messages import OPEN, Outcome, WorkloadSpec, account_line
 from loadgen.schedule import Schedule
 
 NS = 1_000_000_000
@@ -73,7 +73,7 @@ def asked_of(experiment: Experiment) -> Asked:
     asked = Asked([], [])
     for workload_spec in experiment.workloads.order_by("index").values_list("spec", flat=True):
         spec = WorkloadSpec(**workload_spec)
-        (asked.clients if spec.model == CLOSED else asked.rates).append(schedule_of(spec))
+        (asked.rates if spec.model == OPEN else asked.clients).append(schedule_of(spec))
     return asked
 
 

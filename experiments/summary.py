@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import transaction
 
-from experiments.account import Account, account_of, in_closed_model
+from experiments.account import Account, account_of
 from experiments.health import ShardHealth, health_of
 from experiments.histogram import Histogram
 from experiments.intervals import intervals_of
@@ -95,7 +95,7 @@ def revise(experiment: Experiment) -> None:
 
 
 def _batches(experiment: Experiment) -> int:
-    return Batch.objects.filter(shard__group__experiment=experiment).count()
+    return Batch.objects.filter(experiment=experiment).count()
 
 
 def _ended_as(experiment: Experiment) -> str:
@@ -220,7 +220,7 @@ def _facts(
 
 def _max_in_flight(shard: Shard) -> int:
     """In the closed model each of the shard's clients has one request in flight at most."""
-    if in_closed_model(shard):
+    if shard.group.workload.spec["model"] == CLOSED:
         return sum(len(range(*bounds)) for bounds in shard.clients)
     return int(shard.group.workload.spec["max_in_flight"])
 

@@ -320,6 +320,7 @@ class GroupDocument:
     stop_grace_s: float = 0.25
     on_worker_loss: str = CONTINUE
     phase: Phase | None = None  # of an interactive group
+    active: list[list[int]] = field(default_factory=list)  # its clients that are not closed, as (begin, end) ranges
 
 
 @dataclass(frozen=True)
@@ -446,6 +447,7 @@ class BatchHeader:
     hosts: list[str]
     counters: Counters
     gauges: Gauges
+    version: int = 0  # of the group's document that the shard obeyed
     service: str = ""  # "" when the shard ended before it knew
     request_id_header: str = ""
     captures_bytes: int = 0  # of the section behind the records

@@ -219,8 +219,8 @@ class DistributedPacer(RenewalPacer):
 class GapsPacer:
     """Each client waits for a gap before each of its requests, as drawn: no schedule says how many there will be.
 
-    Clients of constant gaps are spread over the first one, so that they do not fire in lockstep. A gap that is not
-    above 0 means at once.
+    Clients of constant gaps are spread over the first one by golden-ratio steps, so that no two fire in lockstep. A gap
+    that is not above 0 means at once.
 
     Args:
         requests: of each client; None: without an end.
@@ -234,14 +234,12 @@ class GapsPacer:
         parameters: Sequence[float],
         requests: int | None,
         clients: Sequence[int],
-        total_clients: int,
         seed: str,
     ) -> None:
         self._distribution = distribution
         self._parameters = parameters
         self._requests = requests
         self._clients = clients
-        self._total_clients = total_clients
         self._seed = seed
 
     def __iter__(self) -> Iterator[Arrival]:
@@ -250,7 +248,7 @@ class GapsPacer:
         for client, own in gaps.items():
             if (gap_s := next(own, None)) is not None:
                 if self._distribution == CONSTANT:
-                    gap_s *= (client + 0.5) / self._total_clients
+                    gap_s *= phase_of(client)
                 heappush(due, (_gap_ns(gap_s), client, 0))
         while due:
             yield due[0]

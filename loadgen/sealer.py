@@ -113,7 +113,8 @@ class Sealer:
     A batch that the file system refuses waits in memory and is tried again with the next one. `error` is then a
     sentence for the load's end, as memory is small and a full spool stops the load.
 
-    `epoch_broker_ns` is what the load's times count from. `experiment_id` is whose batches are sealed. `account` is to be begun when the load starts.
+    `epoch_broker_ns` is what the load's times count from. `experiment_id` is whose batches are sealed, under the `version` of
+    the group's document. `account` is to be begun when the load starts.
     """
 
     def __init__(self, order: ShardOrder, worker: str, spool: Spool) -> None:
@@ -128,6 +129,7 @@ class Sealer:
         self._sealed_ns = time.monotonic_ns()
         self.epoch_broker_ns = 0
         self.experiment_id = order.experiment_id
+        self.version = 0
         self.clock: ClockSample | None = None
         self.workload: WorkloadSpec | None = None
         self.error = ""
@@ -221,6 +223,7 @@ class Sealer:
             experiment_id=self.experiment_id,
             worker=self._worker,
             number=self._number,
+            version=self.version,
             first_row=self._first_row,
             rows=rows,
             epoch_broker_ns=self.epoch_broker_ns,

@@ -89,6 +89,10 @@ def _end_of(reason: str) -> str:
     return _END_OF.get(reason, FAILED)
 
 
+def _active(document: GroupDocument) -> list[int]:
+    return [client for begin, end in document.active for client in range(begin, end)]
+
+
 class ShardRunner:
     """Runs one attempt of a shard on the running event loop.
 
@@ -290,7 +294,7 @@ class ShardRunner:
     def _obey(self, document: GroupDocument) -> None:
         self._document = document
         self._grace_s = document.stop_grace_s
-        self._cut_experiment(document.experiment_id)
+        self._cut_experiment(document.experiment_id, document.version)
         if self._begun:
             self._take_phase()
         if document.state == STOP:
@@ -299,20 +303,26 @@ class ShardRunner:
             self._run_wanted.set()
 
     def _is_counted(self, document: GroupDocument) -> bool:
-        """Whether the group is as large already as it will be with our clients, which may be on top of others."""
-        return document.total_clients > min(first for first, _, _ in self._order.clients)
+        """Whether our clients are among the group's already; of an interactive group they may be added to others."""
+        first = min(first for first, _, _ in self._order.clients)
+        return document.phase is None or any(begin <= first < end for begin, end in document.active)
 
-    def _cut_experiment(self, experiment_id: str | None) -> None:
+    def _cut_experiment(self, experiment_id: str | None, version: int) -> None:
         """What is recorded from now on belongs to another experiment, or to none: an interactive one began or ended."""
-        if experiment_id == self._sealer.experiment_id or self._ended:
+        if self._ended:
             return
-        if self._engine is not None and self._begun:
+        if experiment_id != self._sealer.experiment_id and self._engine is not None and self._begun:
             self._sealer.seal(self._engine, time.monotonic_ns())
         self._sealer.experiment_id = experiment_id
+        self._sealer.version = version
 
     def _take_phase(self) -> None:
         document, clock = self._document, self._status.status.clock
-        if document is None or document.phase is None or clock is None or document.phase == self._phase:
+        if document is None or document.phase is None or clock is None:
+            return
+        if document.phase == self._phase:
+            if self._engine is not None:
+                self._engine.keep_clients(_active(document))
             return
         self._phase = document.phase
         at_ns, now_ns = document.phase.start_broker_ns - clock.offset_ns, time.monotonic_ns()
@@ -321,7 +331,7 @@ class ShardRunner:
 
     def _begin_phase(self, phase: Phase, at_ns: int) -> None:
         if self._engine is not None and self._document is not None and not self._stop_reason:
-            self._engine.begin_phase(phase, at_ns, self._document.total_clients)
+            self._engine.begin_phase(phase, at_ns, _active(self._document))
 
     def _take_route(self, route: RoutingRecord | None) -> None:
         if self._routes is not None:

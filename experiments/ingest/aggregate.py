@@ -22,7 +22,7 @@ NS = 1_000_000_000
 HISTOGRAMS = ("response_time", "service_time", "lateness", "connection_wait")
 COUNTS = ("arrivals", "sent", "completed", "size")
 _WRITTEN = [*COUNTS, "outcomes", "statuses", "hosts", *HISTOGRAMS]
-_KEY = ["shard", "second", "workload"]
+_KEY = ["experiment", "shard", "second", "workload"]
 
 Seconds = dict[int, dict[str, Any]]  # by second of the broker's clock: fields of SecondStats
 
@@ -33,7 +33,7 @@ _EMPTY_BYTES = _EMPTY.to_bytes()
 def add(fresh: Seconds, shard_id: int, experiment_id: str, workload: int) -> None:
     """Adds a batch's statistics to the SecondStats of the seconds that its rows were intended for."""
     stored = SecondStats.objects.filter(
-        shard=shard_id, workload=workload, second__range=(min(fresh), max(fresh))
+        experiment=experiment_id, shard=shard_id, workload=workload, second__range=(min(fresh), max(fresh))
     ).order_by()  # the model's own order joins two tables
     there = {row["second"]: row for row in stored.values("second", *_WRITTEN)}
     rows = []

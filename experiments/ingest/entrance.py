@@ -29,9 +29,9 @@ def ingest(payload: bytes) -> None:
         acknowledge.refuse(find_origin(payload), str(error))
         return
     stored = store(batch)
-    if stored.experiment_id is None:
+    if not stored.known:
         log.warning("batch %s belongs to nothing here", batch.header.id)
-    else:
+    elif stored.experiment_id is not None:
         # Before the acknowledgement, and for a duplicate, too: who stored it may have been killed before this.
         summary.mark_if_ended(stored.experiment_id)
-    acknowledge.acknowledge(batch.origin, orphan=stored.experiment_id is None)
+    acknowledge.acknowledge(batch.origin, orphan=not stored.known)

@@ -88,6 +88,7 @@ def _columns(planes: bytes) -> dict[str, Integers]:
 def _check_header(header: BatchHeader, where: str) -> None:
     bounds = {
         "rows": (0, MAX_INTEGER),
+        "version": (0, MAX_INTEGER),
         "first_row": (0, (1 << ROW_BITS) - header.rows),
         "epoch_broker_ns": (0, MAX_EPOCH_NS),
     }

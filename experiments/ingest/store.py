@@ -8,19 +8,24 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from experiments import client_counts
 from experiments.ingest import aggregate
 from experiments.ingest.received import ReceivedBatch
 from experiments.ingest.writers import Traces
-from experiments.models import Batch, Capture, ClientGroup, Shard
+from experiments.models import Batch, Capture, ClientGroup, Experiment, Shard
 from experiments.models.trace import trace_key
 from loadgen.messages import LOST, BatchHeader
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What became of a batch: stored now (`new`), stored before, or of no experiment that exists here."""
+    """What became of a batch: stored now (`new`), stored before (`known`), or of nothing that exists here.
 
-    experiment_id: str | None
+    `experiment_id` is None, too, for a batch of an interactive group that nobody recorded.
+    """
+
+    experiment_id: str | None = None
+    known: bool = False
     new: bool = False
 
 
@@ -39,19 +44,21 @@ def _store(batch: ReceivedBatch, traces: Traces | None, seconds: aggregate.Secon
     # Without an order: the model's own joins the group, whose row would be locked against the group's other shards.
     shards = Shard.objects.select_for_update().order_by().filter(id=header.shard_id)
     group_id = next(iter(shards.values_list("group_id", flat=True)), None)
-    # The group's name holds the experiment's: a shard id that another database issued finds no match.
+    # A group's name is like no other: a shard id that another database issued finds no match.
     if group_id != header.group_id:
-        return Stored(experiment_id=None)
-    groups = ClientGroup.objects.filter(id=group_id)
-    experiment_id, workload = groups.values_list("experiment_id", "workload__index").get()
-    if header.experiment_id not in (None, experiment_id):
-        return Stored(experiment_id=None)
+        return Stored()
+    group = ClientGroup.objects.select_related("workload").get(id=group_id)
+    experiment_id = header.experiment_id if group.interactive else group.experiment_id
+    if not _is_ours(group, header.experiment_id):
+        return Stored()
     if Batch.objects.filter(shard=header.shard_id, attempt=header.attempt, number=header.number).exists():
-        return Stored(experiment_id)
+        return Stored(experiment_id, known=True)
     Batch.objects.create(
+        experiment_id=experiment_id,
         shard_id=header.shard_id,
         attempt=header.attempt,
         number=header.number,
+        version=header.version,
         rows=header.rows,
         received=timezone.now(),
         counters=vars(header.counters),
@@ -60,14 +67,31 @@ def _store(batch: ReceivedBatch, traces: Traces | None, seconds: aggregate.Secon
     if traces is not None:
         traces.write()
         _store_captures(batch, experiment_id)
-    if seconds:
-        aggregate.add(seconds, header.shard_id, experiment_id, workload)
+    if seconds and experiment_id is not None:
+        aggregate.add(seconds, header.shard_id, experiment_id, group.workload.index)
+    if group.interactive and header.rows:
+        _count_by_client(batch)
     if header.final:
         _close(header)
-    return Stored(experiment_id, new=True)
+    return Stored(experiment_id, known=True, new=True)
 
 
-def _store_captures(batch: ReceivedBatch, experiment_id: str) -> None:
+def _is_ours(group: ClientGroup, experiment_id: str | None) -> bool:
+    """Whether a group's batch can be of this experiment; None is what a shard says that ended before it knew, or of an
+    interactive group that nobody records."""
+    if group.interactive:
+        return experiment_id is None or Experiment.objects.filter(id=experiment_id, interactive=True).exists()
+    return experiment_id in (None, group.experiment_id)
+
+
+def _count_by_client(batch: ReceivedBatch) -> None:
+    """The lock on the shard's row makes this safe, as it does for the statistics."""
+    shard = Shard.objects.filter(id=batch.header.shard_id)
+    stored = shard.values_list("client_counts", flat=True).get()
+    shard.update(client_counts=client_counts.added(stored, batch.columns["client"], batch.columns["outcome"]))
+
+
+def _store_captures(batch: ReceivedBatch, experiment_id: str | None) -> None:
     header = batch.header
     Capture.objects.bulk_create(
         Capture(

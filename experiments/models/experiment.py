@@ -40,6 +40,10 @@ class Experiment(models.Model):
     seed = models.BigIntegerField()
     plan = models.JSONField(default=dict)
     metadata = models.JSONField(default=dict, blank=True)
+    interactive = models.BooleanField(default=False, help_text="it has no plan: it records what its user does")
+    renewed = models.DateTimeField(
+        null=True, blank=True, help_text="interactive: when its user's session last said that it lives"
+    )
     summary = models.JSONField(null=True, blank=True)
     summary_stale = models.BooleanField(
         default=False, editable=False, db_index=True, help_text="a batch came after the summary"
@@ -78,9 +82,15 @@ class Experiment(models.Model):
 
 
 class Workload(models.Model):
-    """What one service gets in an experiment; `spec` holds the fields of loadgen.messages.WorkloadSpec."""
+    """What one service gets in an experiment, or from an interactive group; `spec` holds the fields of
+    loadgen.messages.WorkloadSpec.
 
-    experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="workloads")
+    An interactive experiment has a copy of the workload of each group that it records.
+    """
+
+    experiment = models.ForeignKey(
+        Experiment, on_delete=models.CASCADE, null=True, blank=True, related_name="workloads"
+    )
     index = models.PositiveIntegerField()
     service = models.CharField(max_length=191)
     clients = models.PositiveIntegerField()
@@ -100,4 +110,4 @@ class Workload(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.experiment_id} {self.service}"
+        return f"{self.experiment_id or 'interactive'} {self.service}"

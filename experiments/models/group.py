@@ -10,7 +10,11 @@ from loadgen.messages import request_id
 
 class ClientGroup(models.Model):
     """Clients of one service and one configuration. The row is the truth of the desired state and issues its version;
-    `projected_version` is the newest one known to be in Redis."""
+    `projected_version` is the newest one known to be in Redis.
+
+    A group belongs to an experiment with a plan; or it is interactive, does what its user commands (`phase`), and
+    `experiment` is the interactive experiment that records it now, if there is one.
+    """
 
     class State(models.TextChoices):
         HOLD = "hold"
@@ -22,8 +26,8 @@ class ClientGroup(models.Model):
         REPLACE = "replace"
         FAIL = "fail"
 
-    id = models.CharField(primary_key=True, max_length=40, editable=False)  # <experiment>.<workload>
-    experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="groups")
+    id = models.CharField(primary_key=True, max_length=40, editable=False)  # <experiment>.<workload>, g-xxxxxx
+    experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, null=True, blank=True, related_name="groups")
     workload = models.OneToOneField(Workload, on_delete=models.CASCADE, related_name="group")
     state = models.CharField(max_length=4, choices=State, default=State.HOLD)
     version = models.PositiveIntegerField(default=1)
@@ -32,10 +36,22 @@ class ClientGroup(models.Model):
     start_broker_ns = models.BigIntegerField(null=True, blank=True)
     on_worker_loss = models.CharField(max_length=8, choices=OnWorkerLoss, default=OnWorkerLoss.CONTINUE)
     created = models.DateTimeField()
+    interactive = models.BooleanField(default=False, db_index=True)
+    creator = models.CharField(max_length=191, blank=True, help_text="interactive: who spawned it")
+    seed = models.BigIntegerField(null=True, blank=True, help_text="interactive; else the experiment's")
+    phase = models.JSONField(null=True, blank=True, help_text="interactive: what its clients do (messages.Phase)")
+    active = models.JSONField(default=list, blank=True, help_text="interactive: (begin, end) ranges of open clients")
+    pending = models.JSONField(default=list, blank=True, help_text="interactive: such ranges of clients to come")
+    ended = models.DateTimeField(null=True, blank=True, help_text="interactive: when all of its shards had ended")
 
     class Meta:
         ordering = ["id"]
         constraints = [
+            models.CheckConstraint(
+                name="group_has_an_owner",
+                condition=Q(interactive=True, seed__isnull=False, phase__isnull=False)
+                | Q(interactive=False, experiment__isnull=False),
+            ),
             models.CheckConstraint(
                 name="group_on_worker_loss_known", condition=Q(on_worker_loss__in=["continue", "replace", "fail"])
             ),
@@ -87,6 +103,7 @@ class Shard(models.Model):
     descriptor_limit = models.BigIntegerField(default=0)
     planned = models.BigIntegerField(null=True, blank=True)
     totals = models.JSONField(null=True, blank=True)
+    client_counts = models.BinaryField(null=True, blank=True, help_text="interactive: see experiments/client_counts.py")
     batches = models.PositiveIntegerField(null=True, blank=True)
 
     class Meta:

@@ -14,11 +14,14 @@ def trace_key(shard_id: int, row: int) -> int:
 
 
 class Batch(models.Model):
-    """A trace batch that is in the database; `counters` and `gauges` are those of its header."""
+    """A trace batch that is in the database; `counters` and `gauges` are those of its header. Of an interactive group,
+    nobody may have recorded it: then it has no experiment, and no traces."""
 
+    experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, null=True, related_name="batches")
     shard = models.ForeignKey(Shard, on_delete=models.CASCADE, related_name="batch_set")
     attempt = models.PositiveIntegerField()
     number = models.PositiveIntegerField()
+    version = models.PositiveBigIntegerField(default=0, help_text="of the group's document that the shard obeyed")
     rows = models.PositiveIntegerField()
     received = models.DateTimeField()
     counters = models.JSONField()
@@ -109,7 +112,7 @@ class SecondStats(models.Model):
     class Meta:
         ordering = ["experiment", "second", "shard"]
         verbose_name, verbose_name_plural = "statistics of a second", "statistics per second"
-        constraints = [models.UniqueConstraint(name="second_once_per_shard", fields=["shard", "second", "workload"])]
+        constraints = [models.UniqueConstraint(name="second_once_per_shard", fields=["experiment", "shard", "second", "workload"])]
 
     def __str__(self) -> str:
         return f"{self.shard_id}@{self.second}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from experiments.plans.arrivals import DEFAULT_ARRIVALS, Distribution, read_arrivals, read_distribution
 from experiments.plans.fields import Section, number_reason, shown
 from experiments.plans.model import DEFAULT_THINK_TIME, DEFAULTS
-from loadgen.messages import CLOSED, MODELS, OPEN
+from loadgen.messages import CLOSED, INTERACTIVE, MODELS, OPEN
 from loadgen.pacer import PRERECORDED
 
 MAX_RATE_RPS = 1_000_000
@@ -81,6 +81,16 @@ def read_load(section: Section, intervals: int | None) -> Load:
         max_in_flight=most,
         think_time=read_distribution(section, "think_time", DEFAULT_THINK_TIME, in_seconds=True),
         requests_per_client=section.optional_integer("requests_per_client", 1, MAX_REQUESTS_PER_CLIENT),
+    )
+
+
+def read_group_load(section: Section) -> Load:
+    """Of an interactive group: how many clients; its user says later what they do."""
+    return Load(
+        INTERACTIVE,
+        clients=section.integer("num", 1, 1, MAX_CLIENTS),
+        max_in_flight=section.integer("max_in_flight", DEFAULTS.max_in_flight, 1, MAX_IN_FLIGHT),
+        max_lateness_s=section.duration_s("max_lateness", DEFAULTS.max_lateness_s, MAX_LATENESS_S),
     )
 
 

@@ -130,33 +130,7 @@ class Plan:
         """What crosses the wire, one per workload, in the plan's order."""
         durations_s = self.interval_durations_s()
         return [
-            WorkloadSpec(
-                index=index,
-                service=workload.service,
-                schedule=[list(step) for step in zip(durations_s, workload.steps, strict=True)],
-                model=workload.model,
-                think_time=workload.think_time[0],
-                think_time_parameters=workload.think_time[1],
-                requests_per_client=workload.requests_per_client,
-                arrival_process=workload.arrival_pattern[0],
-                arrival_parameters=workload.arrival_pattern[1],
-                client_app=workload.client,
-                client_parameters=workload.client_parameters,
-                method=workload.method,
-                path=workload.path,
-                kwargs=workload.kwargs,
-                router=workload.router,
-                scheme=workload.scheme,
-                connection=workload.connection,
-                max_connections_per_host=workload.max_connections_per_host,
-                request_timeout_s=workload.request_timeout_s,
-                connect_timeout_s=workload.connect_timeout_s,
-                max_in_flight=workload.max_in_flight,
-                max_lateness_s=workload.max_lateness_s,
-                request_id_header=workload.request_id_header,
-                capture=workload.capture,
-                capture_bytes=workload.capture_bytes,
-            )
+            _spec(workload, index, [list(step) for step in zip(durations_s, workload.steps, strict=True)])
             for index, workload in enumerate(self.workloads)
         ]
 
@@ -177,3 +151,38 @@ class Plan:
             **({} if self.seed is None else {"seed": self.seed}),
             "metadata": self.metadata,
         }
+
+
+def interactive_spec(workload: WorkloadPlan, index: int) -> WorkloadSpec:
+    """What crosses the wire of an interactive group's workload."""
+    return _spec(workload, index, [])
+
+
+def _spec(workload: WorkloadPlan, index: int, schedule: list[list[float]]) -> WorkloadSpec:
+    return WorkloadSpec(
+        index=index,
+        service=workload.service,
+        schedule=schedule,
+        model=workload.model,
+        think_time=workload.think_time[0],
+        think_time_parameters=workload.think_time[1],
+        requests_per_client=workload.requests_per_client,
+        arrival_process=workload.arrival_pattern[0],
+        arrival_parameters=workload.arrival_pattern[1],
+        client_app=workload.client,
+        client_parameters=workload.client_parameters,
+        method=workload.method,
+        path=workload.path,
+        kwargs=workload.kwargs,
+        router=workload.router,
+        scheme=workload.scheme,
+        connection=workload.connection,
+        max_connections_per_host=workload.max_connections_per_host,
+        request_timeout_s=workload.request_timeout_s,
+        connect_timeout_s=workload.connect_timeout_s,
+        max_in_flight=workload.max_in_flight,
+        max_lateness_s=workload.max_lateness_s,
+        request_id_header=workload.request_id_header,
+        capture=workload.capture,
+        capture_bytes=workload.capture_bytes,
+    )

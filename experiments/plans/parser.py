@@ -8,11 +8,22 @@ from dataclasses import dataclass, field, replace
 from experiments.plans import requests, routes
 from experiments.plans.errors import Problems
 from experiments.plans.fields import MAX_INTEGER, Section, child, shown
-from experiments.plans.load import MAX_CLIENTS, MAX_IN_FLIGHT, read_load
+from experiments.plans.load import MAX_CLIENTS, MAX_IN_FLIGHT, Load, read_group_load, read_load
 from experiments.plans.model import AUTO, DEFAULTS, NS, Plan, WorkloadPlan
 from experiments.plans.recordings import MAX_RECORDED, rates_rps
 from loadgen.environment import NAME_PATTERN, PREFIX
-from loadgen.messages import CAPTURES, CLOSED, CONNECTION_MODES, CONTINUE, HTTP, HTTPS, ON_WORKER_LOSS, REPLACE
+from loadgen.messages import (
+    CAPTURES,
+    CLOSED,
+    CONNECTION_MODES,
+    CONTINUE,
+    HTTP,
+    HTTPS,
+    INTERACTIVE,
+    ON_WORKER_LOSS,
+    OPEN,
+    REPLACE,
+)
 from loadgen.pacer import PRERECORDED
 from routing import table
 
@@ -59,6 +70,20 @@ def parse(data: object) -> Plan:
     )
 
 
+def parse_group(data: object) -> WorkloadPlan:
+    """What an interactive group sends, from the data of an API request or of the shell's `g.spawn`: a workload's keys,
+    but for those that say how much, and `num`, the number of clients.
+
+    Raises:
+        PlanInvalid: with every error, each naming its key.
+    """
+    problems = Problems()
+    section = Section(data, "", problems)
+    workload = _read_workload(section, read_group_load(section), {})
+    problems.raise_if_any()
+    return workload
+
+
 @dataclass(frozen=True)
 class _Configuration:
     """The section of that name; whole only where nothing is wrong."""
@@ -91,7 +116,7 @@ def _read_configuration(root: Section, labels: dict[str, str], problems: Problem
             section.wrong("workloads", f"at most {MAX_WORKLOADS} workloads are accepted, not {len(listed)}")
         for index, item in enumerate(listed[:MAX_WORKLOADS]):
             place = Section(item, f"{section.at('workloads')}[{index}]", problems)
-            workloads.append(_read_workload(place, intervals, labels))
+            workloads.append(_read_workload(place, read_load(place, intervals), labels))
     elif listed is not None:
         section.wrong("workloads", f"a list is needed, not {shown(listed)}")
     on_worker_loss = section.choice("on_worker_loss", CONTINUE, ON_WORKER_LOSS)
@@ -159,9 +184,8 @@ def _check_total(workloads: list[WorkloadPlan], duration_ns: int, interval_ns: i
         )
 
 
-def _read_workload(section: Section, intervals: int | None, default_labels: dict[str, str]) -> WorkloadPlan:
+def _read_workload(section: Section, load: Load, default_labels: dict[str, str]) -> WorkloadPlan:
     service = _read_service(section)
-    load = read_load(section, intervals)
     client = _read_client(section)
     parameters = section.json_mapping("client_parameters")
     request = section
@@ -202,7 +226,7 @@ def _read_workload(section: Section, intervals: int | None, default_labels: dict
         capture_bytes=section.integer("capture_bytes", DEFAULTS.capture_bytes, 64, MAX_CAPTURE_BYTES),
     )
     if workload.shards_per_worker is not None and workload.shards_per_worker > load.clients:
-        key = "clients" if load.clients_by_interval else "clients_per_host"
+        key = {OPEN: "clients_per_host", CLOSED: "clients", INTERACTIVE: "num"}[load.model]
         section.wrong(
             "shards_per_worker",
             f"each shard needs a client of its own, and there are {load.clients}: raise {key} to "

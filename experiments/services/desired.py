@@ -8,7 +8,7 @@ from django.db.models import F
 
 from experiments.models import ClientGroup
 from loadgen import messages
-from loadgen.messages import GroupDocument, WorkloadSpec
+from loadgen.messages import GroupDocument, Phase, WorkloadSpec
 from routing.connection import redis_client
 
 log = logging.getLogger(__name__)
@@ -29,12 +29,29 @@ def document_of(group: ClientGroup) -> GroupDocument:
         group_id=group.id,
         experiment_id=group.experiment_id,
         state=group.state,
-        seed=group.experiment.seed,
+        seed=_seed_of(group),
         total_clients=group.total_clients,
         workload=WorkloadSpec(**group.workload.spec),
         start_broker_ns=group.start_broker_ns,
         on_worker_loss=group.on_worker_loss,
+        phase=Phase(**group.phase) if group.phase is not None else None,
+        active=group.active,
     )
+
+
+def _seed_of(group: ClientGroup) -> int:
+    if group.seed is not None:
+        return group.seed
+    assert group.experiment is not None  # whose group is not interactive
+    return group.experiment.seed
+
+
+def renew(group_ids: list[str]) -> None:
+    """Renews the lease of interactive groups, without which their shards pause an unbounded load."""
+    pipeline = redis_client().pipeline(transaction=False)
+    for group_id in group_ids:
+        pipeline.hincrby(messages.group_key(group_id), "renewals", 1)
+    pipeline.execute()
 
 
 def project(group_id: str) -> None:

@@ -2,19 +2,16 @@
 
 import dataclasses
 import secrets
-import string
-from datetime import datetime
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from experiments.models import ClientGroup, Experiment, Workload
 from experiments.plans import Plan
-from experiments.services import desired, dispatch, events, partitions, placement
+from experiments.services import desired, dispatch, events, interactive, partitions, placement
+from experiments.services.ids import save_under_a_new_id
 from experiments.services.registry import sync_workers
 from experiments.services.transitions import CANCELLED_UNSAID, end_at, move_experiment
-
-ID_ATTEMPTS = 20
 
 
 class ExperimentBusy(Exception):
@@ -40,7 +37,7 @@ def create(plan: Plan, creator: str) -> Experiment:
         metadata=plan.metadata,
     )
     with transaction.atomic():
-        _save_under_a_new_id(experiment, now)
+        save_under_a_new_id(experiment, now)
         partitions.add(experiment.id)
         for spec, workload in zip(plan.workload_specs(), plan.workloads, strict=True):
             Workload.objects.create(
@@ -67,6 +64,8 @@ def cancel(experiment_id: str, reason: str) -> Experiment:
     status = Experiment.Status
     if experiment.status not in (status.QUEUED, status.STARTING, status.RUNNING):
         return experiment
+    if experiment.interactive:
+        return interactive.cancel(experiment_id, reason)
     now = timezone.now()
     ended = {"ending": status.CANCELLED, "reason": reason, "end": end_at(now)}
     if move_experiment(experiment_id, status.QUEUED, status.CANCELLED, **ended):
@@ -109,22 +108,3 @@ def delete(experiment_id: str) -> None:
     with transaction.atomic():
         experiment.delete()
         partitions.remove(experiment_id)
-
-
-def _save_under_a_new_id(experiment: Experiment, now: datetime) -> None:
-    for _ in range(ID_ATTEMPTS):
-        experiment.id = new_id(now)
-        try:
-            with transaction.atomic():
-                experiment.save(force_insert=True)
-            return
-        except IntegrityError:
-            if not Experiment.objects.filter(id=experiment.id).exists():
-                raise
-    raise RuntimeError(f"no free experiment id was found in {ID_ATTEMPTS} attempts")
-
-
-def new_id(now: datetime) -> str:
-    """`YYYYMMDDHHMM-xxxx`: the minute and four random characters, as the original Galileo makes it."""
-    alphabet = string.ascii_lowercase + string.digits
-    return f"{now:%Y%m%d%H%M}-{''.join(secrets.choice(alphabet) for _ in range(4))}"

@@ -8,10 +8,10 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from experiments.account import in_closed_model, planned_of
+from experiments.account import is_unplanned, planned_of
 from experiments.models import Batch, ClientGroup, Experiment, Shard
 from experiments.plans.requests import longest_request_s
-from experiments.services import desired, events, shards
+from experiments.services import desired, events, interactive, shards
 from experiments.services.clock import broker_now_ns
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from experiments.services.transitions import CANCELLED_UNSAID, end_at, move_experiment
@@ -72,6 +72,8 @@ def starting(experiment: Experiment) -> None:
 
 def running(experiment: Experiment) -> None:
     """Follows the shards until all have ended, or until they should have; sees to those that were lost."""
+    if experiment.interactive:
+        return interactive.close_if_abandoned(experiment)
     members = shards.of_experiment(experiment)
     shards.follow(experiment, members)
     left_s = _time_left_s(experiment)
@@ -113,24 +115,31 @@ def _replace(experiment: Experiment, members: list[Shard]) -> None:
 
 def finalizing(experiment: Experiment) -> None:
     """Waits for every batch that the shards' totals name, or for the deadline; then sums up."""
+    waited = timezone.now() - (experiment.finalizing or timezone.now())
+    is_in_time = waited < timedelta(seconds=settings.GALILEO_FINALIZE_TIMEOUT_S)
+    if experiment.interactive:
+        if not is_in_time or interactive.is_complete(experiment):
+            _sum_up(experiment)
+        return
     if experiment.ending != Status.FINISHED:
         # Whoever ended it may have died before every group was told.
         untold = experiment.groups.exclude(state=ClientGroup.State.STOP)
         desired.stop_now(list(untold.values_list("id", flat=True)))
     members = shards.of_experiment(experiment)
     shards.follow(experiment, members)
-    waited = timezone.now() - (experiment.finalizing or timezone.now())
-    if waited < timedelta(seconds=settings.GALILEO_FINALIZE_TIMEOUT_S) and any(
-        _is_awaited(shard, waited) for shard in members
-    ):
+    if is_in_time and any(_is_awaited(shard, waited) for shard in members):
         return
     for shard in members:
         if shard.status not in Shard.ENDED:
             Shard.objects.filter(id=shard.id, status=shard.status).update(
                 status=Shard.Status.LOST, reason=shard.reason or "it never ended"
             )
-        if shard.planned is None and not in_closed_model(shard):
+        if shard.planned is None and not is_unplanned(shard):
             Shard.objects.filter(id=shard.id).update(planned=planned_of(shard))
+    _sum_up(experiment)
+
+
+def _sum_up(experiment: Experiment) -> None:
     events.record_routing_changes(experiment)
     summary = summarise(experiment)
     ending = experiment.ending or Status.FAILED
@@ -229,7 +238,9 @@ def give_up_when_overdue(experiment: Experiment) -> None:
                     experiment.id, Status.FINALIZING, Status.FAILED, ending=Status.FAILED, reason=reason
                 ):
                     _stop_groups(experiment)
-    elif overdue := _overdue(experiment, shards.of_experiment(experiment), _time_left_s(experiment)):
+    elif not experiment.interactive and (
+        overdue := _overdue(experiment, shards.of_experiment(experiment), _time_left_s(experiment))
+    ):
         _end(experiment, Status.FAILED, overdue)
 
 

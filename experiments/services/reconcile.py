@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from experiments import summary
 from experiments.models import Experiment
-from experiments.services import desired, events, phases
+from experiments.services import desired, events, groups, phases
 from experiments.services.registry import sync_workers
 from experiments.services.transitions import move_experiment
 from routing import services as routing_services
@@ -40,6 +40,8 @@ def reconcile() -> None:
             sync_workers()
         with _set_apart("the routing table"):
             routing_services.reproject_stale()
+        with _set_apart("the interactive client groups"):
+            groups.follow_all()
         for experiment in Experiment.objects.filter(status__in=Experiment.ACTIVE).order_by("created", "id"):
             client.eval(_PROLONG, 1, LOCK_KEY, token)
             _forward(experiment)

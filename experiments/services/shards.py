@@ -51,23 +51,26 @@ def place_group(experiment: Experiment, workload: Workload) -> None:
             created=timezone.now(),
         )
         desired.project_after_commit(group.id)
-        for index, share in enumerate(shares):
-            shard = Shard.objects.create(
-                group=group,
-                index=index,
-                worker=share.worker,
-                worker_instance=share.worker.instance,
-                clients=share.clients,
-            )
-            Client.objects.bulk_create(
-                (
-                    Client(group=group, shard=shard, index=client)
-                    for bounds in share.clients
-                    for client in range(*bounds)
-                ),
-                batch_size=1000,
-            )
-            dispatch.dispatch(shard)
+        add_shards(group, shares)
+
+
+def add_shards(group: ClientGroup, shares: list[placement.Share], first_client: int = 0) -> None:
+    """Makes and orders a group's shards, within the caller's transaction; clients are counted from `first_client`."""
+    first_index = group.shards.count()
+    for index, share in enumerate(shares, first_index):
+        clients = [[start + first_client, stop + first_client, step] for start, stop, step in share.clients]
+        shard = Shard.objects.create(
+            group=group,
+            index=index,
+            worker=share.worker,
+            worker_instance=share.worker.instance,
+            clients=clients,
+        )
+        Client.objects.bulk_create(
+            (Client(group=group, shard=shard, index=client) for bounds in clients for client in range(*bounds)),
+            batch_size=1000,
+        )
+        dispatch.dispatch(shard)
 
 
 def _asked_rate_rps(workload: Workload) -> float:
@@ -100,8 +103,11 @@ def statuses_of(shards: list[Shard]) -> dict[int, ShardStatus]:
     return said
 
 
-def follow(experiment: Experiment, shards: list[Shard]) -> None:
-    """Brings the rows of shards up to what they say, what ingest has of them, and what became of their workers."""
+def follow(experiment: Experiment | None, shards: list[Shard]) -> None:
+    """Brings the rows of shards up to what they say, what ingest has of them, and what became of their workers.
+
+    What becomes of them is put on the experiment's timeline; interactive groups may have none.
+    """
     active = [shard for shard in shards if shard.status not in (Shard.Status.FINISHED, Shard.Status.FAILED)]
     said = statuses_of(active)
     leased = leases_of(active)
@@ -109,7 +115,7 @@ def follow(experiment: Experiment, shards: list[Shard]) -> None:
         _follow_one(experiment, shard, said.get(shard.id), leased.get(shard.id))
 
 
-def _follow_one(experiment: Experiment, shard: Shard, status: ShardStatus | None, lease_ms: int | None) -> None:
+def _follow_one(experiment: Experiment | None, shard: Shard, status: ShardStatus | None, lease_ms: int | None) -> None:
     if status is not None and (shard.status != Shard.Status.LOST or _is_back(status, lease_ms)):
         _obey(experiment, shard, status)
     if shard.status in (Shard.Status.FINISHED, Shard.Status.FAILED):
@@ -129,13 +135,13 @@ def _follow_one(experiment: Experiment, shard: Shard, status: ShardStatus | None
         _row_of(shard).update(missed_since=None)
 
 
-def _move(experiment: Experiment, shard: Shard, target: str, **fields: Any) -> None:
+def _move(experiment: Experiment | None, shard: Shard, target: str, **fields: Any) -> None:
     """Moves a shard; that it was lost, or is back, is put on the timeline with it."""
     before = shard.status
     # `missed_at` tells one absence of an attempt from another, however often it goes and comes back.
     absence = shard.missed_at.isoformat() if shard.missed_at else ""
     with transaction.atomic():
-        if not move_shard(shard, target, **fields):
+        if not move_shard(shard, target, **fields) or experiment is None:
             return
         if target == Shard.Status.LOST != before:
             what, why = "lost", shard.reason
@@ -161,7 +167,7 @@ _STATUS_OF = {
 }
 
 
-def _obey(experiment: Experiment, shard: Shard, status: ShardStatus) -> None:
+def _obey(experiment: Experiment | None, shard: Shard, status: ShardStatus) -> None:
     target = _STATUS_OF.get(status.state)
     if target is None or (target == shard.status and shard.gone == (target == Shard.Status.LOST)):
         return
@@ -211,7 +217,7 @@ def _loss(shard: Shard) -> str:
     return ""
 
 
-def order_again_if_due(experiment: Experiment, shard: Shard) -> None:
+def order_again_if_due(experiment: Experiment | None, shard: Shard) -> None:
     """Orders a shard anew that was lost, or has not said anything in time, perhaps elsewhere.
 
     Raises:
@@ -239,7 +245,7 @@ def give_up(experiment: Experiment, shard: Shard, reason: str) -> None:
     _move(experiment, shard, Shard.Status.LOST, gone=True, reason=reason)
 
 
-def _order_again(experiment: Experiment, shard: Shard) -> None:
+def _order_again(experiment: Experiment | None, shard: Shard) -> None:
     """Orders a shard under its next attempt.
 
     Once the load runs, only a shard that sends no more may be ordered again: one that is gone, or that has lost its
@@ -258,14 +264,22 @@ def _order_again(experiment: Experiment, shard: Shard) -> None:
         "worker_instance": worker.instance,
     }
     with transaction.atomic():
-        # A cancel that comes now waits for the row.
-        active = Experiment.objects.select_for_update().filter(id=experiment.id, status=experiment.status)
-        if not active.exists() or not move_shard(shard, Shard.Status.PENDING, **fields):
+        # A cancel, or the close of an interactive group, that comes now waits for the row.
+        if not _is_wanted(experiment, shard) or not move_shard(shard, Shard.Status.PENDING, **fields):
             return
         log.warning("shard %s: ordered again, attempt %d on %s", shard, shard.attempt, worker.name)
-        place = f"{shard}: attempt {shard.attempt} on {worker.name}"
-        events.record(experiment.id, "shard ordered again", place, key=f"again:{shard.id}:{shard.attempt}")
+        if experiment is not None:
+            place = f"{shard}: attempt {shard.attempt} on {worker.name}"
+            events.record(experiment.id, "shard ordered again", place, key=f"again:{shard.id}:{shard.attempt}")
         dispatch.dispatch(shard)
+
+
+def _is_wanted(experiment: Experiment | None, shard: Shard) -> bool:
+    """Locks what a cancel or a close changes, and says whether there was none."""
+    if shard.group.interactive or experiment is None:
+        groups = ClientGroup.objects.select_for_update().filter(id=shard.group_id)
+        return groups.exclude(state=ClientGroup.State.STOP).exists()
+    return Experiment.objects.select_for_update().filter(id=experiment.id, status=experiment.status).exists()
 
 
 def _next_worker(shard: Shard) -> Worker:

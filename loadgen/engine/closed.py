@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from heapq import heappop, heappush
+from collections.abc import Callable, Collection, Sequence
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from loadgen.distributions import CONSTANT, sampler
@@ -140,6 +140,14 @@ class ClosedDispatcher:
 
     def cut(self, limit: int) -> bool:
         return False
+
+    def keep(self, clients: Collection[int]) -> None:
+        """All other clients send nothing any more."""
+        for client in self._clients.values():
+            if client.index not in clients:
+                client.left = 0
+        self._due = [due for due in self._due if due[1] in clients]
+        heapify(self._due)
 
     def retire(self) -> int:
         """Sends nothing any more; returns a sequence number above all that were given out."""

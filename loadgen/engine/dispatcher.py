@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice, takewhile
 from typing import Final, Protocol
 
@@ -95,6 +95,12 @@ class OpenDispatcher:
         self._arrivals = takewhile(lambda arrival: arrival[0] < last_ns, self._arrivals)
         if self._next is not None and self._next[0] >= last_ns:
             self._next = None
+
+    def keep(self, clients: Collection[int]) -> None:
+        """Leaves out, without a row, the arrivals of all other clients; to be called after the start."""
+        self._arrivals = filter(lambda arrival: arrival[1] in clients, self._arrivals)
+        if self._next is not None and self._next[1] not in clients:
+            self._next = next(self._arrivals, None)
 
     def prepare(self) -> None:
         if not self._begun:

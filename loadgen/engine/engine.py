@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
@@ -216,15 +216,19 @@ class Engine:
         self._arm(self._dispatcher.start(start_ns))
         self._begin_ticks()
 
-    def begin_phase(self, phase: Phase, at_ns: int, total_clients: int) -> None:
-        """Interactive: lets a phase begin at that time of the monotonic clock, and go on with so many clients.
-
-        Phases that have been given before are left alone.
+    def begin_phase(self, phase: Phase, at_ns: int, clients: Sequence[int]) -> None:
+        """Interactive: lets a phase begin at that time of the monotonic clock, with these clients of the group, in
+        order; those that are missing are closed for good. A phase that is older than one given before is left alone.
         """
         if self._phased is None:
             raise RuntimeError("only an interactive load has phases")
         if self._phase in (_Phase.NEW, _Phase.RUNNING):
-            self._phased.begin(Coming(at_ns, phase, total_clients))
+            self._phased.begin(Coming(at_ns, phase, clients))
+
+    def keep_clients(self, clients: Sequence[int]) -> None:
+        """Interactive: closes for good all clients but these, of which some may be other shards'."""
+        if self._phased is not None:
+            self._phased.keep(clients)
 
     @property
     def phases(self) -> tuple[int, int]:

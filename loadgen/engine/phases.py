@@ -22,11 +22,11 @@ _FOREVER_NS: Final = 1 << 53
 
 
 class Coming(NamedTuple):
-    """A phase, when it begins by the monotonic clock, and how many clients the group has from then on."""
+    """A phase, when it begins by the monotonic clock, and the group's clients from then on, in order."""
 
     at_ns: int
     phase: Phase
-    total_clients: int
+    clients: Sequence[int]
 
 
 class PhasedDispatcher:
@@ -36,7 +36,7 @@ class PhasedDispatcher:
     Sequence numbers of a phase begin above all of those before it.
 
     Args:
-        clients: those of this shard; of a group that has become smaller, those below its size are left.
+        clients: those of this shard; a phase goes on with those of them that are the group's still.
         first_sequence: of the first phase.
         wake: has `turn` called at a time of the monotonic clock.
         fail: ends the load when a request source, or this code, is wrong.
@@ -91,6 +91,16 @@ class PhasedDispatcher:
         if self._started:
             self._wake(self._pool.now_ns())
 
+    def keep(self, clients: Sequence[int]) -> None:
+        """Closes this shard's clients that are not among the group's any more; the others go on undisturbed."""
+        left = set(clients)
+        if left.issuperset(self._clients):
+            return
+        self._clients = [client for client in self._clients if client in left]
+        if self._current is not None:
+            self._current.keep(left)
+            self._wake(self._pool.now_ns())
+
     def settle(self) -> None:
         """To be called while nothing is in flight: the phase in force may be done."""
         if self._phase is not None and self._current is not None and self._current.is_over():
@@ -134,34 +144,36 @@ class PhasedDispatcher:
         if isinstance(self._current, ClosedDispatcher):
             self._next_sequence = max(self._next_sequence, self._current.retire())
         self._phase = coming.phase
-        self._clients = [client for client in self._clients if client < coming.total_clients]
-        self._current = self._build(coming.phase, coming.total_clients)
+        left = set(coming.clients)
+        self._clients = [client for client in self._clients if client in left]
+        self._current = self._build(coming.phase, coming.clients)
         if self._current is None:
-            self._bound()
             return None
         next_ns = self._current.start(coming.at_ns)
         self._bound()
-        return next_ns if not isinstance(self._current, OpenDispatcher) else self._current.next_ns
+        return self._current.next_ns if isinstance(self._current, OpenDispatcher) else next_ns
 
     def _bound(self) -> None:
         """The schedule in force ends where the next phase begins."""
         if self._coming and isinstance(self._current, OpenDispatcher):
             self._current.end_before(self._coming[0].at_ns)
 
-    def _build(self, phase: Phase, total_clients: int) -> OpenDispatcher | ClosedDispatcher | None:
+    def _build(self, phase: Phase, clients: Sequence[int]) -> OpenDispatcher | ClosedDispatcher | None:
         """None for a phase that sends nothing."""
         if not self._clients:
             return None
         if phase.kind == RATE and phase.rate_rps > 0:
-            schedule = Schedule([(_FOREVER_NS, phase.rate_rps * total_clients)])
-            return self._open(ConstantPacer(schedule, self._clients, total_clients, phase_of(self._workload.index)))
+            # The pacer deals arrivals out to places 0, 1, …: clients that were closed have left gaps in the indexes.
+            place = {client: number for number, client in enumerate(clients)}
+            own = {place[client]: client for client in self._clients}
+            schedule = Schedule([(_FOREVER_NS, phase.rate_rps * len(clients))])
+            pacer = ConstantPacer(schedule, list(own), len(clients), phase_of(self._workload.index))
+            return self._open((at_ns, own[number], sequence) for at_ns, number, sequence in pacer)
         if phase.kind == GAPS:
             seed = f"{self._seed}/{self._workload.index}/{phase.number}"
-            return self._open(
-                GapsPacer(phase.distribution, phase.parameters, phase.requests, self._clients, total_clients, seed)
-            )
+            return self._open(GapsPacer(phase.distribution, phase.parameters, phase.requests, self._clients, seed))
         if phase.kind == BACK_TO_BACK:
-            return self._closed(phase, total_clients)
+            return self._closed(phase)
         return None
 
     def _open(self, pacer: Iterable[Arrival]) -> OpenDispatcher:
@@ -175,11 +187,11 @@ class PhasedDispatcher:
             self._workload.max_in_flight,
         )
 
-    def _closed(self, phase: Phase, total_clients: int) -> ClosedDispatcher:
+    def _closed(self, phase: Phase) -> ClosedDispatcher:
         workload = replace(
             self._workload,
             model=CLOSED,
-            schedule=[[_FOREVER_NS / 1e9, float(total_clients)]],
+            schedule=[[_FOREVER_NS / 1e9, float(max(self._clients) + 1)]],
             requests_per_client=phase.requests,
         )
         return ClosedDispatcher(

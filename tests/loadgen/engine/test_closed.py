@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from loadgen.engine.closed import ATTEMPT_SEQUENCE_BITS, UNSENT_PAUSE_NS, ClosedClient, ClosedPlan
+from loadgen.engine.closed import UNSENT_PAUSE_NS, ClosedClient, ClosedPlan
+from loadgen.engine.engine import ATTEMPT_SEQUENCE_BITS
 from loadgen.messages import Outcome, WorkloadSpec
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import Result, Row, build, finish, play, unpack

@@ -1,0 +1,242 @@
+"""Interactive client groups: spawned, commanded and closed by their user; the reconciler follows them."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import secrets
+import string
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, Max, QuerySet
+from django.utils import timezone
+
+from experiments.models import ClientGroup, Experiment, Shard, Workload
+from experiments.plans import WorkloadPlan
+from experiments.plans.model import interactive_spec
+from experiments.services import desired, interactive, placement, shards
+from experiments.services.clock import broker_now_ns
+from experiments.services.registry import sync_workers
+from loadgen import messages
+from loadgen.messages import RATE, Phase
+
+log = logging.getLogger(__name__)
+
+# From a command to its effect: every shard must have heard of it.
+EFFECTIVE_AHEAD_NS = 80_000_000
+_ID_LETTERS = string.ascii_lowercase + string.digits
+
+
+class GroupClosed(Exception):
+    """The client group takes no commands any more; the message names it."""
+
+
+def spawn(workload: WorkloadPlan, creator: str) -> ClientGroup:
+    """Makes a group whose clients send nothing yet; they take part once all of its shards are ready (`follow`).
+
+    Raises:
+        NoMatchingWorkers, NoFreeSlot
+    """
+    sync_workers()
+    shares = placement.place(
+        workload.worker_labels, workload.clients, shards_per_worker=workload.shards_per_worker
+    )
+    with transaction.atomic():
+        # In an experiment's statistics the index tells its workloads apart.
+        newest = Workload.objects.filter(experiment=None).aggregate(newest=Max("index"))["newest"]
+        index = 0 if newest is None else newest + 1
+        row = Workload.objects.create(
+            experiment=None,
+            index=index,
+            service=workload.service,
+            clients=workload.clients,
+            worker_labels=workload.worker_labels,
+            shards_per_worker=workload.shards_per_worker,
+            spec=dataclasses.asdict(interactive_spec(workload, index)),
+        )
+        now_ns = broker_now_ns()
+        group = ClientGroup.objects.create(
+            id="g-" + "".join(secrets.choice(_ID_LETTERS) for _ in range(8)),
+            workload=row,
+            interactive=True,
+            creator=creator,
+            state=ClientGroup.State.RUN,
+            start_broker_ns=now_ns,
+            total_clients=0,
+            seed=secrets.randbits(63),
+            phase=dataclasses.asdict(Phase(1, now_ns)),
+            pending=[[0, workload.clients]],
+            created=timezone.now(),
+        )
+        interactive.record_new(group)
+        shards.add_shards(group, shares)
+        desired.project_after_commit(group.id)
+    return group
+
+
+def add(group_id: str, clients: int) -> None:
+    """Adds clients, on workers of the same labels; they take part once their shards are ready.
+
+    Raises:
+        ClientGroup.DoesNotExist, GroupClosed, NoMatchingWorkers, NoFreeSlot
+    """
+    sync_workers()
+    group = _open(ClientGroup.objects.select_related("workload"), group_id)
+    shares = placement.place(
+        group.workload.worker_labels, clients, shards_per_worker=group.workload.shards_per_worker
+    )
+    with transaction.atomic():
+        group = _open(ClientGroup.objects.select_for_update().select_related("workload"), group_id)
+        first = next_client(group)
+        group.pending = [*group.pending, [first, first + clients]]
+        group.save(update_fields=["pending"])
+        shards.add_shards(group, shares, first)
+
+
+def command(group_id: str, **phase: Any) -> int:
+    """Lets the group's next phase begin; returns its number.
+
+    Args:
+        phase: fields of messages.Phase, without the number and the start.
+
+    Raises:
+        ClientGroup.DoesNotExist, GroupClosed
+    """
+    with transaction.atomic():
+        group = _open(ClientGroup.objects.select_for_update(), group_id)
+        _begin(group, Phase(group.phase["number"] + 1, broker_now_ns() + EFFECTIVE_AHEAD_NS, **phase))
+        _save(group)
+    desired.renew([group_id])
+    return int(group.phase["number"])
+
+
+def close(group_id: str, clients: int | None = None) -> None:
+    """Closes a group, or those of its clients that came last; their requests in flight get a short grace.
+
+    Raises:
+        ClientGroup.DoesNotExist
+        GroupClosed: it has been closed before, and `clients` are to be.
+    """
+    group = ClientGroup.objects.get(id=group_id, interactive=True)
+    if clients is None or clients >= group.total_clients:
+        desired.stop_now([group_id])
+        return
+    with transaction.atomic():
+        group = _open(ClientGroup.objects.select_for_update(), group_id)
+        left = sum(end - begin for begin, end in group.active) - clients
+        group.active = _first(group.active, left)
+        group.total_clients = max(0, left)
+        _save(group)
+
+
+def next_client(group: ClientGroup) -> int:
+    """The index of the next client that is added: indexes are never used again, as request ids are made of them."""
+    newest = group.clients.aggregate(newest=Max("index"))["newest"]
+    return 0 if newest is None else int(newest) + 1
+
+
+def follow_all() -> None:
+    """Follows every group that has not ended, and renews the lease of the open ones."""
+    groups = list(ClientGroup.objects.filter(interactive=True, ended=None).order_by("created"))
+    if not groups:
+        return
+    desired.project_stale([group.id for group in groups])
+    desired.renew([group.id for group in groups if group.state == ClientGroup.State.RUN])
+    for group in groups:
+        try:
+            follow(group.id)
+        except (placement.NoMatchingWorkers, placement.NoFreeSlot) as error:
+            log.warning("client group %s: a shard cannot be placed anew yet: %s", group.id, error)
+
+
+def follow(group_id: str) -> ClientGroup:
+    """Brings a group's shards up to date, lets clients take part whose shards are ready, and ends it with its shards.
+
+    Raises:
+        ClientGroup.DoesNotExist
+        NoMatchingWorkers, NoFreeSlot: for a shard that nobody took, and nobody can take.
+    """
+    group = ClientGroup.objects.select_related("experiment", "workload").get(id=group_id)
+    members = list(group.shards.select_related("worker", "group__workload", "group__experiment").order_by("index"))
+    shards.follow(group.experiment, members)
+    if all(shard.status in Shard.ENDED for shard in members):
+        _end(group, members)
+        return group
+    if group.state == ClientGroup.State.RUN:
+        for shard in members:
+            if shard.status == Shard.Status.DISPATCHED:
+                shards.order_again_if_due(group.experiment, shard)
+        if any(_is_settled(members, bounds) for bounds in group.pending):
+            group = _take_in(group_id, members)
+    return group
+
+
+def _is_settled(members: list[Shard], bounds: list[int]) -> bool:
+    """Whether every shard of these clients is ready, or has come to grief."""
+    waiting = (Shard.Status.PENDING, Shard.Status.DISPATCHED)
+    begin, end = bounds
+    return not any(shard.status in waiting and begin <= shard.clients[0][0] < end for shard in members)
+
+
+def _take_in(group_id: str, members: list[Shard]) -> ClientGroup:
+    """Lets the clients take part whose shards are ready."""
+    with transaction.atomic():
+        group = ClientGroup.objects.select_for_update().get(id=group_id)
+        settled = [bounds for bounds in group.pending if _is_settled(members, bounds)]
+        if group.state != ClientGroup.State.RUN or not settled:
+            return group
+        group.pending = [bounds for bounds in group.pending if bounds not in settled]
+        group.active = sorted([*group.active, *settled])
+        group.total_clients = sum(end - begin for begin, end in group.active)
+        phase = Phase(**group.phase)
+        if phase.kind == RATE and phase.rate_rps > 0:
+            # All clients' turns are dealt out anew. Requests that are to be made are not begun anew by the others.
+            start_ns = broker_now_ns() + EFFECTIVE_AHEAD_NS
+            _begin(group, dataclasses.replace(phase, number=phase.number + 1, start_broker_ns=start_ns))
+        _save(group)
+    return group
+
+
+def _end(group: ClientGroup, members: list[Shard]) -> None:
+    """All shards have ended: nothing of the group is left on any worker."""
+    if group.ended is not None:
+        return
+    if group.state != ClientGroup.State.STOP:
+        desired.stop_now([group.id])
+    ClientGroup.objects.filter(id=group.id, ended=None).update(ended=timezone.now(), pending=[])
+    desired.forget(group.id, [shard.id for shard in members])
+
+
+def _open(groups: QuerySet[ClientGroup], group_id: str) -> ClientGroup:
+    group = groups.get(id=group_id, interactive=True)
+    if group.state == ClientGroup.State.STOP:
+        raise GroupClosed(f"client group {group_id} is closed; spawn another one")
+    return group
+
+
+def _begin(group: ClientGroup, phase: Phase) -> None:
+    group.phase = dataclasses.asdict(phase)
+
+
+def _save(group: ClientGroup) -> None:
+    """Within a transaction that holds the row's lock."""
+    ClientGroup.objects.filter(id=group.id).update(
+        phase=group.phase,
+        active=group.active,
+        pending=group.pending,
+        total_clients=group.total_clients,
+        version=F("version") + 1,
+    )
+    desired.project_after_commit(group.id)
+
+
+def _first(ranges: list[list[int]], clients: int) -> list[list[int]]:
+    """The first so many clients of these ranges."""
+    kept = []
+    for begin, end in ranges:
+        if clients <= 0:
+            break
+        kept.append([begin, min(end, begin + clients)])
+        clients -= end - begin
+    return kept
