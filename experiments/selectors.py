@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 
-from experiments.models import Event, Experiment, Shard, Worker
+from experiments.models import ClientGroup, Event, Experiment, Shard, Worker
 from experiments.services.registry import LIVE
+from loadgen.distributions import described
+from loadgen.messages import GAPS, RATE, Phase
+from loadgen.pacer import PRERECORDED
 
 Status = Experiment.Status
 
@@ -68,3 +73,43 @@ def verdict_of(experiment: Experiment) -> str | None:
     verdict = (experiment.summary or {}).get("verdict") or {}
     status = verdict.get("status")
     return None if status is None else str(status)
+
+
+def groups(group_ids: list[str]) -> list[ClientGroup]:
+    """Interactive client groups, in this order; those that do not exist are left out."""
+    found = ClientGroup.objects.select_related("workload").in_bulk(group_ids)
+    return [found[group_id] for group_id in group_ids if group_id in found]
+
+
+def open_groups() -> list[ClientGroup]:
+    """The interactive client groups that are not closed, oldest first."""
+    found = ClientGroup.objects.filter(interactive=True, ended=None).exclude(state=ClientGroup.State.STOP)
+    return list(found.select_related("workload").order_by("created", "id"))
+
+
+def doing(group: ClientGroup) -> str:
+    """What an interactive group's clients do, for people: 2 requests/s each."""
+    phase = Phase(**group.phase)
+    if phase.kind == RATE:
+        return f"{phase.rate_rps:g} requests/s each" if phase.rate_rps else "nothing"
+    many = "requests" if phase.requests is None else f"{phase.requests} requests"
+    if phase.kind == GAPS:
+        gaps = "recorded gaps" if phase.distribution == PRERECORDED else described(phase.distribution, phase.parameters)
+        return f"{many} each, gaps of {gaps}"
+    return f"{many} each, back to back"
+
+
+def sends(group: ClientGroup) -> str:
+    """What the requests of a group are, for people."""
+    spec = group.workload.spec
+    if spec["client_app"]:
+        return f"app {spec['client_app']} {json.dumps(spec['client_parameters'])}"
+    return " ".join(filter(None, (spec["method"], spec["path"], json.dumps(spec["kwargs"]) if spec["kwargs"] else "")))
+
+
+def worker_facts(load: WorkerLoad) -> dict[str, Any]:
+    """What is known of a worker, as plain data."""
+    worker = load.worker
+    names = ("name", "status", "labels", "slots", "cores", "memory_bytes", "machine", "hostname", "versions")
+    clock = {"clock_uncertainty_s": worker.clock_uncertainty_ns / 1e9}
+    return {**{name: getattr(worker, name) for name in names}, "used_slots": load.used_slots, **clock}

@@ -12,6 +12,6 @@ model      Plan and WorkloadPlan
 from experiments.plans.document import load_yaml
 from experiments.plans.errors import PlanError, PlanInvalid
 from experiments.plans.model import Plan, WorkloadPlan
-from experiments.plans.parser import parse, parse_group
+from experiments.plans.parser import parse, parse_about, parse_group
 
-__all__ = ["Plan", "PlanError", "PlanInvalid", "WorkloadPlan", "load_yaml", "parse", "parse_group"]
+__all__ = ["Plan", "PlanError", "PlanInvalid", "WorkloadPlan", "load_yaml", "parse", "parse_about", "parse_group"]

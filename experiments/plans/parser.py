@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from experiments.plans import requests, routes
 from experiments.plans.errors import Problems
@@ -82,6 +83,29 @@ def parse_group(data: object) -> WorkloadPlan:
     workload = _read_workload(section, read_group_load(section), {})
     problems.raise_if_any()
     return workload
+
+
+@dataclass(frozen=True)
+class About:
+    """What an interactive experiment is given by its user."""
+
+    name: str
+    creator: str
+    metadata: dict[str, Any]
+
+
+def parse_about(data: object) -> About:
+    """`name`, `creator` ("" if not given) and `metadata` of an interactive experiment.
+
+    Raises:
+        PlanInvalid: with every error, each naming its key.
+    """
+    problems = Problems()
+    section = Section(data, "", problems)
+    about = About(section.text("name", UNNAMED), section.text("creator", ""), section.json_mapping("metadata"))
+    section.close()
+    problems.raise_if_any()
+    return about
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,16 @@
 """The timeline of an experiment."""
 
 from datetime import datetime
+from uuid import uuid4
 
 from django.utils import timezone
 
 from experiments.models import Event, Experiment
+from experiments.plans.errors import Problems
+from experiments.plans.fields import text_reason
 from routing import selectors as routing_selectors
+
+MAX_VALUE = 4000
 
 
 def record(experiment_id: str, name: str, value: str = "", *, key: str = "", at: datetime | None = None) -> None:
@@ -15,6 +20,21 @@ def record(experiment_id: str, name: str, value: str = "", *, key: str = "", at:
         key=key or name,
         defaults={"name": name, "value": value, "timestamp": at or timezone.now()},
     )
+
+
+def mark(experiment_id: str, name: str, value: str) -> None:
+    """Puts a user's mark on the timeline, however often it is the same.
+
+    Raises:
+        PlanInvalid: name or value cannot be stored.
+    """
+    problems = Problems()
+    if reason := text_reason(name):
+        problems.add("name", reason)
+    if value and (reason := text_reason(value, MAX_VALUE)):
+        problems.add("value", reason)
+    problems.raise_if_any()
+    record(experiment_id, name.strip(), value, key=f"mark:{uuid4().hex}")
 
 
 def record_routing_changes(experiment: Experiment) -> None:

@@ -1,0 +1,78 @@
+"""`manage.py shell`: the controller shell, with Galileo's objects beside the models."""
+
+from __future__ import annotations
+
+import code
+import sys
+from argparse import ArgumentParser
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from django.core.management import CommandError
+from django.core.management.commands import shell
+
+from experiments.shell.text import BANNER
+
+PROMPT = "galileo> "
+
+
+class Command(shell.Command):
+    help = (
+        "The controller shell: g, show, exp, rtbl and telemd, beside Django's models, in IPython or in Python's own "
+        "shell. What comes on the standard input is executed as code."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--source", metavar="FILE", help="run a script with the shell's objects, and exit")
+
+    def handle(self, **options: Any) -> None:
+        if source := options.get("source"):
+            try:
+                options["command"] = Path(source).read_text()
+            except (OSError, UnicodeDecodeError) as error:
+                raise CommandError(f"--source: {source} cannot be read: {error}") from error
+        super().handle(**options)
+
+    def get_auto_imports(self) -> list[str]:
+        from experiments import shell as ours
+
+        return [*(super().get_auto_imports() or []), *(f"experiments.shell.{name}" for name in ours.__all__)]
+
+    def ipython(self, options: dict[str, Any]) -> None:
+        if find_spec("IPython") is None:
+            raise ImportError("IPython")  # the next kind of shell is tried
+        from IPython.terminal.embed import InteractiveShellEmbed
+        from traitlets.config import Config
+
+        config = Config()
+        config.TerminalInteractiveShell.prompts_class = _prompts()
+        config.TerminalInteractiveShell.term_title = False
+        config.TerminalInteractiveShell.confirm_exit = False
+        terminal = InteractiveShellEmbed(config=config, banner1=BANNER, user_ns=self.get_namespace(**options))
+        terminal()
+
+    def python(self, options: dict[str, Any]) -> None:
+        before, sys.ps1 = getattr(sys, "ps1", None), PROMPT
+        try:
+            code.interact(banner=BANNER, local=self.get_namespace(**options), exitmsg="")
+        finally:
+            sys.ps1 = before
+
+
+def _prompts() -> type:
+    from IPython.terminal.prompts import Prompts
+    from pygments.token import Token
+
+    class GalileoPrompts(Prompts):
+        def in_prompt_tokens(self) -> list[tuple[Any, str]]:
+            return [(Token.Prompt, PROMPT)]
+
+        def continuation_prompt_tokens(self, *_: Any, **__: Any) -> list[tuple[Any, str]]:
+            return [(Token.Prompt, " " * len(PROMPT))]
+
+        def out_prompt_tokens(self) -> list[tuple[Any, str]]:
+            return []
+
+    return GalileoPrompts

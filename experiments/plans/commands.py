@@ -1,0 +1,67 @@
+"""Commands to an interactive group, from plain data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from experiments.plans.arrivals import read_distribution
+from experiments.plans.errors import Problems
+from experiments.plans.fields import Section, number_reason
+from experiments.plans.load import MAX_CLIENTS, MAX_RATE_RPS, MAX_REQUESTS_PER_CLIENT
+from experiments.plans.recordings import GAPS as RECORDED_GAPS
+from experiments.plans.recordings import MAX_RECORDED
+from loadgen import distributions
+from loadgen.messages import BACK_TO_BACK, GAPS, RATE
+from loadgen.pacer import PRERECORDED
+
+WITHOUT_END = "one of n (the number of requests of each client) and ia (the gap before each) is needed"
+
+
+def parse_command(data: dict[str, Any]) -> dict[str, Any]:
+    """The fields of messages.Phase that a command amounts to, without number and start.
+
+    `{"rps": 2.5}` is a rate of each client. `{"n": 10, "ia": ["expovariate", 5]}` is requests, of which one of the two
+    may be missing: without `ia` they are made back to back, without `n` they have no end. `{"clients": 3}` is a number
+    of clients, and given back as it is.
+
+    Raises:
+        PlanInvalid: with every error, each naming its field.
+    """
+    problems = Problems()
+    section = Section(data, "", problems)
+    found = _read(section, problems)
+    section.close()
+    problems.raise_if_any()
+    return found
+
+
+def _read(section: Section, problems: Problems) -> dict[str, Any]:
+    if section.has("clients"):
+        return {"clients": section.integer("clients", 1, 1, MAX_CLIENTS)}
+    if section.has("rps"):
+        rps = section.get("rps")
+        if reason := number_reason(rps, 0, MAX_RATE_RPS):
+            section.wrong("rps", reason)
+            return {}
+        return {"kind": RATE, "rate_rps": float(rps)}
+    requests = section.optional_integer("n", 1, MAX_REQUESTS_PER_CLIENT)
+    if not section.has("ia"):
+        if requests is None:
+            problems.add("n", WITHOUT_END)
+        return {"kind": BACK_TO_BACK, "requests": requests}
+    gaps = section.get("ia")
+    if isinstance(gaps, list | tuple) and len(gaps) == 2 and gaps[0] == PRERECORDED:
+        return {"kind": GAPS, "requests": requests, "distribution": PRERECORDED, "parameters": _recorded(section, gaps[1])}
+    name, parameters = read_distribution(section, "ia", (distributions.CONSTANT, [0.0]), in_seconds=True)
+    return {"kind": GAPS, "requests": requests, "distribution": name, "parameters": parameters}
+
+
+def _recorded(section: Section, gaps: Any) -> list[float]:
+    if not isinstance(gaps, list | tuple) or not 0 < len(gaps) <= MAX_RECORDED:
+        section.wrong("ia", f"{PRERECORDED} takes a list of 1 to {MAX_RECORDED:,} {RECORDED_GAPS} in seconds")
+        return []
+    for index, gap in enumerate(gaps):
+        if reason := number_reason(gap, 0, distributions.HIGHEST):
+            section.wrong(f"ia[1][{index}]", reason)
+            return []
+    return [float(gap) for gap in gaps]

@@ -1,0 +1,29 @@
+"""The controller shell's objects, for programs and notebooks, too: `from experiments.shell import g, rtbl, exp`.
+
+text          banner and usage            galileo        g
+commands      usage, env, pwd             client_group   what g.spawn returns
+experiment    exp                         future         what c.request returns
+show          show                        errors         what they raise
+"""
+
+import os
+
+import django
+from django.apps import apps
+
+if not apps.ready:  # imported by a program, not by manage.py
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "galileo_site.settings")
+    django.setup()
+
+from time import sleep  # noqa: E402
+
+from experiments.shell.commands import env, pwd, usage  # noqa: E402
+from experiments.shell.experiment import Experiment  # noqa: E402
+from experiments.shell.galileo import Galileo  # noqa: E402
+from experiments.shell.show import Show  # noqa: E402
+
+g = Galileo()
+show = Show()
+exp = Experiment()
+
+__all__ = ["env", "exp", "g", "pwd", "show", "sleep", "usage"]

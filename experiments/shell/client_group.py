@@ -1,0 +1,158 @@
+"""A group of clients, as its user holds it in the shell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiments import client_counts, selectors
+from experiments.models import ClientGroup as Group
+from experiments.models import Shard
+from experiments.plans.commands import parse_command
+from experiments.services import groups
+from experiments.shell.errors import GroupFailed, NotReady
+from experiments.shell.future import RequestFuture
+from loadgen.messages import RATE
+
+LOOK_EVERY_S = 0.05
+READY_WITHIN_S = 60.0
+
+
+@dataclass(frozen=True)
+class Client:
+    """One client of a group; `client_id` is what its request ids begin with."""
+
+    client_id: str
+
+
+@dataclass(frozen=True)
+class ClientInfo:
+    """What a client has done so far, as far as its batches have come in (about a second)."""
+
+    client_id: str
+    requests: int
+    failures: int
+
+
+class ClientGroup:
+    """Clients of one service, and what they do.
+
+    rps(n)              each client sends n requests per second, evenly; 0 pauses them
+    request(n, ia)      each client sends n requests, with gaps of `ia` between them, or back to back
+    pause()             as rps(0)
+    info()              requests and failures of each client
+    add(n), close(n)    more clients, fewer, or (without n) none
+    clients             the clients; c.clients[0].client_id is the first one's id
+    c1 + c2             both groups as one
+
+    A command takes effect within a tenth of a second, and replaces the one before it. A rate goes on when the shell
+    ends; it is seen, and stopped, in the admin.
+    """
+
+    def __init__(self, group_ids: Sequence[str]) -> None:
+        self._ids = list(dict.fromkeys(group_ids))
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the groups; several where groups were added up."""
+        return list(self._ids)
+
+    @property
+    def clients(self) -> list[Client]:
+        """The clients that are not closed, in the order of their indexes."""
+        return [Client(f"{group.id}.{index}") for group in self._rows() for index in indexes(group)]
+
+    def rps(self, n: float) -> None:
+        """Has each client send `n` requests per second, evenly, until the next command; 0 pauses them."""
+        command = parse_command({"rps": n})
+        for group_id in self._ids:
+            groups.command(group_id, **command)
+
+    def pause(self) -> None:
+        """Has the clients send nothing; what is in flight is answered."""
+        for group_id in self._ids:
+            groups.command(group_id, kind=RATE)
+
+    def request(self, n: int | None = None, ia: Any = None) -> RequestFuture:
+        """Has each client send requests, and returns what can be waited for.
+
+        Args:
+            n: of each client; None: without an end.
+            ia: the gap before each request: seconds, or a distribution of Python's `random` with its parameters, such
+                as ('expovariate', 5), or ('prerecorded', [0.1, 0.2, ...]). Without it, each request follows on the
+                response to the one before.
+
+        >>> c.request(n=100, ia=('expovariate', 5)).wait()
+        """
+        command = parse_command({"n": n, "ia": ia})
+        return RequestFuture({group_id: groups.command(group_id, **command) for group_id in self._ids})
+
+    def info(self) -> list[ClientInfo]:
+        """Requests and failures of each client so far."""
+        found = []
+        for group in self._rows():
+            counts: dict[int, tuple[int, int]] = {}
+            for stored in group.shards.values_list("client_counts", flat=True):
+                counts |= client_counts.read(stored)
+            found += [ClientInfo(f"{group.id}.{index}", *counts.get(index, (0, 0))) for index in indexes(group)]
+        return found
+
+    def add(self, n: int = 1) -> ClientGroup:
+        """Adds `n` clients, on workers of the same labels, and waits until they take part."""
+        command = parse_command({"clients": n})
+        for group_id in self._ids:
+            groups.add(group_id, command["clients"])
+        self.wait_until_ready()
+        return self
+
+    def close(self, n: int | None = None) -> None:
+        """Closes the `n` clients that came last; all of them without `n`."""
+        clients = None if n is None else parse_command({"clients": n})["clients"]
+        for group_id in self._ids:
+            groups.close(group_id, clients)
+
+    def wait_until_ready(self, timeout: float = READY_WITHIN_S) -> None:
+        """Waits until all clients can send.
+
+        Raises:
+            GroupFailed: a shard failed; with its reason.
+            NotReady: they were not ready in time.
+        """
+        self._until(lambda row: not row.pending, timeout)
+
+    def _until(self, is_done: Callable[[Group], bool], timeout: float) -> None:
+        deadline_s = time.monotonic() + timeout
+        for group_id in self._ids:
+            while not is_done(row := groups.follow(group_id)) or row.ended:
+                failed = Shard.objects.filter(group=group_id, status=Shard.Status.FAILED).first()
+                if failed is not None:
+                    raise GroupFailed(f"shard {failed}: {failed.reason}")
+                if row.ended:
+                    raise GroupFailed(f"client group {group_id} is closed")
+                if time.monotonic() > deadline_s:
+                    raise NotReady(f"client group {group_id} did not get ready within {timeout:g} s")
+                time.sleep(LOOK_EVERY_S)
+
+    def _rows(self) -> list[Group]:
+        return selectors.groups(self._ids)
+
+    def __add__(self, other: object) -> ClientGroup:
+        return ClientGroup([*self._ids, *other.ids]) if isinstance(other, ClientGroup) else NotImplemented
+
+    def __len__(self) -> int:
+        return len(self.clients)
+
+    def __iter__(self) -> Iterator[Client]:
+        return iter(self.clients)
+
+    def __repr__(self) -> str:
+        rows = self._rows()
+        services = ", ".join(sorted({row.workload.service for row in rows}))
+        return f"ClientGroup({', '.join(self._ids)}: {services}, {sum(row.total_clients for row in rows)} clients)"
+
+
+def indexes(group: Group) -> list[int]:
+    """The indexes of a group's clients that are not closed."""
+    return [index for begin, end in group.active for index in range(begin, end)]

@@ -1,0 +1,73 @@
+"""What `c.request()` returns: requests that are being made."""
+
+from __future__ import annotations
+
+import time
+
+from experiments.models import ClientGroup, Shard
+from experiments.services import groups
+from experiments.services.shards import statuses_of
+from experiments.shell.errors import GroupFailed, NotReady, Superseded
+from loadgen.messages import RATE
+
+LOOK_EVERY_S = 0.05
+
+
+class RequestFuture:
+    """Requests of a client group: wait(timeout), done, abort().
+
+    It ends in any case: with all requests made, or with an exception that says that the group was closed, that clients
+    were lost, or that another command came.
+
+    Args:
+        phases: by the group's id, the number of the phase in which the requests are made.
+    """
+
+    def __init__(self, phases: dict[str, int]) -> None:
+        self._phases = phases
+
+    @property
+    def done(self) -> bool:
+        """Whether every client has made its requests, and has had its answers.
+
+        Raises:
+            GroupFailed: clients were lost, failed, or closed before that.
+            Superseded: another command came before that.
+        """
+        return all([self._is_done(group_id, number) for group_id, number in self._phases.items()])
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Waits until it is done. Raises as `done` does, and NotReady when it is not done within `timeout` seconds."""
+        deadline_s = None if timeout is None else time.monotonic() + timeout
+        while not self.done:
+            if deadline_s is not None and time.monotonic() > deadline_s:
+                raise NotReady(f"the requests were not done within {timeout:g} s; they go on")
+            time.sleep(LOOK_EVERY_S)
+
+    def abort(self) -> None:
+        """Has the clients send no more of them; what is in flight is answered."""
+        for group_id, number in self._phases.items():
+            if ClientGroup.objects.get(id=group_id).phase["number"] == number:
+                groups.command(group_id, kind=RATE)
+
+    def _is_done(self, group_id: str, number: int) -> bool:
+        group = groups.follow(group_id)
+        members = list(group.shards.all())
+        said = statuses_of(members)
+        left = [shard for shard in members if shard.id not in said or said[shard.id].phase_done < number]
+        alive = [shard for shard in left if shard.status not in Shard.ENDED]
+        broken = [shard for shard in left if shard.status in (Shard.Status.LOST, Shard.Status.FAILED)]
+        if broken:
+            raise GroupFailed(f"shard {broken[0]} was lost before its clients were done: {broken[0].reason}")
+        if group.state == ClientGroup.State.STOP and left:
+            raise GroupFailed(f"client group {group_id} was closed before its clients were done")
+        if group.phase["number"] != number and alive:
+            raise Superseded(f"another command took the place of these requests of client group {group_id}")
+        return not alive
+
+    def __repr__(self) -> str:
+        try:
+            state = "done" if self.done else "under way"
+        except (GroupFailed, Superseded) as error:
+            state = str(error)
+        return f"RequestFuture({', '.join(self._phases)}: {state})"

@@ -1,0 +1,116 @@
+"""The shell's `g`: workers and client groups."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Any
+
+import requests
+
+from experiments import selectors
+from experiments.models import ClientGroup as Group
+from experiments.plans import parse_group
+from experiments.services import groups, registry
+from experiments.shell import one_request, pinging
+from experiments.shell.client_group import ClientGroup
+from experiments.shell.errors import ShellError
+
+
+
+
+class Galileo:
+    """The system: its workers, and the clients that you spawn on them.
+
+    g.workers()                names of the live workers; g.workers_info() tells all about them
+    g.discover()               looks for workers now; returns their names
+    g.ping()                   round trip to each worker, in seconds
+    g.spawn('myservice', 3)    three clients of a service
+    g.clients()                the client groups that are not closed; g.clients('g-…') those of these ids
+    g.request('myservice')     one request, now, from here
+    """
+
+    def workers(self) -> list[str]:
+        """The names of the live workers."""
+        return [load.worker.name for load in selectors.live_workers()]
+
+    def workers_info(self) -> list[dict[str, Any]]:
+        """What is known of each live worker: labels, slots, cores, memory, machine, versions, clock."""
+        return [selectors.worker_facts(load) for load in selectors.live_workers()]
+
+    def discover(self) -> list[str]:
+        """Reads the workers' registrations now, instead of within the next second; returns the live workers' names."""
+        registry.sync_workers()
+        return self.workers()
+
+    def ping(self, timeout: float = 1.0) -> dict[str, float]:
+        """Seconds until each worker has answered, by its name; who does not answer within `timeout` is not in it."""
+        return pinging.ping(timeout)
+
+    def spawn(
+        self,
+        service: str,
+        num: int = 1,
+        client: str | None = None,
+        parameters: dict[str, Any] | None = None,
+        worker_labels: dict[str, str] | None = None,
+        **workload: Any,
+    ) -> ClientGroup:
+        """Makes clients of a service and waits until they are ready; they send nothing until they are told to.
+
+        Args:
+            service: its hosts are in the routing table (`rtbl`).
+            num: how many clients, over all workers.
+            client: the client app that makes their requests. Without it, an app of the service's name is taken if there
+                is one, else each request is a GET of /, or what `parameters` say.
+            parameters: the app's own; of the default client `method`, `path` and `kwargs` (those of requests.request).
+            worker_labels: only workers that carry all of these, such as {'zone': 'A'}.
+            workload: further keys of a workload in a plan (docs/plans.md), such as connection='new'.
+
+        Raises:
+            PlanInvalid: an argument is wrong; it names which.
+            NoMatchingWorkers, NoFreeSlot, GroupFailed, NotReady
+
+        >>> c = g.spawn('myservice', 3)
+        >>> c.rps(10)
+        """
+        data = {"service": service, "num": num, "worker_labels": worker_labels, **workload}
+        data |= {"client": client, "client_parameters": parameters}
+        plan = parse_group({key: value for key, value in data.items() if value is not None})
+        group = ClientGroup([groups.spawn(plan, getpass.getuser()).id])
+        try:
+            group.wait_until_ready()
+        except BaseException:
+            group.close()
+            raise
+        return group
+
+    def clients(self, *ids: str) -> ClientGroup:
+        """The client groups of these ids, or all that are not closed, as one.
+
+        Raises:
+            ShellError: there is no such group.
+        """
+        known = [group.id for group in selectors.open_groups()]
+        if unknown := [group_id for group_id in ids if not Group.objects.filter(id=group_id, interactive=True).exists()]:
+            raise ShellError(f"there is no client group {unknown[0]}; open are {', '.join(known) or 'none'}")
+        return ClientGroup(ids or known)
+
+    def request(
+        self, service: str, parameters: dict[str, Any] | None = None, **workload: Any
+    ) -> requests.Response:
+        """Makes one request of a service, now and from here, and returns the response.
+
+        Args:
+            parameters: `method`, `path` and `kwargs` (those of requests.request); default: a GET of /.
+            workload: further keys of a workload in a plan (docs/plans.md), such as router='service'.
+
+        Raises:
+            PlanInvalid, ShellError, requests.RequestException
+        """
+        data = {"service": service, **workload, **({"client_parameters": parameters} if parameters else {})}
+        return one_request.send(parse_group(data))
+
+    def __repr__(self) -> str:
+        return f"Galileo({len(self.workers())} workers, {len(selectors.open_groups())} client groups)"
+
+
