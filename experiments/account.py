@@ -103,10 +103,15 @@ def pacer_of(shard: Shard) -> Pacer:
         schedule_of(spec),
         [client for bounds in shard.clients for client in range(*bounds)],
         shard.group.total_clients,
-        shard.group.experiment.seed,
+        _seed_of(shard),
         spec.index,
         spec.arrival_parameters,
     )
+
+
+def _seed_of(shard: Shard) -> int:
+    assert shard.group.experiment is not None  # interactive groups have no plan
+    return shard.group.experiment.seed
 
 
 def planned_of(shard: Shard) -> int:

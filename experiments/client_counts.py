@@ -14,7 +14,7 @@ from loadgen.messages import FIRST_NOT_SENT, Outcome
 _TYPE = np.dtype("<i8")
 
 
-def added(stored: bytes | None, clients: NDArray[np.int64], outcomes: NDArray[np.int64]) -> bytes:
+def added(stored: bytes | memoryview | None, clients: NDArray[np.int64], outcomes: NDArray[np.int64]) -> bytes:
     """The array with the rows of a batch added. A request that was not sent is a failure, and no request."""
     counts = _array(stored)
     size = max(counts.shape[1], int(clients.max(initial=-1)) + 1)
@@ -25,13 +25,11 @@ def added(stored: bytes | None, clients: NDArray[np.int64], outcomes: NDArray[np
     return total.tobytes()
 
 
-def read(stored: bytes | None) -> dict[int, tuple[int, int]]:
+def read(stored: bytes | memoryview | None) -> dict[int, tuple[int, int]]:
     """(requests, failures) of each client that has any."""
     requests, failures = _array(stored).tolist()
-    return {
-        client: both for client, both in enumerate(zip(requests, failures, strict=True)) if both != (0, 0)
-    }
+    return {client: both for client, both in enumerate(zip(requests, failures, strict=True)) if both != (0, 0)}
 
 
-def _array(stored: bytes | None) -> NDArray[np.int64]:
+def _array(stored: bytes | memoryview | None) -> NDArray[np.int64]:
     return np.frombuffer(bytes(stored or b""), _TYPE).reshape(2, -1)

@@ -11,7 +11,7 @@ from django.db.models import Count, Q, QuerySet
 from experiments.models import ClientGroup, Event, Experiment, Shard, Worker
 from experiments.services.registry import LIVE
 from loadgen.distributions import described
-from loadgen.messages import GAPS, RATE, Phase
+from loadgen.messages import GAPS, RATE
 from loadgen.pacer import PRERECORDED
 
 Status = Experiment.Status
@@ -89,7 +89,7 @@ def open_groups() -> list[ClientGroup]:
 
 def doing(group: ClientGroup) -> str:
     """What an interactive group's clients do, for people: 2 requests/s each."""
-    phase = Phase(**group.phase)
+    phase = group.command
     if phase.kind == RATE:
         return f"{phase.rate_rps:g} requests/s each" if phase.rate_rps else "nothing"
     many = "requests" if phase.requests is None else f"{phase.requests} requests"

@@ -50,7 +50,7 @@ def worker_key(name: str) -> str:
 
 
 def group_key(group_id: str) -> str:
-    """Hash {version, document, renewals}: the desired state of a client group, a GroupDocument as JSON; and a counter by
+    """Hash {version, document, renewals}: the desired state of a client group, a GroupDocument as JSON; a counter by
     which the controller, while it lives, renews the lease of an interactive group's unbounded load."""
     return f"galileo:group:{group_id}"
 

@@ -224,7 +224,7 @@ class GapsPacer:
 
     Args:
         requests: of each client; None: without an end.
-        parameters: of the distribution; of PRERECORDED, the gaps themselves, in seconds, which each client goes through.
+        parameters: of the distribution; of PRERECORDED, the gaps themselves in seconds, which each client goes through.
         seed: with the client's index it seeds the client's random source.
     """
 

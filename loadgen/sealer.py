@@ -113,8 +113,8 @@ class Sealer:
     A batch that the file system refuses waits in memory and is tried again with the next one. `error` is then a
     sentence for the load's end, as memory is small and a full spool stops the load.
 
-    `epoch_broker_ns` is what the load's times count from. `experiment_id` is whose batches are sealed, under the `version` of
-    the group's document. `account` is to be begun when the load starts.
+    `epoch_broker_ns` is what the load's times count from. `experiment_id` is whose batches are sealed, under the
+    `version` of the group's document. `account` is to be begun when the load starts.
     """
 
     def __init__(self, order: ShardOrder, worker: str, spool: Spool) -> None:

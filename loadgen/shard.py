@@ -381,7 +381,9 @@ class ShardRunner:
             if phase is None or not phase.is_unbounded or self._status.status.is_deserted:
                 continue
             if alone_ns >= GROUP_LEASE_S * 1_000_000_000:
-                logger.warning("shard %s pauses: its group was not renewed for %d s", self._order.shard_id, GROUP_LEASE_S)
+                logger.warning(
+                    "shard %s pauses: its group was not renewed for %d s", self._order.shard_id, GROUP_LEASE_S
+                )
                 self._begin_phase(Phase(phase.number, phase.start_broker_ns), time.monotonic_ns())
                 await self._status.say_deserted()
 

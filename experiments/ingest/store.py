@@ -64,7 +64,7 @@ def _store(batch: ReceivedBatch, traces: Traces | None, seconds: aggregate.Secon
         counters=vars(header.counters),
         gauges=vars(header.gauges),
     )
-    if traces is not None:
+    if traces is not None and experiment_id is not None:
         traces.write()
         _store_captures(batch, experiment_id)
     if seconds and experiment_id is not None:
@@ -91,7 +91,7 @@ def _count_by_client(batch: ReceivedBatch) -> None:
     shard.update(client_counts=client_counts.added(stored, batch.columns["client"], batch.columns["outcome"]))
 
 
-def _store_captures(batch: ReceivedBatch, experiment_id: str | None) -> None:
+def _store_captures(batch: ReceivedBatch, experiment_id: str) -> None:
     header = batch.header
     Capture.objects.bulk_create(
         Capture(

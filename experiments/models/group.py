@@ -5,7 +5,7 @@ from django.db.models import Q
 
 from experiments.models.experiment import Experiment, Workload
 from experiments.models.worker import Worker
-from loadgen.messages import request_id
+from loadgen.messages import Phase, request_id
 
 
 class ClientGroup(models.Model):
@@ -61,6 +61,11 @@ class ClientGroup(models.Model):
                 name="group_runs_from_a_start", condition=~Q(state="run") | Q(start_broker_ns__isnull=False)
             ),
         ]
+
+    @property
+    def command(self) -> Phase:
+        """What the clients of an interactive group do."""
+        return Phase(**(self.phase or {}))
 
     def __str__(self) -> str:
         return self.id

@@ -112,7 +112,9 @@ class SecondStats(models.Model):
     class Meta:
         ordering = ["experiment", "second", "shard"]
         verbose_name, verbose_name_plural = "statistics of a second", "statistics per second"
-        constraints = [models.UniqueConstraint(name="second_once_per_shard", fields=["experiment", "shard", "second", "workload"])]
+        constraints = [
+            models.UniqueConstraint(name="second_once_per_shard", fields=["experiment", "shard", "second", "workload"])
+        ]
 
     def __str__(self) -> str:
         return f"{self.shard_id}@{self.second}"

@@ -51,7 +51,12 @@ def _read(section: Section, problems: Problems) -> dict[str, Any]:
         return {"kind": BACK_TO_BACK, "requests": requests}
     gaps = section.get("ia")
     if isinstance(gaps, list | tuple) and len(gaps) == 2 and gaps[0] == PRERECORDED:
-        return {"kind": GAPS, "requests": requests, "distribution": PRERECORDED, "parameters": _recorded(section, gaps[1])}
+        return {
+            "kind": GAPS,
+            "requests": requests,
+            "distribution": PRERECORDED,
+            "parameters": _recorded(section, gaps[1]),
+        }
     name, parameters = read_distribution(section, "ia", (distributions.CONSTANT, [0.0]), in_seconds=True)
     return {"kind": GAPS, "requests": requests, "distribution": name, "parameters": parameters}
 

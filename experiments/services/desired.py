@@ -8,7 +8,7 @@ from django.db.models import F
 
 from experiments.models import ClientGroup
 from loadgen import messages
-from loadgen.messages import GroupDocument, Phase, WorkloadSpec
+from loadgen.messages import GroupDocument, WorkloadSpec
 from routing.connection import redis_client
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def document_of(group: ClientGroup) -> GroupDocument:
         workload=WorkloadSpec(**group.workload.spec),
         start_broker_ns=group.start_broker_ns,
         on_worker_loss=group.on_worker_loss,
-        phase=Phase(**group.phase) if group.phase is not None else None,
+        phase=group.command if group.interactive else None,
         active=group.active,
     )
 

@@ -12,13 +12,12 @@ from django.db import transaction
 from django.db.models import F, Max, QuerySet
 from django.utils import timezone
 
-from experiments.models import ClientGroup, Experiment, Shard, Workload
+from experiments.models import ClientGroup, Shard, Workload
 from experiments.plans import WorkloadPlan
 from experiments.plans.model import interactive_spec
 from experiments.services import desired, interactive, placement, shards
 from experiments.services.clock import broker_now_ns
 from experiments.services.registry import sync_workers
-from loadgen import messages
 from loadgen.messages import RATE, Phase
 
 log = logging.getLogger(__name__)
@@ -39,9 +38,7 @@ def spawn(workload: WorkloadPlan, creator: str) -> ClientGroup:
         NoMatchingWorkers, NoFreeSlot
     """
     sync_workers()
-    shares = placement.place(
-        workload.worker_labels, workload.clients, shards_per_worker=workload.shards_per_worker
-    )
+    shares = placement.place(workload.worker_labels, workload.clients, shards_per_worker=workload.shards_per_worker)
     with transaction.atomic():
         # In an experiment's statistics the index tells its workloads apart.
         newest = Workload.objects.filter(experiment=None).aggregate(newest=Max("index"))["newest"]
@@ -83,9 +80,7 @@ def add(group_id: str, clients: int) -> None:
     """
     sync_workers()
     group = _open(ClientGroup.objects.select_related("workload"), group_id)
-    shares = placement.place(
-        group.workload.worker_labels, clients, shards_per_worker=group.workload.shards_per_worker
-    )
+    shares = placement.place(group.workload.worker_labels, clients, shards_per_worker=group.workload.shards_per_worker)
     with transaction.atomic():
         group = _open(ClientGroup.objects.select_for_update().select_related("workload"), group_id)
         first = next_client(group)
@@ -105,10 +100,10 @@ def command(group_id: str, **phase: Any) -> int:
     """
     with transaction.atomic():
         group = _open(ClientGroup.objects.select_for_update(), group_id)
-        _begin(group, Phase(group.phase["number"] + 1, broker_now_ns() + EFFECTIVE_AHEAD_NS, **phase))
+        _begin(group, Phase(group.command.number + 1, broker_now_ns() + EFFECTIVE_AHEAD_NS, **phase))
         _save(group)
     desired.renew([group_id])
-    return int(group.phase["number"])
+    return group.command.number
 
 
 def close(group_id: str, clients: int | None = None) -> None:
@@ -189,7 +184,7 @@ def _take_in(group_id: str, members: list[Shard]) -> ClientGroup:
         group.pending = [bounds for bounds in group.pending if bounds not in settled]
         group.active = sorted([*group.active, *settled])
         group.total_clients = sum(end - begin for begin, end in group.active)
-        phase = Phase(**group.phase)
+        phase = group.command
         if phase.kind == RATE and phase.rate_rps > 0:
             # All clients' turns are dealt out anew. Requests that are to be made are not begun anew by the others.
             start_ns = broker_now_ns() + EFFECTIVE_AHEAD_NS

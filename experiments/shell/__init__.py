@@ -15,12 +15,12 @@ if not apps.ready:  # imported by a program, not by manage.py
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "galileo_site.settings")
     django.setup()
 
-from time import sleep  # noqa: E402
+from time import sleep
 
-from experiments.shell.commands import env, pwd, usage  # noqa: E402
-from experiments.shell.experiment import Experiment  # noqa: E402
-from experiments.shell.galileo import Galileo  # noqa: E402
-from experiments.shell.show import Show  # noqa: E402
+from experiments.shell.commands import env, pwd, usage
+from experiments.shell.experiment import Experiment
+from experiments.shell.galileo import Galileo
+from experiments.shell.show import Show
 
 g = Galileo()
 show = Show()

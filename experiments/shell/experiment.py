@@ -31,9 +31,7 @@ class Experiment:
         self.id: str | None = None
         self._renewing: _Renewing | None = None
 
-    def start(
-        self, name: str | None = None, creator: str | None = None, metadata: dict[str, Any] | None = None
-    ) -> str:
+    def start(self, name: str | None = None, creator: str | None = None, metadata: dict[str, Any] | None = None) -> str:
         """Starts an experiment; returns its id.
 
         Args:

@@ -34,7 +34,7 @@ class RequestFuture:
             GroupFailed: clients were lost, failed, or closed before that.
             Superseded: another command came before that.
         """
-        return all([self._is_done(group_id, number) for group_id, number in self._phases.items()])
+        return all(self._is_done(group_id, number) for group_id, number in self._phases.items())
 
     def wait(self, timeout: float | None = None) -> None:
         """Waits until it is done. Raises as `done` does, and NotReady when it is not done within `timeout` seconds."""
@@ -47,7 +47,7 @@ class RequestFuture:
     def abort(self) -> None:
         """Has the clients send no more of them; what is in flight is answered."""
         for group_id, number in self._phases.items():
-            if ClientGroup.objects.get(id=group_id).phase["number"] == number:
+            if ClientGroup.objects.get(id=group_id).command.number == number:
                 groups.command(group_id, kind=RATE)
 
     def _is_done(self, group_id: str, number: int) -> bool:
@@ -61,7 +61,7 @@ class RequestFuture:
             raise GroupFailed(f"shard {broken[0]} was lost before its clients were done: {broken[0].reason}")
         if group.state == ClientGroup.State.STOP and left:
             raise GroupFailed(f"client group {group_id} was closed before its clients were done")
-        if group.phase["number"] != number and alive:
+        if group.command.number != number and alive:
             raise Superseded(f"another command took the place of these requests of client group {group_id}")
         return not alive
 

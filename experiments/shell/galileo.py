@@ -16,8 +16,6 @@ from experiments.shell.client_group import ClientGroup
 from experiments.shell.errors import ShellError
 
 
-
-
 class Galileo:
     """The system: its workers, and the clients that you spawn on them.
 
@@ -91,13 +89,13 @@ class Galileo:
             ShellError: there is no such group.
         """
         known = [group.id for group in selectors.open_groups()]
-        if unknown := [group_id for group_id in ids if not Group.objects.filter(id=group_id, interactive=True).exists()]:
+        if unknown := [
+            group_id for group_id in ids if not Group.objects.filter(id=group_id, interactive=True).exists()
+        ]:
             raise ShellError(f"there is no client group {unknown[0]}; open are {', '.join(known) or 'none'}")
         return ClientGroup(ids or known)
 
-    def request(
-        self, service: str, parameters: dict[str, Any] | None = None, **workload: Any
-    ) -> requests.Response:
+    def request(self, service: str, parameters: dict[str, Any] | None = None, **workload: Any) -> requests.Response:
         """Makes one request of a service, now and from here, and returns the response.
 
         Args:
@@ -112,5 +110,3 @@ class Galileo:
 
     def __repr__(self) -> str:
         return f"Galileo({len(self.workers())} workers, {len(selectors.open_groups())} client groups)"
-
-

@@ -21,7 +21,9 @@ def send(workload: WorkloadPlan) -> requests.Response:
     """
     record = RedisRoutingTable(redis_client()).read(workload.service)
     if record is None or not any(record.weights):
-        raise ShellError(f"service {workload.service!r} has no host; set one: rtbl.set({workload.service!r}, ['host:80'])")
+        raise ShellError(
+            f"service {workload.service!r} has no host; set one: rtbl.set({workload.service!r}, ['host:80'])"
+        )
     (host,) = random.choices(record.hosts, record.weights)
     base = host if workload.router == "host" else f"{host}/{workload.service}"
     kwargs = {"timeout": (workload.connect_timeout_s, workload.request_timeout_s), **workload.kwargs}

@@ -42,8 +42,8 @@ _TICK_NS: Final = 10_000_000
 _TICKS_PER_TENDING: Final = 100
 # Rows of a cut plan recorded per turn of the loop (about a millisecond).
 _CUT_PER_TURN: Final = 1000
-# Sequence numbers of an attempt that cannot know how far the one before it came begin here, as no id may come twice. The
-# controller makes 16 attempts at most, which fill the 32 bits of a record's field.
+# Sequence numbers of an attempt that cannot know how far the one before it came begin here, as no id may come twice.
+# The controller makes 16 attempts at most, which fill the 32 bits of a record's field.
 ATTEMPT_SEQUENCE_BITS: Final = 28
 # The rest of a longer plan is not worth its memory: it is left to the controller to count.
 MAX_CUT_ROWS: Final = 200_000

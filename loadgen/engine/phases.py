@@ -97,7 +97,9 @@ class PhasedDispatcher:
         if left.issuperset(self._clients):
             return
         self._clients = [client for client in self._clients if client in left]
-        if self._current is not None:
+        if not self._clients:
+            self._retire()
+        elif self._current is not None:
             self._current.keep(left)
             self._wake(self._pool.now_ns())
 
@@ -141,8 +143,7 @@ class PhasedDispatcher:
     # --- One phase after the other
 
     def _switch(self, coming: Coming) -> int | None:
-        if isinstance(self._current, ClosedDispatcher):
-            self._next_sequence = max(self._next_sequence, self._current.retire())
+        self._retire()
         self._phase = coming.phase
         left = set(coming.clients)
         self._clients = [client for client in self._clients if client in left]
@@ -152,6 +153,11 @@ class PhasedDispatcher:
         next_ns = self._current.start(coming.at_ns)
         self._bound()
         return self._current.next_ns if isinstance(self._current, OpenDispatcher) else next_ns
+
+    def _retire(self) -> None:
+        if isinstance(self._current, ClosedDispatcher):
+            self._next_sequence = max(self._next_sequence, self._current.retire())
+        self._current = None
 
     def _bound(self) -> None:
         """The schedule in force ends where the next phase begins."""

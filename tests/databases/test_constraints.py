@@ -44,6 +44,7 @@ CHECKS: list[tuple[str, Model, list[dict[str, Any]]]] = [
     ("group_on_worker_loss_known", ClientGroup, [{"on_worker_loss": "ignore"}, {"on_worker_loss": ""}]),
     ("group_state_known", ClientGroup, [{"state": "go"}, {"state": ""}]),
     ("group_version_positive", ClientGroup, [{"version": 0}]),
+    ("group_has_an_owner", ClientGroup, [{"experiment_id": None}, {"interactive": True}]),
     ("group_runs_from_a_start", ClientGroup, [{"start_broker_ns": None}]),
     ("shard_attempt_positive", Shard, [{"attempt": 0}]),
     ("shard_status_known", Shard, [{"status": "STOPPED"}, {"status": ""}]),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import code
 import sys
-from argparse import ArgumentParser
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from django.core.management import CommandError
+from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands import shell
 
 from experiments.shell.text import BANNER
@@ -23,7 +22,7 @@ class Command(shell.Command):
         "shell. What comes on the standard input is executed as code."
     )
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("--source", metavar="FILE", help="run a script with the shell's objects, and exit")
 

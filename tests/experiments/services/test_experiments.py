@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from experiments.models import Event, Experiment
-from experiments.services import experiments
+from experiments.services import experiments, ids
 from experiments.services.transitions import move_experiment
 from tests.support.plans import plan
 
@@ -30,8 +30,8 @@ def test_a_seed_is_drawn_and_stored_when_the_plan_has_none(make_experiment):
 
 
 def test_an_id_that_is_taken_is_drawn_again(broker, monkeypatch):
-    ids = itertools.chain(["202601010000-aaaa"] * 3, ["202601010000-bbbb"])
-    monkeypatch.setattr(experiments, "new_id", lambda now: next(ids))
+    drawn = itertools.chain(["202601010000-aaaa"] * 3, ["202601010000-bbbb"])
+    monkeypatch.setattr(ids, "new_id", lambda now: next(drawn))
     assert experiments.create(plan(), "x").id == "202601010000-aaaa"
     assert experiments.create(plan(), "x").id == "202601010000-bbbb"
 
