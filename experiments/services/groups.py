@@ -185,12 +185,20 @@ def _take_in(group_id: str, members: list[Shard]) -> ClientGroup:
         group.active = sorted([*group.active, *settled])
         group.total_clients = sum(end - begin for begin, end in group.active)
         phase = group.command
-        if phase.kind == RATE and phase.rate_rps > 0:
+        following = {"number": phase.number + 1, "start_broker_ns": broker_now_ns() + EFFECTIVE_AHEAD_NS}
+        if phase.kind == RATE:
             # All clients' turns are dealt out anew. Requests that are to be made are not begun anew by the others.
-            start_ns = broker_now_ns() + EFFECTIVE_AHEAD_NS
-            _begin(group, dataclasses.replace(phase, number=phase.number + 1, start_broker_ns=start_ns))
+            _begin(group, dataclasses.replace(phase, **following))
+        elif _is_done(members, phase.number):
+            _begin(group, Phase(**following))  # who comes after the requests does not make them
         _save(group)
     return group
+
+
+def _is_done(members: list[Shard], number: int) -> bool:
+    """Whether all shards that take part in a phase have done their part of it."""
+    said = shards.statuses_of([shard for shard in members if shard.status == Shard.Status.RUNNING])
+    return all(status.phase_done >= number for status in said.values())
 
 
 def _end(group: ClientGroup, members: list[Shard]) -> None:

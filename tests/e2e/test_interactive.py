@@ -1,0 +1,172 @@
+"""Interactive load: groups that a user spawns and commands in the shell, and what records them."""
+
+import json
+import textwrap
+import time
+from collections import Counter
+
+import pytest
+
+from loadgen.messages import group_key
+from tests.support.waiting import wait_for
+
+WRONG = {
+    "g.spawn('live', 0)": "PlanInvalid: num: must be from 1 to",
+    "g.spawn('no way')": "PlanInvalid: service: ",
+    "g.spawn('live', worker_labels={'zone': 'Z'})": "NoMatchingWorkers: no live worker carries the label galileo_zone=",
+    "g.spawn('live', parameters={'path': 'x'})": "PlanInvalid: client_parameters.path: must begin with /",
+    "g.spawn('live', client='missing-app')": "GroupFailed: ",
+    "g.spawn('live').rps(-1)": "PlanInvalid: rps: must not be negative",
+    "g.spawn('live').request()": "PlanInvalid: n: one of n",
+    "g.spawn('live').request(ia=('nope', 1))": "PlanInvalid: ia: one of constant",
+    "c = g.spawn('live'); c.close(); c.rps(1)": "GroupClosed: client group",
+    "g.clients('g-nothere')": "ShellError: there is no client group g-nothere",
+    "exp.stop()": "NoExperiment: no experiment was started here",
+    "exp.start('x' * 300)": "PlanInvalid: name: must have at most",
+    "g.request('unrouted')": "ShellError: service 'unrouted' has no host",
+}
+
+
+@pytest.fixture
+def shell(galileo, target):
+    """Runs a script in the controller shell, with the target as service `live`; what it gave to `say`."""
+
+    def run(script: str) -> list[object]:
+        head = "import json, time\nsay = lambda value: print('said', json.dumps(value))\n"
+        whole = head + f"LIVE = {target.host!r}\n" + textwrap.dedent(script)
+        done = galileo.manage("shell", "--verbosity=0", "-c", whole, check=False)
+        assert done.returncode == 0, done.stderr + galileo.log_tails()
+        return [json.loads(line.removeprefix("said ")) for line in done.stdout.splitlines() if line.startswith("said ")]
+
+    galileo.manage("set_route", "live", target.host)
+    yield run
+    run("g.clients().close()")
+
+
+def test_a_session_commands_clients_and_each_request_is_counted(galileo, shell, target):
+    said = shell(
+        """
+        c = g.spawn('live', 4)
+        say([c.ids, len(c), [client.client_id for client in c.clients]])
+        c.rps(20); time.sleep(1.5); c.pause(); time.sleep(0.3)
+        say(sum(info.requests for info in c.info()) >= 0)
+        c.request(n=10).wait(20)
+        c.request(n=5, ia=('expovariate', 50)).wait(20)
+        c.request(n=2, ia=0.05).wait(20)
+        c.request(ia=('prerecorded', [0.01, 0.02, 0.0])).wait(20)
+        c.close()
+        """
+    )
+    (group_id,), clients, names = said[0]
+    assert clients == 4
+    assert names == [f"{group_id}.{index}" for index in range(4)]
+    wait_for(lambda: galileo.query("SELECT ended FROM experiments_clientgroup WHERE id = ?", group_id)[0][0], "an end")
+    logged = Counter(name for _, name, _, _ in target.log() if name.startswith(group_id))
+    assert set(logged.values()) == {1}
+    by_client = Counter(int(name.split(".")[-2]) for name in logged)
+    assert set(by_client) == {0, 1, 2, 3}
+    assert all(20 + 24 <= count <= 20 + 36 for count in by_client.values())
+    assert not galileo.broker().exists(group_key(group_id))
+
+
+def test_requests_that_are_waited_for_end_in_any_case(galileo, shell):
+    said = shell(
+        """
+        from experiments.shell.errors import ShellError
+        def ending(future, timeout=10):
+            try:
+                return future.wait(timeout) or 'done'
+            except ShellError as error:
+                return type(error).__name__
+        c = g.spawn('live', 2)
+        say(ending(c.request(n=5, ia=60), 0.3))
+        first = c.request(n=5, ia=60)
+        second = c.request(n=1)
+        say([ending(first), ending(second)])
+        third = c.request(n=5, ia=60)
+        third.abort()
+        say(ending(third))
+        fourth = c.request(n=5, ia=60)
+        c.close()
+        say(ending(fourth))
+        """
+    )
+    assert said == ["NotReady", ["Superseded", "done"], "Superseded", "GroupFailed"]
+
+
+def test_an_interactive_experiment_records_what_is_sent_between_start_and_stop(galileo, shell, target):
+    (said,) = shell(
+        """
+        c = g.spawn('live', 2)
+        c.request(n=5).wait(20)
+        exp.start('by hand', 'tester', {'why': 'test'})
+        exp.event('mark', 'here')
+        c.request(n=20).wait(20)
+        d = g.spawn('live', 1)
+        d.request(n=7).wait(20)
+        c.add(1)
+        c.request(n=3).wait(20)
+        c.close(2)
+        c.request(n=2).wait(20)
+        id = exp.id
+        exp.stop()
+        c.request(n=4).wait(20)
+        say([id, (c + d).ids])
+        """
+    )
+    experiment_id, groups = said
+    assert galileo.wait_for_status(experiment_id, "FINISHED", "FAILED") == "FINISHED"
+    report = galileo.report(experiment_id)["summary"]
+    assert report["account"]["rows"] == report["account"]["completed"] == 2 * 20 + 7 + 3 * 3 + 2
+    assert report["account"]["closes"]
+    assert report["verdict"]["status"] != "INVALID", report["verdict"]  # a busy machine degrades it
+    assert [event["name"] for event in report["events"] if event["name"] != "routing"][:2] == ["running", "mark"]
+    rows = galileo.query("SELECT count(*) FROM experiments_trace WHERE experiment_id = ?", experiment_id)
+    assert rows == [(58,)]
+    logged = Counter(name for _, name, _, _ in target.log() if name.startswith(tuple(groups)))
+    assert len(logged) == 58 + 2 * 5 + 4
+    assert set(logged.values()) == {1}
+
+
+def test_an_experiment_whose_session_dies_is_ended_and_says_so(galileo, shell):
+    (experiment_id,) = shell("say(exp.start('left'))")
+    shell(
+        """
+        from datetime import timedelta
+        Experiment.objects.update(renewed=Experiment.objects.get().renewed - timedelta(minutes=1))
+        """.replace("get()", f"get(id={experiment_id!r})")
+    )
+    assert galileo.wait_for_status(experiment_id, "FINISHED", "FAILED") == "FINISHED"
+    ((reason,),) = galileo.query("SELECT reason FROM experiments_experiment WHERE id = ?", experiment_id)
+    assert "its session ended without a stop" in reason
+
+
+def test_a_rate_outlives_the_shell_and_a_new_one_finds_its_clients(galileo, shell, target):
+    ((ids,),) = shell("c = g.spawn('live', 2); c.rps(20); say([c.ids])")
+    before = len(target.log())
+    time.sleep(1.5)
+    assert len(target.log()) >= before + 30
+    ((doing, count),) = shell(f"c = g.clients(*{ids!r}); say([repr(c), len(c)]); c.close()")
+    assert count == 2
+    assert ids[0] in doing
+
+
+def test_what_is_wrong_is_a_sentence(shell):
+    (said,) = shell(
+        f"""
+        def sentence(script):
+            try:
+                exec(script, globals())
+            except Exception as error:
+                return f"{{type(error).__name__}}: {{error}}"
+        say([sentence(script) for script in {list(WRONG)!r}])
+        """
+    )
+    assert len(said) == len(WRONG)
+    for script, expected, sentence in zip(WRONG, WRONG.values(), said, strict=True):
+        assert sentence.startswith(expected), script
+
+
+def test_one_request_from_here(shell, target):
+    assert shell("say(g.request('live', parameters={'path': '/here'}).status_code)") == [200]
+    assert any(b"/here" in str(entry).encode() for entry in target.log())
