@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 
+from experiments import client_counts
 from experiments.models import ClientGroup, Event, Experiment, Shard, Worker
 from experiments.services.registry import LIVE
 from loadgen.distributions import described
@@ -85,6 +86,24 @@ def open_groups() -> list[ClientGroup]:
     """The interactive client groups that are not closed, oldest first."""
     found = ClientGroup.objects.filter(interactive=True, ended=None).exclude(state=ClientGroup.State.STOP)
     return list(found.select_related("workload").order_by("created", "id"))
+
+
+@dataclass(frozen=True)
+class ClientInfo:
+    """What a client has done so far, as far as its batches have come in (about a second)."""
+
+    client_id: str
+    requests: int
+    failures: int
+
+
+def clients_of(group: ClientGroup) -> list[ClientInfo]:
+    """The clients of an interactive group that are not closed."""
+    counts: dict[int, tuple[int, int]] = {}
+    for stored in group.shards.values_list("client_counts", flat=True):
+        counts |= client_counts.read(stored)
+    indexes = [index for begin, end in group.active for index in range(begin, end)]
+    return [ClientInfo(f"{group.id}.{index}", *counts.get(index, (0, 0))) for index in indexes]
 
 
 def doing(group: ClientGroup) -> str:

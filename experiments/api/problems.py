@@ -10,7 +10,8 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from experiments.plans import PlanInvalid
-from experiments.services.placement import NoMatchingWorkers
+from experiments.services.groups import GroupClosed
+from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -18,7 +19,9 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(error, PlanInvalid):
         errors = [{"field": each.path, "message": each.message} for each in error.errors]
         return Response({"errors": errors}, status.HTTP_400_BAD_REQUEST)
-    if isinstance(error, NoMatchingWorkers):
+    if isinstance(error, GroupClosed):
+        return Response({"detail": str(error)}, status.HTTP_409_CONFLICT)
+    if isinstance(error, NoMatchingWorkers | NoFreeSlot):
         return Response({"detail": str(error)}, status.HTTP_503_SERVICE_UNAVAILABLE)
     if isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError):
         return Response({"detail": "The broker does not answer; try again."}, status.HTTP_503_SERVICE_UNAVAILABLE)

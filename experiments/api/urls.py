@@ -2,14 +2,19 @@
 
 from django.urls import re_path
 
-from experiments.api import views
+from experiments.api import groups, views
 
 EXPERIMENT_ID = "(?P<experiment_id>[0-9A-Za-z-]{1,24})"
+GROUP_ID = "(?P<group_id>[0-9A-Za-z-]{1,40})"
 
 urlpatterns = [
     re_path(r"^/?$", views.IndexView.as_view(), name="api-index"),
     re_path(r"^/experiments/?$", views.ExperimentListView.as_view(), name="api-experiments"),
     re_path(rf"^/experiments/{EXPERIMENT_ID}/?$", views.ExperimentView.as_view(), name="api-experiment"),
+    re_path(r"^/groups/?$", groups.GroupListView.as_view(), name="api-groups"),
+    re_path(rf"^/groups/{GROUP_ID}/?$", groups.GroupDetailView.as_view(), name="api-group"),
+    re_path(rf"^/groups/{GROUP_ID}/command/?$", groups.GroupCommandView.as_view(), name="api-group-command"),
+    re_path(rf"^/groups/{GROUP_ID}/clients/?$", groups.GroupClientsView.as_view(), name="api-group-clients"),
     re_path(r"^/worker/?$", views.WorkerListView.as_view(), name="api-workers"),
     re_path(r"^/", views.UnknownView.as_view(), name="api-unknown"),
 ]

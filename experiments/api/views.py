@@ -28,6 +28,10 @@ ROUTES = [
     {"path": "/api", "methods": ["GET"], "does": "lists the routes"},
     {"path": "/api/experiments", "methods": ["GET", "POST"], "does": "lists experiments, queues one from a plan"},
     {"path": "/api/experiments/<id>", "methods": ["GET", "DELETE"], "does": "shows an experiment, stops or removes it"},
+    {"path": "/api/groups", "methods": ["GET", "POST"], "does": "lists interactive client groups, spawns one"},
+    {"path": "/api/groups/<id>", "methods": ["GET", "DELETE"], "does": "shows a client group, closes it"},
+    {"path": "/api/groups/<id>/command", "methods": ["POST"], "does": "says what its clients do"},
+    {"path": "/api/groups/<id>/clients", "methods": ["POST"], "does": "adds clients to a group, closes some"},
     {"path": "/api/worker", "methods": ["GET"], "does": "lists the live workers"},
 ]
 

@@ -17,12 +17,11 @@ from loadgen.pacer import PRERECORDED
 WITHOUT_END = "one of n (the number of requests of each client) and ia (the gap before each) is needed"
 
 
-def parse_command(data: dict[str, Any]) -> dict[str, Any]:
+def parse_command(data: object) -> dict[str, Any]:
     """The fields of messages.Phase that a command amounts to, without number and start.
 
     `{"rps": 2.5}` is a rate of each client. `{"n": 10, "ia": ["expovariate", 5]}` is requests, of which one of the two
-    may be missing: without `ia` they are made back to back, without `n` they have no end. `{"clients": 3}` is a number
-    of clients, and given back as it is.
+    may be missing: without `ia` they are made back to back, without `n` they have no end.
 
     Raises:
         PlanInvalid: with every error, each naming its field.
@@ -35,9 +34,23 @@ def parse_command(data: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def parse_clients(data: object) -> tuple[int, int]:
+    """How many clients to add and to close, of `{"add": 3}` or `{"close": 2}`; 0 where not given.
+
+    Raises:
+        PlanInvalid: with every error, each naming its field.
+    """
+    problems = Problems()
+    section = Section(data, "", problems)
+    found = {key: section.optional_integer(key, 1, MAX_CLIENTS) or 0 for key in ("add", "close")}
+    section.close()
+    if not len(problems) and sum(map(bool, found.values())) != 1:
+        problems.add("add", "one of add and close, a number of clients, is needed")
+    problems.raise_if_any()
+    return found["add"], found["close"]
+
+
 def _read(section: Section, problems: Problems) -> dict[str, Any]:
-    if section.has("clients"):
-        return {"clients": section.integer("clients", 1, 1, MAX_CLIENTS)}
     if section.has("rps"):
         rps = section.get("rps")
         if reason := number_reason(rps, 0, MAX_RATE_RPS):

@@ -185,12 +185,12 @@ def _take_in(group_id: str, members: list[Shard]) -> ClientGroup:
         group.active = sorted([*group.active, *settled])
         group.total_clients = sum(end - begin for begin, end in group.active)
         phase = group.command
-        following = {"number": phase.number + 1, "start_broker_ns": broker_now_ns() + EFFECTIVE_AHEAD_NS}
+        number, start_ns = phase.number + 1, broker_now_ns() + EFFECTIVE_AHEAD_NS
         if phase.kind == RATE:
             # All clients' turns are dealt out anew. Requests that are to be made are not begun anew by the others.
-            _begin(group, dataclasses.replace(phase, **following))
+            _begin(group, dataclasses.replace(phase, number=number, start_broker_ns=start_ns))
         elif _is_done(members, phase.number):
-            _begin(group, Phase(**following))  # who comes after the requests does not make them
+            _begin(group, Phase(number, start_ns))  # who comes after the requests does not make them
         _save(group)
     return group
 

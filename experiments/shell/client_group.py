@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import client_counts, selectors
+from experiments import selectors
 from experiments.models import ClientGroup as Group
 from experiments.models import Shard
-from experiments.plans.commands import parse_command
+from experiments.plans.commands import parse_clients, parse_command
+from experiments.selectors import ClientInfo
 from experiments.services import groups
 from experiments.shell.errors import GroupFailed, NotReady
 from experiments.shell.future import RequestFuture
@@ -25,15 +26,6 @@ class Client:
     """One client of a group; `client_id` is what its request ids begin with."""
 
     client_id: str
-
-
-@dataclass(frozen=True)
-class ClientInfo:
-    """What a client has done so far, as far as its batches have come in (about a second)."""
-
-    client_id: str
-    requests: int
-    failures: int
 
 
 class ClientGroup:
@@ -62,7 +54,7 @@ class ClientGroup:
     @property
     def clients(self) -> list[Client]:
         """The clients that are not closed, in the order of their indexes."""
-        return [Client(f"{group.id}.{index}") for group in self._rows() for index in indexes(group)]
+        return [Client(info.client_id) for info in self.info()]
 
     def rps(self, n: float) -> None:
         """Has each client send `n` requests per second, evenly, until the next command; 0 pauses them."""
@@ -91,25 +83,19 @@ class ClientGroup:
 
     def info(self) -> list[ClientInfo]:
         """Requests and failures of each client so far."""
-        found = []
-        for group in self._rows():
-            counts: dict[int, tuple[int, int]] = {}
-            for stored in group.shards.values_list("client_counts", flat=True):
-                counts |= client_counts.read(stored)
-            found += [ClientInfo(f"{group.id}.{index}", *counts.get(index, (0, 0))) for index in indexes(group)]
-        return found
+        return [info for group in self._rows() for info in selectors.clients_of(group)]
 
     def add(self, n: int = 1) -> ClientGroup:
         """Adds `n` clients, on workers of the same labels, and waits until they take part."""
-        command = parse_command({"clients": n})
+        added, _ = parse_clients({"add": n})
         for group_id in self._ids:
-            groups.add(group_id, command["clients"])
+            groups.add(group_id, added)
         self.wait_until_ready()
         return self
 
     def close(self, n: int | None = None) -> None:
         """Closes the `n` clients that came last; all of them without `n`."""
-        clients = None if n is None else parse_command({"clients": n})["clients"]
+        clients = None if n is None else parse_clients({"close": n})[1]
         for group_id in self._ids:
             groups.close(group_id, clients)
 
@@ -151,8 +137,3 @@ class ClientGroup:
         rows = self._rows()
         services = ", ".join(sorted({row.workload.service for row in rows}))
         return f"ClientGroup({', '.join(self._ids)}: {services}, {sum(row.total_clients for row in rows)} clients)"
-
-
-def indexes(group: Group) -> list[int]:
-    """The indexes of a group's clients that are not closed."""
-    return [index for begin, end in group.active for index in range(begin, end)]

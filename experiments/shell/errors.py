@@ -1,12 +1,13 @@
 """What can go wrong in the shell, as exceptions with a sentence."""
 
+from experiments.plans import PlanInvalid
+from experiments.services.groups import GroupClosed
+from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
+from routing.table import RoutingError
+
 
 class ShellError(Exception):
     """The message says what is wrong, and what to do."""
-
-    def _render_traceback_(self) -> list[str]:
-        """IPython shows this instead of a traceback."""
-        return [f"{type(self).__name__}: {self}"]
 
 
 class GroupFailed(ShellError):
@@ -23,3 +24,7 @@ class Superseded(ShellError):
 
 class NoExperiment(ShellError):
     """No experiment was started here."""
+
+
+# Whose message says it all.
+SENTENCES = (ShellError, PlanInvalid, GroupClosed, NoMatchingWorkers, NoFreeSlot, RoutingError)

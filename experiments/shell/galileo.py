@@ -20,7 +20,6 @@ class Galileo:
     """The system: its workers, and the clients that you spawn on them.
 
     g.workers()                names of the live workers; g.workers_info() tells all about them
-    g.discover()               looks for workers now; returns their names
     g.ping()                   round trip to each worker, in seconds
     g.spawn('myservice', 3)    three clients of a service
     g.clients()                the client groups that are not closed; g.clients('g-…') those of these ids
@@ -29,15 +28,16 @@ class Galileo:
 
     def workers(self) -> list[str]:
         """The names of the live workers."""
+        registry.sync_workers()
         return [load.worker.name for load in selectors.live_workers()]
 
     def workers_info(self) -> list[dict[str, Any]]:
         """What is known of each live worker: labels, slots, cores, memory, machine, versions, clock."""
+        registry.sync_workers()
         return [selectors.worker_facts(load) for load in selectors.live_workers()]
 
     def discover(self) -> list[str]:
-        """Reads the workers' registrations now, instead of within the next second; returns the live workers' names."""
-        registry.sync_workers()
+        """As `workers`, under the original's name: each call looks anew."""
         return self.workers()
 
     def ping(self, timeout: float = 1.0) -> dict[str, float]:

@@ -11,6 +11,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands import shell
 
+from experiments.shell.errors import SENTENCES
 from experiments.shell.text import BANNER
 
 PROMPT = "galileo> "
@@ -32,6 +33,7 @@ class Command(shell.Command):
                 options["command"] = Path(source).read_text()
             except (OSError, UnicodeDecodeError) as error:
                 raise CommandError(f"--source: {source} cannot be read: {error}") from error
+        options["verbosity"] -= 1  # the models that are imported are listed where more is asked for
         super().handle(**options)
 
     def get_auto_imports(self) -> list[str]:
@@ -48,8 +50,12 @@ class Command(shell.Command):
         config = Config()
         config.TerminalInteractiveShell.prompts_class = _prompts()
         config.TerminalInteractiveShell.term_title = False
+        config.TerminalInteractiveShell.enable_tip = False
         config.TerminalInteractiveShell.confirm_exit = False
-        terminal = InteractiveShellEmbed(config=config, banner1=BANNER, user_ns=self.get_namespace(**options))
+        namespace = self.get_namespace(**options)
+        terminal = InteractiveShellEmbed(config=config, banner1=BANNER, user_ns=namespace)  # type: ignore[no-untyped-call]
+        # These say in a sentence what is wrong: where it was found would only hide it.
+        terminal.set_custom_exc(SENTENCES, _show_sentence)  # type: ignore[no-untyped-call]
         terminal()
 
     def python(self, options: dict[str, Any]) -> None:
@@ -58,6 +64,10 @@ class Command(shell.Command):
             code.interact(banner=BANNER, local=self.get_namespace(**options), exitmsg="")
         finally:
             sys.ps1 = before
+
+
+def _show_sentence(terminal: Any, kind: type[Exception], error: Exception, *_: Any, **__: Any) -> None:
+    sys.stderr.write(f"{kind.__name__}: {error}\n")
 
 
 def _prompts() -> type:
