@@ -1,11 +1,14 @@
 """Experiments for tests."""
 
+from datetime import timedelta
+
 import pytest
 
 from experiments.models import Experiment
-from experiments.services import experiments
+from experiments.services import experiments, registry
 from experiments.services.shards import place_group
 from experiments.services.transitions import move_experiment
+from tests.support.fleet import Fleet
 from tests.support.plans import plan
 
 
@@ -30,3 +33,11 @@ def make_experiment(db, broker):
         return experiments.create(plan(**fields), creator="tester")
 
     return make
+
+
+@pytest.fixture
+def fleet(broker, monkeypatch):
+    monkeypatch.setattr(registry, "broker_is_fresh", lambda: False)
+    monkeypatch.setattr(registry, "MISSED", timedelta(microseconds=1))
+    monkeypatch.setattr(registry, "AFTER_GAP", timedelta(0))
+    return Fleet(broker)

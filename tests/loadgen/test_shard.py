@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -17,9 +18,12 @@ from loadgen.batch import decode
 from loadgen.environment import WorkerSettings
 from loadgen.fence import Fence
 from loadgen.messages import (
+    BACK_TO_BACK,
+    GAPS,
     REPLACE,
     STOP,
     GroupDocument,
+    Phase,
     ShardOrder,
     from_json,
     group_key,
@@ -495,3 +499,93 @@ asyncio.run(ShardRunner(*pickle.loads(bytes.fromhex(sys.argv[1]))).run())
 
     run_shards(settings, order_of(1, "s-copy"), script=script)
     assert state_of(store, 1) == "finished"
+
+
+def interactive(store: redis.Redis, group_id: str, version: int = 1, **phase: Any) -> GroupDocument:
+    """A document of an interactive group of four clients that runs."""
+    document = document_of(group_id)
+    workload = replace(document.workload, model="interactive", schedule=[])
+    now_ns = broker_ns(store)
+    return replace(
+        document,
+        version=version,
+        state="run",
+        start_broker_ns=now_ns,
+        workload=workload,
+        phase=Phase(version, now_ns, **phase),
+        active=[[0, 4]],
+    )
+
+
+def test_an_interactive_shard_does_what_it_is_told_and_says_when_it_is_done(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget
+) -> None:
+    put_route(store, {target.host: 1.0})
+    put_document(store, interactive(store, "s-live"))
+
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "running")
+        put_document(store, interactive(store, "s-live", 2, kind=GAPS, requests=5, parameters=[0.01]))
+        await until(lambda: phases_of(store) == (2, 2))
+        put_document(store, interactive(store, "s-live", 3, kind=BACK_TO_BACK, requests=3))
+        await until(lambda: phases_of(store) == (3, 3))
+        put_document(store, replace(interactive(store, "s-live", 4), active=[]))
+
+    run_shards(settings, order_of(1, "s-live"), script=script)
+    rows = rows_of(settings)
+    assert (rows.final.end, rows.final.reason) == ("finished", "")
+    assert rows.final.counters.completed == len(target.ids("s-live")) == 4 * 8
+
+
+def phases_of(store: redis.Redis) -> tuple[int, int]:
+    status = status_of(store, 1)
+    return (status.phase, status.phase_done) if status is not None else (0, 0)
+
+
+def test_a_batch_is_cut_where_an_interactive_experiment_begins_and_ends(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget
+) -> None:
+    put_route(store, {target.host: 1.0})
+    put_document(store, interactive(store, "s-cut"))
+
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "running")
+        for version, experiment in ((2, None), (3, "202601010000-abcd"), (4, None)):
+            document = interactive(store, "s-cut", version, kind=BACK_TO_BACK, requests=version)
+            put_document(store, replace(document, experiment_id=experiment))
+            await until(lambda version=version: phases_of(store) == (version, version))
+        put_document(store, replace(interactive(store, "s-cut", 5), state=STOP))
+
+    run_shards(settings, order_of(1, "s-cut"), script=script)
+    by_experiment: dict[str | None, int] = {}
+    for header in rows_of(settings).headers:
+        by_experiment[header.experiment_id] = by_experiment.get(header.experiment_id, 0) + header.rows
+    assert by_experiment == {None: 4 * (2 + 4), "202601010000-abcd": 4 * 3}
+
+
+@pytest.mark.parametrize("renewed", [True, False])
+def test_an_unbounded_load_pauses_when_nobody_renews_it(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget, monkeypatch: pytest.MonkeyPatch, renewed: bool
+) -> None:
+    monkeypatch.setattr("loadgen.shard.GROUP_LEASE_S", 2)
+    put_route(store, {target.host: 1.0})
+    put_document(store, interactive(store, "s-left", rate_rps=10.0))
+    sent = []
+
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "running")
+        for _ in range(9):
+            await asyncio.sleep(0.5)
+            if renewed:
+                store.hincrby(group_key("s-left"), "renewals", 1)
+        status = status_of(store, 1)
+        assert status is not None
+        sent.append((status.is_deserted, len(target.ids("s-left"))))
+        await asyncio.sleep(0.5)
+        sent.append((status.is_deserted, len(target.ids("s-left"))))
+        put_document(store, replace(interactive(store, "s-left", 2), state=STOP))
+
+    run_shards(settings, order_of(1, "s-left"), script=script)
+    (deserted, before), (_, after) = sent
+    assert deserted is not renewed
+    assert (after > before) is renewed

@@ -1,8 +1,5 @@
 """The life of an experiment, moved by reconciliation alone; the workers' part is played through Redis."""
 
-import base64
-import json
-from dataclasses import asdict
 from datetime import timedelta
 
 import pytest
@@ -10,81 +7,21 @@ from django.db.models import F
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from experiments.models import Batch, ClientGroup, Event, Experiment, Shard
+from experiments.models import ClientGroup, Event, Experiment, Shard
 from experiments.services import desired, experiments, phases, registry, shards
 from experiments.services.reconcile import _PHASES, LOCK_KEY, reconcile
 from loadgen import messages
 from loadgen.messages import (
     WORKERS_KEY,
     ClockSample,
-    Counters,
-    Gauges,
     GroupDocument,
-    ShardOrder,
     ShardStatus,
     from_json,
-    from_wire,
     to_json,
     worker_key,
 )
-from tests.support.workers import register
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-class Fleet:
-    """Plays the workers: registrations, leases, statuses, and what ingest would store of their batches."""
-
-    def __init__(self, broker):
-        self.broker = broker
-
-    def join(self, *names, **fields):
-        for name in names:
-            register(self.broker, name, **fields)
-
-    def orders(self, name):
-        """The orders that wait on a worker's own queue, oldest first."""
-        raw = self.broker.lrange(messages.label_queue("worker_name", name), 0, -1)
-        bodies = [json.loads(base64.b64decode(json.loads(message)["body"])) for message in reversed(raw)]
-        return [from_wire(ShardOrder, arguments[0]) for arguments, *_ in bodies]
-
-    def say(self, state, reason="", only=None):
-        for shard in Shard.objects.exclude(status__in=Shard.ENDED).filter(**(only or {})):
-            clock = ClockSample(offset_ns=5, uncertainty_ns=20_000)
-            status = ShardStatus(shard.id, shard.attempt, shard.worker.name, 1, state, clock, 4096, reason)
-            self.broker.set(messages.shard_key(shard.id), to_json(status))
-            if state in messages.ENDS:
-                self.broker.delete(messages.lease_key(shard.id))
-            else:
-                self.broker.set(messages.lease_key(shard.id), f"{shard.attempt}:token", px=messages.LEASE_TTL_MS)
-
-    def say_of(self, worker, state, reason=""):
-        """As its agent says it of a shard that is dead, or the shard itself, whatever its row says."""
-        shard = Shard.objects.get(worker__name=worker)
-        status = ShardStatus(shard.id, shard.attempt, worker, 1, state, reason=reason)
-        self.broker.set(messages.shard_key(shard.id), to_json(status))
-        self.broker.delete(messages.lease_key(shard.id))
-        Shard.objects.filter(id=shard.id).update(dispatched=timezone.now() - timedelta(seconds=60))
-
-    def die(self):
-        for shard in Shard.objects.all():
-            self.broker.delete(messages.lease_key(shard.id))
-
-    def bring_batches(self):
-        """As if each shard's only batch had been ingested; it held no rows."""
-        counters, gauges = asdict(Counters()), asdict(Gauges())
-        for shard in Shard.objects.all():
-            Shard.objects.filter(id=shard.id).update(totals=counters, batches=1, end=messages.FINISHED)
-            header = {"rows": 0, "received": timezone.now(), "counters": counters, "gauges": gauges}
-            Batch.objects.get_or_create(shard=shard, attempt=shard.attempt, number=0, defaults=header)
-
-
-@pytest.fixture
-def fleet(broker, monkeypatch):
-    monkeypatch.setattr(registry, "broker_is_fresh", lambda: False)
-    monkeypatch.setattr(registry, "MISSED", timedelta(microseconds=1))
-    monkeypatch.setattr(registry, "AFTER_GAP", timedelta(0))
-    return Fleet(broker)
 
 
 @pytest.fixture

@@ -1,0 +1,228 @@
+"""Interactive client groups and experiments; the workers' part is played through Redis."""
+
+from datetime import timedelta
+
+import pytest
+
+from experiments.models import ClientGroup, Experiment, Shard
+from experiments.plans import PlanInvalid, parse_group
+from experiments.plans.commands import parse_clients, parse_command
+from experiments.services import experiments as services
+from experiments.services import groups, interactive
+from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
+from experiments.services.reconcile import reconcile
+from loadgen import messages
+from loadgen.messages import BACK_TO_BACK, GAPS, RATE, GroupDocument, from_json
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def two(fleet):
+    """A group of four clients, two on each of two workers, all of which take part."""
+    fleet.join("pi-1", "pi-2")
+    group = groups.spawn(parse_group({"service": "s", "num": 4}), "tester")
+    fleet.say(messages.READY)
+    return groups.follow(group.id)
+
+
+def document(broker, group):
+    return from_json(GroupDocument, broker.hget(messages.group_key(group.id), "document"))
+
+
+def test_clients_take_part_when_all_of_their_shards_are_ready(fleet, broker):
+    fleet.join("pi-1", "pi-2")
+    group = groups.spawn(parse_group({"service": "s", "num": 4}), "tester")
+    assert document(broker, group).active == []
+    fleet.say(messages.READY, only={"worker__name": "pi-1"})
+    assert groups.follow(group.id).active == []
+    fleet.say(messages.READY)
+    group = groups.follow(group.id)
+    assert (group.active, group.total_clients, group.pending) == ([[0, 4]], 4, [])
+    assert document(broker, group).active == [[0, 4]]
+    assert document(broker, group).state == "run"
+
+
+def test_each_command_is_a_phase_that_begins_shortly(broker, two):
+    first = document(broker, two).phase
+    number = groups.command(two.id, kind=RATE, rate_rps=3.0)
+    phase = document(broker, two).phase
+    assert (phase.number, phase.kind, phase.rate_rps) == (number, RATE, 3.0)
+    assert number == first.number + 1
+    seconds, microseconds = broker.time()
+    ahead_ns = phase.start_broker_ns - (seconds * 10**9 + microseconds * 1000)
+    assert 0 < ahead_ns <= groups.EFFECTIVE_AHEAD_NS
+
+
+def test_added_clients_have_indexes_of_their_own_and_share_the_rate_from_when_they_are_ready(fleet, broker, two):
+    groups.command(two.id, kind=RATE, rate_rps=3.0)
+    groups.close(two.id, 1)
+    groups.add(two.id, 2)
+    assert groups.follow(two.id).active == [[0, 3]]
+    before = document(broker, two).phase
+    fleet.say(messages.READY)
+    group = groups.follow(two.id)
+    assert (group.active, group.total_clients) == ([[0, 3], [4, 6]], 5)
+    phase = document(broker, two).phase
+    assert (phase.number, phase.rate_rps) == (before.number + 1, 3.0)
+
+
+@pytest.mark.parametrize(("done", "kind"), [(0, BACK_TO_BACK), (2, RATE)])
+def test_who_is_added_makes_the_requests_that_are_being_made_but_none_that_are_done(fleet, broker, two, done, kind):
+    fleet.say(messages.RUNNING)
+    groups.follow(two.id)
+    number = groups.command(two.id, kind=BACK_TO_BACK, requests=5)
+    fleet.say(messages.RUNNING, phase=number, phase_done=number if done else 0)
+    groups.add(two.id, 1)
+    fleet.say(messages.READY, only={"clients": [[4, 5, 1]]})
+    groups.follow(two.id)
+    assert document(broker, two).phase.kind == kind
+
+
+def test_closing_some_clients_leaves_the_phase_alone(broker, two):
+    groups.command(two.id, kind=GAPS, distribution="constant", parameters=[1.0])
+    before = document(broker, two)
+    groups.close(two.id, 3)
+    after = document(broker, two)
+    assert (after.active, after.phase, after.version) == ([[0, 1]], before.phase, before.version + 1)
+
+
+@pytest.mark.parametrize("clients", [None, 4, 9])
+def test_a_closed_group_takes_no_commands_and_ends_with_its_shards(fleet, broker, two, clients):
+    groups.close(two.id, clients)
+    assert document(broker, two).state == "stop"
+    with pytest.raises(groups.GroupClosed, match="is closed; spawn another one"):
+        groups.command(two.id, kind=RATE)
+    with pytest.raises(groups.GroupClosed):
+        groups.add(two.id, 1)
+    fleet.say(messages.FINISHED)
+    reconcile()
+    assert ClientGroup.objects.get(id=two.id).ended is not None
+    assert not broker.exists(messages.group_key(two.id))
+
+
+def test_a_group_whose_shards_have_failed_is_closed(fleet, two):
+    fleet.say(messages.FAILED, "the app is broken")
+    group = groups.follow(two.id)
+    group.refresh_from_db()
+    assert (group.state, group.ended is None) == ("stop", False)
+    assert set(group.shards.values_list("reason", flat=True)) == {"the app is broken"}
+
+
+def test_the_controller_renews_open_groups_only(fleet, broker, two):
+    reconcile()
+    assert int(broker.hget(messages.group_key(two.id), "renewals")) > 0
+    groups.close(two.id)
+    before = broker.hget(messages.group_key(two.id), "renewals")
+    reconcile()
+    assert broker.hget(messages.group_key(two.id), "renewals") == before
+
+
+def test_an_order_that_nobody_takes_is_given_again(fleet, monkeypatch):
+    fleet.join("pi-1", "pi-2")
+    group = groups.spawn(parse_group({"service": "s"}), "tester")
+    Shard.objects.update(dispatched=Shard.objects.get().dispatched - timedelta(seconds=60))
+    groups.follow(group.id)
+    assert Shard.objects.get().attempt == 2
+
+
+def test_what_cannot_be_placed_leaves_nothing_behind(fleet):
+    with pytest.raises(NoMatchingWorkers):
+        groups.spawn(parse_group({"service": "s"}), "tester")
+    fleet.join("pi-1", slots=1)
+    groups.spawn(parse_group({"service": "s"}), "tester")
+    with pytest.raises(NoFreeSlot):
+        groups.spawn(parse_group({"service": "s"}), "tester")
+    assert (ClientGroup.objects.count(), Shard.objects.count()) == (1, 1)
+
+
+class TestInteractiveExperiment:
+    def test_it_has_the_groups_that_are_open_and_those_that_come_until_it_is_stopped(self, broker, two):
+        experiment = interactive.start("by hand", "tester", {})
+        assert document(broker, two).experiment_id == experiment.id
+        later = groups.spawn(parse_group({"service": "t"}), "tester")
+        assert document(broker, later).experiment_id == experiment.id
+        assert set(experiment.workloads.values_list("service", flat=True)) == {"s", "t"}
+        interactive.stop(experiment.id)
+        assert document(broker, two).experiment_id is None
+        experiment.refresh_from_db()
+        assert (experiment.status, experiment.ending) == ("FINALIZING", "FINISHED")
+
+    def test_one_at_a_time_and_none_beside_a_plans(self, fleet, make_experiment):
+        experiment = interactive.start("first", "tester", {})
+        with pytest.raises(interactive.OtherExperimentRuns, match="first is RUNNING"):
+            interactive.start("second", "tester", {})
+        planned = make_experiment()
+        fleet.join("pi-1")
+        reconcile()
+        planned.refresh_from_db()
+        assert planned.status == "QUEUED"
+        interactive.stop(experiment.id)
+        with pytest.raises(interactive.NotRunning, match="is FINALIZING"):
+            interactive.stop(experiment.id)
+        assert Experiment.objects.count() == 2
+
+    def test_a_cancelled_one_leaves_the_groups_alone(self, broker, two):
+        experiment = interactive.start("by hand", "tester", {})
+        services.cancel(experiment.id, "by test")
+        assert (document(broker, two).state, document(broker, two).experiment_id) == ("run", None)
+        reconcile()
+        experiment.refresh_from_db()
+        assert (experiment.ending, experiment.reason) == ("CANCELLED", "by test")
+
+    def test_one_that_nobody_renews_is_ended_with_a_reason(self, fleet):
+        experiment = interactive.start("left", "tester", {})
+        interactive.renew(experiment.id)
+        reconcile()
+        experiment.refresh_from_db()
+        assert experiment.status == "RUNNING"
+        Experiment.objects.update(renewed=experiment.renewed - interactive.LEASE)
+        reconcile()
+        experiment.refresh_from_db()
+        assert (experiment.status, experiment.reason) == ("FINISHED", interactive.ABANDONED)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        ({}, "n: one of n"),
+        ({"rps": -1}, "rps: must not be negative"),
+        ({"rps": float("nan")}, "rps: a finite number"),
+        ({"rps": "many"}, "rps: a number is needed"),
+        ({"n": 0}, "n: must be from 1"),
+        ({"n": 1.5}, "n: a whole number"),
+        ({"ia": -1}, "ia: must not be negative"),
+        ({"ia": ["expovariate", 0]}, "ia: lambd: must be from"),
+        ({"ia": ["nope"]}, "ia: one of constant"),
+        ({"ia": ["prerecorded", []]}, "ia: prerecorded takes a list"),
+        ({"ia": ["prerecorded", [1, "x"]]}, r"ia\[1\]\[1\]: a number"),
+        ({"rps": 1, "n": 3}, "n: unknown key"),
+        ({"rate": 1}, "rate: unknown key"),
+        ([], "plan: a mapping is needed"),
+    ],
+)
+def test_a_wrong_command_is_refused_with_its_field(data, error):
+    with pytest.raises(PlanInvalid, match=error):
+        parse_command(data)
+
+
+@pytest.mark.parametrize("data", [{}, {"add": 0}, {"add": 1, "close": 1}, {"close": -1}, {"more": 1}])
+def test_a_wrong_number_of_clients_is_refused(data):
+    with pytest.raises(PlanInvalid):
+        parse_clients(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        ({}, "service: is missing"),
+        ({"service": "s", "num": 0}, "num: must be from 1"),
+        ({"service": "s", "ticks": [1]}, "ticks: unknown key"),
+        ({"service": "s", "worker_labels": 3}, "worker_labels: a mapping"),
+        ({"service": "s", "num": 1, "shards_per_worker": 3}, "shards_per_worker: each shard needs .* raise num to 3"),
+        ({"service": "s", "client_parameters": {"method": "GO GO"}}, "client_parameters.method: an HTTP method"),
+    ],
+)
+def test_a_wrong_group_is_refused_with_its_field(data, error):
+    with pytest.raises(PlanInvalid, match=error):
+        parse_group(data)
