@@ -11,6 +11,7 @@ from rest_framework.views import exception_handler
 
 from experiments.plans import PlanInvalid
 from experiments.services.placement import NoMatchingWorkers
+from routing.table import RoutingInvalid, RoutingMissing, RoutingTaken
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -18,6 +19,13 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(error, PlanInvalid):
         errors = [{"field": each.path, "message": each.message} for each in error.errors]
         return Response({"errors": errors}, status.HTTP_400_BAD_REQUEST)
+    if isinstance(error, RoutingInvalid):
+        errors = [{"field": each.place, "message": each.message} for each in error.field_errors]
+        return Response({"errors": errors}, status.HTTP_400_BAD_REQUEST)
+    if isinstance(error, RoutingMissing):
+        return Response({"detail": str(error)}, status.HTTP_404_NOT_FOUND)
+    if isinstance(error, RoutingTaken):
+        return Response({"detail": str(error)}, status.HTTP_409_CONFLICT)
     if isinstance(error, NoMatchingWorkers):
         return Response({"detail": str(error)}, status.HTTP_503_SERVICE_UNAVAILABLE)
     if isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError):

@@ -29,6 +29,12 @@ ROUTES = [
     {"path": "/api/experiments", "methods": ["GET", "POST"], "does": "lists experiments, queues one from a plan"},
     {"path": "/api/experiments/<id>", "methods": ["GET", "DELETE"], "does": "shows an experiment, stops or removes it"},
     {"path": "/api/worker", "methods": ["GET"], "does": "lists the live workers"},
+    {"path": "/api/routing", "methods": ["GET", "POST"], "does": "lists routing records, adds one"},
+    {
+        "path": "/api/routing/<service>",
+        "methods": ["GET", "PUT", "PATCH", "DELETE"],
+        "does": "shows, sets, changes, removes a record",
+    },
 ]
 
 
