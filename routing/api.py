@@ -6,7 +6,6 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from rest_framework import serializers, status
-from rest_framework.exceptions import ValidationError
 from rest_framework.permissions import DjangoModelPermissions
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -91,13 +90,11 @@ def _answer(record: table.RoutingRecord, code: int = status.HTTP_200_OK) -> Resp
 
 
 def _read(body: Any, known: Collection[str], required: Collection[str] = ()) -> dict[str, Any]:
-    """The body's fields; what they hold is for the services to check. Raises ValidationError with every fault."""
+    """The body's fields; what they hold is for the services to check. Raises RoutingInvalid with every fault."""
     if not isinstance(body, dict):
-        raise ValidationError(
-            {"errors": [{"field": "body", "message": f"an object with {', '.join(known)} is needed"}]}
-        )
+        raise table.RoutingInvalid([table.FieldError("body", None, f"an object with {', '.join(known)} is needed")])
     faults = {name: f"unknown key; known here: {', '.join(known)}" for name in body if name not in known}
     faults |= {name: "is missing" for name in required if body.get(name) is None}
     if faults:
-        raise ValidationError({"errors": [{"field": name, "message": text} for name, text in faults.items()]})
+        raise table.RoutingInvalid([table.FieldError(name, None, text) for name, text in faults.items()])
     return body

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Literal, Protocol
+from typing import Protocol
 
 # The longest text that every supported database can index (MySQL's utf8mb4 with its shortest key limit).
 MAX_NAME_LENGTH = 191
@@ -70,7 +70,7 @@ class RoutingTable(Protocol):
 class FieldError:
     """One broken rule: the field, the index in it (None: the field as a whole) and what is wrong."""
 
-    field: Literal["service", "hosts", "weights"]
+    field: str
     index: int | None
     message: str
 

@@ -82,6 +82,7 @@ def test_each_fault_of_a_body_is_named_at_its_field_and_nothing_is_written(api, 
         assert answer.status_code == 201
         return
     assert (answer.status_code, fields(answer)) == (400, wrong)
+    assert answer.headers["Content-Type"] == "application/problem+json"
     assert selectors.records() == []
 
 
