@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from rest_framework import serializers, status
 from rest_framework.permissions import DjangoModelPermissions
@@ -58,7 +59,8 @@ class RecordListView(View):
         """Adds a record: service, hosts and maybe weights, without which each host weighs 1. 409 if there is one."""
         body = _read(request.data, known=("service", "hosts", "weights"), required=("service", "hosts"))
         record = services.add_record(body["service"], body["hosts"], body.get("weights"), self.by)
-        return _answer(record, status.HTTP_201_CREATED)
+        location = {"Location": f"/api/routing/{quote(record.service)}"}
+        return Response(RecordSerializer(record).data, status.HTTP_201_CREATED, headers=location)
 
 
 class RecordView(View):
@@ -66,27 +68,24 @@ class RecordView(View):
         record = selectors.record(service)
         if record is None:
             raise table.RoutingMissing(service)
-        return _answer(record)
+        return Response(RecordSerializer(record).data)
 
     def put(self, request: Request, service: str) -> Response:
         """Sets a record, whether there is one or not: hosts and maybe weights, without which each host weighs 1."""
         body = _read(request.data, known=("hosts", "weights"), required=("hosts",))
-        return _answer(services.set_record(service, body["hosts"], body.get("weights"), self.by))
+        record = services.set_record(service, body["hosts"], body.get("weights"), self.by)
+        return Response(RecordSerializer(record).data)
 
     def patch(self, request: Request, service: str) -> Response:
         """Changes hosts, weights or both of a record."""
         body = _read(request.data, known=("hosts", "weights"))
-        return _answer(services.change_record(service, body.get("hosts"), body.get("weights"), self.by))
+        record = services.change_record(service, body.get("hosts"), body.get("weights"), self.by)
+        return Response(RecordSerializer(record).data)
 
     def delete(self, request: Request, service: str) -> Response:
         if not services.remove_record(service, self.by):
             raise table.RoutingMissing(service)
         return Response(status=status.HTTP_204_NO_CONTENT)
-
-
-def _answer(record: table.RoutingRecord, code: int = status.HTTP_200_OK) -> Response:
-    location = {"Location": f"/api/routing/{record.service}"} if code == status.HTTP_201_CREATED else None
-    return Response(RecordSerializer(record).data, code, headers=location)
 
 
 def _read(body: Any, known: Collection[str], required: Collection[str] = ()) -> dict[str, Any]:
