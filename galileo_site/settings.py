@@ -91,7 +91,8 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.DjangoModelPermissions"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["experiments.api.parsing.StrictJSONParser"],
+    "EXCEPTION_HANDLER": "experiments.api.problems.handle",
     "DEFAULT_PAGINATION_CLASS": None,
 }
 

@@ -6,7 +6,8 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 urlpatterns = [
-    path("api", include("experiments.api.urls")),
+    path("api/routing", include("routing.urls")),
+    path("api", include("experiments.api.urls")),  # last of these: it answers for every other path, too
     path("admin/", admin.site.urls),
     path("favicon.ico", RedirectView.as_view(url=static("experiments/favicon.svg"))),
     path("", RedirectView.as_view(url="/admin/")),

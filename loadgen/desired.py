@@ -50,6 +50,7 @@ class DesiredState:
         self._version: bytes | None = None  # of the document that was taken, or refused
         self._route: RoutingRecord | None = None
         self._route_known = False
+        self._refused = ""  # why the record that is there was ignored; it is read every second, and said once
         self._news = asyncio.Event()
         self.seen_ns = time.monotonic_ns()  # when the document was last found in Redis
         self.renewed_ns = time.monotonic_ns()  # when the controller was last seen to have renewed the group's lease
@@ -143,8 +144,11 @@ class DesiredState:
         try:
             route = await read_async(self._client, service)
         except RoutingError as error:
-            logger.error("the routing record is ignored: %s", error)
+            if str(error) != self._refused:
+                self._refused = str(error)
+                logger.error("the routing record is ignored, the last good one holds: %s", error)
             return
+        self._refused = ""
         if not self._route_known or route != self._route:
             self._route, self._route_known = route, True
             self._on_route(route)

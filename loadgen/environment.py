@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from routing import routers
+
 PREFIX = "galileo_"
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 # Where traces go besides the database: nowhere, to files on the worker, to a channel of Redis.
@@ -119,12 +121,15 @@ class WorkerSettings:
     trace_logging: str
     trace_dir: Path  # used with FILE alone
     trace_limit_bytes: int
+    router: str = routers.HOST  # of workloads that name none
+    static_host: str = routers.DEFAULT_STATIC_HOST  # of the static router, for workloads that name none
 
 
-# Galileo's own settings: variables with these names are no labels (and `worker_name` is one by design).
+# Galileo's own settings: variables with these names are no labels. (`worker_name` and `router_type` are some by design:
+# the controller asks for a routing record only where a worker's router would read it.)
 OWN_SETTINGS = frozenset(
     "redis_host redis_port redis_password slots apps_dir apps_repo_dir spool_dir spool_limit_mb logging_level "
-    "ingest_queues ingest_queue trace_logging trace_dir trace_limit_mb router_type router_static_host state_dir "
+    "ingest_queues ingest_queue trace_logging trace_dir trace_limit_mb router_static_host state_dir "
     "web_host web_port allowed_hosts debug https venv flower_host flower_port csrf_trusted_origins".split()
 )
 OWN_PREFIXES = ("expdb_", "admin_")
@@ -170,6 +175,12 @@ def read_worker(environ: Mapping[str, str] | None = None) -> WorkerSettings:
     trace_dir = reader.text("trace_dir")
     if trace_logging == FILE and not trace_dir:
         reader.wrong("trace_dir", f"a folder is needed for {PREFIX}trace_logging={FILE}")
+    router_type = reader.choice("router_type", routers.HOST, routers.ROUTER_NAMES)
+    static_host = reader.text("router_static_host", routers.DEFAULT_STATIC_HOST)
+    try:
+        routers.parse_static_host(static_host)
+    except ValueError as error:
+        reader.wrong("router_static_host", str(error))
     settings = WorkerSettings(
         name=name,
         labels={**labels, "worker_name": name},
@@ -183,6 +194,8 @@ def read_worker(environ: Mapping[str, str] | None = None) -> WorkerSettings:
         trace_logging=trace_logging,
         trace_dir=Path(trace_dir).absolute(),
         trace_limit_bytes=reader.integer("trace_limit_mb", 1024, 32, 1 << 20) << 20,
+        router=routers.router_of(router_type),
+        static_host=static_host,
     )
     reader.raise_if_wrong()
     return settings

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, TypeVar
 
+from routing.routers import ROUND_ROBIN
+
 WIRE_VERSION = 1
 
 # --- Celery: task and queue names -----------------------------------------------------------------------------------
@@ -230,7 +232,9 @@ class WorkloadSpec:
     method: str = "GET"
     path: str = "/"
     kwargs: dict[str, Any] = field(default_factory=dict)
-    router: str = "host"  # host: http://host/path; service: http://host/service/path
+    router: str = ""  # one of routing.routers.ROUTERS; "": the worker's
+    static_host: str = ""  # of the static router; "": the worker's
+    balancer: str = ROUND_ROBIN  # one of routing.routers.BALANCERS
     scheme: str = HTTP
     connection: str = KEEP_ALIVE
     max_connections_per_host: int | None = None  # per shard; None: as many as are in flight

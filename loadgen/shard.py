@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from loadgen.cancelled import raise_if_cancelled
 from loadgen.clock import measure_async
 from loadgen.desired import DesiredState
-from loadgen.engine import AppError, Engine, Routes, file_sources
+from loadgen.engine import AppError, Engine, Routes, build_routes, file_sources
 from loadgen.environment import WorkerSettings
 from loadgen.fence import TAKEN, Fence
 from loadgen.messages import (
@@ -183,7 +183,13 @@ class ShardRunner:
             return self._stop_reason
         self._obey(document)
         self._sealer.workload = workload = document.workload
-        self._routes = Routes(workload.service, self._order.shard_index, workload.router, workload.scheme)
+        self._routes = build_routes(
+            workload,
+            document.seed,
+            self._order.shard_index,
+            self._settings.router,
+            self._settings.static_host,
+        )
         engine = Engine(
             self._order,
             document,

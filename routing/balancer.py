@@ -1,11 +1,15 @@
-"""Weighted round robin that is never a whole request away from the exact share."""
+"""Who serves the next request: weighted round robin, never a whole request away from the exact share, or chance."""
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
 from fractions import Fraction
+from hashlib import blake2b
+from itertools import accumulate
+from typing import Final, Protocol
 
 # Credits are integers in units of 1/total of a request; the total is at least this, so that carrying a credit
 # over a change of weights loses less than a millionth of a request.
@@ -14,6 +18,19 @@ _RESOLUTION = 1 << 20
 _LONGEST_KEPT_CYCLE = 4096
 # One extension looks at about this many (pick, host) pairs: tens of microseconds, which stall no pacer.
 _PAIRS_PER_EXTENSION = 256
+# Numbers drawn at random are below this.
+_DRAWS: Final = 1 << 64
+_DRAW_BYTES: Final = 8
+
+
+class Balancer(Protocol):
+    """Names the host of each request of a service. Not thread-safe: one balancer per service and event loop."""
+
+    def next(self, client: int, sequence: int) -> str:
+        """The host of the client's request of that number."""
+
+    def update(self, weights: Mapping[str, float]) -> None:
+        """Changes the weights from the next request on; a ValueError leaves everything as it was."""
 
 
 class WeightedBalancer:
@@ -32,7 +49,7 @@ class WeightedBalancer:
 
     Weights are taken as the decimal numbers they print as (0.1 is a tenth): a cycle of 0.1 : 0.2 is 3 requests
     long, and exact. Weight 0 gets nothing. The bound is for weights that stay: after a change, the credit that was
-    carried over comes on top of it. Not thread-safe: one balancer per service and event loop.
+    carried over comes on top of it.
     """
 
     __slots__ = (
@@ -57,8 +74,8 @@ class WeightedBalancer:
         self._offset = offset
         self._install(weights, {})
 
-    def next(self) -> str:
-        """The host of the next request."""
+    def next(self, client: int = 0, sequence: int = 0) -> str:
+        """The host of the next request, whosever it is."""
         at = self._at
         if at == len(self._picks):
             at = self._extend()
@@ -142,6 +159,35 @@ class WeightedBalancer:
             for host, base, weight in zip(self._hosts, self._base, self._weights, strict=True)
         }
         return self._parked | current
+
+
+class RandomBalancer:
+    """Draws the host of each request by weight, independently of all others.
+
+    The draw is a hash of seed, client and sequence: where a client runs, how many others there are, and what became of
+    other requests has no influence on it. With the same weights, the same request goes to the same host in each run.
+
+    Weights are taken as the decimal numbers that they print as; weight 0 gets nothing.
+    """
+
+    __slots__ = ("_bounds", "_hosts", "_key")
+
+    def __init__(self, weights: Mapping[str, float], seed: str) -> None:
+        self._key = blake2b(seed.encode()).digest()
+        self.update(weights)
+
+    def next(self, client: int, sequence: int) -> str:
+        """The host of the client's request of that number."""
+        drawn = blake2b(b"%d.%d" % (client, sequence), digest_size=_DRAW_BYTES, key=self._key).digest()
+        return self._hosts[bisect_right(self._bounds, int.from_bytes(drawn, "big"))]
+
+    def update(self, weights: Mapping[str, float]) -> None:
+        """Changes the weights from the next request on; a ValueError leaves everything as it was."""
+        shares = _integer_weights(weights)
+        total = sum(shares.values())
+        self._hosts = list(shares)
+        # The host of a draw is the first one whose bound lies above it; the last one's is above all.
+        self._bounds = [_DRAWS * up_to // total for up_to in accumulate(shares.values())][:-1]
 
 
 def _integer_weights(weights: Mapping[str, float]) -> dict[str, int]:

@@ -4,12 +4,17 @@
 - list `routing:hosts:<service>`: its hosts
 - list `routing:weights:<service>`: their weights, in the same order, as decimal text
 - channel `routing:updates`: a service's name, whenever its record has changed
-- hash `routing:versions`: service -> version; ours, beside the original's. A missing one reads as 0.
+- hash `routing:versions`: service -> `<version> <digest>`, the stamp of what we wrote last; ours, beside the original's
+
+Other tools do not touch the stamp: what has another digest than it says was written by one of them, and reads as
+version 0. As they may write key after key, a service with a name in the set and no lists is half written, not removed.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -23,7 +28,8 @@ UPDATES_CHANNEL = "routing:updates"
 
 MAX_VERSION = 2**31 - 1  # what every database's column takes
 
-_COMMANDS_PER_SERVICE = 3
+_COMMANDS_PER_SERVICE = 4
+_DIGEST_LENGTH = 16
 
 
 def hosts_key(service: str) -> str:
@@ -34,6 +40,30 @@ def hosts_key(service: str) -> str:
 def weights_key(service: str) -> str:
     """The list of a service's weights."""
     return f"routing:weights:{service}"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What Redis holds of a service.
+
+    Attributes:
+        record: what workers read; None where there is nothing, or nothing that makes sense.
+        stamp: the version that we wrote last; None where there is none.
+        listed: the service is in the set of services.
+        nonsense: why what is there is no record; "" where it is one, or nothing.
+    """
+
+    record: RoutingRecord | None = None
+    stamp: int | None = None
+    listed: bool = False
+    nonsense: str = ""
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether this is what we wrote last, or nothing at all: then no other tool has changed it since."""
+        if self.record is None:
+            return self.stamp is None and not self.nonsense
+        return self.listed and self.record.version == self.stamp
 
 
 class RedisRoutingTable:
@@ -52,18 +82,39 @@ class RedisRoutingTable:
             transaction.delete(hosts_key(record.service), weights_key(record.service))
             transaction.rpush(hosts_key(record.service), *record.hosts)
             transaction.rpush(weights_key(record.service), *map(format_weight, record.weights))
-            transaction.hset(VERSIONS_KEY, record.service, str(record.version))
-            transaction.publish(UPDATES_CHANNEL, record.service)
+            _queue_stamp(transaction, record)
             transaction.execute()
 
     def remove(self, service: str) -> None:
         """Forgets the service and publishes its name, in one transaction; it need not be there."""
         with self._client.pipeline(transaction=True) as transaction:
             transaction.srem(SERVICES_KEY, service)
-            transaction.delete(hosts_key(service), weights_key(service))
-            transaction.hdel(VERSIONS_KEY, service)
-            transaction.publish(UPDATES_CHANNEL, service)
+            _queue_removal(transaction, service)
             transaction.execute()
+
+    def confirm(self, record: RoutingRecord) -> bool:
+        """Stamps what another tool has written with its version; False if something else is there by now."""
+        pipeline: Any = self._client.pipeline(transaction=True)
+        with pipeline as transaction:
+            transaction.watch(SERVICES_KEY, hosts_key(record.service), weights_key(record.service))
+            found = parse_stored(record.service, queue_read(transaction, record.service)).record
+            if found is None or (found.hosts, found.weights) != (record.hosts, record.weights):
+                return False
+            transaction.multi()
+            transaction.sadd(SERVICES_KEY, record.service)
+            _queue_stamp(transaction, record)
+            return _is_executed(transaction)
+
+    def confirm_removal(self, service: str) -> bool:
+        """Clears up after another tool that has removed the service; False if it is there again by now."""
+        pipeline: Any = self._client.pipeline(transaction=True)
+        with pipeline as transaction:
+            transaction.watch(SERVICES_KEY)
+            if transaction.sismember(SERVICES_KEY, service):
+                return False
+            transaction.multi()
+            _queue_removal(transaction, service)
+            return _is_executed(transaction)
 
     def read(self, service: str) -> RoutingRecord | None:
         """The service's hosts, weights and version of one moment; None if there is no such service."""
@@ -73,28 +124,44 @@ class RedisRoutingTable:
 
     def read_all(self) -> list[RoutingRecord]:
         """Every service's record, of one moment, ordered by service."""
-        services = self.services()
-        with self._client.pipeline(transaction=True) as transaction:
-            for service in services:
-                queue_read(transaction, service)
-            replies = transaction.execute()
-        records = [
-            parse_read(service, replies[begin : begin + _COMMANDS_PER_SERVICE])
-            for service, begin in zip(services, range(0, len(replies), _COMMANDS_PER_SERVICE), strict=True)
-        ]
+        replies = self._read_each(services := self.services())
+        records = [parse_read(service, replies[service]) for service in services]
         # A service that was removed after its name was read is simply not there any more.
         return [record for record in records if record is not None]
+
+    def look_around(self) -> dict[str, Stored]:
+        """What Redis holds of each service that it knows, whoever wrote it, by name."""
+        with self._client.pipeline(transaction=True) as transaction:
+            transaction.smembers(SERVICES_KEY)
+            transaction.hkeys(VERSIONS_KEY)
+            members, stamped = transaction.execute()
+        names: set[str] = set()
+        found: dict[str, Stored] = {}
+        for name in {*members, *stamped}:
+            try:
+                names.add(_text(name, SERVICES_KEY))
+            except RoutingError as error:
+                found[repr(name)] = Stored(nonsense=str(error))
+        for service, replies in self._read_each(sorted(names)).items():
+            found[service] = parse_stored(service, replies)
+        return found
 
     def services(self) -> list[str]:
         """The services' names, sorted, whoever wrote them."""
         members: Any = self._client.smembers(SERVICES_KEY)
         return sorted(_text(member, SERVICES_KEY) for member in members)
 
-    def versions(self) -> dict[str, int]:
-        """The version of each service that was written with one."""
-        stored: Any = self._client.hgetall(VERSIONS_KEY)
-        named = ((_text(service, VERSIONS_KEY), version) for service, version in stored.items())
-        return {service: _parse_version(service, version) for service, version in named}
+    def _read_each(self, services: list[str]) -> dict[str, list[Any]]:
+        """The replies to `queue_read` for each of these, all of one moment."""
+        with self._client.pipeline(transaction=True) as transaction:
+            for service in services:
+                queue_read(transaction, service)
+            replies = transaction.execute()
+        begins = range(0, len(replies), _COMMANDS_PER_SERVICE)
+        return {
+            service: replies[begin : begin + _COMMANDS_PER_SERVICE]
+            for service, begin in zip(services, begins, strict=True)
+        }
 
 
 async def read_async(client: redis.asyncio.Redis, service: str) -> RoutingRecord | None:
@@ -104,26 +171,75 @@ async def read_async(client: redis.asyncio.Redis, service: str) -> RoutingRecord
         return parse_read(service, await transaction.execute())
 
 
-def queue_read(transaction: Any, service: str) -> None:
-    """Queues what one record is read with on a transaction of redis-py's, blocking or asyncio."""
-    transaction.lrange(hosts_key(service), 0, -1)
-    transaction.lrange(weights_key(service), 0, -1)
-    transaction.hget(VERSIONS_KEY, service)
+def queue_read(transaction: Any, service: str) -> list[Any]:
+    """Queues what one record is read with on a transaction of redis-py's, blocking or asyncio.
+
+    The replies, where the transaction only watches so far and answers at once.
+    """
+    return [
+        transaction.lrange(hosts_key(service), 0, -1),
+        transaction.lrange(weights_key(service), 0, -1),
+        transaction.hget(VERSIONS_KEY, service),
+        transaction.sismember(SERVICES_KEY, service),
+    ]
 
 
 def parse_read(service: str, replies: Iterable[Any]) -> RoutingRecord | None:
     """The record in the replies to `queue_read`; None if there is none, RoutingError if it makes no sense."""
-    raw_hosts, raw_weights, raw_version = replies
-    if not raw_hosts and not raw_weights:
+    raw_hosts, raw_weights, raw_stamp, is_listed = replies
+    if not raw_hosts and not raw_weights and not is_listed:
         return None
     hosts = [_text(host, hosts_key(service)) for host in raw_hosts]
     weights = [_parse_weight(service, index, weight) for index, weight in enumerate(raw_weights)]
-    version = 0 if raw_version is None else _parse_version(service, raw_version)
+    version, digest = (0, "") if raw_stamp is None else _parse_stamp(service, raw_stamp)
     errors = find_target_errors(hosts, weights)
     if errors:
         reasons = "; ".join(str(error) for error in errors)
         raise RoutingError(f"routing record of {service!r} in Redis: {reasons}; set it anew")
-    return RoutingRecord(service, hosts, weights, version)
+    record = RoutingRecord(service, hosts, weights, version)
+    return record if digest == _digest(record) else RoutingRecord(service, hosts, weights)
+
+
+def parse_stored(service: str, replies: list[Any]) -> Stored:
+    """All that the replies to `queue_read` say; never fails."""
+    raw_hosts, raw_weights, raw_stamp, is_listed = replies
+    stamp: int | None = None
+    if raw_stamp is not None:
+        try:
+            stamp, _ = _parse_stamp(service, raw_stamp)
+        except RoutingError:
+            raw_stamp = None  # the database's record is projected again, with a stamp that can be read
+    try:
+        record = parse_read(service, (raw_hosts, raw_weights, raw_stamp, is_listed))
+    except RoutingError as error:
+        return Stored(stamp=stamp, listed=bool(is_listed), nonsense=str(error))
+    return Stored(record, stamp, bool(is_listed))
+
+
+def _queue_stamp(transaction: Any, record: RoutingRecord) -> None:
+    transaction.hset(VERSIONS_KEY, record.service, f"{record.version} {_digest(record)}")
+    transaction.publish(UPDATES_CHANNEL, record.service)
+
+
+def _queue_removal(transaction: Any, service: str) -> None:
+    transaction.delete(hosts_key(service), weights_key(service))
+    transaction.hdel(VERSIONS_KEY, service)
+    transaction.publish(UPDATES_CHANNEL, service)
+
+
+def _is_executed(transaction: Any) -> bool:
+    """Executes a transaction; False if what it watches has changed."""
+    try:
+        transaction.execute()
+    except redis.WatchError:
+        return False
+    return True
+
+
+def _digest(record: RoutingRecord) -> str:
+    """Tells a record's hosts and weights from others; however their numbers were written."""
+    lines = (f"{host} {format_weight(weight)}" for host, weight in zip(record.hosts, record.weights, strict=True))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:_DIGEST_LENGTH]
 
 
 def _text(value: bytes | str, key: str) -> str:
@@ -141,11 +257,12 @@ def _parse_weight(service: str, index: int, value: bytes | str) -> float:
         raise RoutingError(f"{weights_key(service)}[{index}]: must be a number, not {text!r}") from None
 
 
-def _parse_version(service: str, value: bytes | str) -> int:
+def _parse_stamp(service: str, value: bytes | str) -> tuple[int, str]:
+    """Version and digest."""
     text = _text(value, VERSIONS_KEY)
-    if not (text.isascii() and text.isdigit()):
-        raise RoutingError(f"{VERSIONS_KEY}[{service}]: must be a whole number, not {text!r}")
-    version = int(text)
-    if version > MAX_VERSION:
-        raise RoutingError(f"{VERSIONS_KEY}[{service}]: must be at most {MAX_VERSION}, not {version}")
-    return version
+    number, _, digest = text.partition(" ")
+    is_number = number.isascii() and number.isdigit() and len(number) <= len(str(MAX_VERSION))
+    if not is_number or int(number) > MAX_VERSION:
+        what = f"a whole number up to {MAX_VERSION} and a digest"
+        raise RoutingError(f"{VERSIONS_KEY}[{service}]: must be {what}, not {text[:80]!r}")
+    return int(number), digest

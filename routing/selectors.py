@@ -15,6 +15,8 @@ def records() -> list[table.RoutingRecord]:
 
 def record(service: str) -> table.RoutingRecord | None:
     """The service's present record, or None."""
+    if any(table.find_service_errors(service)):
+        return None  # there is none of such a name, and some databases would not even look for it
     row = models.RoutingRecord.objects.prefetch_related("hosts").filter(service=service).first()
     # MySQL finds a name in any case.
     return row.value() if row and row.service == service else None
@@ -43,3 +45,10 @@ def in_force(services: Iterable[str], at: datetime) -> list[models.RoutingRevisi
     newest = models.RoutingRevision.objects.filter(changed_at__lte=at).order_by("-version")
     found = (newest.filter(service=service).first() for service in services)
     return [revision for revision in found if revision is not None]
+
+
+def newest_revision(service: str) -> models.RoutingRevision | None:
+    """The service's last version, which may be its removal; None if it never had one."""
+    found = models.RoutingRevision.objects.filter(service=service).order_by("-version")
+    # MySQL finds a name in any case.
+    return next((revision for revision in found.iterator() if revision.service == service), None)

@@ -1,37 +1,132 @@
-"""All writes to the routing table: the database first, and after its commit the projection in Redis."""
+"""All writes to the routing table: the database first, and after its commit the projection in Redis.
+
+Whoever changes a record calls these: the admin, the API, the shell, commands, experiments, and for other tools, which
+write to Redis directly, routing/synchronisation.py. `by` names who did it, for the revision.
+"""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-import redis
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from routing import models, selectors, table
-from routing.connection import redis_client
-from routing.redis_table import RedisRoutingTable
+from routing import models, projection, selectors, table
 
-logger = logging.getLogger(__name__)
+BY_REDIS = "redis"  # who made a change that another tool had written to Redis
 
 _ATTEMPTS = 3
 
+# The hosts and weights that a record is to have, from the present one.
+Wanted = Callable[[table.RoutingRecord | None], tuple[Sequence[str], Sequence[float]]]
 
-def set_record(service: str, hosts: Sequence[str], weights: Sequence[float], by: str = "") -> table.RoutingRecord:
+
+class Overtaken(Exception):
+    """The record has another version by now than the one that a change was meant for; nothing was written."""
+
+
+def set_record(
+    service: str, hosts: Sequence[str], weights: Sequence[float] | None = None, by: str = ""
+) -> table.RoutingRecord:
     """Makes these the service's hosts and weights, under its next version; returns the record.
 
-    `by` names who did it, for the revision. Raises RoutingInvalid with every reason, and has then written
-    nothing.
+    Without weights each host weighs 1. Raises RoutingInvalid with every reason, and has then written nothing.
     """
-    errors = table.validate(service, hosts, weights)
-    if errors:
-        raise table.RoutingInvalid(errors)
-    record = table.RoutingRecord(service, hosts, weights)
+    return _change(service, lambda _: (hosts, _or_ones(weights, hosts)), by)
+
+
+def add_record(
+    service: str, hosts: Sequence[str], weights: Sequence[float] | None = None, by: str = ""
+) -> table.RoutingRecord:
+    """As `set_record`, for a service that has no record. Raises RoutingInvalid and RoutingTaken."""
+
+    def wanted(present: table.RoutingRecord | None) -> tuple[Sequence[str], Sequence[float]]:
+        if present is not None:
+            raise table.RoutingTaken(service)
+        return hosts, _or_ones(weights, hosts)
+
+    return _change(service, wanted, by)
+
+
+def change_record(
+    service: str, hosts: Sequence[str] | None = None, weights: Sequence[float] | None = None, by: str = ""
+) -> table.RoutingRecord:
+    """Changes the hosts, the weights or both of a record, under its next version; None leaves them as they are.
+
+    Raises RoutingMissing and RoutingInvalid.
+    """
+
+    def wanted(present: table.RoutingRecord | None) -> tuple[Sequence[str], Sequence[float]]:
+        if present is None:
+            raise table.RoutingMissing(service)
+        return present.hosts if hosts is None else hosts, present.weights if weights is None else weights
+
+    return _change(service, wanted, by)
+
+
+def append_host(service: str, host: str, weight: float = 1, by: str = "") -> table.RoutingRecord:
+    """Adds a host to the service's record, which it makes if there is none. Raises RoutingInvalid."""
+
+    def wanted(present: table.RoutingRecord | None) -> tuple[Sequence[str], Sequence[float]]:
+        return ([host], [weight]) if present is None else ([*present.hosts, host], [*present.weights, weight])
+
+    return _change(service, wanted, by)
+
+
+@transaction.atomic
+def remove_record(service: str, by: str = "") -> bool:
+    """Removes the service, under its next version; False if there is no such service."""
+    row = _locked_row(service)
+    if row is None:
+        return False
+    _remove(row, by)
+    projection.project_after_commit(service)
+    return True
+
+
+@transaction.atomic
+def remove_all(by: str = "") -> list[str]:
+    """Removes every service; returns their names, sorted."""
+    services = list(models.RoutingRecord.objects.values_list("service", flat=True))
+    return [service for service in services if remove_record(service, by)]
+
+
+@transaction.atomic
+def adopt(service: str, found: table.RoutingRecord | None, after: int) -> None:
+    """Makes what another tool has written to Redis the service's next version; None: it has removed the service.
+
+    Only its stamp goes to Redis after the commit: there, it might be something else by then.
+
+    Args:
+        after: the service's last version (0: none) when this was found.
+
+    Raises:
+        Overtaken: it has another version by now.
+        RoutingInvalid: no record may have such a name.
+    """
+    row = _locked_row(service)
+    newest = selectors.newest_revision(service)
+    if after != (newest.version if newest is not None else 0):
+        raise Overtaken
+    if found is not None:
+        _write(row, service, found.hosts, found.weights, BY_REDIS)
+    elif row is not None:
+        _remove(row, BY_REDIS)
+    projection.confirm_after_commit(service)
+
+
+def _or_ones(weights: Sequence[float] | None, hosts: Sequence[str]) -> Sequence[float]:
+    """The weights; without any, a 1 for each host, as far as hosts is what it has to be."""
+    if weights is not None:
+        return weights
+    return [1] * len(hosts) if isinstance(hosts, list | tuple) else [1]
+
+
+def _change(service: str, wanted: Wanted, by: str) -> table.RoutingRecord:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return _write(record, by)
+            return _change_once(service, wanted, by)
         except IntegrityError:
             # Another writer made the same service or version at the same time: there was no row yet to
             # lock. The second attempt finds its row, and waits for its lock.
@@ -41,80 +136,53 @@ def set_record(service: str, hosts: Sequence[str], weights: Sequence[float], by:
 
 
 @transaction.atomic
-def remove_record(service: str, by: str = "") -> bool:
-    """Removes the service, under its next version; False if there is no such service."""
-    row = models.RoutingRecord.objects.select_for_update().filter(service=service).first()
-    # MySQL finds a name in any case; a removal must name its service exactly.
-    if row is None or row.service != service:
-        return False
-    _add_revision(table.RoutingRecord(service, [], [], _last_version(service) + 1), by, removed=True)
-    row.delete()
-    _project_after_commit(service)
-    return True
+def _change_once(service: str, wanted: Wanted, by: str) -> table.RoutingRecord:
+    row = _locked_row(service)
+    hosts, weights = wanted(row.value() if row is not None else None)
+    record = _write(row, service, hosts, weights, by)
+    projection.project_after_commit(service)
+    return record
 
 
-def project(service: str) -> None:
-    """Makes Redis hold what the database holds of the service; raises redis.RedisError where it cannot.
-
-    Two processes may project one service at once, and the older version may be written last. So each
-    looks again after its write, and the one that wrote last sees the newest version.
-    """
-    redis_table = RedisRoutingTable(redis_client())
-    wanted = selectors.record(service)
-    while True:
-        if wanted is None:
-            redis_table.remove(service)
-        else:
-            redis_table.write(wanted)
-        written, wanted = wanted, selectors.record(service)
-        if written == wanted:
-            return
-
-
-def reproject_stale() -> list[str]:
-    """Projects every service whose version in Redis is not the database's; returns their names, sorted.
-
-    Services that only another tool wrote are left alone. Raises redis.RedisError where Redis does not answer.
-    """
-    redis_table = RedisRoutingTable(redis_client())
-    in_database = dict(models.RoutingRecord.objects.values_list("service", "version"))
-    in_redis, listed = redis_table.versions(), set(redis_table.services())
-    stale = {
-        service for service, version in in_database.items() if in_redis.get(service) != version or service not in listed
-    }
-    gone = in_redis.keys() - in_database.keys()
-    ours = models.RoutingRevision.objects.filter(service__in=gone).values_list("service", flat=True)
-    stale |= gone & set(ours)
-    for service in sorted(stale):
-        project(service)
-    return sorted(stale)
-
-
-@transaction.atomic
-def _write(record: table.RoutingRecord, by: str) -> table.RoutingRecord:
-    _refuse_same_but_for_case(record.service)
-    row = models.RoutingRecord.objects.select_for_update().filter(service=record.service).first()
-    version = _last_version(record.service) + 1
+def _write(
+    row: models.RoutingRecord | None, service: str, hosts: Sequence[str], weights: Sequence[float], by: str
+) -> table.RoutingRecord:
+    errors = table.find_errors(service, hosts, weights) or _case_errors(service)
+    if errors:
+        raise table.RoutingInvalid(errors)
+    record = table.RoutingRecord(service, hosts, weights, _last_version(service) + 1)
     if row is None:
-        row = models.RoutingRecord(service=record.service)
-    row.version, row.updated_at = version, timezone.now()
+        row = models.RoutingRecord(service=service)
+    row.version, row.updated_at = record.version, timezone.now()
     row.save()
     row.hosts.all().delete()
     models.RoutingHost.objects.bulk_create(
         models.RoutingHost(record=row, position=position, host=host, weight=weight)
         for position, (host, weight) in enumerate(zip(record.hosts, record.weights, strict=True))
     )
-    written = table.RoutingRecord(record.service, record.hosts, record.weights, version)
-    _add_revision(written, by, removed=False)
-    _project_after_commit(record.service)
-    return written
+    _add_revision(record, by, removed=False)
+    return record
 
 
-def _refuse_same_but_for_case(service: str) -> None:
+def _remove(row: models.RoutingRecord, by: str) -> None:
+    _add_revision(table.RoutingRecord(row.service, [], [], _last_version(row.service) + 1), by, removed=True)
+    row.delete()
+
+
+def _locked_row(service: str) -> models.RoutingRecord | None:
+    if any(table.find_service_errors(service)):
+        return None  # there is none of such a name, and some databases would not even look for it
+    row = models.RoutingRecord.objects.select_for_update().filter(service=service).first()
+    # MySQL finds a name in any case; a change must name its service exactly.
+    return row if row is not None and row.service == service else None
+
+
+def _case_errors(service: str) -> list[table.FieldError]:
     # MySQL's keys do not tell case apart, so no database may hold both.
     other = selectors.same_but_for_case(service)
-    if other is not None:
-        raise table.RoutingInvalid([f"service: {service!r} differs from {other!r} only in case"])
+    return (
+        [] if other is None else [table.FieldError("service", None, f"{service!r} differs from {other!r} only in case")]
+    )
 
 
 def _last_version(service: str) -> int:
@@ -132,15 +200,3 @@ def _add_revision(record: table.RoutingRecord, by: str, *, removed: bool) -> Non
         changed_by=by[: table.MAX_NAME_LENGTH],
         removed=removed,
     )
-
-
-def _project_after_commit(service: str) -> None:
-    def project_or_log() -> None:
-        try:
-            project(service)
-        except redis.RedisError as error:
-            # The database is the truth, and has committed; reproject_stale finds the version that Redis
-            # lacks.
-            logger.warning("routing record of %s is not in Redis yet, and will be projected later: %s", service, error)
-
-    transaction.on_commit(project_or_log)

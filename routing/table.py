@@ -1,7 +1,7 @@
 """A routing record (which hosts serve a service, with which weights) and its rules.
 
-Errors: RoutingError (a stored record makes no sense); below it RoutingInvalid (a wanted record breaks the
-rules).
+Errors: RoutingError (a stored record makes no sense); below it RoutingInvalid (a wanted record breaks the rules),
+RoutingMissing (a service has no record) and RoutingTaken (it has one already).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Literal, Protocol
+from typing import Protocol
 
 # The longest text that every supported database can index (MySQL's utf8mb4 with its shortest key limit).
 MAX_NAME_LENGTH = 191
@@ -26,14 +26,6 @@ _HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 class RoutingError(ValueError):
     """A routing table holds something that is no record; the message names the key and the reason."""
-
-
-class RoutingInvalid(RoutingError):
-    """A routing record breaks the rules. `errors` has one sentence for each reason; nothing was written."""
-
-    def __init__(self, errors: Sequence[str]) -> None:
-        super().__init__("; ".join(errors))
-        self.errors = list(errors)
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,22 +70,44 @@ class RoutingTable(Protocol):
 class FieldError:
     """One broken rule: the field, the index in it (None: the field as a whole) and what is wrong."""
 
-    field: Literal["service", "hosts", "weights"]
+    field: str
     index: int | None
     message: str
 
+    @property
+    def place(self) -> str:
+        """The field, with the index: `hosts[1]`."""
+        return self.field if self.index is None else f"{self.field}[{self.index}]"
+
     def __str__(self) -> str:
-        place = self.field if self.index is None else f"{self.field}[{self.index}]"
-        return f"{place}: {self.message}"
+        return f"{self.place}: {self.message}"
 
 
-def validate(service: object, hosts: object, weights: object) -> list[str]:
-    """Every reason why this is no routing record, each naming its field and index; empty if it is one."""
-    return [str(error) for error in find_errors(service, hosts, weights)]
+class RoutingInvalid(RoutingError):
+    """A routing record breaks the rules; nothing was written. `errors` has one sentence for each reason."""
+
+    def __init__(self, field_errors: Sequence[FieldError]) -> None:
+        self.field_errors = list(field_errors)
+        self.errors = [str(error) for error in self.field_errors]
+        super().__init__("; ".join(self.errors))
+
+
+class RoutingMissing(RoutingError):
+    """A service has no routing record."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"service {service!r} has no routing record")
+
+
+class RoutingTaken(RoutingError):
+    """A service has a routing record already."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"service {service!r} has a routing record already")
 
 
 def find_errors(service: object, hosts: object, weights: object) -> list[FieldError]:
-    """As `validate`, for who shows each error at its field."""
+    """Every reason why this is no routing record, each at its field; empty if it is one."""
     return [*find_service_errors(service), *find_target_errors(hosts, weights)]
 
 

@@ -33,6 +33,12 @@ ROUTES = [
     {"path": "/api/groups/<id>/command", "methods": ["POST"], "does": "says what its clients do"},
     {"path": "/api/groups/<id>/clients", "methods": ["POST"], "does": "adds clients to a group, closes some"},
     {"path": "/api/worker", "methods": ["GET"], "does": "lists the live workers"},
+    {"path": "/api/routing", "methods": ["GET", "POST"], "does": "lists routing records, adds one"},
+    {
+        "path": "/api/routing/<service>",
+        "methods": ["GET", "PUT", "PATCH", "DELETE"],
+        "does": "shows, sets, changes, removes a record",
+    },
 ]
 
 

@@ -24,7 +24,8 @@ class WorkloadPlan:
     Open model: `ticks[i]` is the service's total rate in interval i, in requests per second; for prerecorded arrivals
     it is what they amount to. `clients` is the plan's `clients_per_host`. Closed model: `clients_by_interval[i]` of the
     clients are active in interval i; `clients` is the greatest of these numbers. `worker_labels` are without the prefix
-    `galileo_` and hold the plan's defaults already; `shards_per_worker` None: as many as the load needs.
+    `galileo_` and hold the plan's defaults already; `shards_per_worker` None: as many as the load needs. `router` and
+    `static_host` "": the worker's.
     """
 
     service: str
@@ -40,6 +41,8 @@ class WorkloadPlan:
     worker_labels: dict[str, str] = field(default_factory=dict)
     shards_per_worker: int | None = None
     router: str = DEFAULTS.router
+    static_host: str = DEFAULTS.static_host
+    balancer: str = DEFAULTS.balancer
     scheme: str = DEFAULTS.scheme
     connection: str = DEFAULTS.connection
     max_connections_per_host: int | None = DEFAULTS.max_connections_per_host
@@ -69,7 +72,9 @@ class WorkloadPlan:
             **request,
             "worker_labels": self.worker_labels,
             "shards_per_worker": AUTO if self.shards_per_worker is None else self.shards_per_worker,
-            "router": self.router,
+            "router": self.router or None,
+            "static_host": self.static_host or None,
+            "balancer": self.balancer,
             "scheme": self.scheme,
             "connection": self.connection,
             "max_connections_per_host": self.max_connections_per_host,
@@ -175,6 +180,8 @@ def _spec(workload: WorkloadPlan, index: int, schedule: list[list[float]]) -> Wo
         path=workload.path,
         kwargs=workload.kwargs,
         router=workload.router,
+        static_host=workload.static_host,
+        balancer=workload.balancer,
         scheme=workload.scheme,
         connection=workload.connection,
         max_connections_per_host=workload.max_connections_per_host,

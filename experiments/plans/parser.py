@@ -26,7 +26,7 @@ from loadgen.messages import (
     REPLACE,
 )
 from loadgen.pacer import PRERECORDED
-from routing import table
+from routing import routers, table
 
 MAX_WORKLOADS = 100
 MAX_INTERVALS = 100_000
@@ -216,6 +216,7 @@ def _read_workload(section: Section, load: Load, default_labels: dict[str, str])
     if client is None and parameters:
         # As in the original, the default client takes its request from its parameters.
         request = Section(parameters, section.at("client_parameters"), section.problems)
+    router = routers.router_of(section.choice("router", DEFAULTS.router, routers.ROUTER_NAMES))
     given = [key for key in ("method", "path", "kwargs") if section.has(key)]
     if given and (client is not None or request is not section):
         other = "client" if client is not None else "client_parameters"
@@ -234,7 +235,9 @@ def _read_workload(section: Section, load: Load, default_labels: dict[str, str])
         client_parameters=parameters if client is not None else {},
         worker_labels=_read_labels(section, default_labels),
         shards_per_worker=_read_shards_per_worker(section),
-        router=section.choice("router", DEFAULTS.router, ("host", "service")),
+        router=router,
+        static_host=_read_static_host(section, router),
+        balancer=section.choice("balancer", DEFAULTS.balancer, routers.BALANCERS),
         scheme=section.choice("scheme", DEFAULTS.scheme, (HTTP, HTTPS)),
         connection=section.choice("connection", DEFAULTS.connection, CONNECTION_MODES),
         max_connections_per_host=section.optional_integer("max_connections_per_host", 1, MAX_IN_FLIGHT),
@@ -269,6 +272,18 @@ def _read_service(section: Section) -> str:
     for error in table.find_service_errors(value):
         section.wrong("service", error.message)
     return value if isinstance(value, str) else ""
+
+
+def _read_static_host(section: Section, router: str) -> str:
+    value = section.text("static_host", DEFAULTS.static_host)
+    if value and router != routers.STATIC:
+        section.wrong("static_host", f"has no effect without router: {routers.STATIC}; add that, or remove this")
+    elif value:
+        try:
+            routers.parse_static_host(value)
+        except ValueError as error:
+            section.wrong("static_host", str(error))
+    return value
 
 
 def _read_client(section: Section) -> str | None:

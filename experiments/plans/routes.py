@@ -50,8 +50,7 @@ def _read_record(section: Section) -> table.RoutingRecord | None:
         weights = [1] * len(hosts)
     errors = table.find_errors(service, hosts, weights)
     for error in errors:
-        place = error.field if error.index is None else f"{error.field}[{error.index}]"
-        section.wrong(place, error.message)
+        section.wrong(error.place, error.message)
     return None if errors else table.RoutingRecord(service, hosts, weights)
 
 

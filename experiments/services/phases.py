@@ -9,13 +9,14 @@ from django.db.models import F
 from django.utils import timezone
 
 from experiments.account import is_unplanned, planned_of
-from experiments.models import Batch, ClientGroup, Experiment, Shard
+from experiments.models import Batch, ClientGroup, Experiment, Shard, Workload
 from experiments.plans.requests import longest_request_s
 from experiments.services import desired, events, interactive, shards
 from experiments.services.clock import broker_now_ns
-from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
+from experiments.services.placement import NoFreeSlot, NoMatchingWorkers, matching_workers
 from experiments.services.transitions import CANCELLED_UNSAID, end_at, move_experiment
 from experiments.summary import revise, summarise
+from routing import routers
 from routing import services as routing_services
 from routing.connection import redis_client
 from routing.redis_table import RedisRoutingTable
@@ -192,12 +193,20 @@ def _place(experiment: Experiment) -> None:
             routing_services.set_record(service, route["hosts"], route["weights"], by=f"experiment {experiment.id}")
     for workload in experiment.workloads.all():
         if workload.id not in placed:
-            if RedisRoutingTable(redis_client()).read(workload.service) is None:
+            if _reads_table(workload) and RedisRoutingTable(redis_client()).read(workload.service) is None:
                 raise NoRoute(
                     f"service {workload.service} has no routing record: set one in the plan's `routing`, "
                     f"or with `manage.py set_route {workload.service} HOST:PORT`"
                 )
             shards.place_group(experiment, workload)
+
+
+def _reads_table(workload: Workload) -> bool:
+    """Whether requests go to the hosts of a routing record, on some worker at least. Raises NoMatchingWorkers."""
+    if router := workload.spec["router"]:
+        return routers.reads_table(router)
+    names = [worker.labels.get("router_type", routers.HOST) for worker in matching_workers(workload.worker_labels)]
+    return any(routers.reads_table(routers.router_of(name)) for name in names)
 
 
 def _fail_when_overdue(experiment: Experiment, reason: str) -> None:

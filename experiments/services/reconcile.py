@@ -14,8 +14,8 @@ from experiments.models import Experiment
 from experiments.services import desired, events, groups, phases
 from experiments.services.registry import sync_workers
 from experiments.services.transitions import move_experiment
-from routing import services as routing_services
 from routing.connection import redis_client
+from routing.synchronisation import synchronise
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def reconcile() -> None:
         with _set_apart("the workers' registrations"):
             sync_workers()
         with _set_apart("the routing table"):
-            routing_services.reproject_stale()
+            synchronise()
         with _set_apart("the interactive client groups"):
             groups.follow_all()
         for experiment in Experiment.objects.filter(status__in=Experiment.ACTIVE).order_by("created", "id"):

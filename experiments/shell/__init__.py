@@ -4,6 +4,8 @@ text          banner and usage            galileo        g
 commands      usage, env, pwd             client_group   what g.spawn returns
 experiment    exp                         future         what c.request returns
 show          show                        errors         what they raise
+
+`rtbl` is that of routing.shell.
 """
 
 import os
@@ -21,9 +23,11 @@ from experiments.shell.commands import env, pwd, usage
 from experiments.shell.experiment import Experiment
 from experiments.shell.galileo import Galileo
 from experiments.shell.show import Show
+from routing.shell import ServiceRoutingTable
 
 g = Galileo()
 show = Show()
 exp = Experiment()
+rtbl = ServiceRoutingTable()
 
-__all__ = ["env", "exp", "g", "pwd", "show", "sleep", "usage"]
+__all__ = ["env", "exp", "g", "pwd", "rtbl", "show", "sleep", "usage"]

@@ -95,18 +95,21 @@ class Galileo:
             raise ShellError(f"there is no client group {unknown[0]}; open are {', '.join(known) or 'none'}")
         return ClientGroup(ids or known)
 
-    def request(self, service: str, parameters: dict[str, Any] | None = None, **workload: Any) -> requests.Response:
+    def request(
+        self, service: str, parameters: dict[str, Any] | None = None, router_type: str | None = None, **workload: Any
+    ) -> requests.Response:
         """Makes one request of a service, now and from here, and returns the response.
 
         Args:
             parameters: `method`, `path` and `kwargs` (those of requests.request); default: a GET of /.
-            workload: further keys of a workload in a plan (docs/plans.md), such as router='service'.
+            router_type: where it goes (docs/routing.md), such as SymmetryServiceRouter; default: SymmetryHostRouter.
+            workload: further keys of a workload in a plan (docs/plans.md), such as scheme='https'.
 
         Raises:
             PlanInvalid, ShellError, requests.RequestException
         """
-        data = {"service": service, **workload, **({"client_parameters": parameters} if parameters else {})}
-        return one_request.send(parse_group(data))
+        data = {"service": service, "client_parameters": parameters, "router": router_type, **workload}
+        return one_request.send(parse_group({key: value for key, value in data.items() if value is not None}))
 
     def __repr__(self) -> str:
         return f"Galileo({len(self.workers())} workers, {len(selectors.open_groups())} client groups)"

@@ -3,7 +3,8 @@
     engine.py      the life of a run: prepare, start, the schedule's end or a stop, close
     dispatcher.py  takes due arrivals from the pacer and decides: send, late, dropped, no route
     timer.py       wakes the loop at an arrival's intended time (timerfd)
-    routes.py      which host serves an arrival (weighted round robin)
+    routes.py      which host serves an arrival: the routing record's, by a balancer, or a fixed one
+    debug.py       what answers where nothing is sent
     sources.py     what a client sends: one static request, or what its client app says
     client_app.py  loads and calls client apps
     request.py     turns method, endpoint and keywords into bytes, as `requests` would
@@ -28,7 +29,7 @@ Everything runs on one event loop in one thread. Times are ns since the load's s
 
 from loadgen.engine.engine import Engine, EngineGauges
 from loadgen.engine.errors import AppError
-from loadgen.engine.routes import Routes
+from loadgen.engine.routes import Routes, build_routes
 from loadgen.engine.sources import SourceFactory, file_sources
 
-__all__ = ["AppError", "Engine", "EngineGauges", "Routes", "SourceFactory", "file_sources"]
+__all__ = ["AppError", "Engine", "EngineGauges", "Routes", "SourceFactory", "build_routes", "file_sources"]

@@ -160,7 +160,7 @@ class ClosedDispatcher:
         sequence = client.sequence
         client.sequence = sequence + 1
         client.left -= 1
-        name = self._routes.next()
+        name = self._routes.next(client.index, sequence)
         if name is None:
             self._recorder.unsent(client.index, sequence, intended_ns, now_ns, Outcome.NO_ROUTE, self._routes.version)
             if self._plan_next(client, self._ready_ns(client, now_ns, Outcome.NO_ROUTE)):

@@ -136,7 +136,7 @@ class OpenDispatcher:
                 self._unsent(intended_ns, now_ns, client, sequence, Outcome.LATE)
             elif pool.in_flight >= self._max_in_flight:
                 self._unsent(intended_ns, now_ns, client, sequence, Outcome.DROPPED)
-            elif (name := next_host()) is None:
+            elif (name := next_host(client, sequence)) is None:
                 self._unsent(intended_ns, now_ns, client, sequence, Outcome.NO_ROUTE)
             else:
                 try:

@@ -14,6 +14,7 @@ from loadgen.batch import Capture
 from loadgen.engine.capture import Captures
 from loadgen.engine.closed import ClosedDispatcher, ClosedPlan
 from loadgen.engine.collector import Collector
+from loadgen.engine.debug import DebugPool
 from loadgen.engine.dispatcher import Dispatcher, OpenDispatcher
 from loadgen.engine.errors import AppError
 from loadgen.engine.phases import Coming, PhasedDispatcher
@@ -97,7 +98,7 @@ class Engine:
         self._captures: Captures | None = None
         if workload.capture != NO_CAPTURE:
             self._captures = Captures(workload.capture, workload.capture_bytes, self._recorder)
-        self._pool = Pool(
+        self._pool = (Pool if routes.sends else DebugPool)(
             self._recorder,
             monotonic_ns,
             workload.connect_timeout_s,

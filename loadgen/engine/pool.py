@@ -230,6 +230,8 @@ class Pool:
         is_closed_model: no more requests wait than there are clients.
     """
 
+    host_kind: type[HostPool] = HostPool
+
     def __init__(
         self,
         recorder: Recorder,
@@ -275,7 +277,7 @@ class Pool:
         pool = self.hosts.get(key)
         if pool is None:
             dialer = Dialer(asyncio.get_running_loop(), name, self._connect_timeout_s, tls)
-            pool = self.hosts[key] = HostPool(self, name, dialer)
+            pool = self.hosts[key] = self.host_kind(self, name, dialer)
         return pool
 
     def follow(self, name: str, waiter: Waiter) -> None:

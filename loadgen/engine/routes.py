@@ -1,41 +1,49 @@
-"""Which host serves an arrival: the service's routing record, as this shard sees it."""
+"""Which host serves an arrival: the service's routing record, as this shard sees it, or where a fixed router leads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
-from loadgen.messages import HTTP
-from routing.balancer import WeightedBalancer
+from loadgen.messages import HTTP, WorkloadSpec
+from routing import routers
+from routing.balancer import Balancer, RandomBalancer, WeightedBalancer
 from routing.table import RoutingRecord
 
-HOST_ROUTER, SERVICE_ROUTER = "host", "service"
+# Names the host of the client's request of that number; None: there is no route.
+NextHost = Callable[[int, int], str | None]
+# Makes the balancer of a record's weights.
+Balance = Callable[[Mapping[str, float]], Balancer]
 
 
 class Routes:
-    """Weighted round robin over a service's hosts; changes take effect with the next arrival.
+    """The hosts of a service's routing record; changes take effect with the next arrival.
 
-    `next` names a host, or is None while there is no host with a weight above 0. `version` is the record's.
+    `next` names a host, or is None while there is no host with a weight above 0. `version` is the record's, 0 while no
+    record, or one that another tool wrote, is in force.
 
     Args:
-        offset: the shard's index, so that shards do not all begin with the same host.
+        balance: makes the balancer of a record's weights.
         router: `host` for http://host/path, `service` for http://host/service/path.
         scheme: http or https.
     """
 
-    __slots__ = ("_balancer", "_offset", "_root", "_router", "next", "on_change", "service", "version")
+    __slots__ = ("_balance", "_balancer", "_root", "_router", "next", "on_change", "service", "version")
 
-    def __init__(self, service: str, offset: int = 0, router: str = HOST_ROUTER, scheme: str = HTTP) -> None:
-        if router not in (HOST_ROUTER, SERVICE_ROUTER):
-            raise ValueError(f"router: {HOST_ROUTER} or {SERVICE_ROUTER} is needed, not {router!r}")
+    sends = True  # False: nothing is sent, each request is answered by nobody
+
+    def __init__(
+        self, service: str, balance: Balance = WeightedBalancer, router: str = routers.HOST, scheme: str = HTTP
+    ) -> None:
         self.service = service
         self.version = 0
-        self.next: Callable[[], str | None] = _no_host
+        self.next: NextHost = _no_host
         # Called with the hosts that are left, so that connections to the others can be closed.
         self.on_change: Callable[[Collection[str]], None] | None = None
-        self._offset = offset
+        self._balance = balance
         self._router = router
         self._root = f"{scheme}://"
-        self._balancer: WeightedBalancer | None = None
+        self._balancer: Balancer | None = None
 
     def update(self, record: RoutingRecord | None) -> None:
         """Takes over a changed record; None or a record without a positive weight: there is no route."""
@@ -47,7 +55,7 @@ class Routes:
             self.next = _no_host
         else:
             if self._balancer is None:
-                self._balancer = WeightedBalancer(weights, self._offset)
+                self._balancer = self._balance(weights)
             else:
                 self._balancer.update(weights)
             self.next = self._balancer.next
@@ -56,8 +64,62 @@ class Routes:
 
     def base_url(self, host: str) -> str:
         """What a request's path is appended to."""
-        return self._root + (host if self._router == HOST_ROUTER else f"{host}/{self.service}")
+        return self._root + (host if self._router == routers.HOST else f"{host}/{self.service}")
 
 
-def _no_host() -> None:
+class FixedRoutes(Routes):
+    """All requests go to one place, whatever the routing record says."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, service: str, place: routers.StaticHost) -> None:
+        super().__init__(service)
+        self._place = place
+        self.next = lambda client, sequence: place.host
+
+    def update(self, record: RoutingRecord | None) -> None:
+        return
+
+    def base_url(self, host: str) -> str:
+        return self._place.root
+
+
+class DebugRoutes(FixedRoutes):
+    """Nothing is sent: requests are made for a host that does not exist, and answered at once."""
+
+    __slots__ = ()
+
+    sends = False
+
+    def __init__(self, service: str) -> None:
+        super().__init__(service, routers.parse_static_host(routers.DEBUG_HOST))
+
+
+def build_routes(
+    workload: WorkloadSpec,
+    seed: int,
+    shard_index: int = 0,
+    default_router: str = routers.HOST,
+    default_static_host: str = routers.DEFAULT_STATIC_HOST,
+) -> Routes:
+    """The routes of a shard.
+
+    Args:
+        seed: the group's; with it, the random balancer draws the same in each run.
+        shard_index: the offset of the round robin, so that shards do not all begin with the same host.
+        default_router, default_static_host: the worker's, for a workload that names none.
+    """
+    router = workload.router or default_router
+    if router == routers.DEBUG:
+        return DebugRoutes(workload.service)
+    if router == routers.STATIC:
+        place = routers.parse_static_host(workload.static_host or default_static_host, workload.scheme)
+        return FixedRoutes(workload.service, place)
+    balance: Balance = partial(WeightedBalancer, offset=shard_index)
+    if workload.balancer == routers.RANDOM:
+        balance = partial(RandomBalancer, seed=f"{seed}/{workload.index}")
+    return Routes(workload.service, balance, router, workload.scheme)
+
+
+def _no_host(client: int, sequence: int) -> None:
     return None

@@ -12,6 +12,14 @@ from experiments.shell.text import USAGE
 from galileo_site.stack.config import PROJECT_ROOT
 
 PROMPT = "galileo> "
+TABLE = """\
++---------------------------+----------------------+-----------+
+| Service                   |                Hosts |   Weights |
++---------------------------+----------------------+-----------+
+| myservice                 |           host1:8080 |       1.0 |
+|                           |           host2:8080 |       2.0 |
++---------------------------+----------------------+-----------+
+"""
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r")
 
 
@@ -60,6 +68,10 @@ def test_a_session_begins_with_a_banner_and_tells_what_there_is(terminal, galile
     assert "['worker-a', 'worker-b']" in terminal.says("g.workers()")
     assert "none was started here" in terminal.says("exp")
     assert "experiments.models.experiment" in terminal.says("Experiment.__module__")
+    record = "RoutingRecord(service='myservice', hosts=['host1:8080', 'host2:8080'], weights=[1, 2])\n"
+    assert record in terminal.says("rtbl.set('myservice', ['host1:8080', 'host2:8080'], [1, 2])")
+    assert TABLE in terminal.says("rtbl")
+    assert "removed" not in terminal.says("rtbl.remove('myservice'); None")
     assert "PlanInvalid: num: must be from 1 to" in terminal.says("g.spawn('x', 0)")
 
 

@@ -72,7 +72,8 @@ def test_a_user_needs_the_permissions_of_the_models(client: Client, broker: redi
 def test_the_index_lists_the_routes(api: Client) -> None:
     paths = [route["path"] for route in api.get("/api").json()["routes"]]
     groups = ["/api/groups", "/api/groups/<id>", "/api/groups/<id>/command", "/api/groups/<id>/clients"]
-    assert paths == ["/api", "/api/experiments", "/api/experiments/<id>", *groups, "/api/worker"]
+    routing = ["/api/routing", "/api/routing/<service>"]
+    assert paths == ["/api", "/api/experiments", "/api/experiments/<id>", *groups, "/api/worker", *routing]
 
 
 @pytest.mark.parametrize("path", ["/api/", "/api/experiments/", "/api/worker/"])

@@ -83,7 +83,7 @@ def test_the_defaults_are_those_of_the_original() -> None:
     (workload,) = plan.workloads
     assert (plan.name, plan.creator, plan.seed, plan.routing, plan.metadata) == ("good", "alice", None, [], {})
     assert (workload.clients, workload.arrival_pattern, workload.client) == (3, ("constant", []), None)
-    assert (workload.method, workload.path, workload.kwargs, workload.router) == ("GET", "/", {}, "host")
+    assert (workload.method, workload.path, workload.kwargs, workload.router) == ("GET", "/", {}, "")
 
 
 def test_the_experiment_section_is_optional() -> None:
@@ -170,7 +170,9 @@ def test_every_field_reaches_the_wire() -> None:
         "clients_per_host": 7,
         "arrival_pattern": "poisson",
         "worker_labels": {"zone": "A"},
-        "router": "service",
+        "router": "StaticRouter",
+        "static_host": "https://pi:8443/a",
+        "balancer": "random",
         "scheme": "https",
         "connection": "new",
         "max_connections_per_host": 20,
@@ -194,7 +196,9 @@ def test_every_field_reaches_the_wire() -> None:
         method="PUT",
         path="/x?y=1",
         kwargs=fields["kwargs"],
-        router="service",
+        router="static",
+        static_host="https://pi:8443/a",
+        balancer="random",
         scheme="https",
         connection="new",
         max_connections_per_host=20,
@@ -267,6 +271,7 @@ JSON_LIKE = st.recursive(
 KEYS = st.sampled_from(["experiment", "configuration", "routing", "seed", "metadata", "worker_labels"])
 WORKLOAD_KEYS = st.sampled_from(
     "service ticks clients_per_host arrival_pattern client client_parameters worker_labels router method path kwargs "
+    "static_host balancer "
     "request_timeout connect_timeout max_in_flight max_lateness request_id_header model clients think_time "
     "requests_per_client scheme connection max_connections_per_host shards_per_worker".split()
 )
@@ -379,3 +384,20 @@ def test_a_good_plan_survives_its_normal_form(data: dict[str, Any]) -> None:
     for spec in plan.workload_specs():
         schedule = Schedule([(round(seconds * 1e9), rate) for seconds, rate in spec.schedule])
         assert schedule.duration_ns == plan.duration_ns
+
+
+@pytest.mark.parametrize(
+    ("name", "router"),
+    [("CachingSymmetryServiceRouter", "service"), ("DebugRouter", "debug"), ("host", "host"), (None, "")],
+)
+def test_a_workload_names_its_router_or_leaves_it_to_the_worker(name: str | None, router: str) -> None:
+    plan = parse(plan_with({f"{WORKLOAD}.router": name}))
+    assert [spec.router for spec in plan.workload_specs()] == [router]
+    assert parse(plan.to_dict()) == plan
+
+
+def test_a_place_of_the_static_router_that_is_none_is_refused() -> None:
+    errors = errors_of(plan_with({f"{WORKLOAD}.router": "static", f"{WORKLOAD}.static_host": "ftp://pi"}))
+    assert errors == [
+        (f"{WORKLOAD}.static_host", "host[:port] or http[s]://host[:port][/path] is needed, not 'ftp://pi'")
+    ]

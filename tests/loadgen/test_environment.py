@@ -57,3 +57,18 @@ def test_files_of_traces_need_a_folder() -> None:
     with pytest.raises(SettingsError, match="galileo_trace_dir: a folder is needed"):
         read_worker({"galileo_trace_logging": "file"})
     assert str(read_worker({"galileo_trace_logging": "file", "galileo_trace_dir": "/data/t"}).trace_dir) == "/data/t"
+
+
+def test_the_router_of_workloads_that_name_none_goes_by_the_originals_names_and_is_a_label_too() -> None:
+    assert (read_worker({}).router, "router_type" in read_worker({}).labels) == ("host", False)
+    settings = read_worker({"galileo_router_type": "StaticRouter", "galileo_router_static_host": "http://pi:8080/a"})
+    assert (settings.router, settings.static_host) == ("static", "http://pi:8080/a")
+    assert settings.labels["router_type"] == "StaticRouter"
+    assert "router_static_host" not in settings.labels
+
+
+def test_a_wrong_router_or_place_is_named() -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_worker({"galileo_router_type": "nginx", "galileo_router_static_host": "ftp://pi"})
+    assert "galileo_router_type: one of host, service, static, debug, SymmetryHostRouter" in str(caught.value)
+    assert "galileo_router_static_host: host[:port] or http[s]://host[:port][/path] is needed" in str(caught.value)

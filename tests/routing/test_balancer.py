@@ -1,4 +1,4 @@
-"""The balancer is exact over a cycle and within one request of the exact share at every moment."""
+"""The round robin is exact over a cycle and within one request of the exact share at every moment; chance is fair."""
 
 import itertools
 import math
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routing.balancer import WeightedBalancer
+from routing.balancer import RandomBalancer, WeightedBalancer
 
 # No deadline per example: the machine may be busy. The same examples every time: a red run can be repeated.
 patient = settings(deadline=None, derandomize=True)
@@ -190,3 +190,44 @@ def test_weights_that_make_no_sense_are_refused_and_the_old_ones_stay(weights):
 def test_a_negative_offset_is_refused():
     with pytest.raises(ValueError, match="offset"):
         WeightedBalancer({"a": 1}, offset=-1)
+
+
+def draw(balancer, clients=50, sequences=200):
+    return [balancer.next(client, sequence) for client in range(clients) for sequence in range(sequences)]
+
+
+def test_random_hosts_get_their_share_by_weight_and_none_of_weight_zero():
+    counts = Counter(draw(RandomBalancer({"a": 1, "b": 2, "none": 0, "c": 5}, "seed")))
+    assert counts.total() == 10_000
+    assert set(counts) == {"a", "b", "c"}
+    # Four standard deviations of a binomial count.
+    for host, share in (("a", 1 / 8), ("b", 2 / 8), ("c", 5 / 8)):
+        assert abs(counts[host] - 10_000 * share) < 4 * math.sqrt(10_000 * share * (1 - share))
+
+
+def test_random_hosts_of_consecutive_requests_are_independent():
+    picks = draw(RandomBalancer({"a": 1, "b": 1}, "seed"))
+    pairs = Counter(itertools.pairwise(picks))
+    for pair in itertools.product("ab", repeat=2):
+        assert abs(pairs[pair] - 2500) < 4 * math.sqrt(10_000 * 3 / 16)
+
+
+def test_a_random_host_depends_on_seed_client_and_sequence_alone():
+    weights = {"a": 1, "b": 1, "c": 1}
+    whole, other = draw(RandomBalancer(weights, "7/0")), draw(RandomBalancer(weights, "7/1"))
+    apart = RandomBalancer(weights, "7/0")
+    assert [apart.next(client, sequence) for sequence in range(200) for client in range(49, -1, -1)] != whole
+    assert {(client, sequence): apart.next(client, sequence) for sequence in range(200) for client in range(50)} == {
+        (client, sequence): whole[client * 200 + sequence] for sequence in range(200) for client in range(50)
+    }
+    assert whole != other
+
+
+def test_random_weights_that_make_no_sense_are_refused_and_the_old_ones_stay():
+    balancer = RandomBalancer({"a": 1}, "seed")
+    for weights in ({}, {"a": 0}, {"b": -1}):
+        with pytest.raises(ValueError, match="weights"):
+            balancer.update(weights)
+    assert balancer.next(0, 0) == "a"
+    balancer.update({"b": 1})
+    assert balancer.next(0, 0) == "b"

@@ -1,13 +1,11 @@
 """Setting and removing records: the database is the truth, and Redis follows it after the commit."""
 
-import logging
-
 import pytest
 from django.db import IntegrityError, transaction
 
 from routing import models, selectors, services
 from routing.redis_table import RedisRoutingTable
-from routing.table import RoutingInvalid, RoutingRecord
+from routing.table import RoutingInvalid, RoutingMissing, RoutingRecord, RoutingTaken
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("client")]
 
@@ -57,7 +55,7 @@ def test_a_removed_record_is_gone_from_the_database_and_from_redis(redis_table):
     assert services.remove_record("s", "") is True
     assert selectors.record("s") is None
     assert redis_table.services() == []
-    assert redis_table.versions() == {}
+    assert redis_table.look_around() == {}
 
 
 def test_removing_what_is_not_there_writes_nothing():
@@ -129,46 +127,63 @@ def test_the_newest_version_is_in_redis_last_whoever_projects_later(redis_table,
     assert redis_table.read("s") == RoutingRecord("s", ["new"], [1], 2)
 
 
-def test_without_redis_the_database_is_written_and_redis_is_repaired_later(redis_table, switch_redis, caplog):
-    switch_redis(False)
-    with caplog.at_level(logging.WARNING, "routing.services"):
-        record = services.set_record("s", ["a"], [1], "")
-    assert "s is not in Redis yet" in caplog.text
-    assert selectors.record("s") == record
-    switch_redis(True)
-    assert redis_table.read("s") is None
-    assert services.reproject_stale() == ["s"]
-    assert redis_table.read("s") == record
-    assert services.reproject_stale() == []
+def test_without_weights_each_host_weighs_1():
+    assert services.set_record("s", ["a", "b"]).weights == (1, 1)
+    assert services.add_record("t", ["a", "b", "c"]).weights == (1, 1, 1)
+    with pytest.raises(RoutingInvalid, match="hosts: must be a list"):
+        services.set_record("s", 3)
 
 
-def test_what_was_removed_without_redis_is_removed_there_later(redis_table, switch_redis):
-    services.set_record("s", ["a"], [1], "")
-    switch_redis(False)
-    services.remove_record("s", "")
-    switch_redis(True)
-    assert redis_table.services() == ["s"]
-    assert services.reproject_stale() == ["s"]
-    assert redis_table.services() == []
+def test_a_record_is_added_only_where_there_is_none():
+    first = services.add_record("s", ["a"], [1], "ada")
+    with pytest.raises(RoutingTaken, match="'s' has a routing record already"):
+        services.add_record("s", ["b"], [1], "bob")
+    assert selectors.record("s") == first
 
 
-def test_an_older_a_newer_or_a_missing_version_in_redis_is_replaced(client, redis_table):
-    records = [services.set_record(name, ["a"], [1], "") for name in ("missing", "newer", "older")]
-    client.flushall()
-    redis_table.write(RoutingRecord("older", ["x"], [1], 0))
-    redis_table.write(RoutingRecord("newer", ["x"], [1], 9))
-    assert services.reproject_stale() == ["missing", "newer", "older"]
-    assert redis_table.read_all() == records
+def test_a_change_leaves_what_it_does_not_name(redis_table):
+    services.set_record("s", ["a", "b"], [1, 2], "ada")
+    assert services.change_record("s", weights=[3, 4]) == RoutingRecord("s", ["a", "b"], [3, 4], 2)
+    assert services.change_record("s", hosts=["c", "d"]) == RoutingRecord("s", ["c", "d"], [3, 4], 3)
+    assert redis_table.read("s").version == 3
+    with pytest.raises(RoutingInvalid, match="weights: must have one weight for each host: 1 for 2 hosts"):
+        services.change_record("s", weights=[1])
+    with pytest.raises(RoutingMissing, match="'nobody' has no routing record"):
+        services.change_record("nobody", weights=[1])
+    assert selectors.record("s").version == 3
 
 
-def test_services_that_only_another_tool_wrote_are_left_alone(client, redis_table):
-    theirs = RoutingRecord("versioned", ["x"], [1], 4)
-    redis_table.write(theirs)
-    client.sadd("routing:services", "plain")
-    client.rpush("routing:hosts:plain", "y")
-    client.rpush("routing:weights:plain", "1")
-    assert services.reproject_stale() == []
-    assert redis_table.read_all() == [RoutingRecord("plain", ["y"], [1], 0), theirs]
+def test_a_host_is_appended_to_a_record_or_makes_one():
+    assert services.append_host("s", "a") == RoutingRecord("s", ["a"], [1], 1)
+    assert services.append_host("s", "b", 0.5) == RoutingRecord("s", ["a", "b"], [1, 0.5], 2)
+    with pytest.raises(RoutingInvalid, match=r"hosts\[2\]: 'a' is hosts\[0\] already"):
+        services.append_host("s", "a")
+
+
+def test_all_records_are_removed_each_with_a_version_of_its_own(redis_table):
+    for name in ("b", "a"):
+        services.set_record(name, ["x"], [1], "ada")
+    assert services.remove_all("bob") == ["a", "b"]
+    assert redis_table.services() == selectors.records() == []
+    assert [(row.version, row.changed_by) for row in selectors.revisions(["a"])] == [(1, "ada"), (2, "bob")]
+    assert services.remove_all("bob") == []
+
+
+def test_the_newest_revision_of_a_service_may_be_its_removal():
+    assert selectors.newest_revision("s") is None
+    services.set_record("s", ["x"], [1], "ada")
+    assert selectors.newest_revision("s").version == 1
+    services.remove_record("s", "ada")
+    assert (selectors.newest_revision("s").version, selectors.newest_revision("s").removed) == (2, True)
+    assert selectors.newest_revision("S") is None
+
+
+@pytest.mark.parametrize("name", ["", "a b", "s" * 192, "\0"])
+def test_a_name_that_no_record_may_have_is_looked_for_in_vain(name):
+    assert selectors.record(name) is None
+    assert services.remove_record(name) is False
+    with pytest.raises(RoutingInvalid, match="service: "):
+        services.append_host(name, "a")
 
 
 @pytest.mark.parametrize(

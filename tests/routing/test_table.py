@@ -8,7 +8,11 @@ from fractions import Fraction
 
 import pytest
 
-from routing.table import RoutingRecord, format_weight, validate
+from routing.table import RoutingInvalid, RoutingRecord, find_errors, format_weight
+
+
+def validate(service, hosts, weights):
+    return [str(error) for error in find_errors(service, hosts, weights)]
 
 
 def test_the_text_of_a_record_is_the_originals():
@@ -148,9 +152,16 @@ def test_all_errors_are_named_at_once():
     ]
 
 
+def test_a_refusal_names_each_place_and_reads_as_all_reasons():
+    invalid = RoutingInvalid(find_errors("s", ["a:0"], ["x"]))
+    assert [error.place for error in invalid.field_errors] == ["hosts[0]", "weights[0]"]
+    assert str(invalid) == "; ".join(invalid.errors)
+    assert len(invalid.errors) == 2
+
+
 def test_the_workers_modules_import_without_django():
     code = (
-        "import sys, routing.balancer, routing.table, routing.redis_table\n"
+        "import sys, routing.balancer, routing.routers, routing.table, routing.redis_table\n"
         "sys.exit(any(name.split('.')[0] == 'django' for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -20,6 +20,7 @@ from loadgen.messages import (
     to_json,
     worker_key,
 )
+from tests.support.foreign_routes import remove_route, set_route
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -486,6 +487,35 @@ def test_routing_versions_are_on_the_timeline(started):
         f"web version 1: 127.0.0.1:9@1 (by experiment {started.id})",
         "web version 2: 127.0.0.1:9@1, 127.0.0.1:10@3 (by tester)",
     ]
+
+
+def test_what_another_tool_changes_in_redis_is_adopted_and_on_the_timeline(broker, started):
+    set_route(broker, "web", {"127.0.0.1:10": "1.0"})
+    reconcile()
+    remove_route(broker, "web")
+    reconcile()
+    values = list(Event.objects.filter(name="routing").order_by("id").values_list("value", flat=True))
+    assert values[1:] == ["web version 2: 127.0.0.1:10@1 (by redis)", "web version 3: removed (by redis)"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "fields", "expected"),
+    [
+        ({}, {}, "FAILED"),
+        ({}, {"router": "service"}, "FAILED"),
+        ({}, {"router": "StaticRouter"}, "STARTING"),
+        ({}, {"router": "DebugRouter"}, "STARTING"),
+        ({"router_type": "StaticRouter"}, {}, "STARTING"),
+        ({"router_type": "StaticRouter"}, {"router": "host"}, "FAILED"),
+        ({"router_type": "SymmetryServiceRouter"}, {}, "FAILED"),
+    ],
+)
+def test_a_routing_record_is_asked_for_where_a_router_reads_it(fleet, make_experiment, labels, fields, expected):
+    fleet.join("pi-1", labels={"worker_name": "pi-1", **labels})
+    experiment = make_experiment(routing=[], **fields)
+    reconcile()
+    assert status(experiment) == expected
+    assert ("has no routing record" in experiment.reason) == (expected == "FAILED")
 
 
 def test_a_closed_load_ends_without_a_count_of_planned_arrivals(fleet, make_experiment):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.batch import NO_HOST
-from loadgen.engine import Engine, Routes, SourceFactory, file_sources
+from loadgen.engine import Engine, SourceFactory, build_routes, file_sources
 from loadgen.messages import Counters, GroupDocument, Outcome, ShardOrder, WorkloadSpec, request_id
 from routing.table import RoutingRecord
 from tests.support import records
@@ -93,7 +93,7 @@ def build(
         workload=spec,
     )
     order = ShardOrder(1, attempt, shard_index, group, None, "worker", [[0, clients, 1]], 2**62)
-    routes = Routes(spec.service, shard_index, spec.router, spec.scheme)
+    routes = build_routes(spec, seed, shard_index)
     if hosts:
         routes.update(record(*hosts))
     return Engine(order, document, source or file_sources(apps_dir), routes, monotonic_ns, max_connections)

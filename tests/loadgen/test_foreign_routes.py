@@ -1,0 +1,131 @@
+"""A running shard obeys what another tool writes to the routing table at once, and survives what makes no sense."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import redis
+
+from loadgen.batch import decode
+from loadgen.environment import WorkerSettings
+from loadgen.messages import Outcome
+from loadgen.shard import ShardRunner
+from loadgen.spool import Spool
+from loadgen.tasks import run_loop
+from routing.redis_table import RedisRoutingTable
+from routing.table import RoutingRecord
+from tests.support.foreign_routes import remove_route, set_route
+from tests.support.http_target import HttpTarget
+from tests.support.redis_server import RedisServer
+from tests.support.shards import SERVICE, Rows, broker_ns, document_of, order_of, put_document, put_route
+from tests.support.worker_process import settings_for
+
+pytestmark = pytest.mark.slow
+
+Script = Callable[[], Awaitable[None]]
+
+
+@pytest.fixture
+def settings(redis_server: RedisServer, store: redis.Redis, tmp_path: Path) -> WorkerSettings:
+    return settings_for(redis_server, "w", tmp_path / "spool")
+
+
+@pytest.fixture(autouse=True)
+def read_by_announcement_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is obeyed in these short runs was announced: nobody looks by themselves so soon."""
+    monkeypatch.setattr("loadgen.desired.READ_EVERY_S", 20.0)
+
+
+def run(settings: WorkerSettings, store: redis.Redis, group: str, script: Script) -> list[Rows]:
+    """Runs a shard at 100 requests/s for 1.5 s, with a script beside it once it sends; its batches."""
+
+    async def scenario() -> None:
+        document = document_of(group, rate_rps=100.0, duration_s=1.5)
+        put_document(store, replace(document, version=2, state="run", start_broker_ns=broker_ns(store, 0.3)))
+        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+            tasks.create_task(ShardRunner(order_of(1, group), settings).run())
+            await asyncio.sleep(0.7)
+            await script()
+
+    run_loop(scenario())
+    spool = Spool(settings.spool_dir, 1)
+    batches = []
+    for name in spool.scan():
+        batches.append(Rows())
+        batches[-1].add(*decode(spool.read(name)))
+    return batches
+
+
+def versions_by_host(batches: list[Rows]) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {}
+    for rows in batches:
+        hosts = rows.headers[0].hosts
+        for host, version in zip(rows.column("host"), rows.column("routing_version"), strict=True):
+            found.setdefault(hosts[host], set()).add(version)
+    return found
+
+
+def outcomes(batches: list[Rows]) -> Counter[int]:
+    return Counter(outcome for rows in batches for outcome in rows.column("outcome"))
+
+
+def test_a_change_is_obeyed_at_once_under_version_0_until_it_has_one(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget
+) -> None:
+    first, second, _ = target.hosts
+    put_route(store, {first: 1.0}, version=3)
+
+    async def script() -> None:
+        set_route(store, SERVICE, {second: "1.0"})
+        await asyncio.sleep(0.4)
+        assert RedisRoutingTable(store).confirm(RoutingRecord(SERVICE, [second], [1], 4))
+
+    batches = run(settings, store, "f-change", script)
+
+    assert outcomes(batches) == {Outcome.COMPLETED: 150}
+    assert versions_by_host(batches) == {first: {3}, second: {0, 4}}
+
+
+def test_a_removal_is_obeyed_at_once(settings: WorkerSettings, store: redis.Redis, target: HttpTarget) -> None:
+    put_route(store, {target.host: 1.0})
+
+    async def script() -> None:
+        remove_route(store, SERVICE)
+
+    counts = outcomes(run(settings, store, "f-remove", script))
+
+    assert counts.keys() == {Outcome.COMPLETED, Outcome.NO_ROUTE}
+    assert counts.total() == 150
+
+
+@pytest.mark.parametrize("weights", [["much"], ["-1"], ["1", "2"], []], ids=["text", "negative", "too many", "none"])
+def test_what_makes_no_sense_is_said_once_and_the_last_good_record_holds(
+    settings: WorkerSettings,
+    store: redis.Redis,
+    target: HttpTarget,
+    weights: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first, second, _ = target.hosts
+    put_route(store, {first: 1.0}, version=3)
+
+    async def script() -> None:
+        store.delete(f"routing:hosts:{SERVICE}", f"routing:weights:{SERVICE}")
+        store.publish("routing:updates", SERVICE)  # a tool that writes key after key
+        await asyncio.sleep(0.05)
+        store.rpush(f"routing:hosts:{SERVICE}", second)
+        if weights:
+            store.rpush(f"routing:weights:{SERVICE}", *weights)
+        for _ in range(3):
+            store.publish("routing:updates", SERVICE)
+            await asyncio.sleep(0.05)
+
+    batches = run(settings, store, "f-nonsense", script)
+
+    assert outcomes(batches) == {Outcome.COMPLETED: 150}
+    assert versions_by_host(batches) == {first: {3}}
+    said = [entry.message for entry in caplog.records if "the last good one holds" in entry.message]
+    assert len(said) == len(set(said)) == 2, "once of the lists that were gone, once of those that make no sense"
