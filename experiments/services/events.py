@@ -1,11 +1,20 @@
 """The timeline of an experiment."""
 
+import hashlib
+import uuid
+from collections.abc import Iterable
 from datetime import datetime
 
 from django.utils import timezone
 
 from experiments.models import Event, Experiment
+from experiments.services.clock import to_datetime
+from loadgen.topics import Mark
 from routing import selectors as routing_selectors
+
+
+class ExperimentOver(Exception):
+    """The experiment has ended; its timeline takes no further marks."""
 
 
 def record(experiment_id: str, name: str, value: str = "", *, key: str = "", at: datetime | None = None) -> None:
@@ -15,6 +24,47 @@ def record(experiment_id: str, name: str, value: str = "", *, key: str = "", at:
         key=key or name,
         defaults={"name": name, "value": value, "timestamp": at or timezone.now()},
     )
+
+
+def mark(experiment_id: str, name: str, value: str = "", at: datetime | None = None) -> Event:
+    """Puts a user's mark on the timeline, each time that it is asked for.
+
+    Raises:
+        Experiment.DoesNotExist
+        ExperimentOver: its summary holds the timeline already.
+    """
+    experiment = Experiment.objects.only("status").get(id=experiment_id)
+    if experiment.status in Experiment.ENDED:
+        raise ExperimentOver(f"experiment {experiment_id} has ended, its timeline is closed")
+    return Event.objects.create(
+        experiment=experiment,
+        key=f"mark:{uuid.uuid4()}",
+        name=name,
+        value=value,
+        timestamp=at or timezone.now(),
+    )
+
+
+def record_marks(marks: Iterable[tuple[str, Mark]]) -> None:
+    """Puts published events on timelines; the same event is there once, however often it is stored."""
+    Event.objects.bulk_create(
+        (
+            Event(
+                experiment_id=experiment_id,
+                timestamp=to_datetime(mark.timestamp_ns),
+                name=mark.name,
+                value=mark.value,
+                key=_key_of(mark),
+            )
+            for experiment_id, mark in marks
+        ),
+        ignore_conflicts=True,
+    )
+
+
+def _key_of(mark: Mark) -> str:
+    digest = hashlib.sha256(f"{mark.name} {mark.value}".encode()).hexdigest()[:32]
+    return f"published:{mark.timestamp_ns}:{digest}"
 
 
 def record_routing_changes(experiment: Experiment) -> None:
