@@ -2,7 +2,7 @@
 
 from django.urls import re_path
 
-from experiments.api import views
+from experiments.api import telemetry, views
 
 EXPERIMENT_ID = "(?P<experiment_id>[0-9A-Za-z-]{1,24})"
 
@@ -10,6 +10,8 @@ urlpatterns = [
     re_path(r"^/?$", views.IndexView.as_view(), name="api-index"),
     re_path(r"^/experiments/?$", views.ExperimentListView.as_view(), name="api-experiments"),
     re_path(rf"^/experiments/{EXPERIMENT_ID}/?$", views.ExperimentView.as_view(), name="api-experiment"),
+    re_path(rf"^/experiments/{EXPERIMENT_ID}/telemetry/?$", telemetry.TelemetryView.as_view(), name="api-telemetry"),
+    re_path(rf"^/experiments/{EXPERIMENT_ID}/events/?$", telemetry.EventListView.as_view(), name="api-events"),
     re_path(r"^/worker/?$", views.WorkerListView.as_view(), name="api-workers"),
     re_path(r"^/", views.UnknownView.as_view(), name="api-unknown"),
 ]
