@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 
@@ -73,16 +74,22 @@ class TelemetryCounts:
     dropped: int
 
 
+def recording(experiment_id: str) -> dict[str, Any] | None:
+    """What of an experiment's telemetry and events is not stored; None when the recorder has not seen it."""
+    row = Recording.objects.filter(experiment_id=experiment_id).values("unparsable", "example", "dropped").first()
+    return None if row is None else dict(row)
+
+
 def telemetry_counts(experiment_id: str) -> TelemetryCounts | None:
     """None when the recorder has not seen the experiment."""
-    recording = Recording.objects.filter(experiment_id=experiment_id).first()
-    if recording is None:
+    missing = recording(experiment_id)
+    if missing is None:
         return None
     return TelemetryCounts(
         telemetry(experiment_id).count(),
         NodeInfo.objects.filter(experiment_id=experiment_id).count(),
-        recording.unparsable,
-        recording.dropped,
+        missing["unparsable"],
+        missing["dropped"],
     )
 
 

@@ -26,6 +26,7 @@ STORE_EVERY_S = 1.0
 STORE_ROWS = 500  # or sooner, when so much has come
 MAX_ROWS = 5000  # in one transaction, when there is much to catch up with
 COMPLAIN_EVERY_S = 60.0
+DESCRIBE_EVERY_S = 20.0  # nodes that come while an experiment is active
 _JOIN_S = 2.0
 
 
@@ -41,6 +42,7 @@ class Recorder:
         self._backlog = Backlog() if backlog is None else backlog
         self._away = False
         self._complain_at_s = 0.0
+        self._describe_at_s = 0.0
         self._complaints = 0
 
     def run(self, stop: threading.Event) -> None:
@@ -86,7 +88,11 @@ class Recorder:
 
     def _take_up(self) -> None:
         try:
-            nodes.describe_new()
+            now_s = time.monotonic()
+            also_known = now_s >= self._describe_at_s
+            nodes.describe(also_known=also_known)
+            if also_known:
+                self._describe_at_s = now_s + DESCRIBE_EVERY_S
         except RedisError as error:
             log.warning("what the nodes are cannot be read yet: %s", error)
 

@@ -1,9 +1,10 @@
 """The nodes that publish telemetry, by our agents or by telemd: who they are, and telling them to pause."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from experiments.models import Experiment, NodeInfo, Recording, Worker
@@ -51,27 +52,28 @@ def tell(command: str, wanted: Iterable[str] | None = None) -> list[str]:
     return names
 
 
-def describe_new() -> None:
+def describe(*, also_known: bool = False) -> None:
     """Takes up every active experiment that the recorder has not seen yet: stores what its nodes are.
 
     Raises redis.RedisError when the broker is away, and takes up none then.
+
+    Args:
+        also_known: adds, to experiments that were taken up before, the nodes that have come since.
     """
-    new = list(Experiment.objects.filter(status__in=Experiment.ACTIVE, recording__isnull=True).values_list("id"))
-    if not new:
+    active = Experiment.objects.filter(status__in=Experiment.ACTIVE)
+    wanted = list((active if also_known else active.filter(recording__isnull=True)).values_list("id", flat=True))
+    if not wanted:
         return
     infos, workers = _infos(), _workers()
-    for (experiment_id,) in new:
-        with transaction.atomic():
+    for experiment_id in wanted:
+        rows = [
+            NodeInfo(experiment_id=experiment_id, node=node, info=infos.get(node, {}), worker=workers.get(node, {}))
+            for node in sorted({*infos, *workers})
+        ]
+        # The experiment may be deleted just now; and what is there already, stays as it was when the node came.
+        with suppress(IntegrityError), transaction.atomic():
             Recording.objects.get_or_create(experiment_id=experiment_id, defaults={"began": timezone.now()})
-            NodeInfo.objects.bulk_create(
-                (
-                    NodeInfo(
-                        experiment_id=experiment_id, node=node, info=infos.get(node, {}), worker=workers.get(node, {})
-                    )
-                    for node in sorted({*infos, *workers})
-                ),
-                ignore_conflicts=True,  # another recorder was first
-            )
+            NodeInfo.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 def _infos() -> dict[str, dict[str, str]]:

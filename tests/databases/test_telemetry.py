@@ -57,9 +57,9 @@ def test_counts_add_up_and_the_first_example_stays(experiment):
 
 
 def test_an_experiment_is_taken_up_once(broker, experiment):
-    nodes.describe_new()
+    nodes.describe(also_known=True)
     began = Recording.objects.get().began
-    nodes.describe_new()
+    nodes.describe(also_known=True)
     assert Recording.objects.get().began == began
 
 

@@ -139,6 +139,7 @@ def test_an_experiment_is_shown_with_its_plan_and_timeline(api: Client, broker: 
     assert (shown["seed"], shown["metadata"], shown["summary"]) == (7, {"purpose": "test"}, None)
     assert shown["plan"] == experiment.plan
     assert [event["name"] for event in shown["events"]] == ["queued"]
+    assert shown["recording"] is None
     assert isinstance(shown["events"][0]["timestamp"], float)
 
 

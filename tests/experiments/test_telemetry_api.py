@@ -15,7 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from rest_framework.authtoken.models import Token
 
-from experiments.models import Event, Experiment, TelemetrySample
+from experiments.models import Event, Experiment, Recording, TelemetrySample
 from experiments.services.nodes import NoSuchNode
 from experiments.telemd import Telemd
 from loadgen.topics import commands_channel
@@ -142,6 +142,12 @@ def test_a_series_is_read_by_the_index_alone(api: Client, experiment: Experiment
         steps = " ".join(row[3] for row in cursor.fetchall())
     assert "SEARCH" in steps
     assert "TEMP B-TREE" not in steps
+
+
+def test_an_experiment_says_what_of_its_telemetry_is_missing(api: Client, experiment: Experiment) -> None:
+    Recording.objects.create(experiment=experiment, began=batches.START, unparsable=2, example="telem/x: no", dropped=1)
+    shown = api.get(f"/api/experiments/{experiment.id}").json()
+    assert shown["recording"] == {"unparsable": 2, "example": "telem/x: no", "dropped": 1}
 
 
 # --- the timeline -----------------------------------------------------------------------------------------------------
