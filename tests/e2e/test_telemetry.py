@@ -35,7 +35,7 @@ def test_an_experiment_has_the_telemetry_of_its_workers_although_the_recorder_wa
     start_recorder(galileo)
     try:
         routing = [{"service": "web", "hosts": [target.host], "weights": [1]}]
-        experiment_id = galileo.begin(plan_data(duration=9, interval=9, ticks=[20], routing=routing))
+        experiment_id = galileo.begin(plan_data(duration=7, interval=7, ticks=[20], routing=routing))
         galileo.wait_for_status(experiment_id, "RUNNING")
         wait_for(lambda: samples_of(galileo, experiment_id) > 20, "samples")
         galileo.kill("recorder")

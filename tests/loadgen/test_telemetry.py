@@ -204,12 +204,12 @@ def test_a_subscription_whose_connection_is_forgotten_notices(
     redis_server: RedisServer, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert PING_EVERY_S < SILENT_S
-    monkeypatch.setattr("loadgen.subscription.PING_EVERY_S", 0.2)
-    monkeypatch.setattr("loadgen.subscription.SILENT_S", 1.0)
+    monkeypatch.setattr("loadgen.subscription.PING_EVERY_S", 0.1)
+    monkeypatch.setattr("loadgen.subscription.SILENT_S", 0.5)
     with Proxy(redis_server.port) as proxy:
         url = f"redis://:{redis_server.password}@127.0.0.1:{proxy.port}/0"
         with redis.Redis.from_url(url) as client, Subscription(client, channels=["news"]) as subscription:
-            end_s = time.monotonic() + 2.5  # silent for longer than is allowed, but answering
+            end_s = time.monotonic() + 1.2  # silent for longer than is allowed, but answering
             while time.monotonic() < end_s:
                 assert subscription.get(0.1) is None
             store.publish("news", "heard")
