@@ -40,7 +40,8 @@ class Recorder:
     def __init__(self, client: redis.Redis | None = None, backlog: Backlog | None = None) -> None:
         self._client = redis_client() if client is None else client
         self._backlog = Backlog() if backlog is None else backlog
-        self._away = False
+        self._away = False  # the database
+        self._broker_away = False
         self._complain_at_s = 0.0
         self._describe_at_s = 0.0
         self._complaints = 0
@@ -56,7 +57,8 @@ class Recorder:
         try:
             while not stop.is_set():
                 self._backlog.wait(STORE_ROWS, STORE_EVERY_S)
-                self.turn()
+                if not self.turn():
+                    stop.wait(STORE_EVERY_S)  # however much has come: it is of no use to ask without a pause
                 if not listener.is_alive():
                     raise ListenerEnded("telemetry and events are not recorded any more")
         finally:
@@ -87,14 +89,18 @@ class Recorder:
         return True
 
     def _take_up(self) -> None:
+        now_s = time.monotonic()
+        also_known = now_s >= self._describe_at_s
         try:
-            now_s = time.monotonic()
-            also_known = now_s >= self._describe_at_s
             nodes.describe(also_known=also_known)
-            if also_known:
-                self._describe_at_s = now_s + DESCRIBE_EVERY_S
         except RedisError as error:
-            log.warning("what the nodes are cannot be read yet: %s", error)
+            if not self._broker_away:
+                log.warning("what the nodes are cannot be read yet: %s", error)
+            self._broker_away = True
+            return
+        self._broker_away = False
+        if also_known:
+            self._describe_at_s = now_s + DESCRIBE_EVERY_S
 
     def _store(self, taken: Taken) -> None:
         """One try more when the database refuses: an experiment that was deleted just now is not looked at again."""

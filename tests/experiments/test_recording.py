@@ -215,14 +215,16 @@ def test_a_node_that_comes_later_is_added(broker: redis.Redis) -> None:
     assert experiment.nodes.filter(node="late").exists()
 
 
-def test_an_experiment_is_taken_up_once_the_broker_answers(broker: redis.Redis, monkeypatch: Any) -> None:
+def test_an_experiment_is_taken_up_once_the_broker_answers(broker: redis.Redis, monkeypatch: Any, caplog: Any) -> None:
     experiment = active()
+    recorder = Recorder(broker)
     with monkeypatch.context() as patch:
         patch.setattr(nodes, "listening", _raises(RedisConnectionError("away")))
-        assert Recorder(broker).turn()
+        assert [recorder.turn() for _ in range(3)] == [True] * 3
     assert not Recording.objects.exists()
-    assert Recorder(broker).turn()
+    assert recorder.turn()
     assert Recording.objects.get().experiment == experiment
+    assert caplog.text.count("cannot be read yet") == 1
 
 
 # --- the recorder -----------------------------------------------------------------------------------------------------
@@ -319,6 +321,31 @@ def test_what_comes_while_the_database_is_away_is_stored_when_it_is_back(
         "telemetry and events wait, the database is away",
         "the database is back, telemetry and events are stored",
     ]
+
+
+@pytest.mark.slow
+def test_a_database_that_is_away_is_not_asked_without_a_pause_however_much_waits(
+    broker: redis.Redis, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(recorder_module.connection, "close", lambda: None)
+    monkeypatch.setattr(recorder_module, "STORE_EVERY_S", 0.1)
+    monkeypatch.setattr(recorder_module, "STORE_ROWS", 1)
+    asked: list[Taken] = []
+
+    def away(batch: Taken) -> None:
+        asked.append(batch)
+        raise OperationalError("away")
+
+    monkeypatch.setattr(recorder_module, "store", away)
+    backlog = Backlog()
+    backlog.add(sample())
+    stop = threading.Event()
+    timer = threading.Timer(1.0, stop.set)
+    timer.start()
+    Recorder(broker, backlog).run(stop)
+    timer.join()
+    assert 3 <= len(asked) <= 12
+    assert len(backlog) == 1
 
 
 def test_a_batch_of_an_experiment_that_was_just_deleted_is_tried_again(broker: redis.Redis, monkeypatch: Any) -> None:
