@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments import evidence
 from experiments.models import Experiment
+from experiments.node_loads import node_loads
 from experiments.report_text import render
 from experiments.summary import summarise
 from experiments.thresholds import RULES, THRESHOLDS
@@ -19,7 +20,7 @@ def build(experiment: Experiment, target_logs: list[Path], *, fresh: bool = Fals
     """The report as JSON.
 
     `problems` holds a sentence for each thing that does not add up; `sound` says that there is none and that every
-    planned arrival has its row. Without logs, `target` is None.
+    planned arrival has its row. Without logs, `target` is None, as `telemetry` is when none was recorded.
 
     Args:
         fresh: make the summary from the rows again, instead of taking the one that the experiment ended with.
@@ -53,6 +54,7 @@ def build(experiment: Experiment, target_logs: list[Path], *, fresh: bool = Fals
         "seed": experiment.seed,
         "summary": summary,
         "target": target,
+        "telemetry": node_loads(experiment),
         "thresholds": [dataclasses.asdict(threshold) for threshold in THRESHOLDS],
         "rules": [{"level": level.value, "rule": rule} for level, rule in RULES],
         "problems": problems,

@@ -29,6 +29,7 @@ def render(report: dict[str, Any]) -> str:
         _outcomes(report["summary"]),
         _hosts(report["summary"]["hosts"]),
         _workers(report["summary"]["workers"], report["summary"]["shards"]),
+        _telemetry(report["telemetry"]),
         _events(report["summary"]["events"]),
         _verdict(report),
     )
@@ -268,6 +269,33 @@ def _workers(workers: list[dict[str, Any]], shards: list[dict[str, Any]]) -> Ite
             yield from _wrapped(
                 f"shard {shard['shard']} on {shard['worker']}: {shard['status']}, attempt {shard['attempt']}{reason}"
             )
+
+
+def _telemetry(telemetry: dict[str, Any] | None) -> Iterator[str]:
+    if not telemetry:
+        return
+    yield "Telemetry (while the load ran; CPU: of all cores)"
+    rows = [("node", "samples", "CPU mean", "CPU max", "RAM mean MiB", "RAM max MiB", "of MiB")]
+    for node in telemetry["nodes"]:
+        rows.append(
+            (
+                node["node"],
+                f"{node['samples']:,}",
+                percent(node["cpu_mean_share"]),
+                percent(node["cpu_max_share"]),
+                *(_mebibytes(node[name]) for name in ("ram_mean_bytes", "ram_max_bytes", "ram_bytes")),
+            )
+        )
+    if telemetry["nodes"]:
+        yield from table(rows)
+    if telemetry["unparsable"]:
+        yield from _wrapped(f"messages that made no sense: {telemetry['unparsable']:,}, such as {telemetry['example']}")
+    if telemetry["dropped"]:
+        yield from _wrapped(f"samples and events that there was no room for: {telemetry['dropped']:,}")
+
+
+def _mebibytes(size: int | None) -> str:
+    return "–" if size is None else f"{size / 2**20:,.0f}"
 
 
 def _events(events: list[dict[str, Any]]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Count, Q, QuerySet
 
 from experiments import client_counts
-from experiments.models import ClientGroup, Event, Experiment, Shard, Worker
+from experiments.models import ClientGroup, Event, Experiment, NodeInfo, Recording, Shard, TelemetrySample, Worker
 from experiments.services.registry import LIVE
 from loadgen.distributions import described
 from loadgen.messages import GAPS, RATE
@@ -48,9 +48,54 @@ def experiment_status(experiment_id: str) -> Experiment | None:
     return experiments().filter(id=experiment_id).first()
 
 
+def timeline(experiment_id: str) -> QuerySet[Event]:
+    """The events of an experiment, oldest first."""
+    return Event.objects.filter(experiment_id=experiment_id).order_by("timestamp", "id")
+
+
 def events_of(experiment_id: str) -> list[Event]:
-    """The experiment's timeline, oldest first."""
-    return list(Event.objects.filter(experiment_id=experiment_id))
+    """As `timeline`, all of it."""
+    return list(timeline(experiment_id))
+
+
+def telemetry(experiment_id: str, **wanted: str) -> QuerySet[TelemetrySample]:
+    """Samples of an experiment, series by series, each in the order of time: as the index has them.
+
+    Args:
+        wanted: the exact metric, node or subsystem; an empty subsystem means the whole node.
+    """
+    return TelemetrySample.objects.filter(experiment_id=experiment_id, **wanted).order_by(
+        "metric", "node", "subsystem", "timestamp_ns"
+    )
+
+
+@dataclass(frozen=True)
+class TelemetryCounts:
+    """How much there is of an experiment's telemetry, and what of it is not stored."""
+
+    samples: int
+    nodes: int
+    unparsable: int
+    dropped: int
+
+
+def recording(experiment_id: str) -> dict[str, Any] | None:
+    """What of an experiment's telemetry and events is not stored; None when the recorder has not seen it."""
+    row = Recording.objects.filter(experiment_id=experiment_id).values("unparsable", "example", "dropped").first()
+    return None if row is None else dict(row)
+
+
+def telemetry_counts(experiment_id: str) -> TelemetryCounts | None:
+    """None when the recorder has not seen the experiment."""
+    missing = recording(experiment_id)
+    if missing is None:
+        return None
+    return TelemetryCounts(
+        telemetry(experiment_id).count(),
+        NodeInfo.objects.filter(experiment_id=experiment_id).count(),
+        missing["unparsable"],
+        missing["dropped"],
+    )
 
 
 @dataclass(frozen=True)

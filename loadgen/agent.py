@@ -1,4 +1,4 @@
-"""The worker's second process: heartbeat, forwarding of batches, last resort of an abort.
+"""The worker's second process: heartbeat, telemetry, forwarding of batches, last resort of an abort.
 
     python -m loadgen.agent --worker-pid PID --instance ID --started-ns NS [--takes-over ID] [--drain]
 
@@ -32,6 +32,7 @@ from loadgen.redis_client import blocking_client, brisk_client
 from loadgen.registry import NameTakenError
 from loadgen.spool import Spool, SpoolError
 from loadgen.supervision import Supervisor
+from loadgen.telemetry.publisher import TelemetryThread
 from loadgen.trace_log import open_trace_log
 
 logger = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ def _is_locked(descriptor: int) -> bool:
 
 
 class Agent:
-    """Drives heartbeat, supervision and drain in one loop, the forwarder in a thread beside it."""
+    """Drives heartbeat, supervision and drain in one loop, the forwarder and the telemetry in threads beside it."""
 
     def __init__(self, settings: WorkerSettings, instance: Instance, *, draining: bool = False) -> None:
         self._spool = Spool(settings.spool_dir, settings.spool_limit_bytes)
@@ -107,7 +108,11 @@ class Agent:
         broker = blocking_client(settings.redis)
         trace_log = open_trace_log(settings, broker)
         forwarder = Forwarder(self._spool, RedisIngest(settings, broker), settings.ingest_queues, trace_log=trace_log)
-        self._forwarding = ForwarderThread(forwarder, self._spool, in_background=trace_log is None)
+        in_background = trace_log is None
+        self._forwarding = ForwarderThread(forwarder, self._spool, in_background=in_background)
+        self._telemetry = (
+            TelemetryThread(settings, in_background=in_background) if settings.telemetry_interval_s else None
+        )
         self._drain_wanted = draining
         self._away = False
         self._name_taken = False
@@ -120,6 +125,8 @@ class Agent:
         """Returns the exit status."""
         self._spool.open()
         self._forwarding.start()
+        if self._telemetry is not None:
+            self._telemetry.start()
         try:
             self._watch()
             if self._drain_wanted:
@@ -128,6 +135,8 @@ class Agent:
             status = 0 if self._forwarding.is_alive() else 1
         finally:
             self._forwarding.stop()
+            if self._telemetry is not None:
+                self._telemetry.stop()
         return EXIT_NAME_TAKEN if self._name_taken else status
 
     def _watch(self) -> None:

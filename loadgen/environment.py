@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -16,6 +17,7 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 # Where traces go besides the database: nowhere, to files on the worker, to a channel of Redis.
 SQL, FILE, REDIS = "sql", "file", "redis"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+MIN_TELEMETRY_INTERVAL_S = 0.1
 SECRET_WORDS = ("pass", "pwd", "token", "secret", "key", "credential")
 
 
@@ -50,6 +52,19 @@ class Reader:
             value = low - 1
         if not low <= value <= high:
             self.errors.append(f"{PREFIX}{name}: a whole number from {low} to {high} is needed, not {raw!r}")
+            return default
+        return value
+
+    def number(self, name: str, default: float, low: float, high: float) -> float:
+        raw = self.text(name)
+        if not raw:
+            return default
+        try:
+            value = float(raw)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            self.errors.append(f"{PREFIX}{name}: a number from {low:g} to {high:g} is needed, not {raw!r}")
             return default
         return value
 
@@ -121,6 +136,7 @@ class WorkerSettings:
     trace_logging: str
     trace_dir: Path  # used with FILE alone
     trace_limit_bytes: int
+    telemetry_interval_s: float  # 0: the agent publishes none
     router: str = routers.HOST  # of workloads that name none
     static_host: str = routers.DEFAULT_STATIC_HOST  # of the static router, for workloads that name none
 
@@ -129,8 +145,8 @@ class WorkerSettings:
 # the controller asks for a routing record only where a worker's router would read it.)
 OWN_SETTINGS = frozenset(
     "redis_host redis_port redis_password slots apps_dir apps_repo_dir spool_dir spool_limit_mb logging_level "
-    "ingest_queues ingest_queue trace_logging trace_dir trace_limit_mb router_static_host state_dir "
-    "web_host web_port allowed_hosts debug https venv flower_host flower_port csrf_trusted_origins".split()
+    "ingest_queues ingest_queue trace_logging trace_dir trace_limit_mb telemetry_interval_s router_static_host "
+    "state_dir web_host web_port allowed_hosts debug https venv flower_host flower_port csrf_trusted_origins".split()
 )
 OWN_PREFIXES = ("expdb_", "admin_")
 
@@ -148,6 +164,14 @@ def labels_of(environ: Mapping[str, str]) -> dict[str, str]:
             continue
         labels[label] = value.strip()
     return labels
+
+
+def _telemetry_interval_s(reader: Reader) -> float:
+    interval_s = reader.number("telemetry_interval_s", 1.0, 0.0, 3600.0)
+    if 0 < interval_s < MIN_TELEMETRY_INTERVAL_S:
+        least = f"{MIN_TELEMETRY_INTERVAL_S:g} s"
+        reader.wrong("telemetry_interval_s", f"at least {least} are needed, or 0 for no telemetry, not {interval_s:g}")
+    return interval_s
 
 
 def read_worker(environ: Mapping[str, str] | None = None) -> WorkerSettings:
@@ -196,6 +220,7 @@ def read_worker(environ: Mapping[str, str] | None = None) -> WorkerSettings:
         trace_limit_bytes=reader.integer("trace_limit_mb", 1024, 32, 1 << 20) << 20,
         router=routers.router_of(router_type),
         static_host=static_host,
+        telemetry_interval_s=_telemetry_interval_s(reader),
     )
     reader.raise_if_wrong()
     return settings

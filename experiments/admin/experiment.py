@@ -28,6 +28,8 @@ PARTS = {
     "trace": "traces",
     "batch": "trace batches",
     "secondstats": "statistics per second",
+    "telemetrysample": "telemetry",
+    "nodeinfo": "nodes",
 }
 
 
@@ -39,13 +41,13 @@ class ExperimentAdmin(ReadOnlyAdmin):
     date_hierarchy = "created"
     actions = ["cancel"]
     fieldsets = [
-        (None, {"fields": ["id", "name", "creator", "status", "ending", "reason", "verdict", "parts"]}),
+        (None, {"fields": ["id", "name", "creator", "status", "ending", "reason", "verdict", "parts", "telemetry"]}),
         ("Times", {"fields": ["created", "starting", "start", "end", "finalizing", "start_broker_ns"]}),
         ("Report", {"fields": ["report"]}),
         ("Plan", {"fields": ["seed", "metadata_json", "plan_json"]}),
         ("Summary", {"fields": ["summary_json"], "classes": ["collapse"]}),
     ]
-    readonly_fields = ["verdict", "parts", "report", "plan_json", "metadata_json", "summary_json"]
+    readonly_fields = ["verdict", "parts", "telemetry", "report", "plan_json", "metadata_json", "summary_json"]
 
     plan_json = staticmethod(as_json("plan"))
     metadata_json = staticmethod(as_json("metadata"))
@@ -62,6 +64,18 @@ class ExperimentAdmin(ReadOnlyAdmin):
     def parts(self, experiment: Experiment) -> SafeString:
         links = ((list_link(model, experiment.id, text),) for model, text in PARTS.items())
         return format_html_join(" · ", "{}", links)
+
+    @admin.display(description="telemetry")
+    def telemetry(self, experiment: Experiment) -> str:
+        counts = selectors.telemetry_counts(experiment.id)
+        if counts is None:
+            return "The recorder has not seen it."
+        text = f"{counts.samples:,} samples of {counts.nodes:,} nodes"
+        if counts.unparsable or counts.dropped:
+            text += (
+                f"; {counts.unparsable:,} messages that made no sense; {counts.dropped:,} that there was no room for"
+            )
+        return text
 
     @admin.display(description="report")
     def report(self, experiment: Experiment) -> SafeString | str:

@@ -5,4 +5,5 @@ problems     errors as JSON responses
 permissions  who may do what
 serializers  what is shown of experiments and workers
 views        the resources
+telemetry    telemetry and the timeline of an experiment
 """

@@ -61,9 +61,23 @@ class ExperimentDetailSerializer(ExperimentSerializer):
     """All of an experiment, its timeline included."""
 
     events = serializers.SerializerMethodField()
+    recording = serializers.SerializerMethodField()
 
     class Meta(ExperimentSerializer.Meta):
-        fields = [*ExperimentSerializer.Meta.fields, "reason", "seed", "plan", "metadata", "summary", "events"]
+        fields = [
+            *ExperimentSerializer.Meta.fields,
+            "reason",
+            "seed",
+            "plan",
+            "metadata",
+            "summary",
+            "recording",
+            "events",
+        ]
+
+    def get_recording(self, experiment: Experiment) -> dict[str, Any] | None:
+        """What of the telemetry and events is not stored; None when the recorder has not seen the experiment."""
+        return selectors.recording(experiment.id)
 
     def get_events(self, experiment: Experiment) -> list[dict[str, Any]]:
         return list(EventSerializer(selectors.events_of(experiment.id), many=True).data)

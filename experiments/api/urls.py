@@ -2,7 +2,7 @@
 
 from django.urls import re_path
 
-from experiments.api import groups, views
+from experiments.api import groups, telemetry, views
 
 EXPERIMENT_ID = "(?P<experiment_id>[0-9A-Za-z-]{1,24})"
 GROUP_ID = "(?P<group_id>[0-9A-Za-z-]{1,40})"
@@ -11,6 +11,8 @@ urlpatterns = [
     re_path(r"^/?$", views.IndexView.as_view(), name="api-index"),
     re_path(r"^/experiments/?$", views.ExperimentListView.as_view(), name="api-experiments"),
     re_path(rf"^/experiments/{EXPERIMENT_ID}/?$", views.ExperimentView.as_view(), name="api-experiment"),
+    re_path(rf"^/experiments/{EXPERIMENT_ID}/telemetry/?$", telemetry.TelemetryView.as_view(), name="api-telemetry"),
+    re_path(rf"^/experiments/{EXPERIMENT_ID}/events/?$", telemetry.EventListView.as_view(), name="api-events"),
     re_path(r"^/groups/?$", groups.GroupListView.as_view(), name="api-groups"),
     re_path(rf"^/groups/{GROUP_ID}/?$", groups.GroupDetailView.as_view(), name="api-group"),
     re_path(rf"^/groups/{GROUP_ID}/command/?$", groups.GroupCommandView.as_view(), name="api-group-command"),

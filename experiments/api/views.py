@@ -28,6 +28,8 @@ ROUTES = [
     {"path": "/api", "methods": ["GET"], "does": "lists the routes"},
     {"path": "/api/experiments", "methods": ["GET", "POST"], "does": "lists experiments, queues one from a plan"},
     {"path": "/api/experiments/<id>", "methods": ["GET", "DELETE"], "does": "shows an experiment, stops or removes it"},
+    {"path": "/api/experiments/<id>/telemetry", "methods": ["GET"], "does": "telemetry, as JSON or CSV"},
+    {"path": "/api/experiments/<id>/events", "methods": ["GET", "POST"], "does": "the timeline, and setting a mark"},
     {"path": "/api/groups", "methods": ["GET", "POST"], "does": "lists interactive client groups, spawns one"},
     {"path": "/api/groups/<id>", "methods": ["GET", "DELETE"], "does": "shows a client group, closes it"},
     {"path": "/api/groups/<id>/command", "methods": ["POST"], "does": "says what its clients do"},
@@ -87,7 +89,7 @@ class ExperimentView(View):
     def get(self, request: Request, experiment_id: str) -> Response:
         experiment = selectors.experiment(experiment_id)
         if experiment is None:
-            raise _unknown(experiment_id)
+            raise unknown_experiment(experiment_id)
         return Response(ExperimentDetailSerializer(experiment).data)
 
     def delete(self, request: Request, experiment_id: str) -> Response:
@@ -95,7 +97,7 @@ class ExperimentView(View):
         try:
             services.delete(experiment_id)
         except Experiment.DoesNotExist:
-            raise _unknown(experiment_id) from None
+            raise unknown_experiment(experiment_id) from None
         except services.ExperimentBusy as busy:
             return Response({"detail": str(busy)}, status.HTTP_202_ACCEPTED)
         return Response(status=status.HTTP_204_NO_CONTENT)
@@ -118,5 +120,5 @@ class UnknownView(View):
         raise NotFound(f"There is no {request.path}; GET /api lists the routes.")
 
 
-def _unknown(experiment_id: str) -> NotFound:
+def unknown_experiment(experiment_id: str) -> NotFound:
     return NotFound(f"There is no experiment {experiment_id}.")

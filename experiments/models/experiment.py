@@ -32,7 +32,7 @@ class Experiment(models.Model):
     created = models.DateTimeField()
     starting = models.DateTimeField(null=True, blank=True, help_text="when it left the queue")
     start = models.DateTimeField(null=True, blank=True, help_text="the zero of its schedule")
-    end = models.DateTimeField(null=True, blank=True, help_text="when the load ended")
+    end = models.DateTimeField(null=True, blank=True, db_index=True, help_text="when the load ended")
     finalizing = models.DateTimeField(null=True, blank=True)
     start_broker_ns = models.BigIntegerField(
         null=True, blank=True, help_text="the zero of its schedule in the broker's clock"

@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.plans.arrivals import read_distribution
 from experiments.plans.errors import Problems
-from experiments.plans.fields import Section, number_reason
+from experiments.plans.fields import Section, number_reason, text_reason
 from experiments.plans.load import MAX_CLIENTS, MAX_RATE_RPS, MAX_REQUESTS_PER_CLIENT
 from experiments.plans.recordings import GAPS as RECORDED_GAPS
 from experiments.plans.recordings import MAX_RECORDED
@@ -14,6 +14,7 @@ from loadgen import distributions
 from loadgen.messages import BACK_TO_BACK, GAPS, RATE
 from loadgen.pacer import PRERECORDED
 
+MAX_MARK = 4000
 WITHOUT_END = "one of n (the number of requests of each client) and ia (the gap before each) is needed"
 
 
@@ -48,6 +49,22 @@ def parse_clients(data: object) -> tuple[int, int]:
         problems.add("add", "one of add and close, a number of clients, is needed")
     problems.raise_if_any()
     return found["add"], found["close"]
+
+
+def parse_mark(data: object) -> tuple[str, str]:
+    """The `name` and the `value` ("" if not given) of a mark for an experiment's timeline.
+
+    Raises:
+        PlanInvalid: with every error, each naming its field.
+    """
+    problems = Problems()
+    section = Section(data, "", problems)
+    name, value = section.text("name", "", required=True), section.get("value") or ""
+    if value and (reason := text_reason(value, MAX_MARK)):
+        section.wrong("value", reason)
+    section.close()
+    problems.raise_if_any()
+    return name, value
 
 
 def _read(section: Section, problems: Problems) -> dict[str, Any]:

@@ -7,5 +7,6 @@ dispatch       the one place from which Celery messages leave, after commit
 registry       workers, from their heartbeats
 reconcile      moves every experiment forward from what is stored; its phases are in `phases`
 transitions    conditional status changes
-events         the timeline
+events         the timeline: what happened, and the marks that users set and tools publish
+nodes          what publishes telemetry: what it is, and telling it to pause
 """

@@ -1,16 +1,20 @@
 """The timeline of an experiment."""
 
+import hashlib
+import uuid
+from collections.abc import Iterable
 from datetime import datetime
-from uuid import uuid4
 
 from django.utils import timezone
 
 from experiments.models import Event, Experiment
-from experiments.plans.errors import Problems
-from experiments.plans.fields import text_reason
+from experiments.services.clock import to_datetime
+from loadgen.topics import Mark
 from routing import selectors as routing_selectors
 
-MAX_VALUE = 4000
+
+class ExperimentOver(Exception):
+    """The experiment has ended; its timeline takes no further marks."""
 
 
 def record(experiment_id: str, name: str, value: str = "", *, key: str = "", at: datetime | None = None) -> None:
@@ -22,19 +26,45 @@ def record(experiment_id: str, name: str, value: str = "", *, key: str = "", at:
     )
 
 
-def mark(experiment_id: str, name: str, value: str) -> None:
-    """Puts a user's mark on the timeline, however often it is the same.
+def mark(experiment_id: str, name: str, value: str = "", at: datetime | None = None) -> Event:
+    """Puts a user's mark on the timeline, each time that it is asked for.
 
     Raises:
-        PlanInvalid: name or value cannot be stored.
+        Experiment.DoesNotExist
+        ExperimentOver: its summary holds the timeline already.
     """
-    problems = Problems()
-    if reason := text_reason(name):
-        problems.add("name", reason)
-    if value and (reason := text_reason(value, MAX_VALUE)):
-        problems.add("value", reason)
-    problems.raise_if_any()
-    record(experiment_id, name.strip(), value, key=f"mark:{uuid4().hex}")
+    experiment = Experiment.objects.only("status").get(id=experiment_id)
+    if experiment.status in Experiment.ENDED:
+        raise ExperimentOver(f"experiment {experiment_id} has ended, its timeline is closed")
+    return Event.objects.create(
+        experiment=experiment,
+        key=f"mark:{uuid.uuid4()}",
+        name=name,
+        value=value,
+        timestamp=at or timezone.now(),
+    )
+
+
+def record_marks(marks: Iterable[tuple[str, Mark]]) -> None:
+    """Puts published events on timelines; the same event is there once, however often it is stored."""
+    Event.objects.bulk_create(
+        (
+            Event(
+                experiment_id=experiment_id,
+                timestamp=to_datetime(mark.timestamp_ns),
+                name=mark.name,
+                value=mark.value,
+                key=_key_of(mark),
+            )
+            for experiment_id, mark in marks
+        ),
+        ignore_conflicts=True,
+    )
+
+
+def _key_of(mark: Mark) -> str:
+    digest = hashlib.sha256(f"{mark.name} {mark.value}".encode()).hexdigest()[:32]
+    return f"published:{mark.timestamp_ns}:{digest}"
 
 
 def record_routing_changes(experiment: Experiment) -> None:

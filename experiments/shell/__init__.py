@@ -5,7 +5,7 @@ commands      usage, env, pwd             client_group   what g.spawn returns
 experiment    exp                         future         what c.request returns
 show          show                        errors         what they raise
 
-`rtbl` is that of routing.shell.
+`rtbl` is that of routing.shell, `telemd` that of experiments.telemd.
 """
 
 import os
@@ -23,11 +23,13 @@ from experiments.shell.commands import env, pwd, usage
 from experiments.shell.experiment import Experiment
 from experiments.shell.galileo import Galileo
 from experiments.shell.show import Show
+from experiments.telemd import Telemd
 from routing.shell import ServiceRoutingTable
 
 g = Galileo()
 show = Show()
 exp = Experiment()
 rtbl = ServiceRoutingTable()
+telemd = Telemd()
 
-__all__ = ["env", "exp", "g", "pwd", "rtbl", "show", "sleep", "usage"]
+__all__ = ["env", "exp", "g", "pwd", "rtbl", "show", "sleep", "telemd", "usage"]

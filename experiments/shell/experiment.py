@@ -11,6 +11,7 @@ from django.db import close_old_connections
 
 from experiments.models import Experiment as Row
 from experiments.plans import parse_about
+from experiments.plans.commands import parse_mark
 from experiments.services import events, interactive
 from experiments.shell.errors import NoExperiment, ShellError
 
@@ -52,8 +53,9 @@ class Experiment:
         return row.id
 
     def event(self, name: str, value: str | None = None) -> None:
-        """Puts a mark on the timeline of the running experiment. Raises NoExperiment."""
-        events.mark(self._running(), name, value or "")
+        """Puts a mark on the timeline of the running experiment. Raises NoExperiment, PlanInvalid."""
+        name, text = parse_mark({"name": name, "value": value})
+        events.mark(self._running(), name, text)
 
     def stop(self) -> None:
         """Ends the experiment; its summary comes a moment later. Raises NoExperiment."""

@@ -16,8 +16,11 @@ from experiments.models import (
     ClientGroup,
     Event,
     Experiment,
+    NodeInfo,
+    Recording,
     SecondStats,
     Shard,
+    TelemetrySample,
     Trace,
     Worker,
     Workload,
@@ -120,8 +123,14 @@ def second_stats(shard: Shard, second: int = 0, **fields: Any) -> SecondStats:
     return SecondStats(**{**values, **fields})
 
 
+def sample(experiment_id: str, **fields: Any) -> TelemetrySample:
+    """A sample of telemetry that is not stored yet."""
+    values: dict[str, Any] = {"node": "pi", "metric": "cpu", "subsystem": "", "timestamp_ns": START_NS, "value": 12.5}
+    return TelemetrySample(experiment_id=experiment_id, **{**values, **fields})
+
+
 def fill(shard: Shard) -> list[models.Model]:
-    """A client, a batch, a trace and its capture, a second's statistics and an event of a shard."""
+    """What belongs to a shard, and what its experiment recorded: one row each."""
     group = shard.group
     rows: list[models.Model] = [
         Client(group=group, shard=shard, index=1),
@@ -130,6 +139,9 @@ def fill(shard: Shard) -> list[models.Model]:
         Capture(id=trace_key(shard.id, 0), experiment_id=group.experiment_id, request=b"q", response=b"r"),
         second_stats(shard),
         Event(experiment_id=group.experiment_id, timestamp=START, name="running", key=f"running:{shard.id}"),
+        sample(group.experiment_id),
+        NodeInfo(experiment_id=group.experiment_id, node="pi", info={}, worker={}),
+        Recording(experiment_id=group.experiment_id, began=START),
     ]
     for row in rows:
         row.save(force_insert=True)

@@ -16,8 +16,10 @@ from experiments.models import (
     ClientGroup,
     Event,
     Experiment,
+    NodeInfo,
     SecondStats,
     Shard,
+    TelemetrySample,
     Trace,
     Worker,
     Workload,
@@ -62,6 +64,12 @@ UNIQUE: list[tuple[str, Model, list[dict[str, Any]]]] = [
     ("batch_once", Batch, [{"attempt": 2}, {"number": 1}]),
     ("second_once_per_shard", SecondStats, [{"second": 1}, {"workload": 1}]),
     ("event_once", Event, [{"key": "another"}]),
+    (
+        "telemetry_once",
+        TelemetrySample,
+        [{"metric": "ram"}, {"node": "pi-2"}, {"subsystem": "0"}, {"timestamp_ns": rows.START_NS + 1}],
+    ),
+    ("node_once", NodeInfo, [{"node": "pi-2"}]),
     ("routing_host_once_per_record", RoutingHost, [{"position": 1, "host": "10.0.0.2:80"}]),
     ("routing_host_position_once", RoutingHost, [{"position": 1, "host": "10.0.0.2:80"}]),
     ("routing_revision_once", RoutingRevision, [{"version": 2}, {"service": "other"}]),
@@ -106,7 +114,9 @@ def every_count() -> list[Any]:
         pytest.param(model, field.attname, id=f"{model.__name__}.{field.attname}")
         for model in rows.our_models()
         for field in model._meta.concrete_fields
-        if isinstance(field, models.PositiveIntegerField | models.PositiveSmallIntegerField)
+        if isinstance(
+            field, models.PositiveIntegerField | models.PositiveSmallIntegerField | models.PositiveBigIntegerField
+        )
     ]
 
 

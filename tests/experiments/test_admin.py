@@ -24,7 +24,19 @@ from rest_framework.authtoken.models import Token
 
 from experiments.admin.base import BoundedPaginator
 from experiments.ingest import ingest
-from experiments.models import Batch, Capture, Event, Experiment, SecondStats, Shard, Trace, Workload
+from experiments.models import (
+    Batch,
+    Capture,
+    Event,
+    Experiment,
+    NodeInfo,
+    Recording,
+    SecondStats,
+    Shard,
+    TelemetrySample,
+    Trace,
+    Workload,
+)
 from experiments.models import Client as EmulatedClient
 from experiments.services import experiments
 from experiments.summary import summarise
@@ -52,6 +64,11 @@ def experiment(broker: redis.Redis) -> Experiment:
     shard = Shard.objects.get()
     EmulatedClient.objects.create(group=shard.group, shard=shard, index=0)
     Event.objects.create(experiment=made, timestamp=batches.START, name="running", key="running")
+    TelemetrySample.objects.create(
+        experiment=made, node="pi1", metric="cpu", subsystem="0", timestamp_ns=batches.START_NS, value=50.0
+    )
+    NodeInfo.objects.create(experiment=made, node="pi1", info={"arch": "arm64"})
+    Recording.objects.create(experiment=made, began=batches.START, dropped=3)
     rows = batches.rows_of(
         shard, lambda number, row: batches.row(row.client, row.sequence, row.intended_ns, Outcome.DROPPED)
         if number % 4 == 0 else row
@@ -88,6 +105,7 @@ def test_every_model_of_ours_has_a_page() -> None:
     with_pages = {model.__name__ for model in OURS}
     assert with_pages >= {
         "Experiment", "Workload", "ClientGroup", "Client", "Shard", "Worker", "Trace", "SecondStats", "Batch", "Event",
+        "TelemetrySample", "NodeInfo",
     }  # fmt: skip
     assert {RoutingRecord, RoutingRevision, PeriodicTask} <= set(MODELS)
 
@@ -138,7 +156,7 @@ def test_an_experiments_page_has_its_report_its_plan_and_links_to_its_parts(
     assert "response time" in page
     assert "&quot;configuration&quot;" in page
     links = re.findall(r'href="(/admin/experiments/\w+/\?experiment=[^"]+)"', page)
-    assert len(links) == 8
+    assert len(links) == 10
     for link in links:
         assert browser.get(link).status_code == 200
 
@@ -170,10 +188,21 @@ def test_experiments_are_searched_and_filtered(browser: Client, experiment: Expe
 
 
 def test_lists_of_parts_are_filtered_by_experiment(browser: Client, experiment: Experiment) -> None:
-    for model in (Trace, Event, Batch, SecondStats, EmulatedClient, Shard):
+    for model in (Trace, Event, Batch, SecondStats, EmulatedClient, Shard, TelemetrySample, NodeInfo):
         page = address(model, "changelist")
         assert browser.get(page + f"?experiment={experiment.id}").context["cl"].result_count > 0
         assert browser.get(page + "?experiment=another").context["cl"].result_count == 0
+
+
+def test_telemetry_is_counted_on_the_experiments_page_and_filtered_in_its_list(
+    browser: Client, experiment: Experiment
+) -> None:
+    page = browser.get(address(Experiment, "change", experiment.id)).content.decode()
+    assert "1 samples of 1 nodes; 0 messages that made no sense; 3 that there was no room for" in page
+    listed = address(TelemetrySample, "changelist") + f"?experiment={experiment.id}"
+    assert "2023-11-14 22:13:20.000000" in browser.get(listed).content.decode()
+    for query, count in (("&node=pi1&metric=cpu", 1), ("&metric=ram", 0), ("&node=pi2", 0)):
+        assert browser.get(listed + query).context["cl"].result_count == count
 
 
 def test_the_page_of_a_trace_shows_what_was_captured(browser: Client, experiment: Experiment) -> None:

@@ -72,8 +72,9 @@ def test_a_user_needs_the_permissions_of_the_models(client: Client, broker: redi
 def test_the_index_lists_the_routes(api: Client) -> None:
     paths = [route["path"] for route in api.get("/api").json()["routes"]]
     groups = ["/api/groups", "/api/groups/<id>", "/api/groups/<id>/command", "/api/groups/<id>/clients"]
+    parts = ["/api/experiments/<id>/telemetry", "/api/experiments/<id>/events"]
     routing = ["/api/routing", "/api/routing/<service>"]
-    assert paths == ["/api", "/api/experiments", "/api/experiments/<id>", *groups, "/api/worker", *routing]
+    assert paths == ["/api", "/api/experiments", "/api/experiments/<id>", *parts, *groups, "/api/worker", *routing]
 
 
 @pytest.mark.parametrize("path", ["/api/", "/api/experiments/", "/api/worker/"])
@@ -134,6 +135,7 @@ def test_an_experiment_is_shown_with_its_plan_and_timeline(api: Client, broker: 
     assert (shown["seed"], shown["metadata"], shown["summary"]) == (7, {"purpose": "test"}, None)
     assert shown["plan"] == experiment.plan
     assert [event["name"] for event in shown["events"]] == ["queued"]
+    assert shown["recording"] is None
     assert isinstance(shown["events"][0]["timestamp"], float)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 
@@ -13,9 +14,9 @@ from django.core.management import CommandError, call_command
 from experiments import report, summary
 from experiments.evidence import compare
 from experiments.ingest import ingest
-from experiments.models import Experiment, Trace
+from experiments.models import Experiment, NodeInfo, Recording, TelemetrySample, Trace
 from loadgen.messages import Outcome, request_id
-from tests.support.batches import NS, START_S, make_experiment, rows_of, run_payloads, shards_of
+from tests.support.batches import NS, START_NS, START_S, make_experiment, rows_of, run_payloads, shards_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker")]
 
@@ -181,6 +182,50 @@ def test_the_text_has_every_part_and_fits_on_a_page(experiment, write):
         "INVALID: the experiment did not finish",
     ):
         assert words in text
+
+
+def add_telemetry(experiment, node, metric, values, *, subsystem="", first_s=0):
+    """One value a second from `first_s` on after the start."""
+    for second, value in enumerate(values, first_s):
+        TelemetrySample.objects.create(
+            experiment=experiment,
+            node=node,
+            metric=metric,
+            subsystem=subsystem,
+            timestamp_ns=START_NS + second * NS,
+            value=value,
+        )
+
+
+def test_the_report_says_how_busy_each_node_was_while_the_load_ran(experiment):
+    Experiment.objects.update(end=experiment.start + timedelta(seconds=2))
+    experiment.refresh_from_db()
+    add_telemetry(experiment, "pi2", "cpu", [90, 10, 20, 60, 99], first_s=-1)  # the first and the last are outside
+    add_telemetry(experiment, "pi2", "ram", [1024 * 100, 1024 * 300])
+    add_telemetry(experiment, "pi1", "cpu", [50, 1e300, -1])  # two are what no node can have
+    add_telemetry(experiment, "pi1", "cpu", [100], subsystem="0")
+    NodeInfo.objects.create(experiment=experiment, node="pi2", info={"ram": str(1024 * 1024 * 4)})
+    NodeInfo.objects.create(experiment=experiment, node="pi1", info={"ram": "much"})
+    built = report.build(experiment, [])
+    pi1, pi2 = built["telemetry"]["nodes"]
+
+    assert (pi2["samples"], pi2["cpu_mean_share"], pi2["cpu_max_share"]) == (3, pytest.approx(0.3), 0.6)
+    assert (pi2["ram_mean_bytes"], pi2["ram_max_bytes"], pi2["ram_bytes"]) == (200 << 20, 300 << 20, 4 << 30)
+    assert (pi1["node"], pi1["samples"], pi1["cpu_max_share"]) == ("pi1", 1, 0.5)
+    assert (pi1["ram_mean_bytes"], pi1["ram_bytes"]) == (None, None)
+    text = report.render(built)
+    assert max(map(len, text.splitlines())) <= 100
+    assert "  pi2         3    30.0 %   60.0 %           200          300   4,096" in text
+    assert "no room" not in text
+
+
+def test_the_report_says_what_of_the_telemetry_is_missing(experiment):
+    assert "Telemetry" not in report.render(report.build(experiment, []))
+    example = "telem/pi/cpu: value: a number is needed, not 'much'"
+    Recording.objects.create(experiment=experiment, began=experiment.start, unparsable=2, example=example, dropped=1234)
+    text = report.render(report.build(experiment, []))
+    assert f"messages that made no sense: 2, such as {example}" in text
+    assert "there was no room for: 1,234" in text
 
 
 def test_a_bad_run_is_said_in_full(write):

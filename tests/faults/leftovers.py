@@ -17,6 +17,7 @@ _LIVE = re.compile(
     r"|galileo:ingest:(progress:.*|orphans|malformed)"  # counters that only grow
     r"|galileo:reconcile:lock"  # held during each second's pass, and expires by itself
     r"|routing:.*"  # the routing table outlives the plan that has set it
+    r"|telemd\.info:.*"  # what the nodes are; expires a minute after its agent
     r"|_kombu\.binding(_permanent)?\..*"  # kombu's names of queues, of which a killed process leaves its own
 )
 # An attempt of a shard that is out of reach when its experiment ends finds the stop, and its fence, when it comes back;

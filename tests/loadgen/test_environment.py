@@ -36,6 +36,7 @@ def test_all_errors_are_named_at_once(tmp_path) -> None:
         "galileo_zone": "a/b",
         "galileo_trace_logging": "mysql",
         "galileo_trace_limit_mb": "1",
+        "galileo_telemetry_interval_s": "0.05",
     }
 
     with pytest.raises(SettingsError) as caught:
@@ -43,6 +44,18 @@ def test_all_errors_are_named_at_once(tmp_path) -> None:
 
     for name in environ:
         assert any(error.startswith(f"{name}: ") for error in caught.value.errors), name
+
+
+@pytest.mark.parametrize("interval", ["-1", "nan", "inf", "3601", "often", "0.01"])
+def test_an_interval_of_telemetry_that_makes_no_sense_is_refused(interval: str) -> None:
+    with pytest.raises(SettingsError, match="galileo_telemetry_interval_s: "):
+        read_worker({"galileo_telemetry_interval_s": interval})
+
+
+def test_telemetry_is_published_each_second_unless_it_is_turned_off() -> None:
+    assert read_worker({}).telemetry_interval_s == 1.0
+    assert read_worker({"galileo_telemetry_interval_s": "0"}).telemetry_interval_s == 0.0
+    assert read_worker({"galileo_telemetry_interval_s": "2.5"}).labels.keys() == {"worker_name"}
 
 
 def test_a_password_is_not_shown() -> None:

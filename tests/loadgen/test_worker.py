@@ -17,6 +17,8 @@ import redis
 from loadgen.messages import STOP, GroupDocument, label_queue, lease_key, to_wire
 from loadgen.running import marked_shards
 from loadgen.spool import Spool
+from loadgen.subscription import Subscription
+from loadgen.topics import parse_sample
 from tests.support.http_target import HttpTarget
 from tests.support.redis_server import RedisServer
 from tests.support.shards import (
@@ -193,7 +195,9 @@ def test_a_shard_takes_short_turns_and_its_agent_forwards_in_the_background(
     order_ready(redis_server, store, document_of("turns", rate_rps=1.0, duration_s=1.0))
 
     ours = os.getpriority(os.PRIO_PROCESS, 0)
-    assert sorted(nice_values(worker_a.agent())) == [ours, max(10, ours)]  # heartbeat and stops are behind nobody
+    background = max(10, ours)
+    # Heartbeat and stops are behind nobody.
+    assert sorted(nice_values(worker_a.agent())) == [ours, background, background]
     slices = re.findall(r"^se\.slice\s*:\s*(\d+)", Path(f"/proc/{status_of(store, 1).pid}/sched").read_text(), re.M)
     if slices and tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (6, 12):
         assert slices == ["100000"]
@@ -436,3 +440,25 @@ def test_wrong_settings_are_named_all_at_once(worker_a: WorkerProcess) -> None:
     for name in wrong:
         assert f"{name}: " in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_an_agent_publishes_its_devices_telemetry_unless_it_is_turned_off(
+    redis_server: RedisServer, store: redis.Redis, tmp_path: Path
+) -> None:
+    with (
+        Subscription(store, patterns=["telem/*"]) as heard,
+        WorkerProcess(redis_server, "quiet", tmp_path, telemetry_interval_s="0"),
+        WorkerProcess(redis_server, "wa", tmp_path, telemetry_interval_s="0.2"),
+    ):
+        nodes: list[str] = []
+        wait_until(lambda: _collect(heard, nodes) >= 40, what="telemetry")
+        assert set(nodes) == {"wa"}
+        assert store.pubsub_channels("telemcmd/*") == [b"telemcmd/wa"]
+    wait_until(lambda: not store.pubsub_channels("telemcmd/*"), what="the end of the agents")
+
+
+def _collect(heard: Subscription, nodes: list[str]) -> int:
+    published = heard.get(0.1)
+    if published is not None:
+        nodes.append(parse_sample(*published).node)
+    return len(nodes)

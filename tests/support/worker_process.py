@@ -148,4 +148,5 @@ def settings_for(server: RedisServer, name: str, spool_dir: Path) -> WorkerSetti
         trace_logging="sql",
         trace_dir=spool_dir,
         trace_limit_bytes=256 << 20,
+        telemetry_interval_s=0.0,
     )

@@ -1,0 +1,72 @@
+"""How busy each node was while an experiment's load ran, by its telemetry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Avg, Count, Max, QuerySet
+
+from experiments.models import Experiment, NodeInfo, Recording, TelemetrySample
+
+NS = 1_000_000_000
+KIB = 1024
+# Anybody may publish; sums of what no node can have would overflow.
+MAX_VALUE = 1e15
+
+
+def node_loads(experiment: Experiment) -> dict[str, Any] | None:
+    """Mean and maximum of CPU (a share of all cores) and RAM of each node, as JSON; None when nothing was recorded.
+
+    A figure that a node did not send is None.
+    """
+    recording = Recording.objects.filter(experiment=experiment).first()
+    samples = _during_the_load(experiment)
+    cpu, ram = _figures(samples, "cpu"), _figures(samples, "ram")
+    if not (cpu or ram or (recording and (recording.unparsable or recording.dropped))):
+        return None
+    infos = dict(NodeInfo.objects.filter(experiment=experiment).values_list("node", "info"))
+    nodes = []
+    for node in sorted({*cpu, *ram}):
+        cpu_samples, cpu_mean, cpu_max = cpu.get(node, (0, None, None))
+        ram_samples, ram_mean, ram_max = ram.get(node, (0, None, None))
+        nodes.append(
+            {
+                "node": node,
+                "samples": max(cpu_samples, ram_samples),
+                "cpu_mean_share": None if cpu_mean is None else cpu_mean / 100,
+                "cpu_max_share": None if cpu_max is None else cpu_max / 100,
+                "ram_mean_bytes": None if ram_mean is None else round(ram_mean * KIB),
+                "ram_max_bytes": None if ram_max is None else round(ram_max * KIB),
+                "ram_bytes": _total_ram(infos.get(node, {})),
+            }
+        )
+    return {
+        "nodes": nodes,
+        "unparsable": recording.unparsable if recording else 0,
+        "example": recording.example if recording else "",
+        "dropped": recording.dropped if recording else 0,
+    }
+
+
+def _during_the_load(experiment: Experiment) -> QuerySet[TelemetrySample]:
+    samples = TelemetrySample.objects.filter(experiment=experiment, subsystem="", value__gte=0, value__lte=MAX_VALUE)
+    start_ns = experiment.start_broker_ns
+    if experiment.start is None or start_ns is None:
+        return samples.none()
+    if experiment.end is None:
+        return samples.filter(timestamp_ns__gte=start_ns)
+    end_ns = start_ns + round((experiment.end - experiment.start).total_seconds() * NS)
+    return samples.filter(timestamp_ns__gte=start_ns, timestamp_ns__lte=end_ns)
+
+
+def _figures(samples: QuerySet[TelemetrySample], metric: str) -> dict[str, tuple[int, float | None, float | None]]:
+    """Count, mean and maximum of each node."""
+    found = samples.filter(metric=metric).order_by().values_list("node")
+    rows = found.annotate(count=Count("id"), mean=Avg("value"), maximum=Max("value"))
+    return {node: (count, mean, maximum) for node, count, mean, maximum in rows}
+
+
+def _total_ram(info: dict[str, str]) -> int | None:
+    """Of a node that has said so in kB; anybody may write the hash."""
+    text = info.get("ram", "")
+    return int(text) * KIB if text.isascii() and text.isdigit() and len(text) < 16 else None
