@@ -99,9 +99,8 @@ def _counted(
         return counts
     workloads = dict(experiment.groups.values_list("shards__id", "workload__index"))
     rows = Trace.objects.filter(experiment=experiment, **condition).order_by()
-    lengths = {end_ns - start_ns for start_ns, end_ns in bounds[:-1]}
-    count_within = _equal if len(lengths) <= 1 else _unequal
-    for shard_id, number, count in count_within(rows, column, zero_ns, bounds):
+    counted = _equal if _are_equal(bounds) else _unequal
+    for shard_id, number, count in counted(rows, column, zero_ns, bounds):
         counts[workloads[shard_id], number] += count
     after = rows.filter(**{f"{column}__gte": zero_ns + bounds[-1][1]})
     for shard_id, count in after.values_list("shard_id").annotate(Count("id")):
@@ -109,10 +108,16 @@ def _counted(
     return counts
 
 
+def _are_equal(bounds: list[tuple[int, int]]) -> bool:
+    """Whether all intervals have one length, but for the last, which may be shorter."""
+    *before_ns, last_ns = (end_ns - start_ns for start_ns, end_ns in bounds)
+    return not before_ns or (last_ns <= before_ns[0] == max(before_ns) == min(before_ns))
+
+
 def _equal(
     rows: QuerySet[Trace], column: str, zero_ns: int, bounds: list[tuple[int, int]]
 ) -> Iterator[tuple[int, int, int]]:
-    """(shard, interval, rows), where only the last interval may differ from the others, and be shorter."""
+    """(shard, interval, rows), for equal intervals."""
     interval_ns = bounds[0][1] - bounds[0][0]
     since = F(column) - zero_ns
     # Without a division, which the databases round differently.
@@ -125,7 +130,7 @@ def _equal(
 def _unequal(
     rows: QuerySet[Trace], column: str, zero_ns: int, bounds: list[tuple[int, int]]
 ) -> Iterator[tuple[int, int, int]]:
-    """As `_equal`, of any intervals."""
+    """As `_equal`, for any intervals."""
     for first in range(0, len(bounds), _PER_QUERY):
         part = bounds[first : first + _PER_QUERY]
         ends = [When(**{f"{column}__lt": zero_ns + end_ns}, then=Value(index)) for index, (_, end_ns) in enumerate(part)]

@@ -84,6 +84,11 @@ def ingest_progress_key(queue: str) -> str:
     return f"galileo:ingest:progress:{queue}"
 
 
+# Lists, first in first out from left to right: the scripts that users push, as JSON, and those that a daemon has taken.
+INSTRUCTIONS_KEY = "galileo:experiments:instructions"
+INSTRUCTIONS_PROCESSING_KEY = "galileo:experiments:instructions:processing"
+
+
 SHARD_STATUS_TTL_S = 3600
 LEASE_TTL_MS = 6000
 LEASE_RENEW_S = 2.0

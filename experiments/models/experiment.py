@@ -44,6 +44,9 @@ class Experiment(models.Model):
     summary_stale = models.BooleanField(
         default=False, editable=False, db_index=True, help_text="a batch came after the summary"
     )
+    ticket = models.CharField(
+        max_length=32, null=True, unique=True, editable=False, help_text="of the instruction that it was made from"
+    )
 
     class Meta:
         ordering = ["-created", "-id"]

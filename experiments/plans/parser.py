@@ -24,7 +24,7 @@ MAX_TIMEOUT_S = 3600
 MAX_CAPTURE_BYTES = 1 << 16
 UNNAMED = "experiment"
 
-_APP_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+APP_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 def parse(data: object) -> Plan:
@@ -232,7 +232,7 @@ def _read_client(section: Section) -> str | None:
     value = section.get("client")
     if value is None:
         return None
-    if not isinstance(value, str) or not _APP_NAME.fullmatch(value):
+    if not isinstance(value, str) or not APP_NAME.fullmatch(value):
         section.wrong(
             "client", f"the name of a client app (letters, digits, _ and -, at most 100) is needed, not {shown(value)}"
         )

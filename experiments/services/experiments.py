@@ -1,9 +1,11 @@
 """Create, cancel and delete experiments."""
 
 import dataclasses
+import re
 import secrets
 import string
 from datetime import datetime
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -15,10 +17,18 @@ from experiments.services.registry import sync_workers
 from experiments.services.transitions import CANCELLED_UNSAID, end_at, move_experiment
 
 ID_ATTEMPTS = 20
+# What addresses, file names and request ids can hold.
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,23}")
+# On PostgreSQL a partition of that name would be in the way of the traces' own index.
+_RESERVED_IDS = frozenset({"pkey"})
 
 
 class ExperimentBusy(Exception):
     """The experiment's load is being stopped; it can be deleted when it has ended."""
+
+
+class IdTaken(Exception):
+    """There is an experiment of the asked id already."""
 
 
 def check_workers(plan: Plan) -> None:
@@ -28,8 +38,26 @@ def check_workers(plan: Plan) -> None:
         placement.matching_workers(workload.worker_labels)
 
 
-def create(plan: Plan, creator: str) -> Experiment:
-    """Queues an experiment. The plan is valid (experiments.plans); the seed is drawn here when the plan gives none."""
+def id_reason(value: str) -> str | None:
+    """Why a text is no id of an experiment, or None; whether it is free is another matter."""
+    if not _ID.fullmatch(value):
+        return "up to 24 letters, digits and -, the first one no -, are needed"
+    return "is reserved" if value in _RESERVED_IDS else None
+
+
+def create(
+    plan: Plan, creator: str, *, experiment_id: str | None = None, ticket: str | None = None
+) -> Experiment:
+    """Queues an experiment. The plan is valid (experiments.plans); the seed is drawn here when the plan gives none.
+
+    Args:
+        experiment_id: a permitted one (`id_reason`); None: one is drawn.
+        ticket: of the instruction that asks for it; no two experiments have the same one.
+
+    Raises:
+        IdTaken: nothing was created; the experiment that is there may have this ticket.
+        IntegrityError: there is an experiment with this ticket; nothing was created.
+    """
     now = timezone.now()
     experiment = Experiment(
         name=plan.name,
@@ -38,9 +66,10 @@ def create(plan: Plan, creator: str) -> Experiment:
         seed=plan.seed if plan.seed is not None else secrets.randbits(63),
         plan=plan.to_dict(),
         metadata=plan.metadata,
+        ticket=ticket,
     )
     with transaction.atomic():
-        _save_under_a_new_id(experiment, now)
+        _save_new(experiment, experiment_id)
         partitions.add(experiment.id)
         for spec, workload in zip(plan.workload_specs(), plan.workloads, strict=True):
             Workload.objects.create(
@@ -54,6 +83,37 @@ def create(plan: Plan, creator: str) -> Experiment:
             )
         events.record(experiment.id, "queued", at=now)
         dispatch.kick_reconcile()
+    return experiment
+
+
+def create_failed(
+    name: str,
+    creator: str,
+    reason: str,
+    *,
+    metadata: dict[str, Any],
+    experiment_id: str | None = None,
+    ticket: str | None = None,
+) -> Experiment:
+    """Stores an experiment that nobody can run, FAILED from the first, so that its reason is seen.
+
+    Raises:
+        IdTaken, IntegrityError: as `create` does.
+    """
+    experiment = Experiment(
+        name=name,
+        creator=creator,
+        created=timezone.now(),
+        status=Experiment.Status.FAILED,
+        ending=Experiment.Status.FAILED,
+        reason=reason,
+        seed=0,
+        metadata=metadata,
+        ticket=ticket,
+    )
+    with transaction.atomic():
+        _save_new(experiment, experiment_id)
+        events.record(experiment.id, "failed", reason, at=experiment.created)
     return experiment
 
 
@@ -111,9 +171,10 @@ def delete(experiment_id: str) -> None:
         partitions.remove(experiment_id)
 
 
-def _save_under_a_new_id(experiment: Experiment, now: datetime) -> None:
+def _save_new(experiment: Experiment, asked_id: str | None) -> None:
+    """Inserts the row under the asked id, or under one that is drawn until it is free."""
     for _ in range(ID_ATTEMPTS):
-        experiment.id = new_id(now)
+        experiment.id = asked_id or new_id(experiment.created)
         try:
             with transaction.atomic():
                 experiment.save(force_insert=True)
@@ -121,6 +182,8 @@ def _save_under_a_new_id(experiment: Experiment, now: datetime) -> None:
         except IntegrityError:
             if not Experiment.objects.filter(id=experiment.id).exists():
                 raise
+            if asked_id:
+                raise IdTaken(f"there is an experiment {asked_id} already") from None
     raise RuntimeError(f"no free experiment id was found in {ID_ATTEMPTS} attempts")
 
 
