@@ -20,7 +20,7 @@ _PER_QUERY = 100
 
 
 def bounds_of(experiment: Experiment) -> list[tuple[int, int]]:
-    """(start, end) in ns since the start of each interval of the plan; the last one may be shorter, or all may differ."""
+    """(start, end) of each interval of the plan, in ns since the start; all may differ, or the last one be shorter."""
     configured = experiment.plan.get("configuration", {}).get("interval")
     if isinstance(configured, list):
         ends = accumulate(round(length_s * NS) for length_s in configured)
@@ -133,7 +133,9 @@ def _unequal(
     """As `_equal`, for any intervals."""
     for first in range(0, len(bounds), _PER_QUERY):
         part = bounds[first : first + _PER_QUERY]
-        ends = [When(**{f"{column}__lt": zero_ns + end_ns}, then=Value(index)) for index, (_, end_ns) in enumerate(part)]
+        ends = [
+            When(**{f"{column}__lt": zero_ns + end_ns}, then=Value(index)) for index, (_, end_ns) in enumerate(part)
+        ]
         within = rows.filter(**{f"{column}__gte": zero_ns + part[0][0], f"{column}__lt": zero_ns + part[-1][1]})
         numbered = within.annotate(interval=Case(*ends, output_field=IntegerField()))
         for shard_id, index, count in numbered.values_list("shard_id", "interval").annotate(Count("id")):

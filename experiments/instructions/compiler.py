@@ -110,7 +110,9 @@ class _Compiler:
             self._wrong(command, str(error))
             hosts = [command.host]  # what follows speaks of these clients, and is not wrong by itself
         if len(self._groups) + len(hosts) > MAX_WORKLOADS:
-            self._wrong_once(command, f"at most {MAX_WORKLOADS} spawns are accepted, one for each worker that HOST means")
+            self._wrong_once(
+                command, f"at most {MAX_WORKLOADS} spawns are accepted, one for each worker that HOST means"
+            )
             return
         for host in hosts:
             self._groups.append(_Group(host, command, [0.0] * len(self._intervals_ns)))
@@ -167,8 +169,8 @@ class _Compiler:
         if isinstance(intervals.in_plan(self._intervals_ns or [NS]), list) and len(self._intervals_ns) > MAX_LISTED:
             self._problems.add(
                 SCRIPT,
-                f"its rates change more than {MAX_LISTED:,} times, after sleeps of different lengths: make these equal, "
-                "or make several scripts of it",
+                f"its rates change more than {MAX_LISTED:,} times, after sleeps of different lengths: make these "
+                "equal, or make several scripts of it",
             )
 
     def _workload(self, group: _Group) -> dict[str, Any]:

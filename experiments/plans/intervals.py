@@ -36,7 +36,8 @@ def _read_listed(section: Section, listed: list[object] | tuple[object, ...], du
         return []
     if sum(intervals_ns) != duration_ns:
         section.wrong(
-            "interval", f"the intervals last {sum(intervals_ns) / NS:g} s together, the duration is {duration_ns / NS:g} s"
+            "interval",
+            f"the intervals last {sum(intervals_ns) / NS:g} s together, the duration is {duration_ns / NS:g} s",
         )
         return []
     return intervals_ns

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from experiments.plans import requests, routes
 from experiments.plans.errors import Problems
+from experiments.plans.events import read_events
 from experiments.plans.fields import MAX_INTEGER, Section, child, shown
+from experiments.plans.intervals import read_intervals
 from experiments.plans.load import MAX_CLIENTS, MAX_IN_FLIGHT, read_load
 from experiments.plans.model import AUTO, DEFAULTS, NS, Plan, WorkloadPlan
 from experiments.plans.recordings import MAX_RECORDED, rates_rps
@@ -145,7 +147,7 @@ def _check_any_load(workloads: list[WorkloadPlan], section: Section) -> None:
 
 
 def _is_silent(workload: WorkloadPlan) -> bool:
-    """Whether its ticks, if it has any, are all 0; in the closed model, and with a recording, that is refused before."""
+    """Whether all its ticks are 0. In the closed model, and with a recording, that is refused elsewhere."""
     is_paced = workload.model == OPEN and workload.arrival_pattern[0] != PRERECORDED
     return is_paced and bool(workload.ticks) and not any(workload.ticks)
 

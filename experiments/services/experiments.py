@@ -45,9 +45,7 @@ def id_reason(value: str) -> str | None:
     return "is reserved" if value in _RESERVED_IDS else None
 
 
-def create(
-    plan: Plan, creator: str, *, experiment_id: str | None = None, ticket: str | None = None
-) -> Experiment:
+def create(plan: Plan, creator: str, *, experiment_id: str | None = None, ticket: str | None = None) -> Experiment:
     """Queues an experiment. The plan is valid (experiments.plans); the seed is drawn here when the plan gives none.
 
     Args:

@@ -153,7 +153,9 @@ def test_a_child_that_dies_in_mid_run_is_started_again(tmp_path: Path) -> None:
 def test_when_the_demo_is_killed_its_children_end_too(tmp_path: Path) -> None:
     demo = Demo(tmp_path, RUN_EXPERIMENT="wait")
     demo.wait_for_call("run_experiment waits")
-    assert len(demo.children) == 12  # Redis, three services, web, control, ingest, beat, experimentd, two workers, the command
+    assert (
+        len(demo.children) == 12
+    )  # Redis, three services, web, control, ingest, beat, experimentd, two workers, the command
     demo.process.kill()
     demo.process.communicate()
     wait_for(lambda: not living(demo.children))

@@ -31,7 +31,11 @@ def test_a_controllers_process_is_a_command_of_the_run_script(name: str) -> None
 
 
 def test_everything_that_serves_has_a_health_check() -> None:
-    assert {name for name, service in SERVICES.items() if "healthcheck" not in service} == {"migrate", "beat", "experimentd"}
+    assert {name for name, service in SERVICES.items() if "healthcheck" not in service} == {
+        "migrate",
+        "beat",
+        "experimentd",
+    }
 
 
 def test_what_is_depended_on_exists_and_volumes_are_declared() -> None:

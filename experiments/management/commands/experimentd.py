@@ -22,7 +22,9 @@ LOOK_S = 1.0
 
 
 class Command(BaseCommand):
-    help = "Runs the experiment daemon until SIGTERM or Ctrl-C: experiments from the scripts that users push into Redis."
+    help = (
+        "Runs the experiment daemon until SIGTERM or Ctrl-C: experiments from the scripts that users push into Redis."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
