@@ -48,7 +48,7 @@ def carry_out(entry: Entry) -> None:
         if _is_made(entry):
             log.info("another daemon was quicker with instruction %s", entry.ticket)
         elif isinstance(error, services.IdTaken) and instruction.experiment_id:
-            _refuse_taken(instruction.experiment_id, entry.ticket)
+            _refuse(str(error), instruction.experiment_id, entry.ticket)
         else:
             raise
     else:
@@ -98,9 +98,9 @@ def _metadata_of(instruction: Instruction) -> dict[str, str]:
     return {"instructions": instruction.script}
 
 
-def _refuse_taken(experiment_id: str, ticket: str) -> None:
-    """Says so on the timeline of the experiment that has the id, too."""
-    log.error("an instruction is refused: there is an experiment %s already; give it another exp_id", experiment_id)
+def _refuse(reason: str, experiment_id: str, ticket: str) -> None:
+    """Says that an id is taken, on the timeline of the experiment that has it, too."""
+    log.error("an instruction is refused: %s; give it another exp_id", reason)
     if there := Experiment.objects.filter(id=experiment_id).first():
         sentence = "another instruction asked for this id, and was refused"
         events.record(there.id, "instruction", sentence, key=f"instruction:{ticket}", at=timezone.now())

@@ -22,7 +22,7 @@ from experiments.plans.parser import MAX_WORKLOADS
 from experiments.services.placement import NoMatchingWorkers
 
 # The numbers of all workloads together travel in the plan, and each workload's in its group's document.
-MAX_TICKS = 1_000_000
+MAX_TICKS = 200_000
 SCRIPT = "script"
 
 

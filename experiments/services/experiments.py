@@ -28,7 +28,7 @@ class ExperimentBusy(Exception):
 
 
 class IdTaken(Exception):
-    """There is an experiment of the asked id already."""
+    """There is an experiment of the asked id already, or its traces are; the message says so."""
 
 
 def check_workers(plan: Plan) -> None:
@@ -53,9 +53,15 @@ def create(plan: Plan, creator: str, *, experiment_id: str | None = None, ticket
         ticket: of the instruction that asks for it; no two experiments have the same one.
 
     Raises:
-        IdTaken: nothing was created; the experiment that is there may have this ticket.
+        IdTaken: nothing was created; the experiment that is there may be the one with this ticket.
         IntegrityError: there is an experiment with this ticket; nothing was created.
     """
+    if (
+        experiment_id
+        and not Experiment.objects.filter(id=experiment_id).exists()
+        and not partitions.make_way(experiment_id)
+    ):
+        raise IdTaken(f"the traces of an earlier experiment {experiment_id} are still being read")
     now = timezone.now()
     experiment = Experiment(
         name=plan.name,

@@ -50,6 +50,18 @@ def test_an_experiment_that_is_not_created_leaves_no_partition(broker):
     assert present() == set()
 
 
+def test_an_id_is_free_again_when_a_deletion_had_to_leave_its_partition_but_not_while_that_is_read(broker):
+    experiments.create(plan(), "ada", experiment_id="again")
+    with unfinished(Trace.objects.count):
+        experiments.delete("again")
+        with pytest.raises(experiments.IdTaken, match="the traces of an earlier experiment again are still being read"):
+            experiments.create(plan(), "ada", experiment_id="again")
+        assert not Experiment.objects.exists()
+    assert present() == {"again"}
+    experiments.create(plan(), "ada", experiment_id="again")
+    assert present() == {"again"}
+
+
 @pytest.mark.parametrize("experiment_id", ["Größe", "it's", 'a "quoted" id', "%s", "x" * 24])
 def test_any_id_can_name_a_partition(experiment_id):
     shard = rows.make_shard(rows.make_experiment(experiment_id), rows.make_worker(), group_id="g")
