@@ -6,7 +6,7 @@ again after `close`. An interval is the time between two changes of a rate; the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,12 +27,12 @@ SCRIPT = "script"
 
 
 def compile_script(
-    commands: Sequence[Command], hosts: Callable[[str], list[str]], app_of: Callable[[str], str | None]
+    commands: Sequence[Command], hosts: Callable[[str], Mapping[str, int]], app_of: Callable[[str], str | None]
 ) -> dict[str, Any]:
     """The `configuration` and the `events` of the plan that does what the commands say.
 
     Args:
-        hosts: the names of the live workers that a HOST means; raises NoMatchingWorkers.
+        hosts: the names of the live workers that a HOST means, with their slots; raises NoMatchingWorkers.
         app_of: the client app of a SERVICE, if it has one.
 
     Raises:
@@ -67,7 +67,7 @@ class _Group:
 class _Compiler:
     """Goes through a script once, and keeps what time it is."""
 
-    def __init__(self, hosts: Callable[[str], list[str]], app_of: Callable[[str], str | None]) -> None:
+    def __init__(self, hosts: Callable[[str], Mapping[str, int]], app_of: Callable[[str], str | None]) -> None:
         self._hosts = hosts
         self._app_of = app_of
         self._problems = Problems()
@@ -108,14 +108,20 @@ class _Compiler:
             hosts = self._hosts(command.host)
         except NoMatchingWorkers as error:
             self._wrong(command, str(error))
-            hosts = [command.host]  # what follows speaks of these clients, and is not wrong by itself
+            hosts = {command.host: MAX_WORKLOADS}  # what follows speaks of these clients, and is not wrong by itself
         if len(self._groups) + len(hosts) > MAX_WORKLOADS:
             self._wrong_once(
                 command, f"at most {MAX_WORKLOADS} spawns are accepted, one for each worker that HOST means"
             )
             return
-        for host in hosts:
+        for host, slots in hosts.items():
             self._groups.append(_Group(host, command, [0.0] * len(self._intervals_ns)))
+            if sum(group.host == host for group in self._groups) > slots:
+                self._wrong_once(
+                    command,
+                    f"each spawn takes a slot of its worker for the whole experiment, and {host} has {slots}: spawn "
+                    "fewer times, on other workers, or raise its galileo_slots",
+                )
         if sum(group.spawn.clients for group in self._groups) > MAX_CLIENTS:
             self._wrong_once(command, f"at most {MAX_CLIENTS:,} clients in total are accepted")
 

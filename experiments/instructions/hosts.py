@@ -12,18 +12,19 @@ from experiments.services import placement
 _PATTERN = re.compile(r"[*?\[]")
 
 
-def live_hosts(host: str) -> list[str]:
-    """The names of the live workers that a HOST means, in order.
+def live_hosts(host: str) -> dict[str, int]:
+    """The names of the live workers that a HOST means, in order, each with its number of slots.
 
     Raises:
         NoMatchingWorkers: there is none; the message says which there are.
     """
     if not is_pattern(host):
-        return [worker.name for worker in placement.matching_workers({"worker_name": host})]
-    names = sorted(worker.name for worker in placement.matching_workers({}))
-    found = [name for name in names if fits(host, name)]
+        return {worker.name: worker.slots for worker in placement.matching_workers({"worker_name": host})}
+    live = {worker.name: worker.slots for worker in placement.matching_workers({})}
+    found = {name: live[name] for name in sorted(live) if fits(host, name)}
     if not found:
-        raise placement.NoMatchingWorkers(f"no live worker's name fits {host} (there are {', '.join(names)})")
+        names = ", ".join(sorted(live))
+        raise placement.NoMatchingWorkers(f"no live worker's name fits {host} (there are {names})")
     return found
 
 

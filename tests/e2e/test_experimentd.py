@@ -1,4 +1,4 @@
-"""A script that a user pushes into Redis, as the original's README has it, with a daemon that is killed meanwhile."""
+"""Scripts that a user pushes into Redis, the original's own example too, with a daemon that is killed meanwhile."""
 
 from collections.abc import Iterator
 
@@ -49,11 +49,18 @@ def test_the_originals_example_ends_finished_with_the_traces_that_the_target_saw
     galileo = exphost
     galileo.manage("set_route", "squeezenet", f"{target.host}@1")
     galileo.broker().execute_command("LPUSH", KEY, INSTRUCTION)
-    wait_for(lambda: ids_of(galileo), "the experiment")
+    moments = [
+        lambda: True,
+        lambda: ids_of(galileo),
+        lambda: galileo.status(ids_of(galileo)[0]) == "RUNNING",
+        lambda: len(target.log()) >= 1,
+        lambda: len(target.log()) >= 4,
+    ]
+    for number, has_come in enumerate(moments, start=1):
+        wait_for(has_come, f"moment {number}")
+        galileo.kill("experimentd")
+        galileo.start("experimentd", COMMAND)
     (experiment_id,) = ids_of(galileo)
-    galileo.wait_for_status(experiment_id, "RUNNING")
-    galileo.kill("experimentd")
-    galileo.start("experimentd", COMMAND)
     assert galileo.wait_for_status(experiment_id, "FINISHED", "FAILED") == "FINISHED", galileo.log_tails()
     rows = assert_account_closes(galileo, experiment_id, target)
     start_ns = start_of(galileo, experiment_id)

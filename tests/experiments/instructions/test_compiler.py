@@ -14,15 +14,17 @@ from experiments.services.placement import NoMatchingWorkers
 from loadgen.pacer import build_pacer
 from loadgen.schedule import Schedule
 
-WORKERS = ["exphost", "pico1", "pico2"]
+# With their slots.
+WORKERS = {"exphost": 2, "pico1": 1000, "pico2": 1000}
 ISSUE = (
     "spawn exphost squeezenet 1\nsleep 2\nrps exphost squeezenet 1\nsleep 5\nrps exphost squeezenet 0\nsleep 2\n"
     "close exphost squeezenet"
 )
 
 
-def hosts(host: str) -> list[str]:
-    found = [name for name in WORKERS if name == host or (host == "pico*" and name.startswith("pico"))]
+def hosts(host: str) -> dict[str, int]:
+    names = [name for name in WORKERS if name == host or (host == "pico*" and name.startswith("pico"))]
+    found = {name: WORKERS[name] for name in names}
     if not found:
         raise NoMatchingWorkers(f"nobody is called {host}")
     return found
@@ -169,6 +171,9 @@ def test_parameters_without_an_app_are_those_of_the_default_client() -> None:
          "line 5: the sleeps up to here are more than 7 days together; that is the most"),
         ("spawn pico1 web 1\n" * 101 + "rps pico1 web 1\nsleep 1",
          "line 101: at most 100 spawns are accepted, one for each worker that HOST means"),
+        ("spawn exphost web 1\nclose exphost web\n" * 3 + "spawn pico1 web 1\nrps pico1 web 1\nsleep 1",
+         "line 5: each spawn takes a slot of its worker for the whole experiment, and exphost has 2: spawn fewer "
+         "times, on other workers, or raise its galileo_slots"),
         ("spawn pico1 web 60000\nspawn pico2 web 60000\nrps pico1 web 1\nsleep 1",
          "line 2: at most 100,000 clients in total are accepted"),
         ("spawn pico1 web 1\nrps pico1 web 1\nsleep 1\n" + "event x\n" * 10_002,
@@ -179,7 +184,7 @@ def test_parameters_without_an_app_are_those_of_the_default_client() -> None:
         ("spawn pico1 web 1\n" * 100 + "rps pico1 web 1\nsleep 1\nrps pico1 web 2\nsleep 1\n" * (MAX_TICKS // 200 + 1),
          "script: the rates of so many clients change too often: make several scripts of it"),
     ],
-    ids=range(16),
+    ids=range(17),
 )  # fmt: skip
 def test_a_script_that_makes_no_sense_is_refused_with_the_line_and_the_fix(script: str, error: str) -> None:
     assert errors_of(script) == [error]
