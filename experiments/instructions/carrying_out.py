@@ -52,7 +52,14 @@ def carry_out(entry: Entry) -> None:
         else:
             raise
     else:
-        log.info("instruction %s is experiment %s, %s", entry.ticket, experiment.id, experiment.status)
+        _tell(entry.ticket, experiment)
+
+
+def _tell(ticket: str, experiment: Experiment) -> None:
+    if experiment.status == Experiment.Status.FAILED:
+        log.warning("instruction %s is experiment %s, FAILED: %s", ticket, experiment.id, experiment.reason)
+    else:
+        log.info("instruction %s is experiment %s, %s", ticket, experiment.id, experiment.status)
 
 
 def _is_made(entry: Entry) -> bool:

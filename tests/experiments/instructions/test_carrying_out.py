@@ -164,8 +164,11 @@ def test_an_id_that_is_taken_is_said_on_its_timeline_and_in_the_log_and_nothing_
     ],
     ids=range(20),
 )  # fmt: skip
-def test_a_wrong_instruction_is_an_experiment_that_failed_and_says_why(pushed: object, reason: str) -> None:
+def test_a_wrong_instruction_is_an_experiment_that_failed_and_says_why(
+    pushed: object, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
     experiment = made_of(pushed)
+    assert experiment.reason in caplog.text
     assert (experiment.status, experiment.ending) == ("FAILED", "FAILED")
     assert reason in experiment.reason
     (event,) = experiment.events.all()
