@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
 from typing import Any
 
-from django.db.models import BigIntegerField, Count, ExpressionWrapper, F
+from django.db.models import BigIntegerField, Case, Count, ExpressionWrapper, F, IntegerField, QuerySet, Value, When
 
 from experiments.account import schedule_of
 from experiments.models import Experiment, Trace, Workload
@@ -14,13 +16,18 @@ from loadgen import distributions
 from loadgen.messages import CLOSED, FIRST_NOT_SENT, OPEN, WorkloadSpec
 
 NS = 1_000_000_000
+# Intervals of different lengths that one query tells apart.
+_PER_QUERY = 100
 
 
 def bounds_of(experiment: Experiment) -> list[tuple[int, int]]:
-    """(start, end) in ns since the start of each interval of the plan; the last one may be shorter."""
+    """(start, end) of each interval of the plan, in ns since the start; all may differ, or the last one be shorter."""
+    configured = experiment.plan.get("configuration", {}).get("interval")
+    if isinstance(configured, list):
+        ends = accumulate(round(length_s * NS) for length_s in configured)
+        return list(pairwise([0, *ends]))
     schedules = [schedule_of(WorkloadSpec(**workload.spec)) for workload in experiment.workloads.all()]
     duration_ns = max((schedule.duration_ns for schedule in schedules), default=0)
-    configured = experiment.plan.get("configuration", {}).get("interval")
     interval_ns = round(configured * NS) if configured else max(1, duration_ns)
     return [(start, min(start + interval_ns, duration_ns)) for start in range(0, duration_ns, interval_ns)]
 
@@ -91,17 +98,46 @@ def _counted(
     counts: Counter[tuple[int, int]] = Counter()
     if not bounds:
         return counts
-    interval_ns = bounds[0][1] - bounds[0][0]
     workloads = {shard.id: shard.group.workload.index for shard in shards_of(experiment)}
-    since = F(column) - zero_ns
-    # Without a division, which the databases round differently.
-    start = ExpressionWrapper(since - since % interval_ns, output_field=BigIntegerField())
-    end_ns = zero_ns + bounds[-1][1]
     rows = Trace.objects.filter(experiment=experiment, **condition).order_by()
-    within = rows.filter(**{f"{column}__lt": end_ns}).annotate(interval_start=start)
-    for shard_id, start_ns, count in within.values_list("shard_id", "interval_start").annotate(Count("id")):
-        counts[workloads[shard_id], start_ns // interval_ns] += count
-    after = rows.filter(**{f"{column}__gte": end_ns})
+    counted = _equal if _are_equal(bounds) else _unequal
+    for shard_id, number, count in counted(rows, column, zero_ns, bounds):
+        counts[workloads[shard_id], number] += count
+    after = rows.filter(**{f"{column}__gte": zero_ns + bounds[-1][1]})
     for shard_id, count in after.values_list("shard_id").annotate(Count("id")):
         counts[workloads[shard_id], len(bounds)] += count
     return counts
+
+
+def _are_equal(bounds: list[tuple[int, int]]) -> bool:
+    """Whether all intervals have one length, but for the last, which may be shorter."""
+    *before_ns, last_ns = (end_ns - start_ns for start_ns, end_ns in bounds)
+    return not before_ns or (last_ns <= before_ns[0] == max(before_ns) == min(before_ns))
+
+
+def _equal(
+    rows: QuerySet[Trace], column: str, zero_ns: int, bounds: list[tuple[int, int]]
+) -> Iterator[tuple[int, int, int]]:
+    """(shard, interval, rows), for equal intervals."""
+    interval_ns = bounds[0][1] - bounds[0][0]
+    since = F(column) - zero_ns
+    # Without a division, which the databases round differently.
+    start = ExpressionWrapper(since - since % interval_ns, output_field=BigIntegerField())
+    within = rows.filter(**{f"{column}__lt": zero_ns + bounds[-1][1]}).annotate(interval_start=start)
+    for shard_id, start_ns, count in within.values_list("shard_id", "interval_start").annotate(Count("id")):
+        yield shard_id, start_ns // interval_ns, count
+
+
+def _unequal(
+    rows: QuerySet[Trace], column: str, zero_ns: int, bounds: list[tuple[int, int]]
+) -> Iterator[tuple[int, int, int]]:
+    """As `_equal`, for any intervals."""
+    for first in range(0, len(bounds), _PER_QUERY):
+        part = bounds[first : first + _PER_QUERY]
+        ends = [
+            When(**{f"{column}__lt": zero_ns + end_ns}, then=Value(index)) for index, (_, end_ns) in enumerate(part)
+        ]
+        within = rows.filter(**{f"{column}__gte": zero_ns + part[0][0], f"{column}__lt": zero_ns + part[-1][1]})
+        numbered = within.annotate(interval=Case(*ends, output_field=IntegerField()))
+        for shard_id, index, count in numbered.values_list("shard_id", "interval").annotate(Count("id")):
+            yield shard_id, first + index, count

@@ -29,10 +29,11 @@ class SiteSettings:
     redis: RedisSettings
     ingest_queues: int
     logging_level: str
+    apps_dir: Path | None
 
 
 def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:
-    """Settings of web, control, ingest and beat.
+    """Settings of web, control, ingest, beat and experimentd.
 
     Raises:
         SettingsError: with a sentence for every wrong variable.
@@ -44,6 +45,9 @@ def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:
         secret_key = secrets.token_urlsafe(50)
     elif not secret_key:
         reader.wrong("secret_key", "a long random text is needed (`make up` makes one), or galileo_debug=true")
+    apps_dir = reader.text("apps_dir")
+    if apps_dir and not Path(apps_dir).is_dir():
+        reader.wrong("apps_dir", f"the folder {apps_dir!r} does not exist")
     settings = SiteSettings(
         secret_key=secret_key,
         debug=debug,
@@ -54,6 +58,7 @@ def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:
         redis=read_redis(reader),
         ingest_queues=reader.integer("ingest_queues", 1, 1, 256),
         logging_level=reader.choice("logging_level", "INFO", LOG_LEVELS),
+        apps_dir=Path(apps_dir).resolve() if apps_dir else None,
     )
     if settings.database["ENGINE"].endswith("sqlite3") and settings.ingest_queues > 1:
         reader.wrong("ingest_queues", "SQLite takes one writer: set it to 1, or use PostgreSQL")

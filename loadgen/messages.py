@@ -87,6 +87,11 @@ def ingest_progress_key(queue: str) -> str:
     return f"galileo:ingest:progress:{queue}"
 
 
+# Lists, first in first out from left to right: the scripts that users push, as JSON, and those that a daemon has taken.
+INSTRUCTIONS_KEY = "galileo:experiments:instructions"
+INSTRUCTIONS_PROCESSING_KEY = "galileo:experiments:instructions:processing"
+
+
 SHARD_STATUS_TTL_S = 3600
 GROUP_LEASE_S = 60  # an unbounded load that nobody has renewed for so long pauses by itself
 LEASE_TTL_MS = 6000

@@ -48,6 +48,9 @@ class Experiment(models.Model):
     summary_stale = models.BooleanField(
         default=False, editable=False, db_index=True, help_text="a batch came after the summary"
     )
+    ticket = models.CharField(
+        max_length=32, null=True, editable=False, help_text="of the instruction that it was made from"
+    )
 
     class Meta:
         ordering = ["-created", "-id"]
@@ -70,6 +73,7 @@ class Experiment(models.Model):
                 name="experiment_ending_known",
                 condition=Q(ending__in=["", "FINISHED", "FAILED", "CANCELLED"]),
             ),
+            models.UniqueConstraint(name="experiment_ticket_once", fields=["ticket"]),
             models.CheckConstraint(name="experiment_seed_not_negative", condition=Q(seed__gte=0)),
             models.CheckConstraint(
                 name="experiment_end_after_start",

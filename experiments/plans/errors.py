@@ -44,9 +44,14 @@ class Problems:
         else:
             self._beyond += 1
 
+    @property
+    def errors(self) -> list[PlanError]:
+        """What was added; where there was too much, the last one says how much more."""
+        if not self._beyond:
+            return list(self._errors)
+        return [*self._errors, PlanError("plan", f"and {self._beyond} more errors of this kind")]
+
     def raise_if_any(self) -> None:
         """Raises PlanInvalid with everything that was added."""
-        if self._beyond:
-            raise PlanInvalid([*self._errors, PlanError("plan", f"and {self._beyond} more errors of this kind")])
         if self._errors:
-            raise PlanInvalid(self._errors)
+            raise PlanInvalid(self.errors)

@@ -133,15 +133,16 @@ class Section:
         value = self.get(key, required=True)
         if value is None:
             return None
-        seconds = self._seconds(key, value, high_s)
+        seconds = self.seconds(key, value, high_s)
         return None if seconds is None else round(seconds * NS)
 
     def duration_s(self, key: str, default: float, high_s: float) -> float:
         value = self.get(key)
-        seconds = None if value is None else self._seconds(key, value, high_s)
+        seconds = None if value is None else self.seconds(key, value, high_s)
         return default if seconds is None else seconds
 
-    def _seconds(self, key: str, value: object, high_s: float) -> float | None:
+    def seconds(self, key: str, value: object, high_s: float) -> float | None:
+        """The seconds of a duration from 1 ms to `high_s`; None, and noted at `key`, if it is none."""
         seconds = duration_of(value)
         if seconds is None:
             self.wrong(

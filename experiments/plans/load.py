@@ -73,6 +73,8 @@ def read_load(section: Section, intervals: int | None) -> Load:
             max_lateness_s=section.duration_s("max_lateness", DEFAULTS.max_lateness_s, MAX_LATENESS_S),
         )
     steps = _read_steps(section, "clients", "whole numbers", _clients_reason, intervals)
+    if steps and not any(steps):
+        section.wrong("clients", "at least one number above 0 is needed")
     most = int(max(steps, default=0)) or 1
     return Load(
         model,
@@ -120,6 +122,4 @@ def _read_steps(
     if intervals is not None and len(value) != intervals:
         few = "few" if len(value) < intervals else "many"
         section.wrong(key, f"too {few} numbers: {len(value)} for {intervals} intervals (duration / interval)")
-    elif not any(reasons) and not any(value):
-        section.wrong(key, "at least one number above 0 is needed")
     return [step for step, reason in zip(value, reasons, strict=True) if reason is None]

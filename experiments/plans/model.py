@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from experiments.plans import intervals
 from experiments.plans.arrivals import DEFAULT_ARRIVALS, Distribution, in_plan
+from experiments.plans.events import TimedEvent
 from loadgen.messages import CLOSED, CONTINUE, WorkloadSpec
 from loadgen.pacer import PRERECORDED
 from routing.table import RoutingRecord
@@ -106,34 +108,32 @@ class WorkloadPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """One experiment as its user wants it. `creator` None: whoever submits it; `seed` None: one is drawn."""
+    """One experiment as its user wants it. `creator` None: whoever submits it; `seed` None: one is drawn.
+
+    `intervals_ns` says how long each interval lasts; together they are the duration.
+    """
 
     name: str
     creator: str | None
-    duration_ns: int
-    interval_ns: int
+    intervals_ns: list[int]
     workloads: list[WorkloadPlan]
     on_worker_loss: str = CONTINUE
+    events: list[TimedEvent] = field(default_factory=list)
     routing: list[RoutingRecord] = field(default_factory=list)
     seed: int | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def duration_ns(self) -> int:
+        return sum(self.intervals_ns)
+
+    @property
     def duration_s(self) -> float:
         return self.duration_ns / NS
 
-    @property
-    def interval_s(self) -> float:
-        return self.interval_ns / NS
-
-    def interval_durations_s(self) -> list[float]:
-        """Durations of the intervals; the last one may be shorter than the rest."""
-        whole, rest_ns = divmod(self.duration_ns, self.interval_ns)
-        return [self.interval_s] * whole + ([rest_ns / NS] if rest_ns else [])
-
     def workload_specs(self) -> list[WorkloadSpec]:
         """What crosses the wire, one per workload, in the plan's order."""
-        durations_s = self.interval_durations_s()
+        durations_s = [interval_ns / NS for interval_ns in self.intervals_ns]
         return [
             _spec(workload, index, [list(step) for step in zip(durations_s, workload.steps, strict=True)])
             for index, workload in enumerate(self.workloads)
@@ -145,10 +145,11 @@ class Plan:
             "experiment": {"name": self.name} | ({"creator": self.creator} if self.creator else {}),
             "configuration": {
                 "duration": self.duration_s,
-                "interval": self.interval_s,
+                "interval": intervals.in_plan(self.intervals_ns),
                 "workloads": [workload.to_dict() for workload in self.workloads],
                 "on_worker_loss": self.on_worker_loss,
             },
+            **({"events": [event.to_dict() for event in self.events]} if self.events else {}),
             "routing": {
                 record.service: {"hosts": list(record.hosts), "weights": list(record.weights)}
                 for record in self.routing

@@ -8,7 +8,9 @@ from typing import Any
 
 from experiments.plans import requests, routes
 from experiments.plans.errors import Problems
+from experiments.plans.events import read_events
 from experiments.plans.fields import MAX_INTEGER, Section, child, shown
+from experiments.plans.intervals import read_intervals
 from experiments.plans.load import MAX_CLIENTS, MAX_IN_FLIGHT, Load, read_group_load, read_load
 from experiments.plans.model import AUTO, DEFAULTS, NS, Plan, WorkloadPlan
 from experiments.plans.recordings import MAX_RECORDED, rates_rps
@@ -29,7 +31,6 @@ from loadgen.pacer import PRERECORDED
 from routing import routers, table
 
 MAX_WORKLOADS = 100
-MAX_INTERVALS = 100_000
 MAX_RECORDED_INTERVALS = 500_000  # of all recorded workloads together, whose rates are computed
 MAX_ARRIVALS = 100_000_000
 MAX_SHARDS_PER_WORKER = 256
@@ -37,7 +38,7 @@ MAX_TIMEOUT_S = 3600
 MAX_CAPTURE_BYTES = 1 << 16
 UNNAMED = "experiment"
 
-_APP_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+APP_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 def parse(data: object) -> Plan:
@@ -53,6 +54,7 @@ def parse(data: object) -> Plan:
     creator = about.text("creator", "") or None
     about.close()
     configuration = _read_configuration(root, _read_labels(root, {}), problems)
+    events = read_events(root, sum(configuration.intervals_ns))
     routing = routes.read_routing(root)
     seed = root.integer("seed", -1, 0, MAX_INTEGER)
     metadata = root.json_mapping("metadata")
@@ -61,10 +63,10 @@ def parse(data: object) -> Plan:
     return Plan(
         name=name,
         creator=creator,
-        duration_ns=configuration.duration_ns,
-        interval_ns=configuration.interval_ns,
+        intervals_ns=configuration.intervals_ns,
         workloads=configuration.workloads,
         on_worker_loss=configuration.on_worker_loss,
+        events=events,
         routing=routing,
         seed=seed if seed >= 0 else None,
         metadata=metadata,
@@ -112,8 +114,7 @@ def parse_about(data: object) -> About:
 class _Configuration:
     """The section of that name; whole only where nothing is wrong."""
 
-    duration_ns: int = NS
-    interval_ns: int = NS
+    intervals_ns: list[int] = field(default_factory=list)
     workloads: list[WorkloadPlan] = field(default_factory=list)
     on_worker_loss: str = CONTINUE
 
@@ -123,14 +124,8 @@ def _read_configuration(root: Section, labels: dict[str, str], problems: Problem
     if raw is None:
         return _Configuration()
     section = Section(raw, "configuration", problems)
-    duration_ns = section.duration_ns("duration")
-    interval_ns = section.duration_ns("interval")
-    intervals = None
-    if duration_ns is not None and interval_ns is not None:
-        intervals = -(-duration_ns // interval_ns)  # the last interval may be a partial one
-        if intervals > MAX_INTERVALS:
-            section.wrong("interval", f"divides the duration into {intervals} intervals; at most {MAX_INTERVALS}")
-            intervals = None
+    intervals_ns = read_intervals(section)
+    intervals = len(intervals_ns) or None
     listed = section.get("workloads", required=True)
     workloads = []
     if isinstance(listed, list | tuple):
@@ -151,23 +146,23 @@ def _read_configuration(root: Section, labels: dict[str, str], problems: Problem
             "or fail",
         )
     section.close()
-    duration_ns, interval_ns = duration_ns or NS, interval_ns or NS
     recorded = sum(workload.arrival_pattern[0] == PRERECORDED for workload in workloads)
-    if recorded * -(-duration_ns // interval_ns) > MAX_RECORDED_INTERVALS:
+    if recorded * len(intervals_ns) > MAX_RECORDED_INTERVALS:
         section.wrong("interval", "makes too many intervals for so many recorded workloads; take a longer one")
-    elif intervals is not None:
-        workloads = _with_recorded_rates(workloads, duration_ns, interval_ns, section)
-    if intervals is not None and not len(problems):
-        _check_total(workloads, duration_ns, interval_ns, problems)
+    elif intervals_ns:
+        workloads = _with_recorded_rates(workloads, intervals_ns, section)
+    _check_any_load(workloads, section)
+    if intervals_ns and not len(problems):
+        _check_total(workloads, intervals_ns, problems)
     _check_clients(workloads, problems)
-    return _Configuration(duration_ns, interval_ns, workloads, on_worker_loss)
+    return _Configuration(intervals_ns, workloads, on_worker_loss)
 
 
 def _with_recorded_rates(
-    workloads: list[WorkloadPlan], duration_ns: int, interval_ns: int, section: Section
+    workloads: list[WorkloadPlan], intervals_ns: list[int], section: Section
 ) -> list[WorkloadPlan]:
     """The workloads, those of prerecorded arrivals with what lies within the plan, and with the rates of that."""
-    found = []
+    found, duration_ns = [], sum(intervals_ns)
     for index, workload in enumerate(workloads):
         process, times_s = workload.arrival_pattern
         if process != PRERECORDED:
@@ -179,7 +174,7 @@ def _with_recorded_rates(
                 f"workloads[{index}].arrival_pattern",
                 f"none of the recorded times is before the plan's end; the first is {times_s[0]:g} s after the start",
             )
-        ticks = rates_rps(within_s, duration_ns, interval_ns)
+        ticks = rates_rps(within_s, intervals_ns)
         found.append(replace(workload, ticks=ticks, arrival_pattern=(process, within_s)))
     recorded = sum(len(workload.arrival_pattern[1]) for workload in found if workload.arrival_pattern[0] == PRERECORDED)
     if recorded > MAX_RECORDED:
@@ -193,14 +188,26 @@ def _check_clients(workloads: list[WorkloadPlan], problems: Problems) -> None:
         problems.add("configuration.workloads", f"{total:,} clients in total; at most {MAX_CLIENTS:,} are accepted")
 
 
-def _check_total(workloads: list[WorkloadPlan], duration_ns: int, interval_ns: int, problems: Problems) -> None:
-    durations_s = Plan("", None, duration_ns, interval_ns, []).interval_durations_s()
+def _check_any_load(workloads: list[WorkloadPlan], section: Section) -> None:
+    """A workload may be silent throughout, as clients that only stand by are; all of them together may not."""
+    if workloads and all(_is_silent(workload) for workload in workloads):
+        for index in range(len(workloads)):
+            section.wrong(f"workloads[{index}].ticks", "at least one number above 0 is needed")
+
+
+def _is_silent(workload: WorkloadPlan) -> bool:
+    """Whether all its ticks are 0. In the closed model, and with a recording, that is refused elsewhere."""
+    is_paced = workload.model == OPEN and workload.arrival_pattern[0] != PRERECORDED
+    return is_paced and bool(workload.ticks) and not any(workload.ticks)
+
+
+def _check_total(workloads: list[WorkloadPlan], intervals_ns: list[int], problems: Problems) -> None:
     total: float = 0
     for workload in workloads:
         if workload.model == CLOSED:
             total += workload.clients * (workload.requests_per_client or 0)
         else:
-            total += sum(rate * seconds for rate, seconds in zip(workload.ticks, durations_s, strict=True))
+            total += sum(rate * length_ns / NS for rate, length_ns in zip(workload.ticks, intervals_ns, strict=True))
     if total > MAX_ARRIVALS:
         problems.add(
             "configuration.workloads",
@@ -290,7 +297,7 @@ def _read_client(section: Section) -> str | None:
     value = section.get("client")
     if value is None:
         return None
-    if not isinstance(value, str) or not _APP_NAME.fullmatch(value):
+    if not isinstance(value, str) or not APP_NAME.fullmatch(value):
         section.wrong(
             "client", f"the name of a client app (letters, digits, _ and -, at most 100) is needed, not {shown(value)}"
         )

@@ -64,14 +64,16 @@ def read_recording(section: Section) -> list[float]:
     return sorted(round(time_s, 9) for time_s in (accumulate(value) if key == GAPS else value))
 
 
-def rates_rps(times_s: Sequence[float], duration_ns: int, interval_ns: int) -> list[float]:
-    """The mean rate of the recorded arrivals in each interval; the last one may be shorter than the rest."""
+def rates_rps(times_s: Sequence[float], intervals_ns: Sequence[int]) -> list[float]:
+    """The mean rate of the recorded arrivals in each interval."""
     times_ns = [round(time_s * NS) for time_s in times_s]
     rates = []
-    for start_ns in range(0, duration_ns, interval_ns):
-        end_ns = min(start_ns + interval_ns, duration_ns)
-        arrivals = bisect_left(times_ns, end_ns) - bisect_left(times_ns, start_ns)
-        rates.append(arrivals * NS / (end_ns - start_ns))
+    end_ns = before = 0
+    for interval_ns in intervals_ns:
+        end_ns += interval_ns
+        arrivals = bisect_left(times_ns, end_ns)
+        rates.append((arrivals - before) * NS / interval_ns)
+        before = arrivals
     return rates
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import uuid
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.utils import timezone
 
@@ -11,6 +11,11 @@ from experiments.models import Event, Experiment
 from experiments.services.clock import to_datetime
 from loadgen.topics import Mark
 from routing import selectors as routing_selectors
+
+# A load that runs to its end is seen to have ended when its time is over by the broker's clock, which may be a little
+# before it is by ours: what a plan has for its very end has come by then.
+_END_SLACK = timedelta(seconds=1)
+_PLANNED = "plan:"
 
 
 class ExperimentOver(Exception):
@@ -83,3 +88,18 @@ def record_routing_changes(experiment: Experiment) -> None:
         hosts = "removed" if revision.removed else ", ".join(f"{host}@{weight:g}" for host, weight in routes)
         value = f"{revision.service} version {revision.version}: {hosts} (by {revision.changed_by})"
         record(experiment.id, "routing", value, key=key, at=max(revision.changed_at, experiment.start))
+
+
+def record_planned(experiment: Experiment) -> None:
+    """Puts the plan's own events on its timeline once their time has come; what an early end leaves out never comes."""
+    planned = experiment.plan.get("events", [])
+    if experiment.start is None or not planned:
+        return
+    until = experiment.end or timezone.now()
+    if experiment.ending == Experiment.Status.FINISHED:
+        until += _END_SLACK
+    known = set(experiment.events.filter(key__startswith=_PLANNED).values_list("key", flat=True))
+    for number, event in enumerate(planned):
+        key, at = f"{_PLANNED}{number}", experiment.start + timedelta(seconds=event["at"])
+        if at <= until and key not in known:
+            record(experiment.id, event["name"], event["value"], key=key, at=at)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import secrets
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -9,7 +10,7 @@ from django.utils import timezone
 from experiments.models import ClientGroup, Experiment, Workload
 from experiments.plans import Plan
 from experiments.services import desired, dispatch, events, interactive, partitions, placement
-from experiments.services.ids import save_under_a_new_id
+from experiments.services.ids import IdTaken, save_new
 from experiments.services.registry import sync_workers
 from experiments.services.transitions import CANCELLED_UNSAID, end_at, move_experiment
 
@@ -25,8 +26,23 @@ def check_workers(plan: Plan) -> None:
         placement.matching_workers(workload.worker_labels)
 
 
-def create(plan: Plan, creator: str) -> Experiment:
-    """Queues an experiment. The plan is valid (experiments.plans); the seed is drawn here when the plan gives none."""
+def create(plan: Plan, creator: str, *, experiment_id: str | None = None, ticket: str | None = None) -> Experiment:
+    """Queues an experiment. The plan is valid (experiments.plans); the seed is drawn here when the plan gives none.
+
+    Args:
+        experiment_id: a permitted one (`id_reason`); None: one is drawn.
+        ticket: of the instruction that asks for it; no two experiments have the same one.
+
+    Raises:
+        IdTaken: nothing was created; the experiment that is there may be the one with this ticket.
+        IntegrityError: there is an experiment with this ticket; nothing was created.
+    """
+    if (
+        experiment_id
+        and not Experiment.objects.filter(id=experiment_id).exists()
+        and not partitions.make_way(experiment_id)
+    ):
+        raise IdTaken(f"the traces of an earlier experiment {experiment_id} are still being read")
     now = timezone.now()
     experiment = Experiment(
         name=plan.name,
@@ -35,9 +51,10 @@ def create(plan: Plan, creator: str) -> Experiment:
         seed=plan.seed if plan.seed is not None else secrets.randbits(63),
         plan=plan.to_dict(),
         metadata=plan.metadata,
+        ticket=ticket,
     )
     with transaction.atomic():
-        save_under_a_new_id(experiment, now)
+        save_new(experiment, experiment_id)
         partitions.add(experiment.id)
         for spec, workload in zip(plan.workload_specs(), plan.workloads, strict=True):
             Workload.objects.create(
@@ -51,6 +68,37 @@ def create(plan: Plan, creator: str) -> Experiment:
             )
         events.record(experiment.id, "queued", at=now)
         dispatch.kick_reconcile()
+    return experiment
+
+
+def create_failed(
+    name: str,
+    creator: str,
+    reason: str,
+    *,
+    metadata: dict[str, Any],
+    experiment_id: str | None = None,
+    ticket: str | None = None,
+) -> Experiment:
+    """Stores an experiment that nobody can run, FAILED from the first, so that its reason is seen.
+
+    Raises:
+        IdTaken, IntegrityError: as `create` does.
+    """
+    experiment = Experiment(
+        name=name,
+        creator=creator,
+        created=timezone.now(),
+        status=Experiment.Status.FAILED,
+        ending=Experiment.Status.FAILED,
+        reason=reason,
+        seed=0,
+        metadata=metadata,
+        ticket=ticket,
+    )
+    with transaction.atomic():
+        save_new(experiment, experiment_id)
+        events.record(experiment.id, "failed", reason, at=experiment.created)
     return experiment
 
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from experiments.models import Batch, ClientGroup, Experiment, Shard, Workload
 from experiments.services import desired, dispatch, events, partitions
 from experiments.services.clock import broker_now_ns
-from experiments.services.ids import save_under_a_new_id
+from experiments.services.ids import save_new
 from experiments.services.transitions import move_experiment
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def start(name: str, creator: str, metadata: dict[str, Any]) -> Experiment:
             raise OtherExperimentRuns(
                 f"experiment {other} is {other.status}; stop it, or wait for its end, and start again"
             )
-        save_under_a_new_id(experiment, now)
+        save_new(experiment)
         partitions.add(experiment.id)
         events.record(experiment.id, "running", at=now)
         for group in ClientGroup.objects.filter(interactive=True, ended=None).exclude(state=ClientGroup.State.STOP):

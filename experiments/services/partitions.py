@@ -27,6 +27,16 @@ _UNOWNED = f"""
 _SET_LOCK_TIMEOUT = "SELECT set_config('lock_timeout', %s, true)"  # until the end of the transaction
 
 
+def make_way(experiment_id: str) -> bool:
+    """Drops what a deletion had to leave of an earlier experiment's partition of this id; False while it is in use."""
+    if connection.vendor != "postgresql" or drop_unowned(experiment_id):
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_class WHERE relname = %s)", [_PREFIX + experiment_id])
+        (exists,) = cursor.fetchone()
+    return not exists
+
+
 def add(experiment_id: str) -> None:
     """Makes the partition of a new experiment, within the caller's transaction.
 

@@ -80,6 +80,7 @@ def _forward(experiment: Experiment) -> None:
         with _set_apart(f"experiment {experiment.id}"):
             desired.project_stale(list(experiment.groups.values_list("id", flat=True)))
             events.record_routing_changes(experiment)
+            events.record_planned(experiment)
             phase(experiment)
             passed = True
         if not passed:

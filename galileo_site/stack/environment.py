@@ -11,6 +11,8 @@ from galileo_site.stack.config import HOST, PROJECT_ROOT, WORKER_ZONES, StackCon
 from galileo_site.stack.state import Secrets, StateDir
 from loadgen.environment import PREFIX, SECRET_WORDS
 
+_APPS = PROJECT_ROOT / "examples" / "apps"
+
 
 class Environments:
     """Builds environments on top of `inherited` (the user's), whose own `galileo_*` labels reach the workers."""
@@ -48,6 +50,7 @@ class Environments:
         database = {name: value for name, value in self._user.items() if name.startswith(f"{PREFIX}expdb_")}
         user = {name: value for name, value in self._user.items() if name not in database}
         return {
+            "galileo_apps_dir": str(_APPS),
             **user,
             **self._shared(),
             "galileo_expdb_driver": "sqlite",
@@ -67,7 +70,7 @@ class Environments:
             if not any(word in variable.lower() for word in SECRET_WORDS) and not variable.startswith(f"{PREFIX}expdb_")
         }
         return {
-            "galileo_apps_dir": str(PROJECT_ROOT / "examples" / "apps"),
+            "galileo_apps_dir": str(_APPS),
             **labels,
             **self._shared(),
             "galileo_worker_name": name,

@@ -129,7 +129,7 @@ def wait_ready(children: Sequence[Child], interrupts: Interrupts, say: Callable[
             if status is not None:
                 raise StackError(f"{child.name} ended with status {status} while starting:\n{child.log_tail()}")
             if child.check_ready():
-                say(f"  {child.name:<10} ready in {child.start_took_s:.1f} s")
+                say(f"  {child.name:<11} ready in {child.start_took_s:.1f} s")
                 waiting.remove(child)
             elif child.start_took_s > child.spec.ready_within_s:
                 raise StackError(f"{child.name} was not ready within {child.start_took_s:.0f} s:\n{child.log_tail()}")

@@ -90,7 +90,7 @@ class Stack:
         self._start_stage(*map(self._service, range(len(SERVICE_WEIGHTS))), wait=False)
         self._command("migrate", "--verbosity=1", "--no-input")
         self._command("ensure_admin")
-        self._say("  database   ready")
+        self._say("  database    ready")
         if set_route:
             self._command("set_route", SERVICE_NAME, *self.routes)
         self._wait_ready()
@@ -202,6 +202,7 @@ class Stack:
             "control": celery_answers(broker, "control"),
             "ingest": celery_answers(broker, "ingest"),
             "beat": None,
+            "experimentd": None,
         }
         return [
             ChildSpec(

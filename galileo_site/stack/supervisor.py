@@ -99,7 +99,7 @@ def status(state: StateDir) -> int:
     say(f"Galileo is {about['phase']}: {about['web_url']} (supervisor: process {about['pid']})")
     for child in about["children"]:
         restarts = f", started again {child['restarts']} times" if child["restarts"] else ""
-        say(f"  {child['name']:<10} {child['state']} (process {child['pid']}{restarts})")
+        say(f"  {child['name']:<11} {child['state']} (process {child['pid']}{restarts})")
     return 0
 
 

@@ -58,6 +58,7 @@ CHECKS: list[tuple[str, Model, list[dict[str, Any]]]] = [
 ]
 # Constraint, model, and changes of a second row that each make it another one; unchanged, it is refused.
 UNIQUE: list[tuple[str, Model, list[dict[str, Any]]]] = [
+    ("experiment_ticket_once", Experiment, [{"id": "202611220102-ab13", "ticket": "1"}]),
     ("workload_index_unique", Workload, [{"index": 1}]),
     ("shard_index_unique", Shard, [{"index": 1}]),
     ("client_index_unique", Client, [{"index": 2}]),
@@ -164,6 +165,15 @@ def test_each_of_a_hosts_two_keys_is_refused_alone(one_of_each):
     for change in ({"position": 1}, {"host": "10.0.0.2:80"}):
         with pytest.raises(IntegrityError), transaction.atomic():
             RoutingHost.objects.bulk_create([another(host, **change)])
+
+
+def test_a_ticket_is_of_one_experiment_and_many_have_none(one_of_each):
+    Experiment.objects.update(ticket="1")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        rows.make_experiment("202611220102-ab13", ticket="1")
+    rows.make_experiment("202611220102-ab14")
+    rows.make_experiment("202611220102-ab15")
+    assert sorted(Experiment.objects.values_list("ticket", flat=True), key=str) == ["1", None, None]
 
 
 @pytest.mark.parametrize("model", [Experiment, ClientGroup, Trace])

@@ -12,7 +12,7 @@ from experiments.account import account_of
 from experiments.ingest.received import read
 from experiments.ingest.store import store
 from experiments.models import Experiment, Trace
-from experiments.services import experiments, partitions
+from experiments.services import experiments, ids, partitions
 from tests.databases import rows
 from tests.databases.threads import elsewhere, unfinished
 from tests.support.batches import make_experiment, run_payloads, shards_of
@@ -48,6 +48,18 @@ def test_an_experiment_that_is_not_created_leaves_no_partition(broker):
         experiments.create(plan(), "ada")
         raise ZeroDivisionError
     assert present() == set()
+
+
+def test_an_id_is_free_again_when_a_deletion_had_to_leave_its_partition_but_not_while_that_is_read(broker):
+    experiments.create(plan(), "ada", experiment_id="again")
+    with unfinished(Trace.objects.count):
+        experiments.delete("again")
+        with pytest.raises(ids.IdTaken, match="the traces of an earlier experiment again are still being read"):
+            experiments.create(plan(), "ada", experiment_id="again")
+        assert not Experiment.objects.exists()
+    assert present() == {"again"}
+    experiments.create(plan(), "ada", experiment_id="again")
+    assert present() == {"again"}
 
 
 @pytest.mark.parametrize("experiment_id", ["Größe", "it's", 'a "quoted" id', "%s", "x" * 24])

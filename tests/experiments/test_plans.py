@@ -268,7 +268,7 @@ JSON_LIKE = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text() | st.integers(), inner, max_size=4),
     max_leaves=12,
 )  # fmt: skip
-KEYS = st.sampled_from(["experiment", "configuration", "routing", "seed", "metadata", "worker_labels"])
+KEYS = st.sampled_from(["experiment", "configuration", "events", "routing", "seed", "metadata", "worker_labels"])
 WORKLOAD_KEYS = st.sampled_from(
     "service ticks clients_per_host arrival_pattern client client_parameters worker_labels router method path kwargs "
     "static_host balancer "
@@ -277,7 +277,11 @@ WORKLOAD_KEYS = st.sampled_from(
 )
 NEARLY_WORKLOADS = st.lists(st.dictionaries(WORKLOAD_KEYS, JSON_LIKE, max_size=6), max_size=3)
 NEARLY_PLANS = st.fixed_dictionaries(
-    {"configuration": st.fixed_dictionaries({"duration": st.just("3s") | JSON_LIKE, "workloads": NEARLY_WORKLOADS})}
+    {
+        "configuration": st.fixed_dictionaries(
+            {"duration": st.just("3s") | JSON_LIKE, "interval": JSON_LIKE, "workloads": NEARLY_WORKLOADS}
+        )
+    }
 )
 
 
@@ -363,14 +367,17 @@ def good_plans(draw: st.DrawFn) -> dict[str, Any]:
     policies = [CONTINUE, FAIL] if any("requests_per_client" in workload for workload in workloads) else ON_WORKER_LOSS
     interval_ms = draw(st.integers(1, 10_000))
     cut_ms = draw(st.integers(0, interval_ms - 1))
+    listed_ms = draw(st.none() | st.lists(st.integers(1, 10_000), min_size=intervals, max_size=intervals))
+    duration_ms = sum(listed_ms) if listed_ms else interval_ms * intervals - cut_ms
     return {
         "configuration": {
-            "duration": f"{interval_ms * intervals - cut_ms}ms",
-            "interval": interval_ms / 1000,
+            "duration": f"{duration_ms}ms",
+            "interval": [each / 1000 for each in listed_ms] if listed_ms else interval_ms / 1000,
             "workloads": workloads,
             "on_worker_loss": draw(st.sampled_from(policies)),
         },
         "seed": draw(st.none() | st.integers(0, 2**63 - 1)),
+        "events": [{"at": draw(st.integers(0, duration_ms)) / 1000, "name": "x"}] * draw(st.integers(0, 2)),
         "metadata": draw(st.dictionaries(st.text("abc", min_size=1), st.text("xyz"), max_size=2)),
         "routing": draw(st.sampled_from([None, [{"service": "web", "hosts": ["a:1"], "weights": [2]}]])),
     }
@@ -401,3 +408,30 @@ def test_a_place_of_the_static_router_that_is_none_is_refused() -> None:
     assert errors == [
         (f"{WORKLOAD}.static_host", "host[:port] or http[s]://host[:port][/path] is needed, not 'ftp://pi'")
     ]
+
+
+def test_intervals_may_be_listed_one_by_one() -> None:
+    plan = parse(plan_with({"configuration.duration": "9s", "configuration.interval": ["2s", 5, 2.0]}))
+    (spec,) = plan.workload_specs()
+    assert spec.schedule == [[2, 1], [5, 2.5], [2, 0]]
+    assert plan.to_dict()["configuration"]["interval"] == [2, 5, 2]
+
+
+def test_a_workload_may_be_silent_beside_one_that_is_not() -> None:
+    silent = {"service": "idle", "ticks": [0, 0, 0]}
+    plan = plan_with({})
+    plan["configuration"]["workloads"].append(silent)
+    assert [workload.ticks for workload in parse(plan).workloads] == [[1, 2.5, 0], [0, 0, 0]]
+    plan["configuration"]["workloads"] = [silent, silent]
+    assert [path for path, _ in errors_of(plan)] == [f"configuration.workloads[{index}].ticks" for index in (0, 1)]
+
+
+def test_a_plan_may_have_events_of_its_own() -> None:
+    events = [{"at": "2s", "name": "warm"}, {"at": 0, "name": "start", "value": "now"}, {"at": 10, "name": "end"}]
+    plan = parse(plan_with({"events": events}))
+    assert [(event.at_ns, event.name, event.value) for event in plan.events] == [
+        (2_000_000_000, "warm", ""),
+        (0, "start", "now"),
+        (10_000_000_000, "end", ""),
+    ]
+    assert parse(json.loads(json.dumps(plan.to_dict()))) == plan

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from experiments import summary
+from experiments import intervals, report, report_text, summary
 from experiments.health import peak_share
 from experiments.ingest import ingest
 from experiments.models import Event, Experiment, Shard
@@ -70,6 +70,43 @@ def test_workloads_are_summed_up_apart_and_together():
     assert [part["arrivals"] for part in result["workloads"]] == [20, 10]
     assert result["total"]["arrivals"] == 30
     assert [part["service"] for part in result["intervals"]] == ["service0", "service1"]
+
+
+def test_intervals_of_different_lengths_are_counted_each_by_itself(monkeypatch):
+    lengths = [0.5, 1.0, 0.25, 1.0, 2.0]
+    schedule = [[length, rate] for length, rate in zip(lengths, [8.0, 0.0, 16.0, 3.0, 1.0], strict=True)]
+    experiment = make_experiment(schedule, interval_s=lengths, status="FINALIZING")
+    deliver(experiment)
+
+    def counted():
+        (workload,) = summary.summarise(experiment)["intervals"]
+        return [(row["start_s"], row["planned"], row["arrivals"], row["sent"]) for row in workload["intervals"]]
+
+    expected = [(0.0, 4, 4, 4), (0.5, 0, 0, 0), (1.5, 4, 4, 4), (1.75, 3, 3, 3), (2.75, 2, 2, 2)]
+    assert counted() == expected
+    monkeypatch.setattr(intervals, "_PER_QUERY", 2)
+    assert counted() == expected
+
+
+def test_a_last_interval_that_is_longer_than_the_others_is_one_all_the_same():
+    experiment = make_experiment([[1.0, 4.0], [1.0, 4.0], [3.0, 4.0]], interval_s=[1.0, 1.0, 3.0], status="FINALIZING")
+    deliver(experiment)
+    (workload,) = summary.summarise(experiment)["intervals"]
+    assert [row["arrivals"] for row in workload["intervals"]] == [4, 4, 12]
+
+
+def test_a_workload_that_is_silent_throughout_closes_the_account_and_spoils_nothing():
+    experiment = make_experiment([[2.0, 0.0]], [[2.0, 10.0]], status="FINALIZING")
+    deliver(experiment)
+    result = summary.summarise(experiment)
+    assert (result["verdict"]["status"], result["account"]["closes"], result["account"]["planned"]) == (
+        "VALID",
+        True,
+        20,
+    )
+    counted = [sum(row["arrivals"] for row in part["intervals"]) for part in result["intervals"]]
+    assert counted == [0, 20]
+    assert "service0" in report_text.render(report.build(experiment, []))
 
 
 def test_intervals_hold_planned_and_achieved_rates_and_a_last_shorter_one():

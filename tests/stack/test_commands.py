@@ -61,7 +61,7 @@ def test_status_names_every_child(var: Path, capsys: pytest.CaptureFixture[str])
         assert main(["status"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "Galileo is running: http://127.0.0.1:7/ (supervisor: process 1)",
-        "  web        running (process 12, started again 2 times)",
+        "  web         running (process 12, started again 2 times)",
     ]
 
 

@@ -70,7 +70,7 @@ def test_a_demo_starts_everything_runs_the_experiment_reports_and_stops(tmp_path
     assert (status, errors) == (0, "")
     calls = demo.calls()
     assert names(calls)[:2] == ["migrate", "ensure_admin"]
-    assert {"api", "control", "ingest", "beat"} <= set(names(calls))
+    assert {"api", "control", "ingest", "beat", "experimentd"} <= set(names(calls))
     assert calls.count("worker waits") == calls.count("worker got SIGTERM") == 2
     run, report = (next(call for call in calls if call.startswith(name)) for name in ("run_experiment", "report"))
     assert calls.index(run) < calls.index(report)
@@ -89,7 +89,7 @@ def test_workers_stop_first_and_only_after_the_experiment(tmp_path: Path) -> Non
     demo.end()
     ends = [call.split()[0] for call in demo.calls() if "got SIGTERM" in call]
     assert ends[:2] == ["worker", "worker"]
-    assert sorted(ends[2:]) == ["api", "beat", "control", "ingest"]
+    assert sorted(ends[2:]) == ["api", "beat", "control", "experimentd", "ingest"]
     assert names(demo.calls()).index("report") < demo.calls().index("worker got SIGTERM")
 
 
@@ -153,7 +153,9 @@ def test_a_child_that_dies_in_mid_run_is_started_again(tmp_path: Path) -> None:
 def test_when_the_demo_is_killed_its_children_end_too(tmp_path: Path) -> None:
     demo = Demo(tmp_path, RUN_EXPERIMENT="wait")
     demo.wait_for_call("run_experiment waits")
-    assert len(demo.children) == 11  # Redis, three services, web, control, ingest, beat, two workers, the command
+    assert (
+        len(demo.children) == 12
+    )  # Redis, three services, web, control, ingest, beat, experimentd, two workers, the command
     demo.process.kill()
     demo.process.communicate()
     wait_for(lambda: not living(demo.children))

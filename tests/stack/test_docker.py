@@ -17,21 +17,25 @@ DOCKERFILE = (DOCKER / "Dockerfile").read_text()
 
 def test_the_compose_file_has_the_processes_of_the_stack() -> None:
     assert set(SERVICES) == {
-        "redis", "migrate", "web", "control", "ingest", "beat",
+        "redis", "migrate", "web", "control", "ingest", "beat", "experimentd",
         "worker-a", "worker-b", "service-1", "service-2", "service-3",
     }  # fmt: skip
     zones = {name: SERVICES[name]["environment"]["galileo_zone"] for name in ("worker-a", "worker-b")}
     assert zones == {"worker-a": "A", "worker-b": "B"}
 
 
-@pytest.mark.parametrize("name", ["web", "control", "ingest", "beat"])
+@pytest.mark.parametrize("name", ["web", "control", "ingest", "beat", "experimentd"])
 def test_a_controllers_process_is_a_command_of_the_run_script(name: str) -> None:
     (command,) = SERVICES[name]["command"]
     assert re.search(rf"^  {command}\)", (DOCKER.parent / "bin" / "run").read_text(), re.M)
 
 
 def test_everything_that_serves_has_a_health_check() -> None:
-    assert {name for name, service in SERVICES.items() if "healthcheck" not in service} == {"migrate", "beat"}
+    assert {name for name, service in SERVICES.items() if "healthcheck" not in service} == {
+        "migrate",
+        "beat",
+        "experimentd",
+    }
 
 
 def test_what_is_depended_on_exists_and_volumes_are_declared() -> None:

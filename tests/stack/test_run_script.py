@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "bin" / "run"
-COMMANDS = ["worker", "api", "control", "ingest", "beat", "flower", "shell", "manage"]
+COMMANDS = ["worker", "api", "control", "ingest", "beat", "experimentd", "flower", "shell", "manage"]
 # Stands for the Python of a virtual environment: it shows how it was called instead of running anything.
 FAKE_PYTHON = """#!/bin/sh
 echo "pid=$$" "cwd=$PWD" "python=$0"
@@ -70,6 +70,7 @@ def called(ran: subprocess.CompletedProcess[str]) -> str:
             "--without-gossip --without-mingle -l INFO",
         ),
         ("beat", "-m celery -A galileo_site beat -l INFO --pidfile="),
+        ("experimentd", "manage.py experimentd"),
         ("flower", "-m celery -A galileo_site flower --address=127.0.0.1 --port=5555"),
         ("shell", "manage.py shell"),
         ("manage", "manage.py"),

@@ -72,7 +72,19 @@ def test_up_returns_when_everything_is_ready_and_prints_address_user_and_passwor
     assert fields["web"] == f"http://127.0.0.1:{machine.port}/"
     assert (fields["user"], fields["password"]) == ("admin", password)
     assert {child["name"]: child["state"] for child in machine.state()["children"]} == dict.fromkeys(
-        ["redis", "service-1", "service-2", "service-3", "web", "control", "ingest", "beat", "worker-a", "worker-b"],
+        [
+            "redis",
+            "service-1",
+            "service-2",
+            "service-3",
+            "web",
+            "control",
+            "ingest",
+            "beat",
+            "experimentd",
+            "worker-a",
+            "worker-b",
+        ],
         "running",
     )
     assert stat.S_IMODE((machine.var / "stack.json").stat().st_mode) == 0o600

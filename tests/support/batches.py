@@ -48,7 +48,7 @@ def make_experiment(
     clients: int = 4,
     status: str = "RUNNING",
     process: str = "constant",
-    interval_s: float = 1.0,
+    interval_s: float | list[float] = 1.0,
     **spec: Any,
 ) -> Experiment:
     """An experiment with one workload per schedule (default: 2 s of 10 requests/s), placed on `workers` in turn."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.plans import Plan, parse
 
-_TOP = ("routing", "seed", "metadata", "worker_labels", "experiment")
+_TOP = ("routing", "seed", "metadata", "worker_labels", "experiment", "events")
 
 
 def plan_data(**fields: Any) -> dict[str, Any]:

@@ -1,0 +1,228 @@
+"""The text of a script → its commands, with everything that is wrong with its lines at once.
+
+One command per line, words apart by blanks, quoted as in a shell; empty lines and what follows a `#` are left out:
+
+    spawn HOST SERVICE [NUM] [CLIENT] [PARAMETERS]     PARAMETERS are a JSON mapping
+    rps HOST SERVICE RATE [CLIENT]
+    sleep SECONDS
+    close HOST SERVICE [CLIENT]
+    event NAME [VALUE]
+    exit                                               what follows is left out
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from experiments.plans.errors import Problems
+from experiments.plans.events import MAX_VALUE
+from experiments.plans.fields import MAX_DURATION_S, MIN_DURATION_S, NS, check_json, shown, text_reason
+from experiments.plans.load import MAX_CLIENTS, MAX_RATE_RPS
+from experiments.plans.parser import APP_NAME
+from routing import table
+
+_NUMBER = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?", re.ASCII)
+_WHOLE = re.compile(r"\d{1,9}", re.ASCII)
+_MAX_HOST = 191
+
+
+@dataclass(frozen=True)
+class Spawn:
+    """`clients` more clients of a service on each worker that `host` means; `client` None: nothing was said."""
+
+    line: int
+    host: str
+    service: str
+    clients: int = 1
+    client: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What each client sends from now on."""
+
+    line: int
+    host: str
+    service: str
+    rate_rps: float
+    client: str | None = None
+
+
+@dataclass(frozen=True)
+class Sleep:
+    line: int
+    duration_ns: int
+
+
+@dataclass(frozen=True)
+class Close:
+    line: int
+    host: str
+    service: str
+    client: str | None = None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """An event on the timeline."""
+
+    line: int
+    name: str
+    value: str = ""
+
+
+Command = Spawn | Rate | Sleep | Close | Mark
+
+
+def parse(text: str) -> list[Command]:
+    """The commands of a script.
+
+    Raises:
+        PlanInvalid: with every wrong line; a path reads like `line 3`.
+    """
+    problems = Problems()
+    commands = []
+    for number, content in enumerate(text.splitlines(), start=1):
+        line = _Line(number, problems)
+        try:
+            words = shlex.split(content, comments=True)
+        except ValueError as error:
+            line.wrong(f"{str(error).lower()}: {shown(content.strip())}")
+            continue
+        if words == ["exit"]:
+            break
+        if words and (command := _command(line, words)):
+            commands.append(command)
+    problems.raise_if_any()
+    return commands
+
+
+class _Line:
+    """Notes what is wrong with one line."""
+
+    def __init__(self, number: int, problems: Problems) -> None:
+        self.number = number
+        self.problems = problems
+
+    @property
+    def path(self) -> str:
+        return f"line {self.number}"
+
+    def wrong(self, message: str) -> None:
+        self.problems.add(self.path, message)
+
+
+def _command(line: _Line, words: list[str]) -> Command | None:
+    """The command of a line; None, and noted, if it is wrong."""
+    word, *arguments = words
+    if word not in _GRAMMAR:
+        near = difflib.get_close_matches(word[:60], _GRAMMAR, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(_GRAMMAR)} and exit"
+        line.wrong(f"unknown word {shown(word)}; {hint}")
+        return None
+    usage, least, most, read = _GRAMMAR[word]
+    if not least <= len(arguments) <= most:
+        few = "few" if len(arguments) < least else "many"
+        line.wrong(f"too {few} words; write {usage}")
+        return None
+    before = len(line.problems)
+    command = read(line, arguments)
+    return command if len(line.problems) == before else None
+
+
+def _read_spawn(line: _Line, arguments: list[str]) -> Command:
+    host, service, number, client, parameters = [*arguments, *("1", "", "{}")[len(arguments) - 2 :]]
+    return Spawn(
+        line.number, *_read_target(line, host, service), _read_clients(line, number), _read_client(line, client),
+        _read_parameters(line, parameters),
+    )  # fmt: skip
+
+
+def _read_rate(line: _Line, arguments: list[str]) -> Command:
+    host, service, rate, *client = arguments
+    rate_rps = _read_number(line, "RATE", "requests per second of each client", rate)
+    if rate_rps > MAX_RATE_RPS:
+        line.wrong(f"RATE must be at most {MAX_RATE_RPS:,}, not {shown(rate)}")
+    return Rate(line.number, *_read_target(line, host, service), rate_rps, _read_client(line, *client))
+
+
+def _read_sleep(line: _Line, arguments: list[str]) -> Command:
+    seconds = _read_number(line, "SECONDS", "a duration", arguments[0])
+    if seconds and not MIN_DURATION_S <= seconds <= MAX_DURATION_S:
+        line.wrong(f"SECONDS must be 0, or from {MIN_DURATION_S:g} to {MAX_DURATION_S:,}, not {shown(arguments[0])}")
+        return Sleep(line.number, 0)
+    return Sleep(line.number, round(seconds * NS))
+
+
+def _read_close(line: _Line, arguments: list[str]) -> Command:
+    host, service, *client = arguments
+    return Close(line.number, *_read_target(line, host, service), _read_client(line, *client))
+
+
+def _read_mark(line: _Line, arguments: list[str]) -> Command:
+    name, value = arguments[0], " ".join(arguments[1:])
+    if reason := text_reason(name):
+        line.wrong(f"NAME {reason}")
+    if len(value) > MAX_VALUE:
+        line.wrong(f"VALUE must have at most {MAX_VALUE} characters, not {len(value)}")
+    return Mark(line.number, name, value)
+
+
+def _read_target(line: _Line, host: str, service: str) -> tuple[str, str]:
+    if reason := text_reason(host, _MAX_HOST):
+        line.wrong(f"HOST {reason}")
+    for error in table.find_service_errors(service):
+        line.wrong(f"SERVICE {error.message}")
+    return host, service
+
+
+def _read_clients(line: _Line, text: str) -> int:
+    if not _WHOLE.fullmatch(text) or not 1 <= int(text) <= MAX_CLIENTS:
+        line.wrong(f"NUM must be a whole number of clients from 1 to {MAX_CLIENTS:,}, not {shown(text)}")
+        return 1
+    return int(text)
+
+
+def _read_client(line: _Line, text: str = "") -> str | None:
+    if text and not APP_NAME.fullmatch(text):
+        line.wrong(f"CLIENT must be the name of a client app (letters, digits, _ and -), not {shown(text)}")
+    return text or None
+
+
+def _read_parameters(line: _Line, text: str) -> dict[str, Any]:
+    try:
+        parameters = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        line.wrong(f"PARAMETERS must be a mapping in JSON: {error}")
+        return {}
+    if not isinstance(parameters, dict):
+        line.wrong(f"PARAMETERS must be a mapping in JSON, not {shown(parameters)}")
+        return {}
+    return parameters if check_json(parameters, line.path, line.problems) else {}
+
+
+def _read_number(line: _Line, name: str, what: str, text: str) -> float:
+    """A finite number, not negative; 0, and noted, if it is none."""
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
+    if math.isfinite(value):
+        return value
+    line.wrong(f"{name} must be a number ({what}), not {shown(text)}")
+    return 0.0
+
+
+# Each word: how it is written, the least and the most words that follow, and what reads them.
+_GRAMMAR: dict[str, tuple[str, int, int, Callable[[_Line, list[str]], Command]]] = {
+    "spawn": ("spawn HOST SERVICE NUM", 2, 5, _read_spawn),
+    "rps": ("rps HOST SERVICE RATE", 3, 4, _read_rate),
+    "sleep": ("sleep SECONDS", 1, 1, _read_sleep),
+    "close": ("close HOST SERVICE", 2, 3, _read_close),
+    "event": ("event NAME [VALUE]", 1, 1000, _read_mark),
+}

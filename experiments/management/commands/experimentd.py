@@ -1,0 +1,59 @@
+"""`manage.py experimentd`: the experiment daemon. It takes instructions from Redis and makes experiments of them, and
+records telemetry and published events for those that run."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from experiments import duties
+from experiments.instructions.duty import InstructionDuty
+from experiments.instructions.queue import InstructionQueue, brisk_client
+from experiments.interruption import Interrupted, Interruption
+from experiments.recording import Recorder
+from loadgen.environment import LOG_LEVELS
+
+log = logging.getLogger(__name__)
+
+# After a signal: how long the duties have to end what they are at.
+END_WITHIN_S = 1.5
+LOOK_S = 1.0
+
+
+class Command(BaseCommand):
+    help = (
+        "Runs the experiment daemon until SIGTERM or Ctrl-C: it makes experiments of the scripts that users push into "
+        "Redis, and records telemetry and events for all that run."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--logging",
+            metavar="LEVEL",
+            type=str.upper,
+            choices=LOG_LEVELS,
+            help=f"{', '.join(LOG_LEVELS)}; galileo_logging_level without it",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["logging"]:
+            logging.getLogger().setLevel(options["logging"])
+        stop = threading.Event()
+        with Interruption() as interruption:
+            threads = duties.start(_duties(), stop)
+            try:
+                while any(thread.is_alive() for thread in threads):
+                    interruption.wait(LOOK_S)
+            except Interrupted:
+                log.info("the experiment daemon ends: it got %s", interruption.name)
+            stop.set()
+            if left := duties.join(threads, END_WITHIN_S):
+                log.warning("%s did not end in time and is left to the process's end", ", ".join(left))
+
+
+def _duties() -> dict[str, duties.Duty]:
+    """What the daemon does, by name; each runs in a thread of its own."""
+    return {"instructions": InstructionDuty(InstructionQueue(brisk_client())).run, "recorder": Recorder().run}
