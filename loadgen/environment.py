@@ -119,11 +119,14 @@ class WorkerSettings:
     trace_logging: str
     trace_dir: Path  # used with FILE alone
     trace_limit_bytes: int
+    apps_cache_dir: Path
+    apps_cache_limit_bytes: int
 
 
 # Galileo's own settings: variables with these names are no labels (and `worker_name` is one by design).
 OWN_SETTINGS = frozenset(
-    "redis_host redis_port redis_password slots apps_dir apps_repo_dir spool_dir spool_limit_mb logging_level "
+    "redis_host redis_port redis_password slots apps_dir apps_repo_dir apps_cache_dir apps_cache_limit_mb api_url "
+    "api_user spool_dir spool_limit_mb logging_level "
     "ingest_queues ingest_queue trace_logging trace_dir trace_limit_mb router_type router_static_host state_dir "
     "web_host web_port allowed_hosts debug https venv flower_host flower_port csrf_trusted_origins".split()
 )
@@ -183,6 +186,8 @@ def read_worker(environ: Mapping[str, str] | None = None) -> WorkerSettings:
         trace_logging=trace_logging,
         trace_dir=Path(trace_dir).absolute(),
         trace_limit_bytes=reader.integer("trace_limit_mb", 1024, 32, 1 << 20) << 20,
+        apps_cache_dir=Path(reader.text("apps_cache_dir") or f"/var/tmp/galileo-{os.getuid()}-apps").absolute(),
+        apps_cache_limit_bytes=reader.integer("apps_cache_limit_mb", 256, 64, 1 << 20) << 20,
     )
     reader.raise_if_wrong()
     return settings
