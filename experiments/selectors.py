@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from django.db.models import Count, Q, QuerySet
 
-from experiments.models import Event, Experiment, Shard, Worker
+from experiments.models import ClientApp, ClientAppVersion, Event, Experiment, Shard, Worker
 from experiments.services.registry import LIVE
+from loadgen.environment import NAME_PATTERN
 
 Status = Experiment.Status
 
@@ -68,3 +69,30 @@ def verdict_of(experiment: Experiment) -> str | None:
     verdict = (experiment.summary or {}).get("verdict") or {}
     status = verdict.get("status")
     return None if status is None else str(status)
+
+
+def client_app(name: str) -> ClientApp | None:
+    """An app of the repository."""
+    if not NAME_PATTERN.fullmatch(name):
+        return None
+    app = ClientApp.objects.filter(name=name).first()
+    return app if app is not None and app.name == name else None  # some databases do not tell case apart
+
+
+def client_app_versions(name: str) -> list[ClientAppVersion]:
+    """The versions of an app, newest first; none of an app that there is not."""
+    app = client_app(name)
+    return [] if app is None else list(app.versions.select_related("app").order_by("-number"))
+
+
+def newest_version(name: str) -> ClientAppVersion | None:
+    """What a new experiment gets when it names the app."""
+    return next(iter(client_app_versions(name)), None)
+
+
+def newest_versions() -> list[ClientAppVersion]:
+    """The newest version of each app, by name."""
+    newest: dict[str, ClientAppVersion] = {}
+    for version in ClientAppVersion.objects.select_related("app").order_by("app__name", "number"):
+        newest[version.app.name] = version
+    return list(newest.values())

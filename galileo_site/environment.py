@@ -28,6 +28,7 @@ class SiteSettings:
     database: dict[str, Any] = field(repr=False)
     redis: RedisSettings
     ingest_queues: int
+    apps_repo_dir: Path
     logging_level: str
 
 
@@ -53,6 +54,7 @@ def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:
         database=_read_database(reader),
         redis=read_redis(reader),
         ingest_queues=reader.integer("ingest_queues", 1, 1, 256),
+        apps_repo_dir=Path(reader.text("apps_repo_dir", str(PROJECT_DIR / "var" / "apps"))).absolute(),
         logging_level=reader.choice("logging_level", "INFO", LOG_LEVELS),
     )
     if settings.database["ENGINE"].endswith("sqlite3") and settings.ingest_queues > 1:

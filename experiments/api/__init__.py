@@ -4,5 +4,6 @@ parsing      JSON bodies, bounded
 problems     errors as JSON responses
 permissions  who may do what
 serializers  what is shown of experiments and workers
+apps         the repository of client apps
 views        the resources
 """

@@ -11,6 +11,7 @@ from rest_framework.views import exception_handler
 
 from experiments.plans import PlanInvalid
 from experiments.services.placement import NoMatchingWorkers
+from loadgen.apps.faults import AppInvalid
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -18,8 +19,17 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(error, PlanInvalid):
         errors = [{"field": each.path, "message": each.message} for each in error.errors]
         return Response({"errors": errors}, status.HTTP_400_BAD_REQUEST)
+    if isinstance(error, AppInvalid):
+        faults = [{"field": fault.field, "message": fault.message} for fault in error.faults]
+        return _problem(status.HTTP_400_BAD_REQUEST, "The client app is refused.", str(error), faults)
     if isinstance(error, NoMatchingWorkers):
         return Response({"detail": str(error)}, status.HTTP_503_SERVICE_UNAVAILABLE)
     if isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError):
         return Response({"detail": "The broker does not answer; try again."}, status.HTTP_503_SERVICE_UNAVAILABLE)
     return exception_handler(error, context)
+
+
+def _problem(code: int, title: str, detail: str, errors: list[dict[str, str]]) -> Response:
+    """A problem as RFC 9457 has it, with a field for each fault."""
+    body = {"type": "about:blank", "title": title, "status": code, "detail": detail, "errors": errors}
+    return Response(body, code, content_type="application/problem+json")

@@ -29,6 +29,10 @@ ROUTES = [
     {"path": "/api/experiments", "methods": ["GET", "POST"], "does": "lists experiments, queues one from a plan"},
     {"path": "/api/experiments/<id>", "methods": ["GET", "DELETE"], "does": "shows an experiment, stops or removes it"},
     {"path": "/api/worker", "methods": ["GET"], "does": "lists the live workers"},
+    {"path": "/api/apps", "methods": ["GET", "POST"], "does": "lists the client apps, adds one from its zip archive"},
+    {"path": "/api/apps/<name>", "methods": ["GET", "DELETE"], "does": "shows a client app, removes it"},
+    {"path": "/api/apps/<name>/download", "methods": ["GET"], "does": "the newest archive of a client app"},
+    {"path": "/api/apps/<name>/versions", "methods": ["GET"], "does": "lists the versions of a client app"},
 ]
 
 

@@ -8,4 +8,5 @@ registry       workers, from their heartbeats
 reconcile      moves every experiment forward from what is stored; its phases are in `phases`
 transitions    conditional status changes
 events         the timeline
+apps           the repository of client apps, and their way to the workers
 """

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from experiments.models import ClientGroup, Experiment, Workload
 from experiments.plans import Plan
-from experiments.services import desired, dispatch, events, partitions, placement
+from experiments.services import apps, desired, dispatch, events, partitions, placement
 from experiments.services.registry import sync_workers
 from experiments.services.transitions import CANCELLED_UNSAID, end_at, move_experiment
 
@@ -29,7 +29,12 @@ def check_workers(plan: Plan) -> None:
 
 
 def create(plan: Plan, creator: str) -> Experiment:
-    """Queues an experiment. The plan is valid (experiments.plans); the seed is drawn here when the plan gives none."""
+    """Queues an experiment. The plan is valid (experiments.plans); the seed is drawn here when the plan gives none.
+
+    Raises:
+        PlanInvalid: a client app of the repository does not take its parameters.
+    """
+    specs = apps.resolved(plan.workload_specs())
     now = timezone.now()
     experiment = Experiment(
         name=plan.name,
@@ -42,7 +47,7 @@ def create(plan: Plan, creator: str) -> Experiment:
     with transaction.atomic():
         _save_under_a_new_id(experiment, now)
         partitions.add(experiment.id)
-        for spec, workload in zip(plan.workload_specs(), plan.workloads, strict=True):
+        for spec, workload in zip(specs, plan.workloads, strict=True):
             Workload.objects.create(
                 experiment=experiment,
                 index=spec.index,

@@ -24,12 +24,13 @@ from rest_framework.authtoken.models import Token
 
 from experiments.admin.base import BoundedPaginator
 from experiments.ingest import ingest
-from experiments.models import Batch, Capture, Event, Experiment, SecondStats, Shard, Trace, Workload
+from experiments.models import Batch, Capture, ClientApp, Event, Experiment, SecondStats, Shard, Trace, Workload
 from experiments.models import Client as EmulatedClient
 from experiments.services import experiments
 from experiments.summary import summarise
 from loadgen.messages import Outcome
 from routing.models import RoutingRecord, RoutingRevision
+from tests.databases.rows import app_version
 from tests.support import batches
 from tests.support.plans import plan
 
@@ -47,7 +48,8 @@ def browser(client: Client, db: None) -> Client:
 
 @pytest.fixture
 def experiment(broker: redis.Redis) -> Experiment:
-    """A finished experiment with a row of everything that belongs to it; every fourth request was dropped."""
+    """A finished experiment with a row of everything that is its own; every fourth request was dropped. And an app."""
+    app_version(ClientApp.objects.create(name="shop", created=batches.START))
     made = batches.make_experiment(status="FINISHED")
     shard = Shard.objects.get()
     EmulatedClient.objects.create(group=shard.group, shard=shard, index=0)
@@ -88,6 +90,7 @@ def test_every_model_of_ours_has_a_page() -> None:
     with_pages = {model.__name__ for model in OURS}
     assert with_pages >= {
         "Experiment", "Workload", "ClientGroup", "Client", "Shard", "Worker", "Trace", "SecondStats", "Batch", "Event",
+        "ClientApp", "ClientAppVersion",
     }  # fmt: skip
     assert {RoutingRecord, RoutingRevision, PeriodicTask} <= set(MODELS)
 

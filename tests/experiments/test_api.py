@@ -71,7 +71,10 @@ def test_a_user_needs_the_permissions_of_the_models(client: Client, broker: redi
 
 def test_the_index_lists_the_routes(api: Client) -> None:
     paths = [route["path"] for route in api.get("/api").json()["routes"]]
-    assert paths == ["/api", "/api/experiments", "/api/experiments/<id>", "/api/worker"]
+    assert paths == [
+        "/api", "/api/experiments", "/api/experiments/<id>", "/api/worker", "/api/apps", "/api/apps/<name>",
+        "/api/apps/<name>/download", "/api/apps/<name>/versions",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", ["/api/", "/api/experiments/", "/api/worker/"])
