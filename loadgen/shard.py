@@ -191,6 +191,7 @@ class ShardRunner:
             self._routes,
             max_connections=max(1, descriptors_left() - DESCRIPTORS_KEPT),
         )
+        await self._renew_lease()  # the app's modules may take a while, each without a turn of the loop
         try:
             await engine.prepare()
         except AppError:

@@ -14,7 +14,7 @@ from loadgen.engine.errors import stack_tail
 # A shard renews its lease every 2 s, and it expires after 6: who is interrupted within these limits has it still, and
 # says itself what is wrong. A call that takes so long has made every other client of the shard late, too.
 CALL_LIMIT_S: Final = 3.0
-LOAD_LIMIT_S: Final = 5.0  # nothing is sent yet, and libraries are loaded from a slow disk
+LOAD_LIMIT_S: Final = 5.0  # the lease is renewed just before; libraries may have to be loaded from a slow disk
 _LOOK_S: Final = 0.25
 _NEVER_NS: Final = sys.maxsize
 
