@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from loadgen.apps.faults import AppInvalid, Fault
 from loadgen.apps.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, read_manifest
@@ -71,7 +71,7 @@ def check(data: bytes) -> CheckedArchive:
     with _opened(data) as archive:
         members = _members(archive)
         _require(members)
-        unpacked = sum(_copy(archive, members, lambda _: io.BytesIO()))
+        unpacked = sum(_copy(archive, members, lambda _: _Nowhere()))
         manifest = read_manifest(_read(archive, members[MANIFEST]))
     return CheckedArchive(digest_of(data), manifest, unpacked)
 
@@ -130,6 +130,13 @@ def _files_of(folder: Path) -> list[Path]:
 
 def _stays_behind(name: str) -> bool:
     return name.startswith(".") or name in _NOT_PACKED
+
+
+class _Nowhere(io.BufferedIOBase):
+    """Takes what is read to be counted alone."""
+
+    def write(self, data: Any) -> int:
+        return len(data)
 
 
 class _Bounded(io.BytesIO):

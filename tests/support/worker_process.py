@@ -149,6 +149,6 @@ def settings_for(server: RedisServer, name: str, spool_dir: Path) -> WorkerSetti
         trace_logging="sql",
         trace_dir=spool_dir,
         trace_limit_bytes=256 << 20,
-        apps_cache_dir=spool_dir.with_name("apps"),
+        apps_cache_dir=spool_dir.parent / "apps",
         apps_cache_limit_bytes=64 << 20,
     )
