@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 
 from experiments.models import ClientApp, ClientAppVersion, Event, Experiment, Shard, Worker
 from experiments.services.registry import LIVE
@@ -87,12 +87,12 @@ def client_app_versions(name: str) -> list[ClientAppVersion]:
 
 def newest_version(name: str) -> ClientAppVersion | None:
     """What a new experiment gets when it names the app."""
-    return next(iter(client_app_versions(name)), None)
+    app = client_app(name)
+    return None if app is None else app.versions.select_related("app").order_by("-number").first()
 
 
 def newest_versions() -> list[ClientAppVersion]:
     """The newest version of each app, by name."""
-    newest: dict[str, ClientAppVersion] = {}
-    for version in ClientAppVersion.objects.select_related("app").order_by("app__name", "number"):
-        newest[version.app.name] = version
-    return list(newest.values())
+    versions = ClientAppVersion.objects.filter(app=OuterRef("app")).order_by("-number")
+    newest = ClientAppVersion.objects.filter(number=Subquery(versions.values("number")[:1]))
+    return list(newest.select_related("app").order_by("app__name"))

@@ -125,8 +125,8 @@ class WorkerSettings:
 
 # Galileo's own settings: variables with these names are no labels (and `worker_name` is one by design).
 OWN_SETTINGS = frozenset(
-    "redis_host redis_port redis_password slots apps_dir apps_repo_dir apps_cache_dir apps_cache_limit_mb api_url "
-    "api_user spool_dir spool_limit_mb logging_level "
+    "redis_host redis_port redis_password slots apps_dir apps_repo_dir apps_repository apps_cache_dir "
+    "apps_cache_limit_mb api_url api_user spool_dir spool_limit_mb logging_level "
     "ingest_queues ingest_queue trace_logging trace_dir trace_limit_mb router_type router_static_host state_dir "
     "web_host web_port allowed_hosts debug https venv flower_host flower_port csrf_trusted_origins".split()
 )

@@ -199,8 +199,10 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 def _wrong_with(info: zipfile.ZipInfo) -> str:
     """Why a member is refused, whatever is in it; "" if it is not."""
-    name = info.orig_filename  # `filename` is without what zipfile finds disturbing
+    name = info.orig_filename  # `filename` is without a NUL and what follows, or comes from an extra field
     parts = name.removesuffix("/").split("/")
+    if name != info.filename:
+        return "has two names"
     if not name.isprintable() or "\\" in name or ":" in name:
         return "a name has no control characters, backslashes and colons"
     if name.startswith("/"):

@@ -8,6 +8,7 @@ import os
 import stat
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,19 @@ def test_a_name_that_does_not_surely_lie_in_the_apps_folder_is_refused(name: str
 
 def test_a_name_with_a_nul_is_refused() -> None:
     data = app_archive(("evil.py/x", b"x")).replace(b"evil.py/x", b"evil.py\0x")
-    assert "no control characters" in refusal(data)
+    assert "has two names" in refusal(data)
+
+
+def test_a_second_name_in_an_extra_field_leads_nowhere(tmp_path: Path) -> None:
+    # Some versions of zipfile take the name from there: a member that is called `a` would be written elsewhere.
+    other = b"../evil"
+    info = member("a")
+    info.extra = struct.pack("<HHBL", 0x7075, 5 + len(other), 1, zlib.crc32(b"a")) + other
+    try:
+        list(unpack(app_archive((info, b"x")), tmp_path / "app"))
+    except AppInvalid as invalid:
+        assert "has two names" in str(invalid)
+    assert not (tmp_path / "evil").exists()
 
 
 @pytest.mark.parametrize(
