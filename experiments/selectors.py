@@ -6,12 +6,25 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.conf import settings
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 
 from experiments import client_counts
-from experiments.models import ClientGroup, Event, Experiment, NodeInfo, Recording, Shard, TelemetrySample, Worker
+from experiments.models import (
+    ClientApp,
+    ClientAppVersion,
+    ClientGroup,
+    Event,
+    Experiment,
+    NodeInfo,
+    Recording,
+    Shard,
+    TelemetrySample,
+    Worker,
+)
 from experiments.services.registry import LIVE
 from loadgen.distributions import described
+from loadgen.environment import NAME_PATTERN
 from loadgen.messages import GAPS, RATE
 from loadgen.pacer import PRERECORDED
 
@@ -177,3 +190,44 @@ def worker_facts(load: WorkerLoad) -> dict[str, Any]:
     names = ("name", "status", "labels", "slots", "cores", "memory_bytes", "machine", "hostname", "versions")
     clock = {"clock_uncertainty_s": worker.clock_uncertainty_ns / 1e9}
     return {**{name: getattr(worker, name) for name in names}, "used_slots": load.used_slots, **clock}
+
+
+def client_app(name: str) -> ClientApp | None:
+    """An app of the repository."""
+    if not NAME_PATTERN.fullmatch(name):
+        return None
+    app = ClientApp.objects.filter(name=name).first()
+    return app if app is not None and app.name == name else None  # some databases do not tell case apart
+
+
+def client_app_versions(name: str) -> list[ClientAppVersion]:
+    """The versions of an app, newest first; none of an app that there is not."""
+    app = client_app(name)
+    return [] if app is None else list(app.versions.select_related("app").order_by("-number"))
+
+
+def newest_version(name: str) -> ClientAppVersion | None:
+    """What a new experiment gets when it names the app."""
+    app = client_app(name)
+    return None if app is None else app.versions.select_related("app").order_by("-number").first()
+
+
+def newest_versions() -> list[ClientAppVersion]:
+    """The newest version of each app, by name."""
+    versions = ClientAppVersion.objects.filter(app=OuterRef("app")).order_by("-number")
+    newest = ClientAppVersion.objects.filter(number=Subquery(versions.values("number")[:1]))
+    return list(newest.select_related("app").order_by("app__name"))
+
+
+def client_app_of(service: str) -> str | None:
+    """The client app of a service's name, as in the original, if there is one; None: the default HTTP client.
+
+    It is looked for in the repository, and in the controller's own galileo_apps_dir, which is to hold what the workers'
+    does.
+    """
+    if newest_version(service) is not None:
+        return service
+    folder = settings.SITE.apps_dir
+    if folder is None or not NAME_PATTERN.fullmatch(service):
+        return None
+    return service if (folder / service / "generator.py").is_file() else None

@@ -28,6 +28,7 @@ class SiteSettings:
     database: dict[str, Any] = field(repr=False)
     redis: RedisSettings
     ingest_queues: int
+    apps_repo_dir: Path
     logging_level: str
     apps_dir: Path | None
 
@@ -57,6 +58,7 @@ def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:
         database=_read_database(reader),
         redis=read_redis(reader),
         ingest_queues=reader.integer("ingest_queues", 1, 1, 256),
+        apps_repo_dir=Path(reader.text("apps_repo_dir", str(PROJECT_DIR / "var" / "apps"))).absolute(),
         logging_level=reader.choice("logging_level", "INFO", LOG_LEVELS),
         apps_dir=Path(apps_dir).resolve() if apps_dir else None,
     )

@@ -19,6 +19,7 @@ if SITE.database["ENGINE"].endswith("mysql"):
 GALILEO_REDIS_URL = SITE.redis.url
 GALILEO_REDIS_OPTIONS = redis_options()
 GALILEO_INGEST_QUEUES = SITE.ingest_queues
+GALILEO_APPS_REPO_DIR = SITE.apps_repo_dir
 GALILEO_START_TIMEOUT_S = 60
 GALILEO_FINALIZE_TIMEOUT_S = 60
 
@@ -88,6 +89,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "rest_framework.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
+        "rest_framework.authentication.BasicAuthentication",  # for commands that know a name and a password
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.DjangoModelPermissions"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

@@ -136,6 +136,8 @@ class WorkerSettings:
     trace_logging: str
     trace_dir: Path  # used with FILE alone
     trace_limit_bytes: int
+    apps_cache_dir: Path
+    apps_cache_limit_bytes: int
     telemetry_interval_s: float  # 0: the agent publishes none
     router: str = routers.HOST  # of workloads that name none
     static_host: str = routers.DEFAULT_STATIC_HOST  # of the static router, for workloads that name none
@@ -144,9 +146,10 @@ class WorkerSettings:
 # Galileo's own settings: variables with these names are no labels. (`worker_name` and `router_type` are some by design:
 # the controller asks for a routing record only where a worker's router would read it.)
 OWN_SETTINGS = frozenset(
-    "redis_host redis_port redis_password slots apps_dir apps_repo_dir spool_dir spool_limit_mb logging_level "
-    "ingest_queues ingest_queue trace_logging trace_dir trace_limit_mb telemetry_interval_s router_static_host "
-    "state_dir web_host web_port allowed_hosts debug https venv flower_host flower_port csrf_trusted_origins".split()
+    "redis_host redis_port redis_password slots apps_dir apps_repo_dir apps_repository apps_cache_dir "
+    "apps_cache_limit_mb api_url api_user spool_dir spool_limit_mb logging_level ingest_queues ingest_queue "
+    "trace_logging trace_dir trace_limit_mb telemetry_interval_s router_static_host state_dir "
+    "web_host web_port allowed_hosts debug https venv flower_host flower_port csrf_trusted_origins".split()
 )
 OWN_PREFIXES = ("expdb_", "admin_")
 
@@ -221,6 +224,8 @@ def read_worker(environ: Mapping[str, str] | None = None) -> WorkerSettings:
         router=routers.router_of(router_type),
         static_host=static_host,
         telemetry_interval_s=_telemetry_interval_s(reader),
+        apps_cache_dir=Path(reader.text("apps_cache_dir") or f"/var/tmp/galileo-{os.getuid()}-apps").absolute(),
+        apps_cache_limit_bytes=reader.integer("apps_cache_limit_mb", 256, 64, 1 << 20) << 20,
     )
     reader.raise_if_wrong()
     return settings

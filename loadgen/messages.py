@@ -77,6 +77,11 @@ def newest_attempt_key(shard_id: int) -> str:
     return f"galileo:shard:{shard_id}:newest"
 
 
+def app_key(digest: str) -> str:
+    """String, the zip archive of the client app with this SHA-256; expires after APP_TTL_S without an order for it."""
+    return f"galileo:app:{digest}"
+
+
 def ack_key(worker: str) -> str:
     """List of answers, which the worker's agent pops: "<batch>" is in the database, "<batch> <why>" is refused."""
     return f"galileo:acks:{worker}"
@@ -94,6 +99,7 @@ INSTRUCTIONS_PROCESSING_KEY = "galileo:experiments:instructions:processing"
 
 SHARD_STATUS_TTL_S = 3600
 GROUP_LEASE_S = 60  # an unbounded load that nobody has renewed for so long pauses by itself
+APP_TTL_S = 600
 LEASE_TTL_MS = 6000
 LEASE_RENEW_S = 2.0
 
@@ -233,6 +239,7 @@ class WorkloadSpec:
     think_time_parameters: list[float] = field(default_factory=lambda: [0.0])  # constant takes one: the seconds
     requests_per_client: int | None = None  # closed: a client is done after so many
     client_app: str | None = None
+    client_app_digest: str | None = None  # of its archive in the repository; None: it was not there
     client_parameters: dict[str, Any] = field(default_factory=dict)
     method: str = "GET"
     path: str = "/"
@@ -426,7 +433,7 @@ class Gauges:
     stall_collecting_ns: int = 0
     stall_sealing_ns: int = 0
     stall_own_ns: int = 0
-    app_ns: int = 0  # time in next_request() of the client app, and in the preparing of what it returned
+    app_ns: int = 0  # time in the calls of the client app, and in the preparing of what they returned
     slow_app_ns: int = 0  # of that, time in calls of more than 10 ms each
     longest_app_ns: int = 0  # the longest of these calls since the load's start
     pool_waits: int = 0  # requests that waited for more than 10 ms for one of max_connections_per_host

@@ -9,14 +9,16 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
 
+from loadgen.apps.cache import AppCache, AppUnavailableError
 from loadgen.cancelled import raise_if_cancelled
 from loadgen.clock import measure_async
 from loadgen.desired import DesiredState
-from loadgen.engine import AppError, Engine, Routes, build_routes, file_sources
+from loadgen.engine import AppError, Engine, Routes, build_routes, file_sources, is_local
 from loadgen.environment import WorkerSettings
 from loadgen.fence import TAKEN, Fence
 from loadgen.messages import (
@@ -104,6 +106,7 @@ class ShardRunner:
         self._settings = settings
         self._spool = Spool(settings.spool_dir, settings.spool_limit_bytes)
         self._sealer = Sealer(order, settings.name, self._spool)
+        self._apps = AppCache(settings.apps_cache_dir, settings.apps_cache_limit_bytes)
         self._client = async_client(settings.redis)
         self._fence = Fence(self._client, order)
         status = ShardStatus(
@@ -170,6 +173,7 @@ class ShardRunner:
                 await asyncio.wait(self._tasks, timeout=_CANCELLED_WITHIN_S)
             if self._engine is not None:
                 await self._engine.close()
+            self._apps.release()
 
     async def _prepare(self) -> str:
         """Up to READY; the reason of an end before that, or ''. AppError passes through."""
@@ -183,6 +187,11 @@ class ShardRunner:
             return self._stop_reason
         self._obey(document)
         self._sealer.workload = workload = document.workload
+        fetched: Path | None = None
+        if workload.client_app_digest is not None and not is_local(workload.client_app, self._settings.apps_dir):
+            fetched = await self._unless_stopped(self._fetch_app(workload.client_app, workload.client_app_digest))
+            if fetched is None:
+                return self._stop_reason
         self._routes = build_routes(
             workload,
             document.seed,
@@ -193,10 +202,11 @@ class ShardRunner:
         engine = Engine(
             self._order,
             document,
-            file_sources(self._settings.apps_dir),
+            file_sources(self._settings.apps_dir, fetched),
             self._routes,
             max_connections=max(1, descriptors_left() - DESCRIPTORS_KEPT),
         )
+        await self._renew_lease()  # the app's modules may take a while, each without a turn of the loop
         try:
             await engine.prepare()
         except AppError:
@@ -212,6 +222,16 @@ class ShardRunner:
         self._spawn(self._desired.follow())
         self._spawn(self._keep_clock())
         return ""
+
+    async def _fetch_app(self, name: str | None, digest: str) -> Path:
+        """The folder of a client app that is not one of this worker's own. Raises AppError."""
+        try:
+            return await self._apps.folder(self._client, digest)
+        except AppUnavailableError as error:
+            raise AppError(
+                f"client app {name!r}: it is not among this worker's own (galileo_apps_dir), and cannot be had from "
+                f"the repository: {error}"
+            ) from error
 
     async def _drive(self) -> str:
         """From READY to the engine's end; returns its reason."""

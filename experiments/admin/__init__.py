@@ -2,9 +2,9 @@
 
 from django.contrib import admin
 
-from experiments.admin import experiment, group, telemetry, trace, worker
+from experiments.admin import app, experiment, group, telemetry, trace, worker
 
-__all__ = ["experiment", "group", "telemetry", "trace", "worker"]
+__all__ = ["app", "experiment", "group", "telemetry", "trace", "worker"]
 
 admin.site.site_header = "Galileo"
 admin.site.site_title = "Galileo"

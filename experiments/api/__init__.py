@@ -4,6 +4,7 @@ parsing      JSON bodies, bounded
 problems     errors as JSON responses
 permissions  who may do what
 serializers  what is shown of experiments and workers
+apps         the repository of client apps
 views        the resources
 telemetry    telemetry and the timeline of an experiment
 """

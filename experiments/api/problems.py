@@ -10,8 +10,10 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from experiments.plans import PlanInvalid
+from experiments.services.apps import AppMissing
 from experiments.services.groups import GroupClosed
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
+from loadgen.apps.faults import AppInvalid
 from routing.table import RoutingInvalid, RoutingMissing, RoutingTaken
 
 
@@ -20,6 +22,9 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(error, PlanInvalid):
         errors = [{"field": each.path, "message": each.message} for each in error.errors]
         return Response({"errors": errors}, status.HTTP_400_BAD_REQUEST)
+    if isinstance(error, AppInvalid):
+        faults = [{"field": fault.field, "message": fault.message} for fault in error.faults]
+        return _problem(status.HTTP_400_BAD_REQUEST, "The client app is refused.", str(error), faults)
     if isinstance(error, RoutingInvalid):
         faults = [{"field": each.place, "message": each.message} for each in error.field_errors]
         return _problem(status.HTTP_400_BAD_REQUEST, "The routing record is refused.", str(error), faults)
@@ -29,7 +34,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         return _problem(status.HTTP_409_CONFLICT, "There is such a record.", str(error), [])
     if isinstance(error, GroupClosed):
         return Response({"detail": str(error)}, status.HTTP_409_CONFLICT)
-    if isinstance(error, NoMatchingWorkers | NoFreeSlot):
+    if isinstance(error, NoMatchingWorkers | NoFreeSlot | AppMissing):
         return Response({"detail": str(error)}, status.HTTP_503_SERVICE_UNAVAILABLE)
     if isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError):
         return Response({"detail": "The broker does not answer; try again."}, status.HTTP_503_SERVICE_UNAVAILABLE)

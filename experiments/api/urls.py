@@ -2,8 +2,9 @@
 
 from django.urls import re_path
 
-from experiments.api import groups, telemetry, views
+from experiments.api import apps, groups, telemetry, views
 
+APP_NAME = "(?P<name>[^/]{1,200})"
 EXPERIMENT_ID = "(?P<experiment_id>[0-9A-Za-z-]{1,24})"
 GROUP_ID = "(?P<group_id>[0-9A-Za-z-]{1,40})"
 
@@ -18,5 +19,9 @@ urlpatterns = [
     re_path(rf"^/groups/{GROUP_ID}/command/?$", groups.GroupCommandView.as_view(), name="api-group-command"),
     re_path(rf"^/groups/{GROUP_ID}/clients/?$", groups.GroupClientsView.as_view(), name="api-group-clients"),
     re_path(r"^/worker/?$", views.WorkerListView.as_view(), name="api-workers"),
+    re_path(r"^/apps/?$", apps.AppListView.as_view(), name="api-apps"),
+    re_path(rf"^/apps/{APP_NAME}/?$", apps.AppView.as_view(), name="api-app"),
+    re_path(rf"^/apps/{APP_NAME}/download/?$", apps.AppDownloadView.as_view(), name="api-app-download"),
+    re_path(rf"^/apps/{APP_NAME}/versions/?$", apps.AppVersionsView.as_view(), name="api-app-versions"),
     re_path(r"^/", views.UnknownView.as_view(), name="api-unknown"),
 ]

@@ -41,6 +41,10 @@ ROUTES = [
         "methods": ["GET", "PUT", "PATCH", "DELETE"],
         "does": "shows, sets, changes, removes a record",
     },
+    {"path": "/api/apps", "methods": ["GET", "POST"], "does": "lists the client apps, adds one from its zip archive"},
+    {"path": "/api/apps/<name>", "methods": ["GET", "DELETE"], "does": "shows a client app, removes it"},
+    {"path": "/api/apps/<name>/download", "methods": ["GET"], "does": "the newest archive of a client app"},
+    {"path": "/api/apps/<name>/versions", "methods": ["GET"], "does": "lists the versions of a client app"},
 ]
 
 

@@ -3,7 +3,6 @@
 script         the text of a script → its commands
 compiler       commands → the configuration and the events of a plan
 hosts          which live workers a script's HOST means
-apps           which client app plays a script's SERVICE
 message        what was pushed → Instruction
 queue          the lists in Redis
 carrying_out   an instruction → an experiment

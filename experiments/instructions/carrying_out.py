@@ -7,8 +7,7 @@ import logging
 from django.db import IntegrityError
 from django.utils import timezone
 
-from experiments import plans
-from experiments.instructions.apps import client_app_of
+from experiments import plans, selectors
 from experiments.instructions.compiler import compile_script
 from experiments.instructions.hosts import live_hosts
 from experiments.instructions.message import Instruction, UnreadableInstruction, read
@@ -93,7 +92,7 @@ def _plan_of(instruction: Instruction) -> Plan:
     sync_workers()
     placement.matching_workers({})
     about = {"name": _name_of(instruction), "creator": instruction.creator or None}
-    compiled = compile_script(commands, live_hosts, client_app_of)
+    compiled = compile_script(commands, live_hosts, selectors.client_app_of)
     return plans.parse({"experiment": about, **compiled, "metadata": _metadata_of(instruction)})
 
 

@@ -25,7 +25,7 @@ from experiments.plans.errors import Problems
 from experiments.plans.events import MAX_VALUE
 from experiments.plans.fields import MAX_DURATION_S, MIN_DURATION_S, NS, check_json, shown, text_reason
 from experiments.plans.load import MAX_CLIENTS, MAX_RATE_RPS
-from experiments.plans.parser import APP_NAME
+from loadgen.environment import NAME_PATTERN
 from routing import table
 
 _NUMBER = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?", re.ASCII)
@@ -192,8 +192,8 @@ def _read_clients(line: _Line, text: str) -> int:
 
 
 def _read_client(line: _Line, text: str = "") -> str | None:
-    if text and not APP_NAME.fullmatch(text):
-        line.wrong(f"CLIENT must be the name of a client app (letters, digits, _ and -), not {shown(text)}")
+    if text and not NAME_PATTERN.fullmatch(text):
+        line.wrong(f"CLIENT must be the name of a client app (letters, digits, ., _ and -), not {shown(text)}")
     return text or None
 
 

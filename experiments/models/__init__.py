@@ -1,5 +1,7 @@
-"""What is stored: experiments and their parts, workers, traces and the statistics over them, telemetry, events."""
+"""What is stored: experiments and their parts, workers, traces and the statistics over them, telemetry, events,
+client apps."""
 
+from experiments.models.app import ClientApp, ClientAppVersion
 from experiments.models.event import Event
 from experiments.models.experiment import Experiment, Workload
 from experiments.models.group import Client, ClientGroup, Shard
@@ -11,6 +13,8 @@ __all__ = [
     "Batch",
     "Capture",
     "Client",
+    "ClientApp",
+    "ClientAppVersion",
     "ClientGroup",
     "Event",
     "Experiment",

@@ -159,9 +159,9 @@ class Plan:
         }
 
 
-def interactive_spec(workload: WorkloadPlan, index: int) -> WorkloadSpec:
-    """What crosses the wire of an interactive group's workload."""
-    return _spec(workload, index, [])
+def interactive_spec(workload: WorkloadPlan) -> WorkloadSpec:
+    """What crosses the wire of an interactive group's workload, without the index that it will have."""
+    return _spec(workload, 0, [])
 
 
 def _spec(workload: WorkloadPlan, index: int, schedule: list[list[float]]) -> WorkloadSpec:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,8 +36,6 @@ MAX_SHARDS_PER_WORKER = 256
 MAX_TIMEOUT_S = 3600
 MAX_CAPTURE_BYTES = 1 << 16
 UNNAMED = "experiment"
-
-APP_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 def parse(data: object) -> Plan:
@@ -297,9 +294,10 @@ def _read_client(section: Section) -> str | None:
     value = section.get("client")
     if value is None:
         return None
-    if not isinstance(value, str) or not APP_NAME.fullmatch(value):
+    if not isinstance(value, str) or not NAME_PATTERN.fullmatch(value):
         section.wrong(
-            "client", f"the name of a client app (letters, digits, _ and -, at most 100) is needed, not {shown(value)}"
+            "client",
+            f"the name of a client app (letters, digits, '.', '_' and '-', at most 63) is needed, not {shown(value)}",
         )
         return None
     return value

@@ -9,4 +9,5 @@ reconcile      moves every experiment forward from what is stored; its phases ar
 transitions    conditional status changes
 events         the timeline: what happened, and the marks that users set and tools publish
 nodes          what publishes telemetry: what it is, and telling it to pause
+apps           the repository of client apps, and their way to the workers
 """

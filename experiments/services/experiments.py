@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from experiments.models import ClientGroup, Experiment, Workload
 from experiments.plans import Plan
-from experiments.services import desired, dispatch, events, interactive, partitions, placement
+from experiments.services import apps, desired, dispatch, events, interactive, partitions, placement
 from experiments.services.ids import IdTaken, save_new
 from experiments.services.registry import sync_workers
 from experiments.services.transitions import CANCELLED_UNSAID, end_at, move_experiment
@@ -34,6 +34,7 @@ def create(plan: Plan, creator: str, *, experiment_id: str | None = None, ticket
         ticket: of the instruction that asks for it; no two experiments have the same one.
 
     Raises:
+        PlanInvalid: a client app of the repository does not take its parameters.
         IdTaken: nothing was created; the experiment that is there may be the one with this ticket.
         IntegrityError: there is an experiment with this ticket; nothing was created.
     """
@@ -43,6 +44,7 @@ def create(plan: Plan, creator: str, *, experiment_id: str | None = None, ticket
         and not partitions.make_way(experiment_id)
     ):
         raise IdTaken(f"the traces of an earlier experiment {experiment_id} are still being read")
+    specs = apps.resolved(plan.workload_specs())
     now = timezone.now()
     experiment = Experiment(
         name=plan.name,
@@ -56,7 +58,7 @@ def create(plan: Plan, creator: str, *, experiment_id: str | None = None, ticket
     with transaction.atomic():
         save_new(experiment, experiment_id)
         partitions.add(experiment.id)
-        for spec, workload in zip(plan.workload_specs(), plan.workloads, strict=True):
+        for spec, workload in zip(specs, plan.workloads, strict=True):
             Workload.objects.create(
                 experiment=experiment,
                 index=spec.index,

@@ -15,7 +15,7 @@ from django.utils import timezone
 from experiments.models import ClientGroup, Shard, Workload
 from experiments.plans import WorkloadPlan
 from experiments.plans.model import interactive_spec
-from experiments.services import desired, interactive, placement, shards
+from experiments.services import apps, desired, interactive, placement, shards
 from experiments.services.clock import broker_now_ns
 from experiments.services.registry import sync_workers
 from loadgen.messages import RATE, Phase
@@ -35,8 +35,10 @@ def spawn(workload: WorkloadPlan, creator: str) -> ClientGroup:
     """Makes a group whose clients send nothing yet; they take part once all of its shards are ready (`follow`).
 
     Raises:
-        NoMatchingWorkers, NoFreeSlot
+        PlanInvalid: its client app does not take these parameters.
+        NoMatchingWorkers, NoFreeSlot, AppMissing
     """
+    (spec,) = apps.resolved([interactive_spec(workload)], place="")
     sync_workers()
     shares = placement.place(workload.worker_labels, workload.clients, shards_per_worker=workload.shards_per_worker)
     with transaction.atomic():
@@ -50,8 +52,9 @@ def spawn(workload: WorkloadPlan, creator: str) -> ClientGroup:
             clients=workload.clients,
             worker_labels=workload.worker_labels,
             shards_per_worker=workload.shards_per_worker,
-            spec=dataclasses.asdict(interactive_spec(workload, index)),
+            spec=dataclasses.asdict(dataclasses.replace(spec, index=index)),
         )
+        apps.provide([row])
         now_ns = broker_now_ns()
         group = ClientGroup.objects.create(
             id="g-" + "".join(secrets.choice(_ID_LETTERS) for _ in range(8)),
@@ -76,10 +79,11 @@ def add(group_id: str, clients: int) -> None:
     """Adds clients, on workers of the same labels; they take part once their shards are ready.
 
     Raises:
-        ClientGroup.DoesNotExist, GroupClosed, NoMatchingWorkers, NoFreeSlot
+        ClientGroup.DoesNotExist, GroupClosed, NoMatchingWorkers, NoFreeSlot, AppMissing
     """
     sync_workers()
     group = _open(ClientGroup.objects.select_related("workload"), group_id)
+    apps.provide([group.workload])
     shares = placement.place(group.workload.worker_labels, clients, shards_per_worker=group.workload.shards_per_worker)
     with transaction.atomic():
         group = _open(ClientGroup.objects.select_for_update().select_related("workload"), group_id)
@@ -141,7 +145,7 @@ def follow_all() -> None:
     for group in groups:
         try:
             follow(group.id)
-        except (placement.NoMatchingWorkers, placement.NoFreeSlot) as error:
+        except (placement.NoMatchingWorkers, placement.NoFreeSlot, apps.AppMissing) as error:
             log.warning("client group %s: a shard cannot be placed anew yet: %s", group.id, error)
 
 

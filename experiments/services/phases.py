@@ -11,7 +11,8 @@ from django.utils import timezone
 from experiments.account import is_unplanned, planned_of
 from experiments.models import Batch, ClientGroup, Experiment, Shard, Workload
 from experiments.plans.requests import longest_request_s
-from experiments.services import desired, events, interactive, shards
+from experiments.services import apps, desired, events, interactive, shards
+from experiments.services.apps import AppMissing
 from experiments.services.clock import broker_now_ns
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers, matching_workers
 from experiments.services.transitions import CANCELLED_UNSAID, end_at, move_experiment
@@ -45,7 +46,8 @@ def starting(experiment: Experiment) -> None:
     """Sets the plan's routes, places what is not placed, and starts everything together when every shard is ready."""
     try:
         _place(experiment)
-    except (NoMatchingWorkers, NoRoute, RoutingError) as error:
+        apps.provide(experiment.workloads.all())  # a broker that was restarted may have lost them
+    except (NoMatchingWorkers, NoRoute, RoutingError, AppMissing) as error:
         return _end(experiment, Status.FAILED, str(error))
     except NoFreeSlot as error:
         return _fail_when_overdue(experiment, str(error))
@@ -54,7 +56,7 @@ def starting(experiment: Experiment) -> None:
     try:
         for shard in members:
             shards.order_again_if_due(experiment, shard)
-    except (NoMatchingWorkers, NoFreeSlot) as error:
+    except (NoMatchingWorkers, NoFreeSlot, AppMissing) as error:
         return _fail_when_overdue(experiment, str(error))
     if failed := [shard for shard in members if shard.status in (Shard.Status.FAILED, Shard.Status.FINISHED)]:
         return _end(experiment, Status.FAILED, f"shard {failed[0]} did not start: {failed[0].reason}")
@@ -110,7 +112,7 @@ def _replace(experiment: Experiment, members: list[Shard]) -> None:
             continue
         try:
             shards.order_again_if_due(experiment, shard)
-        except (NoMatchingWorkers, NoFreeSlot) as error:
+        except (NoMatchingWorkers, NoFreeSlot, AppMissing) as error:
             log.warning("shard %s cannot be placed anew yet: %s", shard, error)
 
 

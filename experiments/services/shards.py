@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from experiments.models import Client, ClientGroup, Experiment, Shard, Worker, Workload
-from experiments.services import desired, dispatch, events, placement
+from experiments.services import apps, desired, dispatch, events, placement
 from experiments.services.registry import LIVE, OVERDUE_NS, as_text, is_missed_for_good, note_missed
 from experiments.services.transitions import move_shard
 from loadgen import messages
@@ -29,8 +29,9 @@ def place_group(experiment: Experiment, workload: Workload) -> None:
     """Makes a workload's group with its shards and clients, and orders the shards.
 
     Raises:
-        NoMatchingWorkers, NoFreeSlot
+        NoMatchingWorkers, NoFreeSlot, AppMissing
     """
+    apps.provide([workload])
     shares = placement.place(
         workload.worker_labels,
         workload.clients,
@@ -222,6 +223,7 @@ def order_again_if_due(experiment: Experiment | None, shard: Shard) -> None:
 
     Raises:
         NoMatchingWorkers, NoFreeSlot: when its worker is gone and no other can take it.
+        AppMissing: its client app is gone from the repository.
     """
     if shard.status == Shard.Status.LOST:
         # The pauses grow: a worker that loses each attempt at once must not use them all up.
@@ -251,6 +253,7 @@ def _order_again(experiment: Experiment | None, shard: Shard) -> None:
     Once the load runs, only a shard that sends no more may be ordered again: one that is gone, or that has lost its
     lease, and so stopped by itself, under `replace`.
     """
+    apps.provide([shard.group.workload])
     worker = _next_worker(shard)
     fields: dict[str, Any] = {
         "totals": None,

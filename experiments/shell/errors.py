@@ -1,6 +1,7 @@
 """What can go wrong in the shell, as exceptions with a sentence."""
 
 from experiments.plans import PlanInvalid
+from experiments.services.apps import AppMissing
 from experiments.services.groups import GroupClosed
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from routing.table import RoutingError
@@ -27,4 +28,4 @@ class NoExperiment(ShellError):
 
 
 # Whose message says it all.
-SENTENCES = (ShellError, PlanInvalid, GroupClosed, NoMatchingWorkers, NoFreeSlot, RoutingError)
+SENTENCES = (ShellError, PlanInvalid, AppMissing, GroupClosed, NoMatchingWorkers, NoFreeSlot, RoutingError)

@@ -72,7 +72,7 @@ class Galileo:
         >>> c.rps(10)
         """
         data = {"service": service, "num": num, "worker_labels": worker_labels, **workload}
-        data |= {"client": client, "client_parameters": parameters}
+        data |= {"client": client or selectors.client_app_of(service), "client_parameters": parameters}
         plan = parse_group({key: value for key, value in data.items() if value is not None})
         group = ClientGroup([groups.spawn(plan, getpass.getuser()).id])
         try:

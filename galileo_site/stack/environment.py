@@ -56,6 +56,7 @@ class Environments:
             "galileo_expdb_driver": "sqlite",
             "galileo_expdb_sqlite_path": str(self._state.database),
             "galileo_secret_key": self._secrets.secret_key,
+            "galileo_apps_repo_dir": str(self._state.apps),
             "galileo_admin_user": self._config.admin_user,
             "galileo_admin_password": self._secrets.admin_password,
             "galileo_web_host": HOST,

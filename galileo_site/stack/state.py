@@ -38,6 +38,7 @@ class StateDir:
         self.logs = root / "log"
         self.redis = root / "redis"
         self.database = root / "galileo.sqlite3"
+        self.apps = root / "apps"
         self.lock_file = root / "lock"
         self.secrets_file = root / "secrets.json"
         self.state_file = root / "stack.json"

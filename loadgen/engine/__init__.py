@@ -7,6 +7,8 @@
     debug.py       what answers where nothing is sent
     sources.py     what a client sends: one static request, or what its client app says
     client_app.py  loads and calls client apps
+    app_response.py  what an app is told of a response
+    watchdog.py    interrupts an app that does not come back
     request.py     turns method, endpoint and keywords into bytes, as `requests` would
     plain.py       the same for plain requests, from templates
     prepared.py    the same by `requests` and urllib3 themselves
@@ -16,7 +18,7 @@
     pool.py        keep-alive connections per host, and the arrivals that wait for one
     openings.py    when connections are opened
     connection.py  one connection: writes requests, parses responses
-    capture.py     keeps what went over the wire, where a workload asks for it
+    capture.py     keeps what went over the wire, where a workload or an app asks for it
     framing.py     the rare questions about a response's head
     dialer.py      opens connections and names what went wrong
     deadlines.py   time-outs of requests
@@ -27,9 +29,19 @@
 Everything runs on one event loop in one thread. Times are ns since the load's start.
 """
 
+from loadgen.engine.client_app import is_local
 from loadgen.engine.engine import Engine, EngineGauges
 from loadgen.engine.errors import AppError
 from loadgen.engine.routes import Routes, build_routes
 from loadgen.engine.sources import SourceFactory, file_sources
 
-__all__ = ["AppError", "Engine", "EngineGauges", "Routes", "SourceFactory", "build_routes", "file_sources"]
+__all__ = [
+    "AppError",
+    "Engine",
+    "EngineGauges",
+    "Routes",
+    "SourceFactory",
+    "build_routes",
+    "file_sources",
+    "is_local",
+]

@@ -1,4 +1,5 @@
-"""Keeps requests and responses as they went over the wire, for workloads that ask for it (`capture`).
+"""Keeps requests and responses as they went over the wire, for workloads that ask for it (`capture`), and for client
+apps that are told of their responses (`on_response`).
 
 A connection of its own kind does it, so that it costs nothing where nobody asks.
 """
@@ -6,7 +7,7 @@ A connection of its own kind does it, so that it costs nothing where nobody asks
 from __future__ import annotations
 
 from loadgen.batch import CAPTURE_OVERHEAD_BYTES, MAX_CAPTURES_BYTES, Capture
-from loadgen.engine.connection import Connection, First
+from loadgen.engine.connection import COMPLETED, Connection, First
 from loadgen.engine.heads import END_OF_HEAD
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.wire import Wire
@@ -61,7 +62,8 @@ def _end_of_head(data: bytes) -> int:
 
 
 class CapturingConnection(Connection):
-    """Keeps what it writes and what it is given. Of an arrival that followed redirects, the last request."""
+    """Keeps what it writes and what it is given, up to `kept_bytes` of the pool. Of an arrival that followed redirects,
+    the last request."""
 
     __slots__ = ("_request", "_response")
 
@@ -76,21 +78,20 @@ class CapturingConnection(Connection):
         first: First | None = None,
     ) -> int:
         self._request = wire.written(client, sequence)
-        self._response = b""
+        self._response = bytearray()
         return super().send(intended_ns, dispatched_ns, client, sequence, version, wire, first)
 
     def data_received(self, data: bytes) -> None:
-        room = self._captures.limit_bytes - len(self._response)
+        room = self._pool.kept_bytes - len(self._response)
         if room > 0:
             self._response += data[:room]
         super().data_received(data)
 
     def _end(self, outcome: int, done_ns: int, status: int) -> None:
-        self._captures.add(outcome, status, self._request, self._response)
+        pool = self._pool
+        if pool.on_response is not None and outcome == COMPLETED:
+            pool.on_response(self._client, status, bytes(self._response))  # it may end the load, and cut what is left
+        if pool.captures is not None:
+            kept = self._response[: pool.captures.limit_bytes]
+            pool.captures.add(outcome, status, self._request, bytes(kept))
         super()._end(outcome, done_ns, status)
-
-    @property
-    def _captures(self) -> Captures:
-        captures = self._pool.captures
-        assert captures is not None  # it is why the pool makes connections of this kind
-        return captures

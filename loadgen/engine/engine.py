@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Final
 
 from loadgen.batch import Capture
+from loadgen.engine.app_response import MAX_HEARD_BYTES
 from loadgen.engine.capture import Captures
 from loadgen.engine.closed import ClosedDispatcher, ClosedPlan
 from loadgen.engine.collector import Collector
@@ -183,6 +184,8 @@ class Engine:
             AppError: a sentence, and the last lines of the app's traceback where there is one.
         """
         await self._source.prepare()
+        if self._source.hears:
+            self._pool.listen(self._hear, MAX_HEARD_BYTES)
         self._dispatcher.prepare()
         self._collector.collect()
 
@@ -325,6 +328,13 @@ class Engine:
             self._dispatch_failed(error)  # raised to the loop, it would be logged, and the load would stand still
         else:
             self._arm(next_ns, again=True)
+
+    def _hear(self, client: int, status: int, data: bytes) -> None:
+        try:
+            self._source.hear(client, status, data)
+        except Exception as error:  # noqa: BLE001
+            self._pool.on_response = None
+            self._dispatch_failed(error)
 
     def _dispatch_failed(self, error: Exception) -> None:
         if isinstance(error, AppError):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 _FRAMES = 3
 
@@ -15,5 +17,13 @@ class AppError(Exception):
 def traceback_tail(error: BaseException) -> str:
     """The innermost frames and the exception of a traceback, as lines of text."""
     frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
-    lines = [f"  {Path(frame.filename).name}, line {frame.lineno}, in {frame.name}: {frame.line}" for frame in frames]
-    return "\n".join([*lines, "".join(traceback.format_exception_only(error)).rstrip()])
+    return "\n".join([*_lines(frames), "".join(traceback.format_exception_only(error)).rstrip()])
+
+
+def stack_tail(frame: FrameType | None) -> str:
+    """The innermost frames of what runs there, as lines of text."""
+    return "\n".join(_lines(traceback.extract_stack(frame)[-_FRAMES:]))
+
+
+def _lines(frames: Sequence[traceback.FrameSummary]) -> list[str]:
+    return [f"  {Path(frame.filename).name}, line {frame.lineno}, in {frame.name}: {frame.line}" for frame in frames]

@@ -258,6 +258,9 @@ class Pool:
         self.in_flight = 0
         self.long_waits = 0  # requests that waited for longer than POOL_WAIT_NS when max_per_host was reached
         self.captures = captures
+        self.kept_bytes = 0 if captures is None else captures.limit_bytes
+        # Told of each complete response, before its row is recorded: its client, its status, and its bytes.
+        self.on_response: Callable[[int, int, bytes], None] | None = None
         self.connection_kind = Connection if captures is None else CapturingConnection
         self._max_connections = max_connections
         # By name; with TLS, by name and options.
@@ -265,6 +268,12 @@ class Pool:
         self._connect_timeout_s = connect_timeout_s
         self._tasks: set[asyncio.Task[None]] = set()
         self.turns = Openings(recorder, self.connections, surely_needed=is_closed_model or not keep_alive)
+
+    def listen(self, on_response: Callable[[int, int, bytes], None], limit_bytes: int) -> None:
+        """Has each complete response told, `limit_bytes` of it; to be called before the first connection is opened."""
+        self.on_response = on_response
+        self.kept_bytes = max(self.kept_bytes, limit_bytes)
+        self.connection_kind = CapturingConnection
 
     def host(self, name: str, tls: TlsOptions | None) -> HostPool:
         """The pool of a host that arrivals are routed to; made when it is first asked for."""

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Protocol
 
 from loadgen.engine import tls
-from loadgen.engine.client_app import AppInstance, ClientApp
+from loadgen.engine.app_response import AppResponse
+from loadgen.engine.client_app import AppInstance, ClientApp, find_app
 from loadgen.engine.errors import AppError
 from loadgen.engine.request import Preparer, check_tls
 from loadgen.engine.stalls import SLOW_CALL_NS, AppTime
+from loadgen.engine.watchdog import Watchdog
 from loadgen.engine.wire import Wire
 from loadgen.messages import HTTPS, GroupDocument, WorkloadSpec
 
@@ -24,9 +26,11 @@ class RequestSource(Protocol):
 
     Attributes:
         is_static: a host's request is the same for all clients and for ever.
+        hears: `hear` is to be called; known after `prepare`.
     """
 
     is_static: bool
+    hears: bool
     app_time: AppTime
 
     async def prepare(self) -> None:
@@ -34,6 +38,9 @@ class RequestSource(Protocol):
 
     def wire(self, client: int, host: str) -> Wire:
         """The client's next request, for this host. Raises AppError."""
+
+    def hear(self, client: int, status: int, data: bytes) -> None:
+        """Tells of a complete response, its bytes as they came. Raises AppError."""
 
     def close(self) -> None: ...
 
@@ -46,6 +53,7 @@ class StaticSource:
     """The workload's one request."""
 
     is_static = True
+    hears = False
 
     def __init__(self, workload: WorkloadSpec, preparer: Preparer, base_url: BaseUrl) -> None:
         self._workload = workload
@@ -63,15 +71,21 @@ class StaticSource:
         except AppError as error:
             raise AppError(f"the workload's request to {workload.service}: {error}") from error
 
+    def hear(self, client: int, status: int, data: bytes) -> None:
+        return
+
     def close(self) -> None:
         return
 
 
 class AppSource:
-    """A client app, whose module runs once per client, as each client of its own process would run it.
+    """A client app, whose module runs once per client, as each client of its own process would run it, or once for all
+    of them where its manifest says `shared`.
 
     Args:
-        now_ns: the clock by which `app_time` counts `next_request()` and the preparing of what it returned.
+        apps_dir: the folder of this worker's own apps; None: it has none.
+        fetched: the app's folder as it came from the repository; None: it did not.
+        now_ns: the clock by which `app_time` counts the app's calls and the preparing of what they returned.
     """
 
     is_static = False
@@ -80,37 +94,53 @@ class AppSource:
         self,
         workload: WorkloadSpec,
         apps_dir: Path | None,
+        fetched: Path | None,
         clients: Sequence[int],
         preparer: Preparer,
         base_url: BaseUrl,
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        self.hears = False
         self._now_ns = now_ns
         self.app_time = AppTime()
         self._workload = workload
         self._apps_dir = apps_dir
+        self._fetched = fetched
         self._clients = clients
         self._preparer = preparer
         self._base_url = base_url
+        self._watchdog = Watchdog(now_ns)
         self._instances: dict[int, AppInstance] = {}
 
     async def prepare(self) -> None:
         assert self._workload.client_app is not None
         if self._workload.scheme == HTTPS:
             check_tls(tls.options())  # reads a large file
-        app = ClientApp(self._workload.client_app, self._apps_dir)
-        for client in self._clients:
-            self._instances[client] = app.instance(client, self._workload.client_parameters)
-            await asyncio.sleep(0)  # a thousand modules take seconds; the shard's lease is renewed meanwhile
+        name = self._workload.client_app
+        app = ClientApp(name, find_app(name, self._apps_dir, self._fetched), self._watchdog)
+        parameters = app.parameters(self._workload.client_parameters)
+        self._watchdog.start()
+        try:
+            if app.manifest.shared:
+                self._instances = dict.fromkeys(self._clients, app.instance(None, parameters, self._now_ns()))
+                return
+            for client in self._clients:
+                self._instances[client] = app.instance(client, parameters, self._now_ns())
+                await asyncio.sleep(0)  # a thousand modules take seconds; the shard's lease is renewed meanwhile
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self.hears = any(instance.hears for instance in self._instances.values())
 
     def wire(self, client: int, host: str) -> Wire:
         began_ns = self._now_ns()
         instance = self._instances[client]
-        request = instance.next_request()
+        request = instance.next_request(began_ns)
         try:
             wire = self._preparer.wire(self._base_url(host), *request)
         except AppError as error:
-            raise AppError(f"{instance.who}: next_request() returned a wrong request: {error}") from error
+            raise AppError(f"{instance.who}: {instance.what} returned a wrong request: {error}") from error
         app_time = self.app_time
         took_ns = self._now_ns() - began_ns
         app_time.total_ns += took_ns
@@ -118,20 +148,37 @@ class AppSource:
             app_time.add_slow(took_ns)
         return wire
 
+    def hear(self, client: int, status: int, data: bytes) -> None:
+        instance = self._instances[client]
+        if not instance.hears:
+            return
+        began_ns = self._now_ns()
+        instance.on_response(AppResponse(status, data), began_ns)
+        took_ns = self._now_ns() - began_ns
+        self.app_time.total_ns += took_ns
+        if took_ns > SLOW_CALL_NS:
+            self.app_time.add_slow(took_ns)
+
     def close(self) -> None:
+        self._watchdog.stop()
         for instance in self._instances.values():
             instance.close()
         self._instances.clear()
 
 
-def file_sources(apps_dir: Path | None) -> SourceFactory:
-    """Sources whose client apps lie in a folder of this worker."""
+def file_sources(apps_dir: Path | None, fetched: Path | None = None) -> SourceFactory:
+    """Sources whose client apps lie in a folder of this worker.
+
+    Args:
+        apps_dir: the folder of its own apps, which come first.
+        fetched: the folder of the one app that was fetched from the repository.
+    """
 
     def build(document: GroupDocument, clients: Sequence[int], base_url: BaseUrl) -> RequestSource:
         workload = document.workload
         preparer = Preparer(workload.request_id_header, document.group_id, workload.request_timeout_s)
         if workload.client_app is None:
             return StaticSource(workload, preparer, base_url)
-        return AppSource(workload, apps_dir, clients, preparer, base_url)
+        return AppSource(workload, apps_dir, fetched, clients, preparer, base_url)
 
     return build

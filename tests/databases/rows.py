@@ -13,6 +13,8 @@ from experiments.models import (
     Batch,
     Capture,
     Client,
+    ClientApp,
+    ClientAppVersion,
     ClientGroup,
     Event,
     Experiment,
@@ -129,6 +131,19 @@ def sample(experiment_id: str, **fields: Any) -> TelemetrySample:
     return TelemetrySample(experiment_id=experiment_id, **{**values, **fields})
 
 
+def app_version(app: ClientApp, number: int = 1) -> ClientAppVersion:
+    return ClientAppVersion.objects.create(
+        app=app,
+        number=number,
+        digest="ab" * 32,
+        manifest={"name": app.name},
+        archive_bytes=100,
+        unpacked_bytes=200,
+        creator="tester",
+        created=START,
+    )
+
+
 def fill(shard: Shard) -> list[models.Model]:
     """What belongs to a shard, and what its experiment recorded: one row each."""
     group = shard.group
@@ -153,6 +168,7 @@ def one_of_each() -> dict[type, Any]:
     shard = make_shard(make_experiment(), make_worker())
     group = shard.group
     record = RoutingRecord.objects.create(service="web")
+    app = ClientApp.objects.create(name="shop", created=START)
     rows: list[models.Model] = [
         shard,
         group,
@@ -163,6 +179,8 @@ def one_of_each() -> dict[type, Any]:
         record,
         RoutingHost.objects.create(record=record, position=0, host="10.0.0.1:80", weight=1.5),
         RoutingRevision.objects.create(service="web", version=1, hosts=["10.0.0.1:80"], weights=[1.5]),
+        app,
+        app_version(app),
     ]
     by_model = {type(row): row for row in rows}
     missing = set(our_models()) - set(by_model)

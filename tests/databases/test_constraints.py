@@ -13,6 +13,8 @@ from django.db.models.deletion import ProtectedError
 from experiments.models import (
     Batch,
     Client,
+    ClientApp,
+    ClientAppVersion,
     ClientGroup,
     Event,
     Experiment,
@@ -52,6 +54,7 @@ CHECKS: list[tuple[str, Model, list[dict[str, Any]]]] = [
     ("shard_status_known", Shard, [{"status": "STOPPED"}, {"status": ""}]),
     ("worker_status_known", Worker, [{"status": "AWAY"}, {"status": ""}]),
     ("worker_has_slots", Worker, [{"slots": 0}]),
+    ("app_version_positive", ClientAppVersion, [{"number": 0}]),
     ("routing_record_version_from_1", RoutingRecord, [{"version": 0}]),
     ("routing_host_weight_not_negative", RoutingHost, [{"weight": -0.1}]),
     ("routing_revision_version_from_1", RoutingRevision, [{"version": 0}]),
@@ -59,6 +62,7 @@ CHECKS: list[tuple[str, Model, list[dict[str, Any]]]] = [
 # Constraint, model, and changes of a second row that each make it another one; unchanged, it is refused.
 UNIQUE: list[tuple[str, Model, list[dict[str, Any]]]] = [
     ("experiment_ticket_once", Experiment, [{"id": "202611220102-ab13", "ticket": "1"}]),
+    ("app_version_unique", ClientAppVersion, [{"number": 2}]),
     ("workload_index_unique", Workload, [{"index": 1}]),
     ("shard_index_unique", Shard, [{"index": 1}]),
     ("client_index_unique", Client, [{"index": 2}]),
@@ -76,6 +80,7 @@ UNIQUE: list[tuple[str, Model, list[dict[str, Any]]]] = [
     ("routing_revision_once", RoutingRevision, [{"version": 2}, {"service": "other"}]),
     ("unique", Worker, [{"name": "pi-2"}]),
     ("unique", RoutingRecord, [{"service": "other"}]),
+    ("unique", ClientApp, [{"name": "other"}]),
 ]
 # Changes that leave a good row good: the edges of the rules.
 GOOD: list[tuple[Model, dict[str, Any]]] = [
@@ -92,6 +97,7 @@ GOOD: list[tuple[Model, dict[str, Any]]] = [
     *((Worker, {"status": status}) for status in Worker.Status.values),
     (Worker, {"slots": 1, "cores": 0}),
     (RoutingHost, {"weight": 0}),
+    (ClientAppVersion, {"archive_bytes": 0, "unpacked_bytes": 0, "manifest": {}}),
 ]
 
 

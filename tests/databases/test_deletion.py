@@ -2,14 +2,14 @@
 
 import pytest
 
-from experiments.models import Experiment, Shard, Trace, Worker
+from experiments.models import ClientApp, ClientAppVersion, Experiment, Shard, Trace, Worker
 from experiments.services import experiments
 from routing.models import RoutingHost, RoutingRecord, RoutingRevision
 from tests.databases import rows
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
-OUTLIVE = {Worker, RoutingRecord, RoutingHost, RoutingRevision}
+OUTLIVE = {Worker, RoutingRecord, RoutingHost, RoutingRevision, ClientApp, ClientAppVersion}
 
 
 def test_an_ended_experiment_goes_with_every_row_of_its_own(broker, one_of_each):

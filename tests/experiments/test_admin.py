@@ -27,6 +27,7 @@ from experiments.ingest import ingest
 from experiments.models import (
     Batch,
     Capture,
+    ClientApp,
     Event,
     Experiment,
     NodeInfo,
@@ -42,6 +43,7 @@ from experiments.services import experiments
 from experiments.summary import summarise
 from loadgen.messages import Outcome
 from routing.models import RoutingRecord, RoutingRevision
+from tests.databases.rows import app_version
 from tests.support import batches
 from tests.support.plans import plan
 
@@ -59,7 +61,8 @@ def browser(client: Client, db: None) -> Client:
 
 @pytest.fixture
 def experiment(broker: redis.Redis) -> Experiment:
-    """A finished experiment with a row of everything that belongs to it; every fourth request was dropped."""
+    """A finished experiment with a row of everything that is its own; every fourth request was dropped. And an app."""
+    app_version(ClientApp.objects.create(name="shop", created=batches.START))
     made = batches.make_experiment(status="FINISHED")
     shard = Shard.objects.get()
     EmulatedClient.objects.create(group=shard.group, shard=shard, index=0)
@@ -106,6 +109,7 @@ def test_every_model_of_ours_has_a_page() -> None:
     assert with_pages >= {
         "Experiment", "Workload", "ClientGroup", "Client", "Shard", "Worker", "Trace", "SecondStats", "Batch", "Event",
         "TelemetrySample", "NodeInfo",
+        "ClientApp", "ClientAppVersion",
     }  # fmt: skip
     assert {RoutingRecord, RoutingRevision, PeriodicTask} <= set(MODELS)
 

@@ -73,8 +73,18 @@ def test_the_index_lists_the_routes(api: Client) -> None:
     paths = [route["path"] for route in api.get("/api").json()["routes"]]
     groups = ["/api/groups", "/api/groups/<id>", "/api/groups/<id>/command", "/api/groups/<id>/clients"]
     parts = ["/api/experiments/<id>/telemetry", "/api/experiments/<id>/events"]
+    apps = ["/api/apps", "/api/apps/<name>", "/api/apps/<name>/download", "/api/apps/<name>/versions"]
     routing = ["/api/routing", "/api/routing/<service>"]
-    assert paths == ["/api", "/api/experiments", "/api/experiments/<id>", *parts, *groups, "/api/worker", *routing]
+    assert paths == [
+        "/api",
+        "/api/experiments",
+        "/api/experiments/<id>",
+        *parts,
+        *groups,
+        "/api/worker",
+        *routing,
+        *apps,
+    ]
 
 
 @pytest.mark.parametrize("path", ["/api/", "/api/experiments/", "/api/worker/"])

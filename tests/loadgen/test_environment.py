@@ -37,6 +37,7 @@ def test_all_errors_are_named_at_once(tmp_path) -> None:
         "galileo_trace_logging": "mysql",
         "galileo_trace_limit_mb": "1",
         "galileo_telemetry_interval_s": "0.05",
+        "galileo_apps_cache_limit_mb": "1",
     }
 
     with pytest.raises(SettingsError) as caught:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import redis
 
+from loadgen.apps.archive import digest_of
 from loadgen.batch import decode
 from loadgen.environment import WorkerSettings
 from loadgen.fence import Fence
@@ -25,6 +26,7 @@ from loadgen.messages import (
     GroupDocument,
     Phase,
     ShardOrder,
+    app_key,
     from_json,
     group_key,
     lease_key,
@@ -35,6 +37,7 @@ from loadgen.running import marked_shards
 from loadgen.shard import LEASE_EXPIRED, NOT_TAKEN_OVER, OUT_OF_TOUCH, ShardRunner
 from loadgen.spool import Spool
 from loadgen.tasks import run_loop
+from tests.support.archives import app_archive
 from tests.support.http_target import HttpTarget
 from tests.support.redis_server import RedisServer
 from tests.support.shards import Rows, broker_ns, document_of, order_of, put_document, put_route, state_of, status_of
@@ -589,3 +592,87 @@ def test_an_unbounded_load_pauses_when_nobody_renews_it(
     (deserted, before), (_, after) = sent
     assert deserted is not renewed
     assert (after > before) is renewed
+
+
+def with_app(document: GroupDocument, digest: str | None) -> GroupDocument:
+    return replace(document, workload=replace(document.workload, client_app="shop", client_app_digest=digest))
+
+
+def test_a_client_app_comes_from_the_repository_through_redis(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget
+) -> None:
+    archive = app_archive(generator=b"def next_request():\n    return 'get', '/from/the/repository'\n")
+    store.set(app_key(digest_of(archive)), archive)
+    put_route(store, {target.host: 1.0})
+    document = with_app(document_of("s-fetch", rate_rps=20.0, duration_s=1.0), digest_of(archive))
+    put_document(store, running(store, document, 0.3))
+
+    run_shards(settings, order_of(1, "s-fetch"))
+
+    assert rows_of(settings).final.counters.completed == 20
+    paths = {path for _, name, _, path in target.log() if name.startswith("s-fetch.")}
+    assert paths == {"/from/the/repository"}
+
+
+def test_an_app_of_the_workers_own_comes_first(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget, tmp_path: Path
+) -> None:
+    (tmp_path / "own" / "shop").mkdir(parents=True)
+    (tmp_path / "own" / "shop" / "generator.py").write_text("def next_request(): return 'get', '/own'")
+    put_route(store, {target.host: 1.0})
+    document = with_app(document_of("s-own", rate_rps=20.0, duration_s=0.5), "ab" * 32)  # of an archive that is nowhere
+    put_document(store, running(store, document, 0.3))
+
+    run_shards(replace(settings, apps_dir=tmp_path / "own"), order_of(1, "s-own"))
+
+    assert {path for _, name, _, path in target.log() if name.startswith("s-own.")} == {"/own"}
+
+
+@pytest.mark.parametrize(
+    ("digest", "said"),
+    [
+        (None, "this worker has no apps of its own (galileo_apps_dir), and the repository had no such app"),
+        (
+            "ab" * 32,
+            "it is not among this worker's own (galileo_apps_dir), and cannot be had from the repository: Redis",
+        ),
+    ],
+)
+def test_an_app_that_is_nowhere_fails_the_shard_with_both_places_named(
+    settings: WorkerSettings, store: redis.Redis, monkeypatch: pytest.MonkeyPatch, digest: str | None, said: str
+) -> None:
+    monkeypatch.setattr("loadgen.apps.cache.FETCH_TIMEOUT_S", 0.0)
+    put_document(store, with_app(document_of("s-nowhere"), digest))
+
+    run_shards(settings, order_of(1, "s-nowhere"))
+
+    assert state_of(store, 1) == "failed"
+    assert f"client app 'shop': {said}" in status_of(store, 1).reason
+
+
+def test_a_shard_that_waits_for_its_app_can_be_stopped(settings: WorkerSettings, store: redis.Redis) -> None:
+    put_document(store, with_app(document_of("s-waits"), "ab" * 32))
+
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "starting")
+        await asyncio.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    run_shards(settings, order_of(1, "s-waits"), script=script)
+
+    assert (rows_of(settings).final.end, rows_of(settings).final.reason) == ("lost", "worker shut down")
+
+
+def test_a_client_app_that_never_comes_back_fails_its_shard_which_has_its_lease_still(
+    settings: WorkerSettings, store: redis.Redis
+) -> None:
+    archive = app_archive(generator=b"while True:\n    pass\n")
+    store.set(app_key(digest_of(archive)), archive)
+    put_document(store, with_app(document_of("s-stuck"), digest_of(archive)))
+
+    run_shards(settings, order_of(1, "s-stuck"))
+
+    status = status_of(store, 1)
+    assert (status.attempt, status.state) == (1, "failed")
+    assert "client app 'shop', client 0: generator.py did not end within 5 s" in status.reason
+    assert "  generator.py, line " in status.reason

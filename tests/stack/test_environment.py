@@ -38,6 +38,7 @@ def environments(state: StateDir) -> Environments:
 def test_the_controllers_settings_are_valid_and_of_this_stack(environments: Environments, state: StateDir) -> None:
     site = read_site(environments.controller())
     assert site.database["NAME"] == str(state.database)
+    assert site.apps_repo_dir == state.apps
     assert (site.redis.host, site.redis.port) == ("127.0.0.1", 6400)
     assert site.redis.password == state.secrets().redis_password
     assert site.secret_key == state.secrets().secret_key

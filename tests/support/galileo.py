@@ -122,6 +122,7 @@ class Galileo:
             "galileo_redis_port": str(self.redis.port),
             "galileo_redis_password": self.redis.password,
             "galileo_secret_key": self._secret_key,
+            "galileo_apps_repo_dir": str(self.directory / "apps"),
             "galileo_apps_dir": str(PROJECT_ROOT / "examples" / "apps"),
             **database,
             **self._variables,
@@ -142,6 +143,7 @@ class Galileo:
             galileo_worker_name=name,
             galileo_zone=self._workers[name],
             galileo_spool_dir=str(self.spool(name)),
+            galileo_apps_cache_dir=str(self.directory / f"apps-{name}"),
             galileo_redis_port=str(proxy.port if proxy else self.redis.port),
         )
 

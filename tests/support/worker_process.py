@@ -55,6 +55,7 @@ class WorkerProcess:
             "galileo_worker_name": name,
             "galileo_spool_dir": str(self.spool_dir),
             "galileo_slots": "2",
+            "galileo_apps_cache_dir": str(directory / f"apps-{name}"),
             **{f"galileo_{key}": value for key, value in variables.items()},
         }
         self.process: subprocess.Popen[bytes] | None = None
@@ -149,4 +150,6 @@ def settings_for(server: RedisServer, name: str, spool_dir: Path) -> WorkerSetti
         trace_dir=spool_dir,
         trace_limit_bytes=256 << 20,
         telemetry_interval_s=0.0,
+        apps_cache_dir=spool_dir.parent / "apps",
+        apps_cache_limit_bytes=64 << 20,
     )

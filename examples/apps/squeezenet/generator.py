@@ -13,12 +13,12 @@ context: Any = globals()["context"]  # the engine has put it there
 
 # `shapes.py` lies beside this file; it is run by path because an app's folder is not on the import path.
 _shapes = runpy.run_path(str(Path(context.path) / "shapes.py"))
-_parameters = {**(context.manifest.get("parameters") or {}), **context.parameters}
+_parameters = context.parameters  # the defaults of the manifest are among them
 
 _path = f"/predictions/{_parameters['model']}"
 _headers = {"Content-Type": "image/png"}
 _kinds = itertools.cycle(_shapes["KINDS"])
-_images = [_shapes["png"](next(_kinds), int(_parameters["size"]), seed) for seed in range(int(_parameters["images"]))]
+_images = [_shapes["png"](next(_kinds), _parameters["size"], seed) for seed in range(_parameters["images"])]
 _turn = itertools.cycle(_images)
 
 

@@ -77,7 +77,10 @@ class Command(BaseCommand):
             return self._refuse(EXIT_FAILED, [f"the broker does not answer: {error}"], options)
         if interruption.name:
             return self._refuse(EXIT_INTERRUPTED, ["interrupted; no experiment was created"], options)
-        experiment = services.create(plan, _user())
+        try:
+            experiment = services.create(plan, _user())
+        except plans.PlanInvalid as invalid:  # a client app does not take its parameters
+            return self._refuse(EXIT_INVALID, [str(error) for error in invalid.errors], options)
         if options["id_file"]:
             options["id_file"].write_text(experiment.id + "\n")
         if not options["wait"]:

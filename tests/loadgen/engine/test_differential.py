@@ -42,7 +42,7 @@ class Case:
 class Cases:
     """A request source with one case per arrival."""
 
-    is_static = False
+    is_static = hears = False
 
     def __init__(self, cases: Sequence[Case], preparer: Preparer, base_url: Callable[[str], str]) -> None:
         self.app_time = AppTime()
@@ -56,6 +56,9 @@ class Cases:
     def wire(self, client: int, host: str) -> Wire:
         case = next(self._cases)
         return self._preparer.wire(self._base_url(host), case.method, case.endpoint, case.kwargs())
+
+    def hear(self, client: int, status: int, data: bytes) -> None:
+        return
 
     def close(self) -> None:
         return

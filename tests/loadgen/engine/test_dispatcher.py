@@ -44,7 +44,7 @@ class FakeHost:
 
 
 class FakeSource:
-    is_static = False
+    is_static = hears = False
 
     def __init__(self, fails_at: int = -1) -> None:
         self.app_time = AppTime()
@@ -58,6 +58,9 @@ class FakeSource:
         if self.left == -1:
             raise AppError("no more")
         return WIRE
+
+    def hear(self, client: int, status: int, data: bytes) -> None:
+        return
 
     def close(self) -> None:
         return

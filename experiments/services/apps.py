@@ -1,0 +1,194 @@
+"""The repository of client apps: upload and delete, and what takes an app to the workers that need it.
+
+A version is a row, and a file named by its digest in `galileo_apps_repo_dir`. The file is written before the row; one
+that no row and no experiment needs any more is removed later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from experiments import selectors
+from experiments.models import ClientApp, ClientAppVersion, Experiment, Workload
+from experiments.plans.errors import PlanError, PlanInvalid
+from loadgen.apps import archive
+from loadgen.apps.archive import CheckedArchive
+from loadgen.apps.faults import AppInvalid, Fault
+from loadgen.apps.manifest import MANIFEST, declared_parameters
+from loadgen.apps.parameters import filled
+from loadgen.messages import APP_TTL_S, WorkloadSpec, app_key
+from routing.connection import redis_client
+
+log = logging.getLogger(__name__)
+
+UPLOAD_ATTEMPTS = 3
+# An archive that nobody needs stays for so long: an upload may be about to make its row.
+UNNEEDED_S = 3600
+_ARCHIVE = ".zip"
+
+
+class AppMissing(Exception):
+    """The archive of an app that a load needs is not in the repository any more."""
+
+
+def archive_file(digest: str) -> Path:
+    """Where an archive lies."""
+    return Path(settings.GALILEO_APPS_REPO_DIR) / f"{digest}{_ARCHIVE}"
+
+
+def upload(data: bytes, creator: str) -> ClientAppVersion:
+    """Adds an archive as the newest version of the app that its manifest names; one that is the newest already is not
+    added again.
+
+    Raises:
+        AppInvalid: with what is wrong with the archive; then nothing was stored.
+        OSError: the repository's folder cannot be written.
+    """
+    checked = archive.check(data)
+    _check_name(checked.manifest.name)
+    _store(checked.digest, data)
+    for attempt in range(1, UPLOAD_ATTEMPTS + 1):
+        try:
+            with transaction.atomic():
+                version = _add(checked, len(data), creator)
+            break
+        except IntegrityError:  # somebody else has made the app's row just now
+            if attempt == UPLOAD_ATTEMPTS:
+                raise
+    _remove_unneeded()
+    return version
+
+
+def _check_name(name: str) -> None:
+    """Some databases' keys do not tell case apart, so no database may hold both."""
+    other = ClientApp.objects.filter(name__iexact=name).first()
+    if other is not None and other.name != name:
+        reason = f"there is an app {other.name}, and names must differ in more than their case"
+        raise AppInvalid([Fault(f"{MANIFEST}: name", reason)])
+
+
+def _add(checked: CheckedArchive, archive_bytes: int, creator: str) -> ClientAppVersion:
+    name, now = checked.manifest.name, timezone.now()
+    app = ClientApp.objects.select_for_update().filter(name=name).first()
+    if app is None:
+        app = ClientApp.objects.create(name=name, created=now)
+    newest = app.versions.order_by("-number").first()
+    if newest is not None and newest.digest == checked.digest:
+        return newest
+    version = ClientAppVersion.objects.create(
+        app=app,
+        number=1 if newest is None else newest.number + 1,
+        digest=checked.digest,
+        manifest=checked.manifest.content,
+        archive_bytes=archive_bytes,
+        unpacked_bytes=checked.unpacked_bytes,
+        creator=creator,
+        created=now,
+    )
+    log.info("client app %s, version %d (%s), uploaded by %s", name, version.number, version.digest, creator)
+    return version
+
+
+def delete(name: str) -> bool:
+    """Removes an app with all its versions; False when there is none of that name.
+
+    An experiment that was created before keeps the version that it was created with.
+    """
+    app = selectors.client_app(name)
+    if app is None:
+        return False
+    app.delete()
+    log.info("client app %s deleted", name)
+    _remove_unneeded()
+    return True
+
+
+def resolved(specs: Iterable[WorkloadSpec], place: str = "configuration.workloads[{index}].") -> list[WorkloadSpec]:
+    """The specs, each with the digest of the newest version of its client app, so that the experiment keeps to that.
+
+    An app that the repository does not have stays without one: the workers have to have it.
+
+    Args:
+        place: what stands before a spec's keys in the data that it was read from.
+
+    Raises:
+        PlanInvalid: an app's parameters are not what it declares.
+    """
+    found, errors = [], []
+    for index, spec in enumerate(specs):
+        version = selectors.newest_version(spec.client_app) if spec.client_app is not None else None
+        if version is None:
+            found.append(spec)
+            continue
+        field = f"{place.format(index=index)}client_parameters"
+        _, faults = filled(declared_parameters(version.manifest), spec.client_parameters, field)
+        errors += [PlanError(fault.field, fault.message) for fault in faults]
+        found.append(dataclasses.replace(spec, client_app_digest=version.digest))
+    if errors:
+        raise PlanInvalid(errors)
+    return found
+
+
+def provide(workloads: Iterable[Workload]) -> None:
+    """Puts the archives that the workers of these will ask for into Redis, or keeps them there for longer.
+
+    Raises:
+        AppMissing: an archive's file is gone.
+        redis.RedisError
+    """
+    specs = [workload.spec for workload in workloads if workload.spec.get("client_app_digest")]
+    client = redis_client()
+    for digest, name in sorted({spec["client_app_digest"]: spec["client_app"] for spec in specs}.items()):
+        if client.expire(app_key(digest), APP_TTL_S):
+            continue
+        try:
+            data = archive_file(digest).read_bytes()
+        except OSError as error:
+            raise AppMissing(
+                f"client app {name}: its archive {digest}{_ARCHIVE} cannot be read from galileo_apps_repo_dir: "
+                f"{error.strerror}"
+            ) from error
+        client.set(app_key(digest), data, ex=APP_TTL_S)
+
+
+def _store(digest: str, data: bytes) -> None:
+    """Writes an archive's file, whole or not at all."""
+    file = archive_file(digest)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(suffix=".tmp", dir=file.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as target:
+            target.write(data)
+            target.flush()
+            os.fsync(target.fileno())
+        Path(temporary).replace(file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
+
+
+def _remove_unneeded() -> None:
+    """Removes archives that neither a version nor an experiment that has not ended needs, and what a kill left."""
+    folder = Path(settings.GALILEO_APPS_REPO_DIR)
+    waiting = Workload.objects.exclude(experiment__status__in=Experiment.ENDED).exclude(
+        experiment=None, group__ended__isnull=False
+    )
+    needed = {spec.get("client_app_digest") for spec in waiting.values_list("spec", flat=True)}
+    needed |= set(ClientAppVersion.objects.values_list("digest", flat=True))
+    for file in folder.glob("*"):
+        if file.suffix in (_ARCHIVE, ".tmp") and file.stem not in needed:
+            with contextlib.suppress(FileNotFoundError):
+                if file.stat().st_mtime < time.time() - UNNEEDED_S:
+                    file.unlink()

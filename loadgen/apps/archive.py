@@ -1,0 +1,289 @@
+"""The zip archive of a client app: `manifest.yml` and `generator.py` at its top, and whatever else the app needs.
+
+An archive comes from somebody else: nothing in it is believed. Sizes are counted while it is read, names are only taken
+if they lie below the app's folder for sure, and nothing but plain files and folders is unpacked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from loadgen.apps.faults import AppInvalid, Fault
+from loadgen.apps.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, read_manifest
+
+MODULE: Final = "generator.py"
+MAX_ARCHIVE_BYTES: Final = 50_000_000
+MAX_UNPACKED_BYTES: Final = 50_000_000
+MAX_MEMBERS: Final = 1000
+_MAX_PATH: Final = 500  # in bytes, below the app's folder
+_MAX_NAME: Final = 200
+_MAX_DIRECTORY_BYTES: Final = 1 << 20  # of the list of members: zipfile reads it whole, and makes an object of each
+_PIECE: Final = 64 << 10
+_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED: Final = 0x1
+_MODE_SHIFT: Final = 16
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip archive
+_NOT_PACKED: Final = ("__pycache__",)  # nor what begins with a dot
+# What zipfile raises for archives that are damaged, or made to look so.
+_DAMAGED: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    struct.error,
+    OSError,
+    OverflowError,
+    RuntimeError,  # NotImplementedError, too
+    ValueError,
+)
+
+
+@dataclass(frozen=True)
+class CheckedArchive:
+    """An archive that has been read to its end."""
+
+    digest: str
+    manifest: Manifest
+    unpacked_bytes: int
+
+
+def digest_of(data: bytes) -> str:
+    """An archive's name: its SHA-256, in hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def check(data: bytes) -> CheckedArchive:
+    """Reads an archive whole without unpacking it.
+
+    Raises:
+        AppInvalid: with the reason why it cannot be an app's.
+    """
+    with _opened(data) as archive:
+        members = _members(archive)
+        _require(members)
+        unpacked = sum(_copy(archive, members, lambda _: _Nowhere()))
+        manifest = read_manifest(_read(archive, members[MANIFEST]))
+    return CheckedArchive(digest_of(data), manifest, unpacked)
+
+
+def unpack(data: bytes, folder: Path) -> Iterator[None]:
+    """Unpacks an archive into an empty folder, member after member; each file is on the disk then.
+
+    Raises:
+        AppInvalid: as `check` does; some files may have been written.
+        OSError: from the file system.
+    """
+    with _opened(data) as archive:
+        members = _members(archive)
+        _require(members)
+        for _ in _copy(archive, members, lambda path: _create(folder / path)):
+            yield
+
+
+def pack(folder: Path) -> bytes:
+    """The archive of an app's folder; the same files give the same bytes. Hidden files and `__pycache__` stay behind.
+
+    Raises:
+        AppInvalid: when the folder is no app's.
+        OSError: when a file cannot be read.
+    """
+    buffer = io.BytesIO()
+    total = 0
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in _files_of(folder):
+            total += path.stat().st_size
+            if total > MAX_UNPACKED_BYTES:
+                raise _too_large()
+            info = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _EPOCH)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = (stat.S_IFREG | 0o644) << _MODE_SHIFT
+            archive.writestr(info, path.read_bytes())
+    packed = buffer.getvalue()
+    check(packed)
+    return packed
+
+
+def _files_of(folder: Path) -> list[Path]:
+    found = []
+    for parent, folders, all_names in os.walk(folder):
+        folders[:] = [name for name in folders if not _stays_behind(name)]
+        names = [name for name in all_names if not _stays_behind(name)]
+        for name in folders + names:
+            path = Path(parent) / name
+            if path.is_symlink():
+                raise AppInvalid([Fault(str(path.relative_to(folder)), _no_symlinks())])
+            if not path.is_dir() and not path.is_file():
+                raise AppInvalid([Fault(str(path.relative_to(folder)), "is no plain file")])
+        found += [Path(parent) / name for name in names]
+    return sorted(found)
+
+
+def _stays_behind(name: str) -> bool:
+    return name.startswith(".") or name in _NOT_PACKED
+
+
+class _Nowhere(io.BufferedIOBase):
+    """Takes what is read to be counted alone."""
+
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+class _Bounded(io.BytesIO):
+    """An archive's bytes; refuses to hand out a list of members of any length, as nobody needs one."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > _MAX_DIRECTORY_BYTES:
+            raise AppInvalid([Fault("archive", f"has too many members; at most {MAX_MEMBERS} are accepted")])
+        return super().read(size)
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[zipfile.ZipFile]:
+    if len(data) > MAX_ARCHIVE_BYTES:
+        raise AppInvalid([Fault("archive", f"has {len(data):,} bytes; at most {MAX_ARCHIVE_BYTES:,} are accepted")])
+    if not data:
+        raise AppInvalid([Fault("archive", "is empty; the bytes of a zip archive are needed")])
+    try:
+        archive = zipfile.ZipFile(_Bounded(data))
+    except AppInvalid:
+        raise
+    except _DAMAGED as error:
+        raise AppInvalid([Fault("archive", f"is no zip archive, or a damaged one: {error}")]) from error
+    with archive:
+        yield archive
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The archive's files by their path; folders are checked and left out.
+
+    Raises:
+        AppInvalid: with a fault for each wrong member.
+    """
+    listed = archive.infolist()
+    if len(listed) > MAX_MEMBERS:
+        raise AppInvalid([Fault("archive", f"has {len(listed)} members; at most {MAX_MEMBERS} are accepted")])
+    files: dict[str, zipfile.ZipInfo] = {}
+    folders: set[str] = set()
+    faults = []
+    for info in listed:
+        if reason := _wrong_with(info):
+            faults.append(Fault(repr(info.orig_filename[:_MAX_NAME]), reason))
+            continue
+        path = info.filename.rstrip("/")
+        if path in files or (path in folders and info.is_dir()):
+            faults.append(Fault(path, "is there twice"))
+        elif info.is_dir():
+            folders.add(path)
+        else:
+            files[path] = info
+    for path in files:
+        faults += [
+            Fault(str(parent), "is a file and a folder") for parent in Path(path).parents if str(parent) in files
+        ]
+    faults += [Fault(path, "is a file and a folder") for path in sorted(folders & files.keys())]
+    if faults:
+        raise AppInvalid(faults)
+    return files
+
+
+def _wrong_with(info: zipfile.ZipInfo) -> str:
+    """Why a member is refused, whatever is in it; "" if it is not."""
+    name = info.orig_filename  # `filename` is without a NUL and what follows, or comes from an extra field
+    parts = name.removesuffix("/").split("/")
+    if name != info.filename:
+        return "has two names"
+    if not name.isprintable() or "\\" in name or ":" in name:
+        return "a name has no control characters, backslashes and colons"
+    if name.startswith("/"):
+        return "an absolute path; names are relative to the app's folder"
+    if ".." in parts:
+        return "a path that leads out of the app's folder"
+    if "" in parts or "." in parts:
+        return "a path with an empty part, or a dot for one"
+    if len(name.encode()) > _MAX_PATH or any(len(part.encode()) > _MAX_NAME for part in parts):
+        return f"a name has at most {_MAX_NAME} bytes, and a path {_MAX_PATH}"
+    kind = stat.S_IFMT(info.external_attr >> _MODE_SHIFT)
+    if kind == stat.S_IFLNK:
+        return _no_symlinks()
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is no plain file"
+    if info.flag_bits & _ENCRYPTED:
+        return "is encrypted"
+    if info.compress_type not in _METHODS:
+        return "is compressed by another method than deflate"
+    return ""
+
+
+def _no_symlinks() -> str:
+    return "a symbolic link; only plain files are accepted"
+
+
+def _require(members: dict[str, zipfile.ZipInfo]) -> None:
+    missing = [name for name in (MANIFEST, MODULE) if name not in members]
+    if not missing:
+        return
+    tops = {path.partition("/")[0] for path in members}
+    hint = ""
+    if len(tops) == 1 and f"{next(iter(tops))}/{MANIFEST}" in members:
+        hint = f"; pack what is in the folder {next(iter(tops))}, not the folder"
+    raise AppInvalid([Fault(name, f"is missing at the top of the archive{hint}") for name in missing])
+
+
+def _copy(
+    archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], target: Callable[[str], io.BufferedIOBase]
+) -> Iterator[int]:
+    """Reads all members, each into its target; yields the bytes of each."""
+    total = 0
+    for path, info in members.items():
+        size = 0
+        with target(path) as file:
+            for piece in _pieces(archive, info):
+                size += len(piece)
+                if total + size > MAX_UNPACKED_BYTES:
+                    raise _too_large()
+                file.write(piece)
+            if isinstance(file, io.BufferedWriter):
+                file.flush()
+                os.fsync(file.fileno())
+        total += size
+        yield size
+
+
+def _pieces(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    try:
+        with archive.open(info) as source:
+            while piece := source.read(_PIECE):
+                yield piece
+    except AppInvalid:
+        raise
+    except _DAMAGED as error:
+        raise AppInvalid([Fault(info.filename, f"cannot be unpacked: {error}")]) from error
+
+
+def _create(path: Path) -> io.BufferedWriter:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path.open("xb")
+
+
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    content = b""
+    for piece in _pieces(archive, info):
+        content += piece
+        if len(content) > MAX_MANIFEST_BYTES:
+            break  # read_manifest says so
+    return content
+
+
+def _too_large() -> AppInvalid:
+    return AppInvalid([Fault("archive", f"unpacks to more than {MAX_UNPACKED_BYTES:,} bytes")])

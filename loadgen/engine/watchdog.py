@@ -1,0 +1,77 @@
+"""Interrupts a client app that does not come back."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final
+
+from loadgen.engine.errors import stack_tail
+
+# A shard renews its lease every 2 s, and it expires after 6: who is interrupted within these limits has it still, and
+# says itself what is wrong. A call that takes so long has made every other client of the shard late, too.
+CALL_LIMIT_S: Final = 3.0
+LOAD_LIMIT_S: Final = 5.0  # the lease is renewed just before; libraries may have to be loaded from a slow disk
+_LOOK_S: Final = 0.25
+_NEVER_NS: Final = sys.maxsize
+
+
+class AppStuck(BaseException):
+    """Raised where a client app is busy for too long; `where` are the lines of that place.
+
+    No Exception, as an app may well catch those in its endless loop.
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        super().__init__(where)
+
+
+class Watchdog:
+    """Raises AppStuck in the main thread once the time of the call in progress, `until_ns`, has come.
+
+    A timer's signal does it, which Python handles between two instructions of the main thread, or while that waits for
+    something. A call that never comes back from C cannot be interrupted: the shard's lease expires then, and it is
+    counted as lost. Who watches must run in the main thread, and there is one at a time.
+
+    Args:
+        now_ns: the clock of `until_ns`.
+    """
+
+    __slots__ = ("_before", "_now_ns", "_since_ns", "_timer_before", "until_ns")
+
+    def __init__(self, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self._now_ns = now_ns
+        self._before: Any = None
+        self._timer_before = (0.0, 0.0)
+        self._since_ns = 0
+        self.until_ns = _NEVER_NS
+
+    def start(self) -> None:
+        self._since_ns = time.monotonic_ns()
+        self._before = signal.signal(signal.SIGALRM, self._look)
+        self._timer_before = signal.setitimer(signal.ITIMER_REAL, _LOOK_S, _LOOK_S)
+
+    def stop(self) -> None:
+        """Gives the timer back to who had it before."""
+        if self._before is None:
+            return
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._before)
+        self._before = None
+        left_s, interval_s = self._timer_before
+        if left_s:
+            passed_s = (time.monotonic_ns() - self._since_ns) / 1e9
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, left_s - passed_s), interval_s)
+
+    def call_ended(self) -> None:
+        self.until_ns = _NEVER_NS
+
+    def _look(self, _signum: int, frame: FrameType | None) -> None:
+        now_ns = self._now_ns()
+        if now_ns >= self.until_ns:
+            self.until_ns = now_ns + round(CALL_LIMIT_S * 1e9)  # again, should the app catch even this
+            raise AppStuck(stack_tail(frame))
