@@ -185,7 +185,7 @@ def test_an_archive_that_is_gone_fails_the_experiment_with_the_reason(experiment
 def test_an_app_that_the_repository_does_not_have_is_left_to_the_workers(broker: redis.Redis) -> None:
     experiment = experiments.create(plan(client="shop"), "tester")
     assert experiment.workloads.get().spec["client_app_digest"] is None
-    apps.provide(experiment)
+    apps.provide(experiment.workloads.all())
     assert broker.keys("galileo:app:*") == []
 
 
