@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def galileo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Galileo]:
-    with Galileo(tmp_path_factory.mktemp("galileo"), {"worker-a": "A", "worker-b": "B"}) as running:
+    with Galileo(tmp_path_factory.mktemp("galileo"), {"worker-a": "A", "worker-b": "B"}, with_web=True) as running:
         yield running
 
 

@@ -111,6 +111,11 @@ class Galileo:
         return self._web
 
     @property
+    def administrator(self) -> tuple[str, str]:
+        """Name and password, where there is a web server."""
+        return _ADMIN, self._admin_password
+
+    @property
     def environment(self) -> dict[str, str]:
         ours = ("galileo_", "DJANGO_")  # the tests' own settings, which a user's processes do not have
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}

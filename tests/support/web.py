@@ -13,7 +13,7 @@ class Web:
     """The API on a loopback port, with a user's token."""
 
     def __init__(self, port: int, token: str) -> None:
-        self._url = f"http://127.0.0.1:{port}/api"
+        self.url = f"http://127.0.0.1:{port}/api"
         self._headers = {"Authorization": f"Token {token}"}
 
     def answers(self) -> bool:
@@ -40,4 +40,4 @@ class Web:
         return dict(response.json())
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
-        return requests.request(method, f"{self._url}{path}", headers=self._headers, timeout=_TIMEOUT_S, **options)
+        return requests.request(method, f"{self.url}{path}", headers=self._headers, timeout=_TIMEOUT_S, **options)
