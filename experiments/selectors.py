@@ -227,7 +227,12 @@ def client_app_of(service: str) -> str | None:
     """
     if newest_version(service) is not None:
         return service
+    return service if has_local_app(service) else None
+
+
+def has_local_app(name: str) -> bool:
+    """Whether the controller's own galileo_apps_dir has an app of this name, as then the workers' is to have it."""
     folder = settings.SITE.apps_dir
-    if folder is None or not NAME_PATTERN.fullmatch(service):
-        return None
-    return service if (folder / service / "generator.py").is_file() else None
+    return (
+        folder is not None and NAME_PATTERN.fullmatch(name) is not None and (folder / name / "generator.py").is_file()
+    )

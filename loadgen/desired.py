@@ -55,6 +55,7 @@ class DesiredState:
         self.seen_ns = time.monotonic_ns()  # when the document was last found in Redis
         self.renewed_ns = time.monotonic_ns()  # when the controller was last seen to have renewed the group's lease
         self._renewals: bytes | None = None
+        self.missing_since_ns: int | None = None  # since when Redis, which answers, has had no document
 
     async def first_document(self, timeout_s: float) -> GroupDocument:
         """The group's document, waiting for it to appear.
@@ -81,12 +82,17 @@ class DesiredState:
         version, renewals = await self._read("version"), await self._read("renewals")
         if renewals != self._renewals:
             self._renewals, self.renewed_ns = renewals, time.monotonic_ns()
+        if version is not None:
+            self.missing_since_ns = None
+        elif self.missing_since_ns is None:
+            self.missing_since_ns = time.monotonic_ns()
         if version != self._version:  # a long plan is not read, nor decoded, again and again
             text = await self._read("document")
             if text is not None:
                 self._take_document(text)
                 self._version = version
-        if self._document is not None:
+        # A Redis that was started anew, and empty, has neither: no news. Routes come back before documents do.
+        if self._document is not None and version is not None:
             await self._read_route(self._document.workload.service)
 
     async def follow(self) -> None:

@@ -336,7 +336,8 @@ class GroupDocument:
     stop_grace_s: float = 0.25
     on_worker_loss: str = CONTINUE
     phase: Phase | None = None  # of an interactive group
-    active: list[list[int]] = field(default_factory=list)  # its clients that are not closed, as (begin, end) ranges
+    active: list[list[int]] = field(default_factory=list)  # its clients that take part, as (begin, end) ranges
+    pending: list[list[int]] = field(default_factory=list)  # and those that will when their shards are ready
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ _RENEW_AGAIN_S = 0.25
 _CANCELLED_WITHIN_S = 5.0
 _LAST_WORDS_TIMEOUT_S = 120.0  # the broker may be away when a load ends
 
-_CATCH_UP_NS = 500_000_000  # of an interactive group's phase
+_CATCH_UP_NS, _AHEAD_NS = 500_000_000, 1_000_000_000  # of an interactive group's phase
 
 HOLD_ALONE_S = 60.0  # a shard that waits for its start gives up when it cannot reach the broker, or was forgotten
 STATUS_EVERY_S = 10.0  # written again although nothing changed: Redis may have lost it
@@ -74,6 +74,7 @@ STOPPED, SHUT_DOWN, SPOOL_FULL, SUPERSEDED = "stopped", "worker shut down", "spo
 LEASE_EXPIRED = f"its lease was not renewed for {LEASE_TTL_MS / 1000:g} s"
 OUT_OF_TOUCH = f"it heard nothing of its group for {HOLD_ALONE_S:.0f} s before the start"
 NOT_TAKEN_OVER = "stopped before it took over"
+FORGOTTEN = f"its group's document was gone for {GROUP_LEASE_S} s"
 # Any reason that is not here means that the shard failed.
 _END_OF = {
     "": FINISHED,
@@ -83,6 +84,7 @@ _END_OF = {
     LEASE_EXPIRED: LOST,
     OUT_OF_TOUCH: LOST,
     NOT_TAKEN_OVER: LOST,
+    FORGOTTEN: LOST,
 }
 
 
@@ -329,9 +331,9 @@ class ShardRunner:
             self._run_wanted.set()
 
     def _is_counted(self, document: GroupDocument) -> bool:
-        """Whether our clients are among the group's already; of an interactive group they may be added to others."""
+        """Whether our clients take part; those of an interactive group do when all that come with them are ready."""
         first = min(first for first, _, _ in self._order.clients)
-        return document.phase is None or any(begin <= first < end for begin, end in document.active)
+        return not any(begin <= first < end for begin, end in document.pending)
 
     def _cut_experiment(self, experiment_id: str | None, version: int) -> None:
         """What is recorded from now on belongs to another experiment, or to none: an interactive one began or ended."""
@@ -343,7 +345,8 @@ class ShardRunner:
         self._sealer.version = version
 
     def _take_phase(self) -> None:
-        document, clock = self._document, self._status.status.clock
+        # Interactive groups live for days, in which clocks part: the latest sample, not that of the start.
+        document, clock = self._document, self._sealer.clock
         if document is None or document.phase is None or clock is None:
             return
         if document.phase == self._phase:
@@ -352,8 +355,8 @@ class ShardRunner:
             return
         self._phase = document.phase
         at_ns, now_ns = document.phase.start_broker_ns - clock.offset_ns, time.monotonic_ns()
-        # Who hears of it too late to catch up begins now.
-        self._begin_phase(document.phase, at_ns if now_ns - at_ns < _CATCH_UP_NS else now_ns)
+        # Who hears of it too late to catch up begins now; so does who would wait long, as the broker's clock was set.
+        self._begin_phase(document.phase, at_ns if -_AHEAD_NS < now_ns - at_ns < _CATCH_UP_NS else now_ns)
 
     def _begin_phase(self, phase: Phase, at_ns: int) -> None:
         if self._engine is not None and self._document is not None and not self._stop_reason:
@@ -403,6 +406,10 @@ class ShardRunner:
         while not self._ended:
             raise_if_cancelled()
             await asyncio.sleep(1)
+            missing_ns = self._desired.missing_since_ns
+            if missing_ns is not None and time.monotonic_ns() - missing_ns >= GROUP_LEASE_S * 1_000_000_000:
+                # It was lost, and forgotten: nobody can command it any more. (A document that Redis lost comes back.)
+                self._stop(FORGOTTEN)
             phase, alone_ns = self._phase, time.monotonic_ns() - self._desired.renewed_ns
             if phase is None or not phase.is_unbounded or self._status.status.is_deserted:
                 continue

@@ -98,10 +98,10 @@ class RedisRoutingTable:
         with pipeline as transaction:
             transaction.watch(SERVICES_KEY, hosts_key(record.service), weights_key(record.service))
             found = parse_stored(record.service, queue_read(transaction, record.service)).record
-            if found is None or (found.hosts, found.weights) != (record.hosts, record.weights):
+            is_listed = transaction.sismember(SERVICES_KEY, record.service)
+            if not is_listed or found is None or (found.hosts, found.weights) != (record.hosts, record.weights):
                 return False
             transaction.multi()
-            transaction.sadd(SERVICES_KEY, record.service)
             _queue_stamp(transaction, record)
             return _is_executed(transaction)
 

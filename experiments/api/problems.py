@@ -11,7 +11,8 @@ from rest_framework.views import exception_handler
 
 from experiments.plans import PlanInvalid
 from experiments.services.apps import AppMissing
-from experiments.services.groups import GroupClosed
+from experiments.services.exclusion import Busy
+from experiments.services.groups import GroupClosed, GroupNotReady
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from loadgen.apps.faults import AppInvalid
 from routing.table import RoutingInvalid, RoutingMissing, RoutingTaken
@@ -32,9 +33,9 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         return _problem(status.HTTP_404_NOT_FOUND, "There is no such record.", str(error), [])
     if isinstance(error, RoutingTaken):
         return _problem(status.HTTP_409_CONFLICT, "There is such a record.", str(error), [])
-    if isinstance(error, GroupClosed):
+    if isinstance(error, GroupClosed | GroupNotReady):
         return Response({"detail": str(error)}, status.HTTP_409_CONFLICT)
-    if isinstance(error, NoMatchingWorkers | NoFreeSlot | AppMissing):
+    if isinstance(error, NoMatchingWorkers | NoFreeSlot | AppMissing | Busy):
         return Response({"detail": str(error)}, status.HTTP_503_SERVICE_UNAVAILABLE)
     if isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError):
         return Response({"detail": "The broker does not answer; try again."}, status.HTTP_503_SERVICE_UNAVAILABLE)

@@ -6,20 +6,26 @@ Telemetry comes series by series (metric, node, subsystem), each in the order of
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from django.http import HttpResponseBase, StreamingHttpResponse
+from django.http import HttpResponseBase
 from rest_framework import serializers, status
-from rest_framework.exceptions import ValidationError
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from experiments import selectors
+from experiments.api.pages import (
+    ROWS_PER_CHUNK,
+    PageSerializer,
+    PlainSerializer,
+    TableView,
+    check_exists,
+    checked,
+    csv_stream,
+    exact_seconds,
+    page,
+)
 from experiments.api.permissions import ModelPermissions
 from experiments.api.serializers import EventSerializer
 from experiments.api.views import View, unknown_experiment
@@ -29,28 +35,11 @@ from experiments.services.clock import to_datetime
 from loadgen.topics import MAX_EVENT_NAME, MAX_EVENT_VALUE, MAX_NS, is_name
 
 if TYPE_CHECKING:
-    PlainSerializer = serializers.Serializer[Any]
     SampleModelSerializer = serializers.ModelSerializer[TelemetrySample]
 else:
-    PlainSerializer = serializers.Serializer
     SampleModelSerializer = serializers.ModelSerializer
 
-MAX_PAGE = 10_000
-PAGE = 1000
 COLUMNS = ("timestamp", "metric", "node", "subsystem", "value")
-_ROWS_PER_CHUNK = 2000
-
-
-class CsvRenderer(JSONRenderer):
-    """Makes CSV a format that may be asked for. The view streams the rows itself; errors are JSON all the same."""
-
-    media_type = "text/csv"
-    format = "csv"
-
-
-class PageSerializer(PlainSerializer):
-    limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=PAGE)
-    offset = serializers.IntegerField(min_value=0, max_value=2**62, default=0)
 
 
 class SeriesSerializer(PageSerializer):
@@ -90,29 +79,21 @@ class MarkSerializer(PlainSerializer):
         return timestamp
 
 
-class TelemetryView(View):
+class TelemetryView(TableView):
     permission_classes = [ModelPermissions]
     queryset = TelemetrySample.objects.none()
-    renderer_classes = [JSONRenderer, CsvRenderer]
 
     def get(self, request: Request, experiment_id: str) -> HttpResponseBase:
-        _existing(experiment_id)
-        wanted = _checked(SeriesSerializer, request.query_params.dict())
+        check_exists(experiment_id)
+        wanted = checked(SeriesSerializer, request.query_params.dict())
         limit, offset = wanted.pop("limit"), wanted.pop("offset")
         samples = selectors.telemetry(experiment_id, **wanted)
-        if isinstance(request.accepted_renderer, CsvRenderer):
-            name = f'attachment; filename="telemetry-{experiment_id}.csv"'
-            rows = samples.values_list("timestamp_ns", *COLUMNS[1:]).iterator(_ROWS_PER_CHUNK)
-            return StreamingHttpResponse(
-                _csv(rows), content_type="text/csv; charset=utf-8", headers={"Content-Disposition": name}
-            )
-        page = samples[offset : offset + limit]
-        return Response(_page(request, samples.count(), limit, offset, SampleSerializer(page, many=True).data))
-
-    def handle_exception(self, exc: Exception) -> Response:
-        self.request.accepted_renderer = JSONRenderer()
-        self.request.accepted_media_type = JSONRenderer.media_type
-        return super().handle_exception(exc)
+        if self.wants_csv(request):
+            rows = samples.values_list("timestamp_ns", *COLUMNS[1:]).iterator(ROWS_PER_CHUNK)
+            exact = ((exact_seconds(timestamp_ns), *rest) for timestamp_ns, *rest in rows)
+            return csv_stream(f"telemetry-{experiment_id}", COLUMNS, exact)
+        listed = SampleSerializer(samples[offset : offset + limit], many=True).data
+        return Response(page(request, samples.count(), limit, offset, listed))
 
 
 class EventListView(View):
@@ -120,16 +101,16 @@ class EventListView(View):
     queryset = Event.objects.none()
 
     def get(self, request: Request, experiment_id: str) -> Response:
-        _existing(experiment_id)
-        wanted = _checked(PageSerializer, request.query_params.dict())
+        check_exists(experiment_id)
+        wanted = checked(PageSerializer, request.query_params.dict())
         limit, offset = wanted["limit"], wanted["offset"]
         timeline = selectors.timeline(experiment_id)
-        page = timeline[offset : offset + limit]
-        return Response(_page(request, timeline.count(), limit, offset, EventSerializer(page, many=True).data))
+        listed = EventSerializer(timeline[offset : offset + limit], many=True).data
+        return Response(page(request, timeline.count(), limit, offset, listed))
 
     def post(self, request: Request, experiment_id: str) -> Response:
         """Sets a mark; 409 when the experiment has ended."""
-        wanted = _checked(MarkSerializer, request.data)
+        wanted = checked(MarkSerializer, request.data)
         timestamp = wanted.get("timestamp")
         at = None if timestamp is None else to_datetime(round(timestamp * 1e9))
         try:
@@ -139,59 +120,3 @@ class EventListView(View):
         except events.ExperimentOver as over:
             return Response({"detail": str(over)}, status.HTTP_409_CONFLICT)
         return Response(EventSerializer(event).data, status.HTTP_201_CREATED)
-
-
-def _existing(experiment_id: str) -> None:
-    if selectors.experiment_status(experiment_id) is None:
-        raise unknown_experiment(experiment_id)
-
-
-def _checked(kind: type[PlainSerializer], data: Any) -> dict[str, Any]:
-    """The data as the serializer has it; every wrong and every unknown field is named."""
-    serializer = kind(data=data)
-    serializer.is_valid()
-    errors = [
-        {"field": field, "message": str(message)}
-        for field, messages in serializer.errors.items()
-        for message in messages
-    ]
-    if isinstance(data, dict):
-        known = {*serializer.fields, "format"} if issubclass(kind, PageSerializer) else set(serializer.fields)
-        unknown = sorted(set(data) - known)
-        errors += [
-            {"field": field, "message": f"unknown; there is {', '.join(serializer.fields)}"} for field in unknown
-        ]
-    if errors:
-        raise ValidationError({"errors": errors})
-    return dict(serializer.validated_data)
-
-
-def _page(request: Request, count: int, limit: int, offset: int, results: Any) -> dict[str, Any]:
-    """A page with the addresses of those beside it."""
-
-    def address(at: int) -> str:
-        parameters = request.query_params.copy()
-        parameters["limit"], parameters["offset"] = str(limit), str(at)
-        return request.build_absolute_uri(f"{request.path}?{parameters.urlencode()}")
-
-    return {
-        "count": count,
-        "next": address(offset + limit) if offset + limit < count else None,
-        "previous": address(max(0, offset - limit)) if offset else None,
-        "results": results,
-    }
-
-
-def _csv(rows: Iterator[tuple[int, str, str, str, float]]) -> Iterator[bytes]:
-    """Lines below a line of names, with all digits of the times."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for number, (timestamp_ns, *rest) in enumerate(rows, 1):
-        seconds, ns = divmod(timestamp_ns, 1_000_000_000)
-        writer.writerow((f"{seconds}.{ns:09d}", *rest))
-        if number % _ROWS_PER_CHUNK == 0:
-            yield text.getvalue().encode()
-            text.seek(0)
-            text.truncate()
-    yield text.getvalue().encode()

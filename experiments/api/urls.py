@@ -2,7 +2,7 @@
 
 from django.urls import re_path
 
-from experiments.api import apps, groups, telemetry, views
+from experiments.api import apps, groups, telemetry, traces, views
 
 APP_NAME = "(?P<name>[^/]{1,200})"
 EXPERIMENT_ID = "(?P<experiment_id>[0-9A-Za-z-]{1,24})"
@@ -12,12 +12,14 @@ urlpatterns = [
     re_path(r"^/?$", views.IndexView.as_view(), name="api-index"),
     re_path(r"^/experiments/?$", views.ExperimentListView.as_view(), name="api-experiments"),
     re_path(rf"^/experiments/{EXPERIMENT_ID}/?$", views.ExperimentView.as_view(), name="api-experiment"),
+    re_path(rf"^/experiments/{EXPERIMENT_ID}/traces/?$", traces.TraceListView.as_view(), name="api-traces"),
     re_path(rf"^/experiments/{EXPERIMENT_ID}/telemetry/?$", telemetry.TelemetryView.as_view(), name="api-telemetry"),
     re_path(rf"^/experiments/{EXPERIMENT_ID}/events/?$", telemetry.EventListView.as_view(), name="api-events"),
     re_path(r"^/groups/?$", groups.GroupListView.as_view(), name="api-groups"),
     re_path(rf"^/groups/{GROUP_ID}/?$", groups.GroupDetailView.as_view(), name="api-group"),
     re_path(rf"^/groups/{GROUP_ID}/command/?$", groups.GroupCommandView.as_view(), name="api-group-command"),
     re_path(rf"^/groups/{GROUP_ID}/clients/?$", groups.GroupClientsView.as_view(), name="api-group-clients"),
+    re_path(r"^/services/?$", views.ServiceListView.as_view(), name="api-services"),
     re_path(r"^/worker/?$", views.WorkerListView.as_view(), name="api-workers"),
     re_path(r"^/apps/?$", apps.AppListView.as_view(), name="api-apps"),
     re_path(rf"^/apps/{APP_NAME}/?$", apps.AppView.as_view(), name="api-app"),

@@ -22,18 +22,22 @@ from experiments.api.serializers import ExperimentDetailSerializer, ExperimentSe
 from experiments.models import Experiment, Worker
 from experiments.plans.recordings import LISTS, read_lists, with_recordings
 from experiments.services import experiments as services
+from routing import selectors as routing_selectors
 from routing.connection import redis_client
+from routing.models import RoutingRecord
 
 ROUTES = [
     {"path": "/api", "methods": ["GET"], "does": "lists the routes"},
     {"path": "/api/experiments", "methods": ["GET", "POST"], "does": "lists experiments, queues one from a plan"},
     {"path": "/api/experiments/<id>", "methods": ["GET", "DELETE"], "does": "shows an experiment, stops or removes it"},
+    {"path": "/api/experiments/<id>/traces", "methods": ["GET"], "does": "traces, as JSON or CSV"},
     {"path": "/api/experiments/<id>/telemetry", "methods": ["GET"], "does": "telemetry, as JSON or CSV"},
     {"path": "/api/experiments/<id>/events", "methods": ["GET", "POST"], "does": "the timeline, and setting a mark"},
     {"path": "/api/groups", "methods": ["GET", "POST"], "does": "lists interactive client groups, spawns one"},
     {"path": "/api/groups/<id>", "methods": ["GET", "DELETE"], "does": "shows a client group, closes it"},
     {"path": "/api/groups/<id>/command", "methods": ["POST"], "does": "says what its clients do"},
     {"path": "/api/groups/<id>/clients", "methods": ["POST"], "does": "adds clients to a group, closes some"},
+    {"path": "/api/services", "methods": ["GET"], "does": "lists the services that have routing records"},
     {"path": "/api/worker", "methods": ["GET"], "does": "lists the live workers"},
     {"path": "/api/routing", "methods": ["GET", "POST"], "does": "lists routing records, adds one"},
     {
@@ -113,6 +117,16 @@ class WorkerListView(View):
 
     def get(self, request: Request) -> Response:
         return Response(WorkerSerializer(selectors.live_workers(), many=True).data)
+
+
+class ServiceListView(View):
+    """The names alone, as in the original; /api/routing has the records."""
+
+    permission_classes = [ModelPermissions]
+    queryset = RoutingRecord.objects.none()
+
+    def get(self, request: Request) -> Response:
+        return Response([record.service for record in routing_selectors.records()])
 
 
 class UnknownView(View):

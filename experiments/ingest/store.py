@@ -48,8 +48,8 @@ def _store(batch: ReceivedBatch, traces: Traces | None, seconds: aggregate.Secon
     if group_id != header.group_id:
         return Stored()
     group = ClientGroup.objects.select_related("workload").get(id=group_id)
-    experiment_id = header.experiment_id if group.interactive else group.experiment_id
-    if not _is_ours(group, header.experiment_id):
+    experiment_id = _experiment_of(group, header.experiment_id)
+    if experiment_id is None and not group.interactive:
         return Stored()
     if Batch.objects.filter(shard=header.shard_id, attempt=header.attempt, number=header.number).exists():
         return Stored(experiment_id, known=True)
@@ -76,12 +76,15 @@ def _store(batch: ReceivedBatch, traces: Traces | None, seconds: aggregate.Secon
     return Stored(experiment_id, known=True, new=True)
 
 
-def _is_ours(group: ClientGroup, experiment_id: str | None) -> bool:
-    """Whether a group's batch can be of this experiment; None is what a shard says that ended before it knew, or of an
-    interactive group that nobody records."""
-    if group.interactive:
-        return experiment_id is None or Experiment.objects.filter(id=experiment_id, interactive=True).exists()
-    return experiment_id in (None, group.experiment_id)
+def _experiment_of(group: ClientGroup, named: str | None) -> str | None:
+    """The experiment that a batch which names this one belongs to; None: none.
+
+    A shard that ended before it knew names none. What an interactive group did for an experiment that was deleted
+    since, or for none, is counted by client, and its batch is there for those that follow.
+    """
+    if not group.interactive:
+        return group.experiment_id if named in (None, group.experiment_id) else None
+    return named if Experiment.objects.filter(id=named, interactive=True).exists() else None
 
 
 def _count_by_client(batch: ReceivedBatch) -> None:

@@ -47,7 +47,10 @@ def carry_out(entry: Entry) -> None:
         if _is_made(entry):
             log.info("another daemon was quicker with instruction %s", entry.ticket)
         elif isinstance(error, ids.IdTaken) and instruction.experiment_id:
-            _refuse(str(error), instruction.experiment_id, entry.ticket)
+            if Experiment.objects.filter(id=instruction.experiment_id).exists():
+                _refuse(str(error), instruction.experiment_id, entry.ticket)
+            else:  # the traces of an earlier one are in the way, and that one is no more
+                _tell(entry.ticket, _make_failed(instruction, entry.ticket, str(error)))
         else:
             raise
     else:
@@ -68,16 +71,20 @@ def _is_made(entry: Entry) -> bool:
 def _make(instruction: Instruction, ticket: str) -> Experiment:
     try:
         plan = _plan_of(instruction)
+        return services.create(plan, CREATOR, experiment_id=instruction.experiment_id, ticket=ticket)
     except (PlanInvalid, NoMatchingWorkers) as error:
-        return services.create_failed(
-            _name_of(instruction),
-            instruction.creator or CREATOR,
-            str(error),
-            metadata=_metadata_of(instruction),
-            experiment_id=instruction.experiment_id,
-            ticket=ticket,
-        )
-    return services.create(plan, CREATOR, experiment_id=instruction.experiment_id, ticket=ticket)
+        return _make_failed(instruction, ticket, str(error))
+
+
+def _make_failed(instruction: Instruction, ticket: str, reason: str) -> Experiment:
+    return services.create_failed(
+        _name_of(instruction),
+        instruction.creator or CREATOR,
+        reason,
+        metadata=_metadata_of(instruction),
+        experiment_id=instruction.experiment_id,
+        ticket=ticket,
+    )
 
 
 def _plan_of(instruction: Instruction) -> Plan:

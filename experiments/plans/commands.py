@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from experiments.plans.arrivals import read_distribution
@@ -15,6 +16,7 @@ from loadgen.messages import BACK_TO_BACK, GAPS, RATE
 from loadgen.pacer import PRERECORDED
 
 MAX_MARK = 4000
+_DRAWS = 1000
 WITHOUT_END = "one of n (the number of requests of each client) and ia (the gap before each) is needed"
 
 
@@ -88,7 +90,15 @@ def _read(section: Section, problems: Problems) -> dict[str, Any]:
             "parameters": _recorded(section, gaps[1]),
         }
     name, parameters = read_distribution(section, "ia", (distributions.CONSTANT, [0.0]), in_seconds=True)
+    if requests is None and not len(problems) and not _takes_time(name, parameters):
+        section.wrong("ia", "gaps that are never above 0 need n, the number of requests of each client")
     return {"kind": GAPS, "requests": requests, "distribution": name, "parameters": parameters}
+
+
+def _takes_time(name: str, parameters: list[float]) -> bool:
+    """Whether some gaps of a distribution are above 0: else there would be no end of requests at one moment."""
+    draw = distributions.sampler(name, parameters, random.Random(0))
+    return any(draw() > 0 for _ in range(_DRAWS))
 
 
 def _recorded(section: Section, gaps: Any) -> list[float]:

@@ -63,6 +63,7 @@ class Recorder:
                     raise ListenerEnded("telemetry and events are not recorded any more")
         finally:
             listener.stop()
+            self.turn()  # before the wait, for which whoever ends us may have no time
             listener.join(_JOIN_S)
             if not self.turn():
                 log.warning("%s samples and events are lost with this process", len(self._backlog))

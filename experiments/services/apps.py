@@ -132,7 +132,11 @@ def resolved(specs: Iterable[WorkloadSpec], place: str = "configuration.workload
             found.append(spec)
             continue
         field = f"{place.format(index=index)}client_parameters"
-        _, faults = filled(declared_parameters(version.manifest), spec.client_parameters, field)
+        # The workers' own comes first: then that one's manifest says what it takes, and the worker holds it to that.
+        is_local = selectors.has_local_app(version.app.name)
+        _, faults = (
+            ({}, []) if is_local else filled(declared_parameters(version.manifest), spec.client_parameters, field)
+        )
         errors += [PlanError(fault.field, fault.message) for fault in faults]
         found.append(dataclasses.replace(spec, client_app_digest=version.digest))
     if errors:
@@ -150,9 +154,11 @@ def provide(workloads: Iterable[Workload]) -> None:
     specs = [workload.spec for workload in workloads if workload.spec.get("client_app_digest")]
     client = redis_client()
     for digest, name in sorted({spec["client_app_digest"]: spec["client_app"] for spec in specs}.items()):
-        if client.expire(app_key(digest), APP_TTL_S):
-            continue
         try:
+            # One of another length was damaged there, or set by somebody else.
+            size = archive_file(digest).stat().st_size
+            if client.strlen(app_key(digest)) == size and client.expire(app_key(digest), APP_TTL_S):
+                continue
             data = archive_file(digest).read_bytes()
         except OSError as error:
             raise AppMissing(

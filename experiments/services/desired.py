@@ -36,6 +36,7 @@ def document_of(group: ClientGroup) -> GroupDocument:
         on_worker_loss=group.on_worker_loss,
         phase=group.command if group.interactive else None,
         active=group.active,
+        pending=group.pending,
     )
 
 

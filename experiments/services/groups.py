@@ -15,20 +15,28 @@ from django.utils import timezone
 from experiments.models import ClientGroup, Shard, Workload
 from experiments.plans import WorkloadPlan
 from experiments.plans.model import interactive_spec
-from experiments.services import apps, desired, interactive, placement, shards
+from experiments.services import apps, desired, events, interactive, placement, shards
 from experiments.services.clock import broker_now_ns
+from experiments.services.exclusion import one_at_a_time
 from experiments.services.registry import sync_workers
-from loadgen.messages import RATE, Phase
+from loadgen.messages import GROUP_LEASE_S, RATE, Phase
 
 log = logging.getLogger(__name__)
 
 # From a command to its effect: every shard must have heard of it.
 EFFECTIVE_AHEAD_NS = 80_000_000
+# Where a shard is out of reach: one that returns later than this ends by itself when it finds nothing.
+STOP_STAYS_S = 3600
+STOP = ClientGroup.State.STOP
 _ID_LETTERS = string.ascii_lowercase + string.digits
 
 
 class GroupClosed(Exception):
     """The client group takes no commands any more; the message names it."""
+
+
+class GroupNotReady(Exception):
+    """Clients are being added to the group; the message names it."""
 
 
 def spawn(workload: WorkloadPlan, creator: str) -> ClientGroup:
@@ -41,19 +49,19 @@ def spawn(workload: WorkloadPlan, creator: str) -> ClientGroup:
     (spec,) = apps.resolved([interactive_spec(workload)], place="")
     sync_workers()
     shares = placement.place(workload.worker_labels, workload.clients, shards_per_worker=workload.shards_per_worker)
-    with transaction.atomic():
-        # In an experiment's statistics the index tells its workloads apart.
-        newest = Workload.objects.filter(experiment=None).aggregate(newest=Max("index"))["newest"]
-        index = 0 if newest is None else newest + 1
+    with one_at_a_time(), transaction.atomic():
         row = Workload.objects.create(
             experiment=None,
-            index=index,
+            index=0,
             service=workload.service,
             clients=workload.clients,
             worker_labels=workload.worker_labels,
             shards_per_worker=workload.shards_per_worker,
-            spec=dataclasses.asdict(dataclasses.replace(spec, index=index)),
+            spec={},
         )
+        # In an experiment's statistics the index tells its workloads apart.
+        row.index, row.spec = row.id, dataclasses.asdict(dataclasses.replace(spec, index=row.id))
+        row.save(update_fields=["index", "spec"])
         apps.provide([row])
         now_ns = broker_now_ns()
         group = ClientGroup.objects.create(
@@ -89,7 +97,7 @@ def add(group_id: str, clients: int) -> None:
         group = _open(ClientGroup.objects.select_for_update().select_related("workload"), group_id)
         first = next_client(group)
         group.pending = [*group.pending, [first, first + clients]]
-        group.save(update_fields=["pending"])
+        _save(group)
         shards.add_shards(group, shares, first)
 
 
@@ -102,11 +110,11 @@ def command(group_id: str, **phase: Any) -> int:
     Raises:
         ClientGroup.DoesNotExist, GroupClosed
     """
+    desired.renew([group_id])  # first: a shard that nobody renewed for long would pause what it has just begun
     with transaction.atomic():
         group = _open(ClientGroup.objects.select_for_update(), group_id)
         _begin(group, Phase(group.command.number + 1, broker_now_ns() + EFFECTIVE_AHEAD_NS, **phase))
         _save(group)
-    desired.renew([group_id])
     return group.command.number
 
 
@@ -116,17 +124,21 @@ def close(group_id: str, clients: int | None = None) -> None:
     Raises:
         ClientGroup.DoesNotExist
         GroupClosed: it has been closed before, and `clients` are to be.
+        GroupNotReady: some clients are to be closed while others are being added.
     """
-    group = ClientGroup.objects.get(id=group_id, interactive=True)
-    if clients is None or clients >= group.total_clients:
-        desired.stop_now([group_id])
-        return
-    with transaction.atomic():
-        group = _open(ClientGroup.objects.select_for_update(), group_id)
-        left = sum(end - begin for begin, end in group.active) - clients
-        group.active = _first(group.active, left)
-        group.total_clients = max(0, left)
-        _save(group)
+    left = 0
+    if clients is not None:
+        with transaction.atomic():
+            group = _open(ClientGroup.objects.select_for_update(), group_id)
+            if group.pending:
+                raise GroupNotReady(f"clients are being added to client group {group_id}; close some when it is ready")
+            left = group.total_clients - clients
+            if left > 0:
+                group.active = _first(group.active, left)
+                group.total_clients = left
+                _save(group)
+    if left <= 0:
+        desired.stop_now([ClientGroup.objects.get(id=group_id, interactive=True).id])
 
 
 def next_client(group: ClientGroup) -> int:
@@ -159,23 +171,36 @@ def follow(group_id: str) -> ClientGroup:
     group = ClientGroup.objects.select_related("experiment", "workload").get(id=group_id)
     members = list(group.shards.select_related("worker", "group__workload", "group__experiment").order_by("index"))
     shards.follow(group.experiment, members)
+    for shard in members:
+        if shards.is_silent(shard) and (group.state == STOP or shard.attempt >= shards.MAX_ATTEMPTS):
+            shards.give_up(group.experiment, shard, "nobody took its order")
     if all(shard.status in Shard.ENDED for shard in members):
-        _end(group, members)
-        return group
+        _end(group.id)
+        return ClientGroup.objects.get(id=group_id)
     if group.state == ClientGroup.State.RUN:
         for shard in members:
             if shard.status == Shard.Status.DISPATCHED:
                 shards.order_again_if_due(group.experiment, shard)
         if any(_is_settled(members, bounds) for bounds in group.pending):
             group = _take_in(group_id, members)
+        _note_desertion(group, members)
     return group
+
+
+def shards_of(group: ClientGroup, ranges: list[list[int]]) -> list[Shard]:
+    """The group's shards that run clients of these ranges."""
+    return _of(list(group.shards.all()), ranges)
+
+
+def _of(members: list[Shard], ranges: list[list[int]]) -> list[Shard]:
+    """Those of the shards that run clients of these ranges."""
+    return [shard for shard in members if any(begin <= shard.clients[0][0] < end for begin, end in ranges)]
 
 
 def _is_settled(members: list[Shard], bounds: list[int]) -> bool:
     """Whether every shard of these clients is ready, or has come to grief."""
-    waiting = (Shard.Status.PENDING, Shard.Status.DISPATCHED)
-    begin, end = bounds
-    return not any(shard.status in waiting and begin <= shard.clients[0][0] < end for shard in members)
+    own = _of(members, [bounds])
+    return bool(own) and all(shard.status not in (Shard.Status.PENDING, Shard.Status.DISPATCHED) for shard in own)
 
 
 def _take_in(group_id: str, members: list[Shard]) -> ClientGroup:
@@ -185,6 +210,7 @@ def _take_in(group_id: str, members: list[Shard]) -> ClientGroup:
         settled = [bounds for bounds in group.pending if _is_settled(members, bounds)]
         if group.state != ClientGroup.State.RUN or not settled:
             return group
+        before = [shard for shard in _of(members, group.active) if shard.status not in Shard.ENDED]
         group.pending = [bounds for bounds in group.pending if bounds not in settled]
         group.active = sorted([*group.active, *settled])
         group.total_clients = sum(end - begin for begin, end in group.active)
@@ -193,26 +219,47 @@ def _take_in(group_id: str, members: list[Shard]) -> ClientGroup:
         if phase.kind == RATE:
             # All clients' turns are dealt out anew. Requests that are to be made are not begun anew by the others.
             _begin(group, dataclasses.replace(phase, number=number, start_broker_ns=start_ns))
-        elif _is_done(members, phase.number):
+        elif before and _is_done(before, phase.number):
             _begin(group, Phase(number, start_ns))  # who comes after the requests does not make them
         _save(group)
     return group
 
 
 def _is_done(members: list[Shard], number: int) -> bool:
-    """Whether all shards that take part in a phase have done their part of it."""
+    """Whether all of these shards have done their part of a phase."""
+    said = shards.statuses_of(members)
+    return all(shard.id in said and said[shard.id].phase_done >= number for shard in members)
+
+
+def _note_desertion(group: ClientGroup, members: list[Shard]) -> None:
+    """A shard that nobody had renewed has paused by itself: then the group does, until it is told otherwise."""
     said = shards.statuses_of([shard for shard in members if shard.status == Shard.Status.RUNNING])
-    return all(status.phase_done >= number for status in said.values())
+    if any(status.is_deserted and status.phase == group.command.number for status in said.values()):
+        reason = f"no controller had renewed it for {GROUP_LEASE_S} s"
+        log.warning("client group %s pauses: %s", group.id, reason)
+        if group.experiment_id is not None:
+            key = f"deserted:{group.id}:{group.command.number}"
+            events.record(group.experiment_id, "client group paused", f"{group.id}: {reason}", key=key)
+        command(group.id, kind=RATE)
 
 
-def _end(group: ClientGroup, members: list[Shard]) -> None:
-    """All shards have ended: nothing of the group is left on any worker."""
-    if group.ended is not None:
-        return
-    if group.state != ClientGroup.State.STOP:
-        desired.stop_now([group.id])
-    ClientGroup.objects.filter(id=group.id, ended=None).update(ended=timezone.now(), pending=[])
-    desired.forget(group.id, [shard.id for shard in members])
+def _end(group_id: str) -> None:
+    """All shards have ended, or are out of reach: those find the stop when they return."""
+    with transaction.atomic():
+        group = ClientGroup.objects.select_for_update().get(id=group_id)
+        members = list(group.shards.all())
+        # Clients may have been added just now.
+        if group.ended is not None or any(shard.status not in Shard.ENDED for shard in members):
+            return
+        group.state, group.ended, group.pending = STOP, timezone.now(), []
+        ClientGroup.objects.filter(id=group_id).update(
+            state=STOP, ended=group.ended, pending=[], version=F("version") + 1
+        )
+    ids = [shard.id for shard in members]
+    if all(shards.is_over(shard) for shard in members):
+        desired.forget(group_id, ids)
+    else:
+        desired.leave_stop(group_id, ids, STOP_STAYS_S)
 
 
 def _open(groups: QuerySet[ClientGroup], group_id: str) -> ClientGroup:

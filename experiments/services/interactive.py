@@ -8,11 +8,13 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import F, Max
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from experiments.models import Batch, ClientGroup, Experiment, Shard, Workload
 from experiments.services import desired, dispatch, events, partitions
 from experiments.services.clock import broker_now_ns
+from experiments.services.exclusion import one_at_a_time
 from experiments.services.ids import save_new
 from experiments.services.transitions import move_experiment
 
@@ -22,7 +24,7 @@ Status = Experiment.Status
 
 # The session of the user renews the experiment while it lives.
 RENEW_S = 5
-LEASE = timedelta(seconds=30)
+LEASE = timedelta(seconds=90)  # the database may be away for 30 s
 ABANDONED = f"its session ended without a stop: it was not renewed for {LEASE.total_seconds():.0f} s"
 _LONGEST_S = 7 * 86_400.0
 # At most so many rows in the report's table of intervals.
@@ -54,10 +56,10 @@ def start(name: str, creator: str, metadata: dict[str, Any]) -> Experiment:
         starting=now,
         start=now,
         start_broker_ns=broker_now_ns(),
-        renewed=now,
+        renewed=Now(),
         seed=0,
     )
-    with transaction.atomic():
+    with one_at_a_time(), transaction.atomic():
         other = Experiment.objects.select_for_update().filter(status__in=Experiment.ACTIVE).first()
         if other is not None:
             raise OtherExperimentRuns(
@@ -69,13 +71,13 @@ def start(name: str, creator: str, metadata: dict[str, Any]) -> Experiment:
         for group in ClientGroup.objects.filter(interactive=True, ended=None).exclude(state=ClientGroup.State.STOP):
             _record(experiment, group)
             _attach(group.id, experiment)
+    experiment.refresh_from_db()
     return experiment
 
 
 def record_new(group: ClientGroup) -> None:
     """Has a group that is being spawned recorded by the interactive experiment that runs, if one does."""
-    running = Experiment.objects.select_for_update().filter(status=Status.RUNNING, interactive=True)
-    experiment = running.first()
+    experiment = Experiment.objects.filter(status=Status.RUNNING, interactive=True).first()
     if experiment is not None:
         _record(experiment, group)
         group.experiment = experiment
@@ -84,7 +86,7 @@ def record_new(group: ClientGroup) -> None:
 
 def renew(experiment_id: str) -> None:
     """Says that the experiment's session lives. Raises NotRunning."""
-    if not _running(experiment_id).update(renewed=timezone.now()):
+    if not _running(experiment_id).update(renewed=Now()):
         raise NotRunning(f"experiment {experiment_id} is not running any more")
 
 
@@ -123,7 +125,8 @@ def cancel(experiment_id: str, reason: str) -> Experiment:
 
 def close_if_abandoned(experiment: Experiment) -> None:
     """Ends an experiment whose session has died."""
-    if experiment.renewed is None or timezone.now() - experiment.renewed > LEASE:
+    # By the clock of the database, as the session's may be another.
+    if Experiment.objects.filter(id=experiment.id, renewed__lt=Now() - LEASE).exists():
         log.warning("experiment %s: %s", experiment, ABANDONED)
         stop(experiment.id, ABANDONED)
 

@@ -82,8 +82,9 @@ def _infos() -> dict[str, dict[str, str]]:
     with redis_client().pipeline(transaction=False) as pipeline:
         for name in names:
             pipeline.hgetall(node_info_key(name))
-        hashes: list[Any] = pipeline.execute()
-    return {name: _fields(found) for name, found in zip(names, hashes, strict=True)}
+        hashes: list[Any] = pipeline.execute(raise_on_error=False)
+    # What is no hash there was set by somebody else.
+    return {name: _fields(found) if isinstance(found, dict) else {} for name, found in zip(names, hashes, strict=True)}
 
 
 def _fields(found: dict[Any, Any]) -> dict[str, str]:

@@ -175,17 +175,11 @@ def tidy(experiment: Experiment) -> None:
         by_group.setdefault(shard.group_id, []).append(shard)
     for group_id, members in by_group.items():
         shard_ids = [shard.id for shard in members]
-        if all(_is_over(shard) for shard in members):
+        if all(shards.is_over(shard) for shard in members):
             desired.forget(group_id, shard_ids)
         else:
             left_s = max(0.0, _time_left_s(experiment)) + _longest_request_s(experiment)
             desired.leave_stop(group_id, shard_ids, round(left_s) + OUT_OF_REACH_S)
-
-
-def _is_over(shard: Shard) -> bool:
-    """Whether no attempt of it can be alive: an earlier one may be out of reach still."""
-    ended = shard.gone or shard.status in (Shard.Status.FINISHED, Shard.Status.FAILED)
-    return ended and shard.attempt == 1
 
 
 def _place(experiment: Experiment) -> None:

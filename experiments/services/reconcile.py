@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from experiments import summary
 from experiments.models import Experiment
 from experiments.services import desired, events, groups, phases
+from experiments.services.exclusion import Busy, one_at_a_time
 from experiments.services.registry import sync_workers
 from experiments.services.transitions import move_experiment
 from routing.connection import redis_client
@@ -32,6 +33,7 @@ def reconcile() -> None:
 
     The lock only saves work: each step is a conditional change that two processes cannot both make.
     """
+    promoted: Experiment | None = None
     client, token = redis_client(), secrets.token_hex(8)
     if not client.set(LOCK_KEY, token, nx=True, px=LOCK_TTL_MS):
         return
@@ -45,7 +47,9 @@ def reconcile() -> None:
         for experiment in Experiment.objects.filter(status__in=Experiment.ACTIVE).order_by("created", "id"):
             client.eval(_PROLONG, 1, LOCK_KEY, token)
             _forward(experiment)
-        if promoted := _promote():
+        with suppress(Busy), one_at_a_time(within_s=0):
+            promoted = _promote()
+        if promoted:
             _forward(promoted)
         _revise_one()
         _tidy_one()

@@ -242,7 +242,13 @@ def is_silent(shard: Shard) -> bool:
     return late and not leases_of([shard])
 
 
-def give_up(experiment: Experiment, shard: Shard, reason: str) -> None:
+def is_over(shard: Shard) -> bool:
+    """Whether no attempt of it can be alive: an earlier one may be out of reach still."""
+    ended = shard.gone or shard.status in (Shard.Status.FINISHED, Shard.Status.FAILED)
+    return ended and shard.attempt == 1
+
+
+def give_up(experiment: Experiment | None, shard: Shard, reason: str) -> None:
     """Counts a shard that nobody runs as lost."""
     _move(experiment, shard, Shard.Status.LOST, gone=True, reason=reason)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from experiments import selectors
 from experiments.models import ClientGroup as Group
@@ -16,6 +16,8 @@ from experiments.services import groups
 from experiments.shell.errors import GroupFailed, NotReady
 from experiments.shell.future import RequestFuture
 from loadgen.messages import RATE
+
+Result = TypeVar("Result")
 
 LOOK_EVERY_S = 0.05
 READY_WITHIN_S = 60.0
@@ -59,13 +61,11 @@ class ClientGroup:
     def rps(self, n: float) -> None:
         """Has each client send `n` requests per second, evenly, until the next command; 0 pauses them."""
         command = parse_command({"rps": n})
-        for group_id in self._ids:
-            groups.command(group_id, **command)
+        self._each(lambda group_id: groups.command(group_id, **command))
 
     def pause(self) -> None:
         """Has the clients send nothing; what is in flight is answered."""
-        for group_id in self._ids:
-            groups.command(group_id, kind=RATE)
+        self._each(lambda group_id: groups.command(group_id, kind=RATE))
 
     def request(self, n: int | None = None, ia: Any = None) -> RequestFuture:
         """Has each client send requests, and returns what can be waited for.
@@ -79,7 +79,7 @@ class ClientGroup:
         >>> c.request(n=100, ia=('expovariate', 5)).wait()
         """
         command = parse_command({"n": n, "ia": ia})
-        return RequestFuture({group_id: groups.command(group_id, **command) for group_id in self._ids})
+        return RequestFuture(self._each(lambda group_id: groups.command(group_id, **command)))
 
     def info(self) -> list[ClientInfo]:
         """Requests and failures of each client so far."""
@@ -88,16 +88,26 @@ class ClientGroup:
     def add(self, n: int = 1) -> ClientGroup:
         """Adds `n` clients, on workers of the same labels, and waits until they take part."""
         added, _ = parse_clients({"add": n})
-        for group_id in self._ids:
-            groups.add(group_id, added)
+        self._each(lambda group_id: groups.add(group_id, added))
         self.wait_until_ready()
         return self
 
     def close(self, n: int | None = None) -> None:
         """Closes the `n` clients that came last; all of them without `n`."""
         clients = None if n is None else parse_clients({"close": n})[1]
+        self._each(lambda group_id: groups.close(group_id, clients))
+
+    def _each(self, do: Callable[[str], Result]) -> dict[str, Result]:
+        """Does it to every group, also where it fails for one; then raises the first error."""
+        done, errors = {}, []
         for group_id in self._ids:
-            groups.close(group_id, clients)
+            try:
+                done[group_id] = do(group_id)
+            except Exception as error:  # noqa: BLE001
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return done
 
     def wait_until_ready(self, timeout: float = READY_WITHIN_S) -> None:
         """Waits until all clients can send.
@@ -106,20 +116,19 @@ class ClientGroup:
             GroupFailed: a shard failed; with its reason.
             NotReady: they were not ready in time.
         """
-        self._until(lambda row: not row.pending, timeout)
-
-    def _until(self, is_done: Callable[[Group], bool], timeout: float) -> None:
         deadline_s = time.monotonic() + timeout
-        for group_id in self._ids:
-            while not is_done(row := groups.follow(group_id)) or row.ended:
-                failed = Shard.objects.filter(group=group_id, status=Shard.Status.FAILED).first()
-                if failed is not None:
-                    raise GroupFailed(f"shard {failed}: {failed.reason}")
-                if row.ended:
-                    raise GroupFailed(f"client group {group_id} is closed")
+        for row in self._rows():
+            awaited = [shard.id for shard in groups.shards_of(row, row.pending)]
+            while row.pending and not row.ended:
                 if time.monotonic() > deadline_s:
-                    raise NotReady(f"client group {group_id} did not get ready within {timeout:g} s")
+                    raise NotReady(f"client group {row.id} did not get ready within {timeout:g} s")
                 time.sleep(LOOK_EVERY_S)
+                row = groups.follow(row.id)  # noqa: PLW2901
+            failed = Shard.objects.filter(id__in=awaited, status__in=(Shard.Status.FAILED, Shard.Status.LOST)).first()
+            if failed is not None:
+                raise GroupFailed(f"shard {failed}: {failed.reason}")
+            if row.ended:
+                raise GroupFailed(f"client group {row.id} is closed")
 
     def _rows(self) -> list[Group]:
         return selectors.groups(self._ids)

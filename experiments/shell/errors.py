@@ -2,7 +2,8 @@
 
 from experiments.plans import PlanInvalid
 from experiments.services.apps import AppMissing
-from experiments.services.groups import GroupClosed
+from experiments.services.exclusion import Busy
+from experiments.services.groups import GroupClosed, GroupNotReady
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from routing.table import RoutingError
 
@@ -28,4 +29,14 @@ class NoExperiment(ShellError):
 
 
 # Whose message says it all.
-SENTENCES = (ShellError, PlanInvalid, AppMissing, GroupClosed, NoMatchingWorkers, NoFreeSlot, RoutingError)
+SENTENCES = (
+    ShellError,
+    PlanInvalid,
+    AppMissing,
+    Busy,
+    GroupClosed,
+    GroupNotReady,
+    NoMatchingWorkers,
+    NoFreeSlot,
+    RoutingError,
+)

@@ -25,6 +25,12 @@ class RequestFuture:
 
     def __init__(self, phases: dict[str, int]) -> None:
         self._phases = phases
+        self._finished: set[str] = set()
+        # Who is added later makes no part of these requests.
+        self._shards = {
+            group.id: [shard.id for shard in groups.shards_of(group, group.active) if shard.status not in Shard.ENDED]
+            for group in ClientGroup.objects.filter(id__in=phases)
+        }
 
     @property
     def done(self) -> bool:
@@ -47,12 +53,15 @@ class RequestFuture:
     def abort(self) -> None:
         """Has the clients send no more of them; what is in flight is answered."""
         for group_id, number in self._phases.items():
-            if ClientGroup.objects.get(id=group_id).command.number == number:
+            group = ClientGroup.objects.get(id=group_id)
+            if group.command.number == number and group.state != ClientGroup.State.STOP:
                 groups.command(group_id, kind=RATE)
 
     def _is_done(self, group_id: str, number: int) -> bool:
+        if group_id in self._finished:
+            return True
         group = groups.follow(group_id)
-        members = list(group.shards.all())
+        members = list(Shard.objects.filter(id__in=self._shards[group_id]))
         said = statuses_of(members)
         left = [shard for shard in members if shard.id not in said or said[shard.id].phase_done < number]
         alive = [shard for shard in left if shard.status not in Shard.ENDED]
@@ -63,6 +72,8 @@ class RequestFuture:
             raise GroupFailed(f"client group {group_id} was closed before its clients were done")
         if group.command.number != number and alive:
             raise Superseded(f"another command took the place of these requests of client group {group_id}")
+        if not alive:
+            self._finished.add(group_id)
         return not alive
 
     def __repr__(self) -> str:

@@ -25,7 +25,7 @@ from loadgen.messages import app_key
 
 logger = logging.getLogger(__name__)
 
-FETCH_TIMEOUT_S: Final = 60.0
+FETCH_TIMEOUT_S: Final = 20.0
 _RETRY_PAUSE_S: Final = 0.5
 _LOCK_PAUSE_S: Final = 0.05
 _PIECE_BYTES: Final = 256 << 10  # small enough to come within a socket's time-out over a slow line

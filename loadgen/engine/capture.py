@@ -6,12 +6,17 @@ A connection of its own kind does it, so that it costs nothing where nobody asks
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from loadgen.batch import CAPTURE_OVERHEAD_BYTES, MAX_CAPTURES_BYTES, Capture
 from loadgen.engine.connection import COMPLETED, Connection, First
 from loadgen.engine.heads import END_OF_HEAD
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.wire import Wire
 from loadgen.messages import CAPTURE_ERRORS, CAPTURE_HEADERS, Outcome
+
+if TYPE_CHECKING:
+    from loadgen.engine.pool import HostPool
 
 
 class Captures:
@@ -67,6 +72,11 @@ class CapturingConnection(Connection):
 
     __slots__ = ("_request", "_response")
 
+    def __init__(self, host: HostPool) -> None:
+        super().__init__(host)
+        self._request = b""
+        self._response = bytearray()
+
     def send(
         self,
         intended_ns: int,
@@ -88,10 +98,10 @@ class CapturingConnection(Connection):
         super().data_received(data)
 
     def _end(self, outcome: int, done_ns: int, status: int) -> None:
-        pool = self._pool
+        pool, request, response = self._pool, self._request, self._response
+        self._request, self._response = b"", bytearray()  # idle connections keep nothing
         if pool.on_response is not None and outcome == COMPLETED:
-            pool.on_response(self._client, status, bytes(self._response))  # it may end the load, and cut what is left
+            pool.on_response(self._client, status, bytes(response))  # it may end the load, and cut what is left
         if pool.captures is not None:
-            kept = self._response[: pool.captures.limit_bytes]
-            pool.captures.add(outcome, status, self._request, bytes(kept))
+            pool.captures.add(outcome, status, request, bytes(response[: pool.captures.limit_bytes]))
         super()._end(outcome, done_ns, status)

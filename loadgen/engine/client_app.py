@@ -110,7 +110,7 @@ class ClientApp:
                 what, function = _requests_of(module)
             except AppStuck as stuck:
                 raise AppError(f"{who}: {MODULE} did not end within {LOAD_LIMIT_S:g} s\n{stuck.where}") from stuck
-            except (Exception, SystemExit) as error:
+            except BaseException as error:  # as above: no signal's handler raises here
                 raise AppError(f"{who}: {MODULE} raised {_sentence(error)}\n{traceback_tail(error)}") from error
             finally:
                 self._watchdog.call_ended()
@@ -178,7 +178,7 @@ class AppInstance:
             watchdog.until_ns = began_ns + _CALL_LIMIT_NS
             request = self._function()
             watchdog.call_ended()
-        except (Exception, SystemExit, AppStuck) as error:
+        except BaseException as error:  # whatever an app raises is its fault, and tells what is wrong
             watchdog.call_ended()
             raise self._failed(self.what, error) from error
         if type(request) is tuple and len(request) == 3 and request[2] is not None:
@@ -197,7 +197,7 @@ class AppInstance:
             watchdog.until_ns = began_ns + _CALL_LIMIT_NS
             self._on_response(response)
             watchdog.call_ended()
-        except (Exception, SystemExit, AppStuck) as error:
+        except BaseException as error:  # whatever an app raises is its fault, and tells what is wrong
             watchdog.call_ended()
             raise self._failed("on_response()", error) from error
 

@@ -65,6 +65,7 @@ class PhasedDispatcher:
         self._recorder = recorder
         self._wake = wake
         self._fail = fail
+        self._max_lateness_ns = round(workload.max_lateness_s * 1e9)
         self._coming: deque[Coming] = deque()
         self._phase: Phase | None = None
         self._current: OpenDispatcher | ClosedDispatcher | None = None
@@ -104,8 +105,8 @@ class PhasedDispatcher:
             self._wake(self._pool.now_ns())
 
     def settle(self) -> None:
-        """To be called while nothing is in flight: the phase in force may be done."""
-        if self._phase is not None and self._current is not None and self._current.is_over():
+        """To be called while nothing is in flight: the phase in force may be done, unless another is to end it."""
+        if self._phase is not None and not self._coming and self._current is not None and self._current.is_over():
             self._done = self._phase.number
 
     # --- As a Dispatcher
@@ -121,8 +122,7 @@ class PhasedDispatcher:
         now_ns = self._pool.now_ns()
         is_due = bool(self._coming) and self._coming[0].at_ns <= now_ns
         next_ns: int | None = None
-        # Of a schedule, what was intended before the next phase is sent first; who sends back to back stops at once.
-        if self._current is not None and not (is_due and isinstance(self._current, ClosedDispatcher)):
+        if self._current is not None and not (is_due and self._is_left_behind(now_ns)):
             next_ns = self._current.turn()
         if is_due and next_ns is None:
             next_ns = self._switch(self._coming.popleft())
@@ -130,6 +130,14 @@ class PhasedDispatcher:
             return next_ns
         at_ns = self._coming[0].at_ns
         return at_ns if next_ns is None else min(next_ns, at_ns)
+
+    def _is_left_behind(self, now_ns: int) -> bool:
+        """Whether the phase in force sends no more, although the next one is due.
+
+        Of a schedule, what was intended before that is sent first, as far as it is no backlog: nobody could stop gaps
+        of nothing. Who sends back to back stops at once.
+        """
+        return isinstance(self._current, ClosedDispatcher) or now_ns - self._coming[0].at_ns > self._max_lateness_ns
 
     def is_over(self) -> bool:
         return self._started and not self._clients
@@ -189,7 +197,7 @@ class PhasedDispatcher:
             self._routes,
             self._pool,
             self._recorder,
-            round(self._workload.max_lateness_s * 1e9),
+            self._max_lateness_ns,
             self._workload.max_in_flight,
         )
 

@@ -20,6 +20,8 @@ from loadgen.messages import HTTPS, GroupDocument, WorkloadSpec
 
 BaseUrl = Callable[[str], str]
 
+_SLOW_MODULE_NS, _AFTER_SLOW_S = 200_000_000, 0.05
+
 
 class RequestSource(Protocol):
     """The requests of a shard's clients.
@@ -114,7 +116,7 @@ class AppSource:
 
     async def prepare(self) -> None:
         assert self._workload.client_app is not None
-        if self._workload.scheme == HTTPS:
+        if self._base_url("host").startswith(f"{HTTPS}:"):  # which a static host may say, too
             check_tls(tls.options())  # reads a large file
         name = self._workload.client_app
         app = ClientApp(name, find_app(name, self._apps_dir, self._fetched), self._watchdog)
@@ -125,8 +127,11 @@ class AppSource:
                 self._instances = dict.fromkeys(self._clients, app.instance(None, parameters, self._now_ns()))
                 return
             for client in self._clients:
-                self._instances[client] = app.instance(client, parameters, self._now_ns())
-                await asyncio.sleep(0)  # a thousand modules take seconds; the shard's lease is renewed meanwhile
+                began_ns = self._now_ns()
+                self._instances[client] = app.instance(client, parameters, began_ns)
+                # A thousand modules take seconds; the shard's lease is renewed meanwhile, which takes several turns,
+                # and must not be cut in two by the next slow module.
+                await asyncio.sleep(_AFTER_SLOW_S if self._now_ns() - began_ns > _SLOW_MODULE_NS else 0)
         except BaseException:
             self.close()
             raise

@@ -68,6 +68,7 @@ def test_a_session_begins_with_a_banner_and_tells_what_there_is(terminal, galile
     assert "['worker-a', 'worker-b']" in terminal.says("g.workers()")
     assert "none was started here" in terminal.says("exp")
     assert "experiments.models.experiment" in terminal.says("Experiment.__module__")
+    terminal.says("rtbl.clear(); None")
     record = "RoutingRecord(service='myservice', hosts=['host1:8080', 'host2:8080'], weights=[1, 2])\n"
     assert record in terminal.says("rtbl.set('myservice', ['host1:8080', 'host2:8080'], [1, 2])")
     assert TABLE in terminal.says("rtbl")

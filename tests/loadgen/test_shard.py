@@ -676,3 +676,33 @@ def test_a_client_app_that_never_comes_back_fails_its_shard_which_has_its_lease_
     assert (status.attempt, status.state) == (1, "failed")
     assert "client app 'shop', client 0: generator.py did not end within 5 s" in status.reason
     assert "  generator.py, line " in status.reason
+
+
+def test_an_interactive_shard_whose_group_was_forgotten_ends(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadgen.shard.GROUP_LEASE_S", 2)
+    put_route(store, {target.host: 1.0})
+    put_document(store, interactive(store, "s-forgotten"))
+
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "running")
+        store.delete(group_key("s-forgotten"))
+
+    run_shards(settings, order_of(1, "s-forgotten"), script=script)
+    assert rows_of(settings).final.end == "lost"
+
+
+def test_a_redis_that_was_started_empty_takes_no_route_away(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget
+) -> None:
+    put_route(store, {target.host: 1.0})
+    document = running(store, document_of("s-empty", rate_rps=50.0, duration_s=4.0), 0.3)
+    put_document(store, document)
+
+    async def script() -> None:
+        await until(lambda: len(target.ids("s-empty")) > 10)
+        store.flushall()
+
+    run_shards(settings, order_of(1, "s-empty"), script=script)
+    assert rows_of(settings).final.counters.completed == 200

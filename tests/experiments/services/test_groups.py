@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from experiments.models import ClientGroup, Experiment, Shard
+from experiments.models import Batch, ClientGroup, Experiment, Shard
 from experiments.plans import PlanInvalid, parse_group
 from experiments.plans.commands import parse_clients, parse_command
 from experiments.services import experiments as services
@@ -15,6 +15,8 @@ from loadgen import messages
 from loadgen.messages import BACK_TO_BACK, GAPS, RATE, GroupDocument, from_json
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+LONG = timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -126,6 +128,52 @@ def test_an_order_that_nobody_takes_is_given_again(fleet, monkeypatch):
     assert Shard.objects.get().attempt == 2
 
 
+def test_a_shard_that_nobody_took_does_not_keep_a_closed_group(fleet, two):
+    groups.add(two.id, 1)
+    groups.close(two.id)
+    fleet.say(messages.FINISHED, only={"status": "READY"})
+    Shard.objects.filter(status="DISPATCHED").update(dispatched=Shard.objects.latest("id").dispatched - LONG)
+    group = groups.follow(two.id)
+    assert group.ended is not None
+    assert set(group.shards.values_list("status", flat=True)) == {"FINISHED", "LOST"}
+
+
+def test_a_shard_out_of_reach_finds_the_stop_of_its_group_when_it_returns(fleet, broker, two):
+    fleet.die()
+    Shard.objects.update(status="LOST")
+    group = groups.follow(two.id)
+    assert (group.state, group.ended is None) == ("stop", False)
+    assert document(broker, group).state == "stop"
+    assert 0 < broker.ttl(messages.group_key(two.id)) <= groups.STOP_STAYS_S
+
+
+@pytest.mark.parametrize("said", [{"phase": 2, "phase_done": 1}, {}])
+def test_requests_that_were_asked_for_before_anybody_was_ready_are_made(fleet, broker, said):
+    fleet.join("pi-1")
+    group = groups.spawn(parse_group({"service": "s"}), "tester")
+    number = groups.command(group.id, kind=BACK_TO_BACK, requests=5)
+    fleet.say(messages.READY, **said)
+    groups.follow(group.id)
+    phase = document(broker, group).phase
+    assert (phase.number, phase.kind, phase.requests) == (number, BACK_TO_BACK, 5)
+
+
+def test_clients_are_not_closed_while_others_are_added(two):
+    groups.add(two.id, 2)
+    with pytest.raises(groups.GroupNotReady, match="clients are being added"):
+        groups.close(two.id, 2)
+    assert ClientGroup.objects.get(id=two.id).state == "run"
+
+
+def test_a_group_whose_shard_paused_for_want_of_a_controller_says_so(fleet, broker, two):
+    experiment = interactive.start("by hand", "tester", {})
+    number = groups.command(two.id, kind=RATE, rate_rps=5.0)
+    fleet.say(messages.RUNNING, phase=number, is_deserted=True)
+    groups.follow(two.id)
+    assert document(broker, two).phase.rate_rps == 0
+    assert experiment.events.filter(name="client group paused").count() == 1
+
+
 def test_what_cannot_be_placed_leaves_nothing_behind(fleet):
     with pytest.raises(NoMatchingWorkers):
         groups.spawn(parse_group({"service": "s"}), "tester")
@@ -162,6 +210,16 @@ class TestInteractiveExperiment:
             interactive.stop(experiment.id)
         assert Experiment.objects.count() == 2
 
+    def test_one_that_is_deleted_leaves_the_batches_of_the_groups_to_those_that_follow(self, two):
+        first = interactive.start("first", "tester", {})
+        shard = two.shards.first()
+        row = {"shard": shard, "attempt": 1, "rows": 0, "received": first.start, "counters": {}, "gauges": {}}
+        Batch.objects.create(experiment=first, number=0, **row)
+        services.cancel(first.id, "by test")
+        Experiment.objects.filter(id=first.id).update(status="CANCELLED")
+        services.delete(first.id)
+        assert Batch.objects.get().experiment is None
+
     def test_a_cancelled_one_leaves_the_groups_alone(self, broker, two):
         experiment = interactive.start("by hand", "tester", {})
         services.cancel(experiment.id, "by test")
@@ -192,6 +250,8 @@ class TestInteractiveExperiment:
         ({"n": 0}, "n: must be from 1"),
         ({"n": 1.5}, "n: a whole number"),
         ({"ia": -1}, "ia: must not be negative"),
+        ({"ia": 0}, "ia: gaps that are never above 0 need n"),
+        ({"ia": ["uniform", -2, -1]}, "ia: gaps that are never above 0 need n"),
         ({"ia": ["expovariate", 0]}, "ia: lambd: must be from"),
         ({"ia": ["nope"]}, "ia: one of constant"),
         ({"ia": ["prerecorded", []]}, "ia: prerecorded takes a list"),

@@ -86,6 +86,37 @@ def test_a_phase_that_is_heard_of_late_ends_the_one_before_where_it_was_to_begin
     assert 17 <= len(run(scenario()).rows) <= 25
 
 
+def test_a_backlog_does_not_keep_the_next_phase_waiting(run: Run[Result], target: HttpTarget) -> None:
+    async def scenario() -> tuple[int, Result]:
+        engine = interactive(target.host, clients=1, max_lateness_s=0.1)
+        zero_ns = await started(engine)
+        # A million requests at one moment.
+        command(engine, 1, zero_ns, total=1, kind=GAPS, requests=1_000_000, parameters=[0.0])
+        await asyncio.sleep(0.1)
+        command(engine, 2, time.monotonic_ns(), total=1)
+        await until(lambda: engine.phases[0] == 2)
+        rows = engine.counters.rows
+        await asyncio.sleep(0.3)
+        return rows, await stopped(engine)
+
+    rows, result = run(scenario())
+    assert len(result.rows) < 500_000
+    assert len(result.rows) - rows < 2000
+
+
+def test_requests_that_another_phase_ends_are_not_done(run: Run[Result], target: HttpTarget) -> None:
+    async def scenario() -> tuple[tuple[int, int], Result]:
+        engine = interactive(target.host)
+        zero_ns = await started(engine)
+        command(engine, 1, zero_ns, kind=GAPS, requests=5, parameters=[10.0])
+        await asyncio.sleep(0.05)
+        command(engine, 2, time.monotonic_ns() + 100 * MS, rate_rps=10.0)
+        await until(lambda: engine.phases[0] == 2)
+        return engine.phases, await stopped(engine)
+
+    assert run(scenario())[0] == (2, 0)
+
+
 def test_so_many_requests_with_gaps_and_then_the_phase_is_done(run: Run[Result], target: HttpTarget) -> None:
     async def scenario() -> tuple[list[tuple[int, int]], Result]:
         engine = interactive(target.host)
