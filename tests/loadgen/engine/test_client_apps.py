@@ -321,7 +321,7 @@ def test_a_call_that_does_not_come_back_is_interrupted_and_ends_the_load(
     for word, statement in words.items():
         generator = generator.replace(word, statement)
     write_app(tmp_path, generator)
-    result = run(play(build(server.host, clients=1, client_app="app", apps_dir=tmp_path)))
+    result = run(play(build(server.host, clients=1, rate=5, duration=1, client_app="app", apps_dir=tmp_path)))
     assert result.reason.startswith(f"client app 'app', client 0: {what}() did not come back within 3 s\n")
     assert "in loop_at: while calls >= number:" in result.reason
     assert Outcome.COMPLETED in result.outcomes()
