@@ -10,7 +10,7 @@ COMPILE := $(VENV)/bin/pip-compile --quiet --strip-extras --annotation-style=lin
 	--no-emit-trusted-host --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev demo up down test test-fast test-databases faults soak bench lint lock clean
+.PHONY: help venv venv-dev demo up down test test-again test-fast test-databases faults soak bench lint lock clean
 
 help:
 	@echo "make demo       run the example experiment end to end: install, start, load, report, stop"
@@ -18,6 +18,7 @@ help:
 	@echo "make down       stop what make up has started"
 	@echo "make venv       install into $(VENV)"
 	@echo "make test       run all tests"
+	@echo "make test-again run those tests once more that failed last, one after the other"
 	@echo "make test-fast  run the tests that need no real time"
 	@echo "make test-databases  run the tests of what is stored on PostgreSQL and MariaDB"
 	@echo "make faults     kill, cut off and restart everything in turn, on SQLite and PostgreSQL; prints a table"
@@ -58,6 +59,9 @@ IN_TWO := -n 2 --dist loadfile
 
 test: venv-dev
 	$(VENV)/bin/python -m pytest $(IN_TWO)
+
+test-again: venv-dev
+	$(VENV)/bin/python -m pytest --last-failed --last-failed-no-failures none
 
 test-fast: venv-dev
 	$(VENV)/bin/python -m pytest -m "not slow" $(IN_TWO)

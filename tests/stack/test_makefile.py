@@ -17,6 +17,7 @@ TARGETS = [
     "down",
     "venv",
     "test",
+    "test-again",
     "test-fast",
     "test-databases",
     "faults",
