@@ -17,7 +17,10 @@ class Batch(models.Model):
     """A trace batch that is in the database; `counters` and `gauges` are those of its header. Of an interactive group,
     nobody may have recorded it: then it has no experiment, and no traces."""
 
-    experiment = models.ForeignKey(Experiment, on_delete=models.SET_NULL, null=True, related_name="batches")
+    # No constraint: ingest would wait for whoever has locked the experiment's row.
+    experiment = models.ForeignKey(
+        Experiment, on_delete=models.SET_NULL, null=True, db_constraint=False, related_name="batches"
+    )
     shard = models.ForeignKey(Shard, on_delete=models.CASCADE, related_name="batch_set")
     attempt = models.PositiveIntegerField()
     number = models.PositiveIntegerField()
