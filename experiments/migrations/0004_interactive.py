@@ -24,6 +24,11 @@ class Migration(migrations.Migration):
             model_name='secondstats',
             name='second_once_per_shard',
         ),
+        migrations.AlterField(
+            model_name='secondstats',
+            name='experiment',
+            field=models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name='seconds', to='experiments.experiment'),
+        ),
         migrations.AddField(
             model_name='batch',
             name='experiment',
@@ -96,7 +101,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='clientgroup',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('interactive', True), ('phase__isnull', False), ('seed__isnull', False)), models.Q(('experiment__isnull', False), ('interactive', False)), _connector='OR'), name='group_has_an_owner'),
+            constraint=models.CheckConstraint(condition=models.Q(('interactive', False), models.Q(('phase__isnull', False), ('seed__isnull', False)), _connector='OR'), name='group_commanded_has_a_phase'),
         ),
         migrations.AddConstraint(
             model_name='secondstats',

@@ -48,9 +48,8 @@ class ClientGroup(models.Model):
         ordering = ["id"]
         constraints = [
             models.CheckConstraint(
-                name="group_has_an_owner",
-                condition=Q(interactive=True, seed__isnull=False, phase__isnull=False)
-                | Q(interactive=False, experiment__isnull=False),
+                name="group_commanded_has_a_phase",
+                condition=Q(interactive=False) | Q(seed__isnull=False, phase__isnull=False),
             ),
             models.CheckConstraint(
                 name="group_on_worker_loss_known", condition=Q(on_worker_loss__in=["continue", "replace", "fail"])

@@ -96,7 +96,8 @@ class SecondStats(models.Model):
     adding their counts (experiments/histogram.py; relative error at most 1 %).
     """
 
-    experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="seconds")
+    # No constraint: ingest would wait for whoever has locked the experiment's row.
+    experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, db_constraint=False, related_name="seconds")
     shard = models.ForeignKey(Shard, on_delete=models.CASCADE, related_name="seconds", db_index=False)
     workload = models.PositiveIntegerField(help_text="index in the plan")
     second = models.BigIntegerField()
