@@ -1,31 +1,26 @@
 """Moves every experiment forward from what is stored. No process holds an experiment: any call may be the last."""
 
 import logging
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from django.db import OperationalError
 from django.utils import timezone
-from redis.exceptions import RedisError
+from redis.exceptions import LockNotOwnedError, RedisError
+from redis.lock import Lock
 
 from experiments import summary
 from experiments.models import Experiment
 from experiments.services import desired, events, groups, phases
-from experiments.services.exclusion import Busy, one_at_a_time
+from experiments.services.exclusion import Busy, held, one_at_a_time
 from experiments.services.registry import sync_workers
 from experiments.services.transitions import move_experiment
-from routing.connection import redis_client
 from routing.synchronisation import synchronise
 
 log = logging.getLogger(__name__)
 
 LOCK_KEY = "galileo:reconcile:lock"
-LOCK_TTL_MS = 3_000  # a holder that was killed holds up the next pass for no longer; it is prolonged along the way
-
-_IF_OURS = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call({command}) end return 0"
-_PROLONG = _IF_OURS.format(command=f"'PEXPIRE', KEYS[1], {LOCK_TTL_MS}")
-_UNLOCK = _IF_OURS.format(command="'DEL', KEYS[1]")
+LOCK_TTL_S = 3.0  # a holder that was killed holds up the next pass for no longer; it is prolonged along the way
 
 
 def reconcile() -> None:
@@ -33,29 +28,29 @@ def reconcile() -> None:
 
     The lock only saves work: each step is a conditional change that two processes cannot both make.
     """
+    with held(LOCK_KEY, LOCK_TTL_S) as lock:
+        if lock is not None:
+            _pass(lock)
+
+
+def _pass(lock: Lock) -> None:
+    with _set_apart("the workers' registrations"):
+        sync_workers()
+    with _set_apart("the routing table"):
+        synchronise()
+    with _set_apart("the interactive client groups"):
+        groups.follow_all()
+    for experiment in Experiment.objects.filter(status__in=Experiment.ACTIVE).order_by("created", "id"):
+        with suppress(LockNotOwnedError):  # it has expired
+            lock.reacquire()
+        _forward(experiment)
     promoted: Experiment | None = None
-    client, token = redis_client(), secrets.token_hex(8)
-    if not client.set(LOCK_KEY, token, nx=True, px=LOCK_TTL_MS):
-        return
-    try:
-        with _set_apart("the workers' registrations"):
-            sync_workers()
-        with _set_apart("the routing table"):
-            synchronise()
-        with _set_apart("the interactive client groups"):
-            groups.follow_all()
-        for experiment in Experiment.objects.filter(status__in=Experiment.ACTIVE).order_by("created", "id"):
-            client.eval(_PROLONG, 1, LOCK_KEY, token)
-            _forward(experiment)
-        with suppress(Busy), one_at_a_time(within_s=0):
-            promoted = _promote()
-        if promoted:
-            _forward(promoted)
-        _revise_one()
-        _tidy_one()
-    finally:
-        with suppress(RedisError):  # it expires by itself
-            client.eval(_UNLOCK, 1, LOCK_KEY, token)
+    with suppress(Busy), one_at_a_time(within_s=0):
+        promoted = _promote()
+    if promoted:
+        _forward(promoted)
+    _revise_one()
+    _tidy_one()
 
 
 @contextmanager
