@@ -1,36 +1,18 @@
 """Traces as lines: what an experiment's rows say, with the names that they are known by outside.
 
-The columns are those of a worker's own trace log (loadgen/trace_log.py), the original's first.
+The columns are those of a worker's own trace log, the original's first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from experiments.models import Experiment, Trace
 from experiments.recorded import shards_of
-from loadgen.messages import REQUEST_ID_HEADER, Outcome, request_id
+from loadgen.messages import Outcome
+from loadgen.trace_line import TraceLine, trace_line
 
 _CHUNK = 2000
-
-
-class TraceLine(NamedTuple):
-    """A trace. Times are ns in the broker's clock; None: that never happened."""
-
-    request_id: str
-    client: str
-    service: str
-    created: int  # when it was intended
-    sent: int | None
-    done: int | None
-    status: int | None
-    server: str
-    exp_id: str
-    dispatched: int | None
-    outcome: str
-    size: int
-    routing_version: int
 
 
 COLUMNS = TraceLine._fields
@@ -82,22 +64,21 @@ def lines_of(
         version,
     ) in found.iterator(_CHUNK):
         group_id, name, header = shards[shard]
-        yield (
-            key,
-            TraceLine(
-                # Without ids on the wire the arrival has its name all the same.
-                request_id(group_id, client, sequence, header or REQUEST_ID_HEADER),
-                f"{group_id}.{client}",
-                name,
-                created,
-                sent,
-                done,
-                status,
-                host,
-                experiment.id,
-                dispatched,
-                Outcome(code).name.lower(),
-                size,
-                version,
-            ),
+        line = trace_line(
+            group_id,
+            client,
+            sequence,
+            header,
+            service=name,
+            created=created,
+            sent=sent,
+            done=done,
+            status=status,
+            server=host,
+            exp_id=experiment.id,
+            dispatched=dispatched,
+            outcome=code,
+            size=size,
+            routing_version=version,
         )
+        yield key, line

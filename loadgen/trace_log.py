@@ -14,7 +14,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis
 from redis.exceptions import RedisError
@@ -22,7 +22,8 @@ from redis.exceptions import RedisError
 from loadgen.batch import NO_HOST, NO_TIME, RECORD
 from loadgen.environment import FILE, REDIS, WorkerSettings
 from loadgen.forwarder import BrokerAwayError, TraceLog
-from loadgen.messages import REQUEST_ID_HEADER, BatchHeader, Outcome, request_id
+from loadgen.messages import BatchHeader
+from loadgen.trace_line import TraceLine, trace_line
 
 logger = logging.getLogger(__name__)
 
@@ -35,46 +36,29 @@ class TraceLogError(Exception):
     """The log cannot be opened; the message names the setting."""
 
 
-class Line(NamedTuple):
-    """A trace, its first nine fields those of the original's. Times are ns in the broker's clock."""
-
-    request_id: str
-    client: str
-    service: str
-    created: int  # when it was intended
-    sent: int | None
-    done: int | None
-    status: int | None
-    server: str
-    exp_id: str
-    dispatched: int | None
-    outcome: str
-    size: int
-    routing_version: int
-
-
-def lines_of(header: BatchHeader, records: bytes) -> Iterator[Line]:
+def lines_of(header: BatchHeader, records: bytes) -> Iterator[TraceLine]:
     """The traces of a batch (loadgen/batch.py)."""
     for row in RECORD.iter_unpack(records):
         client, sequence, intended_ns, lateness_ns, wait_ns, service_ns, outcome, status, host, size, version = row
         created = header.epoch_broker_ns + intended_ns
         dispatched = _later(created, lateness_ns)
         sent = _later(dispatched, wait_ns)
-        yield Line(
-            # Without ids on the wire the arrival has its name all the same.
-            request_id(header.group_id, client, sequence, header.request_id_header or REQUEST_ID_HEADER),
-            f"{header.group_id}.{client}",
-            header.service,
-            created,
-            sent,
-            _later(sent, service_ns),
-            status or None,
-            "" if host == NO_HOST else header.hosts[host],
-            header.experiment_id or "",
-            dispatched,
-            Outcome(outcome).name.lower(),
-            size,
-            version,
+        yield trace_line(
+            header.group_id,
+            client,
+            sequence,
+            header.request_id_header,
+            service=header.service,
+            created=created,
+            sent=sent,
+            done=_later(sent, service_ns),
+            status=status or None,
+            server="" if host == NO_HOST else header.hosts[host],
+            exp_id=header.experiment_id or "",
+            dispatched=dispatched,
+            outcome=outcome,
+            size=size,
+            routing_version=version,
         )
 
 
@@ -159,7 +143,7 @@ def _csv(header: BatchHeader, records: bytes) -> bytes:
     return text.getvalue().encode()
 
 
-_NAMES = (",".join(Line._fields) + "\n").encode()
+_NAMES = (",".join(TraceLine._fields) + "\n").encode()
 
 
 class RedisTraceLog:
@@ -183,7 +167,7 @@ class RedisTraceLog:
             raise BrokerAwayError(str(error)) from error
 
 
-def original_line(line: Line) -> str:
+def original_line(line: TraceLine) -> str:
     """request id, client, service, created, sent, done, status, server, experiment, response: with no quotes.
 
     -1 stands for a time or a status that there never was, None for the text of the response, which is not kept.

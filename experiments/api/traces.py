@@ -12,8 +12,9 @@ from experiments.api.pages import LimitSerializer, TableView, address, checked, 
 from experiments.api.permissions import ModelPermissions
 from experiments.api.views import unknown_experiment
 from experiments.models import Trace
-from experiments.traces import COLUMNS, TIMES, TraceLine
+from experiments.traces import COLUMNS, TIMES
 from loadgen.messages import Outcome
+from loadgen.trace_line import TraceLine
 
 OUTCOMES = [outcome.name.lower() for outcome in Outcome]
 
