@@ -103,15 +103,10 @@ def pacer_of(shard: Shard) -> Pacer:
         schedule_of(spec),
         [client for bounds in shard.clients for client in range(*bounds)],
         shard.group.total_clients,
-        _seed_of(shard),
+        shard.group.random_seed,
         spec.index,
         spec.arrival_parameters,
     )
-
-
-def _seed_of(shard: Shard) -> int:
-    assert shard.group.experiment is not None  # interactive groups have no plan
-    return shard.group.experiment.seed
 
 
 def planned_of(shard: Shard) -> int:

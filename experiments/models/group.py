@@ -62,6 +62,14 @@ class ClientGroup(models.Model):
         ]
 
     @property
+    def random_seed(self) -> int:
+        """What its clients' random sources are seeded with, together with their indexes."""
+        if self.seed is not None:
+            return self.seed
+        assert self.experiment is not None  # whose group is not interactive
+        return self.experiment.seed
+
+    @property
     def command(self) -> Phase:
         """What the clients of an interactive group do."""
         return Phase(**(self.phase or {}))

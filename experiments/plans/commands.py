@@ -7,6 +7,7 @@ from typing import Any
 
 from experiments.plans.arrivals import read_distribution
 from experiments.plans.errors import Problems
+from experiments.plans.events import MAX_VALUE
 from experiments.plans.fields import Section, number_reason, text_reason
 from experiments.plans.load import MAX_CLIENTS, MAX_RATE_RPS, MAX_REQUESTS_PER_CLIENT
 from experiments.plans.recordings import GAPS as RECORDED_GAPS
@@ -15,7 +16,6 @@ from loadgen import distributions
 from loadgen.messages import BACK_TO_BACK, GAPS, RATE
 from loadgen.pacer import PRERECORDED
 
-MAX_MARK = 4000
 _DRAWS = 1000
 WITHOUT_END = "one of n (the number of requests of each client) and ia (the gap before each) is needed"
 
@@ -62,7 +62,7 @@ def parse_mark(data: object) -> tuple[str, str]:
     problems = Problems()
     section = Section(data, "", problems)
     name, value = section.text("name", "", required=True), section.get("value") or ""
-    if value and (reason := text_reason(value, MAX_MARK)):
+    if value and (reason := text_reason(value, MAX_VALUE)):
         section.wrong("value", reason)
     section.close()
     problems.raise_if_any()

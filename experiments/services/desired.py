@@ -29,7 +29,7 @@ def document_of(group: ClientGroup) -> GroupDocument:
         group_id=group.id,
         experiment_id=group.experiment_id,
         state=group.state,
-        seed=_seed_of(group),
+        seed=group.random_seed,
         total_clients=group.total_clients,
         workload=WorkloadSpec(**group.workload.spec),
         start_broker_ns=group.start_broker_ns,
@@ -38,13 +38,6 @@ def document_of(group: ClientGroup) -> GroupDocument:
         active=group.active,
         pending=group.pending,
     )
-
-
-def _seed_of(group: ClientGroup) -> int:
-    if group.seed is not None:
-        return group.seed
-    assert group.experiment is not None  # whose group is not interactive
-    return group.experiment.seed
 
 
 def renew(group_ids: list[str]) -> None:
