@@ -68,7 +68,7 @@ class DesiredState:
             while True:
                 raise_if_cancelled()
                 try:
-                    text = await self._read("document")
+                    (text,) = await self._read("document")
                 except RedisError as error:
                     logger.warning("the group's document cannot be read yet: %s", error)
                     text = None
@@ -79,7 +79,7 @@ class DesiredState:
 
     async def refresh(self) -> None:
         """Reads both once and tells of what has changed. Redis' errors pass through."""
-        version, renewals = await self._read("version"), await self._read("renewals")
+        version, renewals = await self._read("version", "renewals")
         if renewals != self._renewals:
             self._renewals, self.renewed_ns = renewals, time.monotonic_ns()
         if version is not None:
@@ -87,7 +87,7 @@ class DesiredState:
         elif self.missing_since_ns is None:
             self.missing_since_ns = time.monotonic_ns()
         if version != self._version:  # a long plan is not read, nor decoded, again and again
-            text = await self._read("document")
+            (text,) = await self._read("document")
             if text is not None:
                 self._take_document(text)
                 self._version = version
@@ -128,13 +128,14 @@ class DesiredState:
                 logger.info("announcements cannot be heard, listening again: %s", error)
                 await asyncio.sleep(_RECONNECT_S)
 
-    async def _read(self, field: str) -> bytes | None:
+    async def _read(self, *fields: str) -> list[bytes | None]:
+        """The fields, of which the first is there where the document is."""
         # redis-py types a command's result as a value or an awaitable, whichever client it is.
-        reply: Any = self._client.hget(group_key(self._group_id), field)
-        text: bytes | None = await reply
-        if text is not None:
+        reply: Any = self._client.hmget(group_key(self._group_id), fields)
+        found: list[bytes | None] = await reply
+        if found[0] is not None:
             self.seen_ns = time.monotonic_ns()
-        return text
+        return found
 
     def _take_document(self, text: bytes) -> None:
         try:

@@ -110,9 +110,9 @@ def command(group_id: str, **phase: Any) -> int:
     Raises:
         ClientGroup.DoesNotExist, GroupClosed
     """
-    desired.renew([group_id])  # first: a shard that nobody renewed for long would pause what it has just begun
     with transaction.atomic():
         group = _open(ClientGroup.objects.select_for_update(), group_id)
+        desired.renew([group_id])  # before: a shard that nobody renewed for long would pause what it has just begun
         _begin(group, Phase(group.command.number + 1, broker_now_ns() + EFFECTIVE_AHEAD_NS, **phase))
         _save(group)
     return group.command.number

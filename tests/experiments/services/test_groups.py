@@ -100,6 +100,8 @@ def test_a_closed_group_takes_no_commands_and_ends_with_its_shards(fleet, broker
     fleet.say(messages.FINISHED)
     reconcile()
     assert ClientGroup.objects.get(id=two.id).ended is not None
+    with pytest.raises(groups.GroupClosed):
+        groups.command(two.id, kind=RATE)
     assert not broker.exists(messages.group_key(two.id))
 
 
