@@ -34,7 +34,7 @@ class SwallowingClient:
     def pubsub(self, **_: Any) -> SwallowingPubSub:
         return SwallowingPubSub()
 
-    async def hget(self, *_: str) -> None:
+    async def hmget(self, *_: object) -> None:
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
