@@ -20,7 +20,7 @@ from types import FrameType
 
 import psutil
 
-from benchmarks import cores, needed, table
+from benchmarks import cores, housekeeping, needed, table
 from benchmarks.bench import Bench, Line
 from benchmarks.figures import Sample
 from benchmarks.lines import LINES
@@ -32,6 +32,9 @@ from galileo_site.stack.config import PROJECT_ROOT
 
 _FOLDER = PROJECT_ROOT / "var" / "bench"
 _OTHERS_WINDOW_S = 1.0
+# A stack that was just started has work of its own; the rounds begin when it has done that.
+_IDLE_SHARE = 0.1
+_SETTLES_WITHIN_S = 20
 # What makes a line unmeasurable, and lets the others go on. AssertionError: what was waited for did not come.
 _UNMEASURABLE = (Missing, NotMeasured, PeerFailed, AssertionError, RuntimeError, OSError, subprocess.SubprocessError)
 
@@ -48,7 +51,10 @@ def main(arguments: Sequence[str]) -> int:
     needed.install_missing(_say)
     cores.stay_on(used.target)
     bench = Bench(used, options.quick, _say)
-    lines = [measured(line, bench, options.rounds) for line in LINES if not options.only or line.name in options.only]
+    with housekeeping.kept_off(used.generator) as moved:
+        _say(f"{moved} threads of the kernel are kept off core {used.generator}")
+        chosen = [line for line in LINES if not options.only or line.name in options.only]
+        lines = [measured(line, bench, options.rounds) for line in chosen]
     text = table.markdown(lines)
     files = _write(text, lines, options)
     sys.stdout.write(f"\n{text}\n{' and '.join(map(str, files))}\n")
@@ -62,6 +68,8 @@ def measured(line: Line, bench: Bench, rounds: int) -> Measured:
     try:
         # What others do is looked at while nothing of ours is on its way, but for an idle stack.
         with line.measuring(bench) as measure:
+            if not bench.quick:
+                _let_settle()
             for number in range(1, rounds + 1):
                 others.append(psutil.cpu_percent(_OTHERS_WINDOW_S) / 100)
                 samples.append(measure())
@@ -76,6 +84,12 @@ def measured(line: Line, bench: Bench, rounds: int) -> Measured:
         bench.say(f"{line.name}: not measured: {error}")
         return Measured(line.name, line.figures, samples, reason[:500], others)
     return Measured(line.name, line.figures, samples, "", others)
+
+
+def _let_settle() -> None:
+    for _ in range(_SETTLES_WITHIN_S):
+        if psutil.cpu_percent(1) / 100 < _IDLE_SHARE:
+            return
 
 
 def _write(text: str, lines: Sequence[Measured], options: argparse.Namespace) -> tuple[Path, Path]:
