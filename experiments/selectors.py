@@ -160,8 +160,12 @@ def clients_of(group: ClientGroup) -> list[ClientInfo]:
     counts: dict[int, tuple[int, int]] = {}
     for stored in group.shards.values_list("client_counts", flat=True):
         counts |= client_counts.read(stored)
-    indexes = [index for begin, end in group.active for index in range(begin, end)]
-    return [ClientInfo(f"{group.id}.{index}", *counts.get(index, (0, 0))) for index in indexes]
+    return [ClientInfo(f"{group.id}.{index}", *counts.get(index, (0, 0))) for index in client_indexes(group)]
+
+
+def client_indexes(group: ClientGroup) -> list[int]:
+    """The indexes of the clients of an interactive group that take part."""
+    return [index for begin, end in group.active for index in range(begin, end)]
 
 
 def doing(group: ClientGroup) -> str:

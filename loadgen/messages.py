@@ -290,7 +290,8 @@ class Phase:
 
     `number` counts the group's phases from 1 on. `requests` are those of each client, None for no end (gaps, back to
     back). `parameters` are those of the distribution of gaps in seconds, as drawn, or the gaps themselves if it is
-    PRERECORDED (loadgen/pacer.py); then they are sent as far as they go.
+    PRERECORDED (loadgen/pacer.py); then they are sent as far as they go. `recorded` are gaps that each client has of
+    its own, by its index as a text; then `parameters` is empty, and a client that is not in it sends nothing.
     """
 
     number: int
@@ -300,6 +301,7 @@ class Phase:
     requests: int | None = None
     distribution: str = "constant"
     parameters: list[float] = field(default_factory=list)
+    recorded: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def is_unbounded(self) -> bool:

@@ -11,7 +11,7 @@ import random
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush, heapreplace
 from itertools import count, islice
 from typing import Final, Protocol
@@ -226,6 +226,7 @@ class GapsPacer:
         requests: of each client; None: without an end.
         parameters: of the distribution; of PRERECORDED, the gaps themselves in seconds, which each client goes through.
         seed: with the client's index it seeds the client's random source.
+        recorded: of PRERECORDED, the gaps of each client by its index as a text, in place of the same ones for all.
     """
 
     def __init__(
@@ -235,12 +236,14 @@ class GapsPacer:
         requests: int | None,
         clients: Sequence[int],
         seed: str,
+        recorded: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         self._distribution = distribution
         self._parameters = parameters
         self._requests = requests
         self._clients = clients
         self._seed = seed
+        self._recorded = recorded
 
     def __iter__(self) -> Iterator[Arrival]:
         gaps = {client: self._gaps(client) for client in self._clients}
@@ -261,7 +264,8 @@ class GapsPacer:
 
     def _gaps(self, client: int) -> Iterator[float]:
         if self._distribution == PRERECORDED:
-            return islice(self._parameters, self._requests)
+            own = self._recorded.get(str(client), ()) if self._recorded else self._parameters
+            return islice(own, self._requests)
         draw = sampler(self._distribution, self._parameters, random.Random(f"{self._seed}/{client}"))
         return (draw() for _ in (count() if self._requests is None else range(self._requests)))
 

@@ -17,7 +17,9 @@ from experiments.api.views import View
 from experiments.models import ClientGroup
 from experiments.plans import parse_group
 from experiments.plans.commands import parse_clients, parse_command
+from experiments.plans.recorded_gaps import Readers, lists_of
 from experiments.services import groups as services
+from routing.connection import redis_client
 
 # DRF's own classes take no type parameters at run time.
 if TYPE_CHECKING:
@@ -104,8 +106,10 @@ class GroupCommandView(GroupView):
 
     def post(self, request: Request, group_id: str) -> Response:
         """Takes `{"rps": 2.5}`, of each client, or `{"n": 10, "ia": ["expovariate", 5]}`; answers its number."""
-        command = parse_command(request.data)
-        return Response({"number": services.command(self.found(group_id).id, **command)})
+        group = self.found(group_id)
+        lists = lists_of(redis_client(), group.id, selectors.client_indexes(group))
+        command = parse_command(request.data, Readers(own_lists=lists))
+        return Response({"number": services.command(group.id, **command)})
 
 
 class GroupClientsView(GroupView):

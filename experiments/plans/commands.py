@@ -10,28 +10,31 @@ from experiments.plans.errors import Problems
 from experiments.plans.events import MAX_VALUE
 from experiments.plans.fields import Section, number_reason, text_reason
 from experiments.plans.load import MAX_CLIENTS, MAX_RATE_RPS, MAX_REQUESTS_PER_CLIENT
-from experiments.plans.recordings import GAPS as RECORDED_GAPS
-from experiments.plans.recordings import MAX_RECORDED
+from experiments.plans.recorded_gaps import Readers, is_recorded, read_recorded_gaps
 from loadgen import distributions
 from loadgen.messages import BACK_TO_BACK, GAPS, RATE
 from loadgen.pacer import PRERECORDED
 
 _DRAWS = 1000
+NO_READERS = Readers()
 WITHOUT_END = "one of n (the number of requests of each client) and ia (the gap before each) is needed"
 
 
-def parse_command(data: object) -> dict[str, Any]:
+def parse_command(data: object, readers: Readers = NO_READERS) -> dict[str, Any]:
     """The fields of messages.Phase that a command amounts to, without number and start.
 
     `{"rps": 2.5}` is a rate of each client. `{"n": 10, "ia": ["expovariate", 5]}` is requests, of which one of the two
     may be missing: without `ia` they are made back to back, without `n` they have no end.
+
+    Args:
+        readers: of recorded gaps that are only named.
 
     Raises:
         PlanInvalid: with every error, each naming its field.
     """
     problems = Problems()
     section = Section(data, "", problems)
-    found = _read(section, problems)
+    found = _read(section, problems, readers)
     section.close()
     problems.raise_if_any()
     return found
@@ -69,9 +72,9 @@ def parse_mark(data: object) -> tuple[str, str]:
     return name, value
 
 
-def _read(section: Section, problems: Problems) -> dict[str, Any]:
-    if section.has("rps"):
-        rps = section.get("rps")
+def _read(section: Section, problems: Problems, readers: Readers) -> dict[str, Any]:
+    rps = section.get("rps")
+    if "rps" in section:  # also as None, which is no rate
         if reason := number_reason(rps, 0, MAX_RATE_RPS):
             section.wrong("rps", reason)
             return {}
@@ -82,12 +85,14 @@ def _read(section: Section, problems: Problems) -> dict[str, Any]:
             problems.add("n", WITHOUT_END)
         return {"kind": BACK_TO_BACK, "requests": requests}
     gaps = section.get("ia")
-    if isinstance(gaps, list | tuple) and len(gaps) == 2 and gaps[0] == PRERECORDED:
+    if is_recorded(gaps):
+        recorded = read_recorded_gaps(section, "ia", gaps, readers)
         return {
             "kind": GAPS,
             "requests": requests,
             "distribution": PRERECORDED,
-            "parameters": _recorded(section, gaps[1]),
+            "parameters": recorded.of_all,
+            "recorded": recorded.of_each,
         }
     name, parameters = read_distribution(section, "ia", (distributions.CONSTANT, [0.0]), in_seconds=True)
     if requests is None and not len(problems) and not _takes_time(name, parameters):
@@ -99,14 +104,3 @@ def _takes_time(name: str, parameters: list[float]) -> bool:
     """Whether some gaps of a distribution are above 0: else there would be no end of requests at one moment."""
     draw = distributions.sampler(name, parameters, random.Random(0))
     return any(draw() > 0 for _ in range(_DRAWS))
-
-
-def _recorded(section: Section, gaps: Any) -> list[float]:
-    if not isinstance(gaps, list | tuple) or not 0 < len(gaps) <= MAX_RECORDED:
-        section.wrong("ia", f"{PRERECORDED} takes a list of 1 to {MAX_RECORDED:,} {RECORDED_GAPS} in seconds")
-        return []
-    for index, gap in enumerate(gaps):
-        if reason := number_reason(gap, 0, distributions.HIGHEST):
-            section.wrong(f"ia[1][{index}]", reason)
-            return []
-    return [float(gap) for gap in gaps]

@@ -74,6 +74,10 @@ class Section:
     def wrong(self, key: str, message: str) -> None:
         self.problems.add(self.at(key), message)
 
+    def __contains__(self, key: str) -> bool:
+        """Whether the key is there, with a value or without."""
+        return key in self._data
+
     def has(self, key: str) -> bool:
         """Whether there is a value; `key:` without one counts as absent."""
         self._asked[key] = None

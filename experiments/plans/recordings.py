@@ -13,6 +13,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def with_recordings(data: Any, readers: Mapping[str, Reader]) -> Any:
 
 def read_file(folder: Path, name: object) -> Recording:
     """A CSV or JSON file, by a name relative to the folder. Raises ValueError with a sentence."""
-    if not isinstance(name, str):
+    if not isinstance(name, str | PathLike):
         raise ValueError(f"the name of a file is needed, not {shown(name)}")
     path = folder / name
     try:
@@ -137,16 +138,23 @@ def read_lists(client: redis.Redis, keys: object) -> Recording:
         ValueError: with a sentence, which shows nothing of what a list holds: it may be anybody's.
         redis.RedisError: Redis is away.
     """
+    return {TIMES: sorted(time_s for gaps in gaps_of_lists(client, keys) for time_s in accumulate(gaps))}
+
+
+def gaps_of_lists(client: redis.Redis, keys: object) -> list[list[float]]:
+    """The gaps of each of these lists, oldest first; raises as `read_lists` does."""
     if not isinstance(keys, list) or not 0 < len(keys) <= MAX_LISTS:
         raise ValueError(f"from 1 to {MAX_LISTS:,} keys of Redis lists are needed, one per client")
-    times_s: list[float] = []
+    found: list[list[float]] = []
+    total = 0
     for key in keys:
         if not isinstance(key, str) or not _KEY.fullmatch(key):
             raise ValueError(f"the key of a Redis list is needed, not {shown(key)}")
-        times_s += accumulate(_gaps_of(client, key))
-        if len(times_s) > MAX_RECORDED:
+        found.append(_gaps_of(client, key))
+        total += len(found[-1])
+        if total > MAX_RECORDED:
             raise ValueError(f"the lists hold more than {MAX_RECORDED:,} gaps")
-    return {TIMES: sorted(times_s)}
+    return found
 
 
 def _gaps_of(client: redis.Redis, key: str) -> list[float]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from experiments import selectors
 from experiments.models import ClientGroup as Group
 from experiments.models import Shard
 from experiments.plans.commands import parse_clients, parse_command
+from experiments.plans.recorded_gaps import Readers, files_of, lists_of
 from experiments.selectors import ClientInfo
 from experiments.services import groups
 from experiments.shell.errors import GroupFailed, NotReady
 from experiments.shell.future import RequestFuture
 from loadgen.messages import RATE
+from routing.connection import redis_client
 
 Result = TypeVar("Result")
 
@@ -73,13 +76,18 @@ class ClientGroup:
         Args:
             n: of each client; None: without an end.
             ia: the gap before each request: seconds, or a distribution of Python's `random` with its parameters, such
-                as ('expovariate', 5), or ('prerecorded', [0.1, 0.2, ...]). Without it, each request follows on the
+                as ('expovariate', 5), or recorded gaps. ('prerecorded', [0.1, 0.2, ...]) and ('prerecorded',
+                'monday.csv') are gone through by each client; with ('prerecorded',) each one goes through a Redis list
+                of its own, whose key is its client_id (docs/shell.md). Without `ia`, each request follows on the
                 response to the one before.
 
         >>> c.request(n=100, ia=('expovariate', 5)).wait()
         """
-        command = parse_command({"n": n, "ia": ia})
-        return RequestFuture(self._each(lambda group_id: groups.command(group_id, **command)))
+        commands = {}
+        for group in self._rows():  # all of them before the first one is commanded
+            lists = lists_of(redis_client(), group.id, selectors.client_indexes(group))
+            commands[group.id] = parse_command({"n": n, "ia": ia}, Readers(files_of(Path.cwd()), lists))
+        return RequestFuture(self._each(lambda group_id: groups.command(group_id, **commands[group_id])))
 
     def info(self) -> list[ClientInfo]:
         """Requests and failures of each client so far."""

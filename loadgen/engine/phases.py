@@ -185,7 +185,8 @@ class PhasedDispatcher:
             return self._open((at_ns, own[number], sequence) for at_ns, number, sequence in pacer)
         if phase.kind == GAPS:
             seed = f"{self._seed}/{self._workload.index}/{phase.number}"
-            return self._open(GapsPacer(phase.distribution, phase.parameters, phase.requests, self._clients, seed))
+            gaps = (phase.distribution, phase.parameters, phase.requests)
+            return self._open(GapsPacer(*gaps, self._clients, seed, phase.recorded))
         if phase.kind == BACK_TO_BACK:
             return self._closed(phase)
         return None

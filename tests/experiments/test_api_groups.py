@@ -12,6 +12,7 @@ from django.test import Client
 from rest_framework.authtoken.models import Token
 
 from experiments.models import ClientGroup
+from experiments.services import groups as services
 from loadgen import messages
 from loadgen.messages import GroupDocument, from_json
 from tests.support.fleet import Fleet
@@ -58,6 +59,31 @@ def test_a_group_is_spawned_commanded_changed_and_closed(
     assert document.state == "stop"
     answer = post(api, f"{path}/command", {"rps": 1})
     assert (answer.status_code, "is closed" in answer.json()["detail"]) == (409, True)
+
+
+def test_clients_go_through_redis_lists_of_their_own_but_no_file_is_read(
+    api: Client, broker: redis.Redis, fleet: Fleet, group: dict[str, Any]
+) -> None:
+    fleet.say(messages.READY)
+    services.follow(group["id"])
+    path = f"{GROUPS}/{group['id']}"
+    for index in range(2):
+        broker.lpush(f"{group['id']}.{index}", "0.5", "1")
+    before = list(ClientGroup.objects.values())
+    for ia, reason in {
+        ("prerecorded",): f"there is no list '{group['id']}.2' in Redis",
+        ("prerecorded", "/etc/hostname"): "a file cannot be read here",
+    }.items():
+        answer = post(api, f"{path}/command", {"ia": ia})
+        assert answer.status_code == 400
+        ((field, message),) = [(error["field"], error["message"]) for error in answer.json()["errors"]]
+        assert (field, reason in message) == ("ia", True)
+    assert list(ClientGroup.objects.values()) == before
+    broker.lpush(f"{group['id']}.2", "0.25")
+    assert post(api, f"{path}/command", {"ia": ["prerecorded"]}).status_code == 200
+    phase = from_json(GroupDocument, broker.hget(messages.group_key(group["id"]), "document")).phase
+    assert phase is not None
+    assert phase.recorded == {"0": [0.5, 1.0], "1": [0.5, 1.0], "2": [0.25]}
 
 
 @pytest.mark.parametrize(

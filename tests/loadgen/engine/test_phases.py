@@ -161,6 +161,24 @@ def test_recorded_gaps_are_gone_through_by_each_client(run: Run[Result], target:
     assert intended == [(0, 10), (0, 10), (0, 30), (1, 10), (1, 10), (1, 30)]
 
 
+def test_each_client_goes_through_its_own_recorded_gaps_and_who_has_none_sends_nothing(
+    run: Run[Result], target: HttpTarget
+) -> None:
+    async def scenario() -> Result:
+        engine = interactive(target.host, clients=3)
+        zero_ns = await started(engine)
+        gaps = {"kind": GAPS, "distribution": "prerecorded", "requests": 2}
+        command(engine, 1, zero_ns, total=3, recorded={"0": [0.01, 0.02, 0.5], "2": [0.04]}, **gaps)
+        await until(lambda: engine.phases[1] == 1)
+        # A shard may have none of the clients that do: it is done at once.
+        command(engine, 2, time.monotonic_ns(), total=3, recorded={"7": [5.0]}, **gaps)
+        await until(lambda: engine.phases[1] == 2)
+        return await stopped(engine)
+
+    intended = sorted((row.client, row.intended_ns // MS) for row in run(scenario()).rows)
+    assert intended == [(0, 10), (0, 30), (2, 40)]
+
+
 def test_back_to_back_each_client_sends_exactly_its_requests(run: Run[Result], target: HttpTarget) -> None:
     async def scenario() -> Result:
         engine = interactive(target.host)
@@ -272,6 +290,7 @@ def test_a_stop_leaves_no_row_of_what_was_commanded_and_not_reached(run: Run[Res
         (Phase(1, 0, kind=GAPS, parameters=[1.0]), True),
         (Phase(1, 0, kind=GAPS, parameters=[1.0], requests=3), False),
         (Phase(1, 0, kind=GAPS, distribution="prerecorded", parameters=[1.0]), False),
+        (Phase(1, 0, kind=GAPS, distribution="prerecorded", recorded={"0": [1.0]}), False),
         (Phase(1, 0, kind=BACK_TO_BACK), True),
         (Phase(1, 0, kind=BACK_TO_BACK, requests=1), False),
     ],
