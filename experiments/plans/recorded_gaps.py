@@ -80,7 +80,7 @@ def read_recorded_gaps(section: Section, key: str, value: Any, readers: Readers)
         if not behind and readers.own_lists is not None:
             return RecordedGaps(of_each=readers.own_lists())
         if len(behind) == 1 and isinstance(behind[0], list | tuple):
-            return RecordedGaps(of_all=_gaps(section, key, {GAPS: behind[0]}))
+            return RecordedGaps(of_all=_gaps(section, key, {GAPS: list(behind[0])}))
         if len(behind) == 1 and isinstance(behind[0], str | PathLike):
             if readers.file is None:
                 section.wrong(key, f"a {FILE} cannot be read here; give the recorded {GAPS} themselves")

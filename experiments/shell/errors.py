@@ -16,6 +16,10 @@ class GroupFailed(ShellError):
     """A client group's clients failed, were lost, or are closed."""
 
 
+class AppFailed(ShellError):
+    """A client app is broken; with the last lines of its traceback."""
+
+
 class NotReady(ShellError):
     """Something did not happen in time."""
 

@@ -71,9 +71,8 @@ class Galileo:
         >>> c = g.spawn('myservice', 3)
         >>> c.rps(10)
         """
-        data = {"service": service, "num": num, "worker_labels": worker_labels, **workload}
-        data |= {"client": client or selectors.client_app_of(service), "client_parameters": parameters}
-        plan = parse_group({key: value for key, value in data.items() if value is not None})
+        data = _workload(service, client, parameters, num=num, worker_labels=worker_labels, **workload)
+        plan = parse_group(data)
         group = ClientGroup([groups.spawn(plan, getpass.getuser()).id])
         try:
             group.wait_until_ready()
@@ -96,20 +95,49 @@ class Galileo:
         return ClientGroup(ids or known)
 
     def request(
-        self, service: str, parameters: dict[str, Any] | None = None, router_type: str | None = None, **workload: Any
+        self,
+        service: str,
+        client: str | None = None,
+        parameters: dict[str, Any] | None = None,
+        router_type: str | None = None,
+        **workload: Any,
     ) -> requests.Response:
-        """Makes one request of a service, now and from here, and returns the response.
+        """Makes one request of a service, now and from here, as a client would, and returns the response.
 
         Args:
-            parameters: `method`, `path` and `kwargs` (those of requests.request); default: a GET of /.
+            service: its hosts are in the routing table (`rtbl`); one of them is drawn by their weights.
+            client: the client app that says what the request is. Without it, an app of the service's name is taken if
+                there is one, else it is a GET of /, or what `parameters` say.
+            parameters: the app's own; of the default client `method`, `path` and `kwargs`: those of requests.request,
+                with bytes, open files, auth objects and all.
             router_type: where it goes (docs/routing.md), such as SymmetryServiceRouter; default: SymmetryHostRouter.
             workload: further keys of a workload in a plan (docs/plans.md), such as scheme='https'.
 
         Raises:
-            PlanInvalid, ShellError, requests.RequestException
+            PlanInvalid: an argument is wrong; it names which.
+            AppFailed: the app is broken; with the last lines of its traceback.
+            ShellError, requests.RequestException
+
+        >>> g.request('myservice', parameters={'method': 'post', 'path': '/', 'kwargs': {'data': b'some'}}).status_code
         """
-        data = {"service": service, "client_parameters": parameters, "router": router_type, **workload}
-        return one_request.send(parse_group({key: value for key, value in data.items() if value is not None}))
+        data = _workload(service, client, parameters, router=router_type, **workload)
+        kwargs: dict[str, Any] = {}
+        if "client" not in data:  # else they are the app's own, like any parameter
+            place = data.get("client_parameters", data)
+            if isinstance(place, dict) and place.get("kwargs") is not None:
+                field = "kwargs" if place is data else "client_parameters.kwargs"
+                kwargs = one_request.check_kwargs(place.pop("kwargs"), field)
+        return one_request.send(parse_group(data), kwargs)
 
     def __repr__(self) -> str:
         return f"Galileo({len(self.workers())} workers, {len(selectors.open_groups())} client groups)"
+
+
+def _workload(service: str, client: str | None, parameters: dict[str, Any] | None, **others: Any) -> dict[str, Any]:
+    """A group's data; the client app is the given one, or that of the service's name, if there is one."""
+    if client is None and isinstance(service, str):
+        client = selectors.client_app_of(service)
+    if isinstance(parameters, dict):
+        parameters = dict(parameters)
+    data = {"service": service, "client": client, "client_parameters": parameters, **others}
+    return {key: value for key, value in data.items() if value is not None}

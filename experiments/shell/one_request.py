@@ -2,34 +2,121 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import random
+from collections.abc import Mapping
+from typing import Any
 
 import requests
+from django.conf import settings
+from requests.cookies import cookiejar_from_dict
+from requests.hooks import default_hooks
+from requests.structures import CaseInsensitiveDict
 
-from experiments.plans import WorkloadPlan
+from experiments.models import Workload
+from experiments.plans import PlanError, PlanInvalid, WorkloadPlan
+from experiments.plans.model import interactive_spec
+from experiments.services import apps
+from experiments.shell import app_process
 from experiments.shell.errors import ShellError
+from loadgen.apps.asking import AppQuestion, AppRequest
 from routing import routers
 from routing.connection import redis_client
 from routing.redis_table import RedisRoutingTable
 
+_NOT_KEYWORDS = ("self", "method", "url")
+_KEYWORDS = [name for name in inspect.signature(requests.Session.request).parameters if name not in _NOT_KEYWORDS]
 
-def send(workload: WorkloadPlan) -> requests.Response:
+
+def check_kwargs(value: object, field: str) -> dict[str, Any]:
+    """The keywords of `requests.request`, whose values are for `requests` to judge. Raises PlanInvalid."""
+    if not isinstance(value, Mapping):
+        raise PlanInvalid([PlanError(field, f"a mapping is needed, not a {type(value).__name__}")])
+    if unknown := [name for name in value if name not in _KEYWORDS]:
+        raise PlanInvalid(
+            [PlanError(f"{field}.{name}", f"not accepted; the keywords are {', '.join(_KEYWORDS)}") for name in unknown]
+        )
+    kwargs = dict(value)
+    if isinstance(kwargs.get("auth"), list):  # as in a plan, where JSON has no tuples
+        kwargs["auth"] = tuple(kwargs["auth"])
+    return kwargs
+
+
+def send(workload: WorkloadPlan, kwargs: dict[str, Any]) -> requests.Response:
     """Makes a workload's request to one of its service's hosts, drawn by their weights.
 
+    As on a worker, nothing is taken from the environment, such as proxies.
+
+    Args:
+        kwargs: those of requests.request, where there is no client app.
+
     Raises:
-        ShellError: the service has no host.
+        ShellError: the service has no host, or the request cannot be made of this.
         requests.RequestException
     """
     router = routers.router_of(workload.router or routers.HOST)
+    base_url = _base_url(workload, router)
+    asked = None if workload.client is None else _ask(workload, base_url)
     if router == routers.DEBUG:
         return _answered_by_nobody()
+    with requests.Session() as session:
+        session.trust_env = False
+        if asked is not None:
+            return _send_prepared(session, asked, workload)
+        try:
+            timeout = (workload.connect_timeout_s, workload.request_timeout_s)
+            return session.request(workload.method, base_url + workload.path, **{"timeout": timeout, **kwargs})
+        except requests.RequestException:
+            raise
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ShellError(f"kwargs: requests makes no request of them: {error}") from error
+
+
+def _ask(workload: WorkloadPlan, base_url: str) -> AppRequest:
+    """What the workload's client app says. Raises AppFailed, AppMissing, PlanInvalid."""
+    (spec,) = apps.resolved([interactive_spec(workload)], place="")
+    apps.provide([Workload(spec=dataclasses.asdict(spec))])
+    apps_dir = settings.SITE.apps_dir
+    assert spec.client_app is not None
+    return app_process.request_of(
+        AppQuestion(
+            app=spec.client_app,
+            digest=spec.client_app_digest,
+            parameters=spec.client_parameters,
+            apps_dir=None if apps_dir is None else str(apps_dir),
+            base_url=base_url,
+            redis=settings.SITE.redis,
+        )
+    )
+
+
+def _send_prepared(session: requests.Session, asked: AppRequest, workload: WorkloadPlan) -> requests.Response:
+    request = requests.PreparedRequest()
+    request.method, request.url, request.body = asked.method, asked.url, asked.body
+    request.headers = CaseInsensitiveDict(asked.headers)
+    request.hooks = default_hooks()
+    jar = cookiejar_from_dict(asked.cookies)  # type: ignore[no-untyped-call]
+    vars(request)["_cookies"] = jar  # which redirects take along
+    return session.send(
+        request,
+        timeout=(
+            asked.connect_timeout_s or workload.connect_timeout_s,
+            asked.read_timeout_s or workload.request_timeout_s,
+        ),
+        allow_redirects=asked.follow,
+        verify=asked.bundle or asked.verify,
+        cert=(asked.cert[0], asked.cert[1]) if len(asked.cert) == 2 else (asked.cert[0] if asked.cert else None),
+    )
+
+
+def _base_url(workload: WorkloadPlan, router: str) -> str:
+    if router == routers.DEBUG:
+        return f"{workload.scheme}://{routers.DEBUG_HOST}"
     if router == routers.STATIC:
-        base_url = routers.parse_static_host(workload.static_host or routers.DEFAULT_STATIC_HOST, workload.scheme).root
-    else:
-        host = _host_of(workload.service)
-        base_url = f"{workload.scheme}://{host}" + (f"/{workload.service}" if router == routers.SERVICE else "")
-    kwargs = {"timeout": (workload.connect_timeout_s, workload.request_timeout_s), **workload.kwargs}
-    return requests.request(workload.method, base_url + workload.path, **kwargs)
+        return routers.parse_static_host(workload.static_host or routers.DEFAULT_STATIC_HOST, workload.scheme).root
+    host = _host_of(workload.service)
+    return f"{workload.scheme}://{host}" + (f"/{workload.service}" if router == routers.SERVICE else "")
 
 
 def _host_of(service: str) -> str:

@@ -1,0 +1,241 @@
+"""`g.request`: one request now, as `requests` makes it of the same keywords, by itself or for a client app."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import redis
+import requests
+from requests.auth import HTTPDigestAuth
+
+from experiments.plans import PlanInvalid
+from experiments.services import apps
+from experiments.shell import g
+from experiments.shell.app_process import request_of
+from experiments.shell.errors import AppFailed, ShellError
+from loadgen.apps.asking import AppQuestion
+from routing.services import set_record
+from tests.support.archives import app_archive
+from tests.support.echo_server import EchoServer, Received, answer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MANIFEST = "name: {}\n"
+
+
+def respond(received: Received) -> bytes:
+    if received.target.startswith("/moved"):
+        return answer(307, b"", "Location: /there")
+    return answer(200, b"served", "X-Served: yes")
+
+
+@pytest.fixture
+def server(broker: redis.Redis, settings: Any, tmp_path: Path) -> Iterator[EchoServer]:
+    """A target, which the service `shop` leads to."""
+    settings.GALILEO_APPS_REPO_DIR = tmp_path / "repository"
+    with EchoServer(respond) as running:
+        set_record("shop", [running.host], None, "test")
+        yield running
+
+
+def upload(name: str, generator: str, **manifest: str) -> None:
+    lines = "".join(f"{key}: {value}\n" for key, value in {"name": name, **manifest}.items())
+    apps.upload(app_archive(manifest=lines.encode(), generator=generator.encode()), "ann")
+
+
+class Signed(requests.auth.AuthBase):
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["X-Signed"] = str(request.method)
+        return request
+
+
+# Each is called anew: files and generators are read once.
+KWARGS: dict[str, Any] = {
+    "none": lambda: {},
+    "bytes": lambda: {"data": b"\x00\xff"},
+    "an open file": lambda: {"data": io.BytesIO(b"from a file")},
+    "chunks": lambda: {"data": iter([b"one", b"two"])},
+    "files": lambda: {
+        "files": {"image": ("a.png", io.BytesIO(b"\x89PNG"), "image/png"), "b": b"raw"},
+        "data": {"a": 1},
+    },
+    "a name and a password": lambda: {"auth": ("ann", "secret")},
+    "an auth object": lambda: {"auth": Signed()},
+    "cookies and a redirect": lambda: {"cookies": {"a": "1"}, "data": b"again"},
+    "no redirect": lambda: {"allow_redirects": False},
+    "json and params": lambda: {"json": {"a": [1]}, "params": {"b": ["1", "2"]}, "headers": {"X-A": "ä"}},
+}
+# The same in an app's words.
+PRELUDE = """
+import io, requests
+class Signed(requests.auth.AuthBase):
+    def __call__(self, request):
+        request.headers['X-Signed'] = str(request.method)
+        return request
+"""
+WORDS = {
+    "none": "{}",
+    "bytes": r"{'data': b'\x00\xff'}",
+    "an open file": "{'data': io.BytesIO(b'from a file')}",
+    "chunks": "{'data': iter([b'one', b'two'])}",
+    "files": r"{'files': {'image': ('a.png', io.BytesIO(b'\x89PNG'), 'image/png'), 'b': b'raw'}, 'data': {'a': 1}}",
+    "a name and a password": "{'auth': ('ann', 'secret')}",
+    "an auth object": "{'auth': Signed()}",
+    "cookies and a redirect": "{'cookies': {'a': '1'}, 'data': b'again'}",
+    "no redirect": "{'allow_redirects': False}",
+    "json and params": "{'json': {'a': [1]}, 'params': {'b': ['1', '2']}, 'headers': {'X-A': 'ä'}}",
+}
+
+
+def as_requests_sends(server: EchoServer, name: str) -> tuple[list[Any], requests.Response]:
+    path = "/moved" if "redirect" in name else "/x"
+    response = requests.request("POST", f"http://{server.host}{path}", **KWARGS[name]())
+    return essences(server), response
+
+
+def essences(server: EchoServer) -> list[Any]:
+    return [received.essence("user-agent") for received in server.take()]
+
+
+@pytest.mark.parametrize("name", KWARGS)
+def test_keywords_mean_what_they_mean_to_requests(server: EchoServer, name: str) -> None:
+    expected, like = as_requests_sends(server, name)
+    path = "/moved" if "redirect" in name else "/x"
+    response = g.request("shop", parameters={"method": "post", "path": path, "kwargs": KWARGS[name]()})
+    assert essences(server) == expected
+    assert (response.status_code, response.content) == (like.status_code, like.content)
+    assert response.headers.get("X-Served") == like.headers.get("X-Served")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORDS)
+def test_an_app_of_the_services_name_makes_the_request_in_all_that_requests_knows(
+    server: EchoServer, name: str
+) -> None:
+    expected, like = as_requests_sends(server, name)
+    path = "/moved" if "redirect" in name else "/x"
+    upload("shop", f"{PRELUDE}\ndef next_request():\n    return 'post', '{path}', {WORDS[name]}\n")
+    response = g.request("shop")
+    assert essences(server) == expected
+    assert (response.status_code, response.content) == (like.status_code, like.content)
+
+
+@pytest.mark.slow
+def test_an_app_is_given_its_parameters_and_its_time_out_holds(server: EchoServer) -> None:
+    upload(
+        "basket",
+        "def next_request():\n    return 'get', f\"/{context.parameters['what']}/{context.name}\", {'timeout': 0.25}\n",
+        parameters="{what: nothing}",
+    )
+    assert g.request("shop", client="basket", parameters={"what": "apples"}).status_code == 200
+    assert g.request("shop", "basket", router_type="SymmetryServiceRouter").status_code == 200
+    assert [received.target for received in server.take()] == ["/apples/basket", "/shop/nothing/basket"]
+    with pytest.raises(PlanInvalid, match=r"client_parameters\.which: "):
+        g.request("shop", client="basket", parameters={"which": 1})
+    set_record("shop", ["127.0.0.1:1"], None, "test")
+    with pytest.raises(requests.ConnectionError):
+        g.request("shop", client="basket")
+
+
+@pytest.mark.slow
+def test_an_app_of_the_folder_comes_first(server: EchoServer, settings: Any, tmp_path: Path) -> None:
+    upload("shop", "def next_request():\n    return 'get', '/repository'\n")
+    (tmp_path / "own" / "shop").mkdir(parents=True)
+    (tmp_path / "own" / "shop" / "generator.py").write_text("def requests():\n    yield 'get', '/own'\n")
+    settings.SITE = dataclasses.replace(settings.SITE, apps_dir=tmp_path / "own")
+    g.request("shop")
+    assert [received.target for received in server.take()] == ["/own"]
+
+
+BROKEN = {
+    "def next_request():\n    return basket\n": r"NameError: .*\n.*\n  generator.py, line 2, in next_request: return",
+    "import nowhere": "generator.py raised ModuleNotFoundError",
+    "def next_request(:\n": "generator.py is not Python",
+    "def next_request():\n    return 'get'\n": r"must return \(method, endpoint, keywords\), not 'get'",
+    "def next_request():\n    return 'get', '/', {'nonsense': 1}\n": "a wrong request: nonsense: not a keyword",
+    "def next_request():\n    return 'get', '/', {'data': (1 for _ in 'a')}\n": "the body cannot be read: TypeError",
+    "def next_request():\n    while True:\n        pass\n": r"come back within 3 s\n.*\n.*\n  generator.py, line [23]",
+    "import os\nos._exit(7)\n": "its process ended with exit status 7, and it had said nothing of a request",
+    "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n": "exit status -11",
+    "x = 1": "defines no function next_request",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("generator", BROKEN)
+def test_a_broken_app_is_an_exception_with_its_last_lines_and_nothing_is_sent(
+    server: EchoServer, generator: str
+) -> None:
+    upload("shop", generator)
+    with pytest.raises(AppFailed, match=BROKEN[generator]) as failed:
+        g.request("shop")
+    assert "client app 'shop'" in str(failed.value)
+    assert server.take() == []
+
+
+@pytest.mark.slow
+def test_an_app_that_nothing_interrupts_ends_with_its_children_when_the_time_is_over(
+    broker: redis.Redis, settings: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "deaf").mkdir()
+    (tmp_path / "deaf" / "generator.py").write_text(
+        "import pathlib, signal, subprocess, time\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n"
+        "child = subprocess.Popen(['sleep', '600'])\n"
+        f"pathlib.Path({str(tmp_path / 'child')!r}).write_text(str(child.pid))\n"
+        "time.sleep(600)\n"
+    )
+    question = AppQuestion("deaf", None, {}, str(tmp_path), "http://localhost", settings.SITE.redis)
+    with pytest.raises(AppFailed, match="client app 'deaf': its process did not end within 6 s"):
+        request_of(question, timeout_s=6)
+    child = int((tmp_path / "child").read_text())
+    ends_s = time.monotonic() + 5
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < ends_s
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"service": ""}, "service: "),
+        ({"service": 3}, "service: "),
+        ({"client": ""}, "client: the name of a client app"),
+        ({"client": 3}, "client: the name of a client app"),
+        ({"parameters": "path"}, "client_parameters: a mapping is needed, not 'path'"),
+        ({"parameters": {"path": "x"}}, "client_parameters.path: must begin with /"),
+        ({"parameters": {"kwargs": [1]}}, "client_parameters.kwargs: a mapping is needed, not a list"),
+        (
+            {"parameters": {"kwargs": {"dato": 1}}},
+            "client_parameters.kwargs.dato: not accepted; the keywords are params",
+        ),
+        ({"kwargs": {1: 2}}, "kwargs.1: not accepted"),
+        ({"router_type": "nobody"}, "router: one of host, service"),
+        ({"scheme": "ftp"}, "scheme: one of http, https"),
+        ({"ticks": [1]}, "ticks: unknown key"),
+    ],
+)
+def test_what_is_wrong_is_named_and_nothing_is_sent(
+    server: EchoServer, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(PlanInvalid) as refused:
+        g.request(**{"service": "shop", **arguments})
+    assert str(refused.value).startswith(message)
+    assert server.take() == []
+
+
+def test_what_requests_cannot_make_is_a_sentence(server: EchoServer) -> None:
+    with pytest.raises(ShellError, match=r"kwargs: requests makes no request of them: "):
+        g.request("shop", kwargs={"data": "text", "files": {"a": "b"}})
+    with pytest.raises(ShellError, match=r"service 'unrouted' has no host; set one: rtbl\.set"):
+        g.request("unrouted")
+    assert g.request("unrouted", router_type="DebugRouter").status_code == 200
+    digest = g.request("shop", kwargs={"auth": HTTPDigestAuth("ann", "secret")})
+    assert digest.status_code == 200
