@@ -13,7 +13,9 @@ from math import inf
 
 COMPLETED, ABORTED, CUT = 0, 5, 25  # outcomes; GLOSSARY.md
 DEVIATION = 2  # requests in a second, more or less than planned
+_GOLDEN = 0.6180339887498949
 _ROUNDING_NS = 1_000
+COMMANDED_OFF_NS = 5_000_000  # of intended times
 _EXAMPLES = 3
 
 MUST, MAY, NEVER, IF_SENT = "must", "may", "never", "if sent"
@@ -46,6 +48,22 @@ class Logged:
     client: int
     sequence: int
     at_s: float
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a client group is to send.
+
+    Attributes:
+        first: added to the clients' indexes, so that those of several groups differ.
+        is_commanded: it is interactive. Then each shard maps its start to its own clock by its latest sample, and what
+            it has not sent before another command came was not planned.
+    """
+
+    group_id: str
+    plan: list[Arrival]
+    first: int = 0
+    is_commanded: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,25 +107,45 @@ class Result:
     findings: list[str] = field(default_factory=list)
 
 
-def arrivals(steps: Sequence[tuple[float, float]], clients: int) -> list[Arrival]:
+def phase_of(index: int) -> float:
+    """Where in the first gap the first arrival of a workload lies, or that of a client with gaps of its own."""
+    return (0.5 + index * _GOLDEN) % 1.0
+
+
+def gapped(gap_s: float, requests: int, clients: int) -> list[Arrival]:
+    """The arrivals of clients that make so many requests each, with constant gaps."""
+    return [
+        Arrival(client, number, round((number + phase_of(client)) * gap_s * 1e9))
+        for client in range(clients)
+        for number in range(requests)
+    ]
+
+
+def arrivals(steps: Sequence[tuple[float, float]], clients: int, phase: float = 0.5) -> list[Arrival]:
     """The arrivals of a constant plan of (duration in s, requests per second) steps.
 
-    Arrival k is due when the integral of the rate reaches k + 1/2, and belongs to client k mod `clients`.
+    Arrival k is due when the integral of the rate reaches k + `phase`, and belongs to client k mod `clients`.
     """
     found: list[Arrival] = []
     begun_s = counted = 0.0
     for duration_s, rate in steps:
-        while rate and len(found) + 0.5 < counted + duration_s * rate:
+        while rate and len(found) + phase < counted + duration_s * rate:
             k = len(found)
-            at_s = begun_s + (k + 0.5 - counted) / rate
+            at_s = begun_s + (k + phase - counted) / rate
             found.append(Arrival(k % clients, k // clients, round(at_s * 1e9)))
         begun_s += duration_s
         counted += duration_s * rate
     return found
 
 
-def compare(plan: Sequence[Arrival], rows: Sequence[Row], logged: Sequence[Logged], spans: Sequence[Span]) -> Result:
-    """Of several spans that hold an arrival, the last counts."""
+def compare(
+    plan: Sequence[Arrival],
+    rows: Sequence[Row],
+    logged: Sequence[Logged],
+    spans: Sequence[Span],
+    off_ns: int = _ROUNDING_NS,
+) -> Result:
+    """Of several spans that hold an arrival, the last counts. Intended times may be off by so much."""
     result = Result()
     due = {(arrival.client, arrival.sequence): arrival for arrival in plan}
     rules = {key: _rule(arrival, spans) for key, arrival in due.items()}
@@ -120,10 +158,11 @@ def compare(plan: Sequence[Arrival], rows: Sequence[Row], logged: Sequence[Logge
     figures.lost = len(absent)
     figures.unknown = len(times.keys() - stored.keys())
     figures.deviation = deviation(plan, logged, rules)
+    moved = [key for key in stored if _is_moved(key, stored, due, off_ns)]
     result.findings += [
         *_named("rows of one arrival, twice", [key for key, n in Counter(map(_key, rows)).items() if n > 1]),
         *_named("rows that nobody planned", stored.keys() - due.keys()),
-        *_named("intended times that are not the plan's", [key for key in stored if _is_moved(key, stored, due)]),
+        *_named("intended times that are not the plan's", moved),
         *_named("arrivals without a row", [key for key in absent if _needs_row(rules[key], key in times)]),
         *_named("requests logged that nobody planned", times.keys() - due.keys()),
         *_named("requests logged more than once", [key for key, n in times.items() if n > 1]),
@@ -165,8 +204,10 @@ def _key(row: Row) -> tuple[int, int]:
     return row.client, row.sequence
 
 
-def _is_moved(key: tuple[int, int], rows: dict[tuple[int, int], Row], due: dict[tuple[int, int], Arrival]) -> bool:
-    return key in due and abs(rows[key].intended_ns - due[key].at_ns) > _ROUNDING_NS
+def _is_moved(
+    key: tuple[int, int], rows: dict[tuple[int, int], Row], due: dict[tuple[int, int], Arrival], off_ns: int
+) -> bool:
+    return key in due and abs(rows[key].intended_ns - due[key].at_ns) > off_ns
 
 
 def _may_fail(row: Row) -> bool:

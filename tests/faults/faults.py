@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from tests.faults.rig import Rig
 
 # When a fault's function is called: before the plan is submitted; at the drawn moment of its run; or before, to submit
-# the plan itself with `rig.begin()`.
-IDLE, RUNNING, OWN = "idle", "running", "own"
+# the plan itself with `rig.begin()`; or at the drawn moment of an interactive load, which an experiment records.
+IDLE, RUNNING, OWN, COMMANDED = "idle", "running", "own", "commanded"
 
 SQLITE, POSTGRES = "sqlite", "postgres"
 DATABASES = (SQLITE, POSTGRES)

@@ -9,16 +9,17 @@ import random
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from math import inf
 from typing import Any
 
 import psutil
 
-from loadgen.messages import shard_key
-from tests.faults.check import IF_SENT, MAY, MUST, NEVER, Span
+from loadgen.messages import INSTRUCTIONS_KEY, shard_key
+from tests.faults.check import IF_SENT, MAY, MUST, NEVER, Load, Span, arrivals
 from tests.faults.faults import Fault
+from tests.faults.session import Session
 from tests.faults.stack import PROXIED, Stack
 from tests.support.http_target import HttpTarget
 from tests.support.plans import plan_data
@@ -46,6 +47,8 @@ class Rig:
         cleanup: what is called when the row is over, before the stack is restored.
         moment_s: when the fault strikes, in seconds since the start of the load.
         random: seeded for this row.
+        loads: what is to be sent by which groups.
+        session: what a row's user does whose load is commanded.
     """
 
     def __init__(self, stack: Stack, fault: Fault, target: HttpTarget, seed: str) -> None:
@@ -59,6 +62,8 @@ class Rig:
         self.spans: list[Span] = []
         self.findings: list[str] = []
         self.cleanup = ExitStack()
+        self.loads: list[Load] = []
+        self.session = Session(self)
         self._fault = fault
         self._target = target
         self._start_ns = 0
@@ -81,6 +86,20 @@ class Rig:
         """Submits the row's plan."""
         self.begun_s = time.time()
         self.experiment_id = self.galileo.web.begin(self.plan())
+        self.expect_load([(self._fault.duration_s / len(RATES), rate) for rate in RATES], CLIENTS)
+
+    def expect_load(self, steps: Sequence[tuple[float, float]], clients: int) -> None:
+        """Says what the experiment's only workload is to send."""
+        self.loads = [Load(f"{self.experiment_id}.0", arrivals(steps, clients))]
+
+    def route(self, service: str) -> None:
+        """Lets a service lead to the row's target."""
+        self.galileo.manage("set_route", service, self._target.host)
+
+    def push(self, script: str) -> None:
+        """Pushes an instruction script, and waits until it is an experiment."""
+        self.begun_s = time.time()
+        self.broker.lpush(INSTRUCTIONS_KEY, json.dumps({"instructions": script}))
 
     def status(self) -> str:
         return self.galileo.status(self.experiment_id)
@@ -123,13 +142,17 @@ class Rig:
         """Says what becomes of the arrivals in a span of time; a later word counts more."""
         self.spans.append(Span(clients, from_s, to_s, sent, row))
 
+    def at(self, start_ns: int) -> None:
+        """Says what times count from, where that is not the experiment's start."""
+        self._start_ns = start_ns
+
     def claim(self, is_so: object, otherwise: str) -> None:
         """Notes a finding unless it is so."""
         if not is_so:
             self.findings.append(otherwise)
 
     def requests_of(self, experiment_id: str) -> list[str]:
-        """The ids of an experiment's requests that the target has seen."""
+        """The ids of an experiment's, or a group's, requests that the target has seen."""
         return self._target.ids(experiment_id)
 
     # --- processes ----------------------------------------------------------------------------------------------------

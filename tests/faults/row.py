@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.faults import leftovers
-from tests.faults.check import Figures, Logged, Result, Row, arrivals, compare
-from tests.faults.faults import IDLE, OWN, Fault
+from tests.faults.check import COMMANDED_OFF_NS, Figures, Logged, Result, Row, compare
+from tests.faults.faults import COMMANDED, IDLE, OWN, Fault
 from tests.faults.rig import CLIENTS, RATES, Rig
 from tests.faults.stack import Stack
 from tests.support.http_target import HttpTarget
 
 ENDED = ("FINISHED", "FAILED", "CANCELLED")
-_TRACES = "SELECT client, sequence, intended_ns, sent_ns, outcome FROM experiments_trace WHERE experiment_id = ?"
-# At the end, or before it was ordered again.
-_LOST = (
-    "SELECT COUNT(*) FROM experiments_shard s JOIN experiments_clientgroup g ON g.id = s.group_id"
-    " WHERE g.experiment_id = ? AND (s.status = 'LOST' OR s.attempt > 1)"
+_TRACES = (
+    "SELECT t.client, t.sequence, t.intended_ns, t.sent_ns, t.outcome FROM experiments_trace t"
+    " JOIN experiments_shard s ON s.id = t.shard_id WHERE t.experiment_id = ? AND s.group_id = ?"
 )
+# At the end, or before it was ordered again.
+_LOST = "SELECT COUNT(*) FROM experiments_shard WHERE group_id = ? AND (status = 'LOST' OR attempt > 1)"
 _EVENTS = "SELECT name FROM experiments_event WHERE experiment_id = ?"
 _EXPERIMENT = "SELECT status, reason, summary FROM experiments_experiment WHERE id = ?"
 _POLL_S = 0.1
@@ -53,8 +53,8 @@ def run_row(stack: Stack, fault: Fault, seed: str, outcome: Outcome) -> None:
         finally:
             rig.cleanup.close()
     stack.restore()
-    ((lost,),) = stack.galileo.query(_LOST, rig.experiment_id)
-    outcome.findings += leftovers.wait_for_none(stack, known, lost_shards=lost > 0)
+    lost = any(stack.galileo.query(_LOST, load.group_id) != [(0,)] for load in rig.loads)
+    outcome.findings += leftovers.wait_for_none(stack, known, lost_shards=lost)
 
 
 def _run(rig: Rig, fault: Fault, target: HttpTarget, outcome: Outcome) -> None:
@@ -62,6 +62,13 @@ def _run(rig: Rig, fault: Fault, target: HttpTarget, outcome: Outcome) -> None:
         fault.act(rig)
         struck_s = time.time()
         rig.begin()
+    elif fault.when == COMMANDED:
+        rig.session.begin(CLIENTS, RATES[0])
+        rig.until_moment()
+        outcome.moment_s = rig.moment_s
+        fault.act(rig)
+        struck_s = time.time()
+        rig.session.end(fault.duration_s)
     else:
         if fault.when != OWN:
             rig.begin()
@@ -120,42 +127,50 @@ def _settled(rig: Rig, fault: Fault, target: HttpTarget) -> Result:
     """The comparison, when it is green or when the time for what comes late is over."""
     ends_s = time.monotonic() + fault.settle_s
     while True:
-        result = _compared(rig, fault, target)
+        result = _compared(rig, target)
         if not result.findings or time.monotonic() > ends_s:
             return result
         time.sleep(0.5)
 
 
-def _compared(rig: Rig, fault: Fault, target: HttpTarget) -> Result:
-    start_s = rig.start_s()
-    plan = arrivals([(fault.duration_s / len(RATES), rate) for rate in RATES], CLIENTS)
-    due_ns = {(arrival.client, arrival.sequence): arrival.at_ns for arrival in plan}
-    rows = []
-    for client, sequence, intended_ns, sent_ns, code in rig.galileo.query(_TRACES, rig.experiment_id):
-        # What was cut before there was a start has no time by the plan.
-        since_ns = intended_ns - rig.start_ns() if rig.start_ns() else due_ns.get((client, sequence), 0)
-        rows.append(Row(client, sequence, since_ns, sent_ns is not None, code))
-    logged = []
-    for at_s, name, _, _ in target.log():
-        if name.startswith(f"{rig.experiment_id}."):
-            client, sequence = name.split(".")[2:]
-            logged.append(Logged(int(client), int(sequence), at_s - start_s))
-    result = compare(plan, rows, logged, rig.spans)
-    result.findings += _told(rig, result.figures)
+def _compared(rig: Rig, target: HttpTarget) -> Result:
+    plan, rows, logged = [], [], []
+    seen = target.log()
+    for load in rig.loads:
+        planned = [replace(arrival, client=load.first + arrival.client) for arrival in load.plan]
+        due_ns = {(arrival.client, arrival.sequence): arrival.at_ns for arrival in planned}
+        plan += planned
+        for client, sequence, intended_ns, sent_ns, code in rig.galileo.query(
+            _TRACES, rig.experiment_id, load.group_id
+        ):
+            key = load.first + client, sequence
+            # What was cut before there was a start has no time by the plan.
+            since_ns = intended_ns - rig.start_ns() if rig.start_ns() else due_ns.get(key, 0)
+            rows.append(Row(*key, since_ns, sent_ns is not None, code))
+        for at_s, name, _, _ in seen:
+            if name.startswith(f"{load.group_id}."):
+                client, sequence = map(int, name.split(".")[-2:])
+                logged.append(Logged(load.first + client, sequence, at_s - rig.start_s()))
+    if is_commanded := any(load.is_commanded for load in rig.loads):
+        result = compare(plan, rows, logged, rig.spans, COMMANDED_OFF_NS)
+    else:
+        result = compare(plan, rows, logged, rig.spans)
+    result.findings += _told(rig, result.figures, is_commanded)
     return result
 
 
-def _told(rig: Rig, figures: Figures) -> list[str]:
-    """What the product's own report says otherwise."""
+def _told(rig: Rig, figures: Figures, is_commanded: bool) -> list[str]:
+    """What the product's own report says otherwise; of what was commanded, it counts what was started as planned."""
     told = rig.galileo.web.experiment(rig.experiment_id)["summary"]
     if told is None:
         return ["there is no summary"]
     account = told["account"]
-    ours = {"planned": figures.planned, "rows": figures.rows, "sent": figures.sent}
+    planned, lost = (figures.rows, 0) if is_commanded else (figures.planned, figures.lost)
+    ours = {"planned": planned, "rows": figures.rows, "sent": figures.sent}
     wrong = [f"the report says {name} {account[name]}, not {n}" for name, n in ours.items() if account[name] != n]
-    if account["lost"] + account["missing"] != figures.lost:
-        wrong.append(f"the report says lost {account['lost']}, missing {account['missing']}, not {figures.lost}")
+    if account["lost"] + account["missing"] != lost:
+        wrong.append(f"the report says lost {account['lost']}, missing {account['missing']}, not {lost}")
     wrong += [f"the report contradicts itself: {sentence}" for sentence in account["contradictions"]]
-    if figures.lost and told["verdict"]["status"] == "VALID":
+    if lost and told["verdict"]["status"] == "VALID":
         wrong.append("the verdict is VALID in spite of the loss")
     return wrong

@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 
+from galileo_site.stack.config import PROJECT_ROOT
 from galileo_site.stack.processes import Child, ChildSpec
 from loadgen.messages import worker_key
 from tests.faults.faults import POSTGRES
@@ -20,10 +21,11 @@ from tests.support.waiting import wait_for
 MARK = "FAULT_RIG"  # the environment variable by which the rig knows its processes
 WORKERS = {"worker-a": "A", "worker-b": "B"}
 PROXIED = "worker-b"  # reaches the broker through a proxy
+DAEMON = "experimentd"
 
 
 class Stack:
-    """A context manager: control, ingest, beat, web and two workers on one database."""
+    """A context manager: control, ingest, beat, web, the experiment daemon and two workers on one database."""
 
     def __init__(self, directory: Path, database: str) -> None:
         self.database = database
@@ -48,6 +50,7 @@ class Stack:
             resources.enter_context(self.galileo)
             self.broker = self.galileo.redis.client(socket_timeout=5)
             resources.callback(self.broker.close)
+            self.galileo.start(DAEMON, [str(PROJECT_ROOT / "bin" / "run"), DAEMON])
             self.wait_ready(*self.galileo.children)
             self._resources = resources.pop_all()
         return self
@@ -73,6 +76,8 @@ class Stack:
                 wait_for(self.galileo.web.answers, "web to answer")
             elif name in WORKERS:
                 wait_for(lambda name=name: self._has_registered(name), f"{name} to register")
+            if name == DAEMON:
+                wait_for(lambda name=name: "instructions are taken" in self.log_of(name), f"{name} to be ready")
             if name in WORKERS or name in ("control", "ingest"):
                 wait_for(lambda name=name: " ready." in self.log_of(name), f"{name} to be ready")
 

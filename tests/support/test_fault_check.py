@@ -17,6 +17,8 @@ from tests.faults.check import (
     Span,
     arrivals,
     compare,
+    gapped,
+    phase_of,
 )
 
 PLAN = arrivals([(2.0, 10.0), (2.0, 20.0)], 3)
@@ -44,6 +46,20 @@ def test_arrivals_are_half_a_gap_in_and_go_on_counting_where_the_rate_changes():
         Arrival(0, 0, 333_333_333), Arrival(1, 0, 1_000_000_000), Arrival(0, 1, 1_250_000_000),
     ]  # fmt: skip
     assert arrivals([(5.0, 0.0)], 1) == []
+
+
+def test_another_workload_begins_at_another_phase_and_clients_with_gaps_of_their_own_do_so_too():
+    assert [arrival.at_ns for arrival in arrivals([(1.0, 2.0)], 2, phase_of(1))] == [59_016_994, 559_016_994]
+    assert gapped(2.0, 2, 2) == [
+        Arrival(0, 0, 1_000_000_000), Arrival(0, 1, 3_000_000_000),
+        Arrival(1, 0, 236_067_977), Arrival(1, 1, 2_236_067_977),
+    ]  # fmt: skip
+
+
+def test_intended_times_may_be_off_by_what_is_said_and_no_more():
+    rows = [replace(row, intended_ns=row.intended_ns + 4_000) for row in rows_of(PLAN)]
+    assert compare(PLAN, rows, log_of(PLAN), [], 5_000).findings == []
+    assert "intended times" in " ".join(compare(PLAN, rows, log_of(PLAN), [], 3_000).findings)
 
 
 def test_a_run_as_planned_is_green():

@@ -1,9 +1,17 @@
 """The controller's processes are killed, or there are too many of them."""
 
-from tests.faults.faults import IDLE, fault
+from tests.faults.faults import IDLE, OWN, POSTGRES, fault
 from tests.faults.rig import Rig
+from tests.faults.stack import DAEMON
+from tests.support.waiting import wait_for
 
-CONTROLLER = ("control", "ingest", "beat", "web")
+CONTROLLER = ("control", "ingest", "beat", "web", DAEMON)
+# As the original's users push it, with more clients.
+SCRIPT = (
+    "spawn worker-a squeezenet 4\nsleep 2\nrps worker-a squeezenet 5\nsleep 5\nrps worker-a squeezenet 0\nsleep 2\n"
+)
+SCRIPT += "close worker-a squeezenet"
+_PUSHED = "SELECT id FROM experiments_experiment WHERE ticket IS NOT NULL"
 
 
 @fault("kill -9 of control, back after 5 s")
@@ -26,7 +34,7 @@ def kill_web(rig: Rig) -> None:
     kill_and_start(rig, "web")
 
 
-@fault("kill -9 of control, ingest, beat and web at once, back after 5 s")
+@fault("kill -9 of control, ingest, beat, web and experimentd at once, back after 5 s")
 def kill_controller(rig: Rig) -> None:
     kill_and_start(rig, *CONTROLLER)
 
@@ -35,6 +43,34 @@ def kill_and_start(rig: Rig, *names: str) -> None:
     rig.kill(*names)
     rig.pause(5)
     rig.start(*names)
+
+
+@fault("kill -9 of experimentd at five moments of a script", when=OWN, duration_s=9.0, databases=[POSTGRES])
+def kill_daemon(rig: Rig) -> None:
+    rig.route("squeezenet")
+    before = set(rig.galileo.query(_PUSHED))
+
+    def experiments() -> list[str]:
+        return [experiment_id for (experiment_id,) in set(rig.galileo.query(_PUSHED)) - before]
+
+    rig.push(SCRIPT)
+    _kill_and_go_on(rig)  # before or while it is taken
+    wait_for(experiments, "an experiment of the script")
+    _kill_and_go_on(rig)
+    (rig.experiment_id,) = experiments()
+    rig.expect_load([(2, 0), (5, 20), (2, 0)], 4)
+    rig.wait_for_status("RUNNING")
+    _kill_and_go_on(rig)
+    for at_s in (3.0, 6.0):
+        rig.until(at_s)
+        _kill_and_go_on(rig)
+    rig.wait_for_status("FINISHED")
+    rig.claim(len(experiments()) == 1, f"the script was carried out {len(experiments())} times")
+
+
+def _kill_and_go_on(rig: Rig) -> None:
+    rig.kill(DAEMON)
+    rig.start(DAEMON)
 
 
 @fault("two control processes and two beats at once", when=IDLE)
