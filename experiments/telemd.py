@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from experiments.plans import PlanError, PlanInvalid
+from experiments.plans.fields import shown
 from experiments.services import nodes
 from loadgen.topics import PAUSE, UNPAUSE
 
@@ -42,6 +44,12 @@ class Telemd:
         return "telemd: start_telemd(hosts=None), stop_telemd(hosts=None), list_telemd_hosts()"
 
 
-def _names(hosts: Iterable[str] | None) -> Iterable[str] | None:
-    """A single name is meant as such, not as its letters."""
-    return [hosts] if isinstance(hosts, str) else hosts
+def _names(hosts: object) -> list[str] | None:
+    """A single name is meant as such, not as its letters. Raises PlanInvalid for what are no names."""
+    if hosts is None:
+        return None
+    listed = list(hosts) if isinstance(hosts, Iterable) and not isinstance(hosts, str) else [hosts]
+    for name in listed:
+        if not isinstance(name, str):
+            raise PlanInvalid([PlanError("hosts", f"a list of names is needed, not {shown(name)}")])
+    return [str(name) for name in listed]

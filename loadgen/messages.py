@@ -371,7 +371,7 @@ class ShardStatus:
     descriptor_limit: int = 0
     reason: str = ""
     phase: int = 0  # interactive: the number of the phase in force
-    phase_done: int = 0  # and of the newest one all of whose requests have ended
+    phases_done: list[int] = field(default_factory=list)  # and of the newest ones that ended with all of their requests
     is_deserted: bool = False  # it paused its unbounded load, as the controller had not renewed it
 
 

@@ -32,11 +32,11 @@ class StatusWriter:
         self.status = replace(self.status, state=state, reason=reason)
         await self.write()
 
-    async def say_phases(self, begun: int, done: int) -> None:
+    async def say_phases(self, begun: int, done: list[int]) -> None:
         """Changes the numbers of the phases (messages.ShardStatus), and writes the status if they are new."""
-        if (begun, done) != (self.status.phase, self.status.phase_done):
+        if (begun, done) != (self.status.phase, self.status.phases_done):
             deserted = self.status.is_deserted and begun == self.status.phase
-            self.status = replace(self.status, phase=begun, phase_done=done, is_deserted=deserted)
+            self.status = replace(self.status, phase=begun, phases_done=done, is_deserted=deserted)
             await self.write()
 
     async def say_deserted(self) -> None:

@@ -64,12 +64,12 @@ def parse_mark(data: object) -> tuple[str, str]:
     """
     problems = Problems()
     section = Section(data, "", problems)
-    name, value = section.text("name", "", required=True), section.get("value") or ""
-    if value and (reason := text_reason(value, MAX_VALUE)):
+    name, value = section.text("name", "", required=True), section.get("value")
+    if value not in (None, "") and (reason := text_reason(value, MAX_VALUE)):
         section.wrong("value", reason)
     section.close()
     problems.raise_if_any()
-    return name, value
+    return name, value or ""
 
 
 def _read(section: Section, problems: Problems, readers: Readers) -> dict[str, Any]:

@@ -228,7 +228,7 @@ def _take_in(group_id: str, members: list[Shard]) -> ClientGroup:
 def _is_done(members: list[Shard], number: int) -> bool:
     """Whether all of these shards have done their part of a phase."""
     said = shards.statuses_of(members)
-    return all(shard.id in said and said[shard.id].phase_done >= number for shard in members)
+    return all(shard.id in said and number in said[shard.id].phases_done for shard in members)
 
 
 def _note_desertion(group: ClientGroup, members: list[Shard]) -> None:

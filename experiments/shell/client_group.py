@@ -15,6 +15,7 @@ from experiments.plans.commands import parse_clients, parse_command
 from experiments.plans.recorded_gaps import Readers, files_of, lists_of
 from experiments.selectors import ClientInfo
 from experiments.services import groups
+from experiments.shell.arguments import check_timeout
 from experiments.shell.errors import GroupFailed, NotReady
 from experiments.shell.future import RequestFuture
 from loadgen.messages import RATE
@@ -124,6 +125,7 @@ class ClientGroup:
             GroupFailed: a shard failed; with its reason.
             NotReady: they were not ready in time.
         """
+        check_timeout(timeout)
         deadline_s = time.monotonic() + timeout
         for row in self._rows():
             awaited = [shard.id for shard in groups.shards_of(row, row.pending)]

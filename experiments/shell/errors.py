@@ -1,9 +1,13 @@
 """What can go wrong in the shell, as exceptions with a sentence."""
 
+import redis
+import requests
+
 from experiments.plans import PlanInvalid
 from experiments.services.apps import AppMissing
 from experiments.services.exclusion import Busy
 from experiments.services.groups import GroupClosed, GroupNotReady
+from experiments.services.nodes import NoSuchNode
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from routing.table import RoutingError
 
@@ -42,5 +46,8 @@ SENTENCES = (
     GroupNotReady,
     NoMatchingWorkers,
     NoFreeSlot,
+    NoSuchNode,
     RoutingError,
+    redis.RedisError,
+    requests.RequestException,
 )

@@ -7,6 +7,7 @@ import time
 from experiments.models import ClientGroup, Shard
 from experiments.services import groups
 from experiments.services.shards import statuses_of
+from experiments.shell.arguments import check_timeout
 from experiments.shell.errors import GroupFailed, NotReady, Superseded
 from loadgen.messages import RATE
 
@@ -26,9 +27,13 @@ class RequestFuture:
     def __init__(self, phases: dict[str, int]) -> None:
         self._phases = phases
         self._finished: set[str] = set()
-        # Who is added later makes no part of these requests.
+        # Who is added later makes no part of these requests, unless there was nobody yet.
         self._shards = {
-            group.id: [shard.id for shard in groups.shards_of(group, group.active) if shard.status not in Shard.ENDED]
+            group.id: [
+                shard.id
+                for shard in groups.shards_of(group, group.active or group.pending)
+                if shard.status not in Shard.ENDED
+            ]
             for group in ClientGroup.objects.filter(id__in=phases)
         }
 
@@ -44,6 +49,7 @@ class RequestFuture:
 
     def wait(self, timeout: float | None = None) -> None:
         """Waits until it is done. Raises as `done` does, and NotReady when it is not done within `timeout` seconds."""
+        check_timeout(timeout)
         deadline_s = None if timeout is None else time.monotonic() + timeout
         while not self.done:
             if deadline_s is not None and time.monotonic() > deadline_s:
@@ -63,14 +69,15 @@ class RequestFuture:
         group = groups.follow(group_id)
         members = list(Shard.objects.filter(id__in=self._shards[group_id]))
         said = statuses_of(members)
-        left = [shard for shard in members if shard.id not in said or said[shard.id].phase_done < number]
+        left = [shard for shard in members if shard.id not in said or number not in said[shard.id].phases_done]
         alive = [shard for shard in left if shard.status not in Shard.ENDED]
         broken = [shard for shard in left if shard.status in (Shard.Status.LOST, Shard.Status.FAILED)]
         if broken:
             raise GroupFailed(f"shard {broken[0]} was lost before its clients were done: {broken[0].reason}")
         if group.state == ClientGroup.State.STOP and left:
             raise GroupFailed(f"client group {group_id} was closed before its clients were done")
-        if group.command.number != number and alive:
+        # A shard says what it has done of these when it begins what took their place: before that it is not known.
+        if any(shard.id in said and said[shard.id].phase > number for shard in alive):
             raise Superseded(f"another command took the place of these requests of client group {group_id}")
         if not alive:
             self._finished.add(group_id)

@@ -12,6 +12,7 @@ from experiments.models import ClientGroup as Group
 from experiments.plans import parse_group
 from experiments.services import groups, registry
 from experiments.shell import one_request, pinging
+from experiments.shell.arguments import check_timeout
 from experiments.shell.client_group import ClientGroup
 from experiments.shell.errors import ShellError
 
@@ -42,6 +43,7 @@ class Galileo:
 
     def ping(self, timeout: float = 1.0) -> dict[str, float]:
         """Seconds until each worker has answered, by its name; who does not answer within `timeout` is not in it."""
+        check_timeout(timeout)
         return pinging.ping(timeout)
 
     def spawn(

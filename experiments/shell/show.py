@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import selectors
+from experiments.services import registry
 from experiments.shell.client_group import ClientGroup
 
 
@@ -22,6 +23,7 @@ class Show:
     def workers(self) -> None:
         """The live workers, their labels and slots."""
         rows = []
+        registry.sync_workers()
         for load in selectors.live_workers():
             worker = load.worker
             labels = " ".join(f"{label}={value}" for label, value in sorted(worker.labels.items()))

@@ -235,9 +235,9 @@ class Engine:
             self._phased.keep(clients)
 
     @property
-    def phases(self) -> tuple[int, int]:
-        """Interactive: the numbers of the phase in force and of the newest one that is done; 0 where there is none."""
-        return (self._phased.begun, self._phased.done) if self._phased is not None else (0, 0)
+    def phases(self) -> tuple[int, list[int]]:
+        """Interactive: numbers of the phase in force, 0 where there is none, and of the newest ones that are done."""
+        return (self._phased.begun, self._phased.done) if self._phased is not None else (0, [])
 
     async def wait(self) -> str:
         """Waits for the end; '' when the schedule ran to its end and nothing is in flight, else the reason.

@@ -19,6 +19,7 @@ from loadgen.schedule import Schedule
 
 # How long a rate lasts that nobody changes: as long as nanoseconds in a float are exact to some tenths.
 _FOREVER_NS: Final = 1 << 53
+_DONE_KEPT: Final = 32  # numbers of phases
 
 
 class Coming(NamedTuple):
@@ -69,7 +70,7 @@ class PhasedDispatcher:
         self._coming: deque[Coming] = deque()
         self._phase: Phase | None = None
         self._current: OpenDispatcher | ClosedDispatcher | None = None
-        self._done = 0
+        self._done: deque[int] = deque(maxlen=_DONE_KEPT)
         self._started = False
 
     @property
@@ -78,9 +79,9 @@ class PhasedDispatcher:
         return self._phase.number if self._phase is not None else 0
 
     @property
-    def done(self) -> int:
-        """Number of the newest phase all of whose requests have ended; 0 while there is none."""
-        return self._done
+    def done(self) -> list[int]:
+        """Numbers of the newest phases all of whose requests were made and have ended, before another began."""
+        return list(self._done)
 
     def begin(self, coming: Coming) -> None:
         """Lets a phase follow on those that were given before; one that is older than they are is left alone."""
@@ -106,8 +107,10 @@ class PhasedDispatcher:
 
     def settle(self) -> None:
         """To be called while nothing is in flight: the phase in force may be done, unless another is to end it."""
-        if self._phase is not None and not self._coming and self._current is not None and self._current.is_over():
-            self._done = self._phase.number
+        if self._phase is None or self._coming or self._current is None or not self._current.is_over():
+            return
+        if not self._done or self._done[-1] != self._phase.number:
+            self._done.append(self._phase.number)
 
     # --- As a Dispatcher
 

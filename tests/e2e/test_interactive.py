@@ -69,6 +69,40 @@ def test_a_session_commands_clients_and_each_request_is_counted(galileo, shell, 
     assert not galileo.broker().exists(group_key(group_id))
 
 
+def test_recorded_gaps_come_from_a_file_and_from_a_list_of_each_client_again_and_again(
+    galileo, shell, target, tmp_path
+):
+    (tmp_path / "monday.csv").write_text("time\n0.05\n0.1\n0.3\n")
+    said = shell(
+        f"""
+        from routing.connection import redis_client
+        c = g.spawn('live', 2)
+        c.request(ia=('prerecorded', {str(tmp_path / "monday.csv")!r})).wait(20)
+        for client, gaps in zip(c.clients, [[0.1, 0.2], [0.3, 0, 0.1, 5]]):
+            for gap in gaps:
+                redis_client().lpush(client.client_id, gap)
+        for _ in range(2):
+            c.request(n=3, ia=('prerecorded',)).wait(20)
+        say(c.ids)
+        redis_client().delete(c.clients[1].client_id)
+        try:
+            c.request(ia='prerecorded')
+        except Exception as error:
+            say(str(error))
+        redis_client().delete(c.clients[0].client_id)
+        c.close()
+        """
+    )
+    ((group_id,), refused) = said
+    assert refused == f"ia: there is no list '{group_id}.1' in Redis, or it is empty"
+    at_s = {name.removeprefix(f"{group_id}."): at_s for at_s, name, _, _ in target.log() if name.startswith(group_id)}
+    # Three of the file, then twice two of the first list, and three of the second.
+    assert sorted(name.split(".")[0] for name in at_s) == ["0"] * 7 + ["1"] * 9
+    second = sorted(at for name, at in at_s.items() if name.startswith("1."))
+    for begin in (3, 6):
+        assert abs(second[begin + 2] - second[begin] - 0.1) < 0.08
+
+
 def test_requests_that_are_waited_for_end_in_any_case(galileo, shell):
     said = shell(
         """
@@ -170,3 +204,8 @@ def test_what_is_wrong_is_a_sentence(shell):
 def test_one_request_from_here(shell, target):
     assert shell("say(g.request('live', parameters={'path': '/here'}).status_code)") == [200]
     assert any(b"/here" in str(entry).encode() for entry in target.log())
+
+
+def test_one_request_of_a_client_app_from_here(shell, target):
+    assert shell("say(g.request('live', client='squeezenet').status_code)") == [200]
+    assert ("POST", "/predictions/squeezenet") in {(method, path) for _, _, method, path in target.log()}

@@ -74,7 +74,7 @@ def test_who_is_added_makes_the_requests_that_are_being_made_but_none_that_are_d
     fleet.say(messages.RUNNING)
     groups.follow(two.id)
     number = groups.command(two.id, kind=BACK_TO_BACK, requests=5)
-    fleet.say(messages.RUNNING, phase=number, phase_done=number if done else 0)
+    fleet.say(messages.RUNNING, phase=number, phases_done=[number] if done else [])
     groups.add(two.id, 1)
     fleet.say(messages.READY, only={"clients": [[4, 5, 1]]})
     groups.follow(two.id)
@@ -149,7 +149,7 @@ def test_a_shard_out_of_reach_finds_the_stop_of_its_group_when_it_returns(fleet,
     assert 0 < broker.ttl(messages.group_key(two.id)) <= groups.STOP_STAYS_S
 
 
-@pytest.mark.parametrize("said", [{"phase": 2, "phase_done": 1}, {}])
+@pytest.mark.parametrize("said", [{"phase": 2, "phases_done": [1]}, {}])
 def test_requests_that_were_asked_for_before_anybody_was_ready_are_made(fleet, broker, said):
     fleet.join("pi-1")
     group = groups.spawn(parse_group({"service": "s"}), "tester")

@@ -105,7 +105,7 @@ def test_a_backlog_does_not_keep_the_next_phase_waiting(run: Run[Result], target
 
 
 def test_requests_that_another_phase_ends_are_not_done(run: Run[Result], target: HttpTarget) -> None:
-    async def scenario() -> tuple[tuple[int, int], Result]:
+    async def scenario() -> tuple[tuple[int, list[int]], Result]:
         engine = interactive(target.host)
         zero_ns = await started(engine)
         command(engine, 1, zero_ns, kind=GAPS, requests=5, parameters=[10.0])
@@ -114,22 +114,22 @@ def test_requests_that_another_phase_ends_are_not_done(run: Run[Result], target:
         await until(lambda: engine.phases[0] == 2)
         return engine.phases, await stopped(engine)
 
-    assert run(scenario())[0] == (2, 0)
+    assert run(scenario())[0] == (2, [])
 
 
 def test_so_many_requests_with_gaps_and_then_the_phase_is_done(run: Run[Result], target: HttpTarget) -> None:
-    async def scenario() -> tuple[list[tuple[int, int]], Result]:
+    async def scenario() -> tuple[list[tuple[int, list[int]]], Result]:
         engine = interactive(target.host)
         zero_ns = await started(engine)
         seen = [engine.phases]
         command(engine, 1, zero_ns, kind=GAPS, requests=5, distribution="expovariate", parameters=[100.0])
-        await until(lambda: engine.phases[1] == 1)
+        await until(lambda: 1 in engine.phases[1])
         command(engine, 2, time.monotonic_ns(), kind=GAPS, requests=3, distribution="constant", parameters=[0.01])
-        await until(lambda: engine.phases[1] == 2)
+        await until(lambda: 2 in engine.phases[1])
         return [*seen, engine.phases], await stopped(engine)
 
     seen, result = run(scenario())
-    assert seen == [(0, 0), (2, 2)]
+    assert seen == [(0, []), (2, [1, 2])]
     assert Counter(row.client for row in result.rows) == dict.fromkeys(range(4), 8)
     assert len({(row.client, row.sequence) for row in result.rows}) == 32
 
@@ -139,7 +139,7 @@ def test_clients_of_one_constant_gap_do_not_fire_together(run: Run[Result], targ
         engine = interactive(target.host)
         zero_ns = await started(engine)
         command(engine, 1, zero_ns, kind=GAPS, requests=2, distribution="constant", parameters=[0.08])
-        await until(lambda: engine.phases[1] == 1)
+        await until(lambda: 1 in engine.phases[1])
         return await stopped(engine)
 
     intended = sorted(row.intended_ns // MS for row in run(scenario()).rows)
@@ -154,7 +154,7 @@ def test_recorded_gaps_are_gone_through_by_each_client(run: Run[Result], target:
         zero_ns = await started(engine)
         gaps = [0.01, 0.0, 0.02]
         command(engine, 1, zero_ns, total=2, kind=GAPS, distribution="prerecorded", parameters=gaps)
-        await until(lambda: engine.phases[1] == 1)
+        await until(lambda: 1 in engine.phases[1])
         return await stopped(engine)
 
     intended = sorted((row.client, row.intended_ns // MS) for row in run(scenario()).rows)
@@ -169,10 +169,10 @@ def test_each_client_goes_through_its_own_recorded_gaps_and_who_has_none_sends_n
         zero_ns = await started(engine)
         gaps = {"kind": GAPS, "distribution": "prerecorded", "requests": 2}
         command(engine, 1, zero_ns, total=3, recorded={"0": [0.01, 0.02, 0.5], "2": [0.04]}, **gaps)
-        await until(lambda: engine.phases[1] == 1)
+        await until(lambda: 1 in engine.phases[1])
         # A shard may have none of the clients that do: it is done at once.
         command(engine, 2, time.monotonic_ns(), total=3, recorded={"7": [5.0]}, **gaps)
-        await until(lambda: engine.phases[1] == 2)
+        await until(lambda: 2 in engine.phases[1])
         return await stopped(engine)
 
     intended = sorted((row.client, row.intended_ns // MS) for row in run(scenario()).rows)
@@ -184,9 +184,9 @@ def test_back_to_back_each_client_sends_exactly_its_requests(run: Run[Result], t
         engine = interactive(target.host)
         zero_ns = await started(engine)
         command(engine, 1, zero_ns, kind=BACK_TO_BACK, requests=25)
-        await until(lambda: engine.phases[1] == 1)
+        await until(lambda: 1 in engine.phases[1])
         command(engine, 2, time.monotonic_ns(), kind=BACK_TO_BACK, requests=5)
-        await until(lambda: engine.phases[1] == 2)
+        await until(lambda: 2 in engine.phases[1])
         return await stopped(engine)
 
     result = run(scenario())
@@ -203,7 +203,7 @@ def test_what_an_ended_phase_has_in_flight_counts_for_no_client_of_the_next(
         command(engine, 1, zero_ns, kind=BACK_TO_BACK)
         await until(lambda: engine.in_flight == 4)
         command(engine, 2, time.monotonic_ns(), kind=BACK_TO_BACK, requests=2)
-        await until(lambda: engine.phases[1] == 2)
+        await until(lambda: 2 in engine.phases[1])
         return await stopped(engine)
 
     result = run(scenario())

@@ -1,0 +1,134 @@
+"""`wait()` on requests ends in any case, and says what became of them; the workers' part is played through Redis."""
+
+from __future__ import annotations
+
+import pytest
+
+from experiments.plans import PlanInvalid, parse_group
+from experiments.services import groups
+from experiments.shell.client_group import ClientGroup
+from experiments.shell.errors import GroupFailed, NotReady, Superseded
+from experiments.shell.future import RequestFuture
+from loadgen import messages
+from tests.support.fleet import Fleet
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def c(fleet: Fleet) -> ClientGroup:
+    """Four clients, two on each of two workers, that take part."""
+    fleet.join("pi-1", "pi-2")
+    group = groups.spawn(parse_group({"service": "s", "num": 4}), "tester")
+    fleet.say(messages.READY)
+    groups.follow(group.id)
+    fleet.say(messages.RUNNING)
+    return ClientGroup([group.id])
+
+
+def number_of(future: RequestFuture) -> int:
+    (number,) = future._phases.values()
+    return number
+
+
+def test_it_is_done_when_all_shards_have_made_their_requests(fleet: Fleet, c: ClientGroup) -> None:
+    future = c.request(5)
+    number = number_of(future)
+    fleet.say(messages.RUNNING, only={"worker__name": "pi-1"}, phase=number, phases_done=[number])
+    assert not future.done
+    assert repr(future) == f"RequestFuture({c.ids[0]}: under way)"
+    fleet.say(messages.RUNNING, phase=number, phases_done=[2, number])
+    future.wait(5)
+    assert future.done
+    c.close()
+    future.wait(5)
+
+
+@pytest.mark.parametrize("timeout", [0, 0.01])
+def test_it_is_over_when_the_time_is_and_the_requests_go_on(c: ClientGroup, timeout: float) -> None:
+    future = c.request(5)
+    with pytest.raises(NotReady, match=f"the requests were not done within {timeout:g} s; they go on"):
+        future.wait(timeout)
+    assert not future.done
+
+
+@pytest.mark.parametrize("timeout", ["soon", float("nan"), float("inf"), -1, True])
+def test_a_time_that_is_none_is_refused(c: ClientGroup, timeout: object) -> None:
+    with pytest.raises(PlanInvalid, match="timeout: "):
+        c.request(5).wait(timeout)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_another_command_ended_is_superseded_also_when_that_one_is_done(
+    fleet: Fleet, c: ClientGroup, late: bool
+) -> None:
+    first, second = c.request(5), c.request(6)
+    number = number_of(second)
+    fleet.say(messages.RUNNING, phase=number, phases_done=[number])
+    if late:
+        second.wait(5)
+    with pytest.raises(Superseded, match="another command took the place of these requests"):
+        first.wait(5)
+    second.wait(5)
+
+
+def test_what_was_done_before_another_command_came_is_done(fleet: Fleet, c: ClientGroup) -> None:
+    first = c.request(5)
+    c.rps(1)
+    assert not first.done  # nobody has begun the rate yet, nor said that the requests are made
+    number = number_of(first)
+    fleet.say(messages.RUNNING, phase=number + 1, phases_done=[number])
+    first.wait(5)
+
+
+def test_an_aborted_one_is_superseded_and_another_one_goes_on(fleet: Fleet, c: ClientGroup) -> None:
+    first = c.request(5)
+    first.abort()
+    number = number_of(first) + 1
+    fleet.say(messages.RUNNING, phase=number)
+    with pytest.raises(Superseded):
+        first.wait(5)
+    second = c.request(5)
+    first.abort()
+    assert not second.done
+
+
+@pytest.mark.parametrize("status", [messages.LOST, messages.FAILED])
+def test_lost_clients_end_it(fleet: Fleet, c: ClientGroup, status: str) -> None:
+    future = c.request(5)
+    fleet.say_of("pi-2", status, "its worker is gone")
+    with pytest.raises(GroupFailed, match="was lost before its clients were done: its worker is gone"):
+        future.wait(5)
+
+
+def test_a_closed_group_ends_it(fleet: Fleet, c: ClientGroup) -> None:
+    future = c.request(5)
+    c.close()
+    with pytest.raises(GroupFailed, match="was closed before its clients were done"):
+        future.wait(5)
+    future.abort()
+    with pytest.raises(GroupFailed):
+        future.wait(5)
+
+
+def test_who_is_not_ready_yet_makes_the_requests_and_is_waited_for(fleet: Fleet) -> None:
+    fleet.join("pi-1")
+    group = ClientGroup([groups.spawn(parse_group({"service": "s"}), "tester").id])
+    future = group.request(5)
+    with pytest.raises(NotReady):
+        future.wait(0.01)
+    fleet.say(messages.READY)
+    assert not future.done
+    number = number_of(future)
+    fleet.say(messages.RUNNING, phase=number, phases_done=[number])
+    future.wait(5)
+
+
+def test_clients_that_do_not_get_ready_are_not_waited_for_for_ever(fleet: Fleet) -> None:
+    fleet.join("pi-1")
+    group = ClientGroup([groups.spawn(parse_group({"service": "s"}), "tester").id])
+    with pytest.raises(NotReady, match=r"did not get ready within 0\.01 s"):
+        group.wait_until_ready(0.01)
+    fleet.say(messages.FAILED, "the app is broken")
+    with pytest.raises(GroupFailed, match="the app is broken"):
+        group.wait_until_ready()
