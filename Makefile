@@ -73,7 +73,7 @@ test-databases: venv-dev
 	$(VENV)/bin/python -m tests.support.databases postgres -- $(VENV)/bin/python -m pytest -m "not slow" $(DATABASE_TESTS)
 	$(VENV)/bin/python -m tests.support.databases mysql -- $(VENV)/bin/python -m pytest -m "not slow" $(DATABASE_TESTS)
 
-# Each fault on both databases, which takes about 40 minutes; FAULT_DATABASE=split takes one database for each.
+# Each fault on both databases, which takes about 45 minutes; FAULT_DATABASE=split takes one database for each.
 FAULT_DATABASE := both
 FAULT_SEED := 1
 FAULT_RETRIES := 0

@@ -60,7 +60,12 @@ class ClientGroup:
     @property
     def clients(self) -> list[Client]:
         """The clients that are not closed, in the order of their indexes."""
-        return [Client(info.client_id) for info in self.info()]
+        return [
+            Client(info.client_id)
+            for row in self._rows()
+            if row.state != Group.State.STOP
+            for info in selectors.clients_of(row)
+        ]
 
     def rps(self, n: float) -> None:
         """Has each client send `n` requests per second, evenly, until the next command; 0 pauses them."""
@@ -91,7 +96,7 @@ class ClientGroup:
         return RequestFuture(self._each(lambda group_id: groups.command(group_id, **commands[group_id])))
 
     def info(self) -> list[ClientInfo]:
-        """Requests and failures of each client so far."""
+        """Requests and failures of each client so far, of a closed group too."""
         return [info for group in self._rows() for info in selectors.clients_of(group)]
 
     def add(self, n: int = 1) -> ClientGroup:
@@ -153,6 +158,12 @@ class ClientGroup:
         return iter(self.clients)
 
     def __repr__(self) -> str:
-        rows = self._rows()
-        services = ", ".join(sorted({row.workload.service for row in rows}))
-        return f"ClientGroup({', '.join(self._ids)}: {services}, {sum(row.total_clients for row in rows)} clients)"
+        return f"ClientGroup({'; '.join(map(_described, self._rows()))})"
+
+
+def _described(group: Group) -> str:
+    """g-1a2b3c4d: myservice, 2 clients sending 10 requests/s each."""
+    if group.state == Group.State.STOP:
+        return f"{group.id}: {group.workload.service}, closed"
+    clients = f"{group.total_clients} client{'s' if group.total_clients != 1 else ''}"
+    return f"{group.id}: {group.workload.service}, {clients} sending {selectors.doing(group)}"

@@ -201,8 +201,9 @@ def test_the_shell_tells_what_it_offers(c: ClientGroup, capsys: pytest.CaptureFi
     assert repr(usage) == USAGE.rstrip("\n")
     usage()
     assert capsys.readouterr().out == USAGE
-    assert repr(c) == f"ClientGroup({c.ids[0]}: s, 2 clients)"
+    assert repr(c) == f"ClientGroup({c.ids[0]}: s, 2 clients sending nothing)"
     c.rps(2.5)
+    assert repr(c) == f"ClientGroup({c.ids[0]}: s, 2 clients sending 2.5 requests/s each)"
     for print_table, expected in {
         show.workers: "pi-1", show.clients: f"{c.ids[0]}.1", show.info: "2.5 requests/s each",
     }.items():  # fmt: skip
@@ -210,6 +211,9 @@ def test_the_shell_tells_what_it_offers(c: ClientGroup, capsys: pytest.CaptureFi
         assert expected in capsys.readouterr().out
     show.info(parameters=True)
     assert "GET /" in capsys.readouterr().out
+    c.close()
+    assert repr(c) == f"ClientGroup({c.ids[0]}: s, closed)"
+    assert (len(c), len(c.info())) == (0, 2)
     text = pydoc.plain(pydoc.render_doc(g.spawn))
     for word in ("service", "num", "client", "parameters", "worker_labels", "c.rps(10)", "Raises"):
         assert word in text

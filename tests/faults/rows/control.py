@@ -7,10 +7,13 @@ from tests.support.waiting import wait_for
 
 CONTROLLER = ("control", "ingest", "beat", "web", DAEMON)
 # As the original's users push it, with more clients.
-SCRIPT = (
-    "spawn worker-a squeezenet 4\nsleep 2\nrps worker-a squeezenet 5\nsleep 5\nrps worker-a squeezenet 0\nsleep 2\n"
-)
-SCRIPT += "close worker-a squeezenet"
+SCRIPT = """spawn worker-a squeezenet 4
+sleep 2
+rps worker-a squeezenet 5
+sleep 5
+rps worker-a squeezenet 0
+sleep 2
+close worker-a squeezenet"""
 _PUSHED = "SELECT id FROM experiments_experiment WHERE ticket IS NOT NULL"
 
 
