@@ -64,7 +64,7 @@ class ShardHealth:
     def to_dict(self) -> dict[str, Any]:
         return {
             "shard": str(self.shard),
-            "worker": self.shard.worker.name,
+            "worker": self.shard.worker.name if self.shard.worker else None,
             "status": self.shard.status,
             "attempt": self.shard.attempt,
             "reason": self.shard.reason,

@@ -266,9 +266,8 @@ def _workers(workers: list[dict[str, Any]], shards: list[dict[str, Any]]) -> Ite
     for shard in shards:
         if shard["status"] != "FINISHED" or shard["reason"] or shard["attempt"] > 1:
             reason = f": {shard['reason']}" if shard["reason"] else ""
-            yield from _wrapped(
-                f"shard {shard['shard']} on {shard['worker']}: {shard['status']}, attempt {shard['attempt']}{reason}"
-            )
+            place = f" on {shard['worker']}" if shard["worker"] else ""
+            yield from _wrapped(f"shard {shard['shard']}{place}: {shard['status']}, attempt {shard['attempt']}{reason}")
 
 
 def _telemetry(telemetry: dict[str, Any] | None) -> Iterator[str]:

@@ -11,7 +11,7 @@ from experiments.account import Account, account_of
 from experiments.health import ShardHealth, health_of
 from experiments.histogram import Histogram
 from experiments.intervals import intervals_of
-from experiments.models import Batch, Event, Experiment, SecondStats, Shard
+from experiments.models import Batch, Event, Experiment, SecondStats, Shard, Worker
 from experiments.shares import hosts_of
 from experiments.verdict import ShardFacts, VerdictFacts, judge
 from loadgen.messages import CLOSED, Outcome
@@ -155,15 +155,16 @@ def _seconds(value_ns: float | None) -> float | None:
 
 
 def _workers(health: list[ShardHealth]) -> list[dict[str, Any]]:
-    """Per worker: the worst of its shards."""
-    by_worker: dict[str, list[ShardHealth]] = {}
+    """Per worker: the worst of its shards. Those that no worker took are none's."""
+    by_worker: dict[Worker, list[ShardHealth]] = {}
     for shard in health:
-        by_worker.setdefault(shard.shard.worker.name, []).append(shard)
+        if shard.shard.worker is not None:
+            by_worker.setdefault(shard.shard.worker, []).append(shard)
     return [
         {
-            "worker": name,
-            "machine": shards[0].shard.worker.machine,
-            "cores": shards[0].shard.worker.cores,
+            "worker": worker.name,
+            "machine": worker.machine,
+            "cores": worker.cores,
             "shards": len(shards),
             "clock_uncertainty_s": _worst(shard.clock_uncertainty_s for shard in shards),
             "clock_drift_s": _worst(shard.clock_drift_s for shard in shards),
@@ -174,7 +175,7 @@ def _workers(health: list[ShardHealth]) -> list[dict[str, Any]]:
             "max_stall_s": _worst(shard.max_stall_s for shard in shards),
             "descriptor_limit": min(shard.shard.descriptor_limit for shard in shards) or None,
         }
-        for name, shards in sorted(by_worker.items())
+        for worker, shards in sorted(by_worker.items(), key=lambda item: item[0].name)
     ]
 
 
@@ -229,7 +230,7 @@ def _shard_facts(health: ShardHealth) -> ShardFacts:
     shard = health.shard
     return ShardFacts(
         name=str(shard),
-        worker=shard.worker.name,
+        worker=shard.worker.name if shard.worker else None,
         broke=health.broke,
         max_in_flight=_max_in_flight(shard),
         descriptor_limit=shard.descriptor_limit or None,

@@ -33,7 +33,7 @@ class ShardFacts:
     """What is known of one shard's process; None where it is not."""
 
     name: str
-    worker: str
+    worker: str | None  # None: none took it
     broke: str = ""  # how it came to grief: "was lost", …; empty when it ran through
     max_in_flight: int = 1000
     descriptor_limit: int | None = None
@@ -142,9 +142,9 @@ def _of_arrivals(facts: VerdictFacts) -> Iterator[Reason]:
 
 
 def _of_shards(facts: VerdictFacts) -> Iterator[Reason]:
-    several_workers = len({shard.worker for shard in facts.shards}) > 1
+    several_workers = len({shard.worker for shard in facts.shards if shard.worker}) > 1
     for shard in facts.shards:
-        where = f"shard {shard.name} on {shard.worker}"
+        where = f"shard {shard.name} on {shard.worker}" if shard.worker else f"shard {shard.name}"
         if shard.broke:
             yield Reason(Level.INVALID, f"{where} {shard.broke}")
         needed = shard.max_in_flight + DESCRIPTOR_RESERVE

@@ -23,7 +23,7 @@ def create_app(settings: WorkerSettings) -> Celery:
     app = Celery("loadgen", include=["loadgen.tasks"], fixups=[])  # no Django, even where its variable is set
     app.conf.update(celery_options(settings.redis))
     app.conf.update(
-        task_queues=[queue(label_queue(label, value)) for label, value in sorted(settings.labels.items())],
+        task_queues=[queue(name) for name in settings.queues],
         task_default_queue=label_queue("worker_name", settings.name),
         worker_pool="prefork",
         worker_concurrency=settings.slots,

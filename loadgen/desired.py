@@ -17,7 +17,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from loadgen.cancelled import raise_if_cancelled
-from loadgen.messages import GroupDocument, MessageError, from_json, group_channel, group_key
+from loadgen.messages import STOP, GroupDocument, MessageError, from_json, group_channel, group_key
 from routing.redis_table import UPDATES_CHANNEL, read_async
 from routing.table import RoutingError, RoutingRecord
 
@@ -56,6 +56,14 @@ class DesiredState:
         self.renewed_ns = time.monotonic_ns()  # when the controller was last seen to have renewed the group's lease
         self._renewals: bytes | None = None
         self.missing_since_ns: int | None = None  # since when Redis, which answers, has had no document
+
+    async def is_wanted(self) -> bool:
+        """Whether the group has a document that does not say stop. Redis' errors pass through."""
+        (text,) = await self._read("document")
+        try:
+            return text is not None and from_json(GroupDocument, text).state != STOP
+        except MessageError:
+            return True  # whoever reads it next says what is wrong
 
     async def first_document(self, timeout_s: float) -> GroupDocument:
         """The group's document, waiting for it to appear.

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from loadgen.messages import label_queue
 from routing import routers
 
 PREFIX = "galileo_"
@@ -141,6 +142,11 @@ class WorkerSettings:
     telemetry_interval_s: float  # 0: the agent publishes none
     router: str = routers.HOST  # of workloads that name none
     static_host: str = routers.DEFAULT_STATIC_HOST  # of the static router, for workloads that name none
+
+    @property
+    def queues(self) -> list[str]:
+        """The queues that it takes orders from, one for each label; its name is one of them."""
+        return [label_queue(label, value) for label, value in sorted(self.labels.items())]
 
 
 # Galileo's own settings: variables with these names are no labels. (`worker_name` and `router_type` are some by design:

@@ -35,13 +35,14 @@ end
 """
 
 # ARGV: our lease's value, our attempt, our group, TTL of the lease in ms, TTL of the newest attempt in s, how ("first",
-# "waiting" or "again"), and the time in µs after which a first try is void. A lower attempt's lease is not taken away:
-# its renewal fails from now on, and we wait until it is given back or has expired, so that no two send at a time.
+# "waiting" or "again"), and the time in µs after which a first try is void ("": never). A lower attempt's lease is not
+# taken away: its renewal fails from now on, and we wait until it is given back or has expired, so that no two send at a
+# time.
 _TAKE = (
     _NEWEST
     + """
 local attempt = tonumber(ARGV[2])
-if ARGV[6] == 'first' then
+if ARGV[6] == 'first' and ARGV[7] ~= '' then
   local now = redis.call('TIME')
   if now[1] * 1000000 + now[2] > tonumber(ARGV[7]) then return 'void' end
 end
@@ -100,7 +101,8 @@ class Fence:
     def __init__(self, client: redis.asyncio.Redis, order: ShardOrder, lease_ttl_ms: int = LEASE_TTL_MS) -> None:
         self._keys = _keys(order.shard_id)
         self._owner = [f"{order.attempt}:{secrets.token_hex(8)}", str(order.attempt), order.group_id]
-        self._void_after_us = order.void_after_broker_ns // 1000
+        void_after_ns = order.void_after_broker_ns
+        self._void_after_us = "" if void_after_ns is None else str(void_after_ns // 1000)
         self._lease_ttl_ms = lease_ttl_ms
         self._take = client.register_script(_TAKE)
         self._write_status = client.register_script(_WRITE_STATUS)
@@ -134,7 +136,7 @@ class Fence:
         await self._release(keys=self._keys, args=self._owner[:1])
 
     async def _run_take(self, how: str) -> str:
-        args = [*self._owner, str(self._lease_ttl_ms), str(SHARD_STATUS_TTL_S), how, str(self._void_after_us)]
+        args = [*self._owner, str(self._lease_ttl_ms), str(SHARD_STATUS_TTL_S), how, self._void_after_us]
         result: bytes = await self._take(keys=self._keys, args=args)
         return result.decode()
 

@@ -264,8 +264,9 @@ class ShardOrder:
     """The argument of `galileo.run_shard`.
 
     `clients` holds (start, stop, step) ranges of client indexes; a client index is unique in its group. An order is
-    void after `void_after_broker_ns`: in the broker's clock, as Celery's own expiry trusts the device's. An attempt
-    that takes over from a lost one skips the arrivals whose time has passed.
+    void after `void_after_broker_ns`: in the broker's clock, as Celery's own expiry trusts the device's. One that waits
+    in a label's queue has none (None), and is void as soon as its group is stopped, or gone. An attempt that takes over
+    from a lost one skips the arrivals whose time has passed.
     """
 
     shard_id: int
@@ -273,9 +274,8 @@ class ShardOrder:
     shard_index: int  # position in the group, the offset of the balancer
     group_id: str
     experiment_id: str | None
-    worker: str
     clients: list[list[int]]
-    void_after_broker_ns: int
+    void_after_broker_ns: int | None
     takes_over: bool = False
 
 

@@ -136,13 +136,16 @@ class ShardRunner:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
-        """Returns when the final batch is sealed, or at once when this attempt is stale."""
+        """Returns when the final batch is sealed, or at once when this attempt is stale or its order void."""
         for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGQUIT):
             asyncio.get_running_loop().add_signal_handler(signum, self._stop, SHUT_DOWN)
         order = self._order
         self._spool.open()
         running = mark(self._settings.spool_dir, order)  # before anything that takes time: the agent drains us
         try:
+            if order.void_after_broker_ns is None and not await self._desired.is_wanted():
+                logger.warning("shard %s: the order is refused: its group %s has ended", order.shard_id, order.group_id)
+                return
             self._renewed_ns = time.monotonic_ns()
             if (result := await self._fence.acquire()) != TAKEN:
                 logger.warning("shard %s: the order of attempt %s is %s", order.shard_id, order.attempt, result)

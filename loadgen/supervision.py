@@ -14,7 +14,7 @@ from typing import Any
 import redis
 
 from loadgen.fence import declare_lost
-from loadgen.messages import LOST, STOP, GroupDocument, MessageError, ShardStatus, from_json, group_key, label_queue
+from loadgen.messages import LOST, STOP, GroupDocument, MessageError, ShardStatus, from_json, group_key
 from loadgen.process import facts_of
 from loadgen.running import RunningShard, marked_shards, unmark
 
@@ -31,6 +31,7 @@ class Supervisor:
 
     Args:
         worker: the worker's name.
+        queues: those that it takes orders from.
         slots: how many shards it takes at a time.
         worker_pid: the worker's main process; only it and its children are ever signalled.
     """
@@ -40,6 +41,7 @@ class Supervisor:
         client: redis.Redis,
         spool_dir: Path,
         worker: str,
+        queues: list[str],
         slots: int,
         worker_pid: int,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
@@ -47,7 +49,9 @@ class Supervisor:
         self._client: Any = client  # redis-py types each result as a value or an awaitable
         self._spool_dir = spool_dir
         self._worker = worker
+        self._queues = queues
         self._slots = slots
+        self._waiting = 0  # orders in the queues at the last look
         self._waiting_since_ns: int | None = None  # since when an order has waited although a slot was free
         self._worker_pid = worker_pid
         self._monotonic_ns = monotonic_ns
@@ -98,12 +102,16 @@ class Supervisor:
     def wake_if_deaf(self) -> None:
         """Has the main process connect anew when an order waits for it for long although it has a free slot.
 
-        After a half-open connection, Celery's consumer may hear nothing while all else is well. Redis' errors pass
-        through.
+        After a half-open connection, Celery's consumer may hear nothing while all else is well. In a queue that others
+        take from, too, an order waits for long only where none of them can hear it. Redis' errors pass through.
         """
         now_ns = self._monotonic_ns()
-        waiting = self._client.llen(label_queue("worker_name", self._worker))
-        if not waiting or len(self.shards()) >= self._slots:
+        pipeline = self._client.pipeline(transaction=False)
+        for name in self._queues:
+            pipeline.llen(name)
+        before, self._waiting = self._waiting, sum(pipeline.execute())
+        # Where it shrinks, somebody hears, perhaps we.
+        if not self._waiting or self._waiting < before or len(self.shards()) >= self._slots:
             self._waiting_since_ns = None
         elif self._waiting_since_ns is None:
             self._waiting_since_ns = now_ns

@@ -63,7 +63,7 @@ async def _refuse(settings: WorkerSettings, data: Any, reason: str) -> None:
     shard_id, attempt = fields.get("shard_id"), fields.get("attempt")
     if not isinstance(shard_id, int) or not isinstance(attempt, int):
         return
-    order = ShardOrder(shard_id, attempt, 0, str(fields.get("group_id")), None, settings.name, [], 0)
+    order = ShardOrder(shard_id, attempt, 0, str(fields.get("group_id")), None, [], 0)
     client = async_client(settings.redis)
     try:
         status = ShardStatus(shard_id, attempt, settings.name, os.getpid(), FAILED, reason=reason)

@@ -120,7 +120,7 @@ class WorkloadAdmin(ReadOnlyAdmin):
         "service",
         "load_model",
         "clients",
-        "shards_per_worker",
+        "placement",
         "worker_labels",
     ]
     list_filter = [experiment_filter("experiment_id")]
@@ -128,7 +128,7 @@ class WorkloadAdmin(ReadOnlyAdmin):
     list_select_related = ["experiment"]
     ordering = ["-id"]
     fields = [
-        "experiment", "index", "service", "load_model", "clients", "shards_per_worker",
+        "experiment", "index", "service", "load_model", "clients", "placement", "shards_per_worker", "shards",
         "worker_labels_json", "spec_json",
     ]  # fmt: skip
     readonly_fields = ["load_model", "worker_labels_json", "spec_json"]

@@ -3,6 +3,9 @@
 from django.db import models
 from django.db.models import F, Q
 
+from experiments.plans.model import BALANCED, PLACEMENTS, QUEUE
+from loadgen.messages import label_queue
+
 
 class Experiment(models.Model):
     """One run of a plan.
@@ -99,7 +102,9 @@ class Workload(models.Model):
     service = models.CharField(max_length=191)
     clients = models.PositiveIntegerField()
     worker_labels = models.JSONField(default=dict, blank=True)
+    placement = models.CharField(max_length=8, choices=[(policy, policy) for policy in PLACEMENTS], default=BALANCED)
     shards_per_worker = models.PositiveIntegerField(null=True, blank=True, help_text="empty: as many as the load needs")
+    shards = models.PositiveIntegerField(null=True, blank=True, help_text="placement queue: how many there are")
     spec = models.JSONField()
 
     class Meta:
@@ -111,7 +116,19 @@ class Workload(models.Model):
                 name="workload_shards_positive",
                 condition=Q(shards_per_worker__isnull=True) | Q(shards_per_worker__gte=1),
             ),
+            models.CheckConstraint(
+                name="workload_shards_as_placed",
+                condition=Q(placement=BALANCED, shards__isnull=True) | Q(placement=QUEUE, shards__gte=1),
+            ),
         ]
+
+    @property
+    def queue(self) -> str | None:
+        """The label's queue that its shards are ordered from; None: each from the queue of its own worker."""
+        if self.placement != QUEUE:
+            return None
+        ((label, value),) = self.worker_labels.items()
+        return label_queue(label, value)
 
     def __str__(self) -> str:
         return f"{self.experiment_id or 'interactive'} {self.service}"

@@ -83,7 +83,8 @@ class Shard(models.Model):
 
     PENDING → DISPATCHED → READY → RUNNING → FINISHED | FAILED | LOST. `clients` holds (start, stop, step) ranges.
     `planned` is computed by the controller from the plan (None in the closed model); `totals` (Counters), `batches` and
-    `end` come with the final batch. A LOST shard is either `gone`, or out of reach and perhaps running.
+    `end` come with the final batch. A LOST shard is either `gone`, or out of reach and perhaps running. One that is
+    ordered from a label's queue has a `worker` once one has taken it.
     """
 
     class Status(models.TextChoices):
@@ -99,8 +100,17 @@ class Shard(models.Model):
 
     group = models.ForeignKey(ClientGroup, on_delete=models.CASCADE, related_name="shards")
     index = models.PositiveIntegerField()
-    worker = models.ForeignKey(Worker, on_delete=models.PROTECT, related_name="shards")
-    worker_instance = models.CharField(max_length=64, help_text="the worker's instance that it was given to")
+    worker = models.ForeignKey(
+        Worker,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="shards",
+        help_text="empty: no worker has taken it yet",
+    )
+    worker_instance = models.CharField(
+        max_length=64, blank=True, help_text="the worker's instance that it was given to, or that took it"
+    )
     status = models.CharField(max_length=10, choices=Status, default=Status.PENDING, db_index=True)
     attempt = models.PositiveIntegerField(default=1)
     clients = models.JSONField()
@@ -127,7 +137,16 @@ class Shard(models.Model):
                 name="shard_status_known",
                 condition=Q(status__in=["PENDING", "DISPATCHED", "READY", "RUNNING", "FINISHED", "FAILED", "LOST"]),
             ),
+            models.CheckConstraint(
+                name="shard_runs_on_a_worker",
+                condition=~Q(status__in=["READY", "RUNNING"]) | Q(worker__isnull=False),
+            ),
         ]
+
+    @property
+    def place(self) -> str:
+        """On which worker it is, or in which queue its order waits: the end of a sentence."""
+        return f"on {self.worker.name}" if self.worker else f"in the queue {self.group.workload.queue}"
 
     def __str__(self) -> str:
         return f"{self.group_id}/{self.index}"

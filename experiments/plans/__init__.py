@@ -4,6 +4,7 @@ errors     PlanInvalid and its PlanErrors
 document   the bytes of a plan file → plain data
 fields     typed reading of plain data, collecting what is wrong
 requests   the request of a workload without a client app
+placing    which workers a workload's shards run on, and how many shards
 routes     routing records, in a plan and on a command line
 parser     plain data → Plan
 model      Plan and WorkloadPlan

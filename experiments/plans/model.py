@@ -15,6 +15,10 @@ from routing.table import RoutingRecord
 NS = 1_000_000_000
 # In a plan: as many shards as the load needs; no request id on the wire.
 AUTO, OFF = "auto", "off"
+# How a workload's shards are placed. balanced: dealt out over the live workers, least loaded first. queue: so many wait
+# in the queue of a label, from which whichever worker with that label is free takes one.
+BALANCED, QUEUE = "balanced", "queue"
+PLACEMENTS = (BALANCED, QUEUE)
 DEFAULTS = WorkloadSpec(index=0, service="", schedule=[])
 DEFAULT_THINK_TIME: Distribution = (DEFAULTS.think_time, DEFAULTS.think_time_parameters)
 
@@ -26,8 +30,8 @@ class WorkloadPlan:
     Open model: `ticks[i]` is the service's total rate in interval i, in requests per second; for prerecorded arrivals
     it is what they amount to. `clients` is the plan's `clients_per_host`. Closed model: `clients_by_interval[i]` of the
     clients are active in interval i; `clients` is the greatest of these numbers. `worker_labels` are without the prefix
-    `galileo_` and hold the plan's defaults already; `shards_per_worker` None: as many as the load needs. `router` and
-    `static_host` "": the worker's.
+    `galileo_` and hold the plan's defaults already. Placement `balanced` has `shards_per_worker`, None: as many as the
+    load needs; `queue` has `shards`, and one label. `router` and `static_host` "": the worker's.
     """
 
     service: str
@@ -41,7 +45,9 @@ class WorkloadPlan:
     client: str | None = None
     client_parameters: dict[str, Any] = field(default_factory=dict)
     worker_labels: dict[str, str] = field(default_factory=dict)
+    placement: str = BALANCED
     shards_per_worker: int | None = None
+    shards: int | None = None
     router: str = DEFAULTS.router
     static_host: str = DEFAULTS.static_host
     balancer: str = DEFAULTS.balancer
@@ -73,7 +79,7 @@ class WorkloadPlan:
             **app,
             **request,
             "worker_labels": self.worker_labels,
-            "shards_per_worker": AUTO if self.shards_per_worker is None else self.shards_per_worker,
+            **self._placing_to_dict(),
             "router": self.router or None,
             "static_host": self.static_host or None,
             "balancer": self.balancer,
@@ -86,6 +92,12 @@ class WorkloadPlan:
             "capture": self.capture,
             "capture_bytes": self.capture_bytes,
         }
+
+    def _placing_to_dict(self) -> dict[str, Any]:
+        if self.placement == QUEUE:
+            return {"placement": self.placement, "shards": self.shards}
+        per_worker = AUTO if self.shards_per_worker is None else self.shards_per_worker
+        return {"placement": self.placement, "shards_per_worker": per_worker}
 
     def _load_to_dict(self) -> dict[str, Any]:
         if self.model == CLOSED:

@@ -8,12 +8,13 @@ from typing import Any
 from experiments.plans import requests, routes
 from experiments.plans.errors import Problems
 from experiments.plans.events import read_events
-from experiments.plans.fields import MAX_INTEGER, Section, child, shown
+from experiments.plans.fields import MAX_INTEGER, Section, shown
 from experiments.plans.intervals import read_intervals
 from experiments.plans.load import MAX_CLIENTS, MAX_IN_FLIGHT, Load, read_group_load, read_load
-from experiments.plans.model import AUTO, DEFAULTS, NS, Plan, WorkloadPlan
+from experiments.plans.model import DEFAULTS, NS, Plan, WorkloadPlan
+from experiments.plans.placing import read_labels, read_placing
 from experiments.plans.recordings import MAX_RECORDED, rates_rps
-from loadgen.environment import NAME_PATTERN, PREFIX
+from loadgen.environment import NAME_PATTERN
 from loadgen.messages import (
     CAPTURES,
     CLOSED,
@@ -21,7 +22,6 @@ from loadgen.messages import (
     CONTINUE,
     HTTP,
     HTTPS,
-    INTERACTIVE,
     ON_WORKER_LOSS,
     OPEN,
     REPLACE,
@@ -32,7 +32,6 @@ from routing import routers, table
 MAX_WORKLOADS = 100
 MAX_RECORDED_INTERVALS = 500_000  # of all recorded workloads together, whose rates are computed
 MAX_ARRIVALS = 100_000_000
-MAX_SHARDS_PER_WORKER = 256
 MAX_TIMEOUT_S = 3600
 MAX_CAPTURE_BYTES = 1 << 16
 UNNAMED = "experiment"
@@ -50,7 +49,7 @@ def parse(data: object) -> Plan:
     name = about.text("name", UNNAMED)
     creator = about.text("creator", "") or None
     about.close()
-    configuration = _read_configuration(root, _read_labels(root, {}), problems)
+    configuration = _read_configuration(root, read_labels(root, {}), problems)
     events = read_events(root, sum(configuration.intervals_ns))
     routing = routes.read_routing(root)
     seed = root.integer("seed", -1, 0, MAX_INTEGER)
@@ -216,6 +215,7 @@ def _read_workload(section: Section, load: Load, default_labels: dict[str, str])
     service = _read_service(section)
     client = _read_client(section)
     parameters = section.json_mapping("client_parameters")
+    placing = read_placing(section, default_labels, load)
     request = section
     if client is None and parameters:
         # As in the original, the default client takes its request from its parameters.
@@ -237,8 +237,10 @@ def _read_workload(section: Section, load: Load, default_labels: dict[str, str])
         arrival_pattern=load.arrival_pattern,
         client=client,
         client_parameters=parameters if client is not None else {},
-        worker_labels=_read_labels(section, default_labels),
-        shards_per_worker=_read_shards_per_worker(section),
+        worker_labels=placing.labels,
+        placement=placing.policy,
+        shards_per_worker=placing.shards_per_worker,
+        shards=placing.shards,
         router=router,
         static_host=_read_static_host(section, router),
         balancer=section.choice("balancer", DEFAULTS.balancer, routers.BALANCERS),
@@ -256,13 +258,6 @@ def _read_workload(section: Section, load: Load, default_labels: dict[str, str])
         capture=section.choice("capture", DEFAULTS.capture, CAPTURES),
         capture_bytes=section.integer("capture_bytes", DEFAULTS.capture_bytes, 64, MAX_CAPTURE_BYTES),
     )
-    if workload.shards_per_worker is not None and workload.shards_per_worker > load.clients:
-        key = {OPEN: "clients_per_host", CLOSED: "clients", INTERACTIVE: "num"}[load.model]
-        section.wrong(
-            "shards_per_worker",
-            f"each shard needs a client of its own, and there are {load.clients}: raise {key} to "
-            f"{workload.shards_per_worker} at least",
-        )
     if request is not section:
         request.close()
     section.close()
@@ -301,42 +296,3 @@ def _read_client(section: Section) -> str | None:
         )
         return None
     return value
-
-
-def _read_shards_per_worker(section: Section) -> int | None:
-    """None for auto."""
-    value = section.get("shards_per_worker")
-    if value is None or value == AUTO:
-        return None
-    if isinstance(value, str):
-        section.wrong("shards_per_worker", f"{AUTO} or a whole number is needed, not {shown(value)}")
-        return None
-    return section.integer("shards_per_worker", 1, 1, MAX_SHARDS_PER_WORKER)
-
-
-def _read_labels(section: Section, defaults: dict[str, str]) -> dict[str, str]:
-    """Labels without the prefix `galileo_`, on top of the defaults."""
-    value = section.get("worker_labels")
-    if value is None:
-        return dict(defaults)
-    path = section.at("worker_labels")
-    if not isinstance(value, dict):
-        section.wrong("worker_labels", f"a mapping of labels is needed, not {shown(value)}")
-        return dict(defaults)
-    labels = {}
-    for key, item in value.items():
-        label = key.removeprefix(PREFIX) if isinstance(key, str) else ""
-        if not NAME_PATTERN.fullmatch(label):
-            section.problems.add(
-                child(path, key), "a label's name takes letters, digits, '.', '_' and '-' (at most 63)"
-            )
-        elif label in labels:
-            section.problems.add(child(path, key), "this label is there twice, with and without galileo_")
-        text = str(item) if isinstance(item, int) and not isinstance(item, bool) and abs(item) < 10**18 else item
-        if not isinstance(text, str) or not NAME_PATTERN.fullmatch(text):
-            section.problems.add(
-                child(path, key),
-                f"a text of letters, digits, '.', '_' and '-' (at most 63) is needed, not {shown(item)}",
-            )
-        labels[label] = str(text)[:64] if isinstance(text, str) else ""
-    return {**defaults, **labels}

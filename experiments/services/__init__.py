@@ -2,6 +2,7 @@
 
 experiments    create, cancel and delete an experiment
 placement      which workers run which clients
+waiting        orders in a label's queue, until a worker takes them
 desired        the desired state of a client group: the row, and its projection in Redis
 dispatch       the one place from which Celery messages leave, after commit
 registry       workers, from their heartbeats

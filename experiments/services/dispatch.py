@@ -17,7 +17,8 @@ from loadgen.broker import celery_options, queue
 
 log = logging.getLogger(__name__)
 
-# An order that no worker took by then is void: the reconciler sends a new one under the next attempt.
+# An order that its worker did not take by then is void: the reconciler sends a new one under the next attempt. One in a
+# label's queue has no such time: who takes it looks whether its group is still there (loadgen/shard.py).
 ORDER_EXPIRES_NS = 30_000_000_000
 # Where an attempt takes over, before the next one is ordered: two of them must not send the same arrivals.
 TAKE_OVER_EXPIRES_NS = 8_000_000_000
@@ -32,23 +33,27 @@ def _sender() -> Celery:
 
 
 def dispatch(shard: Shard) -> bool:
-    """Orders a PENDING shard from its worker after the commit; False when another process has done so."""
+    """Orders a PENDING shard, from its worker or from its label's queue, after the commit; False when another process
+    has done so."""
     if not move_shard(shard, Shard.Status.DISPATCHED, dispatched=timezone.now()):
         return False
     takes_over = shard.attempt > 1 and shard.group.state == ClientGroup.State.RUN
+    queue_name, void_after_broker_ns = shard.group.workload.queue, None
+    if queue_name is None:
+        assert shard.worker is not None  # it was placed
+        queue_name = messages.label_queue("worker_name", shard.worker.name)
+        void_after_broker_ns = broker_now_ns() + (TAKE_OVER_EXPIRES_NS if takes_over else ORDER_EXPIRES_NS)
     order = messages.ShardOrder(
         shard_id=shard.id,
         attempt=shard.attempt,
         shard_index=shard.index,
         group_id=shard.group_id,
         experiment_id=shard.group.experiment_id,
-        worker=shard.worker.name,
         clients=shard.clients,
-        void_after_broker_ns=broker_now_ns() + (TAKE_OVER_EXPIRES_NS if takes_over else ORDER_EXPIRES_NS),
+        void_after_broker_ns=void_after_broker_ns,
         takes_over=takes_over,
     )
-    name = messages.label_queue("worker_name", shard.worker.name)
-    transaction.on_commit(lambda: _send(messages.TASK_RUN_SHARD, [messages.to_wire(order)], name))
+    transaction.on_commit(lambda: _send(messages.TASK_RUN_SHARD, [messages.to_wire(order)], queue_name))
     return True
 
 

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from experiments.models import ClientGroup, Experiment, Workload
 from experiments.plans import Plan
+from experiments.plans.model import QUEUE
 from experiments.services import apps, desired, dispatch, events, interactive, partitions, placement
 from experiments.services.ids import IdTaken, save_new
 from experiments.services.registry import sync_workers
@@ -20,10 +21,11 @@ class ExperimentBusy(Exception):
 
 
 def check_workers(plan: Plan) -> None:
-    """Raises NoMatchingWorkers when some workload's labels match no live worker."""
+    """Raises NoMatchingWorkers when some workload's labels match no live worker, and it cannot wait for one."""
     sync_workers()
     for workload in plan.workloads:
-        placement.matching_workers(workload.worker_labels)
+        if workload.placement != QUEUE:
+            placement.matching_workers(workload.worker_labels)
 
 
 def create(plan: Plan, creator: str, *, experiment_id: str | None = None, ticket: str | None = None) -> Experiment:
@@ -65,7 +67,9 @@ def create(plan: Plan, creator: str, *, experiment_id: str | None = None, ticket
                 service=spec.service,
                 clients=workload.clients,
                 worker_labels=workload.worker_labels,
+                placement=workload.placement,
                 shards_per_worker=workload.shards_per_worker,
+                shards=workload.shards,
                 spec=dataclasses.asdict(spec),
             )
         events.record(experiment.id, "queued", at=now)

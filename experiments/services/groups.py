@@ -15,7 +15,7 @@ from django.utils import timezone
 from experiments.models import ClientGroup, Shard, Workload
 from experiments.plans import WorkloadPlan
 from experiments.plans.model import interactive_spec
-from experiments.services import apps, desired, events, interactive, placement, shards
+from experiments.services import apps, desired, events, interactive, placement, shards, waiting
 from experiments.services.clock import broker_now_ns
 from experiments.services.exclusion import one_at_a_time
 from experiments.services.registry import sync_workers
@@ -48,19 +48,22 @@ def spawn(workload: WorkloadPlan, creator: str) -> ClientGroup:
     """
     (spec,) = apps.resolved([interactive_spec(workload)], place="")
     sync_workers()
-    shares = placement.place(workload.worker_labels, workload.clients, shards_per_worker=workload.shards_per_worker)
+    row = Workload(
+        experiment=None,
+        index=0,
+        service=workload.service,
+        clients=workload.clients,
+        worker_labels=workload.worker_labels,
+        placement=workload.placement,
+        shards_per_worker=workload.shards_per_worker,
+        shards=workload.shards,
+        spec=dataclasses.asdict(spec),
+    )
+    shares = placement.shares_of(row, row.clients)
     with one_at_a_time(), transaction.atomic():
-        row = Workload.objects.create(
-            experiment=None,
-            index=0,
-            service=workload.service,
-            clients=workload.clients,
-            worker_labels=workload.worker_labels,
-            shards_per_worker=workload.shards_per_worker,
-            spec={},
-        )
+        row.save()
         # In an experiment's statistics the index tells its workloads apart.
-        row.index, row.spec = row.id, dataclasses.asdict(dataclasses.replace(spec, index=row.id))
+        row.index = row.spec["index"] = row.id
         row.save(update_fields=["index", "spec"])
         apps.provide([row])
         now_ns = broker_now_ns()
@@ -78,8 +81,8 @@ def spawn(workload: WorkloadPlan, creator: str) -> ClientGroup:
             created=timezone.now(),
         )
         interactive.record_new(group)
+        desired.project_after_commit(group.id)  # before: an order whose group is not there is refused
         shards.add_shards(group, shares)
-        desired.project_after_commit(group.id)
     return group
 
 
@@ -92,7 +95,7 @@ def add(group_id: str, clients: int) -> None:
     sync_workers()
     group = _open(ClientGroup.objects.select_related("workload"), group_id)
     apps.provide([group.workload])
-    shares = placement.place(group.workload.worker_labels, clients, shards_per_worker=group.workload.shards_per_worker)
+    shares = placement.shares_of(group.workload, clients)
     with transaction.atomic():
         group = _open(ClientGroup.objects.select_for_update().select_related("workload"), group_id)
         first = next_client(group)
@@ -172,7 +175,8 @@ def follow(group_id: str) -> ClientGroup:
     members = list(group.shards.select_related("worker", "group__workload", "group__experiment").order_by("index"))
     shards.follow(group.experiment, members)
     for shard in members:
-        if shards.is_silent(shard) and (group.state == STOP or shard.attempt >= shards.MAX_ATTEMPTS):
+        is_hopeless = shard.attempt >= shards.MAX_ATTEMPTS and not waiting.may_be_taken(shard)
+        if shards.is_silent(shard) and (group.state == STOP or is_hopeless):
             shards.give_up(group.experiment, shard, "nobody took its order")
     if all(shard.status in Shard.ENDED for shard in members):
         _end(group.id)

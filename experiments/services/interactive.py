@@ -182,7 +182,9 @@ def _record(experiment: Experiment, group: ClientGroup) -> None:
         service=workload.service,
         clients=workload.clients,
         worker_labels=workload.worker_labels,
+        placement=workload.placement,
         shards_per_worker=workload.shards_per_worker,
+        shards=workload.shards,
         spec=spec,
     )
 

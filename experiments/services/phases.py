@@ -11,7 +11,7 @@ from django.utils import timezone
 from experiments.account import is_unplanned, planned_of
 from experiments.models import Batch, ClientGroup, Experiment, Shard, Workload
 from experiments.plans.requests import longest_request_s
-from experiments.services import apps, desired, events, interactive, shards
+from experiments.services import apps, desired, events, interactive, shards, waiting
 from experiments.services.apps import AppMissing
 from experiments.services.clock import broker_now_ns
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers, matching_workers
@@ -60,9 +60,8 @@ def starting(experiment: Experiment) -> None:
         return _fail_when_overdue(experiment, str(error))
     if failed := [shard for shard in members if shard.status in (Shard.Status.FAILED, Shard.Status.FINISHED)]:
         return _end(experiment, Status.FAILED, f"shard {failed[0]} did not start: {failed[0].reason}")
-    if waiting := [shard for shard in members if shard.status != Shard.Status.READY]:
-        names = ", ".join(sorted({shard.worker.name for shard in waiting}))
-        return _fail_when_overdue(experiment, f"{len(waiting)} shard(s) on {names} did not get ready")
+    if unready := waiting.unready(members):
+        return _fail_when_overdue(experiment, unready)
     start_broker_ns = broker_now_ns() + START_AHEAD_NS
     start = timezone.now() + timedelta(microseconds=START_AHEAD_NS // 1000)
     with transaction.atomic():
@@ -135,7 +134,8 @@ def finalizing(experiment: Experiment) -> None:
     for shard in members:
         if shard.status not in Shard.ENDED:
             Shard.objects.filter(id=shard.id, status=shard.status).update(
-                status=Shard.Status.LOST, reason=shard.reason or "it never ended"
+                status=Shard.Status.LOST,
+                reason=shard.reason or ("it never ended" if shard.worker else "no worker took its order"),
             )
         if shard.planned is None and not is_unplanned(shard):
             Shard.objects.filter(id=shard.id).update(planned=planned_of(shard))
@@ -198,10 +198,20 @@ def _place(experiment: Experiment) -> None:
 
 
 def _reads_table(workload: Workload) -> bool:
-    """Whether requests go to the hosts of a routing record, on some worker at least. Raises NoMatchingWorkers."""
+    """Whether requests go to the hosts of a routing record, on some worker at least.
+
+    Raises:
+        NoMatchingWorkers: not where workers may come later; what they read by default is asked for then.
+    """
     if router := workload.spec["router"]:
         return routers.reads_table(router)
-    names = [worker.labels.get("router_type", routers.HOST) for worker in matching_workers(workload.worker_labels)]
+    try:
+        workers = matching_workers(workload.worker_labels)
+    except NoMatchingWorkers:
+        if workload.queue is None:
+            raise
+        return routers.reads_table(routers.HOST)
+    names = [worker.labels.get("router_type", routers.HOST) for worker in workers]
     return any(routers.reads_table(routers.router_of(name)) for name in names)
 
 
@@ -215,7 +225,7 @@ def _overdue(experiment: Experiment, members: list[Shard], left_s: float) -> str
     if left_s > -OVERTIME_S or left_s > -OVERTIME_S - _longest_request_s(experiment):
         return ""
     late = [shard for shard in members if shard.status not in Shard.ENDED]
-    return f"shard {late[0]} on {late[0].worker.name} had not ended {OVERTIME_S} s after its time" if late else ""
+    return f"shard {late[0]} {late[0].place} had not ended {OVERTIME_S} s after its time" if late else ""
 
 
 def _time_left_s(experiment: Experiment) -> float:

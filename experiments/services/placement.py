@@ -1,15 +1,20 @@
-"""Placement `balanced`: which live workers run which clients of a workload, in how many shards.
+"""Placement: which clients of a workload each of its shards runs, and, by policy `balanced`, on which live worker.
+
+By policy `queue` nobody knows the worker before one has taken the shard's order (waiting.py).
 
 Shards are not bound to cores. The kernel spreads busy processes over the cores by itself, and moves one away from
 whatever else turns up there; a bound one would have to wait, on a device whose other work we do not know.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db.models import Count, QuerySet
 
-from experiments.models import Client, Shard, Worker
+from experiments.models import Client, Shard, Worker, Workload
+from experiments.plans.model import QUEUE
+from loadgen import messages
 
 Ranges = list[list[int]]
 
@@ -28,9 +33,9 @@ class NoFreeSlot(Exception):
 
 @dataclass(frozen=True)
 class Share:
-    """What one shard runs of a workload: (start, stop, step) ranges of client indexes."""
+    """What one shard runs of a workload: (start, stop, step) ranges of client indexes. `worker` None: who is free."""
 
-    worker: Worker
+    worker: Worker | None
     clients: Ranges
 
 
@@ -57,6 +62,22 @@ def matching_workers(labels: dict[str, str]) -> list[Worker]:
     return matching
 
 
+def shares_of(workload: Workload, clients: int) -> list[Share]:
+    """Divides so many clients of a workload by its policy.
+
+    Raises:
+        NoMatchingWorkers, NoFreeSlot: not by policy `queue`, where workers may come later.
+    """
+    if workload.placement == QUEUE:
+        return _dealt_out(clients, [None] * min(clients, workload.shards or 1))
+    return place(
+        workload.worker_labels,
+        clients,
+        shards_per_worker=workload.shards_per_worker,
+        rate_rps=_asked_rate_rps(workload),
+    )
+
+
 def place(
     labels: dict[str, str],
     clients: int,
@@ -67,8 +88,7 @@ def place(
 ) -> list[Share]:
     """Divides a workload's clients over the matching workers that have a free slot, least loaded first.
 
-    Clients are dealt out in turn (client i to share i mod M), so that each share of a constant load is even, and the
-    shares over the workers in turn, so that few clients are spread, too.
+    The shares are dealt out over the workers in turn, so that few clients are spread, too.
 
     Args:
         shards_per_worker: on each worker, as far as it has free slots; None: one, and more for a high rate.
@@ -96,6 +116,19 @@ def place(
         rooms = slots
     rounds = range(min(shards_per_worker, max(rooms)))
     shards = [worker for turn in rounds for worker, room in zip(free, rooms, strict=True) if room > turn][:clients]
+    return _dealt_out(clients, shards)
+
+
+def _asked_rate_rps(workload: Workload) -> float:
+    """The highest rate of the plan; 0 where nobody knows it: the closed model's depends on the target, the interactive
+    one's on its user."""
+    if workload.spec["model"] != messages.OPEN:
+        return 0.0
+    return max(float(rate_rps) for _, rate_rps in workload.spec["schedule"])
+
+
+def _dealt_out(clients: int, shards: Sequence[Worker | None]) -> list[Share]:
+    """Clients in turn (client i to share i mod M), so that each share of a constant load is even."""
     return [Share(worker, [[number, clients, len(shards)]]) for number, worker in enumerate(shards)]
 
 

@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from experiments.models import Client, ClientGroup, Experiment, Shard, Worker, Workload
-from experiments.services import apps, desired, dispatch, events, placement
+from experiments.services import apps, desired, dispatch, events, placement, waiting
 from experiments.services.registry import LIVE, OVERDUE_NS, as_text, is_missed_for_good, note_missed
 from experiments.services.transitions import move_shard
 from loadgen import messages
@@ -32,12 +32,7 @@ def place_group(experiment: Experiment, workload: Workload) -> None:
         NoMatchingWorkers, NoFreeSlot, AppMissing
     """
     apps.provide([workload])
-    shares = placement.place(
-        workload.worker_labels,
-        workload.clients,
-        shards_per_worker=workload.shards_per_worker,
-        rate_rps=_asked_rate_rps(workload),
-    )
+    shares = placement.shares_of(workload, workload.clients)
     with transaction.atomic():
         # A cancel that comes now waits for the row, and finds the group to stop.
         starting = Experiment.objects.select_for_update().filter(id=experiment.id, status=Experiment.Status.STARTING)
@@ -64,7 +59,7 @@ def add_shards(group: ClientGroup, shares: list[placement.Share], first_client: 
             group=group,
             index=index,
             worker=share.worker,
-            worker_instance=share.worker.instance,
+            worker_instance=share.worker.instance if share.worker else "",
             clients=clients,
         )
         Client.objects.bulk_create(
@@ -74,16 +69,11 @@ def add_shards(group: ClientGroup, shares: list[placement.Share], first_client: 
         dispatch.dispatch(shard)
 
 
-def _asked_rate_rps(workload: Workload) -> float:
-    """The highest rate of the plan; 0 in the closed model, whose rate depends on the target."""
-    if workload.spec["model"] == messages.CLOSED:
-        return 0.0
-    return max(float(rate_rps) for _, rate_rps in workload.spec["schedule"])
-
-
 def of_experiment(experiment: Experiment) -> list[Shard]:
     return list(
-        Shard.objects.filter(group__experiment=experiment).select_related("worker", "group").order_by("group", "index")
+        Shard.objects.filter(group__experiment=experiment)
+        .select_related("worker", "group__workload")
+        .order_by("group", "index")
     )
 
 
@@ -118,7 +108,10 @@ def follow(experiment: Experiment | None, shards: list[Shard]) -> None:
 
 def _follow_one(experiment: Experiment | None, shard: Shard, status: ShardStatus | None, lease_ms: int | None) -> None:
     if status is not None and (shard.status != Shard.Status.LOST or _is_back(status, lease_ms)):
-        _obey(experiment, shard, status)
+        if shard.worker is None:
+            waiting.note_taker(shard, status.worker)
+        if shard.worker is not None:
+            _obey(experiment, shard, status, shard.worker)
     if shard.status in (Shard.Status.FINISHED, Shard.Status.FAILED):
         return
     if shard.totals is not None:
@@ -168,14 +161,14 @@ _STATUS_OF = {
 }
 
 
-def _obey(experiment: Experiment | None, shard: Shard, status: ShardStatus) -> None:
+def _obey(experiment: Experiment | None, shard: Shard, status: ShardStatus, worker: Worker) -> None:
     target = _STATUS_OF.get(status.state)
     if target is None or (target == shard.status and shard.gone == (target == Shard.Status.LOST)):
         return
     facts: dict[str, Any] = {"gone": target == Shard.Status.LOST, "missed_since": None}
     if shard.status == Shard.Status.DISPATCHED:
         # Its order may have waited for a later start of the worker than the one that it was given to.
-        facts["worker_instance"] = shard.worker.instance
+        facts["worker_instance"] = worker.instance
     if status.clock is not None:
         facts |= {"clock_offset_ns": status.clock.offset_ns, "clock_uncertainty_ns": status.clock.uncertainty_ns}
     if status.descriptor_limit:
@@ -209,6 +202,8 @@ def _loss(shard: Shard) -> str:
     Its worker is gone or was started anew; or its process, which held a lease, renews it no more.
     """
     worker = shard.worker
+    if worker is None:  # nobody has taken it
+        return ""
     if worker.status not in LIVE or worker.instance != shard.worker_instance:
         return f"worker {worker.name} was lost"
     if shard.status not in (Shard.Status.READY, Shard.Status.RUNNING):
@@ -222,14 +217,14 @@ def order_again_if_due(experiment: Experiment | None, shard: Shard) -> None:
     """Orders a shard anew that was lost, or has not said anything in time, perhaps elsewhere.
 
     Raises:
-        NoMatchingWorkers, NoFreeSlot: when its worker is gone and no other can take it.
+        NoMatchingWorkers, NoFreeSlot: when its worker is gone and no other can take it; not where it goes to a queue.
         AppMissing: its client app is gone from the repository.
     """
     if shard.status == Shard.Status.LOST:
         # The pauses grow: a worker that loses each attempt at once must not use them all up.
         is_due = shard.dispatched is None or timezone.now() - shard.dispatched > timedelta(seconds=shard.attempt**2)
     else:
-        is_due = is_silent(shard)
+        is_due = is_silent(shard) and not waiting.may_be_taken(shard)
     if is_due and shard.attempt < MAX_ATTEMPTS:
         _order_again(experiment, shard)
 
@@ -270,15 +265,15 @@ def _order_again(experiment: Experiment | None, shard: Shard) -> None:
         "reason": "",
         "missed_since": None,
         "worker": worker,
-        "worker_instance": worker.instance,
+        "worker_instance": worker.instance if worker else "",
     }
     with transaction.atomic():
         # A cancel, or the close of an interactive group, that comes now waits for the row.
         if not _is_wanted(experiment, shard) or not move_shard(shard, Shard.Status.PENDING, **fields):
             return
-        log.warning("shard %s: ordered again, attempt %d on %s", shard, shard.attempt, worker.name)
+        place = f"{shard}: attempt {shard.attempt} {shard.place}"
+        log.warning("shard ordered again: %s", place)
         if experiment is not None:
-            place = f"{shard}: attempt {shard.attempt} on {worker.name}"
             events.record(experiment.id, "shard ordered again", place, key=f"again:{shard.id}:{shard.attempt}")
         dispatch.dispatch(shard)
 
@@ -291,11 +286,13 @@ def _is_wanted(experiment: Experiment | None, shard: Shard) -> bool:
     return Experiment.objects.select_for_update().filter(id=experiment.id, status=experiment.status).exists()
 
 
-def _next_worker(shard: Shard) -> Worker:
-    """Another worker than the one that failed, as far as there is one."""
+def _next_worker(shard: Shard) -> Worker | None:
+    """Another worker than the one that failed, as far as there is one; None: whoever takes it from its queue."""
+    if shard.group.workload.queue is not None:
+        return None
     try:
         return placement.place(shard.group.workload.worker_labels, 1, avoid=shard.worker)[0].worker
     except placement.NoFreeSlot:
-        if shard.status == Shard.Status.DISPATCHED and shard.worker.status == Worker.Status.READY:
+        if shard.status == Shard.Status.DISPATCHED and shard.worker and shard.worker.status == Worker.Status.READY:
             return shard.worker  # the slot that it waits for is its own
         raise

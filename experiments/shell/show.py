@@ -38,7 +38,7 @@ class Show:
         for group in selectors.open_groups():
             workers = dict(group.clients.values_list("index", "shard__worker__name"))
             for info in ClientGroup([group.id]).info():
-                worker = workers.get(int(info.client_id.rpartition(".")[2]), "")
+                worker = workers.get(int(info.client_id.rpartition(".")[2])) or ""
                 rows.append((info.client_id, group.workload.service, worker, info.requests, info.failures))
         _print(("Client", "Service", "Worker", "Requests", "Failures"), rows)
 

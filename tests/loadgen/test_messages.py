@@ -28,7 +28,7 @@ from loadgen.messages import (
 
 WORKLOAD = WorkloadSpec(index=0, service="s", schedule=[[5.0, 50.0], [2.5, 0]], kwargs={"params": {"a": [1, None]}})
 MESSAGES: list[Any] = [
-    ShardOrder(1, 2, 0, "g", None, "pi", [[0, 10, 2]], 2**62),
+    ShardOrder(1, 2, 0, "g", None, [[0, 10, 2]], 2**62),
     GroupDocument(3, "g", "e", "run", 2**63, 10, WORKLOAD, start_broker_ns=1_700_000_000_000_000_000),
     GroupDocument(1, "g", None, "hold", 1, 10, WORKLOAD),
     ShardStatus(1, 1, "pi", 99, "ready", ClockSample(-5, 100), 1024),
@@ -37,6 +37,7 @@ MESSAGES: list[Any] = [
         "pi", "i", {"zone": "A"}, 4, 2, 2**32, "aarch64", "host", "boot", 1, {"python": "3.11"}, "ready", 5, 6,
         ClockSample(0, 1), 0, 0,
     ),
+    ShardOrder(1, 2, 0, "g", None, [[0, 10, 2]], None),
     Counters(planned=1),
 ]  # fmt: skip
 ORDER = to_wire(MESSAGES[0])

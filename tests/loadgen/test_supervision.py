@@ -11,6 +11,8 @@ import redis
 from loadgen.messages import label_queue
 from loadgen.supervision import CONNECT_ANEW, DEAF_AFTER_S, Supervisor
 
+OWN, ZONE = QUEUES = [label_queue("worker_name", "w"), label_queue("zone", "A")]
+
 
 class Clock:
     now_ns = 0
@@ -33,12 +35,13 @@ def look(supervisor: Supervisor, clock: Clock, at_s: float) -> None:
     supervisor.wake_if_deaf()
 
 
+@pytest.mark.parametrize("queue", QUEUES)
 def test_an_order_that_waits_for_long_has_the_main_process_connect_anew(
-    store: redis.Redis, tmp_path: Path, heard: list[int]
+    store: redis.Redis, tmp_path: Path, heard: list[int], queue: str
 ) -> None:
     clock = Clock()
-    supervisor = Supervisor(store, tmp_path, "w", 2, os.getpid(), clock)
-    store.lpush(label_queue("worker_name", "w"), "an order")
+    supervisor = Supervisor(store, tmp_path, "w", QUEUES, 2, os.getpid(), clock)
+    store.lpush(queue, "an order")
     look(supervisor, clock, 1)
     look(supervisor, clock, 1 + DEAF_AFTER_S)
     assert heard == []
@@ -51,16 +54,25 @@ def test_an_order_that_is_taken_in_time_or_waits_for_a_slot_is_no_sign(
     store: redis.Redis, tmp_path: Path, heard: list[int]
 ) -> None:
     clock = Clock()
-    queue = label_queue("worker_name", "w")
-    supervisor = Supervisor(store, tmp_path, "w", 2, os.getpid(), clock)
-    store.lpush(queue, "an order")
+    supervisor = Supervisor(store, tmp_path, "w", QUEUES, 2, os.getpid(), clock)
+    store.lpush(OWN, "an order")
     look(supervisor, clock, 1)
-    store.delete(queue)
+    store.delete(OWN)
     look(supervisor, clock, 2)
-    store.lpush(queue, "another")
+    store.lpush(OWN, "another")
     look(supervisor, clock, 3)
     look(supervisor, clock, 2 + DEAF_AFTER_S)
-    full = Supervisor(store, tmp_path, "w", 0, os.getpid(), clock)
+    full = Supervisor(store, tmp_path, "w", QUEUES, 0, os.getpid(), clock)
     look(full, clock, 1)
     look(full, clock, 60)
+    assert heard == []
+
+
+def test_a_queue_that_others_work_off_is_no_sign(store: redis.Redis, tmp_path: Path, heard: list[int]) -> None:
+    clock = Clock()
+    supervisor = Supervisor(store, tmp_path, "w", QUEUES, 2, os.getpid(), clock)
+    store.lpush(ZONE, *("an order" for _ in range(4)))
+    for at_s in (1, 7, 13, 19):
+        look(supervisor, clock, at_s)
+        store.rpop(ZONE)
     assert heard == []

@@ -53,7 +53,7 @@ def ingest(redis_server: RedisServer, store: redis.Redis) -> Iterator[IngestByHa
 def order_ready(server: RedisServer, store: redis.Redis, document: GroupDocument) -> None:
     """Orders the document's group as shard 1 from worker wa, and waits until it is ready."""
     put_document(store, document)
-    send_order(server, label_queue("worker_name", "wa"), order_of(1, document.group_id, "wa"))
+    send_order(server, label_queue("worker_name", "wa"), order_of(1, document.group_id))
     wait_until(lambda: state_of(store, 1) == "ready")
 
 
@@ -246,7 +246,7 @@ def test_a_shard_that_does_not_obey_a_stop_is_killed_and_what_it_sealed_stands(
     assert ingest.rows.final is None
     # Its slot is free again.
     put_document(store, document_of("next", state=STOP))
-    send_order(redis_server, label_queue("worker_name", "wa"), order_of(2, "next", "wa"))
+    send_order(redis_server, label_queue("worker_name", "wa"), order_of(2, "next"))
     ingest.take_until_final()
     wait_until(lambda: state_of(store, 2) == "finished")
 
@@ -298,7 +298,7 @@ def test_the_load_goes_on_while_the_broker_is_away_and_every_row_arrives(tmp_pat
                 wait_until(lambda: worker.info() is not None, what="the heartbeat")
                 # The worker's main process is well: it takes the next shard.
                 put_document(store, document_of("after", state=STOP))
-                send_order(server, label_queue("worker_name", "wa"), order_of(2, "after", "wa"))
+                send_order(server, label_queue("worker_name", "wa"), order_of(2, "after"))
                 wait_until(lambda: state_of(store, 2) == "finished", timeout_s=40)
                 wait_until(lambda: ingest.take() is None, what="the end of the batches")
 
@@ -306,7 +306,7 @@ def test_the_load_goes_on_while_the_broker_is_away_and_every_row_arrives(tmp_pat
 def test_an_order_of_an_unknown_version_is_refused_with_the_reason(
     redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess
 ) -> None:
-    send_order(redis_server, label_queue("worker_name", "wa"), {**to_wire(order_of(1, "g", "wa")), "v": 99})
+    send_order(redis_server, label_queue("worker_name", "wa"), {**to_wire(order_of(1, "g")), "v": 99})
 
     wait_until(lambda: state_of(store, 1) == "failed")
     assert "version 99 is unknown" in status_of(store, 1).reason
@@ -335,7 +335,7 @@ def test_a_worker_whose_name_was_taken_while_it_was_silent_drains_and_ends(
 ) -> None:
     put_document(store, document_of("taken", rate_rps=10.0, duration_s=10.0))
     with WorkerProcess(redis_server, "wa", tmp_path) as worker:
-        send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "taken", "wa"))
+        send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "taken"))
         wait_until(lambda: state_of(store, 1) == "ready")
 
         register(store, "wa", instance="another", hostname="elsewhere")
@@ -386,7 +386,7 @@ def test_other_signals_drain_the_worker_too(
 ) -> None:
     put_document(store, document_of("signalled", rate_rps=10.0, duration_s=10.0))
     with WorkerProcess(redis_server, "wa", tmp_path) as worker:
-        send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "signalled", "wa"))
+        send_order(redis_server, label_queue("worker_name", "wa"), order_of(1, "signalled"))
         wait_until(lambda: state_of(store, 1) == "ready")
 
         worker.signal(signum)

@@ -39,11 +39,11 @@ from tests.support.redis_server import RedisServer
 SERVICE = "bench"
 
 
-def order_of(shard_id: int, group_id: str, worker: str = "w", **fields: Any) -> ShardOrder:
+def order_of(shard_id: int, group_id: str, **fields: Any) -> ShardOrder:
     """An order for a shard with four clients."""
     values: dict[str, Any] = {"attempt": 1, "shard_index": 0, "experiment_id": None, "clients": [[0, 4, 1]]}
     values["void_after_broker_ns"] = 2**62
-    return ShardOrder(shard_id=shard_id, group_id=group_id, worker=worker, **{**values, **fields})
+    return ShardOrder(shard_id=shard_id, group_id=group_id, **{**values, **fields})
 
 
 def document_of(group_id: str, rate_rps: float = 100.0, duration_s: float = 1.0, **fields: Any) -> GroupDocument:

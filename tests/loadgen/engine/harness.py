@@ -92,7 +92,7 @@ def build(
         total_clients=total or clients,
         workload=spec,
     )
-    order = ShardOrder(1, attempt, shard_index, group, None, "worker", [[0, clients, 1]], 2**62)
+    order = ShardOrder(1, attempt, shard_index, group, None, [[0, clients, 1]], 2**62)
     routes = build_routes(spec, seed, shard_index)
     if hosts:
         routes.update(record(*hosts))
