@@ -182,9 +182,9 @@ def follow(group_id: str) -> ClientGroup:
         _end(group.id)
         return ClientGroup.objects.get(id=group_id)
     if group.state == ClientGroup.State.RUN:
-        for shard in members:
-            if shard.status == Shard.Status.DISPATCHED:
-                shards.order_again_if_due(group.experiment, shard)
+        untaken = [shard for shard in members if shard.status == Shard.Status.DISPATCHED]
+        for shard in shards.to_order_again(untaken):
+            shards.order_again(group.experiment, shard)
         if any(_is_settled(members, bounds) for bounds in group.pending):
             group = _take_in(group_id, members)
         _note_desertion(group, members)

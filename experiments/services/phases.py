@@ -54,8 +54,8 @@ def starting(experiment: Experiment) -> None:
     members = shards.of_experiment(experiment)
     shards.follow(experiment, members)
     try:
-        for shard in members:
-            shards.order_again_if_due(experiment, shard)
+        for shard in shards.to_order_again(members):
+            shards.order_again(experiment, shard)
     except (NoMatchingWorkers, NoFreeSlot, AppMissing) as error:
         return _fail_when_overdue(experiment, str(error))
     if failed := [shard for shard in members if shard.status in (Shard.Status.FAILED, Shard.Status.FINISHED)]:
@@ -106,11 +106,10 @@ def running(experiment: Experiment) -> None:
 
 
 def _replace(experiment: Experiment, members: list[Shard]) -> None:
-    for shard in members:
-        if shard.group.on_worker_loss != OnWorkerLoss.REPLACE:
-            continue
+    replaced = [shard for shard in members if shard.group.on_worker_loss == OnWorkerLoss.REPLACE]
+    for shard in shards.to_order_again(replaced):
         try:
-            shards.order_again_if_due(experiment, shard)
+            shards.order_again(experiment, shard)
         except (NoMatchingWorkers, NoFreeSlot, AppMissing) as error:
             log.warning("shard %s cannot be placed anew yet: %s", shard, error)
 

@@ -213,20 +213,19 @@ def _loss(shard: Shard) -> str:
     return ""
 
 
-def order_again_if_due(experiment: Experiment | None, shard: Shard) -> None:
-    """Orders a shard anew that was lost, or has not said anything in time, perhaps elsewhere.
+def to_order_again(shards: list[Shard]) -> list[Shard]:
+    """Those of the shards that were lost, or have not said anything in time, and may have another attempt now.
 
-    Raises:
-        NoMatchingWorkers, NoFreeSlot: when its worker is gone and no other can take it; not where it goes to a queue.
-        AppMissing: its client app is gone from the repository.
+    All at once: the order that is given to one of them waits in the queue that the next one is missed in.
     """
+    return [shard for shard in shards if shard.attempt < MAX_ATTEMPTS and _is_due(shard)]
+
+
+def _is_due(shard: Shard) -> bool:
     if shard.status == Shard.Status.LOST:
         # The pauses grow: a worker that loses each attempt at once must not use them all up.
-        is_due = shard.dispatched is None or timezone.now() - shard.dispatched > timedelta(seconds=shard.attempt**2)
-    else:
-        is_due = is_silent(shard) and not waiting.may_be_taken(shard)
-    if is_due and shard.attempt < MAX_ATTEMPTS:
-        _order_again(experiment, shard)
+        return shard.dispatched is None or timezone.now() - shard.dispatched > timedelta(seconds=shard.attempt**2)
+    return is_silent(shard) and not waiting.may_be_taken(shard)
 
 
 def is_silent(shard: Shard) -> bool:
@@ -248,11 +247,15 @@ def give_up(experiment: Experiment | None, shard: Shard, reason: str) -> None:
     _move(experiment, shard, Shard.Status.LOST, gone=True, reason=reason)
 
 
-def _order_again(experiment: Experiment | None, shard: Shard) -> None:
-    """Orders a shard under its next attempt.
+def order_again(experiment: Experiment | None, shard: Shard) -> None:
+    """Orders a shard under its next attempt, perhaps elsewhere.
 
     Once the load runs, only a shard that sends no more may be ordered again: one that is gone, or that has lost its
     lease, and so stopped by itself, under `replace`.
+
+    Raises:
+        NoMatchingWorkers, NoFreeSlot: when its worker is gone and no other can take it; not where it goes to a queue.
+        AppMissing: its client app is gone from the repository.
     """
     apps.provide([shard.group.workload])
     worker = _next_worker(shard)

@@ -44,6 +44,15 @@ def _closed(key: str, value: Any, path: str, message: str) -> tuple[dict[str, An
     return {WORKLOAD: CLOSED_WORKLOAD, f"{WORKLOAD}.{key}": value}, place, message
 
 
+QUEUED: dict[str, Any] = {"placement": "queue", "worker_labels": {"zone": "A"}, "shards": 2}
+
+
+def _queued(changes: dict[str, Any], path: str, message: str) -> tuple[dict[str, Any], str, str]:
+    """A change to a workload whose shards wait in a label's queue."""
+    workload = {"service": "web", "ticks": [1, 2.5, 0], **QUEUED, **changes}
+    return {WORKLOAD: workload}, f"{WORKLOAD}.{path}", message
+
+
 def _recorded(recording: dict[str, Any], path: str, message: str) -> tuple[dict[str, Any], str, str]:
     pattern = {"process": "prerecorded", **recording}
     return {f"{WORKLOAD}.ticks": MISSING, f"{WORKLOAD}.arrival_pattern": pattern}, f"{WORKLOAD}.{path}", message
@@ -248,6 +257,18 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     _workload("shards_per_worker", 4, "shards_per_worker", "there are 3: raise clients_per_host to 4"),
     _closed("shards_per_worker", 4, "shards_per_worker", "there are 3: raise clients to 4"),
     _workload("shards_per_worker", [2], "shards_per_worker", "not a list"),
+    _workload("placement", "random", "placement", "one of balanced, queue is needed, not 'random'"),
+    _workload("shards", 2, "shards", "has no effect without placement: queue; add that, or take shards_per_worker"),
+    _queued({"shards": None}, "shards", "is missing; placement: queue takes a fixed number of shards"),
+    _queued({"shards": 0}, "shards", "must be from 1 to 1024, not 0"),
+    _queued({"shards": "auto"}, "shards", "a whole number from 1 to 1024 is needed, not 'auto'"),
+    _queued({"shards": 4}, "shards", "there are 3: raise clients_per_host to 4 at least"),
+    _queued({"shards_per_worker": 2}, "shards_per_worker", "has no effect with placement: queue, where `shards` are"),
+    _queued({"shards_per_worker": "auto"}, "shards_per_worker", "has no effect with placement: queue"),
+    _queued({"worker_labels": None}, "worker_labels", "needs exactly one label (the plan's count, too)"),
+    _queued({"worker_labels": {"zone": "A", "rack": 1}}, "worker_labels", "there are zone, rack"),
+    ({WORKLOAD: {"service": "web", "ticks": [1, 2.5, 0], **QUEUED}, "worker_labels": {"rack": 1}},
+     f"{WORKLOAD}.worker_labels", "there are rack, zone"),
     ({"worker_labels": ["zone"]}, "worker_labels", "a mapping of labels"),
     ({"routing": "web"}, "routing", "a list of records or a mapping"),
     ({"routing": [3]}, "routing[0]", "a mapping is needed"),

@@ -16,7 +16,7 @@ from experiments.plans.fields import duration_of
 from loadgen.messages import CONTINUE, FAIL, ON_WORKER_LOSS, WorkloadSpec, from_wire, to_wire
 from loadgen.schedule import Schedule
 from routing.table import RoutingRecord
-from tests.experiments.bad_plans import BAD, BAD_FILES, CLOSED_WORKLOAD, GOOD, WORKLOAD, plan_with
+from tests.experiments.bad_plans import BAD, BAD_FILES, CLOSED_WORKLOAD, GOOD, QUEUED, WORKLOAD, plan_with
 
 
 def errors_of(data: object) -> list[tuple[str, str]]:
@@ -239,6 +239,14 @@ def test_the_number_of_shards_on_a_worker_is_no_business_of_the_wire() -> None:
     assert asked[0].workload_specs() == asked[2].workload_specs()
 
 
+def test_shards_may_wait_in_the_queue_of_a_label_which_may_be_the_plans_own() -> None:
+    workload = {"service": "web", "ticks": [1, 2.5, 0], "placement": "queue", "shards": 2}
+    plan = parse(plan_with({WORKLOAD: workload, "worker_labels": {"galileo_zone": "A"}}))
+    (placed,) = plan.workloads
+    assert (placed.placement, placed.shards, placed.worker_labels) == ("queue", 2, {"zone": "A"})
+    assert parse(plan.to_dict()) == plan
+
+
 def test_the_header_of_a_trace_context_is_written_as_its_standard_asks() -> None:
     (spec,) = parse(plan_with({f"{WORKLOAD}.request_id_header": "TraceParent"})).workload_specs()
     assert spec.request_id_header == "traceparent"
@@ -273,7 +281,8 @@ WORKLOAD_KEYS = st.sampled_from(
     "service ticks clients_per_host arrival_pattern client client_parameters worker_labels router method path kwargs "
     "static_host balancer "
     "request_timeout connect_timeout max_in_flight max_lateness request_id_header model clients think_time "
-    "requests_per_client scheme connection max_connections_per_host shards_per_worker".split()
+    "requests_per_client scheme connection max_connections_per_host shards_per_worker "
+    "placement shards".split()
 )
 NEARLY_WORKLOADS = st.lists(st.dictionaries(WORKLOAD_KEYS, JSON_LIKE, max_size=6), max_size=3)
 NEARLY_PLANS = st.fixed_dictionaries(
@@ -333,8 +342,6 @@ def good_plans(draw: st.DrawFn) -> dict[str, Any]:
     rates = st.integers(1, 1000) | st.floats(0.001, 1000)
     shared = {
         "client": st.just("app"),
-        "worker_labels": st.just({"galileo_zone": "A"}),
-        "shards_per_worker": st.sampled_from(["auto", 1]),
         "scheme": st.sampled_from(["http", "https"]),
         "connection": st.sampled_from(["keep-alive", "new"]),
         "max_connections_per_host": st.none() | st.integers(1, 100),
@@ -363,7 +370,10 @@ def good_plans(draw: st.DrawFn) -> dict[str, Any]:
             **shared,
         },
     )
+    labels: dict[str, Any] = {"worker_labels": {"galileo_zone": "A"}}
+    placing = st.sampled_from([labels, {"shards_per_worker": "auto"}, {"shards_per_worker": 1}, QUEUED | {"shards": 1}])
     workloads = draw(st.lists(open_workload | closed_workload, min_size=1, max_size=3))
+    workloads = [workload | draw(placing) for workload in workloads]
     policies = [CONTINUE, FAIL] if any("requests_per_client" in workload for workload in workloads) else ON_WORKER_LOSS
     interval_ms = draw(st.integers(1, 10_000))
     cut_ms = draw(st.integers(0, interval_ms - 1))

@@ -191,6 +191,44 @@ def test_a_client_app_that_is_missing_fails_the_shard_with_the_reason(
     assert (rows_of(settings).final.rows, rows_of(settings).final.counters.planned) == (0, 0)
 
 
+@pytest.mark.parametrize("state", [None, STOP])
+def test_an_order_without_expiry_is_refused_without_a_trace_when_its_group_is_gone_or_stopped(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget, state: str | None
+) -> None:
+    put_route(store, {target.host: 1.0})
+    if state is not None:
+        put_document(store, document_of("s-over", state=state))
+
+    run_shards(settings, order_of(1, "s-over", void_after_broker_ns=None))
+
+    assert not store.keys("galileo:shard:1*")
+    assert rows_of(settings).headers == []
+    assert marked_shards(settings.spool_dir) == []
+    assert target.log() == []
+
+
+def test_two_copies_of_an_order_without_expiry_run_once(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget
+) -> None:
+    put_route(store, {target.host: 1.0})
+    put_document(store, running(store, document_of("s-twice", rate_rps=20.0), 0.3))
+
+    run_shards(settings, *[order_of(1, "s-twice", void_after_broker_ns=None)] * 2)
+
+    assert [header.end for header in rows_of(settings).headers if header.final] == ["finished"]
+    assert len(target.ids("s-twice")) == 20
+
+
+def test_a_document_of_an_unknown_version_fails_a_shard_from_a_labels_queue_with_the_reason(
+    settings: WorkerSettings, store: redis.Redis
+) -> None:
+    store.hset(group_key("s-newer"), mapping={"version": 1, "document": '{"v": 99}'})
+
+    run_shards(settings, order_of(1, "s-newer", void_after_broker_ns=None))
+
+    assert (state_of(store, 1), "version 99 is unknown" in status_of(store, 1).reason) == ("failed", True)
+
+
 def test_a_stale_attempt_exits_without_a_trace(settings: WorkerSettings, store: redis.Redis) -> None:
     document = document_of("s-stale", state=STOP)
     put_document(store, document)

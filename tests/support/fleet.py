@@ -27,9 +27,19 @@ class Fleet:
 
     def orders(self, name):
         """The orders that wait on a worker's own queue, oldest first."""
-        raw = self.broker.lrange(messages.label_queue("worker_name", name), 0, -1)
-        bodies = [json.loads(base64.b64decode(json.loads(message)["body"])) for message in reversed(raw)]
-        return [from_wire(ShardOrder, arguments[0]) for arguments, *_ in bodies]
+        return self.orders_in(messages.label_queue("worker_name", name))
+
+    def orders_in(self, queue):
+        """The orders that wait in a queue, oldest first."""
+        return [_order(message) for message in reversed(self.broker.lrange(queue, 0, -1))]
+
+    def take(self, worker, queue, state=messages.STARTING):
+        """Has a worker take the oldest order from a queue, and its shard say how far it is."""
+        order = _order(self.broker.rpop(queue))
+        status = ShardStatus(order.shard_id, order.attempt, worker, 1, state)
+        self.broker.set(messages.shard_key(order.shard_id), to_json(status))
+        self.broker.set(messages.lease_key(order.shard_id), f"{order.attempt}:token", px=messages.LEASE_TTL_MS)
+        return order
 
     def say(self, state, reason="", only=None, **fields):
         for shard in Shard.objects.exclude(status__in=Shard.ENDED).filter(**(only or {})):
@@ -60,3 +70,8 @@ class Fleet:
             Shard.objects.filter(id=shard.id).update(totals=counters, batches=1, end=messages.FINISHED)
             header = {"rows": 0, "received": timezone.now(), "counters": counters, "gauges": gauges}
             Batch.objects.get_or_create(shard=shard, attempt=shard.attempt, number=0, defaults=header)
+
+
+def _order(message):
+    arguments, *_ = json.loads(base64.b64decode(json.loads(message)["body"]))
+    return from_wire(ShardOrder, arguments[0])

@@ -153,8 +153,8 @@ def test_a_shard_that_is_ordered_again_finds_its_app(experiment: Experiment, bro
     Shard.objects.update(status="LOST")
     (shard,) = shards.of_experiment(experiment)
     Shard.objects.update(dispatched=shard.dispatched.replace(year=2020))
-    (shard,) = shards.of_experiment(experiment)
-    shards.order_again_if_due(experiment, shard)
+    (shard,) = shards.to_order_again(shards.of_experiment(experiment))
+    shards.order_again(experiment, shard)
     assert Shard.objects.get().attempt == 2
     assert broker.exists(app_key(digest_of(FIRST)))
 

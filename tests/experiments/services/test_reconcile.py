@@ -365,7 +365,7 @@ def test_a_cancel_leaves_no_room_for_another_attempt(fleet, started):
     stale = Experiment.objects.get(id=started.id)
     experiments.cancel(started.id, "by test")
     reconcile()
-    shards.order_again_if_due(stale, Shard.objects.get(status="LOST"))
+    shards.order_again(stale, Shard.objects.get(status="LOST"))
     assert set(Shard.objects.values_list("attempt", flat=True)) == {1}
     assert len(fleet.orders("pi-1")) + len(fleet.orders("pi-2")) == 2
 
