@@ -121,6 +121,8 @@ class WorkloadAdmin(ReadOnlyAdmin):
         "load_model",
         "clients",
         "placement",
+        "shards_per_worker",
+        "shards",
         "worker_labels",
     ]
     list_filter = [experiment_filter("experiment_id")]

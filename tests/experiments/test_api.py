@@ -13,7 +13,7 @@ from rest_framework.authtoken.models import Token
 
 from experiments.models import Event, Experiment, Shard, Worker
 from experiments.services import experiments, registry
-from tests.experiments.bad_plans import BAD, CLOSED_WORKLOAD, GOOD, MISSING, WORKLOAD, plan_with
+from tests.experiments.bad_plans import BAD, CLOSED_WORKLOAD, GOOD, MISSING, QUEUED, WORKLOAD, plan_with
 from tests.support import batches
 from tests.support.plans import plan
 from tests.support.workers import register
@@ -292,6 +292,14 @@ def test_a_plan_that_no_worker_matches_is_a_503_that_names_the_label(api: Client
     assert answer.status_code == 503
     assert "galileo_zone=Z" in answer.json()["detail"]
     assert not Experiment.objects.exists()
+
+
+def test_a_plan_whose_shards_wait_in_a_labels_queue_needs_no_worker_yet(api: Client, fleet: None) -> None:
+    workload = {"service": "web", "ticks": [1, 2.5, 0], **QUEUED}
+    answer = post(api, plan_with({WORKLOAD: workload}))
+    assert answer.status_code == 201
+    stored = Experiment.objects.get(id=answer.json()).plan["configuration"]["workloads"][0]
+    assert {key: stored.get(key) for key in (*QUEUED, "shards_per_worker")} == {**QUEUED, "shards_per_worker": None}
 
 
 def test_without_a_broker_a_plan_is_a_503(api: Client) -> None:

@@ -129,3 +129,12 @@ def test_who_may_only_look_makes_no_load(client: Client, group: dict[str, Any]) 
     assert post(client, GROUPS, {"service": "s"}).status_code == 403
     assert post(client, f"{GROUPS}/{group['id']}/command", {"rps": 1}).status_code == 403
     assert client.delete(f"{GROUPS}/{group['id']}").status_code == 403
+
+
+def test_a_group_may_wait_in_a_labels_queue_for_workers_that_are_not_there_yet(api: Client, fleet: Fleet) -> None:
+    data = {"service": "s", "num": 3, "placement": "queue", "shards": 2}
+    refused = post(api, GROUPS, data)
+    assert [error["field"] for error in refused.json()["errors"]] == ["worker_labels"]
+    answer = post(api, GROUPS, {**data, "worker_labels": {"zone": "A"}})
+    assert (answer.status_code, answer.json()["ready"]) == (201, False)
+    assert len(fleet.orders_in("galileo_zone=A")) == 2

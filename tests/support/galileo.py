@@ -140,16 +140,20 @@ class Galileo:
         self.children[name] = start(spec)
         return self.children[name]
 
-    def start_worker(self, name: str) -> Child:
+    def start_worker(self, name: str, **variables: str) -> Child:
+        """Starts a worker; one that is not among `workers` needs its `galileo_zone`."""
         proxy = self.proxies.get(name)
         return self.start(
             name,
             [*self._worker_prefix, str(PROJECT_ROOT / "bin" / "run"), "worker"],
-            galileo_worker_name=name,
-            galileo_zone=self._workers[name],
-            galileo_spool_dir=str(self.spool(name)),
-            galileo_apps_cache_dir=str(self.directory / f"apps-{name}"),
-            galileo_redis_port=str(proxy.port if proxy else self.redis.port),
+            **{
+                "galileo_worker_name": name,
+                "galileo_zone": self._workers.get(name, ""),
+                "galileo_spool_dir": str(self.spool(name)),
+                "galileo_apps_cache_dir": str(self.directory / f"apps-{name}"),
+                "galileo_redis_port": str(proxy.port if proxy else self.redis.port),
+                **variables,
+            },
         )
 
     def spool(self, worker: str) -> Path:
