@@ -118,7 +118,8 @@ class Workload(models.Model):
             ),
             models.CheckConstraint(
                 name="workload_shards_as_placed",
-                condition=Q(placement=BALANCED, shards__isnull=True) | Q(placement=QUEUE, shards__gte=1),
+                condition=Q(placement=BALANCED, shards__isnull=True)
+                | Q(placement=QUEUE, shards__isnull=False, shards__gte=1),
             ),
         ]
 

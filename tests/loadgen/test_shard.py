@@ -204,7 +204,7 @@ def test_an_order_without_expiry_is_refused_without_a_trace_when_its_group_is_go
     assert not store.keys("galileo:shard:1*")
     assert rows_of(settings).headers == []
     assert marked_shards(settings.spool_dir) == []
-    assert target.log() == []
+    assert target.ids("s-over") == []
 
 
 def test_two_copies_of_an_order_without_expiry_run_once(
