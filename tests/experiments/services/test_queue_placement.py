@@ -6,7 +6,7 @@ import pytest
 from django.db.models import F
 from django.utils import timezone
 
-from experiments.models import ClientGroup, Event, Experiment, Shard
+from experiments.models import ClientGroup, Event, Experiment, Shard, Worker
 from experiments.plans import parse_group
 from experiments.report import build
 from experiments.selectors import live_workers
@@ -178,6 +178,22 @@ class TestWaiting:
         reconcile()
         assert held() == [(None, "DISPATCHED", 2), (None, "DISPATCHED", 1)]
         assert [(order.shard_id, order.attempt) for order in fleet.orders_in(ZONE)][-1] == (order.shard_id, 2)
+
+    def test_what_waited_for_a_worker_by_its_name_when_that_was_lost_is_ordered_anew_for_when_it_is_back(
+        self, fleet, make_experiment
+    ):
+        fleet.join("pi-9")
+        make_experiment(placement="queue", worker_labels={"worker_name": "pi-9"}, shards=1)
+        reconcile()
+        kill(fleet, "pi-9")
+        reconcile()
+        reconcile()
+        assert (Worker.objects.get().status, fleet.orders("pi-9")) == ("LOST", [])
+        time_passes()
+        reconcile()
+        time_passes()
+        reconcile()
+        assert [order.attempt for order in fleet.orders("pi-9")] == [2]
 
     def test_without_a_worker_the_route_is_asked_for_that_workers_read_by_default(self, fleet, make_experiment):
         experiment = make_experiment(**QUEUED, routing=[])
