@@ -1,5 +1,8 @@
 """The account: every planned arrival ends as exactly one row with one outcome, or is named as missing or lost.
 
+What was not traced has no row: how many there are is taken from the batches that held them, and their outcomes from the
+statistics; both are held against what the shards themselves have counted.
+
 The closed model plans no arrivals: there, what the shards started counts as planned, and what a shard that broke off
 had started beyond its rows is unknown.
 """
@@ -26,10 +29,12 @@ NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Account:
-    """The account of an experiment, from its rows; the rest of the fields is what the rows are held against."""
+    """The account of an experiment, from its rows and from the statistics of what was not traced; the rest of the
+    fields is what these are held against."""
 
     planned: int
     rows: int
+    untraced: int  # without a row, by the batches that held them
     sent: int
     completed: int
     errors: dict[str, int]
@@ -42,39 +47,48 @@ class Account:
     losses_unknown: int  # shards of the closed model that broke off
     not_made: int  # requests that the clients of the closed model were to make, and did not start
     missing: int
+    stored: dict[str, int]  # arrivals, sent and completed of the rows
     sent_times: int  # rows that have the time at which the request was written
     distinct: int  # different (group, client, sequence)
-    batch_rows: int  # rows that the stored batches held
-    aggregates: dict[str, int]  # arrivals, sent and completed of the per-second statistics
+    batch_rows: int  # rows that the stored batches held, of those that were traced
+    aggregates: dict[str, int]  # arrivals, sent and completed of the per-second statistics, of what was traced
+    untraced_aggregates: int  # arrivals of what was not
     shards: list[ShardAccount] = field(repr=False)
 
     @property
     def not_sent(self) -> int:
-        return self.rows - self.sent + self.cut_without_row
+        return self.rows + self.untraced - self.sent + self.cut_without_row
 
     @property
     def complete(self) -> bool:
-        """Whether it closes with one row for every planned arrival, but for those cut without one."""
-        return self.rows + self.cut_without_row == self.planned and not self.losses_unknown and not self.closes()
+        """Whether it closes with one row for every planned arrival, but for those not traced or cut without one."""
+        is_whole = self.rows + self.untraced + self.cut_without_row == self.planned
+        return is_whole and not self.losses_unknown and not self.closes()
 
     def closes(self) -> list[str]:
         """A sentence for each thing that does not add up; missing and lost arrivals are lines of the account."""
         wrong = []
-        found = self.rows + self.missing + self.lost + self.cut_without_row
+        found = self.rows + self.untraced + self.missing + self.lost + self.cut_without_row
         if self.planned != found:
             wrong.append(
-                f"{self.planned:,} arrivals were planned, but rows, missing, lost and cut without a row add up to "
-                f"{found:,}"
+                f"{self.planned:,} arrivals were planned, but rows, not traced, missing, lost and cut without a row "
+                f"add up to {found:,}"
             )
         if self.distinct != self.rows:
             wrong.append(f"{self.rows:,} rows name only {self.distinct:,} different arrivals: some were sent twice")
-        if self.sent_times != self.sent:
-            wrong.append(f"{self.sent:,} rows were sent by their outcome, but {self.sent_times:,} have a sending time")
+        sent = self.stored["sent"]
+        if self.sent_times != sent:
+            wrong.append(f"{sent:,} rows were sent by their outcome, but {self.sent_times:,} have a sending time")
         if self.batch_rows != self.rows:
             wrong.append(f"the stored batches held {self.batch_rows:,} rows, but the database holds {self.rows:,}")
-        for name, count in (("arrivals", self.rows), ("sent", self.sent), ("completed", self.completed)):
+        for name, count in self.stored.items():
             if self.aggregates[name] != count:
                 wrong.append(f"the statistics count {self.aggregates[name]:,} {name}, but the rows {count:,}")
+        if self.untraced_aggregates != self.untraced:
+            wrong.append(
+                f"the stored batches held {self.untraced:,} arrivals that were not traced, but the statistics count "
+                f"{self.untraced_aggregates:,}"
+            )
         for shard in self.shards:
             wrong += contradictions(shard)
         return wrong
@@ -118,26 +132,31 @@ def account_of(experiment: Experiment) -> Account:
     """The account of an experiment as the database has it now. It reads each of the experiment's rows a few times."""
     shards = shards_of(experiment)
     traces = Trace.objects.filter(experiment=experiment).order_by()
-    outcomes: dict[int, dict[int, int]] = {}
+    stored: Counter[int] = Counter()
+    by_shard: dict[int, Counter[int]] = {}
     sent_times = 0
     for shard_id, outcome, rows, written in traces.values_list("shard_id", "outcome").annotate(
         Count("id"), Count("sent_ns")
     ):
-        outcomes.setdefault(shard_id, {})[outcome] = rows
+        by_shard.setdefault(shard_id, Counter())[outcome] = rows
+        stored[outcome] += rows
         sent_times += written
-    batch_rows = Batch.objects.filter(experiment=experiment).order_by()
-    by_attempt = {
-        (shard_id, attempt): rows
-        for shard_id, attempt, rows in batch_rows.values_list("shard_id", "attempt").annotate(Sum("rows"))
-    }
-    accounts = [_shard_account(shard, by_attempt, outcomes.get(shard.id, {})) for shard in shards]
-    total: Counter[int] = Counter()
-    for counts in outcomes.values():
-        total.update(counts)
+    untraced = _untraced(experiment)
+    for shard_id, counts in untraced.items():
+        by_shard.setdefault(shard_id, Counter()).update(counts)
+    total = sum(by_shard.values(), Counter())
+    batch_rows: Counter[bool] = Counter()
+    by_attempt: Counter[tuple[int, int]] = Counter()
+    batches = Batch.objects.filter(experiment=experiment).order_by()
+    for shard_id, attempt, traced, rows in batches.values_list("shard_id", "attempt", "traced").annotate(Sum("rows")):
+        batch_rows[traced] += rows
+        by_attempt[shard_id, attempt] += rows
+    accounts = [_shard_account(shard, by_attempt, by_shard.get(shard.id, {})) for shard in shards]
     return Account(
         planned=sum(shard.planned for shard in accounts),
-        rows=total.total(),
-        sent=sum(count for outcome, count in total.items() if outcome < FIRST_NOT_SENT),
+        rows=stored.total(),
+        untraced=batch_rows[False],
+        sent=_sent(total),
         completed=total[Outcome.COMPLETED],
         errors=_by_kind(total, "errors"),
         dropped=total[Outcome.DROPPED],
@@ -149,10 +168,12 @@ def account_of(experiment: Experiment) -> Account:
         losses_unknown=sum(shard.losses_unknown for shard in accounts),
         not_made=sum(shard.not_made for shard in accounts),
         missing=sum(shard.missing for shard in accounts),
+        stored={"arrivals": stored.total(), "sent": _sent(stored), "completed": stored[Outcome.COMPLETED]},
         sent_times=sent_times,
         distinct=_distinct(experiment, shards),
-        batch_rows=sum(by_attempt.values()),
+        batch_rows=batch_rows[True],
         aggregates=_aggregates(experiment),
+        untraced_aggregates=sum(counts.total() for counts in untraced.values()),
         shards=accounts,
     )
 
@@ -183,6 +204,21 @@ def _shard_account(shard: Shard, batch_rows: dict[tuple[int, int], int], outcome
     )
 
 
+def _sent(outcomes: Counter[int]) -> int:
+    return sum(count for outcome, count in outcomes.items() if outcome < FIRST_NOT_SENT)
+
+
+def _untraced(experiment: Experiment) -> dict[int, Counter[int]]:
+    """Outcomes of what was not traced, by shard."""
+    found: dict[int, Counter[int]] = {}
+    seconds = SecondStats.objects.filter(experiment=experiment, traced=False).order_by()
+    for shard_id, outcomes in seconds.values_list("shard_id", "outcomes").iterator():
+        counts = found.setdefault(shard_id, Counter())
+        for outcome, count in outcomes.items():
+            counts[int(outcome)] += count
+    return found
+
+
 def _by_kind(outcomes: Counter[int], line: str) -> dict[str, int]:
     return {
         Outcome(outcome).name.lower(): count
@@ -206,7 +242,7 @@ def _distinct(experiment: Experiment, shards: list[Shard]) -> int:
 
 
 def _aggregates(experiment: Experiment) -> dict[str, int]:
-    sums = SecondStats.objects.filter(experiment=experiment).aggregate(
+    sums = SecondStats.objects.filter(experiment=experiment, traced=True).aggregate(
         **{name: Coalesce(Sum(name), 0) for name in ("arrivals", "sent", "completed")}
     )
     return {name: int(value) for name, value in sums.items()}

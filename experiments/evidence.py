@@ -1,4 +1,7 @@
-"""The account against the target's own log: are the ids that it received exactly the ids that were sent, each once?"""
+"""The account against the target's own log: are the ids that it received exactly the ids that were sent, each once?
+
+What was not traced has no row that names its id: of that, the log must hold as many other ids as were sent.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from django.db.models import Sum
 from numpy.typing import NDArray
 
 from experiments.intervals import bounds_of
-from experiments.models import Experiment, Trace
+from experiments.models import Experiment, SecondStats, Trace
 from experiments.recorded import shards_of
 from experiments.target_log import TargetLog, TargetLogError, read_log
 from loadgen.messages import Outcome, request_id
@@ -27,11 +31,14 @@ Keys = NDArray[np.uint64]
 
 @dataclass
 class SentIds:
-    """The rows of one group that were sent: keys as in target_log, sending times in ns, and which were completed."""
+    """The rows of one group that were sent: keys as in target_log, sending times in ns, and which were completed; and
+    how many were sent, and completed, without a row."""
 
     keys: Any = field(default_factory=lambda: array("Q"))
     sent_ns: Any = field(default_factory=lambda: array("q"))
     completed: Any = field(default_factory=lambda: array("b"))
+    untraced: int = 0
+    untraced_completed: int = 0
 
 
 def compare(experiment: Experiment, paths: list[Path]) -> dict[str, Any]:
@@ -57,7 +64,7 @@ def compare(experiment: Experiment, paths: list[Path]) -> dict[str, Any]:
     }
     result: dict[str, Any] = {
         name: sum(check[name] for check in checks.values())
-        for name in ("sent", "logged", "lines", "missing", "errors_not_logged", "unknown", "duplicate")
+        for name in ("sent", "untraced", "logged", "lines", "missing", "errors_not_logged", "unknown", "duplicate")
     }
     result["examples"] = {
         name: [example for check in checks.values() for example in check["examples"][name]][:MAX_EXAMPLES]
@@ -84,6 +91,12 @@ def _sent(experiment: Experiment) -> dict[str, SentIds]:
         ids.keys.append(client << 32 | sequence)
         ids.sent_ns.append(sent_ns)
         ids.completed.append(outcome == Outcome.COMPLETED)
+    untraced = SecondStats.objects.filter(experiment=experiment, traced=False).order_by()
+    sums = untraced.values_list("shard_id").annotate(Sum("sent"), Sum("completed"))
+    for shard_id, without_row, completed in sums:
+        ids = sent.setdefault(groups[shard_id], SentIds())
+        ids.untraced += without_row
+        ids.untraced_completed += completed
     return sent
 
 
@@ -96,19 +109,23 @@ def _check(group_id: str, header: str, sent: SentIds, logs: list[TargetLog]) -> 
     distinct_hops, hop_times = np.unique(hops, axis=0, return_counts=True)
     absent = ~np.isin(keys, distinct)
     missing = keys[absent & completed]
-    unknown = np.setdiff1d(np.union1d(distinct, hops[:, 0]), keys)
+    others = np.setdiff1d(np.union1d(distinct, hops[:, 0]), keys)
+    # Which of these were sent without a row, nobody knows; only how many.
+    unknown = max(0, len(others) - sent.untraced)
+    without_row = max(0, sent.untraced_completed - len(others))
     duplicate = np.union1d(distinct[times > 1], distinct_hops[hop_times > 1][:, 0])
     return {
         "sent": len(keys),
+        "untraced": sent.untraced,
         "logged": len(distinct),
         "lines": len(logged),
-        "missing": len(missing),
-        "errors_not_logged": int((absent & ~completed).sum()),
-        "unknown": len(unknown),
+        "missing": len(missing) + without_row,
+        "errors_not_logged": int((absent & ~completed).sum()) + max(0, sent.untraced - len(others)) - without_row,
+        "unknown": unknown,
         "duplicate": len(duplicate),
         "examples": {
             "missing": _ids(group_id, header, missing),
-            "unknown": _ids(group_id, header, unknown),
+            "unknown": _ids(group_id, header, others) if unknown and not sent.untraced else [],
             "duplicate": _ids(group_id, header, duplicate),
         },
     }
@@ -125,7 +142,8 @@ def _contradictions(result: dict[str, Any]) -> Iterator[str]:
         ("duplicate", "requests that were logged more than once"),
     ):
         if result[name]:
-            yield f"{sentence}: {result[name]:,}, such as {result['examples'][name][0]}"
+            examples = result["examples"][name]
+            yield f"{sentence}: {result[name]:,}" + (f", such as {examples[0]}" if examples else "")
 
 
 def _clock_difference_s(log: TargetLog, sent: dict[str, SentIds]) -> float | None:
@@ -134,7 +152,7 @@ def _clock_difference_s(log: TargetLog, sent: dict[str, SentIds]) -> float | Non
     for group_id, logged in log.groups.items():
         keys, times_s = logged.arrays()
         ids = sent.get(group_id)
-        if ids is None or not len(keys):
+        if ids is None or not ids.keys or not len(keys):
             continue
         sent_keys = np.array(ids.keys, dtype=np.uint64)
         order = np.argsort(sent_keys)

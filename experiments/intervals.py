@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from typing import Any
 
-from django.db.models import BigIntegerField, Case, Count, ExpressionWrapper, F, IntegerField, QuerySet, Value, When
+from django.db.models import (
+    BigIntegerField,
+    Case,
+    Count,
+    ExpressionWrapper,
+    F,
+    IntegerField,
+    QuerySet,
+    Sum,
+    Value,
+    When,
+)
 
 from experiments.account import schedule_of
-from experiments.models import Experiment, Trace, Workload
+from experiments.models import Experiment, SecondStats, Trace, Workload
 from experiments.recorded import shards_of
 from loadgen import distributions
 from loadgen.messages import CLOSED, FIRST_NOT_SENT, OPEN, WorkloadSpec
+from loadgen.schedule import Schedule
 
 NS = 1_000_000_000
 # Intervals of different lengths that one query tells apart.
@@ -37,8 +50,10 @@ def intervals_of(experiment: Experiment) -> list[dict[str, Any]]:
 
     `planned` is the schedule's integral (a Poisson process varies around it), `arrivals` counts by intended time, and
     `sent` by the time at which the request was written. A request that waited may be sent in a later interval;
-    `sent_after` counts those after the end. In the closed model, and in an interactive experiment, nothing is planned
-    (None): there, `clients` says how many are active; it is None in the open model.
+    `sent_after` counts those after the end. What was not traced is known by the second alone: such a second is divided
+    as the schedule divides it, and what was sent counts where it was intended. In the closed model, and in an
+    interactive experiment, nothing is planned (None): there, `clients` says how many are active; it is None in the open
+    model.
     """
     if experiment.start_broker_ns is None:
         return []
@@ -46,7 +61,10 @@ def intervals_of(experiment: Experiment) -> list[dict[str, Any]]:
     start_ns = experiment.start_broker_ns
     arrivals = _counted(experiment, start_ns, bounds, "intended_ns", {})
     sent = _counted(experiment, start_ns, bounds, "sent_ns", {"outcome__lt": FIRST_NOT_SENT, "sent_ns__isnull": False})
-    return [_workload(workload, bounds, arrivals, sent) for workload in experiment.workloads.order_by("index")]
+    workloads = list(experiment.workloads.order_by("index"))
+    if bounds:
+        _add_untraced(experiment, bounds, workloads, arrivals, sent)
+    return [_workload(workload, bounds, arrivals, sent) for workload in workloads]
 
 
 def _workload(
@@ -107,6 +125,52 @@ def _counted(
     for shard_id, count in after.values_list("shard_id").annotate(Count("id")):
         counts[workloads[shard_id], len(bounds)] += count
     return counts
+
+
+def _add_untraced(
+    experiment: Experiment,
+    bounds: list[tuple[int, int]],
+    workloads: list[Workload],
+    arrivals: Counter[tuple[int, int]],
+    sent: Counter[tuple[int, int]],
+) -> None:
+    assert experiment.start_broker_ns is not None  # it has counted
+    schedules = {workload.index: schedule_of(WorkloadSpec(**workload.spec)) for workload in workloads}
+    seconds = SecondStats.objects.filter(experiment=experiment, traced=False).order_by()
+    for index, second, *counts in seconds.values_list("workload", "second").annotate(Sum("arrivals"), Sum("sent")):
+        pieces = _pieces(second * NS - experiment.start_broker_ns, bounds, schedules[index])
+        for counter, count in zip((arrivals, sent), counts, strict=True):
+            for number, part in _divided(count, pieces):
+                counter[index, number] += part
+
+
+def _pieces(start_ns: int, bounds: list[tuple[int, int]], schedule: Schedule) -> list[tuple[int, float]]:
+    """(interval, weight) of the intervals that a second lies in: by the schedule, or by time where that has nothing."""
+    end_ns = start_ns + NS
+    if start_ns >= bounds[-1][1]:
+        return [(len(bounds), 1.0)]
+    first = max(0, bisect_right(bounds, start_ns, key=lambda bound: bound[0]) - 1)
+    pieces = []
+    for number in range(first, len(bounds)):
+        from_ns, to_ns = max(start_ns, bounds[number][0]), min(end_ns, bounds[number][1])
+        if from_ns >= end_ns:
+            break
+        pieces.append((number, from_ns, to_ns))
+    planned = [schedule.arrivals_before(to_ns) - schedule.arrivals_before(from_ns) for _, from_ns, to_ns in pieces]
+    lengths = [float(to_ns - from_ns) for _, from_ns, to_ns in pieces]
+    return [
+        (number, weight) for (number, _, _), weight in zip(pieces, planned if any(planned) else lengths, strict=True)
+    ]
+
+
+def _divided(count: int, pieces: list[tuple[int, float]]) -> Iterator[tuple[int, int]]:
+    """A count divided by weight, in whole numbers that add up to it."""
+    total, done, upto = sum(weight for _, weight in pieces), 0, 0.0
+    for position, (number, weight) in enumerate(pieces, 1):
+        upto += weight
+        reached = count if position == len(pieces) else round(count * upto / total)
+        yield number, reached - done
+        done = reached
 
 
 def _are_equal(bounds: list[tuple[int, int]]) -> bool:

@@ -10,7 +10,7 @@ from experiments import evidence
 from experiments.models import Experiment
 from experiments.node_loads import node_loads
 from experiments.report_text import render
-from experiments.summary import summarise
+from experiments.summary import FORMAT, summarise
 from experiments.thresholds import RULES, THRESHOLDS
 
 __all__ = ["build", "render"]
@@ -23,19 +23,23 @@ def build(experiment: Experiment, target_logs: list[Path], *, fresh: bool = Fals
     planned arrival has its row. Without logs, `target` is None, as `telemetry` is when none was recorded.
 
     Args:
-        fresh: make the summary from the rows again, instead of taking the one that the experiment ended with.
+        fresh: make the summary from the rows again, instead of taking the one that the experiment ended with; one of
+            another format is made again in any case.
 
     Raises:
         TargetLogError: when a log cannot be read.
     """
-    summary = summarise(experiment) if fresh or experiment.summary is None else experiment.summary
+    summary = experiment.summary
+    if fresh or summary is None or summary["format"] != FORMAT:
+        summary = summarise(experiment)
     target = evidence.compare(experiment, target_logs) if target_logs else None
     account = summary["account"]
     problems = list(account["contradictions"])
     if account["missing"] or account["lost"]:
         problems.append(
-            f"{account['planned']:,} arrivals were planned, but {account['rows']:,} have a row: "
-            f"{account['missing']:,} are missing, {account['lost']:,} were lost"
+            f"{account['planned']:,} arrivals were planned, but {account['rows']:,} have a row"
+            + (f" and {account['untraced']:,} were not traced" if account["untraced"] else "")
+            + f": {account['missing']:,} are missing, {account['lost']:,} were lost"
         )
     if account["losses_unknown"]:
         problems.append(

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from experiments.thresholds import Level
 from loadgen.messages import OPEN
 
 WIDTH = 100
@@ -102,11 +103,13 @@ def _account(summary: dict[str, Any], target: dict[str, Any] | None) -> Iterator
         ("  lost (with a shard that broke off)", account["lost"]),
         *([("  shards whose losses are unknown", account["losses_unknown"])] if account["losses_unknown"] else []),
         ("rows in the database", account["rows"]),
+        *([("not traced: no row is to be stored", account["untraced"])] if account["untraced"] else []),
         ("rows missing from the database", account["missing"]),
     ]
     if target:
         rows += [
             ("ids sent", target["sent"]),
+            *([("sent, but not traced", target["untraced"])] if target["untraced"] else []),
             ("ids in the target's log", target["logged"]),
             ("  completed, but not in the log", target["missing"]),
             ("  in the log, but not sent", target["unknown"]),
@@ -311,7 +314,7 @@ def _verdict(report: dict[str, Any]) -> Iterator[str]:
     yield f"Verdict: {verdict['status']}"
     for reason in verdict["reasons"]:
         yield from _wrapped(f"{reason['level']}: {reason['sentence']}")
-    if not verdict["reasons"]:
+    if verdict["status"] == Level.VALID:
         yield "  no figure is above its threshold"
     yield "Thresholds"
     rows = [("a figure above", "DEGRADED", "INVALID")]

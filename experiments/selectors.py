@@ -61,6 +61,11 @@ def experiment_status(experiment_id: str) -> Experiment | None:
     return experiments().filter(id=experiment_id).first()
 
 
+def interactive_experiment() -> Experiment | None:
+    """The interactive experiment that runs."""
+    return experiments().filter(status=Status.RUNNING, interactive=True).first()
+
+
 def timeline(experiment_id: str) -> QuerySet[Event]:
     """The events of an experiment, oldest first."""
     return Event.objects.filter(experiment_id=experiment_id).order_by("timestamp", "id")

@@ -15,8 +15,9 @@ class ShardAccount:
     """A shard's part.
 
     `totals` are its own Counters (None: its last batch is not here), `batch_rows` is what the batches of its present
-    attempt held, `earlier_rows` those of the attempts before; `outcomes` are the rows by Outcome code. `asked` is how
-    many requests its clients were to make in the closed model, None where that depends on the target.
+    attempt held, `earlier_rows` those of the attempts before; `outcomes` are the rows by Outcome code. In all of them
+    are those that were not to be stored. `asked` is how many requests its clients were to make in the closed model,
+    None where that depends on the target.
     """
 
     name: str

@@ -1,4 +1,7 @@
-"""Where requests went: each host's share against its weight, and each shard against its exact share."""
+"""Where requests went: each host's share against its weight, and each shard against its exact share.
+
+Rows tell, and of what was not traced the statistics.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 from django.db.models import Count
 
-from experiments.models import Experiment, Trace
+from experiments.models import Experiment, SecondStats, Trace
 from experiments.recorded import shards_of
 from loadgen.messages import FIRST_NOT_SENT
 from routing import selectors as routing_selectors
@@ -20,7 +23,7 @@ def hosts_of(experiment: Experiment) -> list[dict[str, Any]]:
     whether it could be sent or not, because the balancer counts so.
     """
     names = {
-        shard.id: (str(shard), shard.group.workload.index, shard.group.workload.service)
+        shard.id: (str(shard), (shard.group.workload.index, shard.group.workload.service))
         for shard in shards_of(experiment)
     }
     routed: dict[tuple[int, str], dict[tuple[str, int], Counter[str]]] = {}
@@ -28,11 +31,16 @@ def hosts_of(experiment: Experiment) -> list[dict[str, Any]]:
     rows = Trace.objects.filter(experiment=experiment).exclude(host="").order_by()
     counted = rows.values_list("shard_id", "routing_version", "host", "outcome").annotate(Count("id"))
     for shard_id, version, host, outcome, count in counted:
-        name, index, service = names[shard_id]
-        workload = (index, service)
+        name, workload = names[shard_id]
         routed.setdefault(workload, {}).setdefault((name, version), Counter())[host] += count
         if outcome < FIRST_NOT_SENT:
             sent.setdefault(workload, Counter())[host] += count
+    untraced = SecondStats.objects.filter(experiment=experiment, traced=False).order_by()
+    for shard_id, by_version, by_host in untraced.values_list("shard_id", "routed", "hosts").iterator():
+        name, workload = names[shard_id]
+        for version, counts in by_version.items():
+            routed.setdefault(workload, {}).setdefault((name, int(version)), Counter()).update(counts)
+        sent.setdefault(workload, Counter()).update({host: counts["sent"] for host, counts in by_host.items()})
     weights = _weights(sorted({service for _, service in routed}))
     return [
         _workload_shares(index, service, by_shard, sent.get((index, service), Counter()), weights)

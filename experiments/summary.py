@@ -17,7 +17,7 @@ from experiments.verdict import ShardFacts, VerdictFacts, judge
 from loadgen.messages import CLOSED, Outcome
 
 NS = 1_000_000_000
-FORMAT = 1
+FORMAT = 2
 QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
 TIMES = ("response_time", "service_time", "connection_wait", "lateness")
 MAX_EVENTS = 200
@@ -209,6 +209,7 @@ def _facts(
         lost=account.lost,
         not_made=account.not_made,
         missing=account.missing,
+        untraced=account.untraced,
         no_descriptor=account.connect_failed.get("connect_no_descriptor", 0),
         no_port=account.connect_failed.get("connect_no_port", 0),
         no_route=account.connect_failed.get("no_route", 0),

@@ -65,6 +65,7 @@ class VerdictFacts:
     lost: int = 0
     not_made: int = 0  # requests that the clients of the closed model were to make, and did not start
     missing: int = 0
+    untraced: int = 0  # without a row, as tracing was paused
     no_descriptor: int = 0
     no_port: int = 0
     no_route: int = 0
@@ -82,7 +83,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The worst level of its reasons; VALID without any."""
+    """The worst level of its reasons; VALID without any. A reason of that level is a remark."""
 
     status: Level
     reasons: list[Reason]
@@ -91,7 +92,7 @@ class Verdict:
 def judge(facts: VerdictFacts) -> Verdict:
     """The verdict over a run, the gravest reasons first."""
     reasons = [*_of_the_run(facts), *_of_arrivals(facts), *_of_shards(facts)]
-    reasons.sort(key=lambda reason: reason.level != Level.INVALID)
+    reasons.sort(key=lambda reason: (Level.INVALID, Level.DEGRADED, Level.VALID).index(reason.level))
     return Verdict(reasons[0].level if reasons else Level.VALID, reasons)
 
 
@@ -127,6 +128,12 @@ def _of_arrivals(facts: VerdictFacts) -> Iterator[Reason]:
             Level.DEGRADED,
             f"{facts.not_made:,} requests of requests_per_client were not made before the schedule was over: raise the "
             "duration, or use fewer requests",
+        )
+    if facts.untraced:
+        yield Reason(
+            Level.VALID,
+            f"{facts.untraced:,} of {facts.planned:,} arrivals were not traced, as was asked: they are in all figures, "
+            "but have no rows",
         )
     not_achieved = facts.late + facts.dropped + facts.cut + facts.lost + facts.no_descriptor + facts.no_port
     not_achieved += facts.no_route

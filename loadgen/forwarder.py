@@ -94,7 +94,7 @@ class Forwarder:
 
     Args:
         queues: how many ingest queues there are.
-        trace_log: gets each batch once, before it is sent.
+        trace_log: gets each batch once, before it is sent, unless its rows are not to be stored.
     """
 
     def __init__(
@@ -240,7 +240,8 @@ class Forwarder:
             return
         header, records = decode(file)
         try:
-            self._trace_log.write(header, records)
+            if header.traced:
+                self._trace_log.write(header, records)
         except (IndexError, ValueError) as error:  # of a file that lost part of itself, or of another version
             raise MessageError(f"batch {header.id}: its rows cannot be read: {error}") from error
         self._spool.mark(name)

@@ -340,6 +340,7 @@ class GroupDocument:
     phase: Phase | None = None  # of an interactive group
     active: list[list[int]] = field(default_factory=list)  # its clients that take part, as (begin, end) ranges
     pending: list[list[int]] = field(default_factory=list)  # and those that will when their shards are ready
+    tracing: bool = True  # whether rows are to be stored, or only counted
 
 
 @dataclass(frozen=True)
@@ -467,6 +468,7 @@ class BatchHeader:
     counters: Counters
     gauges: Gauges
     version: int = 0  # of the group's document that the shard obeyed
+    traced: bool = True  # whether its rows are to be stored, or only counted
     service: str = ""  # "" when the shard ended before it knew
     request_id_header: str = ""
     captures_bytes: int = 0  # of the section behind the records

@@ -114,7 +114,8 @@ class Sealer:
     sentence for the load's end, as memory is small and a full spool stops the load.
 
     `epoch_broker_ns` is what the load's times count from. `experiment_id` is whose batches are sealed, under the
-    `version` of the group's document. `account` is to be begun when the load starts.
+    `version` of the group's document, and `traced` whether their rows are to be stored; captures go with rows alone.
+    `account` is to be begun when the load starts.
     """
 
     def __init__(self, order: ShardOrder, worker: str, spool: Spool) -> None:
@@ -130,6 +131,7 @@ class Sealer:
         self.epoch_broker_ns = 0
         self.experiment_id = order.experiment_id
         self.version = 0
+        self.traced = True
         self.clock: ClockSample | None = None
         self.workload: WorkloadSpec | None = None
         self.error = ""
@@ -148,6 +150,8 @@ class Sealer:
         began_ns = time.monotonic_ns()
         counters = engine.counters
         captures = engine.take_captures()
+        if not self.traced:
+            captures = []
         records, hosts = engine.take()
         state = engine.take_gauges()
         self._rows_taken += len(records) // ROW_BYTES
@@ -224,6 +228,7 @@ class Sealer:
             worker=self._worker,
             number=self._number,
             version=self.version,
+            traced=self.traced,
             first_row=self._first_row,
             rows=rows,
             epoch_broker_ns=self.epoch_broker_ns,

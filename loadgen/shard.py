@@ -325,7 +325,7 @@ class ShardRunner:
     def _obey(self, document: GroupDocument) -> None:
         self._document = document
         self._grace_s = document.stop_grace_s
-        self._cut_experiment(document.experiment_id, document.version)
+        self._cut_batch(document)
         if self._begun:
             self._take_phase()
         if document.state == STOP:
@@ -338,14 +338,16 @@ class ShardRunner:
         first = min(first for first, _, _ in self._order.clients)
         return not any(begin <= first < end for begin, end in document.pending)
 
-    def _cut_experiment(self, experiment_id: str | None, version: int) -> None:
-        """What is recorded from now on belongs to another experiment, or to none: an interactive one began or ended."""
+    def _cut_batch(self, document: GroupDocument) -> None:
+        """What is recorded from now on belongs to another experiment, or to none, as an interactive one began or ended;
+        or it is stored from now on, or not any more."""
         if self._ended:
             return
-        if experiment_id != self._sealer.experiment_id and self._engine is not None and self._begun:
-            self._sealer.seal(self._engine, time.monotonic_ns())
-        self._sealer.experiment_id = experiment_id
-        self._sealer.version = version
+        sealer = self._sealer
+        is_other = (document.experiment_id, document.tracing) != (sealer.experiment_id, sealer.traced)
+        if is_other and self._engine is not None and self._begun:
+            sealer.seal(self._engine, time.monotonic_ns())
+        sealer.experiment_id, sealer.traced, sealer.version = document.experiment_id, document.tracing, document.version
 
     def _take_phase(self) -> None:
         # Interactive groups live for days, in which clocks part: the latest sample, not that of the start.

@@ -41,7 +41,23 @@ class ExperimentAdmin(ReadOnlyAdmin):
     date_hierarchy = "created"
     actions = ["cancel"]
     fieldsets = [
-        (None, {"fields": ["id", "name", "creator", "status", "ending", "reason", "verdict", "parts", "telemetry"]}),
+        (
+            None,
+            {
+                "fields": [
+                    "id",
+                    "name",
+                    "creator",
+                    "status",
+                    "ending",
+                    "reason",
+                    "verdict",
+                    "tracing",
+                    "parts",
+                    "telemetry",
+                ]
+            },
+        ),
         ("Times", {"fields": ["created", "starting", "start", "end", "finalizing", "start_broker_ns"]}),
         ("Report", {"fields": ["report"]}),
         ("Plan", {"fields": ["seed", "metadata_json", "plan_json"]}),

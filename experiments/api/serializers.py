@@ -70,6 +70,7 @@ class ExperimentDetailSerializer(ExperimentSerializer):
             "seed",
             "plan",
             "metadata",
+            "tracing",
             "summary",
             "recording",
             "events",

@@ -2,7 +2,7 @@
 
 from django.urls import re_path
 
-from experiments.api import apps, groups, telemetry, traces, views
+from experiments.api import apps, groups, telemetry, traces, tracing, views
 
 APP_NAME = "(?P<name>[^/]{1,200})"
 EXPERIMENT_ID = "(?P<experiment_id>[0-9A-Za-z-]{1,24})"
@@ -15,6 +15,7 @@ urlpatterns = [
     re_path(rf"^/experiments/{EXPERIMENT_ID}/traces/?$", traces.TraceListView.as_view(), name="api-traces"),
     re_path(rf"^/experiments/{EXPERIMENT_ID}/telemetry/?$", telemetry.TelemetryView.as_view(), name="api-telemetry"),
     re_path(rf"^/experiments/{EXPERIMENT_ID}/events/?$", telemetry.EventListView.as_view(), name="api-events"),
+    re_path(rf"^/experiments/{EXPERIMENT_ID}/tracing/?$", tracing.TracingView.as_view(), name="api-tracing"),
     re_path(r"^/groups/?$", groups.GroupListView.as_view(), name="api-groups"),
     re_path(rf"^/groups/{GROUP_ID}/?$", groups.GroupDetailView.as_view(), name="api-group"),
     re_path(rf"^/groups/{GROUP_ID}/command/?$", groups.GroupCommandView.as_view(), name="api-group-command"),

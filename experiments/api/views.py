@@ -33,6 +33,11 @@ ROUTES = [
     {"path": "/api/experiments/<id>/traces", "methods": ["GET"], "does": "traces, as JSON or CSV"},
     {"path": "/api/experiments/<id>/telemetry", "methods": ["GET"], "does": "telemetry, as JSON or CSV"},
     {"path": "/api/experiments/<id>/events", "methods": ["GET", "POST"], "does": "the timeline, and setting a mark"},
+    {
+        "path": "/api/experiments/<id>/tracing",
+        "methods": ["POST"],
+        "does": "pauses and resumes an interactive one's traces",
+    },
     {"path": "/api/groups", "methods": ["GET", "POST"], "does": "lists interactive client groups, spawns one"},
     {"path": "/api/groups/<id>", "methods": ["GET", "DELETE"], "does": "shows a client group, closes it"},
     {"path": "/api/groups/<id>/command", "methods": ["POST"], "does": "says what its clients do"},

@@ -21,8 +21,8 @@ from loadgen.messages import FIRST_NOT_SENT, Outcome
 NS = 1_000_000_000
 HISTOGRAMS = ("response_time", "service_time", "lateness", "connection_wait")
 COUNTS = ("arrivals", "sent", "completed", "size")
-_WRITTEN = [*COUNTS, "outcomes", "statuses", "hosts", *HISTOGRAMS]
-_KEY = ["experiment", "shard", "second", "workload"]
+_WRITTEN = [*COUNTS, "outcomes", "statuses", "hosts", "routed", *HISTOGRAMS]
+_KEY = ["experiment", "shard", "second", "workload", "traced"]
 
 Seconds = dict[int, dict[str, Any]]  # by second of the broker's clock: fields of SecondStats
 
@@ -30,10 +30,14 @@ _EMPTY = Histogram()
 _EMPTY_BYTES = _EMPTY.to_bytes()
 
 
-def add(fresh: Seconds, shard_id: int, experiment_id: str, workload: int) -> None:
+def add(fresh: Seconds, shard_id: int, experiment_id: str, workload: int, *, traced: bool) -> None:
     """Adds a batch's statistics to the SecondStats of the seconds that its rows were intended for."""
     stored = SecondStats.objects.filter(
-        experiment=experiment_id, shard=shard_id, workload=workload, second__range=(min(fresh), max(fresh))
+        experiment=experiment_id,
+        shard=shard_id,
+        workload=workload,
+        traced=traced,
+        second__range=(min(fresh), max(fresh)),
     ).order_by()  # the model's own order joins two tables
     there = {row["second"]: row for row in stored.values("second", *_WRITTEN)}
     rows = []
@@ -45,6 +49,7 @@ def add(fresh: Seconds, shard_id: int, experiment_id: str, workload: int) -> Non
                 shard_id=shard_id,
                 workload=workload,
                 second=second,
+                traced=traced,
                 **{name: values[name] for name in _WRITTEN if name not in HISTOGRAMS},
                 **{name: _stored(values[name]) for name in HISTOGRAMS},
             )
@@ -57,14 +62,10 @@ def add(fresh: Seconds, shard_id: int, experiment_id: str, workload: int) -> Non
 
 def merged(stored: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
     """A stored second and new values of it, added up."""
-    hosts = {host: Counter(counts) for host, counts in stored["hosts"].items()}
-    for host, counts in added["hosts"].items():
-        hosts.setdefault(host, Counter()).update(counts)
     return {
         **{name: stored[name] + added[name] for name in COUNTS},
-        "outcomes": dict(Counter(stored["outcomes"]) + Counter(added["outcomes"])),
-        "statuses": dict(Counter(stored["statuses"]) + Counter(added["statuses"])),
-        "hosts": {host: dict(counts) for host, counts in hosts.items()},
+        **{name: _sum(stored[name], added[name]) for name in ("outcomes", "statuses")},
+        **{name: _sums(stored[name], added[name]) for name in ("hosts", "routed")},
         **{name: Histogram.merged([stored[name], added[name]]) for name in HISTOGRAMS},
     }
 
@@ -78,7 +79,9 @@ def seconds_of(batch: ReceivedBatch) -> Iterator[tuple[int, dict[str, Any]]]:
     present, starts = np.unique(second[order], return_index=True)
     columns = {name: column[order] for name, column in batch.columns.items()}
     for value, start, stop in zip(present.tolist(), starts, [*starts[1:], len(order)], strict=True):
-        yield value, _statistics({name: column[start:stop] for name, column in columns.items()}, batch.header.hosts)
+        rows = {name: column[start:stop] for name, column in columns.items()}
+        routed = {} if batch.header.traced else _routed(rows, batch.header.hosts)
+        yield value, {**_statistics(rows, batch.header.hosts), "routed": routed}
 
 
 def _stored(histogram: Histogram) -> bytes:
@@ -116,6 +119,17 @@ def _statistics(rows: dict[str, Integers], hosts: list[str]) -> dict[str, Any]:
     }
 
 
+def _routed(rows: dict[str, Integers], hosts: list[str]) -> dict[str, dict[str, int]]:
+    """Routing version → host → arrivals that were routed there."""
+    known = rows["host"] != NO_HOST
+    host, version = rows["host"][known], rows["routing_version"][known]
+    found = {}
+    for value in np.unique(version).tolist():
+        counts = np.bincount(host[version == value], minlength=len(hosts)).tolist()
+        found[str(value)] = {name: count for name, count in zip(hosts, counts, strict=True) if count}
+    return found
+
+
 def _of_cut(arrivals: int) -> dict[str, Any]:
     return {
         **dict.fromkeys(COUNTS, 0),
@@ -125,6 +139,16 @@ def _of_cut(arrivals: int) -> dict[str, Any]:
         "hosts": {},
         **dict.fromkeys(HISTOGRAMS, _EMPTY),
     }
+
+
+def _sum(stored: dict[str, int], added: dict[str, int]) -> dict[str, int]:
+    counts = Counter(stored)
+    counts.update(added)
+    return dict(counts)
+
+
+def _sums(stored: dict[str, dict[str, int]], added: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    return {key: _sum(stored.get(key, {}), added.get(key, {})) for key in {**stored, **added}}
 
 
 def _counted(values: Integers) -> dict[str, int]:

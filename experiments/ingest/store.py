@@ -32,7 +32,8 @@ class Stored:
 def store(batch: ReceivedBatch) -> Stored:
     """Stores a batch unless it is there already. Database errors propagate, and nothing is stored then."""
     # What can be computed is computed before the transaction: SQLite has one lock for all writers.
-    traces = Traces(batch) if batch.header.experiment_id is not None and batch.header.rows else None
+    header = batch.header
+    traces = Traces(batch) if header.experiment_id is not None and header.rows and header.traced else None
     seconds = dict(aggregate.seconds_of(batch))
     with transaction.atomic():
         return _store(batch, traces, seconds)
@@ -59,6 +60,7 @@ def _store(batch: ReceivedBatch, traces: Traces | None, seconds: aggregate.Secon
         attempt=header.attempt,
         number=header.number,
         version=header.version,
+        traced=header.traced,
         rows=header.rows,
         received=timezone.now(),
         counters=vars(header.counters),
@@ -68,7 +70,7 @@ def _store(batch: ReceivedBatch, traces: Traces | None, seconds: aggregate.Secon
         traces.write()
         _store_captures(batch, experiment_id)
     if seconds and experiment_id is not None:
-        aggregate.add(seconds, header.shard_id, experiment_id, group.workload.index)
+        aggregate.add(seconds, header.shard_id, experiment_id, group.workload.index, traced=header.traced)
     if group.interactive and header.rows:
         _count_by_client(batch)
     if header.final:

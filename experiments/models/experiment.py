@@ -44,6 +44,7 @@ class Experiment(models.Model):
     plan = models.JSONField(default=dict)
     metadata = models.JSONField(default=dict, blank=True)
     interactive = models.BooleanField(default=False, help_text="it has no plan: it records what its user does")
+    tracing = models.BooleanField(default=True, help_text="whether its traces are stored, or only their statistics")
     renewed = models.DateTimeField(
         null=True, blank=True, help_text="interactive: when its user's session last said that it lives"
     )

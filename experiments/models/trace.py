@@ -15,7 +15,8 @@ def trace_key(shard_id: int, row: int) -> int:
 
 class Batch(models.Model):
     """A trace batch that is in the database; `counters` and `gauges` are those of its header. Of an interactive group,
-    nobody may have recorded it: then it has no experiment, and no traces."""
+    nobody may have recorded it: then it has no experiment, and no traces. If it is not `traced`, its rows are in the
+    statistics alone."""
 
     # No constraint: ingest would wait for whoever has locked the experiment's row.
     experiment = models.ForeignKey(
@@ -25,6 +26,7 @@ class Batch(models.Model):
     attempt = models.PositiveIntegerField()
     number = models.PositiveIntegerField()
     version = models.PositiveBigIntegerField(default=0, help_text="of the group's document that the shard obeyed")
+    traced = models.BooleanField(default=True, help_text="whether its rows are stored")
     rows = models.PositiveIntegerField()
     received = models.DateTimeField()
     counters = models.JSONField()
@@ -90,10 +92,12 @@ class Capture(models.Model):
 
 
 class SecondStats(models.Model):
-    """Arrivals of one shard whose intended time lies in one second of the broker's clock (`second`, since the epoch).
+    """Arrivals of one shard whose intended time lies in one second of the broker's clock (`second`, since the epoch):
+    those that have a row, or those that have none, as they were not `traced`.
 
-    `outcomes` maps Outcome codes to counts, `hosts` maps a host to {"sent": n, "completed": n}. The histograms merge by
-    adding their counts (experiments/histogram.py; relative error at most 1 %).
+    `outcomes` maps Outcome codes to counts, `hosts` maps a host to {"sent": n, "completed": n}. `routed` says of
+    arrivals without a row what only rows tell of others: it maps a routing version to {host: arrivals that were routed
+    there}. The histograms merge by adding their counts (experiments/histogram.py; relative error at most 1 %).
     """
 
     # No constraint: ingest would wait for whoever has locked the experiment's row.
@@ -101,12 +105,14 @@ class SecondStats(models.Model):
     shard = models.ForeignKey(Shard, on_delete=models.CASCADE, related_name="seconds", db_index=False)
     workload = models.PositiveIntegerField(help_text="index in the plan")
     second = models.BigIntegerField()
+    traced = models.BooleanField(default=True, help_text="whether these arrivals have rows")
     arrivals = models.PositiveIntegerField()
     sent = models.PositiveIntegerField()
     completed = models.PositiveIntegerField()
     outcomes = models.JSONField()
     statuses = models.JSONField()
     hosts = models.JSONField()
+    routed = models.JSONField(default=dict)
     size = models.BigIntegerField()
     response_time = models.BinaryField()
     service_time = models.BinaryField()
@@ -117,7 +123,9 @@ class SecondStats(models.Model):
         ordering = ["experiment", "second", "shard"]
         verbose_name, verbose_name_plural = "statistics of a second", "statistics per second"
         constraints = [
-            models.UniqueConstraint(name="second_once_per_shard", fields=["experiment", "shard", "second", "workload"])
+            models.UniqueConstraint(
+                name="second_once_per_shard", fields=["experiment", "shard", "second", "workload", "traced"]
+            )
         ]
 
     def __str__(self) -> str:

@@ -72,6 +72,21 @@ def parse_mark(data: object) -> tuple[str, str]:
     return name, value or ""
 
 
+def parse_tracing(data: object) -> bool:
+    """Whether traces are to be stored, of `{"tracing": false}`.
+
+    Raises:
+        PlanInvalid: with every error, each naming its field.
+    """
+    problems = Problems()
+    section = Section(data, "", problems)
+    section.get("tracing", required=True)
+    tracing = section.flag("tracing", True)
+    section.close()
+    problems.raise_if_any()
+    return tracing
+
+
 def _read(section: Section, problems: Problems, readers: Readers) -> dict[str, Any]:
     rps = section.get("rps")
     if "rps" in section:  # also as None, which is no rate

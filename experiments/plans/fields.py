@@ -116,6 +116,15 @@ class Section:
             return default
         return value
 
+    def flag(self, key: str, default: bool) -> bool:
+        value = self.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.wrong(key, f"true or false is needed, not {shown(value)}")
+            return default
+        return value
+
     def integer(self, key: str, default: int, low: int, high: int) -> int:
         value = self.get(key)
         if value is None:

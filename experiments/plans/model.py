@@ -122,7 +122,8 @@ class WorkloadPlan:
 class Plan:
     """One experiment as its user wants it. `creator` None: whoever submits it; `seed` None: one is drawn.
 
-    `intervals_ns` says how long each interval lasts; together they are the duration.
+    `intervals_ns` says how long each interval lasts; together they are the duration. Without `tracing` no row is
+    stored, but statistics alone.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Plan:
     intervals_ns: list[int]
     workloads: list[WorkloadPlan]
     on_worker_loss: str = CONTINUE
+    tracing: bool = True
     events: list[TimedEvent] = field(default_factory=list)
     routing: list[RoutingRecord] = field(default_factory=list)
     seed: int | None = None
@@ -160,6 +162,7 @@ class Plan:
                 "interval": intervals.in_plan(self.intervals_ns),
                 "workloads": [workload.to_dict() for workload in self.workloads],
                 "on_worker_loss": self.on_worker_loss,
+                "tracing": self.tracing,
             },
             **({"events": [event.to_dict() for event in self.events]} if self.events else {}),
             "routing": {

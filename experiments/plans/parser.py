@@ -22,6 +22,7 @@ from loadgen.messages import (
     CONTINUE,
     HTTP,
     HTTPS,
+    NO_CAPTURE,
     ON_WORKER_LOSS,
     OPEN,
     REPLACE,
@@ -62,6 +63,7 @@ def parse(data: object) -> Plan:
         intervals_ns=configuration.intervals_ns,
         workloads=configuration.workloads,
         on_worker_loss=configuration.on_worker_loss,
+        tracing=configuration.tracing,
         events=events,
         routing=routing,
         seed=seed if seed >= 0 else None,
@@ -113,6 +115,7 @@ class _Configuration:
     intervals_ns: list[int] = field(default_factory=list)
     workloads: list[WorkloadPlan] = field(default_factory=list)
     on_worker_loss: str = CONTINUE
+    tracing: bool = True
 
 
 def _read_configuration(root: Section, labels: dict[str, str], problems: Problems) -> _Configuration:
@@ -141,6 +144,13 @@ def _read_configuration(root: Section, labels: dict[str, str], problems: Problem
             "replace cannot keep `requests_per_client`, as nobody knows how many a lost client has made; take continue "
             "or fail",
         )
+    tracing = section.flag("tracing", True)
+    for index, workload in enumerate(workloads):
+        if not tracing and workload.capture != NO_CAPTURE:
+            section.wrong(
+                f"workloads[{index}].capture",
+                "has no effect with `tracing: false`, as captures are kept beside rows; remove one of them",
+            )
     section.close()
     recorded = sum(workload.arrival_pattern[0] == PRERECORDED for workload in workloads)
     if recorded * len(intervals_ns) > MAX_RECORDED_INTERVALS:
@@ -151,7 +161,7 @@ def _read_configuration(root: Section, labels: dict[str, str], problems: Problem
     if intervals_ns and not len(problems):
         _check_total(workloads, intervals_ns, problems)
     _check_clients(workloads, problems)
-    return _Configuration(intervals_ns, workloads, on_worker_loss)
+    return _Configuration(intervals_ns, workloads, on_worker_loss, tracing)
 
 
 def _with_recorded_rates(

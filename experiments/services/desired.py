@@ -37,6 +37,7 @@ def document_of(group: ClientGroup) -> GroupDocument:
         phase=group.command if group.interactive else None,
         active=group.active,
         pending=group.pending,
+        tracing=group.experiment is None or group.experiment.tracing,
     )
 
 

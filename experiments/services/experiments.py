@@ -55,6 +55,7 @@ def create(plan: Plan, creator: str, *, experiment_id: str | None = None, ticket
         seed=plan.seed if plan.seed is not None else secrets.randbits(63),
         plan=plan.to_dict(),
         metadata=plan.metadata,
+        tracing=plan.tracing,
         ticket=ticket,
     )
     with transaction.atomic():

@@ -90,6 +90,27 @@ def renew(experiment_id: str) -> None:
         raise NotRunning(f"experiment {experiment_id} is not running any more")
 
 
+def trace(experiment_id: str, tracing: bool) -> Experiment:
+    """Pauses the storing of traces, or resumes it, of all groups of the experiment and those that come. Statistics go
+    on in any case. What is so already stays, without an event.
+
+    Raises:
+        Experiment.DoesNotExist, NotRunning
+    """
+    # A group that is being spawned just now must not keep what it has read before.
+    with one_at_a_time(), transaction.atomic():
+        experiment = Experiment.objects.select_for_update().get(id=experiment_id)
+        if not experiment.interactive or experiment.status != Status.RUNNING:
+            raise _not_running(experiment)
+        if tracing != experiment.tracing:
+            experiment.tracing = tracing
+            experiment.save(update_fields=["tracing"])
+            events.mark(experiment_id, "tracing resumed" if tracing else "tracing paused")
+            for group in ClientGroup.objects.filter(experiment=experiment, interactive=True):
+                _attach(group.id, experiment)
+    return experiment
+
+
 def stop(experiment_id: str, reason: str = "") -> Experiment:
     """Ends the recording; the groups go on. Its summary comes when every batch has.
 
@@ -100,7 +121,7 @@ def stop(experiment_id: str, reason: str = "") -> Experiment:
     with transaction.atomic():
         experiment = Experiment.objects.select_for_update().get(id=experiment_id)
         if not experiment.interactive or not _end(experiment, Status.FINISHED, reason):
-            raise NotRunning(f"experiment {experiment_id} is {experiment.status}, and not interactive and running")
+            raise _not_running(experiment)
         events.record(experiment_id, "stopped", reason, at=now)
         dispatch.kick_reconcile()
     experiment.refresh_from_db()
@@ -148,6 +169,10 @@ def is_complete(experiment: Experiment) -> bool:
             if not (is_whole and is_later) and shard.status != Shard.Status.LOST:
                 return False
     return True
+
+
+def _not_running(experiment: Experiment) -> NotRunning:
+    return NotRunning(f"experiment {experiment.id} is {experiment.status}, and not interactive and running")
 
 
 def _end(experiment: Experiment, ending: str, reason: str) -> bool:

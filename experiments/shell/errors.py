@@ -33,7 +33,7 @@ class Superseded(ShellError):
 
 
 class NoExperiment(ShellError):
-    """No experiment was started here."""
+    """No experiment was started here, or none runs."""
 
 
 # Whose message says it all.

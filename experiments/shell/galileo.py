@@ -10,11 +10,11 @@ import requests
 from experiments import selectors
 from experiments.models import ClientGroup as Group
 from experiments.plans import parse_group
-from experiments.services import groups, registry
+from experiments.services import groups, interactive, registry
 from experiments.shell import one_request, pinging
 from experiments.shell.arguments import check_timeout
 from experiments.shell.client_group import ClientGroup
-from experiments.shell.errors import ShellError
+from experiments.shell.errors import NoExperiment, ShellError
 
 
 class Galileo:
@@ -25,6 +25,7 @@ class Galileo:
     g.spawn('myservice', 3)    three clients of a service
     g.clients()                the client groups that are not closed; g.clients('g-…') those of these ids
     g.request('myservice')     one request, now, from here
+    g.stop_tracing()           the running experiment keeps statistics alone, until g.start_tracing()
     """
 
     def workers(self) -> list[str]:
@@ -130,6 +131,28 @@ class Galileo:
                 field = "kwargs" if place is data else "client_parameters.kwargs"
                 kwargs = one_request.check_kwargs(place.pop("kwargs"), field)
         return one_request.send(parse_group(data), kwargs)
+
+    def start_tracing(self) -> None:
+        """Has the interactive experiment that runs store traces again. Raises NoExperiment."""
+        self._trace(True)
+
+    def stop_tracing(self) -> None:
+        """Has the interactive experiment that runs store no traces, of any client group, until `start_tracing`.
+
+        Its statistics go on, and its account says how many requests were not traced. Raises NoExperiment.
+        """
+        self._trace(False)
+
+    def _trace(self, tracing: bool) -> None:
+        experiment = selectors.interactive_experiment()
+        if experiment is None:
+            raise NoExperiment(
+                "no interactive experiment is running, whose traces could be stored; exp.start() begins one"
+            )
+        try:
+            interactive.trace(experiment.id, tracing)
+        except interactive.NotRunning as error:  # it was stopped just now
+            raise NoExperiment(str(error)) from error
 
     def __repr__(self) -> str:
         return f"Galileo({len(self.workers())} workers, {len(selectors.open_groups())} client groups)"

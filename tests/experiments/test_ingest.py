@@ -10,9 +10,10 @@ import redis
 import zstandard
 from django.db import DatabaseError
 
+from experiments import client_counts
 from experiments.ingest import acknowledge, ingest
 from experiments.ingest.received import read
-from experiments.models import Batch, Capture, SecondStats, Shard, Trace
+from experiments.models import Batch, Capture, ClientGroup, Experiment, SecondStats, Shard, Trace
 from experiments.models.trace import trace_key
 from loadgen.batch import MESSAGE_MAGIC, NO_HOST, encode_captures, to_message, unpack_message
 from loadgen.batch import Capture as Captured
@@ -164,7 +165,7 @@ def test_a_broker_that_is_away_loses_nothing(shard, no_broker, caplog):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_database_error_stores_nothing_acknowledges_nothing_and_reaches_the_caller(shard, broker, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise DatabaseError("the disk is full")
 
     monkeypatch.setattr("experiments.ingest.aggregate.add", fail)
@@ -224,9 +225,38 @@ def test_a_batch_of_what_was_deleted_is_acknowledged_and_counted(shard, broker, 
     assert int(broker.get(acknowledge.ORPHANS_KEY)) == 1
 
 
-def test_with_tracing_paused_only_the_statistics_are_kept(shard, broker):
-    ingest(payload(shard, [row(0, 0, 0)], experiment_id=None))
-    assert (Trace.objects.count(), SecondStats.objects.get().arrivals, acks(broker)) == (0, 1, [batch_of(shard)])
+def test_what_is_not_traced_is_in_the_statistics_alone(shard, broker):
+    rows = [row(0, 0, 0), row(1, 0, 1_000, Outcome.TIMEOUT, host=1, routing_version=2), row(2, 0, 2_000, Outcome.CUT)]
+    section = encode_captures([Captured(0, b"GET /", b"")])
+    file = raw(shard, rows, traced=False, captures_bytes=len(section)) + section
+    for _ in range(2):
+        ingest(to_message(file))
+    assert (Trace.objects.count(), Capture.objects.count(), acks(broker)) == (0, 0, [batch_of(shard)] * 2)
+    assert Batch.objects.values_list("rows", "traced").get() == (3, False)
+    second = SecondStats.objects.get()
+    assert (second.arrivals, second.sent, second.completed, second.traced) == (3, 2, 1, False)
+    assert (second.outcomes, second.statuses) == ({"0": 1, "1": 1, "25": 1}, {"200": 1})
+    assert second.routed == {"1": {"10.0.0.1:80": 1}, "2": {"10.0.0.2:80": 1}}
+
+
+def test_a_second_in_which_tracing_was_paused_is_counted_apart(shard, broker):
+    for number, traced in enumerate([True, False, False, True]):
+        ingest(payload(shard, [row(number, 0, number)], number=number, first_row=number, traced=traced))
+    assert list(SecondStats.objects.order_by("traced").values_list("traced", "arrivals", "routed")) == [
+        (False, 2, {"1": {"10.0.0.1:80": 2}}),
+        (True, 2, {}),
+    ]
+    assert [trace.client for trace in Trace.objects.order_by("id")] == [0, 3]
+
+
+def test_an_interactive_groups_clients_are_counted_without_tracing_too(shard, broker):
+    experiment = shard.group.experiment
+    Experiment.objects.update(interactive=True)
+    ClientGroup.objects.update(interactive=True, seed=1, phase={"number": 1, "start_broker_ns": 0})
+    ingest(payload(shard, [row(0, 0, 0), row(3, 0, 1)], traced=False, experiment_id=experiment.id))
+    shard.refresh_from_db()
+    assert client_counts.read(shard.client_counts) == {0: (1, 0), 3: (1, 0)}
+    assert (Trace.objects.count(), SecondStats.objects.get().arrivals) == (0, 2)
 
 
 def test_acknowledgements_of_a_worker_that_is_gone_do_not_pile_up(shard, broker, monkeypatch):

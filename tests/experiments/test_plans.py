@@ -385,6 +385,7 @@ def good_plans(draw: st.DrawFn) -> dict[str, Any]:
             "interval": [each / 1000 for each in listed_ms] if listed_ms else interval_ms / 1000,
             "workloads": workloads,
             "on_worker_loss": draw(st.sampled_from(policies)),
+            "tracing": any(each.get("capture", "none") != "none" for each in workloads) or draw(st.booleans()),
         },
         "seed": draw(st.none() | st.integers(0, 2**63 - 1)),
         "events": [{"at": draw(st.integers(0, duration_ms)) / 1000, "name": "x"}] * draw(st.integers(0, 2)),

@@ -72,8 +72,8 @@ class FakeIngest:
             raise BrokerAwayError("away")
 
 
-def seal(spool: Spool, number: int, shard_id: int = 1, group_id: str = "g") -> None:
-    header = BatchHeader(shard_id, 1, group_id, None, "w", number, 0, 0, 0, [], Counters(), Gauges())
+def seal(spool: Spool, number: int, shard_id: int = 1, group_id: str = "g", *, traced: bool = True) -> None:
+    header = BatchHeader(shard_id, 1, group_id, None, "w", number, 0, 0, 0, [], Counters(), Gauges(), traced=traced)
     spool.write(BatchName(group_id, shard_id, 1, number), encode_header(header))
 
 
@@ -442,6 +442,17 @@ def test_each_batch_is_logged_once_however_often_it_is_sent(spool: Spool, ingest
     Forwarder(spool, ingest, 1, clock, log).step()  # an agent that was started again
 
     assert log.numbers == [0, 1, 2]
+
+
+def test_a_batch_that_is_not_traced_is_not_logged_either_but_sent(
+    spool: Spool, ingest: FakeIngest, clock: Clock
+) -> None:
+    log = FakeLog()
+    for number in range(4):
+        seal(spool, number, traced=number % 2 == 0)
+    Forwarder(spool, ingest, 1, clock, log).step()
+    assert log.numbers == [0, 2]
+    assert len(ingest.sent) == 4
 
 
 def test_a_batch_is_logged_before_it_is_sent_and_not_again_when_the_broker_was_away(

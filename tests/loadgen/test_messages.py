@@ -10,8 +10,10 @@ import pytest
 
 from loadgen import messages
 from loadgen.messages import (
+    BatchHeader,
     ClockSample,
     Counters,
+    Gauges,
     GroupDocument,
     MessageError,
     Outcome,
@@ -117,6 +119,14 @@ def test_what_is_no_mapping_is_refused(data: Any) -> None:
 def test_what_is_no_json_is_refused(text: str | bytes) -> None:
     with pytest.raises(MessageError, match="no JSON"):
         from_json(ShardOrder, text)
+
+
+def test_batches_and_documents_of_before_there_was_a_choice_are_traced() -> None:
+    header = to_wire(BatchHeader(1, 1, "g", "e", "w", 0, 0, 0, 0, [], Counters(), Gauges()))
+    document = to_wire(MESSAGES[1])
+    del header["traced"], document["tracing"]
+    assert from_wire(BatchHeader, header).traced
+    assert from_wire(GroupDocument, document).tracing
 
 
 def test_every_outcome_has_its_line_in_the_account() -> None:

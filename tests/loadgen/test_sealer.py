@@ -186,3 +186,15 @@ def test_captures_go_with_the_batch_that_holds_their_row(sealer: Sealer, spool: 
         [Capture(0, b"0", b""), Capture(MAX_ROWS - 1, b"%d" % (MAX_ROWS - 1), b"")],
         [Capture(1, b"%d" % (MAX_ROWS + 1), b"")],
     ]
+
+
+def test_what_is_not_to_be_stored_goes_without_captures(sealer: Sealer, spool: Spool, engine: FakeEngine) -> None:
+    for sealer.traced in (False, True):
+        engine.record(1)
+        engine.captures = [Capture(0, b"q", b"r")]
+        sealer.seal(engine, 0)
+    paused, resumed = (spool.read(name) for name in spool.scan())
+    header, _ = decode(paused)
+    assert (header.traced, header.rows, decode_captures(header, paused)) == (False, 1, [])
+    header, _ = decode(resumed)
+    assert (header.traced, decode_captures(header, resumed)) == (True, [Capture(0, b"q", b"r")])

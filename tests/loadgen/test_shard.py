@@ -605,6 +605,31 @@ def test_a_batch_is_cut_where_an_interactive_experiment_begins_and_ends(
     assert by_experiment == {None: 4 * (2 + 4), "202601010000-abcd": 4 * 3}
 
 
+def test_a_batch_is_cut_where_tracing_is_paused_and_resumed(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget
+) -> None:
+    put_route(store, {target.host: 1.0})
+    experiment_id = "202601010000-abcd"
+    put_document(store, replace(interactive(store, "s-pause"), experiment_id=experiment_id))
+
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "running")
+        for version in range(2, 6):
+            document = interactive(store, "s-pause", version, kind=BACK_TO_BACK, requests=version)
+            put_document(store, replace(document, experiment_id=experiment_id, tracing=version % 2 == 0))
+            await until(lambda version=version: phases_of(store) == (version, version))
+        put_document(store, replace(interactive(store, "s-pause", 6), state=STOP))
+
+    run_shards(settings, order_of(1, "s-pause"), script=script)
+    headers = [header for header in rows_of(settings).headers if header.rows]
+    by_version: dict[int, int] = {}
+    for header in headers:
+        by_version[header.version] = by_version.get(header.version, 0) + header.rows
+    assert by_version == {version: 4 * version for version in range(2, 6)}
+    assert {header.version for header in headers if header.traced} == {2, 4}
+    assert {header.experiment_id for header in headers} == {experiment_id}
+
+
 @pytest.mark.parametrize("renewed", [True, False])
 def test_an_unbounded_load_pauses_when_nobody_renews_it(
     settings: WorkerSettings, store: redis.Redis, target: HttpTarget, monkeypatch: pytest.MonkeyPatch, renewed: bool

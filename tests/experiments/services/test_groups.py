@@ -6,7 +6,7 @@ import pytest
 
 from experiments.models import Batch, ClientGroup, Experiment, Shard
 from experiments.plans import PlanInvalid, parse_group
-from experiments.plans.commands import parse_clients, parse_command
+from experiments.plans.commands import parse_clients, parse_command, parse_tracing
 from experiments.services import experiments as services
 from experiments.services import groups, interactive
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
@@ -212,6 +212,40 @@ class TestInteractiveExperiment:
             interactive.stop(experiment.id)
         assert Experiment.objects.count() == 2
 
+    def test_its_tracing_is_paused_and_resumed_for_the_groups_that_are_there_and_those_that_come(self, broker, two):
+        experiment = interactive.start("by hand", "tester", {})
+        before = document(broker, two)
+        assert before.tracing
+        for _ in range(2):  # the second time it is so already
+            assert not interactive.trace(experiment.id, False).tracing
+        paused = document(broker, two)
+        assert (paused.tracing, paused.version, paused.phase) == (False, before.version + 1, before.phase)
+        later = groups.spawn(parse_group({"service": "t"}), "tester")
+        assert not document(broker, later).tracing
+        interactive.trace(experiment.id, True)
+        assert document(broker, two).tracing
+        assert document(broker, later).tracing
+        interactive.trace(experiment.id, False)
+        names = experiment.events.order_by("id").values_list("name", flat=True)
+        assert list(names) == ["running", "tracing paused", "tracing resumed", "tracing paused"]
+        interactive.stop(experiment.id)
+        assert document(broker, two).tracing
+        with pytest.raises(interactive.NotRunning, match="is FINALIZING"):
+            interactive.trace(experiment.id, True)
+        Experiment.objects.update(status="FINISHED", ending="FINISHED")
+        interactive.start("the next", "tester", {})
+        assert document(broker, two).tracing
+
+    def test_a_planned_ones_tracing_is_its_plans(self, fleet, broker, make_experiment):
+        planned = make_experiment(tracing=False)
+        fleet.join("pi-1")
+        reconcile()
+        assert not document(broker, planned.groups.get()).tracing
+        with pytest.raises(interactive.NotRunning, match="and not interactive and running"):
+            interactive.trace(planned.id, True)
+        planned.refresh_from_db()
+        assert not planned.tracing
+
     def test_one_that_is_deleted_leaves_the_batches_of_the_groups_to_those_that_follow(self, two):
         first = interactive.start("first", "tester", {})
         shard = two.shards.first()
@@ -271,6 +305,21 @@ class TestInteractiveExperiment:
 def test_a_wrong_command_is_refused_with_its_field(data, error):
     with pytest.raises(PlanInvalid, match=error):
         parse_command(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        ({}, "tracing: is missing"),
+        ({"tracing": None}, "tracing: is missing"),
+        ({"tracing": "no"}, "tracing: true or false is needed"),
+        ({"tracing": True, "experiment": 1}, "experiment: unknown key"),
+        ([], "plan: a mapping is needed"),
+    ],
+)
+def test_wrong_words_on_tracing_are_refused_with_their_field(data, error):
+    with pytest.raises(PlanInvalid, match=error):
+        parse_tracing(data)
 
 
 @pytest.mark.parametrize("data", [{}, {"add": 0}, {"add": 1, "close": 1}, {"close": -1}, {"more": 1}])

@@ -1,0 +1,70 @@
+"""Pausing and resuming an interactive experiment's tracing over REST."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from rest_framework.authtoken.models import Token
+
+from experiments.models import Experiment
+from experiments.services import interactive
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("broker")]
+
+
+@pytest.fixture
+def api(db: None) -> Client:
+    token = Token.objects.create(user=User.objects.create_superuser("admin"))
+    return Client(headers={"Authorization": f"Token {token.key}"})
+
+
+@pytest.fixture
+def experiment(db: None, broker: Any) -> Experiment:
+    return interactive.start("by hand", "tester", {})
+
+
+def post(client: Client, experiment_id: str, data: Any) -> Any:
+    return client.post(f"/api/experiments/{experiment_id}/tracing", json.dumps(data), content_type="application/json")
+
+
+def test_tracing_is_paused_and_resumed(api: Client, experiment: Experiment) -> None:
+    for tracing in (False, True):
+        answer = post(api, experiment.id, {"tracing": tracing})
+        assert (answer.status_code, answer.json()) == (200, {"tracing": tracing})
+        assert api.get(f"/api/experiments/{experiment.id}").json()["tracing"] is tracing
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        ({}, {"field": "tracing", "message": "is missing"}),
+        ({"tracing": 1}, {"field": "tracing", "message": "true or false is needed, not 1"}),
+    ],
+)
+def test_bad_input_is_refused_with_its_field_and_changes_nothing(
+    api: Client, experiment: Experiment, data: Any, error: dict[str, str]
+) -> None:
+    answer = post(api, experiment.id, data)
+    assert (answer.status_code, answer.json()["errors"]) == (400, [error])
+    experiment.refresh_from_db()
+    assert experiment.tracing
+
+
+def test_one_that_does_not_run_is_a_409_and_an_unknown_one_a_404(api: Client, experiment: Experiment) -> None:
+    interactive.stop(experiment.id)
+    answer = post(api, experiment.id, {"tracing": False})
+    assert (answer.status_code, "is FINALIZING" in answer.json()["detail"]) == (409, True)
+    assert post(api, "202611220000-none", {"tracing": False}).status_code == 404
+
+
+def test_who_may_only_look_changes_nothing(client: Client, experiment: Experiment) -> None:
+    user = User.objects.create_user("reader")
+    user.user_permissions.add(Permission.objects.get(codename="view_experiment"))
+    client.force_login(user)
+    assert post(client, experiment.id, {"tracing": False}).status_code == 403
+    experiment.refresh_from_db()
+    assert experiment.tracing
