@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from loadgen.messages import group_key
+from loadgen.messages import group_key, request_id
 from tests.support.waiting import wait_for
 
 WRONG = {
@@ -22,6 +22,8 @@ WRONG = {
     "c = g.spawn('live'); c.close(); c.rps(1)": "GroupClosed: client group",
     "g.clients('g-nothere')": "ShellError: there is no client group g-nothere",
     "exp.stop()": "NoExperiment: no experiment was started here",
+    "g.stop_tracing()": "NoExperiment: no interactive experiment is running",
+    "g.start_tracing()": "NoExperiment: no interactive experiment is running",
     "exp.start('x' * 300)": "PlanInvalid: name: must have at most",
     "g.request('unrouted')": "ShellError: service 'unrouted' has no host",
 }
@@ -160,6 +162,93 @@ def test_an_interactive_experiment_records_what_is_sent_between_start_and_stop(g
     logged = Counter(name for _, name, _, _ in target.log() if name.startswith(tuple(groups)))
     assert len(logged) == 58 + 2 * 5 + 4
     assert set(logged.values()) == {1}
+
+
+def test_while_tracing_is_paused_the_statistics_go_on_and_no_row_is_stored(galileo, shell, target, tmp_path):
+    (said,) = shell(
+        """
+        def at(do):
+            before = time.time(); do(); return before, time.time()
+        c = g.spawn('live', 3)
+        exp.start('paused', 'tester')
+        id = exp.id
+        c.rps(50); time.sleep(1.5)
+        pauses = []
+        for _ in range(2):
+            _, begin = at(g.stop_tracing)
+            time.sleep(1.5)
+            pauses.append([begin + 0.5, time.time()])
+            g.start_tracing()
+            time.sleep(1.5)
+        g.stop_tracing()
+        d = g.spawn('live', 1)
+        d.request(n=10).wait(20)
+        g.start_tracing()
+        c.pause(); time.sleep(0.5)
+        d.request(n=5).wait(20)
+        (c + d).close()
+        exp.stop()
+        say([id, c.ids + d.ids, pauses])
+        """
+    )
+    experiment_id, groups, pauses = said
+    assert galileo.wait_for_status(experiment_id, "FINISHED", "FAILED") == "FINISHED"
+    logged = [(at, name) for at, name, _, _ in target.log() if name.startswith(tuple(groups))]
+    ids = {name for _, name in logged}
+    stored = set(ids_stored(galileo, experiment_id))
+    paused = {name for at, name in logged for begin, end in pauses if begin <= at < end}
+    assert len(ids) == len(logged)
+    assert stored < ids
+    assert not stored & paused
+    assert len(paused) >= 2 * 0.5 * 150  # there was load in each pause
+    assert len(stored) >= 3 * 100
+    assert sum(name.startswith(groups[1]) for name in stored) == 5
+    target.stop()  # which writes its log
+    report = galileo.report(experiment_id, target.log_file)
+    account = report["summary"]["account"]
+    assert (report["problems"], account["closes"], account["missing"]) == ([], True, 0)
+    assert account["rows"] == len(stored)
+    assert account["rows"] + account["untraced"] == account["completed"] == len(logged)
+    assert report["target"]["untraced"] == account["untraced"]
+    assert "were not traced" in report["summary"]["verdict"]["reasons"][-1]["sentence"]
+    names = [event["name"].partition(" ")[2] for event in report["summary"]["events"] if "tracing" in event["name"]]
+    assert names == ["paused", "resumed"] * 3
+
+
+def ids_stored(galileo, experiment_id):
+    """The request ids of an experiment's rows."""
+    rows = galileo.query(
+        "SELECT s.group_id, t.client, t.sequence FROM experiments_trace t JOIN experiments_shard s ON s.id = t.shard_id"
+        " WHERE t.experiment_id = ?",
+        experiment_id,
+    )
+    return [request_id(*row) for row in rows]
+
+
+def test_a_plan_without_tracing_keeps_its_statistics_alone(galileo, target):
+    done = galileo.run(
+        {
+            "configuration": {
+                "duration": "3s",
+                "interval": "1s",
+                "tracing": False,
+                "workloads": [{"service": "soak", "ticks": [100, 50, 200], "worker_labels": {"zone": "A"}}],
+            },
+            "routing": [{"service": "soak", "hosts": [target.host], "weights": [1]}],
+        }
+    )
+    logged = target.ids(f"{done['id']}.0")
+    assert len(logged) == len(set(logged)) == 350
+    assert ids_stored(galileo, done["id"]) == []
+    target.stop()
+    report = galileo.report(done["id"], target.log_file)
+    account = report["summary"]["account"]
+    assert (account["planned"], account["rows"], account["untraced"], account["completed"]) == (350, 0, 350, 350)
+    assert (report["problems"], account["closes"]) == ([], True)
+    assert [each["sent"] for each in report["summary"]["intervals"][0]["intervals"]] == [100, 50, 200]
+    assert report["summary"]["hosts"][0]["hosts"] == [
+        {"host": target.host, "sent": 350, "share": 1.0, "weight_share": 1.0}
+    ]
 
 
 def test_an_experiment_whose_session_dies_is_ended_and_says_so(galileo, shell):
