@@ -47,9 +47,9 @@ class TraceAdmin(LargeTableAdmin):
 
 @admin.register(Batch)
 class BatchAdmin(LargeTableAdmin):
-    list_display = ["id", "shard_id", "attempt", "number", "rows", "received"]
+    list_display = ["id", "shard_id", "attempt", "number", "rows", "traced", "received"]
     list_filter = [experiment_filter("shard__group__experiment_id")]
-    fields = ["shard", "attempt", "number", "rows", "received", "counters_json", "gauges_json"]
+    fields = ["shard", "attempt", "number", "rows", "traced", "received", "counters_json", "gauges_json"]
     readonly_fields = ["counters_json", "gauges_json"]
 
     counters_json = staticmethod(as_json("counters"))
@@ -58,7 +58,9 @@ class BatchAdmin(LargeTableAdmin):
 
 @admin.register(SecondStats)
 class SecondStatsAdmin(LargeTableAdmin):
-    list_display = ["id", "experiment_id", "shard_id", "workload", "second", "arrivals", "sent", "completed", "size"]
+    list_display = [
+        "id", "experiment_id", "shard_id", "workload", "second", "traced", "arrivals", "sent", "completed", "size",
+    ]  # fmt: skip
     list_filter = [experiment_filter("experiment_id")]
 
 

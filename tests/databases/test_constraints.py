@@ -73,7 +73,7 @@ UNIQUE: list[tuple[str, Model, list[dict[str, Any]]]] = [
     ("shard_index_unique", Shard, [{"index": 1}]),
     ("client_index_unique", Client, [{"index": 2}]),
     ("batch_once", Batch, [{"attempt": 2}, {"number": 1}]),
-    ("second_once_per_shard", SecondStats, [{"second": 1}, {"workload": 1}]),
+    ("second_once_per_shard", SecondStats, [{"second": 1}, {"workload": 1}, {"traced": False}]),
     ("event_once", Event, [{"key": "another"}]),
     (
         "telemetry_once",
