@@ -70,7 +70,7 @@ def start(name: str, creator: str, metadata: dict[str, Any]) -> Experiment:
         events.record(experiment.id, "running", at=now)
         for group in ClientGroup.objects.filter(interactive=True, ended=None).exclude(state=ClientGroup.State.STOP):
             _record(experiment, group)
-            _attach(group.id, experiment)
+            _attach(group, experiment)
     experiment.refresh_from_db()
     return experiment
 
@@ -106,8 +106,8 @@ def trace(experiment_id: str, tracing: bool) -> Experiment:
             experiment.tracing = tracing
             experiment.save(update_fields=["tracing"])
             events.mark(experiment_id, "tracing resumed" if tracing else "tracing paused")
-            for group in ClientGroup.objects.filter(experiment=experiment, interactive=True):
-                _attach(group.id, experiment)
+            for group in ClientGroup.objects.select_for_update().filter(experiment=experiment, ended=None):
+                _attach(group, experiment)
     return experiment
 
 
@@ -190,7 +190,7 @@ def _end(experiment: Experiment, ending: str, reason: str) -> bool:
     if not move_experiment(experiment.id, Status.RUNNING, Status.FINALIZING, **fields):
         return False
     for group in groups:
-        _attach(group.id, None)
+        _attach(group, None)
     for workload in experiment.workloads.all():
         workload.spec["schedule"] = [[duration_s, float(workload.clients)]]
         workload.save(update_fields=["spec"])
@@ -214,9 +214,10 @@ def _record(experiment: Experiment, group: ClientGroup) -> None:
     )
 
 
-def _attach(group_id: str, experiment: Experiment | None) -> None:
-    ClientGroup.objects.filter(id=group_id).update(experiment=experiment, version=F("version") + 1)
-    desired.project_after_commit(group_id)
+def _attach(group: ClientGroup, experiment: Experiment | None) -> None:
+    ClientGroup.objects.filter(id=group.id).update(experiment=experiment, version=F("version") + 1)
+    if group.ended is None:  # of others nothing is left in Redis
+        desired.project_after_commit(group.id)
 
 
 def _running(experiment_id: str) -> Any:

@@ -236,6 +236,18 @@ class TestInteractiveExperiment:
         interactive.start("the next", "tester", {})
         assert document(broker, two).tracing
 
+    def test_of_a_group_that_has_ended_nothing_comes_back_to_redis(self, fleet, broker, two):
+        experiment = interactive.start("by hand", "tester", {})
+        groups.close(two.id)
+        fleet.say(messages.FINISHED)
+        assert groups.follow(two.id).ended is not None
+        interactive.trace(experiment.id, False)
+        assert not broker.exists(messages.group_key(two.id))
+        interactive.stop(experiment.id)
+        assert not broker.exists(messages.group_key(two.id))
+        two.refresh_from_db()
+        assert two.experiment is None
+
     def test_a_planned_ones_tracing_is_its_plans(self, fleet, broker, make_experiment):
         planned = make_experiment(tracing=False)
         fleet.join("pi-1")
