@@ -24,7 +24,7 @@ help:
 	@echo "make faults     kill, cut off and restart everything in turn, on SQLite and PostgreSQL; prints a table"
 	@echo "make soak       a long load under random faults; prints whether anything grows (SOAK_MINUTES=30)"
 	@echo "make bench      measure against wrk, hey and Locust; prints a table (BENCH_ONLY=closed,open BENCH_ROUNDS=3 BENCH_QUICK=1)"
-	@echo "make lint       check style, types, import rules, migrations and settings"
+	@echo "make lint       check style, types, import rules, migrations, settings and the API's schema"
 	@echo "make lock       compile requirements*.txt anew from requirements*.in"
 	@echo "make clean      remove $(VENV), $(PEERS), var and caches"
 	@echo "PYTHON=...      the Python (3.11 or newer) that $(VENV) is made with; now $(PYTHON)"
@@ -113,6 +113,7 @@ lint: venv-dev
 	$(VENV)/bin/lint-imports
 	$(CHECK_ENV) $(VENV)/bin/python manage.py makemigrations --check --dry-run
 	$(CHECK_ENV) $(VENV)/bin/python manage.py check --deploy --fail-level WARNING
+	$(CHECK_ENV) $(VENV)/bin/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 
 lock: venv-dev
 	$(COMPILE) --output-file=requirements-worker.txt requirements-worker.in

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,9 +47,13 @@ def word_of(status: str) -> str:
     return _WORD_OF[status]
 
 
-def experiments(word: str | None = None) -> QuerySet[Experiment]:
-    """Every experiment, newest first, without the large columns; only those of one of `WORDS`, if given."""
-    found = Experiment.objects.defer("plan", "metadata", "summary")
+def experiments(word: str | None = None, **exactly: str) -> QuerySet[Experiment]:
+    """Every experiment, newest first, without the large columns; only those of one of `WORDS`, if given.
+
+    Args:
+        exactly: the creator or the name that they have.
+    """
+    found = Experiment.objects.defer("plan", "metadata", "summary").filter(**exactly)
     return found if word is None else found.filter(status__in=WORDS[word])
 
 
@@ -124,12 +129,13 @@ class WorkerLoad:
     used_slots: int
 
 
-def live_workers() -> list[WorkerLoad]:
-    """Workers whose heartbeat is there, draining ones too, by name."""
+def live_workers(labels: Mapping[str, str] | None = None) -> list[WorkerLoad]:
+    """Workers whose heartbeat is there, draining ones too, by name; only those that carry all the labels."""
     counted = Worker.objects.filter(status__in=LIVE).annotate(
         used_slots=Count("shards", filter=~Q(shards__status__in=Shard.ENDED))
     )
-    return [WorkerLoad(worker, worker.used_slots) for worker in counted]
+    wanted = (labels or {}).items()
+    return [WorkerLoad(worker, worker.used_slots) for worker in counted if wanted <= worker.labels.items()]
 
 
 def verdict_of(experiment: Experiment) -> str | None:
@@ -145,9 +151,13 @@ def groups(group_ids: list[str]) -> list[ClientGroup]:
     return [found[group_id] for group_id in group_ids if group_id in found]
 
 
-def open_groups() -> list[ClientGroup]:
-    """The interactive client groups that are not closed, oldest first."""
-    found = ClientGroup.objects.filter(interactive=True, ended=None).exclude(state=ClientGroup.State.STOP)
+def open_groups(**exactly: str) -> list[ClientGroup]:
+    """The interactive client groups that are not closed, oldest first.
+
+    Args:
+        exactly: the `creator` or the `workload__service` that they have.
+    """
+    found = ClientGroup.objects.filter(interactive=True, ended=None, **exactly).exclude(state=ClientGroup.State.STOP)
     return list(found.select_related("workload").order_by("created", "id"))
 
 
@@ -221,11 +231,15 @@ def newest_version(name: str) -> ClientAppVersion | None:
     return None if app is None else app.versions.select_related("app").order_by("-number").first()
 
 
-def newest_versions() -> list[ClientAppVersion]:
-    """The newest version of each app, by name."""
+def newest_versions(**exactly: str) -> list[ClientAppVersion]:
+    """The newest version of each app, by name.
+
+    Args:
+        exactly: the `creator` that it has.
+    """
     versions = ClientAppVersion.objects.filter(app=OuterRef("app")).order_by("-number")
     newest = ClientAppVersion.objects.filter(number=Subquery(versions.values("number")[:1]))
-    return list(newest.select_related("app").order_by("app__name"))
+    return list(newest.filter(**exactly).select_related("app").order_by("app__name"))
 
 
 def client_app_of(service: str) -> str | None:

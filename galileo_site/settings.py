@@ -37,6 +37,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "rest_framework.authtoken",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "django_celery_beat",
     "routing",
     "experiments",
@@ -96,6 +98,27 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["experiments.api.parsing.StrictJSONParser"],
     "EXCEPTION_HANDLER": "experiments.api.problems.handle",
     "DEFAULT_PAGINATION_CLASS": None,
+    "NON_FIELD_ERRORS_KEY": "body",
+    "DEFAULT_SCHEMA_CLASS": "experiments.api.schema.Schema",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Galileo",
+    "DESCRIPTION": "Distributed load-testing experiments: docs/api.md tells what all of it has in common.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    # Served from the package, so that the page needs no internet.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": "/api",
+    "PREPROCESSING_HOOKS": ["experiments.api.schema.without_slashes"],
+    "SORT_OPERATIONS": False,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {
+        "Status": "experiments.selectors.WORDS",
+        "Phase": "experiments.models.Experiment.Status",
+        "WorkerStatus": "experiments.models.Worker.Status",
+    },
+    "SORT_OPERATION_PARAMETERS": False,
 }
 
 # Behind TLS (galileo_https=true) everything is strict; the default is a loopback address without TLS.

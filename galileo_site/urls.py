@@ -6,9 +6,14 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 urlpatterns = [
-    path("api/routing", include("routing.urls")),
-    path("api", include("experiments.api.urls")),  # last of these: it answers for every other path, too
+    path("api", include("experiments.api.urls")),
     path("admin/", admin.site.urls),
     path("favicon.ico", RedirectView.as_view(url=static("experiments/favicon.svg"))),
     path("", RedirectView.as_view(url="/admin/")),
 ]
+
+# Django's own errors; those under /api are of the API's shape.
+handler400 = "experiments.api.problems.refused"
+handler403 = "experiments.api.problems.forbidden"
+handler404 = "experiments.api.problems.missing"
+handler500 = "experiments.api.problems.failed"

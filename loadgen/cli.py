@@ -114,8 +114,8 @@ def _reason(answer: requests.Response, content: Any) -> str:
         needed = "view_clientapp, upload_clientapp, delete_clientapp"
         return f"{said.get('detail', 'forbidden')} (the permissions are {needed})"
     faults = [f"  {each['field']}: {each['message']}" for each in said.get("errors", [])]
-    title = said.get("title") or said.get("detail") or f"the controller answers {answer.status_code} {answer.reason}"
-    return "\n".join([str(title), *faults])
+    said_why = said.get("detail") or f"the controller answers {answer.status_code} {answer.reason}"
+    return "\n".join([str(said_why), *faults])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

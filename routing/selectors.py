@@ -8,9 +8,10 @@ from datetime import datetime
 from routing import models, table
 
 
-def records() -> list[table.RoutingRecord]:
-    """Every service's present record, ordered by service."""
-    return [row.value() for row in models.RoutingRecord.objects.prefetch_related("hosts")]
+def records(host: str | None = None) -> list[table.RoutingRecord]:
+    """Every service's present record, ordered by service; only those with this host, if given."""
+    found = [row.value() for row in models.RoutingRecord.objects.prefetch_related("hosts")]
+    return found if host is None else [record for record in found if host in record.hosts]
 
 
 def record(service: str) -> table.RoutingRecord | None:

@@ -1,10 +1,18 @@
-"""The REST API under /api: thin views over services and selectors.
+"""The REST API under /api: thin views over services and selectors, which describe themselves (docs/api.md).
 
 parsing      JSON bodies, bounded
-problems     errors as JSON responses
+problems     errors, all of one shape
 permissions  who may do what
+schema       views → an OpenAPI document
+plan_schema  what that says of plans, groups and commands
 serializers  what is shown of experiments and workers
+base         what the resources share
+pages        what lists share
+
+index        the routes, the schema, the page of its documentation
+experiments  experiments; telemetry and traces: what belongs to one
+groups       interactive client groups
+routing      the routing table, and the services that are in it
+workers      the live workers
 apps         the repository of client apps
-views        the resources
-telemetry    telemetry and the timeline of an experiment
 """

@@ -1,13 +1,15 @@
-"""What the lists of many rows share: checked queries, pages of JSON, and CSV as a stream."""
+"""What lists share: checked parameters, pages of JSON, plain arrays with links in headers, and CSV as a stream."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
+from django.db.models import QuerySet
 from django.http import HttpResponseBase, StreamingHttpResponse
+from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.renderers import JSONRenderer
@@ -15,31 +17,44 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from experiments import selectors
-from experiments.api.views import View, unknown_experiment
-
-if TYPE_CHECKING:
-    PlainSerializer = serializers.Serializer[Any]
-else:
-    PlainSerializer = serializers.Serializer
+from experiments.api.base import View, unknown_experiment
+from experiments.api.serializers import PlainSerializer
 
 MAX_PAGE = 10_000
 PAGE = 1000
 ROWS_PER_CHUNK = 2000
+JSON, CSV = "application/json", "text/csv"
+TOTAL = "X-Total-Count"
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class CsvRenderer(JSONRenderer):
     """Makes CSV a format that may be asked for. The view streams the rows itself; errors are JSON all the same."""
 
-    media_type = "text/csv"
+    media_type = CSV
     format = "csv"
 
 
+class WindowSerializer(PlainSerializer):
+    """Which part of a list whose answer is a plain array."""
+
+    limit = serializers.IntegerField(
+        min_value=1, max_value=MAX_PAGE, required=False, help_text="how many; all, if it is not given"
+    )
+    offset = serializers.IntegerField(min_value=0, max_value=2**62, default=0, help_text="how many to leave out first")
+
+
 class LimitSerializer(PlainSerializer):
-    limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=PAGE)
+    limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=PAGE, help_text="how many")
 
 
 class PageSerializer(LimitSerializer):
-    offset = serializers.IntegerField(min_value=0, max_value=2**62, default=0)
+    offset = serializers.IntegerField(min_value=0, max_value=2**62, default=0, help_text="how many to leave out first")
+
+
+class FormatSerializer(PlainSerializer):
+    format = serializers.ChoiceField(["json", "csv"], required=False, help_text="in place of an Accept header")
 
 
 class TableView(View):
@@ -51,11 +66,6 @@ class TableView(View):
     def wants_csv(request: Request) -> bool:
         return isinstance(request.accepted_renderer, CsvRenderer)
 
-    def handle_exception(self, exc: Exception) -> Response:
-        self.request.accepted_renderer = JSONRenderer()
-        self.request.accepted_media_type = JSONRenderer.media_type
-        return super().handle_exception(exc)
-
 
 def check_exists(experiment_id: str) -> None:
     """Raises NotFound where there is no such experiment."""
@@ -63,27 +73,29 @@ def check_exists(experiment_id: str) -> None:
         raise unknown_experiment(experiment_id)
 
 
-def checked(kind: type[PlainSerializer], data: Any) -> dict[str, Any]:
-    """The data as the serializer has it; every wrong and every unknown field is named.
+def asked(request: Request, kind: type[PlainSerializer]) -> dict[str, Any]:
+    """The parameters of the address as the serializer has them. Raises ValidationError, which names each wrong one."""
+    fields, data, twice = kind().fields, {}, {}
+    for name, values in request.query_params.lists():
+        many = isinstance(fields.get(name), serializers.ListField)
+        data[name] = values if many else values[-1]
+        if len(values) > 1 and not many:
+            twice[name] = ["is given twice"]
+    if twice:
+        raise ValidationError(twice)
+    return checked(kind, data)
 
-    Raises:
-        ValidationError
-    """
+
+def checked(kind: type[PlainSerializer], data: Any) -> dict[str, Any]:
+    """The data as the serializer has it. Raises ValidationError, which names every wrong and every unknown field."""
     serializer = kind(data=data)
     serializer.is_valid()
-    errors = [
-        {"field": field, "message": str(message)}
-        for field, messages in serializer.errors.items()
-        for message in messages
-    ]
-    if isinstance(data, dict):
-        known = {*serializer.fields, "format"} if issubclass(kind, LimitSerializer) else set(serializer.fields)
-        unknown = sorted(set(data) - known)
-        errors += [
-            {"field": field, "message": f"unknown; there is {', '.join(serializer.fields)}"} for field in unknown
-        ]
+    errors = dict(serializer.errors)
+    if isinstance(data, Mapping):
+        known = ", ".join(serializer.fields)
+        errors |= {str(name): [f"unknown; there is {known}"] for name in sorted(set(data) - set(serializer.fields))}
     if errors:
-        raise ValidationError({"errors": errors})
+        raise ValidationError(errors)
     return dict(serializer.validated_data)
 
 
@@ -105,11 +117,66 @@ def page(request: Request, count: int, limit: int, offset: int, results: Any) ->
     }
 
 
+def page_of(item: type[serializers.BaseSerializer[Any]], **fields: serializers.Field[Any, Any, Any, Any]) -> Any:
+    """How the schema describes a page of such items.
+
+    Args:
+        fields: what it has beside `next` and `results`.
+    """
+    links = {"next": serializers.URLField(allow_null=True, help_text="the address of the next page")}
+    return inline_serializer(
+        f"{item.__name__.removesuffix('Serializer')}Page", {**fields, **links, "results": item(many=True)}
+    )
+
+
+def counted_page_of(item: type[serializers.BaseSerializer[Any]]) -> Any:
+    """How the schema describes what `page` makes of such items."""
+    return page_of(
+        item,
+        count=serializers.IntegerField(help_text="of all pages"),
+        previous=serializers.URLField(allow_null=True, help_text="the address of the page before"),
+    )
+
+
+def array(
+    request: Request, items: QuerySet[Any] | Sequence[Any], show: Callable[[Any], Any], wanted: Mapping[str, Any]
+) -> Response:
+    """The wanted part of a list as a plain array; headers tell how many there are, and where the parts beside it are.
+
+    Args:
+        show: makes of some of the items what is shown of them.
+        wanted: `limit` and `offset` of a WindowSerializer.
+    """
+    limit, offset = wanted.get("limit"), wanted["offset"]
+    found = items[offset:] if limit is None else items[offset : offset + limit]
+    count = items.count() if isinstance(items, QuerySet) else len(items)
+    links = []
+    if limit is not None and offset + limit < count:
+        links.append(f'<{address(request, offset=offset + limit)}>; rel="next"')
+    if limit is not None and offset:
+        links.append(f'<{address(request, offset=max(0, offset - limit))}>; rel="prev"')
+    headers = {TOTAL: str(count), **({"Link": ", ".join(links)} if links else {})}
+    return Response(show(found), headers=headers)
+
+
+def lists(kind: type[WindowSerializer], shown: Any) -> Callable[[Method], Method]:
+    """Says for the schema that a method answers with `array`, for parameters of that kind."""
+    headers = [
+        OpenApiParameter(
+            TOTAL, int, OpenApiParameter.HEADER, response=[200], description="how many there are in all", required=True
+        ),
+        OpenApiParameter(
+            "Link", str, OpenApiParameter.HEADER, response=[200], description="the parts beside this one (RFC 8288)"
+        ),
+    ]
+    return extend_schema(parameters=[kind, *headers], responses=shown)
+
+
 def csv_stream(name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> HttpResponseBase:
     """A file of that name, below a line of the columns' names."""
     return StreamingHttpResponse(
         _lines(columns, rows),
-        content_type="text/csv; charset=utf-8",
+        content_type=f"{CSV}; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}.csv"'},
     )
 

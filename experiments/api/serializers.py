@@ -5,23 +5,26 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from experiments import selectors
-from experiments.models import Event, Experiment
+from experiments.models import Event, Experiment, Worker
 
 # DRF's own classes take no type parameters at run time.
 if TYPE_CHECKING:
     TimeField = serializers.Field[datetime, Any, float, Any]
     EventModelSerializer = serializers.ModelSerializer[Event]
     ExperimentModelSerializer = serializers.ModelSerializer[Experiment]
-    WorkerLoadSerializer = serializers.Serializer[Any]
+    PlainSerializer = serializers.Serializer[Any]
 else:
     TimeField = serializers.Field
     EventModelSerializer = ExperimentModelSerializer = serializers.ModelSerializer
-    WorkerLoadSerializer = serializers.Serializer
+    PlainSerializer = serializers.Serializer
 
 
+@extend_schema_field(OpenApiTypes.DOUBLE)
 class TimestampField(TimeField):
     """Seconds since the Unix epoch, as a number."""
 
@@ -32,39 +35,62 @@ class TimestampField(TimeField):
         return value.timestamp()
 
 
+class DetailSerializer(PlainSerializer):
+    detail = serializers.CharField(help_text="a sentence for people")
+
+
 class EventSerializer(EventModelSerializer):
     timestamp = TimestampField()
 
     class Meta:
         model = Event
-        fields = ["timestamp", "name", "value"]
+        fields = read_only_fields = ["timestamp", "name", "value"]
 
 
 class ExperimentSerializer(ExperimentModelSerializer):
-    """An experiment in a list: `status` is the original's word, `phase` our own."""
+    """An experiment in a list."""
 
-    status = serializers.SerializerMethodField()
-    phase = serializers.CharField(source="status", read_only=True)
+    status = serializers.SerializerMethodField(help_text="the original's word")
+    phase = serializers.ChoiceField(
+        Experiment.Status.choices, source="status", read_only=True, help_text="our own word"
+    )
     created = TimestampField()
-    start = TimestampField()
-    end = TimestampField()
+    start = TimestampField(allow_null=True, help_text="the zero of its schedule")
+    end = TimestampField(allow_null=True, help_text="when the load ended")
 
     class Meta:
         model = Experiment
-        fields = ["id", "name", "creator", "status", "phase", "created", "start", "end"]
+        fields = read_only_fields = ["id", "name", "creator", "status", "phase", "created", "start", "end"]
 
+    @extend_schema_field(serializers.ChoiceField(list(selectors.WORDS)))
     def get_status(self, experiment: Experiment) -> str:
         return selectors.word_of(experiment.status)
+
+
+@extend_schema_field(OpenApiTypes.OBJECT)
+class FreeField(serializers.JSONField):
+    """A mapping of anything."""
+
+
+class RecordingSerializer(PlainSerializer):
+    """What of the telemetry and events is not stored; null when the recorder has not seen the experiment."""
+
+    unparsable = serializers.IntegerField(help_text="messages that make no sense")
+    example = serializers.CharField(help_text="the first of them")
+    dropped = serializers.IntegerField(help_text="what there was no room for, the database being away")
 
 
 class ExperimentDetailSerializer(ExperimentSerializer):
     """All of an experiment, its timeline included."""
 
-    events = serializers.SerializerMethodField()
+    plan = FreeField(read_only=True, help_text="as it was meant, with every default (docs/plans.md)")
+    metadata = FreeField(read_only=True)
+    summary = FreeField(read_only=True, allow_null=True, help_text="when it has ended (docs/verdict.md)")
     recording = serializers.SerializerMethodField()
+    events = serializers.SerializerMethodField(help_text="its timeline")
 
     class Meta(ExperimentSerializer.Meta):
-        fields = [
+        fields = read_only_fields = [
             *ExperimentSerializer.Meta.fields,
             "reason",
             "seed",
@@ -76,26 +102,28 @@ class ExperimentDetailSerializer(ExperimentSerializer):
             "events",
         ]
 
+    @extend_schema_field(RecordingSerializer(allow_null=True))
     def get_recording(self, experiment: Experiment) -> dict[str, Any] | None:
         """What of the telemetry and events is not stored; None when the recorder has not seen the experiment."""
         return selectors.recording(experiment.id)
 
+    @extend_schema_field(EventSerializer(many=True))
     def get_events(self, experiment: Experiment) -> list[dict[str, Any]]:
         return list(EventSerializer(selectors.events_of(experiment.id), many=True).data)
 
 
-class WorkerSerializer(WorkerLoadSerializer):
+class WorkerSerializer(PlainSerializer):
     """A live worker. Its clock: the broker's minus its monotonic one, known to ± the uncertainty."""
 
     name = serializers.CharField(source="worker.name")
-    status = serializers.CharField(source="worker.status")
-    labels = serializers.DictField(source="worker.labels")
+    status = serializers.ChoiceField(Worker.Status.choices, source="worker.status")
+    labels = serializers.DictField(child=serializers.CharField(), source="worker.labels")
     slots = serializers.IntegerField(source="worker.slots")
     used_slots = serializers.IntegerField()
     cores = serializers.IntegerField(source="worker.cores")
     memory_bytes = serializers.IntegerField(source="worker.memory_bytes")
     machine = serializers.CharField(source="worker.machine")
-    versions = serializers.DictField(source="worker.versions")
+    versions = serializers.DictField(child=serializers.CharField(), source="worker.versions", help_text="of packages")
     started = TimestampField(source="worker.started")
     heartbeat = TimestampField(source="worker.heartbeat")
     clock_offset_ns = serializers.IntegerField(source="worker.clock_offset_ns")

@@ -10,25 +10,30 @@ import math
 from typing import TYPE_CHECKING
 
 from django.http import HttpResponseBase
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from experiments import selectors
+from experiments.api.base import View, unknown_experiment
 from experiments.api.pages import (
+    CSV,
+    JSON,
     ROWS_PER_CHUNK,
+    FormatSerializer,
     PageSerializer,
-    PlainSerializer,
     TableView,
+    asked,
     check_exists,
     checked,
+    counted_page_of,
     csv_stream,
     exact_seconds,
     page,
 )
-from experiments.api.permissions import ModelPermissions
-from experiments.api.serializers import EventSerializer
-from experiments.api.views import View, unknown_experiment
+from experiments.api.schema import problem
+from experiments.api.serializers import EventSerializer, PlainSerializer
 from experiments.models import Event, Experiment, TelemetrySample
 from experiments.services import events
 from experiments.services.clock import to_datetime
@@ -42,20 +47,20 @@ else:
 COLUMNS = ("timestamp", "metric", "node", "subsystem", "value")
 
 
-class SeriesSerializer(PageSerializer):
-    """Which series, each filter being exact; an empty subsystem means the whole node."""
+class SeriesSerializer(PageSerializer, FormatSerializer):
+    """Which series, each filter being exact."""
 
     node = serializers.CharField(required=False)
     metric = serializers.CharField(required=False)
-    subsystem = serializers.CharField(required=False, allow_blank=True)
+    subsystem = serializers.CharField(required=False, allow_blank=True, help_text="empty: the whole node")
 
 
 class SampleSerializer(SampleModelSerializer):
-    timestamp = serializers.SerializerMethodField()
+    timestamp = serializers.SerializerMethodField(help_text="seconds since the Unix epoch")
 
     class Meta:
         model = TelemetrySample
-        fields = COLUMNS
+        fields = read_only_fields = COLUMNS
 
     def get_timestamp(self, sample: TelemetrySample) -> float:
         return sample.timestamp_ns / 1e9
@@ -80,12 +85,16 @@ class MarkSerializer(PlainSerializer):
 
 
 class TelemetryView(TableView):
-    permission_classes = [ModelPermissions]
     queryset = TelemetrySample.objects.none()
 
+    @extend_schema(
+        parameters=[SeriesSerializer], responses={(200, JSON): counted_page_of(SampleSerializer), (200, CSV): str}
+    )
     def get(self, request: Request, experiment_id: str) -> HttpResponseBase:
+        """Lists the telemetry of an experiment, series by series, as pages of JSON or whole as CSV."""
         check_exists(experiment_id)
-        wanted = checked(SeriesSerializer, request.query_params.dict())
+        wanted = asked(request, SeriesSerializer)
+        wanted.pop("format", None)
         limit, offset = wanted.pop("limit"), wanted.pop("offset")
         samples = selectors.telemetry(experiment_id, **wanted)
         if self.wants_csv(request):
@@ -97,19 +106,21 @@ class TelemetryView(TableView):
 
 
 class EventListView(View):
-    permission_classes = [ModelPermissions]
     queryset = Event.objects.none()
 
+    @extend_schema(parameters=[PageSerializer], responses=counted_page_of(EventSerializer))
     def get(self, request: Request, experiment_id: str) -> Response:
+        """Lists the timeline of an experiment, oldest first."""
         check_exists(experiment_id)
-        wanted = checked(PageSerializer, request.query_params.dict())
+        wanted = asked(request, PageSerializer)
         limit, offset = wanted["limit"], wanted["offset"]
         timeline = selectors.timeline(experiment_id)
         listed = EventSerializer(timeline[offset : offset + limit], many=True).data
         return Response(page(request, timeline.count(), limit, offset, listed))
 
+    @extend_schema(request=MarkSerializer, responses={201: EventSerializer} | problem(409, "The experiment has ended."))
     def post(self, request: Request, experiment_id: str) -> Response:
-        """Sets a mark; 409 when the experiment has ended."""
+        """Sets a mark on the timeline of an experiment."""
         wanted = checked(MarkSerializer, request.data)
         timestamp = wanted.get("timestamp")
         at = None if timestamp is None else to_datetime(round(timestamp * 1e9))
@@ -117,6 +128,4 @@ class EventListView(View):
             event = events.mark(experiment_id, wanted["name"], wanted["value"], at)
         except Experiment.DoesNotExist:
             raise unknown_experiment(experiment_id) from None
-        except events.ExperimentOver as over:
-            return Response({"detail": str(over)}, status.HTTP_409_CONFLICT)
         return Response(EventSerializer(event).data, status.HTTP_201_CREATED)

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from django.http import HttpResponseBase
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from experiments import selectors, traces
-from experiments.api.pages import LimitSerializer, TableView, address, checked, csv_stream, exact_seconds
-from experiments.api.permissions import ModelPermissions
-from experiments.api.views import unknown_experiment
+from experiments.api.base import unknown_experiment
+from experiments.api.pages import (
+    CSV,
+    JSON,
+    FormatSerializer,
+    LimitSerializer,
+    TableView,
+    address,
+    asked,
+    csv_stream,
+    exact_seconds,
+    page_of,
+)
+from experiments.api.serializers import PlainSerializer
 from experiments.models import Trace
 from experiments.traces import COLUMNS, TIMES
 from loadgen.messages import Outcome
@@ -19,23 +31,47 @@ from loadgen.trace_line import TraceLine
 OUTCOMES = [outcome.name.lower() for outcome in Outcome]
 
 
-class TraceQuerySerializer(LimitSerializer):
-    """`after` is what `next` of the page before has: pages have no numbers, as nobody could count traces quickly."""
+class TraceQuerySerializer(LimitSerializer, FormatSerializer):
+    """Pages have no numbers, as nobody could count traces quickly."""
 
-    after = serializers.IntegerField(min_value=0, max_value=2**63 - 1, default=0)
+    after = serializers.IntegerField(
+        min_value=0, max_value=2**63 - 1, default=0, help_text="as `next` of the page before has it"
+    )
     service = serializers.CharField(required=False)
     outcome = serializers.ChoiceField(OUTCOMES, required=False)
 
 
+class TraceSerializer(PlainSerializer):
+    """A planned arrival and what became of it; times are seconds since the Unix epoch in the broker's clock."""
+
+    request_id = serializers.CharField()
+    client = serializers.CharField()
+    service = serializers.CharField()
+    created = serializers.FloatField(help_text="when it was intended")
+    sent = serializers.FloatField(allow_null=True)
+    done = serializers.FloatField(allow_null=True)
+    status = serializers.IntegerField(allow_null=True, help_text="of HTTP")
+    server = serializers.CharField()
+    exp_id = serializers.CharField()
+    dispatched = serializers.FloatField(allow_null=True)
+    outcome = serializers.ChoiceField(OUTCOMES)
+    size = serializers.IntegerField(help_text="bytes of the response's body")
+    routing_version = serializers.IntegerField()
+
+
 class TraceListView(TableView):
-    permission_classes = [ModelPermissions]
     queryset = Trace.objects.none()
 
+    @extend_schema(
+        parameters=[TraceQuerySerializer], responses={(200, JSON): page_of(TraceSerializer), (200, CSV): str}
+    )
     def get(self, request: Request, experiment_id: str) -> HttpResponseBase:
+        """Lists the traces of an experiment, as pages of JSON or whole as CSV."""
         experiment = selectors.experiment(experiment_id)
         if experiment is None:
             raise unknown_experiment(experiment_id)
-        wanted = checked(TraceQuerySerializer, request.query_params.dict())
+        wanted = asked(request, TraceQuerySerializer)
+        wanted.pop("format", None)
         limit = wanted.pop("limit")
         if self.wants_csv(request):
             rows = (_exact(line) for _, line in traces.lines_of(experiment, **wanted))

@@ -2,16 +2,17 @@
 
 from django.urls import re_path
 
-from experiments.api import apps, groups, telemetry, traces, tracing, views
+from experiments.api import apps, experiments, groups, index, routing, telemetry, traces, tracing, workers
 
 APP_NAME = "(?P<name>[^/]{1,200})"
 EXPERIMENT_ID = "(?P<experiment_id>[0-9A-Za-z-]{1,24})"
 GROUP_ID = "(?P<group_id>[0-9A-Za-z-]{1,40})"
+SERVICE = "(?P<service>[^/]+)"
 
 urlpatterns = [
-    re_path(r"^/?$", views.IndexView.as_view(), name="api-index"),
-    re_path(r"^/experiments/?$", views.ExperimentListView.as_view(), name="api-experiments"),
-    re_path(rf"^/experiments/{EXPERIMENT_ID}/?$", views.ExperimentView.as_view(), name="api-experiment"),
+    re_path(r"^/?$", index.IndexView.as_view(), name="api-index"),
+    re_path(r"^/experiments/?$", experiments.ExperimentListView.as_view(), name="api-experiments"),
+    re_path(rf"^/experiments/{EXPERIMENT_ID}/?$", experiments.ExperimentView.as_view(), name="api-experiment"),
     re_path(rf"^/experiments/{EXPERIMENT_ID}/traces/?$", traces.TraceListView.as_view(), name="api-traces"),
     re_path(rf"^/experiments/{EXPERIMENT_ID}/telemetry/?$", telemetry.TelemetryView.as_view(), name="api-telemetry"),
     re_path(rf"^/experiments/{EXPERIMENT_ID}/events/?$", telemetry.EventListView.as_view(), name="api-events"),
@@ -20,11 +21,15 @@ urlpatterns = [
     re_path(rf"^/groups/{GROUP_ID}/?$", groups.GroupDetailView.as_view(), name="api-group"),
     re_path(rf"^/groups/{GROUP_ID}/command/?$", groups.GroupCommandView.as_view(), name="api-group-command"),
     re_path(rf"^/groups/{GROUP_ID}/clients/?$", groups.GroupClientsView.as_view(), name="api-group-clients"),
-    re_path(r"^/services/?$", views.ServiceListView.as_view(), name="api-services"),
-    re_path(r"^/worker/?$", views.WorkerListView.as_view(), name="api-workers"),
+    re_path(r"^/services/?$", routing.ServiceListView.as_view(), name="api-services"),
+    re_path(r"^/worker/?$", workers.WorkerListView.as_view(), name="api-workers"),
+    re_path(r"^/routing/?$", routing.RecordListView.as_view(), name="api-routing"),
+    re_path(rf"^/routing/{SERVICE}/?$", routing.RecordView.as_view(), name="api-routing-record"),
     re_path(r"^/apps/?$", apps.AppListView.as_view(), name="api-apps"),
     re_path(rf"^/apps/{APP_NAME}/?$", apps.AppView.as_view(), name="api-app"),
     re_path(rf"^/apps/{APP_NAME}/download/?$", apps.AppDownloadView.as_view(), name="api-app-download"),
     re_path(rf"^/apps/{APP_NAME}/versions/?$", apps.AppVersionsView.as_view(), name="api-app-versions"),
-    re_path(r"^/", views.UnknownView.as_view(), name="api-unknown"),
+    re_path(r"^/schema/?$", index.SchemaView.as_view(), name="api-schema"),
+    re_path(r"^/docs/?$", index.DocsView.as_view(), name="api-docs"),
+    re_path(r"^/", index.UnknownView.as_view(), name="api-unknown"),
 ]

@@ -71,20 +71,23 @@ def test_a_user_needs_the_permissions_of_the_models(client: Client, broker: redi
 
 def test_the_index_lists_the_routes(api: Client) -> None:
     paths = [route["path"] for route in api.get("/api").json()["routes"]]
-    groups = ["/api/groups", "/api/groups/<id>", "/api/groups/<id>/command", "/api/groups/<id>/clients"]
-    parts = [f"/api/experiments/<id>/{part}" for part in ("traces", "telemetry", "events", "tracing")]
-    apps = ["/api/apps", "/api/apps/<name>", "/api/apps/<name>/download", "/api/apps/<name>/versions"]
-    routing = ["/api/routing", "/api/routing/<service>"]
+    group, experiment, app = "/api/groups/{group_id}", "/api/experiments/{experiment_id}", "/api/apps/{name}"
+    groups = ["/api/groups", group, f"{group}/command", f"{group}/clients"]
+    parts = [f"{experiment}/{part}" for part in ("traces", "telemetry", "events", "tracing")]
+    apps = ["/api/apps", app, f"{app}/download", f"{app}/versions"]
+    routing = ["/api/routing", "/api/routing/{service}"]
     assert paths == [
         "/api",
         "/api/experiments",
-        "/api/experiments/<id>",
+        experiment,
         *parts,
         *groups,
         "/api/services",
         "/api/worker",
         *routing,
         *apps,
+        "/api/schema",
+        "/api/docs",
     ]
 
 

@@ -15,6 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from rest_framework.authtoken.models import Token
 
+from experiments.api.schema import PROBLEM_JSON
 from experiments.models import Event, Experiment, Recording, TelemetrySample
 from experiments.services.nodes import NoSuchNode
 from experiments.telemd import Telemd
@@ -106,7 +107,7 @@ def test_pages_lead_to_each_other_and_keep_the_filters(api: Client, experiment: 
 def test_a_wrong_parameter_is_named(api: Client, experiment: Experiment, query: str, field: str) -> None:
     for suffix in ("", "&format=csv"):
         answer = api.get(f"{telemetry(experiment)}?{query}{suffix}")
-        assert (answer.status_code, answer.headers["Content-Type"]) == (400, JSON)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (400, PROBLEM_JSON)
         assert [error["field"] for error in answer.json()["errors"]] == [field]
 
 
@@ -188,7 +189,7 @@ def test_a_mark_is_set_each_time_that_it_is_asked_for(api: Client, experiment: E
         ({"name": "a", "timestamp": 1e300}, "timestamp"),
         ({"name": "a", "timestamp": "noon"}, "timestamp"),
         ({"name": "a", "when": 1}, "when"),
-        ([], "non_field_errors"),
+        ([], "body"),
     ],
 )
 def test_a_wrong_mark_is_refused_with_the_field(api: Client, experiment: Experiment, body: Any, field: str) -> None:

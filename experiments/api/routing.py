@@ -1,35 +1,35 @@
-"""The routing table under /api/routing: thin views over services and selectors."""
+"""The routing table, and the names of the services that are in it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
-from rest_framework.permissions import DjangoModelPermissions
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from experiments.api.base import View
+from experiments.api.pages import JSON, WindowSerializer, array, asked, lists
+from experiments.api.permissions import ModelPermissions
+from experiments.api.plan_schema import CHANGED_TARGETS, RECORD, TARGETS
+from experiments.api.schema import location_of, problem
+from experiments.api.serializers import PlainSerializer
 from routing import models, selectors, services, table
 
-# DRF's own class takes no type parameters at run time.
-if TYPE_CHECKING:
-    RecordBaseSerializer = serializers.Serializer[Any]
-else:
-    RecordBaseSerializer = serializers.Serializer
 
-ADD, CHANGE, VIEW = (f"%(app_label)s.{action}_%(model_name)s" for action in ("add", "change", "view"))
+class RecordPermissions(ModelPermissions):
+    """A PUT may either add a record or change one."""
 
-
-class RecordPermissions(DjangoModelPermissions):
-    """As in the admin, reading needs a permission, too; a PUT may either add a record or change one."""
-
-    perms_map = {**DjangoModelPermissions.perms_map, "GET": [VIEW], "HEAD": [VIEW], "PUT": [ADD, CHANGE]}
+    perms_map = {
+        **ModelPermissions.perms_map,
+        "PUT": ["%(app_label)s.add_%(model_name)s", "%(app_label)s.change_%(model_name)s"],
+    }
 
 
-class RecordSerializer(RecordBaseSerializer):
+class RecordSerializer(PlainSerializer):
     """A service's hosts; hosts[i] has weights[i]. Each change makes a new version."""
 
     service = serializers.CharField()
@@ -38,11 +38,15 @@ class RecordSerializer(RecordBaseSerializer):
     version = serializers.IntegerField()
 
 
-class View(APIView):
-    """What both resources share."""
+class RecordQuerySerializer(WindowSerializer):
+    host = serializers.CharField(required=False, help_text="only those with exactly this host")
+
+
+class TableView(View):
+    """What the resources of the table share."""
 
     permission_classes = [RecordPermissions]
-    queryset = models.RoutingRecord.objects.none()  # names the model for the permissions
+    queryset = models.RoutingRecord.objects.none()
 
     @property
     def by(self) -> str:
@@ -50,42 +54,64 @@ class View(APIView):
         return self.request.user.get_username() or "api"
 
 
-class RecordListView(View):
+class RecordListView(TableView):
+    @lists(RecordQuerySerializer, RecordSerializer(many=True))
     def get(self, request: Request) -> Response:
-        """Every record, by service."""
-        return Response(RecordSerializer(selectors.records(), many=True).data)
+        """Lists the routing records, by service."""
+        wanted = asked(request, RecordQuerySerializer)
+        found = selectors.records(wanted.get("host"))
+        return array(request, found, lambda some: RecordSerializer(some, many=True).data, wanted)
 
+    @extend_schema(
+        request={JSON: RECORD},
+        responses={201: RecordSerializer} | problem(409, "The service has a record already."),
+        parameters=[location_of("the record")],
+    )
     def post(self, request: Request) -> Response:
-        """Adds a record: service, hosts and maybe weights, without which each host weighs 1. 409 if there is one."""
+        """Adds a routing record."""
         body = _read(request.data, known=("service", "hosts", "weights"), required=("service", "hosts"))
         record = services.add_record(body["service"], body["hosts"], body.get("weights"), self.by)
         location = {"Location": f"/api/routing/{quote(record.service)}"}
         return Response(RecordSerializer(record).data, status.HTTP_201_CREATED, headers=location)
 
 
-class RecordView(View):
+class RecordView(TableView):
+    @extend_schema(responses=RecordSerializer)
     def get(self, request: Request, service: str) -> Response:
+        """Shows the routing record of a service."""
         record = selectors.record(service)
         if record is None:
             raise table.RoutingMissing(service)
         return Response(RecordSerializer(record).data)
 
+    @extend_schema(request={JSON: TARGETS}, responses=RecordSerializer)
     def put(self, request: Request, service: str) -> Response:
-        """Sets a record, whether there is one or not: hosts and maybe weights, without which each host weighs 1."""
+        """Sets the routing record of a service, whether there is one or not."""
         body = _read(request.data, known=("hosts", "weights"), required=("hosts",))
         record = services.set_record(service, body["hosts"], body.get("weights"), self.by)
         return Response(RecordSerializer(record).data)
 
+    @extend_schema(request={JSON: CHANGED_TARGETS}, responses=RecordSerializer)
     def patch(self, request: Request, service: str) -> Response:
-        """Changes hosts, weights or both of a record."""
+        """Changes hosts, weights or both of a routing record."""
         body = _read(request.data, known=("hosts", "weights"))
         record = services.change_record(service, body.get("hosts"), body.get("weights"), self.by)
         return Response(RecordSerializer(record).data)
 
+    @extend_schema(responses={204: None})
     def delete(self, request: Request, service: str) -> Response:
+        """Removes the routing record of a service."""
         if not services.remove_record(service, self.by):
             raise table.RoutingMissing(service)
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class ServiceListView(TableView):
+    @lists(WindowSerializer, {200: serializers.ListSerializer(child=serializers.CharField())})
+    def get(self, request: Request) -> Response:
+        """Lists the services that have routing records. The names alone, as in the original."""
+        names = [record.service for record in selectors.records()]
+        return array(request, names, list, asked(request, WindowSerializer))
 
 
 def _read(body: Any, known: Collection[str], required: Collection[str] = ()) -> dict[str, Any]:

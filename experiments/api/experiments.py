@@ -1,0 +1,82 @@
+"""Experiments: submitted as plans, listed, shown, stopped and removed."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from django.contrib.auth.models import AnonymousUser
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from experiments import plans, selectors
+from experiments.api.base import View, unknown_experiment
+from experiments.api.pages import JSON, WindowSerializer, array, asked, lists
+from experiments.api.plan_schema import PLAN
+from experiments.api.schema import location_of
+from experiments.api.serializers import DetailSerializer, ExperimentDetailSerializer, ExperimentSerializer
+from experiments.models import Experiment
+from experiments.plans.recordings import LISTS, read_lists, with_recordings
+from experiments.services import experiments as services
+from routing.connection import redis_client
+
+
+class ExperimentQuerySerializer(WindowSerializer):
+    status = serializers.ChoiceField(list(selectors.WORDS), required=False)
+    creator = serializers.CharField(required=False, help_text="exactly this one")
+    name = serializers.CharField(required=False, help_text="exactly this one")
+
+
+class ExperimentListView(View):
+    queryset = Experiment.objects.none()
+
+    @lists(ExperimentQuerySerializer, ExperimentSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """Lists the experiments, newest first."""
+        wanted = asked(request, ExperimentQuerySerializer)
+        exactly = {name: wanted[name] for name in ("creator", "name") if name in wanted}
+        found = selectors.experiments(wanted.get("status"), **exactly)
+        return array(request, found, lambda some: ExperimentSerializer(some, many=True).data, wanted)
+
+    @extend_schema(
+        request={JSON: PLAN},
+        responses={201: OpenApiResponse(str, "The experiment's id.")},
+        parameters=[location_of("the experiment")],
+    )
+    def post(self, request: Request) -> Response:
+        """Queues an experiment. The body is its plan; the answer is its id, a JSON string."""
+        plan = plans.parse(with_recordings(request.data, {LISTS: partial(read_lists, redis_client())}))
+        services.check_workers(plan)
+        assert not isinstance(request.user, AnonymousUser)  # its permissions were checked
+        experiment = services.create(plan, creator=request.user.get_username())
+        location = {"Location": f"/api/experiments/{experiment.id}"}
+        return Response(experiment.id, status.HTTP_201_CREATED, headers=location)
+
+
+class ExperimentView(View):
+    queryset = Experiment.objects.none()
+
+    @extend_schema(responses=ExperimentDetailSerializer)
+    def get(self, request: Request, experiment_id: str) -> Response:
+        """Shows an experiment, with its plan, its timeline and its summary."""
+        experiment = selectors.experiment(experiment_id)
+        if experiment is None:
+            raise unknown_experiment(experiment_id)
+        return Response(ExperimentDetailSerializer(experiment).data)
+
+    @extend_schema(
+        responses={
+            204: OpenApiResponse(description="It was queued or had ended, and is removed."),
+            202: OpenApiResponse(DetailSerializer, "It was active, and its load is being stopped."),
+        }
+    )
+    def delete(self, request: Request, experiment_id: str) -> Response:
+        """Stops an active experiment, removes any other. One that was stopped is removed by a second DELETE."""
+        try:
+            services.delete(experiment_id)
+        except Experiment.DoesNotExist:
+            raise unknown_experiment(experiment_id) from None
+        except services.ExperimentBusy as busy:
+            return Response({"detail": str(busy)}, status.HTTP_202_ACCEPTED)
+        return Response(status=status.HTTP_204_NO_CONTENT)
