@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,18 @@ from loadgen.environment import LOG_LEVELS, Reader, RedisSettings, read_redis
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 DRIVERS = ("sqlite", "postgres", "mysql")
 DEFAULT_PORTS = {"postgres": 5432, "mysql": 3306}
+
+
+UNITS_S = {"s": 1, "min": 60, "hour": 3600}
+_RATE = re.compile(rf"([1-9][0-9]{{0,8}})/({'|'.join(UNITS_S)})")
+
+
+@dataclass(frozen=True)
+class ApiRate:
+    """How many requests to the API each user may make in a time."""
+
+    requests: int
+    period_s: int
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,7 @@ class SiteSettings:
     apps_repo_dir: Path
     logging_level: str
     apps_dir: Path | None
+    api_rate: ApiRate | None
 
 
 def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:
@@ -61,11 +75,24 @@ def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:
         apps_repo_dir=Path(reader.text("apps_repo_dir", str(PROJECT_DIR / "var" / "apps"))).absolute(),
         logging_level=reader.choice("logging_level", "INFO", LOG_LEVELS),
         apps_dir=Path(apps_dir).resolve() if apps_dir else None,
+        api_rate=_read_api_rate(reader),
     )
     if settings.database["ENGINE"].endswith("sqlite3") and settings.ingest_queues > 1:
         reader.wrong("ingest_queues", "SQLite takes one writer: set it to 1, or use PostgreSQL")
     reader.raise_if_wrong()
     return settings
+
+
+def _read_api_rate(reader: Reader) -> ApiRate | None:
+    """None for no limit."""
+    text = reader.text("api_rate", "6000/min")
+    if text == "none":
+        return None
+    found = _RATE.fullmatch(text)
+    if found is None:
+        reader.wrong("api_rate", f"a number of requests per s, min or hour like 6000/min, or none, not {text!r}")
+        return None
+    return ApiRate(int(found[1]), UNITS_S[found[2]])
 
 
 def _listed(text: str) -> list[str]:

@@ -3,6 +3,7 @@
 parsing      JSON bodies, bounded
 problems     errors, all of one shape
 permissions  who may do what
+throttling   how much of it in a time
 schema       views → an OpenAPI document
 plan_schema  what that says of plans, groups and commands
 serializers  what is shown of experiments and workers

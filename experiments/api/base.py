@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from rest_framework.exceptions import NotFound
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from experiments.api import throttling
 from experiments.api.permissions import ModelPermissions
 
 
@@ -26,6 +28,13 @@ class View(APIView):
     content_negotiation_class = Negotiation
     # Not OPTIONS: the schema tells what there is.
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
+
+    def perform_authentication(self, request: Request) -> None:
+        """Counts the request, whoever makes it: passwords are not guessed at any rate."""
+        try:
+            super().perform_authentication(request)
+        finally:
+            throttling.admit(request)
 
 
 def unknown_experiment(experiment_id: str) -> NotFound:

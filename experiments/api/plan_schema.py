@@ -68,10 +68,17 @@ SERVICE: Schema = {
     # The printable signs of ASCII but for space, / ? # and %.
     "pattern": r"^[!\"$&-.0->@-~]+$",
 }
-HOSTS = _array({**_text(MAX_NAME_LENGTH), "description": "host[:port]"}, most=100_000, least=1)
-WEIGHTS = _array(
-    {"type": "number", "minimum": 0}, most=100_000, least=1, says="hosts[i] has weights[i]; without: all 1"
-)
+_NAME = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST: Schema = {
+    **_text(MAX_NAME_LENGTH),
+    "pattern": rf"^(\[[0-9A-Fa-f:.]+\]|{_NAME}(\.{_NAME})*\.?)(:[0-9]{{1,5}})?$",
+    "description": "host[:port]",
+}
+HOSTS = {**_array(_HOST, most=100_000, least=1), "uniqueItems": True}
+WEIGHTS = {
+    **_array({"type": "number", "minimum": 0}, most=100_000, least=1, says="hosts[i] has weights[i]; without: all 1"),
+    "contains": {"type": "number", "exclusiveMinimum": 0},
+}
 LABELS: Schema = {
     "type": "object",
     "additionalProperties": {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 63}, {"type": "integer"}]},
@@ -187,4 +194,22 @@ CLIENTS = _object(
 TRACING = _object({"tracing": {"type": "boolean"}}, required=("tracing",))
 RECORD = _object({"service": SERVICE, "hosts": HOSTS, "weights": WEIGHTS}, required=("service", "hosts"))
 TARGETS = _object({"hosts": HOSTS, "weights": WEIGHTS}, required=("hosts",))
-CHANGED_TARGETS = _object({"hosts": HOSTS, "weights": WEIGHTS}, says="What is not given stays as it is.")
+CHANGED_TARGETS = {
+    **_object({"hosts": HOSTS, "weights": WEIGHTS}, says="One of the two or both; what is not given stays as it is."),
+    "minProperties": 1,
+}
+
+PLAN["example"] = {
+    "experiment": {"name": "two minutes"},
+    "configuration": {
+        "duration": "2m",
+        "interval": "1m",
+        "workloads": [{"service": "shop", "ticks": [10, 50], "arrival_pattern": "expovariate"}],
+    },
+    "routing": [{"service": "shop", "hosts": ["127.0.0.1:8080"]}],
+}
+GROUP["example"] = {"service": "shop", "num": 3, "path": "/items"}
+COMMAND["example"] = {"rps": 2.5}
+CLIENTS["example"] = {"add": 3}
+RECORD["example"] = {"service": "shop", "hosts": ["10.0.0.1:8080", "10.0.0.2:8080"], "weights": [1, 2]}
+TARGETS["example"] = CHANGED_TARGETS["example"] = {"hosts": ["10.0.0.1:8080"], "weights": [1]}

@@ -95,6 +95,8 @@ class RecordView(TableView):
     def patch(self, request: Request, service: str) -> Response:
         """Changes hosts, weights or both of a routing record."""
         body = _read(request.data, known=("hosts", "weights"))
+        if all(value is None for value in body.values()):
+            raise table.RoutingInvalid([table.FieldError("body", None, "one of hosts and weights is needed")])
         record = services.change_record(service, body.get("hosts"), body.get("weights"), self.by)
         return Response(RecordSerializer(record).data)
 

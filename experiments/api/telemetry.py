@@ -7,7 +7,7 @@ Telemetry comes series by series (metric, node, subsystem), each in the order of
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.http import HttpResponseBase
 from drf_spectacular.utils import extend_schema
@@ -66,12 +66,30 @@ class SampleSerializer(SampleModelSerializer):
         return sample.timestamp_ns / 1e9
 
 
+class TextField(serializers.CharField):
+    """Takes no number for a text, as DRF's own field does."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class NumberField(serializers.FloatField):
+    """Takes no text and no boolean for a number, as DRF's own field does."""
+
+    def to_internal_value(self, data: Any) -> float:
+        if isinstance(data, bool) or not isinstance(data, int | float) or abs(data) > MAX_NS:
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
 class MarkSerializer(PlainSerializer):
     """A mark for the timeline; its time, in seconds since the Unix epoch, is now by default."""
 
-    name = serializers.CharField(max_length=MAX_EVENT_NAME)
-    value = serializers.CharField(max_length=MAX_EVENT_VALUE, allow_blank=True, default="", trim_whitespace=False)
-    timestamp = serializers.FloatField(required=False)
+    name = TextField(min_length=1, max_length=MAX_EVENT_NAME, help_text="of printable characters")
+    value = TextField(max_length=MAX_EVENT_VALUE, allow_blank=True, default="", trim_whitespace=False)
+    timestamp = NumberField(required=False)
 
     def validate_name(self, name: str) -> str:
         if not is_name(name, MAX_EVENT_NAME):

@@ -1,0 +1,58 @@
+"""How much each user may ask for in a time: counted in Redis, for all web processes together."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+
+import redis
+from django.conf import settings
+from rest_framework.exceptions import Throttled
+from rest_framework.request import Request
+
+from routing.connection import redis_client
+
+KEY_PREFIX = "galileo:api:rate:"
+# While the broker is away, it is asked again no more often than this: a request must not wait for it each time.
+RETRY_S = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+class _Broker:
+    """When the broker may be asked again, in this process."""
+
+    next_s = 0.0
+
+
+def admit(request: Request) -> None:
+    """Counts a request; without a broker to count with, each is let through, and the log says so.
+
+    The time begins with the first request, so that twice the rate is possible where two of them meet.
+
+    Raises:
+        Throttled: the user, or the address of somebody who is nobody, has had all that the time allows.
+    """
+    rate = settings.GALILEO_API_RATE
+    if rate is None or time.monotonic() < _Broker.next_s:
+        return
+    key = KEY_PREFIX + _asker(request)
+    try:
+        with redis_client().pipeline() as pipeline:
+            pipeline.set(key, 0, px=round(rate.period_s * 1000), nx=True)
+            pipeline.incr(key)
+            pipeline.pttl(key)
+            _, count, left_ms = pipeline.execute()
+    except redis.RedisError as error:
+        _Broker.next_s = time.monotonic() + RETRY_S
+        _log.warning("the broker does not answer: requests to the API are not limited now (%s)", error)
+        return
+    if count > rate.requests:
+        raise Throttled(wait=math.ceil(left_ms / 1000))
+
+
+def _asker(request: Request) -> str:
+    if request.user.is_authenticated:
+        return f"user:{request.user.pk}"
+    return f"address:{request.META.get('REMOTE_ADDR', '')}"
