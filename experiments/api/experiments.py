@@ -45,7 +45,7 @@ class ExperimentListView(View):
         parameters=[location_of("the experiment")],
     )
     def post(self, request: Request) -> Response:
-        """Queues an experiment. The body is its plan; the answer is its id, a JSON string."""
+        """Queues an experiment from its plan. The answer is its id, a JSON string."""
         plan = plans.parse(with_recordings(request.data, {LISTS: partial(read_lists, redis_client())}))
         services.check_workers(plan)
         assert not isinstance(request.user, AnonymousUser)  # its permissions were checked

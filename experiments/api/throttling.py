@@ -20,10 +20,14 @@ RETRY_S = 10.0
 _log = logging.getLogger(__name__)
 
 
-class _Broker:
-    """When the broker may be asked again, in this process."""
+class Counting:
+    """When this process may ask the broker again."""
 
-    next_s = 0.0
+    def __init__(self) -> None:
+        self.next_s = 0.0
+
+
+counting = Counting()
 
 
 def admit(request: Request) -> None:
@@ -32,10 +36,10 @@ def admit(request: Request) -> None:
     The time begins with the first request, so that twice the rate is possible where two of them meet.
 
     Raises:
-        Throttled: the user, or the address of somebody who is nobody, has had all that the time allows.
+        Throttled: the user, or the address of who is none, has had all that the time allows.
     """
     rate = settings.GALILEO_API_RATE
-    if rate is None or time.monotonic() < _Broker.next_s:
+    if rate is None or time.monotonic() < counting.next_s:
         return
     key = KEY_PREFIX + _asker(request)
     try:
@@ -45,7 +49,7 @@ def admit(request: Request) -> None:
             pipeline.pttl(key)
             _, count, left_ms = pipeline.execute()
     except redis.RedisError as error:
-        _Broker.next_s = time.monotonic() + RETRY_S
+        counting.next_s = time.monotonic() + RETRY_S
         _log.warning("the broker does not answer: requests to the API are not limited now (%s)", error)
         return
     if count > rate.requests:
@@ -53,6 +57,5 @@ def admit(request: Request) -> None:
 
 
 def _asker(request: Request) -> str:
-    if request.user.is_authenticated:
-        return f"user:{request.user.pk}"
-    return f"address:{request.META.get('REMOTE_ADDR', '')}"
+    user = request.user.pk
+    return f"user:{user}" if user is not None else f"address:{request.META.get('REMOTE_ADDR', '')}"

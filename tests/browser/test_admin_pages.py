@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from experiments.summary import summarise
 from tests.support import batches
-from tests.support.needed import need
-
-ARGUMENTS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --no-proxy-server"
-).split()
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture
-def chromium() -> Path:
-    return need("/usr/bin/chromium", "chromium")
-
-
-@pytest.fixture
-def page(chromium: Path) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield browser.new_page()
-        browser.close()
 
 
 @pytest.fixture
@@ -45,13 +24,8 @@ def finished_experiment(db: None) -> str:
 
 
 def test_an_administrator_logs_in_and_opens_an_experiment(
-    finished_experiment: str, live_server: Any, page: Page
+    finished_experiment: str, live_server: Any, page: Page, troubles: list[str]
 ) -> None:
-    troubles: list[str] = []
-    page.on("console", lambda message: troubles.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("response", lambda answer: troubles.append(answer.url) if answer.status >= 400 else None)
-
     page.goto(f"{live_server.url}/")
     page.fill("input[name=username]", "admin")
     page.fill("input[name=password]", "only for this test")
