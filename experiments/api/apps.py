@@ -18,7 +18,7 @@ from rest_framework.response import Response
 
 from experiments import selectors
 from experiments.api.base import View
-from experiments.api.pages import WindowSerializer, array, asked, lists
+from experiments.api.pages import FilterField, WindowSerializer, array, asked, lists
 from experiments.api.permissions import ModelPermissions
 from experiments.api.schema import location_of
 from experiments.api.serializers import FreeField, TimestampField
@@ -94,7 +94,7 @@ class AppVersionSerializer(VersionModelSerializer):
 
 
 class AppQuerySerializer(WindowSerializer):
-    creator = serializers.CharField(required=False, help_text="who uploaded the newest version")
+    creator = FilterField(help_text="who uploaded the newest version")
 
 
 class AppsView(View):

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from experiments import plans, selectors
 from experiments.api.base import View, unknown_experiment
-from experiments.api.pages import JSON, WindowSerializer, array, asked, lists
+from experiments.api.pages import JSON, FilterField, WindowSerializer, array, asked, lists
 from experiments.api.plan_schema import PLAN
 from experiments.api.schema import location_of
 from experiments.api.serializers import DetailSerializer, ExperimentDetailSerializer, ExperimentSerializer
@@ -24,8 +24,8 @@ from routing.connection import redis_client
 
 class ExperimentQuerySerializer(WindowSerializer):
     status = serializers.ChoiceField(list(selectors.WORDS), required=False)
-    creator = serializers.CharField(required=False, help_text="exactly this one")
-    name = serializers.CharField(required=False, help_text="exactly this one")
+    creator = FilterField(help_text="exactly this one")
+    name = FilterField(help_text="exactly this one")
 
 
 class ExperimentListView(View):

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from experiments import selectors
 from experiments.api.base import View
-from experiments.api.pages import JSON, WindowSerializer, array, asked, lists
+from experiments.api.pages import JSON, FilterField, WindowSerializer, array, asked, lists
 from experiments.api.plan_schema import CLIENTS, COMMAND, GROUP
 from experiments.api.schema import location_of, problem
 from experiments.api.serializers import FreeField, PlainSerializer, TimestampField
@@ -89,8 +89,8 @@ class NumberSerializer(PlainSerializer):
 
 
 class GroupQuerySerializer(WindowSerializer):
-    service = serializers.CharField(required=False, source="workload__service", help_text="exactly this one")
-    creator = serializers.CharField(required=False, help_text="exactly this one")
+    service = FilterField(source="workload__service", help_text="exactly this one")
+    creator = FilterField(help_text="exactly this one")
 
 
 class GroupView(View):

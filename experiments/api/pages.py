@@ -36,6 +36,13 @@ class CsvRenderer(JSONRenderer):
     format = "csv"
 
 
+class FilterField(serializers.CharField):
+    """What a column is to be, exactly: with its blanks."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(required=False, trim_whitespace=False, **options)
+
+
 class WindowSerializer(PlainSerializer):
     """Which part of a list whose answer is a plain array."""
 

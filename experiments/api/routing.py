@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from experiments.api.base import View
-from experiments.api.pages import JSON, WindowSerializer, array, asked, lists
+from experiments.api.pages import JSON, FilterField, WindowSerializer, array, asked, lists
 from experiments.api.permissions import ModelPermissions
 from experiments.api.plan_schema import CHANGED_TARGETS, RECORD, TARGETS
 from experiments.api.schema import location_of, problem
@@ -39,7 +39,7 @@ class RecordSerializer(PlainSerializer):
 
 
 class RecordQuerySerializer(WindowSerializer):
-    host = serializers.CharField(required=False, help_text="only those with exactly this host")
+    host = FilterField(help_text="only those with exactly this host")
 
 
 class TableView(View):

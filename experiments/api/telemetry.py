@@ -21,6 +21,7 @@ from experiments.api.pages import (
     CSV,
     JSON,
     ROWS_PER_CHUNK,
+    FilterField,
     FormatSerializer,
     PageSerializer,
     TableView,
@@ -50,9 +51,9 @@ COLUMNS = ("timestamp", "metric", "node", "subsystem", "value")
 class SeriesSerializer(PageSerializer, FormatSerializer):
     """Which series, each filter being exact."""
 
-    node = serializers.CharField(required=False)
-    metric = serializers.CharField(required=False)
-    subsystem = serializers.CharField(required=False, allow_blank=True, help_text="empty: the whole node")
+    node = FilterField()
+    metric = FilterField()
+    subsystem = FilterField(allow_blank=True, help_text="empty: the whole node")
 
 
 class SampleSerializer(SampleModelSerializer):

@@ -13,6 +13,7 @@ from experiments.api.base import unknown_experiment
 from experiments.api.pages import (
     CSV,
     JSON,
+    FilterField,
     FormatSerializer,
     LimitSerializer,
     TableView,
@@ -37,7 +38,7 @@ class TraceQuerySerializer(LimitSerializer, FormatSerializer):
     after = serializers.IntegerField(
         min_value=0, max_value=2**63 - 1, default=0, help_text="as `next` of the page before has it"
     )
-    service = serializers.CharField(required=False)
+    service = FilterField()
     outcome = serializers.ChoiceField(OUTCOMES, required=False)
 
 
