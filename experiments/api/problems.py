@@ -123,7 +123,8 @@ def _faults(detail: Any, field: str = "") -> Iterator[dict[str, str]]:
     """The faults of DRF's validation, whose lists and mappings may be nested."""
     if isinstance(detail, dict):
         for name, nested in detail.items():
-            yield from _faults(nested, f"{field}.{name}" if field else str(name))
+            place = f"{field}[{name}]" if isinstance(name, int) else f"{field}.{name}" if field else str(name)
+            yield from _faults(nested, place)
     elif isinstance(detail, list):
         for index, nested in enumerate(detail):
             yield from _faults(nested, f"{field}[{index}]" if isinstance(nested, dict | list) else field)
