@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -26,6 +27,8 @@ ROWS_PER_CHUNK = 2000
 JSON, CSV = "application/json", "text/csv"
 TOTAL = "X-Total-Count"
 
+_WHOLE = re.compile("-?[0-9]{1,20}")
+
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -43,21 +46,28 @@ class FilterField(serializers.CharField):
         super().__init__(required=False, trim_whitespace=False, **options)
 
 
+class WholeField(serializers.IntegerField):
+    """Takes digits alone; DRF's own field takes `+1.0` and `1_000`, too."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if _WHOLE.fullmatch(str(data)) is None:
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
 class WindowSerializer(PlainSerializer):
     """Which part of a list whose answer is a plain array."""
 
-    limit = serializers.IntegerField(
-        min_value=1, max_value=MAX_PAGE, required=False, help_text="how many; all, if it is not given"
-    )
-    offset = serializers.IntegerField(min_value=0, max_value=2**62, default=0, help_text="how many to leave out first")
+    limit = WholeField(min_value=1, max_value=MAX_PAGE, required=False, help_text="how many; all, if it is not given")
+    offset = WholeField(min_value=0, max_value=2**62, default=0, help_text="how many to leave out first")
 
 
 class LimitSerializer(PlainSerializer):
-    limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=PAGE, help_text="how many")
+    limit = WholeField(min_value=1, max_value=MAX_PAGE, default=PAGE, help_text="how many")
 
 
 class PageSerializer(LimitSerializer):
-    offset = serializers.IntegerField(min_value=0, max_value=2**62, default=0, help_text="how many to leave out first")
+    offset = WholeField(min_value=0, max_value=2**62, default=0, help_text="how many to leave out first")
 
 
 class FormatSerializer(PlainSerializer):

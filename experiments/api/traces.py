@@ -17,6 +17,7 @@ from experiments.api.pages import (
     FormatSerializer,
     LimitSerializer,
     TableView,
+    WholeField,
     address,
     asked,
     csv_stream,
@@ -35,9 +36,7 @@ OUTCOMES = [outcome.name.lower() for outcome in Outcome]
 class TraceQuerySerializer(LimitSerializer, FormatSerializer):
     """Pages have no numbers, as nobody could count traces quickly."""
 
-    after = serializers.IntegerField(
-        min_value=0, max_value=2**63 - 1, default=0, help_text="as `next` of the page before has it"
-    )
+    after = WholeField(min_value=0, max_value=2**63 - 1, default=0, help_text="as `next` of the page before has it")
     service = FilterField()
     outcome = serializers.ChoiceField(OUTCOMES, required=False)
 

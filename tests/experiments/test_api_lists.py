@@ -119,6 +119,7 @@ def test_groups_are_filtered_by_service_and_creator(api: Client, broker: redis.R
         ("limit=0", ["limit"]),
         ("limit=10001&offset=-1", ["limit", "offset"]),
         ("limit=1&limit=2", ["limit"]),
+        ("limit=%2B1&offset=1.0", ["limit", "offset"]),
         ("status=RUNNING&nmae=x", ["status", "nmae"]),
         ("format=csv", ["format"]),
         ("creator=", ["creator"]),
