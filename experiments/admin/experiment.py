@@ -35,7 +35,7 @@ PARTS = {
 
 @admin.register(Experiment)
 class ExperimentAdmin(ReadOnlyAdmin):
-    list_display = ["id", "name", "creator", "status", "verdict", "created", "start", "end"]
+    list_display = ["id", "name", "creator", "stands", "verdict", "created", "start", "end"]
     list_filter = ["status", "created", "creator"]
     search_fields = ["id", "name", "creator"]
     date_hierarchy = "created"
@@ -48,7 +48,7 @@ class ExperimentAdmin(ReadOnlyAdmin):
                     "id",
                     "name",
                     "creator",
-                    "status",
+                    "stands",
                     "ending",
                     "reason",
                     "verdict",
@@ -57,13 +57,22 @@ class ExperimentAdmin(ReadOnlyAdmin):
                     "telemetry",
                 ]
             },
-        ),
+        ),  # fmt: skip
         ("Times", {"fields": ["created", "starting", "start", "end", "finalizing", "start_broker_ns"]}),
         ("Report", {"fields": ["report"]}),
         ("Plan", {"fields": ["seed", "metadata_json", "plan_json"]}),
         ("Summary", {"fields": ["summary_json"], "classes": ["collapse"]}),
     ]
-    readonly_fields = ["verdict", "parts", "telemetry", "report", "plan_json", "metadata_json", "summary_json"]
+    readonly_fields = [
+        "stands",
+        "verdict",
+        "parts",
+        "telemetry",
+        "report",
+        "plan_json",
+        "metadata_json",
+        "summary_json",
+    ]
 
     plan_json = staticmethod(as_json("plan"))
     metadata_json = staticmethod(as_json("metadata"))
@@ -71,6 +80,10 @@ class ExperimentAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Experiment]:
         return super().get_queryset(request).defer("plan", "metadata")
+
+    @admin.display(description="status", ordering="status")
+    def stands(self, experiment: Experiment) -> str:
+        return f"{experiment.status}, being deleted" if experiment.deleting else str(experiment.status)
 
     @admin.display(description="verdict", empty_value="-")
     def verdict(self, experiment: Experiment) -> str | None:

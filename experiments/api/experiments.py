@@ -15,9 +15,10 @@ from experiments.api.base import View, unknown_experiment
 from experiments.api.pages import JSON, FilterField, WindowSerializer, array, asked, lists
 from experiments.api.plan_schema import PLAN
 from experiments.api.schema import location_of
-from experiments.api.serializers import DetailSerializer, ExperimentDetailSerializer, ExperimentSerializer
+from experiments.api.serializers import ExperimentDetailSerializer, ExperimentSerializer
 from experiments.models import Experiment
 from experiments.plans.recordings import LISTS, read_lists, with_recordings
+from experiments.services import deletion
 from experiments.services import experiments as services
 from routing.connection import redis_client
 
@@ -68,15 +69,15 @@ class ExperimentView(View):
     @extend_schema(
         responses={
             204: OpenApiResponse(description="It was queued or had ended, and is removed."),
-            202: OpenApiResponse(DetailSerializer, "It was active, and its load is being stopped."),
+            202: OpenApiResponse(ExperimentSerializer, "It is active, and is removed when its load has ended."),
         }
     )
     def delete(self, request: Request, experiment_id: str) -> Response:
-        """Stops an active experiment, removes any other. One that was stopped is removed by a second DELETE."""
+        """Removes an experiment. The load of an active one is stopped first; it goes by itself when that has ended."""
         try:
-            services.delete(experiment_id)
+            standing = deletion.delete(experiment_id)
         except Experiment.DoesNotExist:
             raise unknown_experiment(experiment_id) from None
-        except services.ExperimentBusy as busy:
-            return Response({"detail": str(busy)}, status.HTTP_202_ACCEPTED)
-        return Response(status=status.HTTP_204_NO_CONTENT)
+        if standing is None:
+            return Response(status=status.HTTP_204_NO_CONTENT)
+        return Response(ExperimentSerializer(standing).data, status.HTTP_202_ACCEPTED)

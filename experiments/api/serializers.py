@@ -35,10 +35,6 @@ class TimestampField(TimeField):
         return value.timestamp()
 
 
-class DetailSerializer(PlainSerializer):
-    detail = serializers.CharField(help_text="a sentence for people")
-
-
 class EventSerializer(EventModelSerializer):
     timestamp = TimestampField()
 
@@ -60,7 +56,7 @@ class ExperimentSerializer(ExperimentModelSerializer):
 
     class Meta:
         model = Experiment
-        fields = read_only_fields = ["id", "name", "creator", "status", "phase", "created", "start", "end"]
+        fields = read_only_fields = ["id", "name", "creator", "status", "phase", "deleting", "created", "start", "end"]
 
     @extend_schema_field(serializers.ChoiceField(list(selectors.WORDS)))
     def get_status(self, experiment: Experiment) -> str:

@@ -52,6 +52,9 @@ class Experiment(models.Model):
     summary_stale = models.BooleanField(
         default=False, editable=False, db_index=True, help_text="a batch came after the summary"
     )
+    deleting = models.BooleanField(
+        default=False, editable=False, db_index=True, help_text="it is removed as soon as its load has ended"
+    )
     ticket = models.CharField(
         max_length=32, null=True, editable=False, help_text="of the instruction that it was made from"
     )

@@ -1,4 +1,4 @@
-"""Create, cancel and delete experiments."""
+"""Create and cancel experiments."""
 
 import dataclasses
 import secrets
@@ -14,10 +14,6 @@ from experiments.services import apps, desired, dispatch, events, interactive, p
 from experiments.services.ids import IdTaken, save_new
 from experiments.services.registry import sync_workers
 from experiments.services.transitions import CANCELLED_UNSAID, end_at, move_experiment
-
-
-class ExperimentBusy(Exception):
-    """The experiment's load is being stopped; it can be deleted when it has ended."""
 
 
 def check_workers(plan: Plan) -> None:
@@ -148,18 +144,3 @@ def cancel(experiment_id: str, reason: str) -> Experiment:
     dispatch.kick_reconcile()
     experiment.refresh_from_db()
     return experiment
-
-
-def delete(experiment_id: str) -> None:
-    """Removes a queued or ended experiment with all that belongs to it.
-
-    Raises:
-        Experiment.DoesNotExist
-        ExperimentBusy: it was active; its load is stopped now, and it can be deleted once it has ended.
-    """
-    experiment = cancel(experiment_id, "deleted")
-    if experiment.status not in Experiment.ENDED:
-        raise ExperimentBusy(f"experiment {experiment_id} is being stopped; delete it again when it has ended")
-    with transaction.atomic():
-        experiment.delete()
-        partitions.remove(experiment_id)

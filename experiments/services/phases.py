@@ -167,6 +167,12 @@ def untidy() -> Experiment | None:
     return group.experiment if group else None
 
 
+def tidy_if_untidy(experiment: Experiment) -> None:
+    """As `tidy`, where that was left undone."""
+    if experiment.groups.filter(projected_version__lt=F("version")).exists():
+        tidy(experiment)
+
+
 def tidy(experiment: Experiment) -> None:
     """Removes from Redis what has ended for sure; a shard that is out of reach finds the stop when it returns."""
     by_group: dict[str, list[Shard]] = {}

@@ -11,7 +11,7 @@ from redis.lock import Lock
 
 from experiments import summary
 from experiments.models import Experiment
-from experiments.services import desired, events, groups, phases
+from experiments.services import deletion, desired, events, groups, phases
 from experiments.services.exclusion import Busy, held, one_at_a_time
 from experiments.services.registry import sync_workers
 from experiments.services.transitions import move_experiment
@@ -43,7 +43,9 @@ def _pass(lock: Lock) -> None:
     for experiment in Experiment.objects.filter(status__in=Experiment.ACTIVE).order_by("created", "id"):
         with suppress(LockNotOwnedError):  # it has expired
             lock.reacquire()
-        _forward(experiment)
+        with suppress(Experiment.DoesNotExist):  # it was deleted meanwhile
+            _forward(experiment)
+    _delete_marked()
     promoted: Experiment | None = None
     with suppress(Busy), one_at_a_time(within_s=0):
         promoted = _promote()
@@ -96,6 +98,15 @@ def _revise_one() -> None:
         with _set_apart(f"the summary of experiment {experiment.id}"):
             summary.revise(experiment)
             return  # one that cannot be made does not hold up the others
+
+
+def _delete_marked() -> None:
+    """Takes each experiment that is to be deleted a step further; no queued one of them is promoted."""
+    for experiment_id in (
+        Experiment.objects.filter(deleting=True).values_list("id", flat=True).order_by("created", "id")
+    ):
+        with _set_apart(f"the deletion of experiment {experiment_id}"), suppress(Experiment.DoesNotExist):
+            deletion.go_on(experiment_id)
 
 
 def _tidy_one() -> None:

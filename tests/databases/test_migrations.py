@@ -5,7 +5,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from experiments.models import Experiment, Trace
-from experiments.services import experiments
+from experiments.services import deletion
 from tests.databases import rows
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -52,7 +52,7 @@ def test_traces_survive_the_way_to_partitions_and_back(broker):
     finally:
         migrate_fully()
     Experiment.objects.update(status="FINISHED", ending="FINISHED")
-    experiments.delete("202611220102-ab10")
+    deletion.delete("202611220102-ab10")
     assert traces() == written[1:]
 
 

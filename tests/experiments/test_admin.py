@@ -243,6 +243,15 @@ def test_a_confirmed_cancellation_goes_through_the_service(browser: Client, brok
     assert (queued.status, queued.reason) == ("CANCELLED", "cancelled by admin")
 
 
+@pytest.mark.parametrize("page", ["changelist", "change"])
+def test_an_experiment_that_is_being_deleted_says_so(browser: Client, page: str) -> None:
+    going, staying = (batches.make_experiment(status="FINALIZING") for _ in range(2))
+    Experiment.objects.filter(id=going.id).update(deleting=True)
+    shown = browser.get(address(Experiment, page, *([] if page == "changelist" else [going.id]))).content.decode()
+    assert shown.count("FINALIZING, being deleted") == 1
+    assert "being deleted" not in browser.get(address(Experiment, "change", staying.id)).content.decode()
+
+
 def test_an_ended_experiment_is_not_cancelled(browser: Client, experiment: Experiment) -> None:
     done = cancel(browser, experiment, confirmed="yes")
     assert "None of the selected experiments" in done.content.decode()

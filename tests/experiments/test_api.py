@@ -128,7 +128,7 @@ def test_the_list_has_the_originals_words_and_our_phases(api: Client) -> None:
     first = listed[made[0].id]
     assert first["created"] == made[0].created.timestamp()
     assert first["end"] is None
-    assert set(first) == {"id", "name", "creator", "status", "phase", "created", "start", "end"}
+    assert set(first) == {"id", "name", "creator", "status", "phase", "deleting", "created", "start", "end"}
 
 
 @pytest.mark.parametrize("status", ["STARTING", "RUNNING", "FINALIZING"])
@@ -169,12 +169,15 @@ def test_a_queued_experiment_is_removed(api: Client, broker: redis.Redis) -> Non
     assert not Event.objects.exists()
 
 
-def test_an_active_experiment_is_stopped_and_stays_until_it_has_ended(api: Client, broker: redis.Redis) -> None:
+def test_an_active_experiment_is_stopped_and_told_how_it_stands_until_it_goes(api: Client, broker: redis.Redis) -> None:
     experiment = experiments.create(plan(), "tester")
     Experiment.objects.update(status="RUNNING")
     answer = api.delete(f"{EXPERIMENTS}/{experiment.id}")
     assert answer.status_code == 202
-    assert "being stopped" in answer.json()["detail"]
+    said = answer.json()
+    assert (said["id"], said["status"], said["phase"], said["deleting"]) == (
+        experiment.id, "IN_PROGRESS", "FINALIZING", True,
+    )  # fmt: skip
     experiment.refresh_from_db()
     assert (experiment.status, experiment.ending) == ("FINALIZING", "CANCELLED")
 

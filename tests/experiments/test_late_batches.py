@@ -11,7 +11,7 @@ import redis
 from experiments import summary
 from experiments.ingest import ingest
 from experiments.models import Batch, Experiment
-from experiments.services import experiments
+from experiments.services import deletion
 from experiments.services.reconcile import reconcile
 from loadgen.messages import ack_key
 from tests.support.batches import make_experiment, run_payloads, shards_of
@@ -213,7 +213,7 @@ def test_a_deleted_experiment_is_not_revised():
     experiment, (batch, *_) = make_ended()
     ingest(batch)
     held = Experiment.objects.get(pk=experiment.pk)
-    experiments.delete(experiment.pk)
+    deletion.delete(experiment.pk)
 
     summary.revise(held)
 

@@ -22,7 +22,7 @@ from experiments.recording.backlog import MAX_TALLIES, Arrival, Backlog, Taken, 
 from experiments.recording.listener import Listener
 from experiments.recording.recorder import ListenerEnded, Recorder
 from experiments.recording.store import store
-from experiments.services import experiments, nodes, registry
+from experiments.services import deletion, nodes, registry
 from loadgen.broker import redis_options
 from loadgen.topics import Mark, Sample, commands_channel, node_info_key
 from tests.support import batches
@@ -168,7 +168,7 @@ def test_what_an_experiment_recorded_goes_with_it(broker: redis.Redis) -> None:
     store(taken(*map(sample, range(50))))
     NodeInfo.objects.create(experiment=gone, node="pi")
     Recording.objects.create(experiment=gone, began=NOON)
-    experiments.delete(gone.id)
+    deletion.delete(gone.id)
     assert set(TelemetrySample.objects.values_list("experiment_id", flat=True)) == {other.id}
     assert not NodeInfo.objects.exists()
     assert not Recording.objects.exists()

@@ -1,4 +1,4 @@
-"""Creating, cancelling and deleting experiments."""
+"""Creating and cancelling experiments."""
 
 import itertools
 import re
@@ -53,17 +53,3 @@ def test_an_experiment_that_is_about_to_start_ends_no_earlier_than_its_start(mak
     move_experiment(experiment.id, Status.QUEUED, Status.RUNNING, start=start)
     cancelled = experiments.cancel(experiment.id, "by test")
     assert (cancelled.status, cancelled.ending, cancelled.end) == ("FINALIZING", "CANCELLED", start)
-
-
-def test_a_queued_experiment_is_deleted_with_all_that_is_its(make_experiment):
-    experiments.delete(make_experiment().id)
-    assert not Experiment.objects.exists()
-    assert not Event.objects.exists()
-
-
-def test_an_active_experiment_is_stopped_and_not_deleted_yet(make_experiment):
-    experiment = make_experiment()
-    move_experiment(experiment.id, Status.QUEUED, Status.STARTING)
-    with pytest.raises(experiments.ExperimentBusy, match="delete it again"):
-        experiments.delete(experiment.id)
-    assert Experiment.objects.get().status == "FINALIZING"

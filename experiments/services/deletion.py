@@ -1,0 +1,60 @@
+"""Deletes experiments: the wish is stored first, so that whoever dies on the way leaves it to the reconciler."""
+
+from __future__ import annotations
+
+from django.db import connection, transaction
+from redis.exceptions import RedisError
+
+from experiments.models import Experiment, Trace
+from experiments.services import experiments, partitions, phases
+
+# What a pass of the reconciler removes of traces that lie in one table with those of others: it must not take long.
+ROWS_PER_PASS = 50_000
+
+
+def delete(experiment_id: str) -> Experiment | None:
+    """Removes an experiment with all that belongs to it; one that is active is stopped first.
+
+    Returns:
+        None when it is gone, else how it stands: the reconciler removes it when its load has ended.
+
+    Raises:
+        Experiment.DoesNotExist
+    """
+    if not Experiment.objects.filter(id=experiment_id).update(deleting=True):
+        raise Experiment.DoesNotExist
+    experiment = experiments.cancel(experiment_id, "deleted")
+    if experiment.status in Experiment.ENDED:
+        try:
+            phases.tidy_if_untidy(experiment)
+        except RedisError:
+            return experiment  # what Redis holds of it could never be found again
+        _remove(experiment_id)
+        return None
+    return experiment
+
+
+def go_on(experiment_id: str) -> None:
+    """The next step in removing an experiment that is marked; whoever marked it may have died since."""
+    experiment = experiments.cancel(experiment_id, "deleted")
+    if experiment.status not in Experiment.ENDED:
+        return
+    phases.tidy_if_untidy(experiment)
+    if connection.vendor == "postgresql" or not _remove_some_traces(experiment_id):
+        _remove(experiment_id)
+
+
+def _remove(experiment_id: str) -> None:
+    with transaction.atomic():
+        Experiment.objects.filter(id=experiment_id).delete()
+        partitions.remove(experiment_id)
+
+
+def _remove_some_traces(experiment_id: str) -> bool:
+    """Whether there are more."""
+    traces = Trace.objects.filter(experiment=experiment_id).order_by("id")
+    last = traces.values_list("id", flat=True)[ROWS_PER_PASS - 1 : ROWS_PER_PASS].first()
+    if last is None:
+        return False
+    traces.filter(id__lte=last).order_by()._raw_delete(using="default")
+    return True

@@ -1,0 +1,166 @@
+"""An experiment that is deleted goes, whoever dies on the way."""
+
+import pytest
+import redis
+
+from experiments.ingest import acknowledge, ingest
+from experiments.models import ClientGroup, Event, Experiment, Trace
+from experiments.services import deletion, desired, experiments, interactive, phases
+from experiments.services.reconcile import reconcile
+from loadgen import messages
+from tests.support.batches import make_experiment as make_placed
+from tests.support.batches import run_payloads, shards_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def kill(*_: object, **__: object) -> None:
+    raise Killed
+
+
+@pytest.fixture
+def started(fleet, make_experiment):
+    fleet.join("pi-1", "pi-2")
+    experiment = make_experiment()
+    reconcile()
+    fleet.say(messages.READY)
+    reconcile()
+    fleet.say(messages.RUNNING)
+    reconcile()
+    experiment.refresh_from_db()
+    assert experiment.status == "RUNNING"
+    return experiment
+
+
+def shards_obey(fleet):
+    fleet.say(messages.FINISHED, "stopped")
+    fleet.bring_batches()
+
+
+def test_a_queued_experiment_goes_with_all_that_is_its(make_experiment):
+    assert deletion.delete(make_experiment().id) is None
+    assert not Experiment.objects.exists()
+    assert not Event.objects.exists()
+
+
+def test_a_running_one_is_stopped_and_goes_by_itself_when_it_has_ended(broker, fleet, started):
+    standing = deletion.delete(started.id)
+    assert standing is not None
+    assert (standing.status, standing.ending, standing.deleting) == ("FINALIZING", "CANCELLED", True)
+    assert ClientGroup.objects.get().state == "stop"
+    reconcile()
+    assert Experiment.objects.exists(), "its batches are not there yet"
+    shards_obey(fleet)
+    reconcile()
+    assert not Experiment.objects.exists()
+    assert broker.keys("galileo:group:*") == broker.keys("galileo:shard:*") == []
+
+
+def test_asked_again_it_stands_as_it_stood(started):
+    first, second = deletion.delete(started.id), deletion.delete(started.id)
+    assert first is not None
+    assert second is not None
+    assert (first.status, first.end) == (second.status, second.end)
+
+
+def test_an_unknown_one_is_none(broker):
+    with pytest.raises(Experiment.DoesNotExist):
+        deletion.delete("202611220000-abcd")
+
+
+@pytest.mark.parametrize("moment", [(experiments, "cancel"), (desired, "stop_now"), (experiments, "move_experiment")])
+def test_who_is_killed_after_the_mark_leaves_it_to_the_reconciler(fleet, started, moment):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(*moment, kill)
+        deletion.delete(started.id)
+    reconcile()
+    started.refresh_from_db()
+    assert (started.status, started.ending, started.reason) == ("FINALIZING", "CANCELLED", "deleted")
+    shards_obey(fleet)
+    reconcile()
+    assert not Experiment.objects.exists()
+
+
+@pytest.mark.parametrize("moment", [(phases, "summarise"), (phases, "tidy"), (deletion, "_remove")])
+def test_a_reconciler_that_is_killed_leaves_it_to_the_next(broker, fleet, started, moment):
+    deletion.delete(started.id)
+    shards_obey(fleet)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(*moment, kill)
+        reconcile()
+    assert Experiment.objects.exists()
+    reconcile()
+    assert not Experiment.objects.exists()
+    assert broker.keys("galileo:group:*") == broker.keys("galileo:shard:*") == []
+
+
+def test_a_queued_one_whose_deletion_was_cut_short_is_never_started(fleet, make_experiment):
+    fleet.join("pi-1")
+    experiment = make_experiment()
+    Experiment.objects.update(deleting=True)
+    reconcile()
+    assert not Experiment.objects.exists()
+    assert fleet.orders("pi-1") == []
+    assert not Event.objects.filter(experiment=experiment.id).exists()
+
+
+def test_one_that_cannot_be_removed_does_not_hold_up_the_others(broker, make_experiment, monkeypatch, caplog):
+    stays, _ = (make_experiment() for _ in range(2))
+    Experiment.objects.update(deleting=True)
+    original = deletion._remove
+
+    def remove(experiment_id):
+        if experiment_id == stays.id:
+            raise ArithmeticError("impossible")
+        original(experiment_id)
+
+    monkeypatch.setattr(deletion, "_remove", remove)
+    reconcile()
+    assert Experiment.objects.get() == stays
+    assert f"the deletion of experiment {stays.id} failed" in caplog.text
+
+
+def test_without_a_broker_what_redis_holds_is_left_to_the_reconciler(broker, started, fleet, monkeypatch):
+    shards_obey(fleet)
+    monkeypatch.setattr(phases, "tidy", lambda experiment: None)  # control was killed just then
+    reconcile()
+    reconcile()
+    started.refresh_from_db()
+    assert started.status in Experiment.ENDED
+    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(desired, "redis_client", lambda: redis.Redis(port=1))
+        standing = deletion.delete(started.id)
+    assert standing is not None
+    assert standing.deleting
+    reconcile()
+    assert not Experiment.objects.exists()
+    assert broker.keys("galileo:group:*") == broker.keys("galileo:shard:*") == []
+
+
+def test_an_interactive_experiment_that_is_deleted_leaves_its_groups_alone(broker):
+    experiment = interactive.start("by hand", "tester", {})
+    standing = deletion.delete(experiment.id)
+    assert standing is not None
+    assert standing.status == "FINALIZING"
+    reconcile()
+    assert not Experiment.objects.exists()
+
+
+def test_its_batches_that_come_later_are_acknowledged_and_counted(broker):
+    experiment = make_placed(status="FINISHED")
+    (shard,) = shards_of(experiment)
+    first, *late = run_payloads(shard)
+    ingest(first)
+    Experiment.objects.update(deleting=True)
+    ingest(late[0])
+    reconcile()
+    assert not Experiment.objects.exists()
+    ingest(late[1])
+    assert not Trace.objects.exists()
+    assert int(broker.get(acknowledge.ORPHANS_KEY)) == 1
+    assert broker.llen(messages.ack_key(shard.worker.name)) == 3
