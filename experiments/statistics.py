@@ -1,12 +1,11 @@
-"""Reads over the per-second statistics, for live numbers and charts; the cost does not depend on the rate."""
+"""Live numbers, read from the per-second statistics; the cost does not depend on the rate (see also series.py)."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from django.db.models import F, Sum
 from django.db.models.functions import Coalesce
@@ -14,7 +13,7 @@ from django.db.models.functions import Coalesce
 from experiments.account import schedule_of
 from experiments.histogram import Histogram
 from experiments.models import Experiment, SecondStats
-from loadgen.messages import OPEN, Outcome, WorkloadSpec, account_line
+from loadgen.messages import OPEN, Outcome, WorkloadSpec
 from loadgen.schedule import Schedule
 
 NS = 1_000_000_000
@@ -69,9 +68,13 @@ class Asked:
         return _integral(self.clients, from_ns, to_ns) * NS / (to_ns - from_ns) if self.clients else None
 
 
-def asked_of(experiment: Experiment) -> Asked:
+def asked_of(experiment: Experiment, indexes: Collection[int] | None = None) -> Asked:
+    """Of all workloads, or of those of these indexes."""
     asked = Asked([], [])
-    for workload_spec in experiment.workloads.order_by("index").values_list("spec", flat=True):
+    workloads = experiment.workloads.order_by("index")
+    if indexes is not None:
+        workloads = workloads.filter(index__in=indexes)
+    for workload_spec in workloads.values_list("spec", flat=True):
         spec = WorkloadSpec(**workload_spec)
         (asked.rates if spec.model == OPEN else asked.clients).append(schedule_of(spec))
     return asked
@@ -125,52 +128,6 @@ def progress(experiment: Experiment, now_broker_ns: int | None = None) -> Progre
         dropped=unsent[str(Outcome.DROPPED.value)],
         late=unsent[str(Outcome.LATE.value)],
     )
-
-
-def series(experiment: Experiment) -> list[dict[str, Any]]:
-    """One dict per second of the broker's clock since the start, shards and workloads together, for charts.
-
-    The first and the last second may be partial: `planned` counts the schedule's arrivals within the same second. In
-    the closed model it is None, and `clients` is the mean number of active ones (None in the open model). Quiet
-    seconds are there, too, with zeros.
-    """
-    start_ns = experiment.start_broker_ns
-    if start_ns is None:
-        return []
-    asked = asked_of(experiment)
-    first = start_ns // NS
-    rows: dict[int, list[SecondStats]] = {}
-    # A shard that was stopped before it learned of the start has its arrivals on an axis of its own, near zero.
-    for row in SecondStats.objects.filter(experiment=experiment, second__gte=first):
-        rows.setdefault(row.second, []).append(row)
-    last = max(rows, default=first - 1)
-    return [_point(second, start_ns, rows.get(second, []), asked) for second in range(first, last + 1)]
-
-
-def _point(second: int, start_ns: int, rows: list[SecondStats], asked: Asked) -> dict[str, Any]:
-    outcomes: Counter[str] = Counter()
-    for row in rows:
-        outcomes.update(row.outcomes)
-    lines: Counter[str] = Counter()
-    for outcome, count in outcomes.items():
-        lines[account_line(int(outcome))] += count
-    response, service, lateness = (
-        Histogram.merged(getattr(row, name) for row in rows) for name in ("response_time", "service_time", "lateness")
-    )
-    from_ns = second * NS - start_ns
-    return {
-        "second": second,
-        "offset_s": from_ns / NS,
-        "planned": asked.arrivals(from_ns, from_ns + NS),
-        "clients": asked.active_clients(from_ns, from_ns + NS),
-        "arrivals": sum(row.arrivals for row in rows),
-        "sent": sum(row.sent for row in rows),
-        **{name: lines[name] for name in ("completed", "errors", "dropped", "late", "connect_failed", "cut")},
-        "response_p50_s": _seconds(response.quantile(0.5)),
-        "response_p99_s": _seconds(response.quantile(0.99)),
-        "service_p50_s": _seconds(service.quantile(0.5)),
-        "lateness_p99_s": _seconds(lateness.quantile(0.99)),
-    }
 
 
 def _lately(experiment: Experiment, start_ns: int, end_ns: int, now_ns: int) -> tuple[float | None, Histogram]:

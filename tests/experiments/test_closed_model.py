@@ -11,6 +11,7 @@ from experiments import report, statistics, summary
 from experiments.account import account_of
 from experiments.ingest import ingest
 from experiments.models import Experiment, Shard
+from experiments.series import Part, series_of
 from experiments.target_log import TargetLogError
 from loadgen.messages import Outcome, request_id
 from tests.support.batches import NS, START_NS, Row, make_experiment, row, run_payloads, shards_of
@@ -159,7 +160,7 @@ def test_progress_and_the_series_have_clients_and_no_plan():
     assert (progress.planned, progress.planned_rps, progress.clients, progress.sent) == (None, None, 4, 48)
     ended = statistics.progress(experiment, START_NS + 9 * NS)
     assert (ended.planned, ended.clients, ended.elapsed_s) == (None, 0, 2.0)
-    points = statistics.series(experiment)
+    points = series_of(experiment, Part()).points()
     assert [(point["planned"], point["clients"], point["arrivals"]) for point in points] == [
         (None, 2, 40),
         (None, 4, 8),

@@ -1,4 +1,4 @@
-"""Live numbers and charts come from the per-second statistics alone."""
+"""Live numbers come from the per-second statistics alone."""
 
 from __future__ import annotations
 
@@ -115,36 +115,4 @@ def test_progress_reads_no_traces(experiment):
         connection,
     ) as queries:
         statistics.progress(experiment, at(3))
-        statistics.series(experiment)
     assert not [query for query in queries if "experiments_trace" in query["sql"]]
-
-
-def test_a_series_has_a_point_per_second_over_all_shards(experiment):
-    series = statistics.series(experiment)
-    assert [point["offset_s"] for point in series] == [0, 1, 2, 3, 4, 5]
-    assert [point["arrivals"] for point in series] == [10, 10, 20, 20, 5, 5]
-    assert [point["planned"] for point in series] == pytest.approx([10, 10, 20, 20, 5, 5])
-    assert [point["completed"] for point in series] == [10, 10, 20, 20, 5, 5]
-    assert series[0]["response_p99_s"] == pytest.approx(0.00515, rel=0.01)
-
-
-def test_a_series_shows_quiet_seconds():
-    experiment = make_experiment([[1.0, 2.0], [2.0, 0.0], [1.0, 2.0]])
-    for batch in run_payloads(shards_of(experiment)[0]):
-        ingest(batch)
-    series = statistics.series(experiment)
-    assert [point["arrivals"] for point in series] == [2, 0, 0, 2]
-    assert series[1]["response_p50_s"] is None
-
-
-def test_arrivals_that_were_cut_before_their_shard_knew_the_start_are_in_no_point():
-    experiment = make_experiment([[1.0, 2.0]])
-    (shard,) = shards_of(experiment)
-    ingest(payload(shard, [row(0, 0, 0, Outcome.CUT)], epoch_broker_ns=0))
-    assert statistics.series(experiment) == []
-    ingest(payload(shard, [row(0, 1, 0)], number=1, first_row=1))
-    assert [point["arrivals"] for point in statistics.series(experiment)] == [1]
-
-
-def test_without_statistics_there_is_no_series():
-    assert statistics.series(make_experiment()) == []
