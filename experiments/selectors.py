@@ -131,11 +131,19 @@ class WorkerLoad:
 
 def live_workers(labels: Mapping[str, str] | None = None) -> list[WorkerLoad]:
     """Workers whose heartbeat is there, draining ones too, by name; only those that carry all the labels."""
-    counted = Worker.objects.filter(status__in=LIVE).annotate(
-        used_slots=Count("shards", filter=~Q(shards__status__in=Shard.ENDED))
-    )
     wanted = (labels or {}).items()
-    return [WorkerLoad(worker, worker.used_slots) for worker in counted if wanted <= worker.labels.items()]
+    return [load for load in _loads(Worker.objects.filter(status__in=LIVE)) if wanted <= load.worker.labels.items()]
+
+
+def worker(name: str) -> WorkerLoad | None:
+    """A worker, live or not."""
+    # Some databases do not tell case apart.
+    return next((load for load in _loads(Worker.objects.filter(name=name)) if load.worker.name == name), None)
+
+
+def _loads(workers: QuerySet[Worker]) -> list[WorkerLoad]:
+    counted = workers.annotate(used_slots=Count("shards", filter=~Q(shards__status__in=Shard.ENDED)))
+    return [WorkerLoad(worker, worker.used_slots) for worker in counted]
 
 
 def verdict_of(experiment: Experiment) -> str | None:

@@ -5,9 +5,9 @@ The columns are those of a worker's own trace log, the original's first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from experiments.models import Experiment, Trace
+from experiments.models import Capture, Experiment, Trace
 from experiments.recorded import shards_of
 from loadgen.messages import Outcome
 from loadgen.trace_line import TraceLine, trace_line
@@ -26,12 +26,14 @@ def lines_of(
     limit: int | None = None,
     service: str | None = None,
     outcome: str | None = None,
+    captured: bool = False,
 ) -> Iterator[tuple[int, TraceLine]]:
     """(key, trace) of an experiment's traces, shard by shard, as they were recorded.
 
     Args:
         after: the key of the last one that is known; 0: from the first on.
         outcome: the name of an Outcome in lower case.
+        captured: only those that a capture belongs to.
     """
     shards = {
         shard.id: (shard.group_id, shard.group.workload.service, shard.group.workload.spec["request_id_header"])
@@ -43,6 +45,8 @@ def lines_of(
         rows = rows.filter(shard__in=list(shards))
     if outcome is not None:
         rows = rows.filter(outcome=Outcome[outcome.upper()])
+    if captured:
+        rows = rows.filter(id__in=Capture.objects.filter(experiment=experiment, id__gt=after).order_by().values("id"))
     columns = rows.values_list(
         "id", "shard_id", "client", "sequence", "intended_ns", "sent_ns", "done_ns", "status", "host", "dispatched_ns",
         "outcome", "size", "routing_version",
@@ -82,3 +86,8 @@ def lines_of(
             routing_version=version,
         )
         yield key, line
+
+
+def captures_of(keys: Iterable[int]) -> dict[int, Capture]:
+    """The captures of these traces."""
+    return Capture.objects.in_bulk(list(keys))

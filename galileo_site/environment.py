@@ -14,6 +14,8 @@ from loadgen.environment import LOG_LEVELS, Reader, RedisSettings, read_redis
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 DRIVERS = ("sqlite", "postgres", "mysql")
+# Whom /api serves: users with a token, password or session, or everybody.
+REQUIRED, NONE = "required", "none"
 DEFAULT_PORTS = {"postgres": 5432, "mysql": 3306}
 
 
@@ -36,6 +38,7 @@ class SiteSettings:
     secret_key: str = field(repr=False)
     debug: bool
     https: bool
+    api_auth: str
     allowed_hosts: list[str]
     csrf_trusted_origins: list[str]
     database: dict[str, Any] = field(repr=False)
@@ -67,6 +70,7 @@ def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:
         secret_key=secret_key,
         debug=debug,
         https=reader.flag("https", False),
+        api_auth=reader.choice("api_auth", REQUIRED, (REQUIRED, NONE)),
         allowed_hosts=_listed(reader.text("allowed_hosts", "127.0.0.1,localhost")),
         csrf_trusted_origins=_listed(reader.text("csrf_trusted_origins")),
         database=_read_database(reader),
@@ -79,6 +83,11 @@ def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:
     )
     if settings.database["ENGINE"].endswith("sqlite3") and settings.ingest_queues > 1:
         reader.wrong("ingest_queues", "SQLite takes one writer: set it to 1, or use PostgreSQL")
+    if settings.api_auth == NONE and any(host.startswith(("*", ".")) for host in settings.allowed_hosts):
+        # A page of any name that is led to our address would be of our own origin to a browser (DNS rebinding).
+        reader.wrong(
+            "api_auth", "none needs galileo_allowed_hosts to name each host in full, without * or a leading dot"
+        )
     reader.raise_if_wrong()
     return settings
 

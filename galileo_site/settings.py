@@ -2,7 +2,7 @@
 
 import sys
 
-from galileo_site.environment import read_site
+from galileo_site.environment import NONE, PROJECT_DIR, read_site
 from loadgen.broker import redis_options
 from loadgen.environment import SettingsError
 
@@ -21,6 +21,7 @@ GALILEO_REDIS_OPTIONS = redis_options()
 GALILEO_INGEST_QUEUES = SITE.ingest_queues
 GALILEO_APPS_REPO_DIR = SITE.apps_repo_dir
 GALILEO_API_RATE = SITE.api_rate
+GALILEO_API_IS_OPEN = SITE.api_auth == NONE
 GALILEO_START_TIMEOUT_S = 60
 GALILEO_FINALIZE_TIMEOUT_S = 60
 
@@ -59,12 +60,14 @@ WSGI_APPLICATION = "galileo_site.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [PROJECT_DIR / "galileo_site" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "galileo_site.context.api_access",
             ]
         },
     }
@@ -93,6 +96,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
         "rest_framework.authentication.BasicAuthentication",  # for commands that know a name and a password
+        "experiments.api.open_access.OpenAccess",  # with galileo_api_auth=none
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.DjangoModelPermissions"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

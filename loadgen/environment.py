@@ -153,7 +153,8 @@ class WorkerSettings:
 # the controller asks for a routing record only where a worker's router would read it.)
 OWN_SETTINGS = frozenset(
     "redis_host redis_port redis_password slots apps_dir apps_repo_dir apps_repository apps_cache_dir "
-    "apps_cache_limit_mb api_url api_user api_rate spool_dir spool_limit_mb logging_level ingest_queues ingest_queue "
+    "apps_cache_limit_mb api_url api_user api_auth api_rate spool_dir spool_limit_mb logging_level ingest_queues "
+    "ingest_queue "
     "trace_logging trace_dir trace_limit_mb telemetry_interval_s router_static_host state_dir "
     "web_host web_port allowed_hosts debug https venv flower_host flower_port csrf_trusted_origins".split()
 )

@@ -7,11 +7,11 @@ from typing import Any
 
 import requests
 
-from experiments import selectors
+from experiments import pinging, selectors
 from experiments.models import ClientGroup as Group
 from experiments.plans import parse_group
 from experiments.services import groups, interactive, registry
-from experiments.shell import one_request, pinging
+from experiments.shell import one_request
 from experiments.shell.arguments import check_timeout
 from experiments.shell.client_group import ClientGroup
 from experiments.shell.errors import NoExperiment, ShellError
@@ -45,7 +45,7 @@ class Galileo:
     def ping(self, timeout: float = 1.0) -> dict[str, float]:
         """Seconds until each worker has answered, by its name; who does not answer within `timeout` is not in it."""
         check_timeout(timeout)
-        return pinging.ping(timeout)
+        return {name: trip_s for name, trip_s in pinging.ping(timeout).items() if trip_s is not None}
 
     def spawn(
         self,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from galileo_site.environment import NONE, REQUIRED
 from galileo_site.stack.errors import StackError
 from loadgen.environment import LOG_LEVELS, Reader, SettingsError
 
@@ -28,6 +29,7 @@ class StackConfig:
     redis_port: int
     admin_user: str
     logging_level: str
+    api_auth: str
 
     @property
     def web_url(self) -> str:
@@ -43,6 +45,7 @@ def read_config(environ: Mapping[str, str] | None = None) -> StackConfig:
         redis_port=reader.integer("redis_port", 0, 0, 65535),
         admin_user=reader.text("admin_user", "admin"),
         logging_level=reader.choice("logging_level", "INFO", LOG_LEVELS),
+        api_auth=reader.choice("api_auth", REQUIRED, (REQUIRED, NONE)),
     )
     try:
         reader.raise_if_wrong()

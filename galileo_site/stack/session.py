@@ -36,6 +36,7 @@ class Session:
                 "started_at": self._started_at_s,
                 "web_url": self._config.web_url,
                 "admin_user": self._config.admin_user,
+                "api_auth": self._config.api_auth,
                 "children": self.stack.describe(),
             }
         )

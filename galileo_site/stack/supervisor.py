@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from galileo_site.environment import NONE
 from galileo_site.stack.config import PROJECT_ROOT, StackConfig
 from galileo_site.stack.demo import say
 from galileo_site.stack.errors import Interrupted, StackError
@@ -114,14 +115,18 @@ def _already_up(config: StackConfig, state: StateDir, interrupts: Interrupts) ->
     if about["phase"] != "running":
         raise StackError(f"Galileo is {about['phase']}; try again in a moment.")
     say("Galileo is running already.")
-    _print_access(config, state, about["web_url"], about["admin_user"])
+    _print_access(config, state, about["web_url"], about["admin_user"], about["api_auth"])
     return 0
 
 
-def _print_access(config: StackConfig, state: StateDir, web_url: str = "", admin_user: str = "") -> None:
+def _print_access(
+    config: StackConfig, state: StateDir, web_url: str = "", admin_user: str = "", api_auth: str = ""
+) -> None:
     say(f"  web        {web_url or config.web_url}")
     say(f"  user       {admin_user or config.admin_user}")
     say(f"  password   {state.secrets().admin_password}")
+    if (api_auth or config.api_auth) == NONE:
+        say("  API        open to everybody, without a token (galileo_api_auth=none)")
     say(f"  logs       {state.logs}")
     say(f"  commands   bin/run --envfile={_shortest(state.env_file)} manage COMMAND")
 

@@ -12,12 +12,18 @@ from experiments import selectors
 from loadgen.broker import celery_options
 
 
-def ping(timeout: float) -> dict[str, float]:
-    """Seconds until each live worker's main process answered, through the broker and back, by the worker's name."""
+def ping(timeout_s: float) -> dict[str, float | None]:
+    """Seconds until each live worker's main process answered, through the broker and back, by the worker's name.
+
+    None: it did not answer within the time-out.
+
+    Raises:
+        redis.RedisError, kombu.exceptions.OperationalError: the broker does not answer.
+    """
     names = {f"{load.worker.name}@{load.worker.hostname}": load.worker.name for load in selectors.live_workers()}
     app = Celery("galileo-ping", set_as_current=False)
     app.conf.update(celery_options(settings.SITE.redis))
-    answered: dict[str, float] = {}
+    answered: dict[str, float | None] = dict.fromkeys(sorted(names.values()))
     sent_s = time.monotonic()
 
     def note(reply: dict[str, Any]) -> None:
@@ -28,8 +34,8 @@ def ping(timeout: float) -> dict[str, float]:
     try:
         if names:
             app.control.broadcast(
-                "ping", destination=list(names), reply=True, timeout=timeout, limit=len(names), callback=note
+                "ping", destination=list(names), reply=True, timeout=timeout_s, limit=len(names), callback=note
             )
     finally:
         app.close()
-    return dict(sorted(answered.items()))
+    return answered
