@@ -10,6 +10,7 @@ from django.conf import settings
 
 from experiments import selectors
 from loadgen.broker import celery_options
+from routing.connection import redis_client
 
 
 def ping(timeout_s: float) -> dict[str, float | None]:
@@ -21,6 +22,7 @@ def ping(timeout_s: float) -> dict[str, float | None]:
         redis.RedisError, kombu.exceptions.OperationalError: the broker does not answer.
     """
     names = {f"{load.worker.name}@{load.worker.hostname}": load.worker.name for load in selectors.live_workers()}
+    redis_client().ping()  # where the broker is away, Celery would try again for 6 s
     app = Celery("galileo-ping", set_as_current=False)
     app.conf.update(celery_options(settings.SITE.redis))
     answered: dict[str, float | None] = dict.fromkeys(sorted(names.values()))

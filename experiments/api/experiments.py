@@ -7,19 +7,22 @@ from functools import partial
 from django.contrib.auth.models import AnonymousUser
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers, status
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from experiments import plans, selectors
 from experiments.api.base import View, unknown_experiment
-from experiments.api.pages import JSON, FilterField, WindowSerializer, array, asked, lists
+from experiments.api.pages import JSON, FilterField, WindowSerializer, array, asked, checked, lists
+from experiments.api.permissions import ModelPermissions
 from experiments.api.plan_schema import PLAN
 from experiments.api.schema import location_of
-from experiments.api.serializers import ExperimentDetailSerializer, ExperimentSerializer
+from experiments.api.serializers import ExperimentDetailSerializer, ExperimentSerializer, PlainSerializer
 from experiments.models import Experiment
 from experiments.plans.recordings import LISTS, read_lists, with_recordings
 from experiments.services import deletion
 from experiments.services import experiments as services
+from loadgen.topics import MAX_EVENT_VALUE
 from routing.connection import redis_client
 
 
@@ -55,6 +58,18 @@ class ExperimentListView(View):
         return Response(experiment.id, status.HTTP_201_CREATED, headers=location)
 
 
+class CancelSerializer(PlainSerializer):
+    reason = serializers.CharField(
+        max_length=MAX_EVENT_VALUE, allow_blank=True, default="", help_text="is shown on the timeline"
+    )
+
+
+class CancelPermissions(ModelPermissions):
+    """As in the admin: to stop an experiment is to change it."""
+
+    perms_map = {**ModelPermissions.perms_map, "POST": ["%(app_label)s.change_%(model_name)s"]}
+
+
 class ExperimentView(View):
     queryset = Experiment.objects.none()
 
@@ -81,3 +96,50 @@ class ExperimentView(View):
         if standing is None:
             return Response(status=status.HTTP_204_NO_CONTENT)
         return Response(ExperimentSerializer(standing).data, status.HTTP_202_ACCEPTED)
+
+
+class CancelView(View):
+    permission_classes = [CancelPermissions]
+    queryset = Experiment.objects.none()
+
+    @extend_schema(
+        request=CancelSerializer,
+        responses={
+            200: OpenApiResponse(ExperimentSerializer, "It has ended, now or before, and stays as it is."),
+            202: OpenApiResponse(ExperimentSerializer, "Its load is stopped, and what is on the way still comes in."),
+        },
+    )
+    def post(self, request: Request, experiment_id: str) -> Response:
+        """Stops the load of an experiment and leads it to CANCELLED; everything is kept."""
+        reason = checked(CancelSerializer, request.data)["reason"]
+        by = f"cancelled by {request.user.get_username()}"
+        try:
+            experiment = services.cancel(experiment_id, f"{by}: {reason}" if reason else by)
+        except Experiment.DoesNotExist:
+            raise unknown_experiment(experiment_id) from None
+        has_ended = experiment.status in Experiment.ENDED
+        code = status.HTTP_200_OK if has_ended else status.HTTP_202_ACCEPTED
+        return Response(ExperimentSerializer(experiment).data, code)
+
+
+class SummaryView(View):
+    queryset = Experiment.objects.none()
+
+    @extend_schema(
+        responses=OpenApiResponse({"type": "object", "additionalProperties": True}, "docs/verdict.md tells of it.")
+    )
+    def get(self, request: Request, experiment_id: str) -> Response:
+        """Shows the summary of an experiment, with its account and its verdict. There is none before it has ended."""
+        experiment = selectors.experiment(experiment_id)
+        if experiment is None:
+            raise unknown_experiment(experiment_id)
+        if experiment.summary is None:
+            raise NotFound(_why_no_summary(experiment))
+        return Response(experiment.summary)
+
+
+def _why_no_summary(experiment: Experiment) -> str:
+    if experiment.status not in Experiment.ENDED:
+        return f"Experiment {experiment.id} is {experiment.status}; its summary comes when it has ended."
+    reason = f": {experiment.reason}" if experiment.reason else ""
+    return f"Experiment {experiment.id} ended as {experiment.status} without a summary{reason}."

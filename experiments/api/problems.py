@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
+import kombu.exceptions
 import redis.exceptions
 from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
@@ -26,7 +27,7 @@ from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from loadgen.apps.faults import AppInvalid
 from routing.table import RoutingInvalid, RoutingMissing, RoutingTaken
 
-AWAY = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
+AWAY = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, kombu.exceptions.OperationalError)
 
 _log = logging.getLogger(__name__)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.drainage import warn
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import Direction, OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
@@ -60,6 +62,19 @@ def location_of(thing: str) -> OpenApiParameter:
 def without_slashes(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
     """The paths as they are documented: a slash at the end is taken, too, and makes no difference."""
     return [(path.rstrip("/"), regex, method, view) for path, regex, method, view in endpoints]
+
+
+class OpenAccessScheme(OpenApiAuthenticationExtension):
+    """Says that nobody needs a token, where that is so."""
+
+    target_class = "experiments.api.open_access.OpenAccess"
+    name: list[str] = []
+
+    def get_security_requirement(self, auto_schema: AutoSchema) -> list[dict[str, list[Any]]]:
+        return [{}] if settings.GALILEO_API_IS_OPEN else []
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> list[dict[str, Any]]:
+        return []
 
 
 class Schema(AutoSchema):

@@ -1,6 +1,8 @@
-"""The traces of an experiment: pages of JSON, or all of them as CSV, which is sent while it is read."""
+"""The traces of an experiment, as pages of JSON or whole as CSV; what was captured of them, as pages."""
 
 from __future__ import annotations
+
+import base64
 
 from django.http import HttpResponseBase
 from drf_spectacular.utils import extend_schema
@@ -9,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from experiments import selectors, traces
-from experiments.api.base import unknown_experiment
+from experiments.api.base import View, unknown_experiment
 from experiments.api.pages import (
     CSV,
     JSON,
@@ -25,20 +27,29 @@ from experiments.api.pages import (
     page_of,
 )
 from experiments.api.serializers import PlainSerializer
-from experiments.models import Trace
+from experiments.models import Capture, Trace
 from experiments.traces import COLUMNS, TIMES
 from loadgen.messages import Outcome
 from loadgen.trace_line import TraceLine
 
 OUTCOMES = [outcome.name.lower() for outcome in Outcome]
+MAX_CAPTURES = 500
 
 
-class TraceQuerySerializer(LimitSerializer, FormatSerializer):
+class FilterSerializer(LimitSerializer):
     """Pages have no numbers, as nobody could count traces quickly."""
 
     after = WholeField(min_value=0, max_value=2**63 - 1, default=0, help_text="as `next` of the page before has it")
     service = FilterField()
     outcome = serializers.ChoiceField(OUTCOMES, required=False)
+
+
+class TraceQuerySerializer(FilterSerializer, FormatSerializer):
+    pass
+
+
+class CaptureQuerySerializer(FilterSerializer):
+    limit = serializers.IntegerField(min_value=1, max_value=MAX_CAPTURES, default=100, help_text="how many")
 
 
 class TraceSerializer(PlainSerializer):
@@ -59,6 +70,20 @@ class TraceSerializer(PlainSerializer):
     routing_version = serializers.IntegerField()
 
 
+class MessageSerializer(PlainSerializer):
+    """What went over the wire, cut off where the workload's `capture_bytes` says."""
+
+    encoding = serializers.ChoiceField(["utf-8", "base64"], help_text="base64: it is no text of UTF-8")
+    content = serializers.CharField()
+
+
+class CaptureSerializer(TraceSerializer):
+    """A trace, its request, and its response as far as one came."""
+
+    request = MessageSerializer()
+    response = MessageSerializer()
+
+
 class TraceListView(TableView):
     queryset = Trace.objects.none()
 
@@ -77,8 +102,46 @@ class TraceListView(TableView):
             rows = (_exact(line) for _, line in traces.lines_of(experiment, **wanted))
             return csv_stream(f"traces-{experiment_id}", COLUMNS, rows)
         found = list(traces.lines_of(experiment, limit=limit + 1, **wanted))
-        further = address(request, after=found[limit - 1][0], limit=limit) if len(found) > limit else None
-        return Response({"next": further, "results": [_in_seconds(line) for _, line in found[:limit]]})
+        results = [_in_seconds(line) for _, line in found[:limit]]
+        return Response({"next": _further(request, found, limit), "results": results})
+
+
+class CaptureListView(View):
+    queryset = Capture.objects.none()
+
+    @extend_schema(parameters=[CaptureQuerySerializer], responses=page_of(CaptureSerializer))
+    def get(self, request: Request, experiment_id: str) -> Response:
+        """Lists what was captured of the requests of an experiment and their responses, beside their traces."""
+        experiment = selectors.experiment(experiment_id)
+        if experiment is None:
+            raise unknown_experiment(experiment_id)
+        wanted = asked(request, CaptureQuerySerializer)
+        limit = wanted.pop("limit")
+        found = list(traces.lines_of(experiment, captured=True, limit=limit + 1, **wanted))
+        captures = traces.captures_of(key for key, _ in found[:limit])
+        results = [
+            {
+                **_in_seconds(line),
+                "request": _message(captures[key].request),
+                "response": _message(captures[key].response),
+            }
+            for key, line in found[:limit]
+            if key in captures  # it may just have been deleted
+        ]
+        return Response({"next": _further(request, found, limit), "results": results})
+
+
+def _further(request: Request, found: list[tuple[int, TraceLine]], limit: int) -> str | None:
+    """The address of the next page, when more was found than the limit."""
+    return address(request, after=found[limit - 1][0], limit=limit) if len(found) > limit else None
+
+
+def _message(captured: bytes | memoryview) -> dict[str, str]:
+    data = bytes(captured)
+    try:
+        return {"encoding": "utf-8", "content": data.decode()}
+    except UnicodeDecodeError:
+        return {"encoding": "base64", "content": base64.b64encode(data).decode()}
 
 
 def _in_seconds(line: TraceLine) -> dict[str, object]:

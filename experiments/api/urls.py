@@ -2,18 +2,34 @@
 
 from django.urls import re_path
 
-from experiments.api import apps, experiments, groups, index, routing, telemetry, traces, tracing, workers
+from experiments.api import (
+    apps,
+    experiments,
+    groups,
+    index,
+    routing,
+    series,
+    telemetry,
+    traces,
+    tracing,
+    workers,
+)
 
 APP_NAME = "(?P<name>[^/]{1,200})"
 EXPERIMENT_ID = "(?P<experiment_id>[0-9A-Za-z-]{1,24})"
 GROUP_ID = "(?P<group_id>[0-9A-Za-z-]{1,40})"
+WORKER = "(?P<name>[^/]{1,63})"
 SERVICE = "(?P<service>[^/]+)"
 
 urlpatterns = [
     re_path(r"^/?$", index.IndexView.as_view(), name="api-index"),
     re_path(r"^/experiments/?$", experiments.ExperimentListView.as_view(), name="api-experiments"),
     re_path(rf"^/experiments/{EXPERIMENT_ID}/?$", experiments.ExperimentView.as_view(), name="api-experiment"),
+    re_path(rf"^/experiments/{EXPERIMENT_ID}/cancel/?$", experiments.CancelView.as_view(), name="api-cancel"),
+    re_path(rf"^/experiments/{EXPERIMENT_ID}/summary/?$", experiments.SummaryView.as_view(), name="api-summary"),
+    re_path(rf"^/experiments/{EXPERIMENT_ID}/series/?$", series.SeriesView.as_view(), name="api-series"),
     re_path(rf"^/experiments/{EXPERIMENT_ID}/traces/?$", traces.TraceListView.as_view(), name="api-traces"),
+    re_path(rf"^/experiments/{EXPERIMENT_ID}/captures/?$", traces.CaptureListView.as_view(), name="api-captures"),
     re_path(rf"^/experiments/{EXPERIMENT_ID}/telemetry/?$", telemetry.TelemetryView.as_view(), name="api-telemetry"),
     re_path(rf"^/experiments/{EXPERIMENT_ID}/events/?$", telemetry.EventListView.as_view(), name="api-events"),
     re_path(rf"^/experiments/{EXPERIMENT_ID}/tracing/?$", tracing.TracingView.as_view(), name="api-tracing"),
@@ -23,6 +39,8 @@ urlpatterns = [
     re_path(rf"^/groups/{GROUP_ID}/clients/?$", groups.GroupClientsView.as_view(), name="api-group-clients"),
     re_path(r"^/services/?$", routing.ServiceListView.as_view(), name="api-services"),
     re_path(r"^/worker/?$", workers.WorkerListView.as_view(), name="api-workers"),
+    re_path(r"^/worker/ping/?$", workers.PingView.as_view(), name="api-ping"),
+    re_path(rf"^/worker/{WORKER}/?$", workers.WorkerView.as_view(), name="api-worker"),
     re_path(r"^/routing/?$", routing.RecordListView.as_view(), name="api-routing"),
     re_path(rf"^/routing/{SERVICE}/?$", routing.RecordView.as_view(), name="api-routing-record"),
     re_path(r"^/apps/?$", apps.AppListView.as_view(), name="api-apps"),

@@ -73,7 +73,9 @@ def test_the_index_lists_the_routes(api: Client) -> None:
     paths = [route["path"] for route in api.get("/api").json()["routes"]]
     group, experiment, app = "/api/groups/{group_id}", "/api/experiments/{experiment_id}", "/api/apps/{name}"
     groups = ["/api/groups", group, f"{group}/command", f"{group}/clients"]
-    parts = [f"{experiment}/{part}" for part in ("traces", "telemetry", "events", "tracing")]
+    names = ("cancel", "summary", "series", "traces", "captures", "telemetry", "events", "tracing")
+    parts = [f"{experiment}/{name}" for name in names]
+    workers = ["/api/worker", "/api/worker/ping", "/api/worker/{name}"]
     apps = ["/api/apps", app, f"{app}/download", f"{app}/versions"]
     routing = ["/api/routing", "/api/routing/{service}"]
     assert paths == [
@@ -83,7 +85,7 @@ def test_the_index_lists_the_routes(api: Client) -> None:
         *parts,
         *groups,
         "/api/services",
-        "/api/worker",
+        *workers,
         *routing,
         *apps,
         "/api/schema",
