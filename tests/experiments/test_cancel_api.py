@@ -67,6 +67,7 @@ def test_a_queued_one_is_cancelled_at_once_and_stays(
     assert (experiment.reason, cancelled(experiment)) == (reason, [reason])
 
 
+@pytest.mark.django_db(transaction=True)  # what is sent is sent after the commit
 def test_the_load_of_a_running_one_is_stopped_and_everything_is_kept(
     api: Client, fleet: Fleet, make_experiment: Any
 ) -> None:
