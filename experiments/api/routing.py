@@ -108,12 +108,16 @@ class RecordView(TableView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
+class ServiceSerializer(PlainSerializer):
+    name = serializers.CharField()
+
+
 class ServiceListView(TableView):
-    @lists(WindowSerializer, {200: serializers.ListSerializer(child=serializers.CharField())})
+    @lists(WindowSerializer, ServiceSerializer(many=True))
     def get(self, request: Request) -> Response:
-        """Lists the services that have routing records. The names alone, as in the original."""
-        names = [record.service for record in selectors.records()]
-        return array(request, names, list, asked(request, WindowSerializer))
+        """Lists the services that have routing records. The names alone, in objects, as in the original."""
+        named = [{"name": record.service} for record in selectors.records()]
+        return array(request, named, list, asked(request, WindowSerializer))
 
 
 def _read(body: Any, known: Collection[str], required: Collection[str] = ()) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from experiments.ingest import ingest
 from experiments.models import Experiment
 from experiments.traces import COLUMNS
 from loadgen.messages import Outcome
-from routing import services as routing
 from tests.support import batches
 from tests.support.records import Row
 
@@ -113,9 +112,3 @@ def test_what_is_wrong_is_named(api: Client, experiment: Experiment, query: str,
 
 def test_of_an_unknown_experiment_there_are_none(api: Client) -> None:
     assert api.get("/api/experiments/202611220000-none/traces").status_code == 404
-
-
-def test_the_services_are_listed_by_name(api: Client, broker: redis.Redis) -> None:
-    for service in ("b", "a"):
-        routing.set_record(service, ["host:80"], [1])
-    assert api.get("/api/services").json() == ["a", "b"]

@@ -1,0 +1,103 @@
+"""The original's REST contract: what its tools send is taken, and what they read is there."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import redis
+from django.contrib.auth.models import User
+from django.test import Client
+from rest_framework.authtoken.models import Token
+
+from experiments.models import Experiment
+from routing import services as routing
+from tests.support import batches
+from tests.support.workers import register
+
+pytestmark = pytest.mark.django_db
+
+JSON = "application/json"
+# As the original's own documentation has it.
+EXAMPLE = {
+    "experiment": {"name": "my_experiment", "creator": "research star"},
+    "configuration": {
+        "duration": "10s",
+        "interval": "2s",
+        "workloads": [{"service": "alexnet", "ticks": [1, 2, 3, 1, 1], "clients_per_host": 2}],
+    },
+}
+
+
+@pytest.fixture
+def api(db: None) -> Client:
+    token = Token.objects.create(user=User.objects.create_superuser("admin"))
+    return Client(headers={"Authorization": f"Token {token.key}"})
+
+
+@pytest.fixture
+def fleet(broker: redis.Redis) -> None:
+    register(broker, "pi-1")
+
+
+def post(api: Client, data: Any) -> Any:
+    return api.post("/api/experiments", json.dumps(data), content_type=JSON)
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_plan_of_its_documentation_is_answered_with_the_id_alone(api: Client, fleet: None, slash: str) -> None:
+    answer = api.post(f"/api/experiments{slash}", json.dumps(EXAMPLE), content_type=JSON)
+    experiment = Experiment.objects.get()
+    assert answer.content == json.dumps(experiment.id).encode()
+    assert answer.headers["Content-Type"] == "application/json"
+    assert (experiment.name, experiment.creator) == ("my_experiment", "research star")
+    assert experiment.workloads.get().spec["schedule"] == [[2.0, 1], [2.0, 2], [2.0, 3], [2.0, 1], [2.0, 1]]
+
+
+def test_without_workers_it_is_a_503_with_a_reason(api: Client, broker: redis.Redis) -> None:
+    answer = post(api, EXAMPLE)
+    assert answer.status_code == 503
+    assert "no worker is running" in answer.json()["detail"]
+    assert not Experiment.objects.exists()
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_an_experiment_has_its_fields_with_times_as_floats_or_null(api: Client, fleet: None, slash: str) -> None:
+    queued = post(api, EXAMPLE).json()
+    ended = batches.make_experiment(status="FINISHED")
+    Experiment.objects.filter(id=ended.id).update(end=batches.START)
+    listed = {each["id"]: each for each in api.get(f"/api/experiments{slash}").json()}
+    for experiment_id in (queued, ended.id):
+        shown = api.get(f"/api/experiments/{experiment_id}{slash}").json()
+        for found in (shown, listed[experiment_id]):
+            assert {"id", "name", "creator", "start", "end", "created", "status"} <= set(found)
+            assert isinstance(found["created"], float)
+            kind = float if experiment_id == ended.id else type(None)
+            assert (type(found["start"]), type(found["end"])) == (kind, kind)
+    assert (listed[queued]["status"], listed[ended.id]["status"]) == ("QUEUED", "FINISHED")
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_each_service_is_an_object_with_a_name(api: Client, broker: redis.Redis, slash: str) -> None:
+    for service in ("b", "a"):
+        routing.set_record(service, ["host:80"], [1])
+    assert api.get(f"/api/services{slash}").json() == [{"name": "a"}, {"name": "b"}]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/worker", "/services", "/experiments", "/apps", "/experiments/{id}", "/experiments/{id}/summary",
+     "/experiments/{id}/series", "/experiments/{id}/traces", "/experiments/{id}/captures",
+     "/experiments/{id}/telemetry", "/experiments/{id}/events", "/groups", "/routing"],
+)  # fmt: skip
+def test_each_route_is_there_with_a_slash_at_its_end_and_never_redirects(
+    api: Client, broker: redis.Redis, path: str
+) -> None:
+    experiment = batches.make_experiment(status="FINISHED")
+    Experiment.objects.update(summary={})
+    address = f"/api{path}".replace("{id}", experiment.id)
+    for each in (address, f"{address}/"):
+        answer = api.get(each)
+        assert answer.status_code == 200
+        assert answer.json() == api.get(address).json()
