@@ -1,7 +1,6 @@
 """The original's own programs against ours: its command line, its routing table, and telemd's controller."""
 
 import subprocess
-import sys
 import textwrap
 import time
 from pathlib import Path
@@ -12,19 +11,7 @@ from galileo_site.stack.config import PROJECT_ROOT
 from tests.e2e.test_load import routes
 from tests.support.plans import plan_data
 
-PACKAGES = ("edgerun-galileo==0.10.4", "telemc==0.3.0")
 APP = PROJECT_ROOT / "examples" / "apps" / "squeezenet"
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of a virtual environment that has the original."""
-    folder = tmp_path_factory.mktemp("original")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=120)
-    pip = [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", *PACKAGES]
-    done = subprocess.run(pip, check=False, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    return folder / "bin"
 
 
 @pytest.fixture

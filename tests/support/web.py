@@ -29,8 +29,12 @@ class Web:
             raise AssertionError(f"the plan was refused: {response.status_code} {response.text}")
         return str(response.json())
 
+    def cancel(self, experiment_id: str) -> int:
+        """Stops the load of an experiment; returns the HTTP status."""
+        return self.request("POST", f"/experiments/{experiment_id}/cancel").status_code
+
     def delete(self, experiment_id: str) -> int:
-        """Stops or removes an experiment; returns the HTTP status."""
+        """Removes an experiment, an active one when it has ended; returns the HTTP status."""
         return self.request("DELETE", f"/experiments/{experiment_id}").status_code
 
     def experiment(self, experiment_id: str) -> dict[str, Any]:

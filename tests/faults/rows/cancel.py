@@ -4,11 +4,11 @@ from tests.faults.check import MAY, NEVER
 from tests.faults.faults import OWN, fault
 from tests.faults.rig import Rig
 
-# From the DELETE to the last request.
+# From the cancel to the last request.
 OBEYED_S = 1.0
 # From the broker's return to the last request: control has to come back, too.
 HEARD_S = 6.0
-CANCELLED = {"ends": "CANCELLED", "reason": "deleted"}
+CANCELLED = {"ends": "CANCELLED", "reason": "cancelled by admin"}
 
 
 @fault("cancel of a QUEUED one while another runs")
@@ -60,5 +60,5 @@ def cancel_without_broker(rig: Rig) -> None:
 
 
 def cancel(rig: Rig) -> None:
-    status = rig.galileo.web.delete(rig.experiment_id)
-    rig.claim(status == 202, f"DELETE answered {status}")
+    status = rig.galileo.web.cancel(rig.experiment_id)
+    rig.claim(status == 202, f"the cancel was answered with {status}")
