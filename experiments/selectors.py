@@ -137,6 +137,8 @@ def live_workers(labels: Mapping[str, str] | None = None) -> list[WorkerLoad]:
 
 def worker(name: str) -> WorkerLoad | None:
     """A worker, live or not."""
+    if not NAME_PATTERN.fullmatch(name):
+        return None
     # Some databases do not tell case apart.
     return next((load for load in _loads(Worker.objects.filter(name=name)) if load.worker.name == name), None)
 
