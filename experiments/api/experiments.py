@@ -17,7 +17,7 @@ from experiments.api.pages import JSON, FilterField, WindowSerializer, array, as
 from experiments.api.permissions import ModelPermissions
 from experiments.api.plan_schema import PLAN
 from experiments.api.schema import location_of
-from experiments.api.serializers import ExperimentDetailSerializer, ExperimentSerializer, PlainSerializer
+from experiments.api.serializers import ExperimentDetailSerializer, ExperimentSerializer, PlainSerializer, TextField
 from experiments.models import Experiment
 from experiments.plans.recordings import LISTS, read_lists, with_recordings
 from experiments.services import deletion
@@ -59,9 +59,7 @@ class ExperimentListView(View):
 
 
 class CancelSerializer(PlainSerializer):
-    reason = serializers.CharField(
-        max_length=MAX_EVENT_VALUE, allow_blank=True, default="", help_text="is shown on the timeline"
-    )
+    reason = TextField(max_length=MAX_EVENT_VALUE, allow_blank=True, default="", help_text="is shown on the timeline")
 
 
 class CancelPermissions(ModelPermissions):

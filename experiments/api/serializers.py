@@ -11,6 +11,7 @@ from rest_framework import serializers
 
 from experiments import selectors
 from experiments.models import Event, Experiment, Worker
+from loadgen.topics import MAX_NS
 
 # DRF's own classes take no type parameters at run time.
 if TYPE_CHECKING:
@@ -33,6 +34,24 @@ class TimestampField(TimeField):
 
     def to_representation(self, value: datetime) -> float:
         return value.timestamp()
+
+
+class TextField(serializers.CharField):
+    """Takes no number for a text, as DRF's own field does."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class NumberField(serializers.FloatField):
+    """Takes no text and no boolean for a number, as DRF's own field does."""
+
+    def to_internal_value(self, data: Any) -> float:
+        if isinstance(data, bool) or not isinstance(data, int | float) or abs(data) > MAX_NS:
+            self.fail("invalid")
+        return super().to_internal_value(data)
 
 
 class EventSerializer(EventModelSerializer):

@@ -7,7 +7,7 @@ Telemetry comes series by series (metric, node, subsystem), each in the order of
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.http import HttpResponseBase
 from drf_spectacular.utils import extend_schema
@@ -34,7 +34,7 @@ from experiments.api.pages import (
     page,
 )
 from experiments.api.schema import problem
-from experiments.api.serializers import EventSerializer, PlainSerializer
+from experiments.api.serializers import EventSerializer, NumberField, PlainSerializer, TextField
 from experiments.models import Event, Experiment, TelemetrySample
 from experiments.services import events
 from experiments.services.clock import to_datetime
@@ -65,24 +65,6 @@ class SampleSerializer(SampleModelSerializer):
 
     def get_timestamp(self, sample: TelemetrySample) -> float:
         return sample.timestamp_ns / 1e9
-
-
-class TextField(serializers.CharField):
-    """Takes no number for a text, as DRF's own field does."""
-
-    def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str):
-            self.fail("invalid")
-        return super().to_internal_value(data)
-
-
-class NumberField(serializers.FloatField):
-    """Takes no text and no boolean for a number, as DRF's own field does."""
-
-    def to_internal_value(self, data: Any) -> float:
-        if isinstance(data, bool) or not isinstance(data, int | float) or abs(data) > MAX_NS:
-            self.fail("invalid")
-        return super().to_internal_value(data)
 
 
 class MarkSerializer(PlainSerializer):

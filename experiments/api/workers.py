@@ -12,7 +12,7 @@ from experiments import pinging, selectors
 from experiments.api.base import View
 from experiments.api.pages import WindowSerializer, array, asked, checked, lists
 from experiments.api.permissions import ModelPermissions
-from experiments.api.serializers import PlainSerializer, WorkerSerializer
+from experiments.api.serializers import NumberField, PlainSerializer, WorkerSerializer
 from experiments.models import Worker
 from loadgen.environment import NAME_PATTERN, PREFIX
 
@@ -52,7 +52,7 @@ class WorkerView(View):
 
 
 class PingSerializer(PlainSerializer):
-    timeout_s = serializers.FloatField(min_value=0.01, max_value=10, default=1.0, help_text="how long to wait")
+    timeout_s = NumberField(min_value=0.01, max_value=10, default=1.0, help_text="how long to wait")
 
 
 class PingPermissions(ModelPermissions):

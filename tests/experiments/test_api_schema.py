@@ -48,6 +48,7 @@ RULED = {
     "groups_clients",
     "apps_create",
     "experiments_events_create",
+    "experiments_series_retrieve",
 } | {f"routing_{name}" for name in ("create", "update", "partial_update")}
 PLACED = {"experiments_create", "groups_create", "groups_clients"}
 

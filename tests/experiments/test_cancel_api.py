@@ -122,6 +122,7 @@ def test_an_interactive_one_is_cancelled(api: Client, broker: redis.Redis) -> No
     ("body", "field"),
     [
         ({"reason": 5 * ["x"]}, "reason"),
+        ({"reason": 5}, "reason"),
         ({"reason": "x" * (MAX_EVENT_VALUE + 1)}, "reason"),
         ({"reason": "nul\0"}, "reason"),
         ({"why": "x"}, "why"),

@@ -15,7 +15,7 @@ from django.test import Client
 from rest_framework.authtoken.models import Token
 
 from experiments.models import ClientApp, ClientAppVersion, Experiment
-from galileo_site.environment import read_site
+from galileo_site.environment import ApiRate, read_site
 from galileo_site.stack.config import PROJECT_ROOT
 from loadgen.environment import SettingsError, labels_of
 from routing.models import RoutingRevision
@@ -80,6 +80,13 @@ def test_apps_and_routes_are_changed_by_api(client: Client, settings: Any, tmp_p
 def test_a_group_is_spawned_by_api(client: Client) -> None:
     answer = client.post("/api/groups", json.dumps({"service": "shop", "num": 1}), content_type=JSON)
     assert (answer.status_code, answer.json()["creator"]) == (201, "api")
+
+
+@pytest.mark.usefixtures("open_api", "broker")
+def test_each_address_has_its_own_allowance(client: Client, settings: Any) -> None:
+    settings.GALILEO_API_RATE = ApiRate(2, 3600)
+    asked = [client.get("/api", REMOTE_ADDR=f"10.0.0.{number}").status_code for number in (1, 1, 2, 1, 2)]
+    assert asked == [200, 200, 200, 429, 200]
 
 
 @pytest.mark.usefixtures("open_api")

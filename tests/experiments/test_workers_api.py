@@ -72,6 +72,8 @@ def test_without_workers_nobody_is_called(api: Client, broker: redis.Redis) -> N
         ({"timeout_s": 0}, "timeout_s"),
         ({"timeout_s": 11}, "timeout_s"),
         ({"timeout_s": "long"}, "timeout_s"),
+        ({"timeout_s": "1"}, "timeout_s"),
+        ({"timeout_s": True}, "timeout_s"),
         ({"timeout": 1}, "timeout"),
         ([], "body"),
     ],
