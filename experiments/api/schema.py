@@ -86,6 +86,12 @@ class Schema(AutoSchema):
             warn(f"{self.method} {self.path} has no docstring")
         return sentence.rstrip(".")
 
+    def _map_basic_serializer(self, serializer: Any, direction: Direction) -> dict[str, Any]:
+        described: dict[str, Any] = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
+        if direction == "request":
+            described["additionalProperties"] = False  # pages.checked names each field that there is not
+        return described
+
     def _get_response_bodies(self, direction: Direction = "response") -> dict[str, Any]:
         bodies = dict(super()._get_response_bodies(direction))
         common = {

@@ -200,10 +200,10 @@ def test_a_partition_that_another_deletion_drops_first_is_no_fault(broker):
     partitions.add("left by an earlier one")
     dropped = Event()
     delete = elsewhere(lambda: dropped.wait(TOO_LONG_S) and deletion.delete(experiment.id))
-    with delete as deletion, transaction.atomic():
+    with delete as deleting, transaction.atomic():
         assert partitions.drop_unowned()
         dropped.set()
-        wait_for(lambda: deletion.done() or answer("SELECT FROM pg_locks WHERE NOT granted"), "the deletion")
+        wait_for(lambda: deleting.done() or answer("SELECT FROM pg_locks WHERE NOT granted"), "the deletion")
     assert not Experiment.objects.exists()
 
 
