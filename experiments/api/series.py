@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from experiments import selectors
 from experiments.api.base import unknown_experiment
-from experiments.api.pages import CSV, JSON, FormatSerializer, TableView, asked, csv_stream
+from experiments.api.pages import CSV, JSON, FilterField, FormatSerializer, TableView, asked, csv_stream
 from experiments.api.serializers import PlainSerializer
 from experiments.models import Experiment, SecondStats
 from experiments.series import COLUMNS, Part, RangeRefused, series_of
@@ -44,13 +44,11 @@ class SeriesQuerySerializer(FormatSerializer):
         required=False,
         help_text="seconds of a point; by default 1, or as many as needed",
     )
-    service = serializers.CharField(required=False)
+    service = FilterField()
     workload = serializers.IntegerField(
         min_value=0, max_value=2**31 - 1, required=False, help_text="its index in the plan"
     )
-    host = serializers.CharField(
-        required=False, help_text="only what was sent to it, of which sent, completed and errors are known"
-    )
+    host = FilterField(help_text="only what was sent to it, of which sent, completed and errors are known")
 
     def get_fields(self) -> dict[str, Any]:
         """Two more, the first of which has a name that is a word of Python."""
