@@ -17,10 +17,10 @@ from django.contrib.auth.models import User
 from hypothesis import HealthCheck, Phase, settings
 from rest_framework.authtoken.models import Token
 from schemathesis.config import SchemathesisConfig
-from schemathesis.core.failures import ServerError
+from schemathesis.core.failures import AcceptedNegativeData, ServerError
 from schemathesis.generation import GenerationMode
 from schemathesis.generation.meta import TestPhase
-from schemathesis.openapi.checks import AcceptedNegativeData, RejectedPositiveData
+from schemathesis.openapi.checks import RejectedPositiveData
 
 from experiments.api.index import schema as described
 from experiments.ingest import ingest
