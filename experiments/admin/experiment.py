@@ -57,7 +57,7 @@ class ExperimentAdmin(ReadOnlyAdmin):
                     "telemetry",
                 ]
             },
-        ),  # fmt: skip
+        ),
         ("Times", {"fields": ["created", "starting", "start", "end", "finalizing", "start_broker_ns"]}),
         ("Report", {"fields": ["report"]}),
         ("Plan", {"fields": ["seed", "metadata_json", "plan_json"]}),
