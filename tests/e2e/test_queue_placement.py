@@ -80,6 +80,8 @@ def test_what_nobody_took_before_the_cancel_is_refused_by_who_joins_later(galile
     log = galileo.children[f"late-{zone}"].log_tail(200)
     assert log.count(f"the order is refused: its group {experiment_id}.0 has ended") == 2
     assert target.ids(experiment_id) == []
+    account = galileo.report(experiment_id, check=False)["summary"]["account"]
+    assert (account["planned"], account["rows"], account["lost"], account["contradictions"]) == (300, 0, 300, [])
     assert held(galileo, experiment_id) == [(None, "LOST", 1)] * 2
     assert held(galileo, second) == [(f"late-{zone}", "FINISHED", 1)]
     assert_account_closes(galileo, second, target)
