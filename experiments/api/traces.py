@@ -49,7 +49,7 @@ class TraceQuerySerializer(FilterSerializer, FormatSerializer):
 
 
 class CaptureQuerySerializer(FilterSerializer):
-    limit = serializers.IntegerField(min_value=1, max_value=MAX_CAPTURES, default=100, help_text="how many")
+    limit = WholeField(min_value=1, max_value=MAX_CAPTURES, default=100, help_text="how many")
 
 
 class TraceSerializer(PlainSerializer):
