@@ -27,7 +27,8 @@ def var(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def running(var: Path, **state: object) -> Iterator[None]:
     """The lock and the description that a running stack holds; the description stays when it ends."""
     var.mkdir()
-    about = {"pid": 1, "kind": "up", "phase": "running", "web_url": "http://127.0.0.1:7/", "admin_user": "ada"}
+    about = {"pid": 1, "kind": "up", "phase": "running", "web_url": "http://127.0.0.1:7/"}
+    about |= {"admin_user": "ada", "api_auth": "required"}
     child = {"name": "web", "pid": 12, "state": "running", "restarts": 2}
     (var / "stack.json").write_text(json.dumps({**about, "children": [child], **state}))
     with (var / "lock").open("w") as held:

@@ -8,7 +8,7 @@ from experiments.models import Batch, ClientGroup, Experiment, Shard
 from experiments.plans import PlanInvalid, parse_group
 from experiments.plans.commands import parse_clients, parse_command, parse_tracing
 from experiments.services import experiments as services
-from experiments.services import groups, interactive
+from experiments.services import deletion, groups, interactive
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from experiments.services.reconcile import reconcile
 from loadgen import messages
@@ -265,7 +265,7 @@ class TestInteractiveExperiment:
         Batch.objects.create(experiment=first, number=0, **row)
         services.cancel(first.id, "by test")
         Experiment.objects.filter(id=first.id).update(status="CANCELLED")
-        services.delete(first.id)
+        deletion.delete(first.id)
         assert Batch.objects.get().experiment is None
 
     def test_a_cancelled_one_leaves_the_groups_alone(self, broker, two):
