@@ -7,8 +7,8 @@ import pytest
 from experiments.models import Batch, ClientGroup, Experiment, Shard
 from experiments.plans import PlanInvalid, parse_group
 from experiments.plans.commands import parse_clients, parse_command, parse_tracing
-from experiments.services import experiments as services
 from experiments.services import deletion, groups, interactive
+from experiments.services import experiments as services
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from experiments.services.reconcile import reconcile
 from loadgen import messages
