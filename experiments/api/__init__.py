@@ -3,6 +3,7 @@
 parsing      JSON bodies, bounded
 problems     errors, all of one shape
 permissions  who may do what
+open_access  or everybody everything, in a closed network
 throttling   how much of it in a time
 schema       views → an OpenAPI document
 plan_schema  what that says of plans, groups and commands
@@ -11,7 +12,7 @@ base         what the resources share
 pages        what lists share
 
 index        the routes, the schema, the page of its documentation
-experiments  experiments; telemetry and traces: what belongs to one
+experiments  experiments; series, traces and telemetry: what belongs to one
 groups       interactive client groups
 routing      the routing table, and the services that are in it
 workers      the live workers
