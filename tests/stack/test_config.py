@@ -27,6 +27,7 @@ def test_a_relative_state_directory_is_one_of_the_project() -> None:
 
 def test_all_wrong_settings_are_named_at_once() -> None:
     wrong = {"galileo_web_port": "http", "galileo_redis_port": "70000", "galileo_logging_level": "LOUD"}
+    wrong |= {"galileo_api_auth": "off"}
     with pytest.raises(StackError) as caught:
         read_config(wrong)
     for name in wrong:

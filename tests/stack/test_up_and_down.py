@@ -90,6 +90,15 @@ def test_up_returns_when_everything_is_ready_and_prints_address_user_and_passwor
     assert stat.S_IMODE((machine.var / "stack.json").stat().st_mode) == 0o600
 
 
+def test_up_says_that_the_api_is_open_also_when_it_runs_already(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("galileo_api_auth", "none")
+    assert "API        open to everybody" in machine.run("up").stdout
+    monkeypatch.delenv("galileo_api_auth")
+    assert "API        open to everybody" in machine.run("up").stdout
+
+
 def test_up_sets_the_route_to_the_example_services(machine: Machine) -> None:
     machine.run("up")
     (route,) = [call for call in machine.calls() if call.startswith("set_route ")]
