@@ -183,7 +183,9 @@ COMMAND = _object(
         "rps": {"type": "number", "minimum": 0, "maximum": MAX_RATE_RPS, "description": "of each client; 0: a pause"},
         "n": _integer(1, MAX_REQUESTS_PER_CLIENT, "requests of each client; without: no end"),
         "ia": {
-            "description": 'gap before each: seconds, or a distribution, `["expovariate", 5]`; without: back to back'
+            "description": 'gap before each: seconds, a distribution, `["expovariate", 5]`, or recorded gaps: '
+            '`["prerecorded", [0.1, 0.2]]`, or `["prerecorded"]` for a Redis list whose key is the client\'s id; '
+            "without: back to back"
         },
     },
     says="Either `rps`, or one or both of `n` and `ia`.",

@@ -68,7 +68,6 @@ def _run(rig: Rig, fault: Fault, target: HttpTarget, outcome: Outcome) -> None:
         outcome.moment_s = rig.moment_s
         fault.act(rig)
         struck_s = time.time()
-        rig.session.end(fault.duration_s)
     else:
         if fault.when != OWN:
             rig.begin()
@@ -76,6 +75,10 @@ def _run(rig: Rig, fault: Fault, target: HttpTarget, outcome: Outcome) -> None:
             outcome.moment_s = rig.moment_s
         fault.act(rig)
         struck_s = time.time()
+    over_s = struck_s
+    if fault.when == COMMANDED:
+        rig.session.end(fault.duration_s)
+        over_s = time.time()
     congested_s, ended_s = _wait_for_the_end(rig, fault)
     outcome.recovered_s = max(0.0, congested_s - struck_s)
     result = _settled(rig, fault, target)
@@ -90,7 +93,7 @@ def _run(rig: Rig, fault: Fault, target: HttpTarget, outcome: Outcome) -> None:
     if rig.start_s():
         outcome.began_s = rig.start_s() - rig.begun_s
         outcome.ended_at_s = ended_s - rig.start_s()
-        due_s = max(fault.duration_s, struck_s - rig.start_s()) + fault.overtime_s
+        due_s = max(fault.duration_s, over_s - rig.start_s()) + fault.overtime_s
         if outcome.ended_at_s > due_s:
             outcome.findings.append(f"the experiment ended after {outcome.ended_at_s:.1f} s, not within {due_s:.1f} s")
     names = {name for (name,) in rig.galileo.query(_EVENTS, rig.experiment_id)}
