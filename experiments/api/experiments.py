@@ -16,7 +16,7 @@ from experiments.api.base import View, unknown_experiment
 from experiments.api.pages import JSON, FilterField, WindowSerializer, array, asked, checked, lists
 from experiments.api.permissions import ModelPermissions
 from experiments.api.plan_schema import PLAN
-from experiments.api.schema import location_of
+from experiments.api.schema import location_of, problem
 from experiments.api.serializers import ExperimentDetailSerializer, ExperimentSerializer, PlainSerializer, TextField
 from experiments.models import Experiment
 from experiments.plans.recordings import LISTS, read_lists, with_recordings
@@ -45,12 +45,14 @@ class ExperimentListView(View):
 
     @extend_schema(
         request={JSON: PLAN},
-        responses={201: OpenApiResponse(str, "The experiment's id.")},
+        responses={201: OpenApiResponse(str, "The experiment's id.")}
+        | problem(409, "There is an experiment of this id."),
         parameters=[location_of("the experiment")],
     )
     def post(self, request: Request) -> Response:
         """Queues an experiment from its plan. The answer is its id, a JSON string."""
-        plan = plans.parse(with_recordings(request.data, {LISTS: partial(read_lists, redis_client())}))
+        data = with_recordings(request.data, {LISTS: partial(read_lists, redis_client())})
+        plan = plans.parse(data, selectors.client_app_of)
         services.check_workers(plan)
         assert not isinstance(request.user, AnonymousUser)  # its permissions were checked
         experiment = services.create(plan, creator=request.user.get_username())

@@ -117,7 +117,7 @@ class GroupListView(GroupView):
     @extend_schema(request={JSON: GROUP}, responses={201: GroupSerializer}, parameters=[location_of("the group")])
     def post(self, request: Request) -> Response:
         """Spawns a client group. Its clients send nothing until they are told to, and can when it is `ready`."""
-        workload = parse_group(request.data)
+        workload = parse_group(request.data, selectors.client_app_of)
         assert not isinstance(request.user, AnonymousUser)  # its permissions were checked
         group = services.spawn(workload, request.user.get_username())
         location = {"Location": f"/api/groups/{group.id}"}

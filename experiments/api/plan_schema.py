@@ -127,7 +127,13 @@ WORKLOAD = _object(
 )
 PLAN = _object(
     {
-        "experiment": _object({"name": _text(), "creator": _text()}),
+        "experiment": _object(
+            {
+                "name": _text(),
+                "creator": _text(),
+                "id": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9-]{0,23}$", "description": "a new one"},
+            }
+        ),
         "configuration": _object(
             {
                 "duration": _duration(MAX_DURATION_S, "how long the load lasts"),

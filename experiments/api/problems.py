@@ -22,6 +22,7 @@ from experiments.services.apps import AppMissing
 from experiments.services.events import ExperimentOver
 from experiments.services.exclusion import Busy
 from experiments.services.groups import GroupClosed, GroupNotReady
+from experiments.services.ids import IdTaken
 from experiments.services.interactive import NotRunning
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from loadgen.apps.faults import AppInvalid
@@ -59,7 +60,7 @@ def handle(error: Exception, context: dict[str, Any]) -> JsonResponse | None:
         return problem(400, "What was asked for is refused.", list(_faults(error.detail)))
     if isinstance(error, RoutingMissing):
         return problem(404, str(error))
-    if isinstance(error, RoutingTaken | GroupClosed | GroupNotReady | ExperimentOver | NotRunning):
+    if isinstance(error, RoutingTaken | GroupClosed | GroupNotReady | ExperimentOver | NotRunning | IdTaken):
         return problem(409, str(error))
     if isinstance(error, NoMatchingWorkers | NoFreeSlot | AppMissing | Busy):
         return problem(503, str(error))

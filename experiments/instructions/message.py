@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.plans.errors import PlanError, Problems
 from experiments.plans.fields import Section, check_json, shown
-from experiments.services.ids import id_reason
+from experiments.plans.ids import read_id
 
 MAX_BYTES = 1 << 20
 
@@ -42,7 +42,7 @@ def read(pushed: bytes) -> Instruction:
     if not isinstance(data, dict):
         raise UnreadableInstruction(f'a mapping like {{"instructions": "spawn …"}} is needed, not {shown(data)}')
     section = Section(data, "", Problems())
-    script, experiment_id = _read_script(section), _read_id(section)
+    script, experiment_id = _read_script(section), read_id(section, "exp_id")
     name, creator = section.text("name", ""), section.text("creator", "")
     section.close()
     return Instruction(script, experiment_id, name, creator, section.problems.errors)
@@ -56,14 +56,3 @@ def _read_script(section: Section) -> str:
         section.wrong("instructions", f"the text of a script is needed, not {shown(value)}")
         return ""
     return value if check_json(value, section.at("instructions"), section.problems) else ""
-
-
-def _read_id(section: Section) -> str | None:
-    value = section.get("exp_id")
-    if value is None:
-        return None
-    reason = id_reason(value) if isinstance(value, str) else "a text is needed"
-    if reason:
-        section.wrong("exp_id", f"{reason}, not {shown(value)}")
-        return None
-    return str(value)

@@ -120,7 +120,8 @@ class WorkloadPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """One experiment as its user wants it. `creator` None: whoever submits it; `seed` None: one is drawn.
+    """One experiment as its user wants it. `creator` None: whoever submits it; `seed` and `experiment_id` None: one is
+    drawn.
 
     `intervals_ns` says how long each interval lasts; together they are the duration. Without `tracing` no row is
     stored, but statistics alone.
@@ -136,6 +137,7 @@ class Plan:
     routing: list[RoutingRecord] = field(default_factory=list)
     seed: int | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    experiment_id: str | None = None  # of this one run: it is no part of the plan that is stored
 
     @property
     def duration_ns(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from experiments.plans import requests, routes
 from experiments.plans.errors import Problems
 from experiments.plans.events import read_events
 from experiments.plans.fields import MAX_INTEGER, Section, shown
+from experiments.plans.ids import read_id
 from experiments.plans.intervals import read_intervals
 from experiments.plans.load import MAX_CLIENTS, MAX_IN_FLIGHT, Load, read_group_load, read_load
 from experiments.plans.model import DEFAULTS, NS, Plan, WorkloadPlan
@@ -38,8 +40,19 @@ MAX_CAPTURE_BYTES = 1 << 16
 UNNAMED = "experiment"
 
 
-def parse(data: object) -> Plan:
+# The client app of a service's name, or None.
+ClientOf = Callable[[str], str | None]
+
+
+def _no_client(service: str) -> None:
+    """For whoever names its client apps itself."""
+
+
+def parse(data: object, client_of: ClientOf = _no_client) -> Plan:
     """A plan from the data of a plan file or of an API request.
+
+    Args:
+        client_of: asked, as in the original, for the client app of a workload that says nothing of its requests.
 
     Raises:
         PlanInvalid: with every error, each naming its path.
@@ -49,8 +62,9 @@ def parse(data: object) -> Plan:
     about = Section(root.get("experiment") if root.has("experiment") else {}, "experiment", problems)
     name = about.text("name", UNNAMED)
     creator = about.text("creator", "") or None
+    experiment_id = read_id(about, "id")
     about.close()
-    configuration = _read_configuration(root, read_labels(root, {}), problems)
+    configuration = _read_configuration(root, read_labels(root, {}), client_of, problems)
     events = read_events(root, sum(configuration.intervals_ns))
     routing = routes.read_routing(root)
     seed = root.integer("seed", -1, 0, MAX_INTEGER)
@@ -68,19 +82,20 @@ def parse(data: object) -> Plan:
         routing=routing,
         seed=seed if seed >= 0 else None,
         metadata=metadata,
+        experiment_id=experiment_id,
     )
 
 
-def parse_group(data: object) -> WorkloadPlan:
+def parse_group(data: object, client_of: ClientOf = _no_client) -> WorkloadPlan:
     """What an interactive group sends, from the data of an API request or of the shell's `g.spawn`: a workload's keys,
-    but for those that say how much, and `num`, the number of clients.
+    but for those that say how much, and `num`, the number of clients; `client_of` is as that of `parse`.
 
     Raises:
         PlanInvalid: with every error, each naming its key.
     """
     problems = Problems()
     section = Section(data, "", problems)
-    workload = _read_workload(section, read_group_load(section), {})
+    workload = _read_workload(section, read_group_load(section), {}, client_of)
     problems.raise_if_any()
     return workload
 
@@ -118,7 +133,9 @@ class _Configuration:
     tracing: bool = True
 
 
-def _read_configuration(root: Section, labels: dict[str, str], problems: Problems) -> _Configuration:
+def _read_configuration(
+    root: Section, labels: dict[str, str], client_of: ClientOf, problems: Problems
+) -> _Configuration:
     raw = root.get("configuration", required=True)
     if raw is None:
         return _Configuration()
@@ -134,7 +151,7 @@ def _read_configuration(root: Section, labels: dict[str, str], problems: Problem
             section.wrong("workloads", f"at most {MAX_WORKLOADS} workloads are accepted, not {len(listed)}")
         for index, item in enumerate(listed[:MAX_WORKLOADS]):
             place = Section(item, f"{section.at('workloads')}[{index}]", problems)
-            workloads.append(_read_workload(place, read_load(place, intervals), labels))
+            workloads.append(_read_workload(place, read_load(place, intervals), labels, client_of))
     elif listed is not None:
         section.wrong("workloads", f"a list is needed, not {shown(listed)}")
     on_worker_loss = section.choice("on_worker_loss", CONTINUE, ON_WORKER_LOSS)
@@ -221,9 +238,12 @@ def _check_total(workloads: list[WorkloadPlan], intervals_ns: list[int], problem
         )
 
 
-def _read_workload(section: Section, load: Load, default_labels: dict[str, str]) -> WorkloadPlan:
+def _read_workload(section: Section, load: Load, default_labels: dict[str, str], client_of: ClientOf) -> WorkloadPlan:
     service = _read_service(section)
+    given = [key for key in ("method", "path", "kwargs") if section.has(key)]
     client = _read_client(section)
+    if not (section.has("client") or given):
+        client = client_of(service)
     parameters = section.json_mapping("client_parameters")
     placing = read_placing(section, default_labels, load)
     request = section
@@ -231,7 +251,6 @@ def _read_workload(section: Section, load: Load, default_labels: dict[str, str])
         # As in the original, the default client takes its request from its parameters.
         request = Section(parameters, section.at("client_parameters"), section.problems)
     router = routers.router_of(section.choice("router", DEFAULTS.router, routers.ROUTER_NAMES))
-    given = [key for key in ("method", "path", "kwargs") if section.has(key)]
     if given and (client is not None or request is not section):
         other = "client" if client is not None else "client_parameters"
         for key in given:

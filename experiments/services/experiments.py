@@ -28,7 +28,7 @@ def create(plan: Plan, creator: str, *, experiment_id: str | None = None, ticket
     """Queues an experiment. The plan is valid (experiments.plans); the seed is drawn here when the plan gives none.
 
     Args:
-        experiment_id: a permitted one (`id_reason`); None: one is drawn.
+        experiment_id: a permitted one (experiments.plans.ids); None: the plan's, else one is drawn.
         ticket: of the instruction that asks for it; no two experiments have the same one.
 
     Raises:
@@ -36,6 +36,7 @@ def create(plan: Plan, creator: str, *, experiment_id: str | None = None, ticket
         IdTaken: nothing was created; the experiment that is there may be the one with this ticket.
         IntegrityError: there is an experiment with this ticket; nothing was created.
     """
+    experiment_id = experiment_id or plan.experiment_id
     if (
         experiment_id
         and not Experiment.objects.filter(id=experiment_id).exists()

@@ -1,6 +1,5 @@
 """Ids of experiments."""
 
-import re
 import secrets
 import string
 from datetime import datetime
@@ -10,21 +9,10 @@ from django.db import IntegrityError, transaction
 from experiments.models import Experiment
 
 ID_ATTEMPTS = 20
-# What addresses, file names and request ids can hold.
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,23}")
-# On PostgreSQL a partition of that name would be in the way of the traces' own index.
-_RESERVED_IDS = frozenset({"pkey"})
 
 
 class IdTaken(Exception):
     """There is an experiment of the asked id already, or its traces are; the message says so."""
-
-
-def id_reason(value: str) -> str | None:
-    """Why a text is no id of an experiment, or None; whether it is free is another matter."""
-    if not _ID.fullmatch(value):
-        return "up to 24 letters, digits and -, the first one no -, are needed"
-    return "is reserved" if value in _RESERVED_IDS else None
 
 
 def save_new(experiment: Experiment, asked_id: str | None = None) -> None:

@@ -73,7 +73,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"experiment.name": "a\nb"}, "experiment.name", "control characters"),
     ({"experiment.creator": ["bob"]}, "experiment.creator", "a text is needed, not a list"),
     ({"experiment.creater": "bob"}, "experiment.creater", "unknown key; did you mean 'creator'?"),
-    ({"experiment.id": "202611220000-abcd"}, "experiment.id", "unknown key"),
+    ({"experiment.id": "202611220000/abcd"}, "experiment.id", "up to 24 letters, digits and -"),
     ({"cofiguration": {}}, "cofiguration", "did you mean 'configuration'?"),
     ({"zzz": 1}, "zzz", "known here: experiment, worker_labels, configuration, events, routing, seed, metadata"),
     ({"configuration.duration": MISSING}, "configuration.duration", "is missing"),

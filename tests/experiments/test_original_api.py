@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,15 +13,17 @@ from django.test import Client
 from rest_framework.authtoken.models import Token
 
 from experiments.models import Experiment
+from experiments.services import apps
 from routing import services as routing
 from tests.support import batches
+from tests.support.archives import app_archive
 from tests.support.workers import register
 
 pytestmark = pytest.mark.django_db
 
 JSON = "application/json"
 # As the original's own documentation has it.
-EXAMPLE = {
+EXAMPLE: dict[str, Any] = {
     "experiment": {"name": "my_experiment", "creator": "research star"},
     "configuration": {
         "duration": "10s",
@@ -101,3 +104,34 @@ def test_each_route_is_there_with_a_slash_at_its_end_and_never_redirects(
         answer = api.get(each)
         assert answer.status_code == 200
         assert answer.json() == api.get(address).json()
+
+
+def test_an_experiment_is_given_the_id_that_its_plan_names_and_no_second_one_gets_it(api: Client, fleet: None) -> None:
+    named = {**EXAMPLE, "experiment": {**EXAMPLE["experiment"], "id": "run-7"}}
+    assert post(api, named).json() == "run-7"
+    again = post(api, named)
+    assert (again.status_code, again.json()["detail"]) == (409, "there is an experiment run-7 already")
+    assert Experiment.objects.get().plan["experiment"] == {"name": "my_experiment", "creator": "research star"}
+
+
+@pytest.mark.parametrize("wrong", ["", "-a", "a/b", "x" * 25, "pkey", 7])
+def test_an_id_that_no_experiment_may_have_is_refused_at_its_field(api: Client, fleet: None, wrong: object) -> None:
+    answer = post(api, {**EXAMPLE, "experiment": {"id": wrong}})
+    assert answer.status_code == 400
+    assert [error["field"] for error in answer.json()["errors"]] == ["experiment.id"]
+    assert not Experiment.objects.exists()
+
+
+def test_the_app_of_the_services_name_makes_the_requests_that_nothing_is_said_of(
+    api: Client, fleet: None, settings: Any, tmp_path: Path
+) -> None:
+    settings.GALILEO_APPS_REPO_DIR = tmp_path
+    apps.upload(app_archive(manifest=b"name: alexnet"), "tester")
+    spec = Experiment.objects.get(id=post(api, EXAMPLE).json()).workloads.get().spec
+    assert spec["client_app"] == "alexnet"
+    (workload,) = EXAMPLE["configuration"]["workloads"]
+    said = {**EXAMPLE["configuration"], "workloads": [{**workload, "path": "/"}]}
+    spec = Experiment.objects.get(id=post(api, {"configuration": said}).json()).workloads.get().spec
+    assert (spec["client_app"], spec["path"]) == (None, "/")
+    group = api.post("/api/groups", json.dumps({"service": "alexnet"}), content_type=JSON).json()
+    assert group["sends"] == "app alexnet {}"

@@ -27,6 +27,7 @@ from experiments.plans.routes import parse_route
 from experiments.progress import Display, LiveDisplay, PlainDisplay
 from experiments.services import clock
 from experiments.services import experiments as services
+from experiments.services.ids import IdTaken
 from experiments.services.placement import NoMatchingWorkers
 from routing.connection import redis_client
 
@@ -57,7 +58,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            plan = plans.parse(_with_options(_read(options["plan"]), options["route"], options["creator"]))
+            data = _with_options(_read(options["plan"]), options["route"], options["creator"])
+            plan = plans.parse(data, selectors.client_app_of)
         except plans.PlanInvalid as invalid:
             status = self._refuse(EXIT_INVALID, [str(error) for error in invalid.errors], options)
         except redis.exceptions.RedisError as error:
@@ -81,6 +83,8 @@ class Command(BaseCommand):
             experiment = services.create(plan, _user())
         except plans.PlanInvalid as invalid:  # a client app does not take its parameters
             return self._refuse(EXIT_INVALID, [str(error) for error in invalid.errors], options)
+        except IdTaken as taken:
+            return self._refuse(EXIT_INVALID, [f"experiment.id: {taken}"], options)
         if options["id_file"]:
             options["id_file"].write_text(experiment.id + "\n")
         if not options["wait"]:
