@@ -69,7 +69,7 @@ def test_whoever_is_free_takes_a_shard_and_so_does_who_joins_late(galileo, targe
 def test_what_nobody_took_before_the_cancel_is_refused_by_who_joins_later(galileo, target, join, zone, is_long_ago):
     experiment_id = galileo.web.begin(queued(target, zone, shards=2))  # nobody has this label yet
     wait_for(lambda: waiting_in(galileo, zone) == 2, "the orders to wait")
-    assert galileo.web.delete(experiment_id) == 202
+    assert galileo.web.cancel(experiment_id) == 202
     galileo.wait_for_status(experiment_id, "CANCELLED")
     assert held(galileo, experiment_id) == [(None, "LOST", 1)] * 2
     if is_long_ago:  # the group's stop has expired
