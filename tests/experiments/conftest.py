@@ -3,6 +3,9 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from rest_framework.authtoken.models import Token
 
 from experiments.models import Experiment
 from experiments.services import experiments, registry
@@ -10,6 +13,13 @@ from experiments.services.shards import place_group
 from experiments.services.transitions import move_experiment
 from tests.support.fleet import Fleet
 from tests.support.plans import plan
+
+
+@pytest.fixture
+def api(db):
+    """A client with an administrator's token; a programming error in a view fails the test."""
+    token = Token.objects.create(user=User.objects.create_superuser("admin"))
+    return Client(headers={"Authorization": f"Token {token.key}"})
 
 
 @pytest.fixture

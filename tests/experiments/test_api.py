@@ -9,7 +9,6 @@ import pytest
 import redis
 from django.contrib.auth.models import Permission, User
 from django.test import Client
-from rest_framework.authtoken.models import Token
 
 from experiments.models import Event, Experiment, Shard, Worker
 from experiments.services import experiments, registry
@@ -22,13 +21,6 @@ pytestmark = pytest.mark.django_db
 
 JSON = "application/json"
 EXPERIMENTS = "/api/experiments"
-
-
-@pytest.fixture
-def api(db: None) -> Client:
-    """A client with an administrator's token; a programming error in a view fails the test."""
-    token = Token.objects.create(user=User.objects.create_superuser("admin"))
-    return Client(headers={"Authorization": f"Token {token.key}"})
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 import redis
 from django.contrib.auth.models import Permission, User
 from django.test import Client
-from rest_framework.authtoken.models import Token
 
 from experiments.models import ClientGroup
 from experiments.services import groups as services
@@ -20,12 +19,6 @@ from tests.support.fleet import Fleet
 pytestmark = pytest.mark.django_db(transaction=True)
 
 GROUPS = "/api/groups"
-
-
-@pytest.fixture
-def api(db: None) -> Client:
-    token = Token.objects.create(user=User.objects.create_superuser("admin"))
-    return Client(headers={"Authorization": f"Token {token.key}"})
 
 
 def post(api: Client, path: str, data: Any) -> Any:

@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 import redis
-from django.contrib.auth.models import User
 from django.test import Client
-from rest_framework.authtoken.models import Token
 
 from experiments.models import Experiment
 from experiments.plans import parse_group
@@ -24,12 +22,6 @@ from tests.support.workers import register
 pytestmark = pytest.mark.django_db
 
 EXPERIMENTS = "/api/experiments"
-
-
-@pytest.fixture
-def api(db: None) -> Client:
-    token = Token.objects.create(user=User.objects.create_superuser("admin"))
-    return Client(headers={"Authorization": f"Token {token.key}"})
 
 
 def links(answer: Any) -> dict[str, str]:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
-from rest_framework.authtoken.models import Token
 
 from experiments.models import ClientApp
 from experiments.services import apps as services
@@ -28,13 +27,6 @@ SHOP = {"name": "shop", "manifest": {"name": "shop", "version": "1.0", "kind": [
 def repository(settings, tmp_path: Path) -> Path:
     settings.GALILEO_APPS_REPO_DIR = tmp_path / "apps"
     return tmp_path / "apps"
-
-
-@pytest.fixture
-def api(db: None) -> Client:
-    """A client with an administrator's token."""
-    token = Token.objects.create(user=User.objects.create_superuser("admin"))
-    return Client(headers={"Authorization": f"Token {token.key}"})
 
 
 def post(api: Client, data: bytes, content_type: str = "application/zip") -> Any:

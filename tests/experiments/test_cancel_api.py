@@ -9,7 +9,6 @@ import pytest
 import redis
 from django.contrib.auth.models import Permission, User
 from django.test import Client
-from rest_framework.authtoken.models import Token
 
 from experiments.models import ClientGroup, Event, Experiment
 from experiments.services import experiments, interactive
@@ -25,12 +24,6 @@ pytestmark = pytest.mark.django_db
 
 JSON = "application/json"
 UNKNOWN = "202611220000-abcd"
-
-
-@pytest.fixture
-def api(db: None) -> Client:
-    token = Token.objects.create(user=User.objects.create_superuser("admin"))
-    return Client(headers={"Authorization": f"Token {token.key}"})
 
 
 def cancel(api: Client, experiment_id: str, body: Any = None) -> Any:

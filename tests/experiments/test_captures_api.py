@@ -9,7 +9,6 @@ import pytest
 import redis
 from django.contrib.auth.models import Permission, User
 from django.test import Client
-from rest_framework.authtoken.models import Token
 
 from experiments.ingest import ingest
 from experiments.models import Capture, Experiment, Trace
@@ -22,12 +21,6 @@ pytestmark = pytest.mark.django_db
 HEAD = b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n"
 TEXT = "HTTP/1.1 200 OK\r\n\r\nGrüße".encode()
 BINARY = b"HTTP/1.1 200 OK\r\n\r\n\xff\xd8\xff\x00"
-
-
-@pytest.fixture
-def api(db: None) -> Client:
-    token = Token.objects.create(user=User.objects.create_superuser("admin"))
-    return Client(headers={"Authorization": f"Token {token.key}"})
 
 
 def some_time_out(number: int, row: Row) -> Row:

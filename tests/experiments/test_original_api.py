@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 import redis
-from django.contrib.auth.models import User
 from django.test import Client
-from rest_framework.authtoken.models import Token
 
 from experiments.models import Experiment
 from experiments.services import apps
@@ -31,12 +29,6 @@ EXAMPLE: dict[str, Any] = {
         "workloads": [{"service": "alexnet", "ticks": [1, 2, 3, 1, 1], "clients_per_host": 2}],
     },
 }
-
-
-@pytest.fixture
-def api(db: None) -> Client:
-    token = Token.objects.create(user=User.objects.create_superuser("admin"))
-    return Client(headers={"Authorization": f"Token {token.key}"})
 
 
 @pytest.fixture

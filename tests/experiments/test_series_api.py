@@ -12,7 +12,6 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from rest_framework.authtoken.models import Token
 
 from experiments import series
 from experiments.ingest import ingest
@@ -22,12 +21,6 @@ from tests.support import batches
 from tests.support.batches import START_S
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def api(db: None) -> Client:
-    token = Token.objects.create(user=User.objects.create_superuser("admin"))
-    return Client(headers={"Authorization": f"Token {token.key}"})
 
 
 @pytest.fixture

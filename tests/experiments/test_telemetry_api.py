@@ -13,7 +13,6 @@ from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from rest_framework.authtoken.models import Token
 
 from experiments.api.schema import PROBLEM_JSON
 from experiments.models import Event, Experiment, Recording, TelemetrySample
@@ -27,12 +26,6 @@ NS = 1_000_000_000
 JSON = "application/json"
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def api(db: None) -> Client:
-    token = Token.objects.create(user=User.objects.create_superuser("admin"))
-    return Client(headers={"Authorization": f"Token {token.key}"})
 
 
 @pytest.fixture

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 import redis
-from django.contrib.auth.models import User
 from django.test import Client
-from rest_framework.authtoken.models import Token
 
 from experiments.ingest import ingest
 from experiments.models import Experiment
@@ -20,12 +18,6 @@ from tests.support import batches
 from tests.support.records import Row
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def api(db: None) -> Client:
-    token = Token.objects.create(user=User.objects.create_superuser("admin"))
-    return Client(headers={"Authorization": f"Token {token.key}"})
 
 
 def some_time_out(number: int, row: Row) -> Row:

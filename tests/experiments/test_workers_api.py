@@ -9,7 +9,6 @@ import pytest
 import redis
 from django.contrib.auth.models import Permission, User
 from django.test import Client
-from rest_framework.authtoken.models import Token
 
 from experiments.models import Worker
 from experiments.services import registry
@@ -18,12 +17,6 @@ from tests.support.workers import register
 pytestmark = pytest.mark.django_db
 
 JSON = "application/json"
-
-
-@pytest.fixture
-def api(db: None) -> Client:
-    token = Token.objects.create(user=User.objects.create_superuser("admin"))
-    return Client(headers={"Authorization": f"Token {token.key}"})
 
 
 @pytest.fixture
