@@ -105,5 +105,5 @@ def half_open(rig: Rig) -> None:
 def wait_until_it_hears(rig: Rig) -> None:
     """An order that is void is taken from the worker's queue all the same."""
     queue = label_queue("worker_name", PROXIED)
-    send_order(rig.galileo.redis, queue, order_of(UNKNOWN_SHARD, "nobody", PROXIED, void_after_broker_ns=1))
+    send_order(rig.galileo.redis, queue, order_of(UNKNOWN_SHARD, "nobody", void_after_broker_ns=1))
     wait_for(lambda: not rig.broker.llen(queue), "the worker to take an order", HEARS_AGAIN_S)
