@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     cores.stay_on(used.target)
     bench = Bench(used, options.quick, _say)
     with housekeeping.kept_off(used.generator) as moved:
-        _say(f"{moved} threads of the kernel are kept off core {used.generator}")
+        _say(f"{moved} threads of others are kept off core {used.generator}")
         chosen = [line for line in LINES if not options.only or line.name in options.only]
         lines = [measured(line, bench, options.rounds) for line in chosen]
     text = table.markdown(lines)

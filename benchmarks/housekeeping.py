@@ -1,45 +1,44 @@
-"""Keeps the kernel's own threads off the generator's core while something is measured."""
+"""Keeps all others off the generator's core while something is measured."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-import psutil
-
-_KTHREADD = 2  # the parent of every thread of the kernel
+_PROC = Path("/proc")
 
 
 @contextmanager
-def kept_off(core: int) -> Iterator[int]:
-    """Threads of the kernel that may run elsewhere do, until the context ends; yields how many were moved.
+def kept_off(core: int, proc: Path = _PROC) -> Iterator[int]:
+    """All threads that may run elsewhere do, until the context ends; yields how many were moved.
 
-    One of them that takes the core for some ten milliseconds every few seconds, such as the one that looks for pages
-    nobody uses, decides what lateness is measured at a high rate. Those that are bound to a core stay; to move others
-    takes root.
+    Those are the kernel's and other programs' (what cpusets call shielding a core). One that takes the core for some
+    ten milliseconds every few seconds, such as the kernel's that looks for pages nobody uses, or a machine's agent,
+    decides what lateness is measured at a high rate. What is started meanwhile by a thread that was moved stays off
+    the core, too; this program starts its generators there by name. Threads that are bound to the core stay; to move
+    those of others takes root.
     """
     moved = {}
-    for pid in kernel_threads():
+    for thread in _threads(proc):
         try:
-            allowed = os.sched_getaffinity(pid)
+            allowed = os.sched_getaffinity(thread)
             if core in allowed and len(allowed) > 1:
-                os.sched_setaffinity(pid, allowed - {core})
-                moved[pid] = allowed
+                os.sched_setaffinity(thread, allowed - {core})
+                moved[thread] = allowed
         except OSError:  # bound to its core, gone, or not ours to move
             continue
     try:
         yield len(moved)
     finally:
-        for pid, allowed in moved.items():
+        for thread, allowed in moved.items():
             try:
-                os.sched_setaffinity(pid, allowed)
+                os.sched_setaffinity(thread, allowed)
             except OSError:
                 continue
 
 
-def kernel_threads() -> list[int]:
-    """The process ids of all of them; none in a container that cannot see them."""
-    if not psutil.pid_exists(_KTHREADD) or psutil.Process(_KTHREADD).name() != "kthreadd":
-        return []
-    return [process.pid for process in psutil.process_iter(["ppid"]) if process.info["ppid"] == _KTHREADD]
+def _threads(proc: Path) -> list[int]:
+    """The ids of all threads of this machine, or of this container."""
+    return [int(task.name) for task in proc.glob("[0-9]*/task/[0-9]*")]
