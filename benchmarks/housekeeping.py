@@ -19,9 +19,12 @@ def kept_off(core: int, proc: Path = _PROC) -> Iterator[int]:
     decides what lateness is measured at a high rate. What is started meanwhile by a thread that was moved stays off
     the core, too; this program starts its generators there by name. Threads that are bound to the core stay; to move
     those of others takes root.
+
+    Args:
+        proc: lists the threads of this machine, or of this container (proc(5)).
     """
     moved = {}
-    for thread in _threads(proc):
+    for thread in [int(task.name) for task in proc.glob("[0-9]*/task/[0-9]*")]:
         try:
             allowed = os.sched_getaffinity(thread)
             if core in allowed and len(allowed) > 1:
@@ -37,8 +40,3 @@ def kept_off(core: int, proc: Path = _PROC) -> Iterator[int]:
                 os.sched_setaffinity(thread, allowed)
             except OSError:
                 continue
-
-
-def _threads(proc: Path) -> list[int]:
-    """The ids of all threads of this machine, or of this container."""
-    return [int(task.name) for task in proc.glob("[0-9]*/task/[0-9]*")]
