@@ -16,10 +16,13 @@ HELD = """
     JOIN experiments_clientgroup g ON g.id = s.group_id WHERE g.experiment_id = ? ORDER BY s."index"
 """
 
+LIVE = "SELECT name FROM experiments_worker WHERE status IN ('READY', 'DRAINING')"
+
 
 @pytest.fixture
 def join(galileo):
-    """Starts workers of one slot in a zone of their own, and stops those that are left."""
+    """Starts workers of one slot in a zone of their own; stops those that are left, and waits until nobody of them is
+    listed: other tests tell what workers there are."""
     joined = []
 
     def start(zone, *names):
@@ -31,6 +34,7 @@ def join(galileo):
     galileo.stop(*joined)
     for name in joined:
         galileo.children.pop(name)
+    wait_for(lambda: {name for (name,) in galileo.query(LIVE)}.isdisjoint(joined), "the workers to be gone")
 
 
 def queued(target, zone, shards=3, **fields):

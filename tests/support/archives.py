@@ -19,12 +19,12 @@ def member(name: str, *, mode: int = stat.S_IFREG | 0o644, method: int = zipfile
 
 
 def zipped(*members: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
-    """An archive with just these members."""
+    """An archive with just these members; the same ones give the same bytes, whatever the time is."""
     buffer = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         warnings.simplefilter("ignore")  # of names that are there twice
-        for name, content in members:
-            archive.writestr(name, content)
+        for each, content in members:
+            archive.writestr(member(each) if isinstance(each, str) else each, content)
     return buffer.getvalue()
 
 
