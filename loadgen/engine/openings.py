@@ -9,9 +9,10 @@ from typing import Final, Protocol
 from loadgen.engine.recorder import Recorder
 
 _SURELY_NEEDED_PER_TURN: Final = 8
-# When so many connections, and one in so many of all, were answered within a turn of the loop, it is we who are slow.
-_MANY: Final = 16
+# When one in so many connections was answered within a turn of the loop, it is we who are slow.
 _ONE_IN: Final = 4
+# A shard that is slow needs so many all the same: with fewer, its turns are short, and short ones cost more per request.
+_FEW: Final = 64
 _PATIENCE_S: Final = 0.01  # one is opened so often all the same: the rule above may be wrong
 
 
@@ -27,7 +28,7 @@ class Openings:
 
     Opening a connection costs as much as several requests. When many requests wait because this process stood still for
     a moment, or is slow, the responses are there already: the connections that are open will soon have time for those
-    who wait, if the loop gets to read them, and further ones would only keep it from that.
+    who wait, if the loop gets to read them, and further ones would only keep it from that. Not so while there are few.
 
     Args:
         connections: those that are open.
@@ -69,5 +70,5 @@ class Openings:
             self._wait_for_turn()
 
     def _are_we_slow(self) -> bool:
-        answered = self._recorder.completed - self._answered
-        return answered >= max(_MANY, len(self._connections) // _ONE_IN)
+        connections = len(self._connections)
+        return connections >= _FEW and self._recorder.completed - self._answered >= connections // _ONE_IN
