@@ -77,19 +77,12 @@ class CapturingConnection(Connection):
         self._request = b""
         self._response = bytearray()
 
-    def send(
-        self,
-        intended_ns: int,
-        dispatched_ns: int,
-        client: int,
-        sequence: int,
-        version: int,
-        wire: Wire,
-        first: First | None = None,
-    ) -> int:
-        self._request = wire.written(client, sequence)
+    def load(
+        self, intended_ns: int, client: int, sequence: int, version: int, wire: Wire, first: First | None = None
+    ) -> bytes:
         self._response = bytearray()
-        return super().send(intended_ns, dispatched_ns, client, sequence, version, wire, first)
+        self._request = super().load(intended_ns, client, sequence, version, wire, first)
+        return self._request
 
     def data_received(self, data: bytes) -> None:
         room = self._pool.kept_bytes - len(self._response)

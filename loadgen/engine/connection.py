@@ -111,24 +111,32 @@ class Connection(asyncio.Protocol):
         wire: Wire,
         first: First | None = None,
     ) -> int:
-        """Writes a request; returns the time then. The connection must be idle.
+        """Writes a request; returns the time after that. The connection must be idle."""
+        return self.write(self.load(intended_ns, client, sequence, version, wire, first), dispatched_ns)
 
-        It is written at once: the loop would do so at the end of its turn, when all requests of the turn count as sent.
-        """
+    def load(
+        self, intended_ns: int, client: int, sequence: int, version: int, wire: Wire, first: First | None = None
+    ) -> bytes:
+        """Takes over a request that `write` is called for before anything else is; returns its bytes."""
         self._stage = SENT
         self._size = 0
         self._intended_ns = intended_ns
-        self._dispatched_ns = dispatched_ns
         self._client = client
         self._sequence = sequence
         self._version = version
         self._wire = wire
         self._first = first
-        self._sent_ns = dispatched_ns  # until it is known better: the write itself may fail
         if wire.id_form is DOTTED:  # without a call: nearly all requests are
-            data = b"%b%d.%d%b" % (wire.head, client, sequence, wire.tail)
-        else:
-            data = wire.written(client, sequence)
+            return b"%b%d.%d%b" % (wire.head, client, sequence, wire.tail)
+        return wire.written(client, sequence)
+
+    def write(self, data: bytes, dispatched_ns: int) -> int:
+        """Writes the request that was loaded; returns the time after that.
+
+        It is written at once: the loop would do so at the end of its turn, when all requests of the turn count as sent.
+        """
+        self._dispatched_ns = dispatched_ns
+        self._sent_ns = dispatched_ns  # until it is known better: the write itself may fail
         written = 0
         if self._descriptor >= 0:
             try:
@@ -139,7 +147,8 @@ class Connection(asyncio.Protocol):
             self._buffered = True
             self._transport.write(data[written:])
         self._sent_ns = sent_ns = self._now_ns()
-        self.deadline_ns = deadline_ns = sent_ns + wire.timeout_ns if first is None else first[2]
+        first = self._first
+        self.deadline_ns = deadline_ns = sent_ns + self._wire.timeout_ns if first is None else first[2]
         if deadline_ns < self.queued_ns:
             self._pool.deadlines.queue(self)
         return sent_ns

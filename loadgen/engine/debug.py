@@ -10,8 +10,7 @@ import asyncio
 from typing import Final
 
 from loadgen.engine.dialer import Dialer
-from loadgen.engine.pool import HostPool, Pool
-from loadgen.engine.wire import Wire
+from loadgen.engine.pool import HostPool, Pool, Waiter
 from loadgen.messages import Outcome
 
 COMPLETED: Final = int(Outcome.COMPLETED)
@@ -27,12 +26,12 @@ class DebugHost(HostPool):
         super().__init__(pool, name, dialer)
         self._unanswered: list[tuple[int, int, int, int, int, int]] = []
 
-    def send(self, intended_ns: int, dispatched_ns: int, client: int, sequence: int, version: int, wire: Wire) -> int:
+    def wait(self, waiter: Waiter) -> None:
         if not self._unanswered:
             asyncio.get_running_loop().call_soon(self.answer)
+        intended_ns, dispatched_ns, client, sequence, version, _, _ = waiter
         sent_ns = self.pool.now_ns()
         self._unanswered.append((client, sequence, intended_ns, dispatched_ns, sent_ns, version))
-        return sent_ns
 
     def answer(self) -> None:
         """Records the end of each request that waits for it."""

@@ -44,11 +44,11 @@ class HostPool:
 
     __slots__ = (
         "_dialer",
-        "_idle",
         "_open",
         "_openings",
         "_retired",
         "_waiters",
+        "idle",
         "keep_alive",
         "name",
         "pool",
@@ -62,27 +62,29 @@ class HostPool:
         self.routed = False  # arrivals are routed to it; else redirects alone lead here
         self._dialer = dialer
         self._open = 0
-        self._idle: dict[Connection, None] = {}  # a stack from whose middle can be taken
+        # A stack from whose middle can be taken; who takes a connection sends with it at once.
+        self.idle: dict[Connection, None] = {}
         self._waiters: deque[Waiter] = deque()
         self._openings = 0
         self._retired = False
 
     def send(self, intended_ns: int, dispatched_ns: int, client: int, sequence: int, version: int, wire: Wire) -> int:
         """Sends a request now, or as soon as a connection is ready; returns the time after that."""
-        if self._idle:
-            connection, _ = self._idle.popitem()
+        if self.idle:
+            connection, _ = self.idle.popitem()
             return connection.send(intended_ns, dispatched_ns, client, sequence, version, wire)
-        self._wait((intended_ns, dispatched_ns, client, sequence, version, wire, None))
+        self.wait((intended_ns, dispatched_ns, client, sequence, version, wire, None))
         return self.pool.now_ns()
 
     def send_hop(self, waiter: Waiter) -> None:
         """As `send`, for what a redirect leads to."""
-        if self._idle:
-            self._idle.popitem()[0].send(*waiter)
+        if self.idle:
+            self.idle.popitem()[0].send(*waiter)
         else:
-            self._wait(waiter)
+            self.wait(waiter)
 
-    def _wait(self, waiter: Waiter) -> None:
+    def wait(self, waiter: Waiter) -> None:
+        """Sends a request as soon as a connection is ready; to be called while none is idle."""
         self._waiters.append(waiter)
         self._open_another()
 
@@ -159,11 +161,11 @@ class HostPool:
         elif self._retired:
             connection.abort()
         else:
-            self._idle[connection] = None
+            self.idle[connection] = None
 
     def closed(self, connection: Connection) -> None:
         """The connection can take no request any more."""
-        self._idle.pop(connection, None)
+        self.idle.pop(connection, None)
 
     def lost(self, connection: Connection) -> None:
         """The connection's socket is closed."""
@@ -178,7 +180,7 @@ class HostPool:
 
     def give_up_idle(self) -> bool:
         """Closes a connection that nobody uses; False when there is none."""
-        for connection in self._idle:
+        for connection in self.idle:
             connection.abort()
             return True
         return False
@@ -187,7 +189,7 @@ class HostPool:
         """Whether the host gets no new requests: then idle connections are closed."""
         self._retired = retired
         if retired:
-            for connection in list(self._idle):
+            for connection in list(self.idle):
                 connection.abort()
 
     def cut_waiters(self) -> None:

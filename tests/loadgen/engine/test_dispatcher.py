@@ -9,7 +9,7 @@ import pytest
 
 from loadgen.engine.dispatcher import ARRIVALS_PER_TURN, OpenDispatcher
 from loadgen.engine.errors import AppError
-from loadgen.engine.pool import HostPool, Pool
+from loadgen.engine.pool import HostPool, Pool, Waiter
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.routes import Routes
 from loadgen.engine.stalls import AppTime
@@ -29,6 +29,23 @@ class Clock:
         return self.now_ns
 
 
+class FakeConnection:
+    """Idle until it is loaded; tells the host of both, in order."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+
+    def load(self, intended_ns: int, client: int, sequence: int, version: int, wire: Wire) -> bytes:
+        self.host.loaded.append(intended_ns)
+        return b"%d" % intended_ns
+
+    def write(self, data: bytes, dispatched_ns: int) -> int:
+        assert len(self.host.loaded) > len(self.host.written)
+        self.host.written.append((int(data), dispatched_ns, len(self.host.loaded)))
+        self.host.clock.now_ns += self.host.takes_ns
+        return self.host.clock.now_ns
+
+
 class FakeHost:
     """Takes requests, which stay in flight; each costs `takes_ns` of the clock."""
 
@@ -36,6 +53,13 @@ class FakeHost:
         self.clock = clock
         self.sent: list[tuple[int, ...]] = []
         self.takes_ns = 10_000
+        self.idle: dict[FakeConnection, None] = {}
+        self.loaded: list[int] = []
+        self.written: list[tuple[int, int, int]] = []  # intended, dispatched, and how many had been loaded by then
+        self.waiting: list[Waiter] = []
+
+    def wait(self, waiter: Waiter) -> None:
+        self.waiting.append(waiter)
 
     def send(self, intended_ns: int, dispatched_ns: int, client: int, sequence: int, version: int, wire: Wire) -> int:
         self.sent.append((intended_ns, dispatched_ns, client, sequence, version))
@@ -44,10 +68,11 @@ class FakeHost:
 
 
 class FakeSource:
-    is_static = hears = False
+    hears = False
 
-    def __init__(self, fails_at: int = -1) -> None:
+    def __init__(self, fails_at: int = -1, *, is_static: bool = False) -> None:
         self.app_time = AppTime()
+        self.is_static = is_static
         self.left = fails_at
 
     async def prepare(self) -> None:
@@ -83,6 +108,9 @@ class Bench:
             iter(plan), source or FakeSource(), self.routes, self.pool, self.recorder, SECOND, max_in_flight
         )
 
+    def idle(self, connections: int) -> None:
+        self.host.idle = {FakeConnection(self.host): None for _ in range(connections)}
+
     def at(self, now_ns: int) -> int | None:
         self.clock.now_ns = now_ns
         return self.dispatcher.turn()
@@ -109,6 +137,32 @@ def test_an_arrival_is_dispatched_when_the_one_before_it_was_sent() -> None:
     bench.dispatcher.start(0)
     bench.at(1000)
     assert bench.host.sent == [(100, 1000, 0, 0, 3), (200, 11_000, 1, 0, 3)]
+
+
+def test_all_requests_of_a_turn_are_loaded_before_the_first_is_written() -> None:
+    bench = Bench([0, 20_000, 30_000, 40_000, 50_000, SECOND], source=FakeSource(is_static=True))
+    bench.dispatcher.start(0)
+    bench.at(0)  # the first of all asks the source
+    bench.idle(3)
+    assert bench.at(500_000) == SECOND
+    # Each is dispatched when the one before it was sent, and all had been loaded when the first of them was.
+    assert bench.host.written == [(20_000, 500_000, 3), (30_000, 510_000, 3), (40_000, 520_000, 3)]
+    assert [waiter[:2] for waiter in bench.host.waiting] == [(50_000, 500_000)]
+    assert bench.host.idle == {}
+    assert bench.pool.in_flight == 5
+
+
+def test_what_was_loaded_is_written_though_a_later_arrival_meets_a_wrong_source() -> None:
+    bench = Bench([0, 20_000, 30_000, 40_000, 50_000], source=FakeSource(fails_at=1, is_static=True))
+    bench.routes.next = lambda client, sequence: "b:1" if (client, sequence) == (1, 1) else "a:1"
+    bench.dispatcher.start(0)
+    bench.at(0)
+    bench.idle(3)
+    with pytest.raises(AppError, match="no more"):
+        bench.at(500_000)
+    assert [(row.outcome, row.intended_ns) for row in bench.rows()] == [(Outcome.CUT, 40_000)]
+    assert [written[0] for written in bench.host.written] == [20_000, 30_000]
+    assert bench.pool.in_flight == 3
 
 
 def test_what_becomes_due_during_a_turn_is_sent_in_it() -> None:
