@@ -11,7 +11,7 @@ from loadgen.engine.recorder import Recorder
 _SURELY_NEEDED_PER_TURN: Final = 8
 # When one in so many connections was answered within a turn of the loop, it is we who are slow.
 _ONE_IN: Final = 4
-# A shard that is slow needs so many all the same: with fewer, its turns are short, and short ones cost more per request.
+# A shard that is slow needs so many all the same: with fewer, its turns are short, and each request costs more.
 _FEW: Final = 64
 _PATIENCE_S: Final = 0.01  # one is opened so often all the same: the rule above may be wrong
 
