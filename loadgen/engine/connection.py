@@ -39,7 +39,7 @@ First = tuple[int, str, int]
 
 
 class Connection(asyncio.Protocol):
-    """Belongs to one HostPool; every request given to `send` ends as exactly one row.
+    """Belongs to one HostPool; every request given to `load` ends as exactly one row.
 
     A response whose head is known, and whose body came with it, is read without the parser; all others by the parser.
     """
@@ -101,23 +101,10 @@ class Connection(asyncio.Protocol):
         """Whether the connection was ever established."""
         return hasattr(self, "_transport")
 
-    def send(
-        self,
-        intended_ns: int,
-        dispatched_ns: int,
-        client: int,
-        sequence: int,
-        version: int,
-        wire: Wire,
-        first: First | None = None,
-    ) -> int:
-        """Writes a request; returns the time after that. The connection must be idle."""
-        return self.write(self.load(intended_ns, client, sequence, version, wire, first), dispatched_ns)
-
     def load(
         self, intended_ns: int, client: int, sequence: int, version: int, wire: Wire, first: First | None = None
     ) -> bytes:
-        """Takes over a request that `write` is called for before anything else is; returns its bytes."""
+        """Takes over a request of an idle connection; returns its bytes for `write`, which is to follow at once."""
         self._stage = SENT
         self._size = 0
         self._intended_ns = intended_ns

@@ -26,7 +26,7 @@ from loadgen.messages import Outcome
 POOL_WAIT_NS: Final = 10_000_000
 CLOSED_WITHIN_S: Final = 5.0
 
-# Intended, dispatched, client, sequence, routing version, wire, and what was sent first: what Connection.send takes.
+# Intended, dispatched, client, sequence, routing version, wire, and what was sent first.
 Waiter = tuple[int, int, int, int, int, Wire, First | None]
 
 
@@ -72,14 +72,14 @@ class HostPool:
         """Sends a request now, or as soon as a connection is ready; returns the time after that."""
         if self.idle:
             connection, _ = self.idle.popitem()
-            return connection.send(intended_ns, dispatched_ns, client, sequence, version, wire)
+            return connection.write(connection.load(intended_ns, client, sequence, version, wire), dispatched_ns)
         self.wait((intended_ns, dispatched_ns, client, sequence, version, wire, None))
         return self.pool.now_ns()
 
     def send_hop(self, waiter: Waiter) -> None:
         """As `send`, for what a redirect leads to."""
         if self.idle:
-            self.idle.popitem()[0].send(*waiter)
+            _send(self.idle.popitem()[0], waiter)
         else:
             self.wait(waiter)
 
@@ -155,7 +155,7 @@ class HostPool:
             self.cut_waiters()
         if self._waiters:
             waiter = self._waiters.popleft()
-            sent_ns = connection.send(*waiter)
+            sent_ns = _send(connection, waiter)
             if self._open + self._openings >= self.pool.max_per_host and waiter[6] is None:
                 self.pool.long_waits += sent_ns - waiter[1] > POOL_WAIT_NS
         elif self._retired:
@@ -217,6 +217,12 @@ class HostPool:
         self.pool.in_flight -= 1
         if self.pool.on_end is not None:
             self.pool.on_end(client, sequence, outcome)
+
+
+def _send(connection: Connection, waiter: Waiter) -> int:
+    """Sends what has waited for a connection; returns the time after that."""
+    intended_ns, dispatched_ns, client, sequence, version, wire, first = waiter
+    return connection.write(connection.load(intended_ns, client, sequence, version, wire, first), dispatched_ns)
 
 
 class Pool:
