@@ -13,7 +13,7 @@ import platform
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -22,6 +22,7 @@ import psutil
 
 from benchmarks import cores, housekeeping, needed, table
 from benchmarks.bench import Bench, Line
+from benchmarks.conditions import Conditions, Look
 from benchmarks.figures import Sample
 from benchmarks.lines import LINES
 from benchmarks.needed import Missing
@@ -31,7 +32,6 @@ from benchmarks.table import Measured
 from galileo_site.stack.config import PROJECT_ROOT
 
 _FOLDER = PROJECT_ROOT / "var" / "bench"
-_OTHERS_WINDOW_S = 1.0
 # A stack that was just started has work of its own; the rounds begin when it has done that.
 _IDLE_SHARE = 0.1
 _SETTLES_WITHIN_S = 20
@@ -54,24 +54,29 @@ def main(arguments: Sequence[str]) -> int:
     with housekeeping.kept_off(used.generator) as moved:
         _say(f"{moved} threads of others are kept off core {used.generator}")
         chosen = [line for line in LINES if not options.only or line.name in options.only]
-        lines = [measured(line, bench, options.rounds) for line in chosen]
+        look = Look(used)
+        lines = [measured(line, bench, options.rounds, look) for line in chosen]
     text = table.markdown(lines)
     files = _write(text, lines, options)
     sys.stdout.write(f"\n{text}\n{' and '.join(map(str, files))}\n")
     return 1 if any(line.fails for line in lines) else 0
 
 
-def measured(line: Line, bench: Bench, rounds: int) -> Measured:
-    """A line after its rounds, or with why it cannot be measured; a programming error is raised."""
+def measured(line: Line, bench: Bench, rounds: int, look: Callable[[], Conditions]) -> Measured:
+    """A line after its rounds, or with why it cannot be measured; a programming error is raised.
+
+    Args:
+        look: tells the conditions before each round.
+    """
     samples: list[Sample] = []
-    others: list[float] = []
+    before: list[Conditions] = []
     try:
-        # What others do is looked at while nothing of ours is on its way, but for an idle stack.
+        # The conditions are looked at while nothing of ours is on its way, but for an idle stack.
         with line.measuring(bench) as measure:
             if not bench.quick:
                 _let_settle()
             for number in range(1, rounds + 1):
-                others.append(psutil.cpu_percent(_OTHERS_WINDOW_S) / 100)
+                before.append(look())
                 samples.append(measure())
                 values = ", ".join(
                     f"{table.number(value)} {figure.unit}"
@@ -82,8 +87,8 @@ def measured(line: Line, bench: Bench, rounds: int) -> Measured:
     except _UNMEASURABLE as error:
         reason = " ".join(str(error).split()) or repr(error)
         bench.say(f"{line.name}: not measured: {error}")
-        return Measured(line.name, line.figures, samples, reason[:500], others)
-    return Measured(line.name, line.figures, samples, "", others)
+        return Measured(line.name, line.figures, samples, reason[:500], before)
+    return Measured(line.name, line.figures, samples, "", before)
 
 
 def _let_settle() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from benchmarks.conditions import Conditions
 from benchmarks.figures import Bound, Figure, Sample, Spread, Verdict, held_in, judge
 
 _HEAD = ("line", "what", "median", "spread", "must reach", "aim", "verdict", "behind it (medians)")
@@ -15,14 +16,14 @@ _HEAD = ("line", "what", "median", "spread", "must reach", "aim", "verdict", "be
 class Measured:
     """A line after its rounds. `error` says why it could not be measured; `samples` are then of no account.
 
-    `others_share` is how much of the machine others used before each round, 0 to 1.
+    `before` has the conditions before each round.
     """
 
     name: str
     figures: Sequence[Figure]
     samples: Sequence[Sample]
     error: str = ""
-    others_share: Sequence[float] = field(default_factory=list)
+    before: Sequence[Conditions] = field(default_factory=list)
 
     def values(self, position: int) -> list[float]:
         """Of one figure, round by round."""
@@ -50,14 +51,24 @@ def number(value: float) -> str:
 
 
 def markdown(lines: Sequence[Measured]) -> str:
-    """The table, and below it how busy the machine was, and what could not be measured."""
+    """The table, and below it what the machine was like, and what could not be measured."""
     rows = [_HEAD, tuple("---" for _ in _HEAD)]
     rows += [_row(line, position) for line in lines for position in range(len(line.figures))]
     text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     errors = [f"- {line.name}: {line.error}" for line in lines if line.error]
-    shares = [share for line in lines for share in line.others_share]
-    busy = f"Before a round, others took {number(100 * max(shares))} % of the machine at most." if shares else ""
-    return "\n".join([text, "", busy, *(["", "Not measured:", "", *errors] if errors else [])]) + "\n"
+    conditions = _conditions([before for line in lines for before in line.before])
+    return "\n".join([text, "", conditions, *(["", "Not measured:", "", *errors] if errors else [])]) + "\n"
+
+
+def _conditions(before: Sequence[Conditions]) -> str:
+    if not before:
+        return ""
+    others = number(100 * max(one.others_share for one in before))
+    slow = [100 * one.slow_share for one in before]
+    return (
+        f"Before a round, others took {others} % of the machine at most, and the generator's core was slow for"
+        f" {number(sum(slow) / len(slow))} % of the time (at most {number(max(slow))} %)."
+    )
 
 
 def _row(line: Measured, position: int) -> tuple[str, ...]:
@@ -94,7 +105,7 @@ def to_json(lines: Sequence[Measured]) -> list[dict[str, Any]]:
         {
             "line": line.name,
             "error": line.error,
-            "others_share": list(line.others_share),
+            "before": [asdict(before) for before in line.before],
             "background": line.background(),
             "figures": [_figure(line, position) for position in range(len(line.figures))],
         }

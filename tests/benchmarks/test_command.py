@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.__main__ import main, measured
 from benchmarks.bench import Bench, Line
+from benchmarks.conditions import Conditions
 from benchmarks.cores import Cores
 from benchmarks.figures import Figure, Sample, at_least
 from benchmarks.lines import LINES
@@ -20,6 +21,10 @@ def said():
 @pytest.fixture
 def bench(said):
     return Bench(Cores(0, 1), quick=True, say=said.append)
+
+
+def look():
+    return Conditions(0.1, 0.2)
 
 
 def line(*values):
@@ -41,23 +46,23 @@ def line(*values):
 
 
 def test_a_line_is_measured_once_a_round(bench):
-    result = measured(line(2.0, 3.0), bench, 2)
+    result = measured(line(2.0, 3.0), bench, 2, look)
     assert (result.values(0), result.error, result.fails) == ([2.0, 3.0], "", False)
-    assert len(result.others_share) == 2
+    assert result.before == [Conditions(0.1, 0.2)] * 2
 
 
 @pytest.mark.parametrize(
     "error", [Missing("there is no wrk"), AssertionError("waited 60 s for nginx"), OSError("full")]
 )
 def test_a_line_that_cannot_be_measured_says_why(bench, said, error):
-    result = measured(line(2.0, error), bench, 3)
+    result = measured(line(2.0, error), bench, 3, look)
     assert (result.error, result.fails) == (str(error), True)
     assert said[-1] == f"made-up: not measured: {error}"
 
 
 def test_a_programming_error_ends_the_run(bench):
     with pytest.raises(KeyError):
-        measured(line(KeyError("typo")), bench, 1)
+        measured(line(KeyError("typo")), bench, 1, look)
 
 
 def test_a_program_that_is_missing_is_named_with_its_package(monkeypatch):

@@ -1,5 +1,6 @@
 """The table that people and programs read."""
 
+from benchmarks.conditions import Conditions
 from benchmarks.figures import Figure, Sample, Verdict, at_least, below
 from benchmarks.table import Measured, markdown, to_json
 
@@ -12,7 +13,7 @@ MEASURED = Measured(
         Sample([120, 160], {"CPU, %": 80}),
         Sample([60, 190], {"CPU, %": 70, "once, s": 1}),
     ],
-    others_share=[0.01, 0.25, 0.03],
+    before=[Conditions(0.01, 0.0), Conditions(0.25, 0.1), Conditions(0.03, 0.5)],
 )
 MISSING = Measured("closed", (Figure("against wrk", "×", at_least(0.35)),), [], "there is no wrk: apt-get install wrk")
 
@@ -48,8 +49,11 @@ def test_a_line_fails_when_one_of_its_figures_is_missed():
     assert Measured("lateness", FIGURES, [Sample([50, 1000])]).fails
 
 
-def test_how_busy_others_were_is_said():
-    assert "others took 25 % of the machine at most" in markdown([MEASURED, MISSING])
+def test_what_the_machine_was_like_is_said():
+    text = markdown([MEASURED, MISSING])
+    assert "others took 25 % of the machine at most, and the generator's core was slow for 20 % of the time" in text
+    assert "(at most 50 %)" in text
+    assert "Before a round" not in markdown([MISSING])
 
 
 def test_programs_get_every_sample():
@@ -60,4 +64,5 @@ def test_programs_get_every_sample():
         "verdict": "reaches the aim",
     }  # fmt: skip
     assert lateness["background"] == {"CPU, %": [60, 80, 70], "once, s": [1]}
+    assert lateness["before"][1] == {"others_share": 0.25, "slow_share": 0.1}
     assert (closed["error"], closed["figures"][0]["median"]) == (MISSING.error, None)

@@ -1,0 +1,74 @@
+"""What the machine is like before something is measured on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+
+from benchmarks import cores
+from benchmarks.cores import Cores
+
+_WINDOW_S = 1.0
+# A piece of work that takes so many times as long as it has ever taken is slow.
+_SLOW = 1.5
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Both from 0 to 1.
+
+    Attributes:
+        others_share: how much of the machine others used.
+        slow_share: for how much of the time the generator's core was slow.
+    """
+
+    others_share: float
+    slow_share: float
+
+
+class Pace:
+    """How long the same piece of work takes, again and again.
+
+    A virtual machine's core may be half as fast for a while, because another machine's runs on the other half of the
+    same processor core (SMT). The kernel sees nothing of it: it is no steal time.
+    """
+
+    def __init__(self, work: Callable[[], object], now_s: Callable[[], float] = time.perf_counter) -> None:
+        self._work = work
+        self._now_s = now_s
+        self._least_s = float("inf")  # in all windows so far: in one of them, it may be slow all the time
+
+    def slow_share(self, window_s: float) -> float:
+        times_s = []
+        begun_s = last_s = self._now_s()
+        while last_s - begun_s < window_s:
+            self._work()
+            now_s = self._now_s()
+            times_s.append(now_s - last_s)
+            last_s = now_s
+        self._least_s = min(self._least_s, *times_s)
+        return sum(each for each in times_s if each > _SLOW * self._least_s) / sum(times_s)
+
+
+class Look:
+    """Looks at the conditions of the moment, for about two seconds, in which nobody else should work on the cores."""
+
+    def __init__(self, used: Cores) -> None:
+        self._used = used
+        self._pace = Pace(_work)
+
+    def __call__(self) -> Conditions:
+        others_share = psutil.cpu_percent(_WINDOW_S) / 100
+        cores.stay_on(self._used.generator)
+        try:
+            return Conditions(others_share, self._pace.slow_share(_WINDOW_S))
+        finally:
+            cores.stay_on(self._used.target)
+
+
+def _work() -> int:
+    """About half a millisecond of nothing but computing."""
+    return sum(number * number for number in range(10_000))
