@@ -81,6 +81,7 @@ class OpenDispatcher:
         self._next: Arrival | None = None
         self._begun = False
         self._start_ns = 0
+        self._most = ARRIVALS_PER_TURN  # in the next turn: fewer where so many writes take longer than a turn may
 
     def start(self, start_ns: int) -> int | None:
         self.prepare()
@@ -129,9 +130,13 @@ class OpenDispatcher:
         finally:
             # A target that is quicker than we are falls asleep between two writes; to wake it takes longer than all
             # the rest of a request does. So nothing else is done in between.
-            now_ns = self._pool.now_ns()
+            begun_ns = now_ns = self._pool.now_ns()
             for connection, data in burst:
                 now_ns = connection.write(data, now_ns)
+            if now_ns - begun_ns > TURN_NS:
+                self._most = max(1, self._most // 2)
+            elif self._most < ARRIVALS_PER_TURN:
+                self._most += 1
 
     def _load(self, burst: list[Loaded]) -> int | None:
         """Decides what becomes of each arrival that is due; returns what `turn` does."""
@@ -139,7 +144,7 @@ class OpenDispatcher:
         start_ns = self._start_ns
         arrivals, arrival = self._arrivals, self._next
         now_ns = pool.now_ns()
-        budget, ends_ns = ARRIVALS_PER_TURN, now_ns + TURN_NS
+        budget, ends_ns = self._most, now_ns + TURN_NS
         while arrival is not None and budget and now_ns < ends_ns:
             intended_ns, client, sequence = arrival
             intended_ns += start_ns

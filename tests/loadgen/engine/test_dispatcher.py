@@ -245,3 +245,23 @@ def test_a_slow_source_does_not_keep_the_loop_for_a_whole_turn() -> None:
     bench.host.takes_ns = 400_000
     assert bench.at(0) == 0  # to be called again at once
     assert len(bench.host.sent) == 3
+
+
+def test_where_writes_are_slow_fewer_arrivals_make_a_turn_and_more_when_they_are_quick_again() -> None:
+    bench = Bench(range(1000), source=FakeSource(is_static=True))
+    bench.dispatcher.start(0)
+    bench.idle(1000)
+
+    def turns(takes_ns: int, number: int) -> list[int]:
+        """How many were sent in each of the next turns."""
+        bench.host.takes_ns = takes_ns
+        sent = []
+        for _ in range(number):
+            before = len(bench.host.written)
+            bench.at(bench.clock.now_ns)
+            sent.append(len(bench.host.written) - before)
+        return sent
+
+    bench.at(10_000)  # the first of all asks the source
+    assert turns(200_000, 6) == [32, 16, 8, 4, 5, 6]
+    assert turns(1_000, 40)[-1] == ARRIVALS_PER_TURN
