@@ -144,7 +144,8 @@ def worker(name: str) -> WorkerLoad | None:
 
 
 def _loads(workers: QuerySet[Worker]) -> list[WorkerLoad]:
-    counted = workers.annotate(used_slots=Count("shards", filter=~Q(shards__status__in=Shard.ENDED)))
+    # What is grouped comes in no order of its own, whatever the model says.
+    counted = workers.annotate(used_slots=Count("shards", filter=~Q(shards__status__in=Shard.ENDED))).order_by("name")
     return [WorkerLoad(worker, worker.used_slots) for worker in counted]
 
 
