@@ -32,7 +32,7 @@ class Conditions:
 class Pace:
     """How long the same piece of work takes, again and again.
 
-    A virtual machine's core may be half as fast for a while, because another machine's runs on the other half of the
+    A virtual machine's core may be half as fast for a while, as when another machine's runs on the other half of the
     same processor core (SMT). The kernel sees nothing of it: it is no steal time.
     """
 
@@ -42,6 +42,7 @@ class Pace:
         self._least_s = float("inf")  # in all windows so far: in one of them, it may be slow all the time
 
     def slow_share(self, window_s: float) -> float:
+        """For how much of the window, 0 to 1, the work took more than half again the least time that it ever took."""
         times_s = []
         begun_s = last_s = self._now_s()
         while last_s - begun_s < window_s:

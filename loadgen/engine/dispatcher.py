@@ -17,7 +17,7 @@ from loadgen.messages import Outcome
 
 # Arrivals per turn of the loop: when many are due, responses are read in between.
 ARRIVALS_PER_TURN: Final = 32
-# A slow client app must not keep responses waiting: the generator's time would look like the target's.
+# A slow client app, or slow writes, must not keep responses waiting: the generator's time would look like the target's.
 TURN_NS: Final = 1_000_000
 
 Arrival = tuple[int, int, int]
@@ -128,8 +128,8 @@ class OpenDispatcher:
         try:
             return self._load(burst)
         finally:
-            # A target that is quicker than we are falls asleep between two writes; to wake it takes longer than all
-            # the rest of a request does. So nothing else is done in between.
+            # A target that is quicker than we are falls asleep between two writes, and who writes then has to wake it.
+            # So nothing else is done in between.
             begun_ns = now_ns = self._pool.now_ns()
             for connection, data in burst:
                 now_ns = connection.write(data, now_ns)
