@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import psutil
 import redis
 
+from loadgen import compiled
 from loadgen.clock import measure
 from loadgen.environment import WorkerSettings
 from loadgen.messages import WorkerInfo
@@ -34,8 +35,10 @@ class Instance:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of Python, the kernel and the packages that matter; a package that is not installed is left out."""
+    """Versions of Python, the kernel and the packages that matter; a package that is not installed is left out. With
+    them, whether the engine runs compiled."""
     versions = {"python": platform.python_version(), "kernel": platform.release()}
+    versions["engine"] = "compiled" if compiled.IN_USE else "interpreted"
     for package in _PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)

@@ -25,9 +25,18 @@
     recorder.py    rows and counts
     collector.py   keeps the garbage collector out of the run
     errors.py      what can be wrong with a request source
+    primitives.py  the little that is written twice: in Python, and for the compiled engine in primitives.pyx
+
+Some of these are compiled where there is a C compiler (loadgen/compiled.py); a `.pxd` names the C types of what is in
+the `.py` beside it.
 
 Everything runs on one event loop in one thread. Times are ns since the load's start.
 """
+
+# ruff: noqa: E402 - what is compiled is to be found by the imports below
+from loadgen import compiled
+
+compiled.search(__name__, __path__)
 
 from loadgen.engine.client_app import is_local
 from loadgen.engine.engine import Engine, EngineGauges

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import TYPE_CHECKING, Final, cast
 
 import httptools
@@ -11,7 +10,8 @@ import httptools
 from loadgen.batch import NO_TIME
 from loadgen.engine import framing
 from loadgen.engine.deadlines import NEVER
-from loadgen.engine.heads import END_OF_HEAD
+from loadgen.engine.heads import END_OF_HEAD, Framing
+from loadgen.engine.primitives import numbered, write_at_once
 from loadgen.engine.redirects import RedirectError, next_hop
 from loadgen.engine.wire import DOTTED, Wire
 from loadgen.messages import Outcome
@@ -38,8 +38,8 @@ _HEAD_END: Final = len(END_OF_HEAD)
 First = tuple[int, str, int]
 
 
-class Connection(asyncio.Protocol):
-    """Belongs to one HostPool; every request given to `load` ends as exactly one row.
+class Connection:
+    """An asyncio.Protocol. Belongs to one HostPool; every request given to `load` ends as exactly one row.
 
     A response whose head is known, and whose body came with it, is read without the parser; all others by the parser.
     """
@@ -54,10 +54,13 @@ class Connection(asyncio.Protocol):
         "_host",
         "_intended_ns",
         "_keep",
+        "_last_framed",
+        "_last_head",
         "_now_ns",
         "_parser",
         "_partial",
         "_pool",
+        "_recorder",
         "_redirect",
         "_sent_ns",
         "_sequence",
@@ -72,25 +75,25 @@ class Connection(asyncio.Protocol):
         "queued_ns",
     )
 
-    _transport: asyncio.Transport
-    _parser: httptools.HttpResponseParser | None
-    _wire: Wire
-    _keep: bool
-
     def __init__(self, host: HostPool) -> None:
         self._host = host
         self._pool = host.pool
+        self._recorder = host.pool.recorder
         self._now_ns = host.pool.now_ns
         self._heads = host.pool.heads.known
+        self._last_head = b"\0"
+        self._last_framed: Framing | None = None
         self._descriptor = _NO_DESCRIPTOR
         self._buffered = False
-        self._parser = None
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until the connection is made
+        self._parser: httptools.HttpResponseParser | None = None
         self.deadline_ns = NEVER
         self.queued_ns = NEVER
         self._stage = CLOSED
         self._keep = False
         self._until_eof = False
         self._partial = b""
+        self._wire: Wire = None  # type: ignore[assignment]  # until a request is loaded
         self._redirect = b""  # of a redirect that is to be followed: its head, and maybe more
         self._first: First | None = None
 
@@ -99,7 +102,7 @@ class Connection(asyncio.Protocol):
     @property
     def made(self) -> bool:
         """Whether the connection was ever established."""
-        return hasattr(self, "_transport")
+        return self._transport is not None
 
     def load(
         self, intended_ns: int, client: int, sequence: int, version: int, wire: Wire, first: First | None = None
@@ -114,7 +117,7 @@ class Connection(asyncio.Protocol):
         self._wire = wire
         self._first = first
         if wire.id_form is DOTTED:  # without a call: nearly all requests are
-            return b"%b%d.%d%b" % (wire.head, client, sequence, wire.tail)
+            return numbered(wire.head, client, sequence, wire.tail)
         return wire.written(client, sequence)
 
     def write(self, data: bytes, dispatched_ns: int) -> int:
@@ -126,10 +129,7 @@ class Connection(asyncio.Protocol):
         self._sent_ns = dispatched_ns  # until it is known better: the write itself may fail
         written = 0
         if self._descriptor >= 0:
-            try:
-                written = os.write(self._descriptor, data)
-            except OSError:
-                written = 0  # not ready, or broken: either is the transport's matter
+            written = write_at_once(self._descriptor, data)  # what it does not take is the transport's matter
         if written != len(data):
             self._buffered = True
             self._transport.write(data[written:])
@@ -165,8 +165,15 @@ class Connection(asyncio.Protocol):
             self._close()  # nobody asked for this; what would come next could not be told apart from it
             return
         if self._parser is None:
-            end = data.find(END_OF_HEAD) + _HEAD_END
-            framed = self._heads.get(data[:end])
+            framed = self._last_framed
+            if data.startswith(self._last_head):  # nearly always the same head comes again
+                end = len(self._last_head)
+            else:
+                end = data.find(END_OF_HEAD) + _HEAD_END
+                head = data[:end]
+                framed = self._heads.get(head)
+                if framed is not None:
+                    self._last_head, self._last_framed = head, framed
             if framed is not None:
                 self._status, self._keep, length = framed
                 if len(data) - end == (0 if self._wire.bodiless else length):
@@ -207,6 +214,12 @@ class Connection(asyncio.Protocol):
             if not self._keep:
                 self._until_eof = framing.ends_with_eof(self._partial + data)
             self._partial = b""
+
+    def pause_writing(self) -> None:
+        """What the socket does not take now, the transport keeps: the rest of one request."""
+
+    def resume_writing(self) -> None:
+        return
 
     def eof_received(self) -> None:
         """The transport closes itself after this."""
@@ -266,7 +279,7 @@ class Connection(asyncio.Protocol):
     def _end(self, outcome: int, done_ns: int, status: int) -> None:
         pool, first = self._pool, self._first
         client, sequence = self._client, self._sequence  # this connection may soon serve another
-        pool.recorder.row(
+        self._recorder.row(
             client,
             sequence,
             self._intended_ns,

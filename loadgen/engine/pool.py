@@ -8,7 +8,7 @@ import errno
 import sys
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine
-from typing import Final
+from typing import Final, cast
 
 from loadgen.batch import NO_TIME
 from loadgen.engine.capture import Captures, CapturingConnection
@@ -114,9 +114,9 @@ class HostPool:
     async def _connect(self, timeout_s: float | None) -> None:
         attempt: list[Connection] = []
 
-        def protocol() -> Connection:
+        def protocol() -> asyncio.BaseProtocol:
             attempt.append(self.pool.connection_kind(self))
-            return attempt[-1]
+            return cast(asyncio.BaseProtocol, attempt[-1])  # by its methods
 
         connected = False
         failure = Outcome.CONNECT_OTHER  # stands for a programming error, too, which the loop then reports
@@ -238,7 +238,7 @@ class Pool:
         is_closed_model: no more requests wait than there are clients.
     """
 
-    host_kind: type[HostPool] = HostPool
+    host_kind = HostPool
 
     def __init__(
         self,

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from loadgen.batch import MAX_SIZE, NO_HOST, NO_TIME, RECORD, ROW_BYTES
+from loadgen.batch import MAX_SIZE, NO_HOST, NO_TIME
+from loadgen.engine.primitives import Rows
 from loadgen.messages import CONNECT_OUTCOMES, FIRST_NOT_SENT, Counters, Outcome
-
-_LEAST_ROWS = 1024
-
-_pack_into = RECORD.pack_into
 
 
 class Recorder:
     """Writes one record per arrival into the buffer of the batch that is being filled."""
 
     __slots__ = (
-        "_buffer",
         "_bytes_received",
         "_counts",
-        "_end",
         "_host_index",
         "_hosts",
-        "_position",
+        "_rows",
         "cut_short",
         "skipped",
         "start_ns",
@@ -34,12 +29,10 @@ class Recorder:
         self.cut_short = False
         self.skipped = 0
         self.start_ns = 0  # the schedule's zero, in the clock of the times that `row` gets
-        self._begin(_LEAST_ROWS * ROW_BYTES)
+        self._rows = Rows()
+        self._begin()
 
-    def _begin(self, size: int) -> None:
-        self._buffer = bytearray(size)
-        self._end = size
-        self._position = 0
+    def _begin(self) -> None:
         self._hosts: list[str] = []
         self._host_index: dict[str | None, int] = {None: NO_HOST}
 
@@ -67,12 +60,7 @@ class Recorder:
         index = self._host_index.get(host)
         if index is None:
             index = self._add_host(host)
-        position = self._position
-        if position == self._end:
-            self._grow(position + ROW_BYTES)
-        _pack_into(
-            self._buffer,
-            position,
+        self._rows.put(
             client,
             sequence,
             intended_ns - self.start_ns,
@@ -85,7 +73,6 @@ class Recorder:
             size if size < MAX_SIZE else MAX_SIZE,
             routing_version,
         )
-        self._position = position + ROW_BYTES
         self._counts[outcome] += 1
         self._bytes_received += size
 
@@ -97,23 +84,15 @@ class Recorder:
 
     def cut(self, arrivals: Sequence[tuple[int, int, int]]) -> None:
         """Records arrivals (intended ns, client, sequence) that will never be dispatched as CUT."""
-        position, outcome = self._position, int(Outcome.CUT)
-        end = position + len(arrivals) * ROW_BYTES
-        if end > self._end:
-            self._grow(end)
-        buffer = self._buffer
+        rows, outcome = self._rows, int(Outcome.CUT)
         for intended_ns, client, sequence in arrivals:
-            _pack_into(
-                buffer, position, client, sequence, intended_ns, NO_TIME, NO_TIME, NO_TIME, outcome, 0, NO_HOST, 0, 0
-            )
-            position += ROW_BYTES
-        self._position = position
+            rows.put(client, sequence, intended_ns, NO_TIME, NO_TIME, NO_TIME, outcome, 0, NO_HOST, 0, 0)
         self._counts[outcome] += len(arrivals)
 
     @property
     def rows(self) -> int:
         """How many were recorded since `take`."""
-        return self._position // ROW_BYTES
+        return len(self._rows)
 
     @property
     def completed(self) -> int:
@@ -129,15 +108,10 @@ class Recorder:
         self._hosts.append(host)
         return index
 
-    def _grow(self, least: int) -> None:
-        self._buffer.extend(bytes(max(least, 2 * self._end) - self._end))
-        self._end = len(self._buffer)
-
     def take(self) -> tuple[memoryview, list[str]]:
         """The records written since the last call (loadgen/batch.py), and the hosts that their `host` indexes."""
-        taken = memoryview(self._buffer)[: self._position], self._hosts
-        # With room for as many again and some more: to copy the records, or to grow, would hold up the event loop.
-        self._begin(max(self._position * 5 // 4 // ROW_BYTES, _LEAST_ROWS) * ROW_BYTES)
+        taken = self._rows.take(), self._hosts
+        self._begin()
         return taken
 
     def counters(self, in_flight: int, outstanding: int) -> Counters:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from http.cookiejar import CookieJar
 from typing import Final, NamedTuple
 
+from loadgen.engine.primitives import numbered
 from loadgen.engine.tls import TlsOptions
 from loadgen.messages import IdForm
 
@@ -49,7 +50,7 @@ class Wire(NamedTuple):
         """The request as it goes out."""
         head, tail, form = self.head, self.tail, self.id_form
         if form is DOTTED:
-            return b"%b%d.%d%b" % (head, client, sequence, tail)
+            return numbered(head, client, sequence, tail)
         if form is _TRACEPARENT:
             return b"%b%08x%08x-%08x%b" % (head, client, sequence, sequence, tail)
         return head + tail

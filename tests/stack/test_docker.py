@@ -66,8 +66,15 @@ def test_each_built_image_is_a_stage_and_runs_as_nobody_special() -> None:
 
 
 def test_every_copied_path_exists_and_the_workers_image_has_no_django() -> None:
-    for source in re.findall(r"^COPY (\S+) ", DOCKERFILE, re.M):
+    for source in re.findall(r"^COPY (?:--from=compiled /app/)?(\S+) ", DOCKERFILE, re.M):
         assert (DOCKER.parent / source).exists(), source
     worker = DOCKERFILE.split("AS worker")[1].split("AS controller")[0]
     assert "requirements-worker.txt" in worker
     assert not re.search(r"COPY (experiments|galileo_site)", worker)
+
+
+def test_the_workers_engine_is_compiled_in_a_stage_of_its_own() -> None:
+    compiling, worker = DOCKERFILE.split("AS compiled")[1].split("AS worker")[:2]
+    assert "python -m loadgen.compile" in compiling
+    assert "COPY --from=compiled /app/loadgen loadgen" in worker.split("AS controller")[0]
+    assert "loadgen/_compiled" in (DOCKER / "Dockerfile.dockerignore").read_text()

@@ -54,7 +54,14 @@ def test_clean_refuses_while_a_stack_runs(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_clean_removes_what_was_made_and_nothing_else(tmp_path: Path) -> None:
-    for made in ("var/log", ".venv/bin", "benchmarks/.venv/bin", ".ruff_cache", "loadgen/__pycache__"):
+    for made in (
+        "var/log",
+        ".venv/bin",
+        "benchmarks/.venv/bin",
+        ".ruff_cache",
+        "loadgen/__pycache__",
+        "loadgen/_compiled/0f",
+    ):
         (tmp_path / made).mkdir(parents=True)
     (tmp_path / "var" / "lock").touch()
     (tmp_path / "loadgen" / "pacer.py").touch()
@@ -70,7 +77,8 @@ def test_clean_removes_what_was_made_and_nothing_else(tmp_path: Path) -> None:
 def test_an_unfit_python_ends_the_installation_with_its_sentence(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "preflight").write_text("raise SystemExit('Galileo needs Python 3.11 or newer.')")
-    (tmp_path / "requirements.txt").touch()
+    for requirements in ("requirements.txt", "requirements-compile.txt"):
+        (tmp_path / requirements).touch()
     ran = make(tmp_path, "venv")
     assert ran.returncode != 0
     assert "Galileo needs Python 3.11 or newer." in ran.stderr

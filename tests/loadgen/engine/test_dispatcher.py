@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from loadgen.engine.connection import Connection, First
 from loadgen.engine.dispatcher import ARRIVALS_PER_TURN, OpenDispatcher
 from loadgen.engine.errors import AppError
 from loadgen.engine.pool import HostPool, Pool, Waiter
@@ -29,13 +30,15 @@ class Clock:
         return self.now_ns
 
 
-class FakeConnection:
+class FakeConnection(Connection):
     """Idle until it is loaded; tells the host of both, in order."""
 
     def __init__(self, host: FakeHost) -> None:
         self.host = host
 
-    def load(self, intended_ns: int, client: int, sequence: int, version: int, wire: Wire) -> bytes:
+    def load(
+        self, intended_ns: int, client: int, sequence: int, version: int, wire: Wire, first: First | None = None
+    ) -> bytes:
         self.host.loaded.append(intended_ns)
         return b"%d" % intended_ns
 

@@ -1,0 +1,59 @@
+"""Whether the engine's hot modules run compiled, and from where they are imported then.
+
+`python -m loadgen.compile` compiles them, by Cython, from the very Python files that run where nothing was compiled.
+What it makes lies in a folder that is named after those files' contents: after a change of one of them, nothing of it
+is found any more, and the Python files run until it is compiled anew.
+"""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+# Beside a module may be a `.pxd`, which says what C types its names have.
+MODULES: Final = (
+    "loadgen.pacer",
+    "loadgen.engine.primitives",
+    "loadgen.engine.recorder",
+    "loadgen.engine.deadlines",
+    "loadgen.engine.connection",
+    "loadgen.engine.pool",
+    "loadgen.engine.dispatcher",
+    "loadgen.engine.plain",
+    "loadgen.engine.sources",
+)
+# `galileo_compiled=false` runs the Python files, whatever was compiled.
+VARIABLE: Final = "galileo_compiled"
+_OFF: Final = ("0", "false", "no", "off")
+_BUILDS: Final = ROOT / "loadgen" / "_compiled"
+_SUFFIX: Final = sysconfig.get_config_var("EXT_SUFFIX")
+
+
+def sources(module: str) -> list[Path]:
+    """What a module is compiled from; the first is what Cython is given."""
+    stem = ROOT.joinpath(*module.split("."))
+    files = [stem.with_suffix(suffix) for suffix in (".pyx", ".py", ".pxd")]
+    return [file for file in files if file.exists()]
+
+
+def folder() -> Path:
+    """Where the compiled modules of the present sources are, or would be."""
+    digest = sha256(_SUFFIX.encode())
+    for module in MODULES:
+        for file in sources(module):
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return _BUILDS / digest.hexdigest()[:16]
+
+
+def search(package: str, path: list[str]) -> None:
+    """Has a package's modules looked for among the compiled ones first; `path` is its `__path__`."""
+    if IN_USE:
+        path.insert(0, str(_FOLDER.joinpath(*package.split("."))))
+
+
+_FOLDER: Final = folder()
+IN_USE: Final = os.environ.get(VARIABLE, "").strip().lower() not in _OFF and _FOLDER.is_dir()

@@ -1,0 +1,39 @@
+import cython
+from libc.stdint cimport int64_t
+
+from loadgen.engine.connection cimport Connection
+from loadgen.engine.pool cimport Pool
+from loadgen.engine.recorder cimport Recorder
+
+
+cdef class OpenDispatcher:
+    cdef object _arrivals
+    cdef object _aims
+    cdef object _routes
+    cdef Pool _pool
+    cdef Recorder _recorder
+    cdef int64_t _max_lateness_ns
+    cdef int64_t _max_in_flight
+    cdef tuple _next
+    cdef bint _begun
+    cdef int64_t _start_ns
+    cdef int _most
+
+    @cython.locals(burst=list, connection=Connection, begun_ns=int64_t, now_ns=int64_t)
+    cpdef turn(self)
+    @cython.locals(
+        pool=Pool,
+        fixed=dict,
+        connection=Connection,
+        arrival=tuple,
+        budget=int,
+        start_ns=int64_t,
+        now_ns=int64_t,
+        ends_ns=int64_t,
+        intended_ns=int64_t,
+        client=int64_t,
+        sequence=int64_t,
+        version=int64_t,
+    )
+    cdef _load(self, list burst)
+    cdef _unsent(self, int64_t intended_ns, int64_t dispatched_ns, int64_t client, int64_t sequence, outcome)

@@ -1,0 +1,45 @@
+import cython
+from libc.stdint cimport int64_t
+
+from loadgen.engine.connection cimport Connection
+from loadgen.engine.recorder cimport Recorder
+
+
+cdef class HostPool:
+    cdef readonly object pool
+    cdef readonly object name
+    cdef public bint keep_alive
+    cdef public bint routed
+    cdef public dict idle
+    cdef object _dialer
+    cdef object _waiters
+    cdef Py_ssize_t _open
+    cdef Py_ssize_t _openings
+    cdef bint _retired
+
+    cpdef ready(self, Connection connection)
+    cpdef wait(self, tuple waiter)
+
+
+cdef class Pool:
+    cdef public Recorder recorder
+    cdef public object now_ns
+    cdef public object max_per_host
+    cdef public bint keep_alive
+    cdef public object deadlines
+    cdef public object heads
+    cdef public int64_t send_until_ns
+    cdef public object on_end
+    cdef public set connections
+    cdef public Py_ssize_t openings
+    cdef public Py_ssize_t in_flight
+    cdef public Py_ssize_t long_waits
+    cdef public object captures
+    cdef public Py_ssize_t kept_bytes
+    cdef public object on_response
+    cdef public object connection_kind
+    cdef public dict hosts
+    cdef public object turns
+    cdef object _max_connections
+    cdef object _connect_timeout_s
+    cdef set _tasks

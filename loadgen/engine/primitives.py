@@ -1,0 +1,88 @@
+"""What is worth writing twice: here, and in primitives.pyx for a compiled engine (loadgen/compiled.py)."""
+
+from __future__ import annotations
+
+import os
+
+from loadgen.batch import RECORD, ROW_BYTES
+
+LEAST_ROWS = 1024
+
+_pack_into = RECORD.pack_into
+
+
+def numbered(head: bytes, client: int, sequence: int, tail: bytes) -> bytes:
+    """A request that carries the id `client.sequence`; neither is negative."""
+    return b"%b%d.%d%b" % (head, client, sequence, tail)
+
+
+def write_at_once(descriptor: int, data: bytes) -> int:
+    """How many of the bytes a non-blocking socket takes now; 0 when it is not ready, or broken."""
+    try:
+        return os.write(descriptor, data)
+    except OSError:
+        return 0
+
+
+class Rows:
+    """The records of a batch that is being filled, one behind the other (loadgen/batch.py)."""
+
+    __slots__ = ("_buffer", "_end", "_position")
+
+    _buffer: bytearray
+    _end: int
+    _position: int
+
+    def __init__(self) -> None:
+        self._begin(LEAST_ROWS)
+
+    def __len__(self) -> int:
+        return self._position // ROW_BYTES
+
+    def put(
+        self,
+        client: int,
+        sequence: int,
+        intended_ns: int,
+        lateness_ns: int,
+        connection_wait_ns: int,
+        service_time_ns: int,
+        outcome: int,
+        status: int,
+        host: int,
+        size: int,
+        routing_version: int,
+    ) -> None:
+        """Adds a record. A value that its field cannot hold is a struct.error, or an OverflowError when compiled."""
+        position = self._position
+        if position == self._end:
+            self._buffer.extend(bytes(position))
+            self._end += position
+        _pack_into(
+            self._buffer,
+            position,
+            client,
+            sequence,
+            intended_ns,
+            lateness_ns,
+            connection_wait_ns,
+            service_time_ns,
+            outcome,
+            status,
+            host,
+            size,
+            routing_version,
+        )
+        self._position = position + ROW_BYTES
+
+    def take(self) -> memoryview:
+        """The records since the last call."""
+        taken = memoryview(self._buffer)[: self._position]
+        # With room for as many again and some more: to copy the records, or to grow, would hold up the event loop.
+        self._begin(max(len(self) * 5 // 4, LEAST_ROWS))
+        return taken
+
+    def _begin(self, rows: int) -> None:
+        self._buffer = bytearray(rows * ROW_BYTES)
+        self._end = len(self._buffer)
+        self._position = 0
