@@ -13,6 +13,7 @@ from django.db import DatabaseError
 from experiments import client_counts
 from experiments.ingest import acknowledge, ingest
 from experiments.ingest.received import read
+from experiments.ingest.writers import SQLITE_ROWS
 from experiments.models import Batch, Capture, ClientGroup, Experiment, SecondStats, Shard, Trace
 from experiments.models.trace import trace_key
 from loadgen.batch import MESSAGE_MAGIC, NO_HOST, encode_captures, to_message, unpack_message
@@ -50,6 +51,15 @@ def acks(broker: redis.Redis, worker: str = "pi1") -> list[str]:
 
 def batch_of(shard: Shard, number: int = 0) -> str:
     return f"{shard.group_id}.{shard.id}.1.{number}"
+
+
+@pytest.mark.parametrize("number", [1, SQLITE_ROWS - 1, SQLITE_ROWS, SQLITE_ROWS + 1, 2 * SQLITE_ROWS])
+def test_every_row_is_stored_however_many_a_statement_has(shard, broker, number):
+    ingest(payload(shard, [row(client, client + 1, 1_000 * client) for client in range(number)]))
+    stored = Trace.objects.order_by("id").values_list("id", "client", "sequence", "intended_ns")
+    assert list(stored) == [
+        (trace_key(shard.id, client), client, client + 1, EPOCH_NS + 1_000 * client) for client in range(number)
+    ]
 
 
 def test_a_batch_becomes_rows_in_the_brokers_clock(shard, broker):
