@@ -30,6 +30,7 @@ from benchmarks.peers import PeerFailed
 from benchmarks.stack import NotMeasured
 from benchmarks.table import Measured
 from galileo_site.stack.config import PROJECT_ROOT
+from loadgen import compiled
 
 _FOLDER = PROJECT_ROOT / "var" / "bench"
 # A stack that was just started has work of its own; the rounds begin when it has done that.
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     cores.stay_on(used.target)
     bench = Bench(used, options.quick, _say)
     with housekeeping.kept_off(used.generator) as moved:
+        _say(f"the engine runs {compiled.STATE}")
         _say(f"{moved} threads of others are kept off core {used.generator}")
         chosen = [line for line in LINES if not options.only or line.name in options.only]
         look = Look(used)
@@ -105,6 +107,7 @@ def _write(text: str, lines: Sequence[Measured], options: argparse.Namespace) ->
         "written": now.isoformat(),
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "kernel": platform.release()},
         "python": platform.python_version(),
+        "engine": compiled.STATE,
         "rounds": options.rounds,
         "quick": options.quick,
         "lines": table.to_json(lines),

@@ -57,3 +57,4 @@ def search(package: str, path: list[str]) -> None:
 
 _FOLDER: Final = folder()
 IN_USE: Final = os.environ.get(VARIABLE, "").strip().lower() not in _OFF and _FOLDER.is_dir()
+STATE: Final = "compiled" if IN_USE else "interpreted"

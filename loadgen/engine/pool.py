@@ -13,7 +13,7 @@ from typing import Final, cast
 from loadgen.batch import NO_TIME
 from loadgen.engine.capture import Captures, CapturingConnection
 from loadgen.engine.connection import Connection, First
-from loadgen.engine.deadlines import Deadlines
+from loadgen.engine.deadlines import NEVER, Deadlines
 from loadgen.engine.dialer import Dialer, connect_outcome
 from loadgen.engine.heads import Heads
 from loadgen.engine.openings import Openings
@@ -258,7 +258,7 @@ class Pool:
         self.keep_alive = keep_alive
         self.deadlines = Deadlines()
         self.heads = Heads()
-        self.send_until_ns = sys.maxsize  # no request is sent from then on, of those that wait neither
+        self.send_until_ns = NEVER  # no request is sent from then on, of those that wait neither
         # Told of the end of each request: its client, its sequence number, and its outcome.
         self.on_end: Callable[[int, int, int], None] | None = None
         self.connections: set[Connection] = set()

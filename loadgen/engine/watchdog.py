@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
+from loadgen.engine.deadlines import NEVER
 from loadgen.engine.errors import stack_tail
 
 # A shard renews its lease every 2 s, and it expires after 6: who is interrupted within these limits has it still, and
@@ -16,7 +16,6 @@ from loadgen.engine.errors import stack_tail
 CALL_LIMIT_S: Final = 3.0
 LOAD_LIMIT_S: Final = 5.0  # the lease is renewed just before; libraries may have to be loaded from a slow disk
 _LOOK_S: Final = 0.25
-_NEVER_NS: Final = sys.maxsize
 
 
 class AppStuck(BaseException):
@@ -48,7 +47,7 @@ class Watchdog:
         self._before: Any = None
         self._timer_before = (0.0, 0.0)
         self._since_ns = 0
-        self.until_ns = _NEVER_NS
+        self.until_ns = NEVER
 
     def start(self) -> None:
         self._since_ns = time.monotonic_ns()
@@ -68,7 +67,7 @@ class Watchdog:
             signal.setitimer(signal.ITIMER_REAL, max(0.001, left_s - passed_s), interval_s)
 
     def call_ended(self) -> None:
-        self.until_ns = _NEVER_NS
+        self.until_ns = NEVER
 
     def _look(self, _signum: int, frame: FrameType | None) -> None:
         now_ns = self._now_ns()

@@ -79,3 +79,8 @@ def test_each_connect_has_the_time_out_of_the_request_that_it_is_opened_for() ->
         return dialer.timeouts_s
 
     assert asyncio.run(scenario()) == [0.1, 30.0, None]
+
+
+def test_a_pool_that_was_given_no_end_sends_at_any_time_of_the_clock() -> None:
+    """Of a 32-bit Python, too, whose sys.maxsize is two seconds."""
+    assert Pool(Recorder(), lambda: 0, 1.0, max_connections=100).send_until_ns > 100 * 366 * 86400 * 10**9
