@@ -7,17 +7,17 @@ from loadgen.engine.recorder cimport Recorder
 
 
 cdef class OpenDispatcher:
-    cdef object _arrivals
-    cdef object _aims
-    cdef object _routes
-    cdef Pool _pool
-    cdef Recorder _recorder
-    cdef int64_t _max_lateness_ns
-    cdef int64_t _max_in_flight
-    cdef tuple _next
-    cdef bint _begun
-    cdef int64_t _start_ns
-    cdef int _most
+    cdef public object _arrivals
+    cdef public object _aims
+    cdef public object _routes
+    cdef public Pool _pool
+    cdef public Recorder _recorder
+    cdef public int64_t _max_lateness_ns
+    cdef public int64_t _max_in_flight
+    cdef public tuple _next
+    cdef public bint _begun
+    cdef public int64_t _start_ns
+    cdef public int _most
 
     @cython.locals(burst=list, connection=Connection, begun_ns=int64_t, now_ns=int64_t)
     cpdef turn(self)
@@ -35,5 +35,5 @@ cdef class OpenDispatcher:
         sequence=int64_t,
         version=int64_t,
     )
-    cdef _load(self, list burst)
-    cdef _unsent(self, int64_t intended_ns, int64_t dispatched_ns, int64_t client, int64_t sequence, outcome)
+    cpdef _load(self, list burst)
+    cpdef _unsent(self, int64_t intended_ns, int64_t dispatched_ns, int64_t client, int64_t sequence, outcome)

@@ -6,16 +6,16 @@ from loadgen.engine.recorder cimport Recorder
 
 
 cdef class HostPool:
-    cdef readonly object pool
-    cdef readonly object name
+    cdef public object pool
+    cdef public object name
     cdef public bint keep_alive
     cdef public bint routed
     cdef public dict idle
-    cdef object _dialer
-    cdef object _waiters
-    cdef Py_ssize_t _open
-    cdef Py_ssize_t _openings
-    cdef bint _retired
+    cdef public object _dialer
+    cdef public object _waiters
+    cdef public Py_ssize_t _open
+    cdef public Py_ssize_t _openings
+    cdef public bint _retired
 
     cpdef ready(self, Connection connection)
     cpdef wait(self, tuple waiter)
@@ -40,6 +40,6 @@ cdef class Pool:
     cdef public object connection_kind
     cdef public dict hosts
     cdef public object turns
-    cdef object _max_connections
-    cdef object _connect_timeout_s
-    cdef set _tasks
+    cdef public object _max_connections
+    cdef public object _connect_timeout_s
+    cdef public set _tasks

@@ -112,23 +112,18 @@ class HostPool:
         return self._lacks_connection()
 
     async def _connect(self, timeout_s: float | None) -> None:
-        attempt: list[Connection] = []
-
-        def protocol() -> asyncio.BaseProtocol:
-            attempt.append(self.pool.connection_kind(self))
-            return cast(asyncio.BaseProtocol, attempt[-1])  # by its methods
-
+        attempt = _Attempt(self)
         connected = False
         failure = Outcome.CONNECT_OTHER  # stands for a programming error, too, which the loop then reports
         try:
             if self.pool.is_full() and not self.pool.give_up_idle():
                 raise OSError(errno.EMFILE, "the descriptors left are kept for the spool and the broker")
-            await self._dialer.connect(protocol, timeout_s)
+            await self._dialer.connect(attempt, timeout_s)
             connected = True
         except (OSError, ValueError) as error:
             failure = connect_outcome(error)
         finally:
-            made = [connection for connection in attempt if connection.made]
+            made = [connection for connection in attempt.connections if connection.made]
             if not made:
                 self._failed(failure)
             # uvloop closes the transport of a connect that is interrupted just now, and tells nobody.
@@ -217,6 +212,23 @@ class HostPool:
         self.pool.in_flight -= 1
         if self.pool.on_end is not None:
             self.pool.on_end(client, sequence, outcome)
+
+
+class _Attempt:
+    """Makes the connections that an attempt to open one may need, of which only the last can be of use.
+
+    No closure of the coroutine that it is for: compiled, the two would hold each other, and the connections.
+    """
+
+    __slots__ = ("_host", "connections")
+
+    def __init__(self, host: HostPool) -> None:
+        self._host = host
+        self.connections: list[Connection] = []
+
+    def __call__(self) -> asyncio.BaseProtocol:
+        self.connections.append(self._host.pool.connection_kind(self._host))
+        return cast(asyncio.BaseProtocol, self.connections[-1])  # by its methods
 
 
 def _send(connection: Connection, waiter: Waiter) -> int:

@@ -4,11 +4,11 @@ from loadgen.engine.primitives cimport Rows
 
 
 cdef class Recorder:
-    cdef Rows _rows
-    cdef list _counts
-    cdef list _hosts
-    cdef dict _host_index
-    cdef int64_t _bytes_received
+    cdef public Rows _rows
+    cdef public list _counts
+    cdef public list _hosts
+    cdef public dict _host_index
+    cdef public int64_t _bytes_received
     cdef public bint cut_short
     cdef public int64_t skipped
     cdef public int64_t start_ns
