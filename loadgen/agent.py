@@ -104,9 +104,7 @@ class Agent:
         self._spool = Spool(settings.spool_dir, settings.spool_limit_bytes)
         client = brisk_client(settings.redis)
         self._heartbeat = Heartbeat(client, settings, instance, self._spool)
-        self._supervisor = Supervisor(
-            client, settings.spool_dir, settings.name, settings.queues, settings.slots, instance.pid
-        )
+        self._supervisor = Supervisor(client, self._spool, settings.name, settings.queues, settings.slots, instance.pid)
         broker = blocking_client(settings.redis)
         trace_log = open_trace_log(settings, broker)
         forwarder = Forwarder(self._spool, RedisIngest(settings, broker), settings.ingest_queues, trace_log=trace_log)

@@ -157,6 +157,11 @@ class Spool:
     def is_full(self) -> bool:
         return self.size_bytes() >= self._limit_bytes
 
+    def remove_begun(self, group_id: str, shard_id: int, attempt: int) -> None:
+        """Removes what an attempt of a shard was writing when it was killed; to be called when it is dead."""
+        for path in self.directory.glob(f"{group_id}.{shard_id}.{attempt}.*{_TEMPORARY}"):
+            path.unlink(missing_ok=True)
+
     def remove_temporary(self, older_than_s: float) -> None:
         """Removes what writers that were killed have left."""
         horizon = time.time() - older_than_s

@@ -8,7 +8,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import redis
@@ -17,6 +16,7 @@ from loadgen.fence import declare_lost
 from loadgen.messages import LOST, STOP, GroupDocument, MessageError, ShardStatus, from_json, group_key
 from loadgen.process import facts_of
 from loadgen.running import RunningShard, marked_shards, unmark
+from loadgen.spool import Spool
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Supervisor:
     def __init__(
         self,
         client: redis.Redis,
-        spool_dir: Path,
+        spool: Spool,
         worker: str,
         queues: list[str],
         slots: int,
@@ -47,7 +47,7 @@ class Supervisor:
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._client: Any = client  # redis-py types each result as a value or an awaitable
-        self._spool_dir = spool_dir
+        self._spool = spool
         self._worker = worker
         self._queues = queues
         self._slots = slots
@@ -62,22 +62,23 @@ class Supervisor:
 
     def shards(self) -> list[RunningShard]:
         """The shards that run now."""
-        return [shard for shard in marked_shards(self._spool_dir) if shard.is_alive()]
+        return [shard for shard in marked_shards(self._spool.directory) if shard.is_alive()]
 
     def tell_of_deaths(self) -> None:
         """Says of each shard whose process died without a word that it is lost. Redis' errors pass through.
 
         The mark goes only then: a death that cannot be told now is told later, by the worker's next start if need be.
         """
-        for shard in marked_shards(self._spool_dir):
+        for shard in marked_shards(self._spool.directory):
             if shard.is_alive():
                 continue
             if shard.leased:
                 reason = f"its process {shard.pid} on {self._worker} died"
                 status = ShardStatus(shard.shard_id, shard.attempt, self._worker, shard.pid, LOST, reason=reason)
                 declare_lost(self._client, shard.group_id, status)
+                self._spool.remove_begun(shard.group_id, shard.shard_id, shard.attempt)
                 logger.warning("shard %s: %s", shard.shard_id, reason)
-            unmark(self._spool_dir, shard)
+            unmark(self._spool.directory, shard)
 
     def enforce_stops(self) -> None:
         """Kills shards whose group's document has said stop for longer than its grace. Redis' errors pass through."""

@@ -27,8 +27,7 @@ _FOR_THE_LOST = re.compile(r"galileo:group:[^:]+|galileo:shard:\d+(:newest)?")
 # time-out of 300 s, and whoever takes it then finds it done or void. No consumer has more than one message in hand.
 _IN_HAND = re.compile(r"unacked|unacked_index")
 _CONSUMERS = 4
-# Not *.tmp: who was killed in the middle of a seal leaves one, which the agent removes when it is old.
-_SPOOLED = ("*.batch", "*.running")
+_SPOOLED = ("*.batch", "*.tmp", "*.running")
 _POLL_S = 0.25
 _SHOWN = 600  # characters
 

@@ -1,14 +1,20 @@
-"""The agent notices that the worker's main process hears no orders any more."""
+"""The agent notices that the worker's main process hears no orders any more, and clears up after shards that died."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import redis
 
 from loadgen.messages import label_queue
+from loadgen.running import RunningShard
+from loadgen.spool import Spool
 from loadgen.supervision import CONNECT_ANEW, DEAF_AFTER_S, Supervisor
 
 OWN, ZONE = QUEUES = [label_queue("worker_name", "w"), label_queue("zone", "A")]
@@ -40,7 +46,7 @@ def test_an_order_that_waits_for_long_has_the_main_process_connect_anew(
     store: redis.Redis, tmp_path: Path, heard: list[int], queue: str
 ) -> None:
     clock = Clock()
-    supervisor = Supervisor(store, tmp_path, "w", QUEUES, 2, os.getpid(), clock)
+    supervisor = Supervisor(store, Spool(tmp_path, 1 << 20), "w", QUEUES, 2, os.getpid(), clock)
     store.lpush(queue, "an order")
     look(supervisor, clock, 1)
     look(supervisor, clock, 1 + DEAF_AFTER_S)
@@ -54,7 +60,7 @@ def test_an_order_that_is_taken_in_time_or_waits_for_a_slot_is_no_sign(
     store: redis.Redis, tmp_path: Path, heard: list[int]
 ) -> None:
     clock = Clock()
-    supervisor = Supervisor(store, tmp_path, "w", QUEUES, 2, os.getpid(), clock)
+    supervisor = Supervisor(store, Spool(tmp_path, 1 << 20), "w", QUEUES, 2, os.getpid(), clock)
     store.lpush(OWN, "an order")
     look(supervisor, clock, 1)
     store.delete(OWN)
@@ -62,7 +68,7 @@ def test_an_order_that_is_taken_in_time_or_waits_for_a_slot_is_no_sign(
     store.lpush(OWN, "another")
     look(supervisor, clock, 3)
     look(supervisor, clock, 2 + DEAF_AFTER_S)
-    full = Supervisor(store, tmp_path, "w", QUEUES, 0, os.getpid(), clock)
+    full = Supervisor(store, Spool(tmp_path, 1 << 20), "w", QUEUES, 0, os.getpid(), clock)
     look(full, clock, 1)
     look(full, clock, 60)
     assert heard == []
@@ -70,9 +76,24 @@ def test_an_order_that_is_taken_in_time_or_waits_for_a_slot_is_no_sign(
 
 def test_a_queue_that_others_work_off_is_no_sign(store: redis.Redis, tmp_path: Path, heard: list[int]) -> None:
     clock = Clock()
-    supervisor = Supervisor(store, tmp_path, "w", QUEUES, 2, os.getpid(), clock)
+    supervisor = Supervisor(store, Spool(tmp_path, 1 << 20), "w", QUEUES, 2, os.getpid(), clock)
     store.lpush(ZONE, *("an order" for _ in range(4)))
     for at_s in (1, 7, 13, 19):
         look(supervisor, clock, at_s)
         store.rpop(ZONE)
     assert heard == []
+
+
+@pytest.mark.parametrize(("leased", "left"), [(True, ["g.0.7.1.4.batch", "g.0.7.2.5.tmp"]), (False, None)])
+def test_what_a_shard_was_writing_when_it_died_is_removed_and_a_dead_copy_has_written_nothing(
+    store: redis.Redis, tmp_path: Path, leased: bool, left: list[str] | None
+) -> None:
+    spooled = ["g.0.7.1.4.batch", "g.0.7.1.5.tmp", "g.0.7.2.5.tmp"]  # group g.0, shard 7, attempt 1 or 2
+    for name in spooled:
+        (tmp_path / name).touch()
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    shard = RunningShard(7, 1, "g.0", process.pid, 1, leased)
+    (tmp_path / shard.file).write_text(json.dumps(asdict(shard)))
+    Supervisor(store, Spool(tmp_path, 1 << 20), "w", QUEUES, 2, os.getpid()).tell_of_deaths()
+    assert sorted(path.name for path in tmp_path.iterdir()) == (left or spooled)
