@@ -17,10 +17,15 @@ from typing import Final
 
 from loadgen import compiled
 
+_NOT_COMPILED: Final = "The engine is not compiled, and sends less per core"
 # An annotation `int` is Python's, not C's; no index lies outside of its list.
 _DIRECTIVES: Final = {"language_level": "3", "annotation_typing": False, "boundscheck": False}
 # A plan's times are the same to the last bit on every machine: no fused multiply-add.
 _FLAGS: Final = ["-O2", "-ffp-contract=off", "-w"]  # -w: the warnings are about C that Cython wrote
+
+
+class RefusedError(Exception):
+    """The C compiler or linker ended with an error, which it has told by itself."""
 
 
 def main() -> int:
@@ -29,7 +34,7 @@ def main() -> int:
         return 0
     missing = missing_part()
     if missing:
-        sys.stderr.write(f"The engine is not compiled, and sends less per core: {missing}.\n")
+        sys.stderr.write(f"{_NOT_COMPILED}: {missing}.\n")
         return 1
     sys.stdout.write("Compiling the engine ...\n")
     sys.stdout.flush()
@@ -37,7 +42,11 @@ def main() -> int:
     builds.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=builds) as work:
         made = Path(work) / "made"
-        _build(made, Path(work) / "temporary")
+        try:
+            _build(made, Path(work) / "temporary")
+        except RefusedError as error:
+            sys.stderr.write(f"{_NOT_COMPILED}: the compiler, whose words are above, refuses: {error}.\n")
+            return 1
         for old in builds.iterdir():
             if old != Path(work):
                 shutil.rmtree(old)
@@ -59,9 +68,10 @@ def missing_part() -> str:
 
 
 def _build(made: Path, temporary: Path) -> None:
-    """Compiles into `made`, in whose folders the modules lie as in their packages."""
+    """Compiles into `made`, in whose folders the modules lie as in their packages. Raises RefusedError."""
     from Cython.Build import cythonize
     from setuptools import Distribution, Extension
+    from setuptools.errors import CompileError, LinkError
 
     os.chdir(compiled.ROOT)
     extensions = [
@@ -74,7 +84,10 @@ def _build(made: Path, temporary: Path) -> None:
     command.build_temp = str(temporary)
     command.parallel = os.cpu_count()
     command.ensure_finalized()
-    command.run()
+    try:
+        command.run()
+    except (CompileError, LinkError) as error:
+        raise RefusedError(error) from error
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ is found any more, and the Python files run until it is compiled anew.
 from __future__ import annotations
 
 import os
-import sysconfig
 from hashlib import sha256
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Final
 
@@ -28,9 +28,9 @@ MODULES: Final = (
 )
 # `galileo_compiled=false` runs the Python files, whatever was compiled.
 VARIABLE: Final = "galileo_compiled"
-_OFF: Final = ("0", "false", "no", "off")
+# What `false` may be called; here, because nothing of ours may be imported before the compiled modules are found.
+OFF: Final = ("0", "false", "no", "off")
 _BUILDS: Final = ROOT / "loadgen" / "_compiled"
-_SUFFIX: Final = sysconfig.get_config_var("EXT_SUFFIX")
 
 
 def sources(module: str) -> list[Path]:
@@ -42,7 +42,7 @@ def sources(module: str) -> list[Path]:
 
 def folder() -> Path:
     """Where the compiled modules of the present sources are, or would be."""
-    digest = sha256(_SUFFIX.encode())
+    digest = sha256(EXTENSION_SUFFIXES[0].encode())  # this Python's, on this kind of machine
     for module in MODULES:
         for file in sources(module):
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
@@ -56,5 +56,5 @@ def search(package: str, path: list[str]) -> None:
 
 
 _FOLDER: Final = folder()
-IN_USE: Final = os.environ.get(VARIABLE, "").strip().lower() not in _OFF and _FOLDER.is_dir()
+IN_USE: Final = os.environ.get(VARIABLE, "").strip().lower() not in OFF and _FOLDER.is_dir()
 STATE: Final = "compiled" if IN_USE else "interpreted"

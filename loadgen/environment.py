@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from loadgen.compiled import OFF
 from loadgen.messages import label_queue
 from routing import routers
 
@@ -82,7 +83,7 @@ class Reader:
             return default
         if raw.lower() in ("1", "true", "yes", "on"):
             return True
-        if raw.lower() not in ("0", "false", "no", "off"):
+        if raw.lower() not in OFF:
             self.errors.append(f"{PREFIX}{name}: true or false is needed, not {raw!r}")
             return default
         return False
@@ -209,6 +210,7 @@ def read_worker(environ: Mapping[str, str] | None = None) -> WorkerSettings:
     trace_dir = reader.text("trace_dir")
     if trace_logging == FILE and not trace_dir:
         reader.wrong("trace_dir", f"a folder is needed for {PREFIX}trace_logging={FILE}")
+    reader.flag("compiled", True)  # obeyed already: loadgen/compiled.py
     router_type = reader.choice("router_type", routers.HOST, routers.ROUTER_NAMES)
     static_host = reader.text("router_static_host", routers.DEFAULT_STATIC_HOST)
     try:

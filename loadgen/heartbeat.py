@@ -37,8 +37,7 @@ class Instance:
 def package_versions() -> dict[str, str]:
     """Versions of Python, the kernel and the packages that matter; a package that is not installed is left out. With
     them, whether the engine runs compiled."""
-    versions = {"python": platform.python_version(), "kernel": platform.release()}
-    versions["engine"] = compiled.STATE
+    versions = {"python": platform.python_version(), "kernel": platform.release(), "engine": compiled.STATE}
     for package in _PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)

@@ -39,7 +39,9 @@ First = tuple[int, str, int]
 
 
 class Connection:
-    """An asyncio.Protocol. Belongs to one HostPool; every request given to `load` ends as exactly one row.
+    """Belongs to one HostPool; every request given to `load` ends as exactly one row.
+
+    An asyncio.Protocol by its methods: compiled, a class can have no base that is not.
 
     A response whose head is known, and whose body came with it, is read without the parser; all others by the parser.
     """
@@ -81,7 +83,7 @@ class Connection:
         self._recorder = host.pool.recorder
         self._now_ns = host.pool.now_ns
         self._heads = host.pool.heads.known
-        self._last_head = b"\0"
+        self._last_head = b"\0"  # no response begins like this
         self._last_framed: Framing | None = None
         self._descriptor = _NO_DESCRIPTOR
         self._buffered = False
@@ -116,7 +118,7 @@ class Connection:
         self._version = version
         self._wire = wire
         self._first = first
-        if wire.id_form is DOTTED:  # without a call: nearly all requests are
+        if wire.id_form is DOTTED:  # as Wire.written, without calling it: nearly all requests are
             return numbered(wire.head, client, sequence, wire.tail)
         return wire.written(client, sequence)
 
@@ -165,9 +167,8 @@ class Connection:
             self._close()  # nobody asked for this; what would come next could not be told apart from it
             return
         if self._parser is None:
-            framed = self._last_framed
             if data.startswith(self._last_head):  # nearly always the same head comes again
-                end = len(self._last_head)
+                end, framed = len(self._last_head), self._last_framed
             else:
                 end = data.find(END_OF_HEAD) + _HEAD_END
                 head = data[:end]

@@ -6,7 +6,7 @@ import os
 
 from loadgen.batch import RECORD, ROW_BYTES
 
-LEAST_ROWS = 1024
+_LEAST_ROWS = 1024
 
 _pack_into = RECORD.pack_into
 
@@ -34,7 +34,7 @@ class Rows:
     _position: int
 
     def __init__(self) -> None:
-        self._begin(LEAST_ROWS)
+        self._begin(_LEAST_ROWS)
 
     def __len__(self) -> int:
         return self._position // ROW_BYTES
@@ -79,7 +79,7 @@ class Rows:
         """The records since the last call."""
         taken = memoryview(self._buffer)[: self._position]
         # With room for as many again and some more: to copy the records, or to grow, would hold up the event loop.
-        self._begin(max(len(self) * 5 // 4, LEAST_ROWS))
+        self._begin(max(len(self) * 5 // 4, _LEAST_ROWS))
         return taken
 
     def _begin(self, rows: int) -> None:

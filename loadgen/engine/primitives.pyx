@@ -7,7 +7,7 @@ from posix.unistd cimport write
 
 from loadgen.batch import ROW_BYTES
 
-LEAST_ROWS = 1024
+_LEAST_ROWS = 1024
 
 
 # As loadgen.batch.FIELDS; little-endian, as the machines are that it is compiled on.
@@ -72,7 +72,7 @@ cpdef Py_ssize_t write_at_once(int descriptor, bytes data) except -1:
 
 cdef class Rows:
     def __init__(self):
-        self._begin(LEAST_ROWS)
+        self._begin(_LEAST_ROWS)
 
     def __len__(self):
         return self._position // <Py_ssize_t>sizeof(Record)
@@ -124,7 +124,7 @@ cdef class Rows:
 
     cpdef object take(self):
         taken = memoryview(self._buffer)[: self._position]
-        self._begin(max(self._position // <Py_ssize_t>sizeof(Record) * 5 // 4, <Py_ssize_t>LEAST_ROWS))
+        self._begin(max(self._position // <Py_ssize_t>sizeof(Record) * 5 // 4, <Py_ssize_t>_LEAST_ROWS))
         return taken
 
     cdef int _begin(self, Py_ssize_t rows) except -1:

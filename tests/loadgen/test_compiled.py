@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import shutil
 import socket
 import struct
@@ -18,7 +17,7 @@ from hypothesis import strategies as st
 
 from loadgen import compile as compiling
 from loadgen import compiled
-from loadgen.batch import RECORD, ROW_BYTES
+from loadgen.batch import RECORD
 from loadgen.engine import primitives
 
 # A machine without a compiler can run all other tests; CI has one.
@@ -93,6 +92,17 @@ def test_where_it_cannot_be_compiled_a_sentence_says_what_is_missing(
     assert not (tmp_path / "loadgen/_compiled").exists()
 
 
+@needs_compiled
+@pytest.mark.slow
+def test_a_compiler_that_refuses_leaves_a_sentence_and_nothing_half_built(tmp_path: Path) -> None:
+    shutil.copytree(compiled.ROOT / "loadgen", tmp_path / "loadgen", ignore=shutil.ignore_patterns("_compiled"))
+    command = [sys.executable, "-m", "loadgen.compile"]
+    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "CC": "false"}, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "the compiler, whose words are above, refuses" in done.stderr.splitlines()[-1]
+    assert list((tmp_path / "loadgen/_compiled").iterdir()) == []
+
+
 @pytest.mark.parametrize("module", [primitives, INTERPRETED], ids=["in use", "in Python"])
 @given(rows=ROWS)
 def test_rows_are_packed_as_the_batch_format_says(module: Any, rows: list[tuple[int, ...]]) -> None:
@@ -150,4 +160,3 @@ def test_the_list_names_modules_that_are_there_and_c_types_have_a_module_beside_
     assert all(compiled.ROOT.joinpath(*module.split(".")).with_suffix(".py") in listed for module in compiled.MODULES)
     for suffix in ("*.pxd", "*.pyx"):
         assert set((compiled.ROOT / "loadgen").rglob(suffix)) <= listed
-    assert RECORD.size == ROW_BYTES and re.fullmatch(r"[0-9a-f]{16}", compiled.folder().name)

@@ -19,6 +19,7 @@ TARGETS = [
     "test",
     "test-again",
     "test-fast",
+    "test-interpreted",
     "test-databases",
     "faults",
     "soak",
