@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,23 +24,47 @@ def kept_off(core: int, proc: Path = _PROC) -> Iterator[int]:
     the core, too; this program starts its generators there by name. Threads that are bound to the core stay; to move
     those of others takes root.
 
+    A process of its own brings them back, for they are the machine's: also when this one is killed.
+
     Args:
         proc: lists the threads of this machine, or of this container (proc(5)).
     """
-    moved = {}
-    for thread in [int(task.name) for task in proc.glob("[0-9]*/task/[0-9]*")]:
-        try:
-            allowed = os.sched_getaffinity(thread)
-            if core in allowed and len(allowed) > 1:
-                os.sched_setaffinity(thread, allowed - {core})
-                moved[thread] = allowed
-        except OSError:  # bound to its core, gone, or not ours to move
-            continue
+    moved = 0
+    restorer = subprocess.Popen(
+        [sys.executable, __file__], stdin=subprocess.PIPE, text=True, bufsize=1, start_new_session=True
+    )
     try:
-        yield len(moved)
+        for thread in [int(task.name) for task in proc.glob("[0-9]*/task/[0-9]*")]:
+            if had := _move(thread, core):
+                restorer.stdin.write(f"{json.dumps([thread, sorted(had)])}\n")
+                moved += 1
+        yield moved
     finally:
-        for thread, allowed in moved.items():
-            try:
-                os.sched_setaffinity(thread, allowed)
-            except OSError:
-                continue
+        restorer.communicate()
+
+
+def _move(thread: int, core: int) -> set[int]:
+    """The cores that a thread might run on before it had to leave one; none if it stays."""
+    try:
+        allowed = os.sched_getaffinity(thread)
+        if core in allowed and len(allowed) > 1:
+            os.sched_setaffinity(thread, allowed - {core})
+            return allowed
+    except OSError:  # bound to its core, gone, or not ours to move
+        pass
+    return set()
+
+
+def bring_back(lines: Iterable[str]) -> None:
+    """Give threads the cores they had, once all are told of: lines of ``[thread, [core, …]]``."""
+    for thread, allowed in map(json.loads, list(lines)):
+        try:
+            os.sched_setaffinity(thread, allowed)
+        except OSError:  # gone
+            continue
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    bring_back(sys.stdin)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import housekeeping
+from tests.support.waiting import wait_for
 
 _TWO_THREADS = """
 import sys, threading
@@ -62,3 +63,31 @@ def test_who_may_not_move_them_measures_all_the_same(program, tmp_path, monkeypa
     monkeypatch.setattr(os, "sched_setaffinity", refuse)
     with housekeeping.kept_off(0, tmp_path) as moved:
         assert moved == 0
+
+
+_SHIELDS = """
+import sys
+from pathlib import Path
+from benchmarks import housekeeping
+from tests.support.waiting import wait_for
+with housekeeping.kept_off(int(sys.argv[1]), Path(sys.argv[2])):
+    print("shielded", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_threads_come_back_when_the_benchmark_is_killed(program, tmp_path):
+    core = min(os.sched_getaffinity(0))
+    before = affinities(program)
+    benchmark = subprocess.Popen(
+        [sys.executable, "-c", _SHIELDS, str(core), str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert benchmark.stdout.readline() == "shielded\n"
+    assert all(core not in allowed for allowed in affinities(program).values())
+    benchmark.kill()
+    benchmark.communicate()
+    wait_for(lambda: affinities(program) == before, "threads that may run where they might before")
