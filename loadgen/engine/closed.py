@@ -166,11 +166,15 @@ class ClosedDispatcher:
             if self._plan_next(client, self._ready_ns(client, now_ns, Outcome.NO_ROUTE)):
                 self._wake(self._due[0][0])
             return now_ns
-        try:
-            host, wire = self._aims.fixed.get(name) or self._aims.take(client.index, name)
-        except AppError:
-            self._recorder.unsent(client.index, sequence, intended_ns, now_ns, Outcome.CUT, self._routes.version)
-            raise
+        aim = self._aims.fixed.get(name)
+        if aim is None:
+            try:
+                aim = self._aims.take(client.index, name)
+            except AppError:
+                self._recorder.unsent(client.index, sequence, intended_ns, now_ns, Outcome.CUT, self._routes.version)
+                raise
+            now_ns = self._pool.now_ns()  # what an app takes is lateness, not a wait for a connection
+        host, wire = aim
         self._pool.in_flight += 1
         return host.send(intended_ns, now_ns, client.index, sequence, self._routes.version, wire)
 

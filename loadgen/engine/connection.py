@@ -10,7 +10,7 @@ import httptools
 from loadgen.batch import NO_TIME
 from loadgen.engine import framing
 from loadgen.engine.deadlines import NEVER
-from loadgen.engine.heads import END_OF_HEAD, Framing
+from loadgen.engine.heads import END_OF_HEAD, Framing, may_redirect
 from loadgen.engine.primitives import numbered, write_at_once
 from loadgen.engine.redirects import RedirectError, next_hop
 from loadgen.engine.wire import DOTTED, Wire
@@ -197,7 +197,12 @@ class Connection:
             self._fail(Outcome.MALFORMED)
             return
         if before == SENT and self._stage > SENT:
-            if self._wire.follow is not None and 300 < self._status < 400:
+            # However it came: in one piece it is whole before anybody could find it too long.
+            come = len(self._partial) + len(data)
+            if come > framing.MAX_HEAD_BYTES and (self._partial + data).find(END_OF_HEAD) > framing.MAX_HEAD_BYTES:
+                self._fail(Outcome.MALFORMED)
+                return
+            if self._wire.follow is not None and may_redirect(self._status):
                 self._redirect = self._partial + data
             elif not self._partial:
                 self._pool.heads.learn(data)

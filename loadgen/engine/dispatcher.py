@@ -164,6 +164,7 @@ class OpenDispatcher:
                 except AppError:
                     self._unsent(intended_ns, now_ns, client, sequence, Outcome.CUT)
                     raise
+                now_ns = pool.now_ns()  # what an app takes is lateness, not a wait for a connection
                 pool.in_flight += 1
                 # At once: it need not wait for the time that an app takes for others.
                 now_ns = host.send(intended_ns, now_ns, client, sequence, version, wire)

@@ -172,6 +172,7 @@ class Engine:
         self._timer: Timer | None = None
         self._tick_handle: asyncio.Handle | None = None
         self._ticks = 0
+        self._ticked_ns = 0
         self.stalls = StallWatch(self._source.app_time, monotonic_ns, _TICK_NS)
         routes.on_change = self._pool.retain
 
@@ -231,7 +232,7 @@ class Engine:
 
     def keep_clients(self, clients: Sequence[int]) -> None:
         """Interactive: closes for good all clients but these, of which some may be other shards'."""
-        if self._phased is not None:
+        if self._phased is not None and self._phase in (_Phase.NEW, _Phase.RUNNING):
             self._phased.keep(clients)
 
     @property
@@ -355,7 +356,8 @@ class Engine:
 
     def _begin_ticks(self) -> None:
         if self._tick_handle is None:
-            self.stalls.start(self._now_ns())
+            self._ticked_ns = self._now_ns()
+            self.stalls.start(self._ticked_ns)
             self._tick_handle = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def _tick(self) -> None:
@@ -371,12 +373,15 @@ class Engine:
 
     def _look_after(self) -> None:
         now_ns = self._now_ns()
+        # What had come by the last tick was read since then. What came later may still lie in its socket: after a stall
+        # of ours, the target would seem not to have answered in time.
+        read_until_ns, self._ticked_ns = self._ticked_ns, now_ns
         self.stalls.tick(now_ns)
         self._ticks += 1
         if self._ticks % _TICKS_PER_TENDING == 0:
             self._collector.tend()
-        self._pool.sweep()
-        if self._phase is _Phase.STOPPING and now_ns >= self._grace_ends_ns:
+        self._pool.sweep(read_until_ns)
+        if self._phase is _Phase.STOPPING and read_until_ns >= self._grace_ends_ns:
             self._pool.abort()
         if self._phased is not None and not self._pool.in_flight:
             self._phased.settle()

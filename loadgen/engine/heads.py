@@ -68,7 +68,7 @@ class _Reader:
         self.keep = self.parser.should_keep_alive()
 
 
-def _may_redirect(status: int) -> bool:
+def may_redirect(status: int) -> bool:
     """Whether a response of this status may have to be followed, for which its head is needed."""
     return 300 < status < 400 and status != 304
 
@@ -83,7 +83,7 @@ def _framing_of(head: bytes) -> Framing | None:
         return None
     finally:
         del reader.parser  # it holds the reader's methods: a cycle
-    if reader.heads != 1 or reader.encoded or status < 200 or _may_redirect(status):
+    if reader.heads != 1 or reader.encoded or status < 200 or may_redirect(status):
         return None
     if status in (204, 304):
         return status, reader.keep, 0

@@ -219,9 +219,15 @@ class PhasedDispatcher:
             self._routes,
             self._pool,
             self._recorder,
-            self._wake,
+            self._wake_for_current,
             self._fail,
         )
+
+    def _wake_for_current(self, next_ns: int | None) -> None:
+        """For the phase in force; the one that is to follow begins on time all the same."""
+        if next_ns is not None and self._coming:
+            next_ns = min(next_ns, self._coming[0].at_ns)
+        self._wake(next_ns)
 
     def _numbered(self, arrivals: Iterable[Arrival], first_sequence: int) -> Iterator[Arrival]:
         for intended_ns, client, number in arrivals:

@@ -13,6 +13,7 @@ cdef class HostPool:
     cdef public dict idle
     cdef public object _dialer
     cdef public object _waiters
+    cdef public bint _waits_alike
     cdef public Py_ssize_t _open
     cdef public Py_ssize_t _openings
     cdef public bint _retired
@@ -41,5 +42,5 @@ cdef class Pool:
     cdef public dict hosts
     cdef public object turns
     cdef public object _max_connections
-    cdef public object _connect_timeout_s
+    cdef public object connect_timeout_s
     cdef public set _tasks

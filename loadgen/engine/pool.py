@@ -8,6 +8,7 @@ import errno
 import sys
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine
+from itertools import takewhile
 from typing import Final, cast
 
 from loadgen.batch import NO_TIME
@@ -48,6 +49,7 @@ class HostPool:
         "_openings",
         "_retired",
         "_waiters",
+        "_waits_alike",
         "idle",
         "keep_alive",
         "name",
@@ -65,6 +67,7 @@ class HostPool:
         # A stack from whose middle can be taken; who takes a connection sends with it at once.
         self.idle: dict[Connection, None] = {}
         self._waiters: deque[Waiter] = deque()
+        self._waits_alike = True  # who came first times out first
         self._openings = 0
         self._retired = False
 
@@ -85,6 +88,10 @@ class HostPool:
 
     def wait(self, waiter: Waiter) -> None:
         """Sends a request as soon as a connection is ready; to be called while none is idle."""
+        if not self._waiters:
+            self._waits_alike = waiter[6] is None
+        elif self._waits_alike:
+            self._waits_alike = waiter[6] is None and _time_outs(waiter) == _time_outs(self._waiters[0])
         self._waiters.append(waiter)
         self._open_another()
 
@@ -193,13 +200,29 @@ class HostPool:
             self.record_unsent(self._waiters.popleft(), Outcome.CUT)
 
     def time_out(self, now_ns: int) -> None:
-        """Ends the waits that have lasted as long as the request's time-out: connections may be busy, or few."""
-        while self._waiters:
-            _, dispatched_ns, _, _, _, wire, first = self._waiters[0]
-            if now_ns < (dispatched_ns + wire.timeout_ns if first is None else first[2]):
-                return
-            self.pool.long_waits += first is None and self._open + self._openings >= self.pool.max_per_host
-            self.record_unsent(self._waiters.popleft(), Outcome.CONNECT_TIMEOUT)
+        """Ends the waits that have lasted too long: connections may be busy, or few."""
+        waiters = self._waiters
+        if self._waits_alike:
+            over = list(takewhile(lambda waiter: self._wait_ends_ns(waiter) <= now_ns, waiters))
+            for _ in over:
+                waiters.popleft()
+        else:
+            over = [waiter for waiter in waiters if self._wait_ends_ns(waiter) <= now_ns]
+            self._waiters = deque(waiter for waiter in waiters if self._wait_ends_ns(waiter) > now_ns)
+        for waiter in over:
+            self.pool.long_waits += waiter[6] is None and self._open + self._openings >= self.pool.max_per_host
+            self.record_unsent(waiter, Outcome.CONNECT_TIMEOUT)
+
+    def _wait_ends_ns(self, waiter: Waiter) -> int:
+        """Who waits until others are done waits as long as for a response; while connections are being opened, as long
+        as that may take, if it is longer."""
+        _, dispatched_ns, _, _, _, wire, first = waiter
+        if first is not None:
+            return first[2]
+        wait_ns = wire.timeout_ns
+        if self._openings:
+            wait_ns = max(wait_ns, round((wire.connect_timeout_s or self.pool.connect_timeout_s) * 1e9))
+        return dispatched_ns + wait_ns
 
     def record_unsent(self, waiter: Waiter, outcome: Outcome) -> None:
         intended_ns, dispatched_ns, client, sequence, version, _, first = waiter
@@ -229,6 +252,10 @@ class _Attempt:
     def __call__(self) -> asyncio.BaseProtocol:
         self.connections.append(self._host.pool.connection_kind(self._host))
         return cast(asyncio.BaseProtocol, self.connections[-1])  # by its methods
+
+
+def _time_outs(waiter: Waiter) -> tuple[int, float | None]:
+    return waiter[5].timeout_ns, waiter[5].connect_timeout_s
 
 
 def _send(connection: Connection, waiter: Waiter) -> int:
@@ -285,7 +312,7 @@ class Pool:
         self._max_connections = max_connections
         # By name; with TLS, by name and options.
         self.hosts: dict[str | tuple[str, TlsOptions], HostPool] = {}
-        self._connect_timeout_s = connect_timeout_s
+        self.connect_timeout_s = connect_timeout_s
         self._tasks: set[asyncio.Task[None]] = set()
         self.turns = Openings(recorder, self.connections, surely_needed=is_closed_model or not keep_alive)
 
@@ -305,7 +332,7 @@ class Pool:
         key = name if tls is None else (name, tls)
         pool = self.hosts.get(key)
         if pool is None:
-            dialer = Dialer(asyncio.get_running_loop(), name, self._connect_timeout_s, tls)
+            dialer = Dialer(asyncio.get_running_loop(), name, self.connect_timeout_s, tls)
             pool = self.hosts[key] = self.host_kind(self, name, dialer)
         return pool
 
@@ -330,10 +357,9 @@ class Pool:
         """Closes an idle connection to where only redirects have led; False when there is none."""
         return any(host.give_up_idle() for host in self.hosts.values() if not host.routed)
 
-    def sweep(self) -> None:
-        """Ends requests, and waits for a connection, whose time-out has come."""
+    def sweep(self, now_ns: int) -> None:
+        """Ends requests, and waits for a connection, whose time-out had come by then."""
         self.heads.tick()
-        now_ns = self.now_ns()
         self.deadlines.sweep(now_ns)
         for key, host in list(self.hosts.items()):
             host.time_out(now_ns)

@@ -102,6 +102,48 @@ def test_the_library_of_that_name_is_no_generator(tmp_path: Path) -> None:
     assert "defines no function next_request()" in error_of(write_app(tmp_path, "import requests"))
 
 
+# --- What an app's own time is ----------------------------------------------------------------------------------------
+
+SLEEPER = """
+    import time
+
+    calls = 0
+
+    def next_request():
+        global calls
+        calls += 1
+        if calls {when}:
+            time.sleep({seconds})
+        return "get", "/mode/{mode}/"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("load", [{}, {"model": "closed", "requests_per_client": 5, "schedule": [[5.0, 1.0]]}])
+def test_the_time_of_an_app_is_lateness_and_no_wait_for_a_connection(
+    run: Run[Result], target: HttpTarget, tmp_path: Path, load: dict[str, Any]
+) -> None:
+    write_app(tmp_path, SLEEPER.format(when="> 0", seconds=0.03, mode="ok"))
+    engine = build(target.host, **{"rate": 10, "duration": 0.5, **load}, clients=1, client_app="app", apps_dir=tmp_path)
+    result = run(play(engine))
+    assert result.outcomes() == {Outcome.COMPLETED: 5}
+    assert all(row.dispatched_ns - row.intended_ns >= 30_000_000 for row in result.rows)
+    # But for the first, they had a connection at once.
+    assert all(row.sent_ns - row.dispatched_ns < 30_000_000 for row in result.rows[1:])
+
+
+@pytest.mark.slow
+def test_a_response_that_came_while_an_app_held_up_the_loop_came_in_time(
+    run: Run[Result], target: HttpTarget, tmp_path: Path
+) -> None:
+    # The target answers after a tenth of a second, amid the second call, which outlasts the first request's time-out.
+    write_app(tmp_path, SLEEPER.format(when="== 2", seconds=0.8, mode="slow"))
+    engine = build(
+        target.host, rate=50, duration=0.04, clients=1, client_app="app", apps_dir=tmp_path, request_timeout_s=0.5
+    )
+    assert run(play(engine)).outcomes() == {Outcome.COMPLETED: 2}
+
+
 # --- Shared by all clients --------------------------------------------------------------------------------------------
 
 

@@ -297,3 +297,26 @@ def test_a_stop_leaves_no_row_of_what_was_commanded_and_not_reached(run: Run[Res
 )
 def test_what_sends_until_somebody_ends_it_is_unbounded(phase: Phase, unbounded: bool) -> None:
     assert phase.is_unbounded is unbounded
+
+
+def test_who_pauses_after_what_could_not_be_sent_does_not_put_off_the_next_phase(run: Run[Result]) -> None:
+    async def scenario() -> Result:
+        engine = interactive("127.0.0.1:1", clients=1)  # refuses: the client tries again after a tenth of a second
+        assert engine._phased is not None
+        wake, woken_ns = engine._phased._wake, list[int]()
+
+        def wake_and_note(at_ns: int | None) -> None:
+            woken_ns.append(at_ns or 0)
+            wake(at_ns)
+
+        engine._phased._wake = wake_and_note
+        zero_ns = await started(engine)
+        command(engine, 1, zero_ns, kind=BACK_TO_BACK)
+        command(engine, 2, zero_ns + 50 * MS, rate_rps=0.0)
+        told = len(woken_ns)
+        await until(lambda: engine.phases[0] == 2)
+        assert len(woken_ns) > told
+        assert max(woken_ns) <= zero_ns + 50 * MS
+        return await stopped(engine)
+
+    assert run(scenario()).outcomes() == {Outcome.CONNECT_REFUSED: 1}
