@@ -57,7 +57,7 @@ class StallFacts:
         parts = [
             (
                 self.app_s,
-                f"in next_request() of client app {self.app!r}",
+                f"in next_request() or on_response() of client app {self.app!r}",
                 SLOW_APP_ADVICE,
             ),
             (
@@ -91,5 +91,5 @@ class StallFacts:
 
 SLOW_APP_ADVICE = (
     "nothing is sent or received meanwhile: let the app prepare its data when its module is loaded, and neither "
-    "compute for long nor wait in next_request()"
+    "compute for long nor wait in next_request() and on_response()"
 )

@@ -75,7 +75,7 @@ STALL = Threshold(
     "nothing was sent or received meanwhile; the reason names what the time went into",
 )  # fmt: skip
 SLOW_APP = Threshold(
-    "slow next_request", "%", 0.01, None,
+    "slow client app", "%", 0.01, None,
     "time that a shard spent in calls of its client app of more than 10 ms each; responses that come meanwhile are "
     "read late, so that as many times are too long",
     SLOW_APP_ADVICE,

@@ -48,13 +48,9 @@ def _ask(question: AppQuestion, cache: Path) -> AppRequest:
     watchdog.start()
     try:
         instance = app.instance(None if app.manifest.shared else 0, parameters, time.monotonic_ns())
-        said = instance.next_request(time.monotonic_ns())
+        return instance.next_request(time.monotonic_ns(), _prepared, question.base_url)
     finally:
         watchdog.stop()
-    try:
-        return _prepared(question.base_url, *said)
-    except AppError as error:
-        raise AppError(f"{instance.who}: {instance.what} returned a wrong request: {error}") from error
 
 
 async def _fetch(question: AppQuestion, cache: Path) -> Path:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType, ModuleType, SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from loadgen.apps.archive import MODULE
 from loadgen.apps.faults import AppInvalid
@@ -16,6 +16,8 @@ from loadgen.engine.app_response import AppResponse
 from loadgen.engine.errors import AppError, traceback_tail
 from loadgen.engine.watchdog import CALL_LIMIT_S, LOAD_LIMIT_S, AppStuck, Watchdog
 from loadgen.environment import NAME_PATTERN
+
+Prepared = TypeVar("Prepared")
 
 _CALL_LIMIT_NS: Final = round(CALL_LIMIT_S * 1e9)
 _LOAD_LIMIT_NS: Final = round(LOAD_LIMIT_S * 1e9)
@@ -164,23 +166,37 @@ class AppInstance:
         self._on_response = on_response
         self._watchdog = watchdog
 
-    def next_request(self, began_ns: int) -> tuple[Any, Any, Any]:
-        """Method, endpoint and keywords of the next request.
+    def next_request(self, began_ns: int, prepare: Callable[[str, Any, Any, Any], Prepared], base_url: str) -> Prepared:
+        """What `prepare` makes of the app's next request: of the base URL, method, endpoint and keywords.
 
         Args:
             began_ns: now, by the clock of the watchdog.
+            prepare: may call the app, too, which may have put generators, files and objects of its own in the keywords.
 
         Raises:
-            AppError: when the app raises, does not come back, or returns something else.
+            AppError: when the app raises, does not come back, or returns something that is no request.
         """
         watchdog = self._watchdog
         try:
             watchdog.until_ns = began_ns + _CALL_LIMIT_NS
-            request = self._function()
+            try:
+                request = self._function()
+            except BaseException as error:  # whatever an app raises is its fault, and tells what is wrong
+                raise self._failed(self.what, error) from error
+            parts = self._parts(request)
+            try:
+                return prepare(base_url, *parts)
+            except AppError as error:
+                raise AppError(f"{self.who}: {self.what} returned a wrong request: {error}") from error
+        except AppStuck as stuck:
+            raise AppError(
+                f"{self.who}: what {self.what} returned could not be prepared within {CALL_LIMIT_S:g} s\n{stuck.where}"
+            ) from stuck
+        finally:
             watchdog.call_ended()
-        except BaseException as error:  # whatever an app raises is its fault, and tells what is wrong
-            watchdog.call_ended()
-            raise self._failed(self.what, error) from error
+
+    def _parts(self, request: Any) -> tuple[Any, Any, Any]:
+        """Method, endpoint and keywords. Raises AppError."""
         if type(request) is tuple and len(request) == 3 and request[2] is not None:
             return request
         if not isinstance(request, (tuple, list)) or len(request) not in (2, 3):

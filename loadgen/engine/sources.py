@@ -140,12 +140,7 @@ class AppSource:
 
     def wire(self, client: int, host: str) -> Wire:
         began_ns = self._now_ns()
-        instance = self._instances[client]
-        request = instance.next_request(began_ns)
-        try:
-            wire = self._preparer.wire(self._base_url(host), *request)
-        except AppError as error:
-            raise AppError(f"{instance.who}: {instance.what} returned a wrong request: {error}") from error
+        wire = self._instances[client].next_request(began_ns, self._preparer.wire, self._base_url(host))
         app_time = self.app_time
         took_ns = self._now_ns() - began_ns
         app_time.total_ns += took_ns

@@ -112,10 +112,10 @@ def test_a_slow_next_request_spoils_the_run_and_is_named_with_its_app(tight, tar
     tight.wait_for_status(experiment_id, "FINISHED", "FAILED")
     report = tight.report(experiment_id, check=False)
     sentences = [reason["sentence"] for reason in report["summary"]["verdict"]["reasons"]]
-    (slow,) = (sentence for sentence in sentences if sentence.startswith("slow next_request"))
+    (slow,) = (sentence for sentence in sentences if sentence.startswith("slow client app"))
     assert "client app 'dawdler'" in slow and "above 1 %" in slow
     (stall,) = (sentence for sentence in sentences if sentence.startswith("event loop stall"))
-    assert "ms in next_request() of client app 'dawdler'" in stall
+    assert "ms in next_request() or on_response() of client app 'dawdler'" in stall
     (shard,) = report["summary"]["shards"]
     # It slept for 0.8 s; what it waited for the CPU shortly before may be taken off.
     assert shard["longest_app_s"] >= 0.5

@@ -241,8 +241,11 @@ def test_a_slow_client_app_is_named_with_its_share_its_longest_call_and_its_part
     deliver(experiment, gauges=Gauges(**gauges, app_ns=NS, slow_app_ns=NS // 2, longest_app_ns=NS // 4))
     result = summary.summarise(experiment)
     stall, slow = (reason["sentence"] for reason in result["verdict"]["reasons"])
-    assert "750 ms in next_request() of client app 'dawdler', 250 ms in which the process was stopped" in stall
-    assert slow.startswith(f"slow next_request: shard {experiment.id}.0/0 on ")
+    assert (
+        "750 ms in next_request() or on_response() of client app 'dawdler', 250 ms in which the process was stopped"
+        in stall
+    )
+    assert slow.startswith(f"slow client app: shard {experiment.id}.0/0 on ")
     assert "client app 'dawdler', 5 %, above 1 %" in slow and "the longest took 250 ms" in slow
     (shard,) = result["shards"]
     assert (shard["app_share"], shard["slow_app_share"], shard["longest_app_s"]) == (0.5, 0.05, 0.25)

@@ -73,7 +73,7 @@ CASES = [
     (run(lateness_p99_s=0.201), "INVALID", "lateness p99: 201 ms, above 200 ms"),
     (run(lateness_max_s=0.6), "DEGRADED", "lateness max: 600 ms, above 500 ms"),
     (shard(stall=StallFacts(2.0)), "DEGRADED", "event loop stall: shard e.0/0 on pi1, 2000 ms, above 500 ms"),
-    (shard(slow_app_share=0.02), "DEGRADED", "slow next_request: shard e.0/0 on pi1, client app 'squeezenet', 2 %"),
+    (shard(slow_app_share=0.02), "DEGRADED", "slow client app: shard e.0/0 on pi1, client app 'squeezenet', 2 %"),
     (shard(slow_app_share=0.02), "DEGRADED", "the longest took 30 ms): nothing is sent or received meanwhile"),
     (shard(cpu_share=0.95), "DEGRADED", "CPU of a shard: shard e.0/0 on pi1, 95 %, above 90 %"),
     (shard(cpu_share=0.95), "DEGRADED", "30 % of it in client app 'squeezenet'): the generator was at its limit"),
@@ -128,7 +128,7 @@ def test_arrivals_that_the_generator_did_not_send_add_up():
     assert "not achieved: 501 of 10,000, 5.01 %, above 5 %" in verdict.reasons[0].sentence
 
 
-APP = "ms in next_request() of client app 'slow'"
+APP = "ms in next_request() or on_response() of client app 'slow'"
 STOPPED = "ms in which the process was stopped or swapped out, or the machine stood still"
 STALLS = [
     (StallFacts(2.0, app_s=1.9, app="slow"), f"1,900 {APP})", "prepare its data"),

@@ -370,6 +370,41 @@ def test_a_call_that_does_not_come_back_is_interrupted_and_ends_the_load(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("returned", "where"),
+    [
+        ("{'data': itertools.repeat(b'more')}", "prepared"),
+        ("{'data': endless()}", "in endless: "),
+        ("{'auth': loops}", "in loops: "),
+    ],
+)
+def test_what_an_app_returned_and_cannot_be_prepared_is_interrupted_and_ends_the_load(
+    run: Run[Result], server: EchoServer, tmp_path: Path, short_limits: None, returned: str, where: str
+) -> None:
+    generator = f"""
+        import itertools
+
+        def endless():
+            while True:
+                pass
+            yield b""
+
+        def loops(request):
+            while True:
+                pass
+
+        def next_request():
+            return "post", "/", {returned}
+    """
+    write_app(tmp_path, generator)
+    result = run(play(build(server.host, clients=1, rate=5, duration=1, client_app="app", apps_dir=tmp_path)))
+    what = "client app 'app', client 0: what next_request() returned could not be prepared within 3 s\n"
+    assert result.reason.startswith(what)
+    assert where in result.reason
+    assert set(result.outcomes()) == {Outcome.CUT}
+
+
+@pytest.mark.slow
 def test_an_app_is_left_alone_between_its_calls(
     run: Run[Result], target: HttpTarget, tmp_path: Path, short_limits: None
 ) -> None:
