@@ -79,8 +79,8 @@ test-interpreted: venv-dev
 DATABASE_TESTS := tests/databases tests/routing tests/experiments
 
 test-databases: venv-dev
-	$(VENV)/bin/python -m tests.support.databases postgres -- $(VENV)/bin/python -m pytest -m "not slow" $(DATABASE_TESTS)
-	$(VENV)/bin/python -m tests.support.databases mysql -- $(VENV)/bin/python -m pytest -m "not slow" $(DATABASE_TESTS)
+	$(VENV)/bin/python -m tests.support.databases postgres -- $(VENV)/bin/python -m pytest $(IN_TWO) -m "not slow" $(DATABASE_TESTS)
+	$(VENV)/bin/python -m tests.support.databases mysql -- $(VENV)/bin/python -m pytest $(IN_TWO) -m "not slow" $(DATABASE_TESTS)
 
 # Each fault on both databases, which takes about 45 minutes; FAULT_DATABASE=split takes one database for each.
 FAULT_DATABASE := both
