@@ -20,7 +20,7 @@ help:
 	@echo "make test       run all tests"
 	@echo "make test-again run those tests once more that failed last, one after the other"
 	@echo "make test-fast  run the tests that need no real time"
-	@echo "make test-interpreted  run the engine's quick tests on its Python files, as where there is no C compiler"
+	@echo "make test-interpreted  run tests of the engine on its Python files, as where there is no C compiler"
 	@echo "make test-databases  run the tests of what is stored on PostgreSQL and MariaDB"
 	@echo "make faults     kill, cut off and restart everything in turn, on SQLite and PostgreSQL; prints a table"
 	@echo "make soak       a long load under random faults; prints whether anything grows (SOAK_MINUTES=30)"
@@ -71,9 +71,14 @@ test-again: venv-dev
 test-fast: venv-dev
 	$(VENV)/bin/python -m pytest -m "not slow" $(IN_TWO)
 
-# The engine as it runs where there is no compiler. What fails is not `make test-again`'s, which would run it compiled.
+# The engine as it runs where there is no compiler, with sockets, too. What fails is not `make test-again`'s, which would
+# run it compiled.
+INTERPRETED := galileo_compiled=false $(VENV)/bin/python -m pytest $(IN_TWO) -p no:cacheprovider
+WITH_SOCKETS := $(addprefix tests/loadgen/engine/test_,closed.py connections.py fuzz.py outcomes.py phases.py run.py)
+
 test-interpreted: venv-dev
-	galileo_compiled=false $(VENV)/bin/python -m pytest $(IN_TWO) -p no:cacheprovider -m "not slow" tests/loadgen/engine tests/loadgen/test_pacer.py
+	$(INTERPRETED) -m "not slow" tests/loadgen/engine tests/loadgen/test_pacer.py
+	$(INTERPRETED) -m slow $(WITH_SOCKETS)
 
 # Everything that reads or writes a database, on real servers that the command starts and stops.
 DATABASE_TESTS := tests/databases tests/routing tests/experiments
