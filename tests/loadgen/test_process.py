@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -35,3 +38,15 @@ def test_one_thread_stays_in_the_background_and_the_others_do_not() -> None:
     thread.join()
     assert values == [max(10, before)]
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+def test_the_limit_of_descriptors_is_raised_as_far_as_it_may() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = hard - 1 if hard > 1000 else hard
+    script = (
+        "import resource; from loadgen.process import raise_descriptor_limit as lift;"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0], lift(), *resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    command = ["prlimit", f"--nofile=100:{allowed}", sys.executable, "-c", script]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["100", *[str(allowed)] * 3]
