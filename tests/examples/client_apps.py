@@ -21,7 +21,7 @@ def client(folder: Path, **parameters: Any) -> Callable[[], tuple[Any, Any, Any]
     app = ClientApp(folder.name, folder, Watchdog())
     instance = app.instance(0, app.parameters(parameters), time.monotonic_ns())
     instance.close()  # it needs no place in sys.modules
-    return lambda: instance.next_request(time.monotonic_ns())
+    return lambda: instance.next_request(time.monotonic_ns(), lambda _, *request: request, "http://host")
 
 
 def needs_nothing(folder: Path) -> bool:
