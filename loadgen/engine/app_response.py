@@ -12,8 +12,11 @@ import httptools
 from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPHeaderDict
 
-# Of a response, its head included; the rest is received and counted, but not kept.
-MAX_HEARD_BYTES: Final = 16 << 20
+# Of a response as it is sent, its head included; the rest is received and counted, but not kept. Each request in flight
+# may hold as much, so it is the memory of a shard that sets it: 1 GiB for a thousand of them.
+MAX_HEARD_BYTES: Final = 1 << 20
+# Of a body that is unpacked. There is one at a time, so it may be larger; but a small response can unpack to anything.
+MAX_BODY_BYTES: Final = 16 << 20
 
 
 class AppResponse:
@@ -24,7 +27,7 @@ class AppResponse:
         headers: as `requests` has them: names in any case, several of one name joined by a comma.
         cookies: names and values of the response's own Set-Cookie headers; to be sent again by `cookies` of a request.
         body: bytes, with a gzip or deflate coding undone.
-        truncated: more than MAX_HEARD_BYTES came, and the body is not whole.
+        truncated: one of the limits was reached, MAX_HEARD_BYTES or MAX_BODY_BYTES, and the body may not be whole.
     """
 
     __slots__ = ("body", "cookies", "headers", "status", "truncated")
@@ -33,10 +36,10 @@ class AppResponse:
         reader = _Reader()
         reader.read(data)
         self.status = status
-        self.truncated = len(data) >= MAX_HEARD_BYTES
         self.headers: CaseInsensitiveDict[str] = CaseInsensitiveDict(HTTPHeaderDict(reader.fields))
         self.cookies = _cookies(reader.fields)
         self.body = _decoded(bytes(reader.body), self.headers.get("Content-Encoding", ""))
+        self.truncated = len(data) >= MAX_HEARD_BYTES or len(self.body) >= MAX_BODY_BYTES
 
     @property
     def text(self) -> str:
@@ -106,5 +109,5 @@ def _decoded(body: bytes, coding: str) -> bytes:
     }
     for window_bits in kinds.get(coding.strip().lower(), ()):
         with contextlib.suppress(zlib.error):
-            return zlib.decompressobj(window_bits).decompress(body, MAX_HEARD_BYTES)
+            return zlib.decompressobj(window_bits).decompress(body, MAX_BODY_BYTES)
     return body

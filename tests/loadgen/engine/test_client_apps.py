@@ -306,6 +306,37 @@ def test_of_a_response_that_is_too_large_the_beginning_is_kept(monkeypatch: pyte
         response.json()
 
 
+def test_a_body_is_unpacked_up_to_a_limit_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = HEAD + b"Content-Encoding: gzip\r\n\r\n"
+    whole = AppResponse(200, head + gzip.compress(bytes(3 << 20)))  # larger than what is kept of it as it is sent
+    assert (len(whole.body), whole.truncated) == (3 << 20, False)
+    monkeypatch.setattr(responses, "MAX_BODY_BYTES", 1000)
+    cut = AppResponse(200, head + gzip.compress(bytes(3 << 20)))
+    assert (len(cut.body), cut.truncated) == (1000, True)
+
+
+@pytest.mark.slow
+def test_of_a_large_response_no_more_than_the_limit_is_kept_and_all_of_it_is_counted(
+    run: Run[Result], tmp_path: Path
+) -> None:
+    write_app(
+        tmp_path,
+        """
+        def next_request():
+            return "get", "/"
+
+        def on_response(response):
+            assert response.truncated and response.headers["X-Large"] == "yes"
+            assert 1_048_000 < len(response.body) < 1_048_576, len(response.body)
+        """,
+    )
+    with EchoServer(lambda _: answer(200, bytes(3 << 20), "X-Large: yes")) as large:
+        engine = build(large.host, clients=2, rate=10, duration=1, client_app="app", apps_dir=tmp_path)
+        result = run(play(engine))
+    assert set(result.outcomes()) == {Outcome.COMPLETED}, result.reason
+    assert {row.size for row in result.rows} == {3 << 20}
+
+
 # --- An app that does not come back -----------------------------------------------------------------------------------
 
 
