@@ -407,6 +407,7 @@ def test_a_call_that_does_not_come_back_is_interrupted_and_ends_the_load(
         ("{'data': itertools.repeat(b'more')}", "prepared"),
         ("{'data': endless()}", "in endless: "),
         ("{'auth': loops}", "in loops: "),
+        ("{'data': Endless()}", "in read: "),
     ],
 )
 def test_what_an_app_returned_and_cannot_be_prepared_is_interrupted_and_ends_the_load(
@@ -423,6 +424,14 @@ def test_what_an_app_returned_and_cannot_be_prepared_is_interrupted_and_ends_the
         def loops(request):
             while True:
                 pass
+
+        class Endless:
+            def __iter__(self):
+                return self
+
+            def read(self, size=-1):
+                while True:
+                    pass
 
         def next_request():
             return "post", "/", {returned}
