@@ -50,6 +50,7 @@ FIXED: dict[str, tuple[bytes, bool]] = {
     "close": (b"", True),
     "garbage": (b"\x00\x01 this is not HTTP at all\r\n\r\n", False),
     "excess": (OK + b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nnobody!", False),
+    "garbagebehind": (OK + b"\x00\x01 this is not HTTP at all\r\n\r\n", False),
     "headlength": (b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", False),
     "headbare": (b"HTTP/1.1 200 OK\r\nServer: bare\r\n\r\n", False),
     "headbody": (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody", False),

@@ -15,7 +15,7 @@ import pytest
 from loadgen.messages import Outcome
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import Result, build, finish, play
-from tests.support.http_target import HttpTarget
+from tests.support.http_target import OK, HttpTarget
 
 pytestmark = pytest.mark.slow
 
@@ -69,11 +69,12 @@ def test_a_response_that_ends_its_connection_is_completed(
     assert result.connections == 0
 
 
+@pytest.mark.parametrize("mode", ["excess", "garbagebehind"])
 def test_what_comes_behind_a_complete_response_costs_the_connection_not_the_request(
-    run: Run[Result], target: HttpTarget, group: str
+    run: Run[Result], target: HttpTarget, group: str, mode: str
 ) -> None:
     before = target.connections()
-    result = run_mode(run, target, "excess", group)
+    result = run_mode(run, target, mode, group)
     assert result.outcomes() == {Outcome.COMPLETED: PLANNED}
     assert {row.size for row in result.rows} == {2}
     assert target.connections() - before == PLANNED + 2  # and the two questions, of ids and of connections
@@ -186,6 +187,34 @@ def test_an_idle_connection_that_the_server_closed_is_not_used_again(
     # Half a second between the requests, in each of which the server closes the connection without having said so.
     result = run(play(build(target.host, path=f"/mode/{mode}/x", rate=2, duration=1.5, clients=1)))
     assert result.outcomes() == {Outcome.COMPLETED: 3}
+
+
+@pytest.mark.parametrize("unasked", [b"\x00\x01 this is not HTTP at all", OK, b"\r\n"])
+def test_a_connection_that_says_something_while_it_is_idle_is_not_used_again(run: Run[Result], unasked: bytes) -> None:
+    sent_later: list[bytes] = []
+
+    async def scenario() -> Result:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            before = engine.counters.completed
+            writer.write(OK)
+            while engine.counters.completed == before:  # the connection is idle only when its request has ended
+                await asyncio.sleep(0.001)
+            writer.write(unasked)
+            sent_later.append(await reader.read())
+            writer.close()
+            await writer.wait_closed()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            # Half a second between the requests, in which what is said to nobody arrives.
+            host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            engine = build(host, rate=2, duration=1.5, clients=1, request_timeout_s=1)
+            result = await play(engine)
+            await asyncio.sleep(0.05)
+        return result
+
+    assert run(scenario()).outcomes() == {Outcome.COMPLETED: 3}
+    assert sent_later == [b""] * 3  # each request had a connection of its own, which the engine closed
 
 
 def test_running_out_of_descriptors_is_a_failed_connect(run: Run[Result], target: HttpTarget) -> None:
