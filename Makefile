@@ -42,8 +42,8 @@ $(VENV)/.installed: requirements.txt requirements-compile.txt
 	@touch $@
 
 # It looks itself whether there is anything to compile. Where it cannot it says so, each time, and all goes on as it is.
-$(VENV)/.compiled: $(VENV)/.installed $(wildcard loadgen/*.p* loadgen/engine/*.p*)
-	@$(VENV)/bin/python -m loadgen.compile && touch $@ || true
+$(VENV)/.compiled: $(VENV)/.installed $(wildcard loadgen/*/*.p* loadgen/engine/*/*.p*)
+	@$(VENV)/bin/python -m loadgen.compiled.compile && touch $@ || true
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	@echo "Installing what the tests need ..."
@@ -74,10 +74,10 @@ test-fast: venv-dev
 # The engine as it runs where there is no compiler, with sockets, too. What fails is not `make test-again`'s, which would
 # run it compiled.
 INTERPRETED := galileo_compiled=false $(VENV)/bin/python -m pytest $(IN_TWO) -p no:cacheprovider
-WITH_SOCKETS := $(addprefix tests/loadgen/engine/test_,closed.py connections.py fuzz.py outcomes.py phases.py run.py)
+WITH_SOCKETS := $(addprefix tests/loadgen/engine/,executors/test_closed.py executors/test_interactive.py http/test_connections.py http/test_fuzz.py http/test_outcomes.py test_run.py)
 
 test-interpreted: venv-dev
-	$(INTERPRETED) -m "not slow" tests/loadgen/engine tests/loadgen/test_pacer.py
+	$(INTERPRETED) -m "not slow" tests/loadgen/engine tests/loadgen/arrivals/test_pacer.py
 	$(INTERPRETED) -m slow $(WITH_SOCKETS)
 
 # Everything that reads or writes a database, on real servers that the command starts and stops.

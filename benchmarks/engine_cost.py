@@ -22,9 +22,10 @@ import uvloop
 from benchmarks import cores
 from benchmarks.records import RECORD_TYPE
 from benchmarks.target import Target
-from loadgen.batch import NO_TIME
 from loadgen.engine import Engine
-from loadgen.messages import CLOSED, HTTPS, Outcome
+from loadgen.protocol.batch import NO_TIME
+from loadgen.protocol.messages import CLOSED, HTTPS
+from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.harness import build
 
 _TAKE_EVERY_S = 0.25  # as the sealer does

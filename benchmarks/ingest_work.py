@@ -16,7 +16,7 @@ import django
 import numpy as np
 
 from benchmarks.records import RECORD_TYPE
-from loadgen.messages import Outcome
+from loadgen.protocol.outcomes import Outcome
 
 CLIENTS = 1000
 RATE_RPS = 50_000
@@ -45,8 +45,8 @@ def main(batches: int) -> None:
 
 def payloads(batches: int) -> list[bytes]:
     """Batches as a shard with 1,000 Poisson clients and 50,000 requests/s seals them, as they cross the wire."""
-    from loadgen.batch import encode_header, to_message
-    from loadgen.sealer import SEAL_AT_ROWS
+    from loadgen.protocol.batch import encode_header, to_message
+    from loadgen.shard.sealer import SEAL_AT_ROWS
     from tests.support.batches import header, make_experiment, shards_of
 
     experiment = make_experiment([[batches * SEAL_AT_ROWS / RATE_RPS, RATE_RPS]], clients=CLIENTS)

@@ -1,4 +1,4 @@
-"""All reads of the API, the admin and the commands (statistics over traces are in experiments.statistics)."""
+"""All reads of the API, the admin and the commands (statistics over traces are in experiments.analysis.live)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 
-from experiments import client_counts
+from experiments.analysis import client_counts
 from experiments.models import (
     ClientApp,
     ClientAppVersion,
@@ -24,10 +24,10 @@ from experiments.models import (
     Worker,
 )
 from experiments.services.registry import LIVE
-from loadgen.distributions import described
-from loadgen.environment import NAME_PATTERN
-from loadgen.messages import GAPS, RATE
-from loadgen.pacer import PRERECORDED
+from loadgen.arrivals.distributions import described
+from loadgen.arrivals.pacer import PRERECORDED
+from loadgen.protocol.environment import NAME_PATTERN
+from loadgen.protocol.messages import GAPS, RATE
 
 Status = Experiment.Status
 

@@ -7,12 +7,12 @@ from redis.exceptions import RedisError
 
 from experiments.ingest import ingest
 from experiments.services.reconcile import reconcile
-from loadgen import messages
+from loadgen.protocol import keys
 
 log = logging.getLogger(__name__)
 
 
-@shared_task(name=messages.TASK_RECONCILE)
+@shared_task(name=keys.TASK_RECONCILE)
 def reconcile_experiments() -> None:
     try:
         reconcile()
@@ -20,6 +20,6 @@ def reconcile_experiments() -> None:
         log.warning("reconciliation waits for the broker: %s", error)
 
 
-@shared_task(name=messages.TASK_INGEST_BATCH)
+@shared_task(name=keys.TASK_INGEST_BATCH)
 def ingest_batch(payload: bytes) -> None:
     ingest(payload)

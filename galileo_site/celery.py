@@ -7,27 +7,27 @@ from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "galileo_site.settings")
 
-from loadgen import messages
-from loadgen.broker import celery_options, queue
+from loadgen.broker.options import celery_options, queue
+from loadgen.protocol import keys
 
 app = Celery("galileo")
 app.conf.update(celery_options(settings.SITE.redis))
 app.conf.update(
-    task_queues=[queue(messages.CONTROL_QUEUE)]
+    task_queues=[queue(keys.CONTROL_QUEUE)]
     + [
-        queue(messages.ingest_queue(number, settings.GALILEO_INGEST_QUEUES))
+        queue(keys.ingest_queue(number, settings.GALILEO_INGEST_QUEUES))
         for number in range(settings.GALILEO_INGEST_QUEUES)
     ],
-    task_default_queue=messages.CONTROL_QUEUE,
-    task_default_exchange=messages.CONTROL_QUEUE,
-    task_default_routing_key=messages.CONTROL_QUEUE,
+    task_default_queue=keys.CONTROL_QUEUE,
+    task_default_exchange=keys.CONTROL_QUEUE,
+    task_default_routing_key=keys.CONTROL_QUEUE,
     beat_scheduler="django_celery_beat.schedulers:DatabaseScheduler",
     # Kicks and beat may pile up while control is away: an old one is of no use.
     beat_schedule={
         "reconcile": {
-            "task": messages.TASK_RECONCILE,
+            "task": keys.TASK_RECONCILE,
             "schedule": 1.0,
-            "options": {"queue": messages.CONTROL_QUEUE, "expires": 2.0},
+            "options": {"queue": keys.CONTROL_QUEUE, "expires": 2.0},
         }
     },
     beat_max_loop_interval=1,

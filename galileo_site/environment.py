@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loadgen.environment import LOG_LEVELS, Reader, RedisSettings, read_redis
+from loadgen.protocol.environment import LOG_LEVELS, Reader, RedisSettings, read_redis
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 DRIVERS = ("sqlite", "postgres", "mysql")

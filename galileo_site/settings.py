@@ -3,8 +3,8 @@
 import sys
 
 from galileo_site.environment import NONE, PROJECT_DIR, read_site
-from loadgen.broker import redis_options
-from loadgen.environment import SettingsError
+from loadgen.broker.options import redis_options
+from loadgen.protocol.environment import SettingsError
 
 try:
     SITE = read_site()

@@ -12,10 +12,10 @@ from typing import Any
 
 from celery import Celery, signals
 
-from loadgen.agent_process import AgentProcess
-from loadgen.broker import celery_options, queue
-from loadgen.environment import WorkerSettings, read_worker
-from loadgen.messages import label_queue
+from loadgen.agent.process import AgentProcess
+from loadgen.broker.options import celery_options, queue
+from loadgen.protocol.environment import WorkerSettings, read_worker
+from loadgen.protocol.keys import label_queue
 
 
 def create_app(settings: WorkerSettings) -> Celery:

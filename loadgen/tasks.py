@@ -11,12 +11,14 @@ from typing import Any
 
 from celery import shared_task
 
-from loadgen.environment import WorkerSettings, read_worker
-from loadgen.fence import Fence
-from loadgen.messages import FAILED, TASK_RUN_SHARD, MessageError, ShardOrder, ShardStatus, check_group_id, from_wire
-from loadgen.process import follow_parent, take_short_turns
-from loadgen.redis_client import async_client
-from loadgen.shard import ShardRunner
+from loadgen.device.process import follow_parent, take_short_turns
+from loadgen.device.redis_connections import async_client
+from loadgen.protocol.codec import MessageError, from_wire
+from loadgen.protocol.environment import WorkerSettings, read_worker
+from loadgen.protocol.keys import TASK_RUN_SHARD
+from loadgen.protocol.messages import FAILED, ShardOrder, ShardStatus, check_group_id
+from loadgen.shard.lease import Fence
+from loadgen.shard.runner import ShardRunner
 
 run_loop: Callable[[Coroutine[Any, Any, None]], None]
 try:

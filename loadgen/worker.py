@@ -8,13 +8,13 @@ import time
 
 from redis.exceptions import AuthenticationError, RedisError
 
-from loadgen.environment import FILE, SettingsError, WorkerSettings, read_worker
-from loadgen.logs import set_up_logging
-from loadgen.process import raise_descriptor_limit
-from loadgen.redis_client import brisk_client
-from loadgen.registry import NameTakenError, free_name
-from loadgen.spool import Spool, SpoolError
-from loadgen.trace_log import TraceLogError, open_csv
+from loadgen.agent.trace_log import TraceLogError, open_csv
+from loadgen.device.process import raise_descriptor_limit
+from loadgen.device.redis_connections import brisk_client
+from loadgen.device.registry import NameTakenError, free_name
+from loadgen.device.spool import Spool, SpoolError
+from loadgen.protocol.environment import FILE, SettingsError, WorkerSettings, read_worker
+from loadgen.protocol.logs import set_up_logging
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """All writes to the routing table: the database first, and after its commit the projection in Redis.
 
 Whoever changes a record calls these: the admin, the API, the shell, commands, experiments, and for other tools, which
-write to Redis directly, routing/synchronisation.py. `by` names who did it, for the revision.
+write to Redis directly, routing/redis/synchronisation.py. `by` names who did it, for the revision.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from routing import models, projection, selectors, table
+from routing import models, selectors, table
+from routing.redis import projection
 
 BY_REDIS = "redis"  # who made a change that another tool had written to Redis
 

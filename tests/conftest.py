@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from loadgen.broker import redis_options
+from loadgen.broker.options import redis_options
 from tests.support.redis_server import RedisServer
 
 
@@ -21,8 +21,8 @@ def broker(redis_server: RedisServer, settings, monkeypatch: pytest.MonkeyPatch)
     """The server, emptied, as the broker of Django's side: a client of it."""
     from experiments.services import dispatch
     from galileo_site.celery import app
-    from loadgen.environment import RedisSettings
-    from routing.connection import redis_client
+    from loadgen.protocol.environment import RedisSettings
+    from routing.redis.connection import redis_client
 
     del app  # imported so that the controller's tasks are known
     site = settings.SITE.__class__(

@@ -14,7 +14,8 @@ import redis
 from benchmarks.bench import Bench, Line, Measure
 from benchmarks.figures import Figure, Sample, below
 from benchmarks.stack import BenchStack, NotMeasured, plan
-from loadgen.messages import READY, shard_key
+from loadgen.protocol.keys import shard_key
+from loadgen.protocol.messages import READY
 
 CLIENTS = 100
 _LOOK_EVERY_S = 0.002

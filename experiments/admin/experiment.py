@@ -12,12 +12,12 @@ from django.template.response import TemplateResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from experiments import report as reports
 from experiments import selectors
 from experiments.admin.base import LargeTableAdmin, ReadOnlyAdmin, as_json, experiment_filter, list_link
+from experiments.analysis import report as reports
 from experiments.models import Event, Experiment, Workload
 from experiments.services import experiments as services
-from loadgen.messages import CLOSED
+from loadgen.protocol.messages import CLOSED
 
 PARTS = {
     "workload": "workloads",

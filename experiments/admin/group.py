@@ -12,7 +12,7 @@ from experiments import selectors
 from experiments.admin.base import LargeTableAdmin, ReadOnlyAdmin, as_json, experiment_filter, in_milliseconds
 from experiments.models import Client, ClientGroup, Shard
 from experiments.services import groups as services
-from loadgen.messages import RATE
+from loadgen.protocol.messages import RATE
 
 
 @admin.register(ClientGroup)

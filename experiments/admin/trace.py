@@ -8,7 +8,7 @@ from django.utils.safestring import SafeString
 
 from experiments.admin.base import LargeTableAdmin, as_json, experiment_filter
 from experiments.models import Batch, Capture, SecondStats, Trace
-from loadgen.messages import Outcome
+from loadgen.protocol.outcomes import Outcome
 
 
 @admin.register(Trace)

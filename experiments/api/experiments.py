@@ -22,8 +22,8 @@ from experiments.models import Experiment
 from experiments.plans.recordings import LISTS, read_lists, with_recordings
 from experiments.services import deletion
 from experiments.services import experiments as services
-from loadgen.topics import MAX_EVENT_VALUE
-from routing.connection import redis_client
+from loadgen.protocol.topics import MAX_EVENT_VALUE
+from routing.redis.connection import redis_client
 
 
 class ExperimentQuerySerializer(WindowSerializer):

@@ -12,7 +12,7 @@ from experiments.plans.fields import MAX_DURATION_S, MAX_INTEGER, MAX_TEXT, MIN_
 from experiments.plans.load import MAX_CLIENTS, MAX_IN_FLIGHT, MAX_RATE_RPS, MAX_REQUESTS_PER_CLIENT
 from experiments.plans.parser import MAX_TIMEOUT_S, MAX_WORKLOADS
 from experiments.plans.requests import KWARGS, MAX_PATH
-from loadgen.messages import CAPTURES, CONNECTION_MODES, HTTP, HTTPS, MODELS, ON_WORKER_LOSS
+from loadgen.protocol.messages import CAPTURES, CONNECTION_MODES, HTTP, HTTPS, MODELS, ON_WORKER_LOSS
 from routing import routers
 from routing.table import MAX_NAME_LENGTH
 

@@ -20,12 +20,12 @@ from experiments.api.schema import PROBLEM_JSON
 from experiments.plans import PlanInvalid
 from experiments.services.apps import AppMissing
 from experiments.services.events import ExperimentOver
-from experiments.services.exclusion import Busy
 from experiments.services.groups import GroupClosed, GroupNotReady
 from experiments.services.ids import IdTaken
 from experiments.services.interactive import NotRunning
+from experiments.services.locks import Busy
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
-from loadgen.apps.faults import AppInvalid
+from loadgen.apps.errors import AppInvalid
 from routing.table import RoutingInvalid, RoutingMissing, RoutingTaken
 
 AWAY = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, kombu.exceptions.OperationalError)

@@ -11,7 +11,7 @@ from rest_framework import serializers
 
 from experiments import selectors
 from experiments.models import Event, Experiment, Worker
-from loadgen.topics import MAX_NS
+from loadgen.protocol.topics import MAX_NS
 
 # DRF's own classes take no type parameters at run time.
 if TYPE_CHECKING:

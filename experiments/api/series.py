@@ -13,11 +13,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from experiments import selectors
+from experiments.analysis.series import COLUMNS, Part, RangeRefused, series_of
 from experiments.api.base import unknown_experiment
 from experiments.api.pages import CSV, JSON, FilterField, FormatSerializer, TableView, asked, csv_stream
 from experiments.api.serializers import PlainSerializer
 from experiments.models import Experiment, SecondStats
-from experiments.series import COLUMNS, Part, RangeRefused, series_of
 
 # What is less counts from the experiment's start: no experiment takes thirty years.
 EPOCH_FROM_S = 1e9

@@ -10,7 +10,9 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from experiments import selectors, traces
+from experiments import selectors
+from experiments.analysis import traces
+from experiments.analysis.traces import COLUMNS, TIMES
 from experiments.api.base import View, unknown_experiment
 from experiments.api.pages import (
     CSV,
@@ -28,9 +30,8 @@ from experiments.api.pages import (
 )
 from experiments.api.serializers import PlainSerializer
 from experiments.models import Capture, Trace
-from experiments.traces import COLUMNS, TIMES
-from loadgen.messages import Outcome
-from loadgen.trace_line import TraceLine
+from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.trace_line import TraceLine
 
 OUTCOMES = [outcome.name.lower() for outcome in Outcome]
 MAX_CAPTURES = 500

@@ -8,13 +8,14 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from experiments import pinging, selectors
+from experiments import selectors
 from experiments.api.base import View
 from experiments.api.pages import WindowSerializer, array, asked, checked, lists
 from experiments.api.permissions import ModelPermissions
 from experiments.api.serializers import NumberField, PlainSerializer, WorkerSerializer
 from experiments.models import Worker
-from loadgen.environment import NAME_PATTERN, PREFIX
+from experiments.services import pinging
+from loadgen.protocol.environment import NAME_PATTERN, PREFIX
 
 _LABEL = rf"^{NAME_PATTERN.pattern}=.*$"
 

@@ -9,8 +9,8 @@ from django.conf import settings
 from redis.client import Pipeline
 
 from experiments.ingest.origin import Origin
-from loadgen.messages import ack_key, ingest_progress_key, ingest_queue
-from routing.connection import redis_client
+from loadgen.protocol.keys import ack_key, ingest_progress_key, ingest_queue
+from routing.redis.connection import redis_client
 
 log = logging.getLogger(__name__)
 

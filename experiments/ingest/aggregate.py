@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from django.db import connection
 
-from experiments.histogram import Histogram
+from experiments.analysis.histogram import Histogram
 from experiments.ingest.received import DURATIONS, Integers, ReceivedBatch
 from experiments.models import SecondStats
-from loadgen.batch import NO_HOST, NO_TIME
-from loadgen.messages import FIRST_NOT_SENT, Outcome
+from loadgen.protocol.batch import NO_HOST, NO_TIME
+from loadgen.protocol.outcomes import FIRST_NOT_SENT, Outcome
 
 NS = 1_000_000_000
 HISTOGRAMS = ("response_time", "service_time", "lateness", "connection_wait")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from experiments import summary
+from experiments.analysis import summary
 from experiments.ingest import acknowledge
 from experiments.ingest.fairness import leaving_turns
 from experiments.ingest.origin import find_origin
 from experiments.ingest.received import read
 from experiments.ingest.store import store
-from loadgen.messages import MessageError
+from loadgen.protocol.codec import MessageError
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.models.trace import ROW_BITS
-from loadgen.batch import MESSAGE_MAGIC, unpack_header, unpack_message
-from loadgen.environment import NAME_PATTERN
-from loadgen.messages import MessageError, batch_id, check_group_id
+from loadgen.protocol.batch import MESSAGE_MAGIC, unpack_header, unpack_message
+from loadgen.protocol.codec import MessageError
+from loadgen.protocol.environment import NAME_PATTERN
+from loadgen.protocol.messages import batch_id, check_group_id
 
 MAX_INTEGER = (1 << 31) - 1  # of a PositiveIntegerField
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from experiments.ingest.origin import MAX_INTEGER, Origin, origin_of
 from experiments.models.trace import ROW_BITS
-from loadgen.batch import (
+from loadgen.protocol.batch import (
     FIELDS,
     MESSAGE_MAGIC,
     NO_HOST,
@@ -22,7 +22,9 @@ from loadgen.batch import (
     decode_captures,
     unpack_message,
 )
-from loadgen.messages import ENDS, BatchHeader, MessageError, Outcome
+from loadgen.protocol.codec import MessageError
+from loadgen.protocol.messages import ENDS, BatchHeader
+from loadgen.protocol.outcomes import Outcome
 
 MAX_EPOCH_NS = 1 << 61
 MAX_TIME_NS = 1 << 59  # 18 years; an intended time and three durations after an epoch are an int64
@@ -38,7 +40,7 @@ _OUTCOMES[list(Outcome)] = True
 
 @dataclass(frozen=True)
 class ReceivedBatch:
-    """Header and columns: those of loadgen.batch.FIELDS, all of int64, so that arithmetic is safe from wrap-around."""
+    """Header and columns: those of loadgen.protocol.batch.FIELDS, all of int64, so that arithmetic cannot wrap."""
 
     header: BatchHeader
     origin: Origin

@@ -8,13 +8,13 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from experiments import client_counts
+from experiments.analysis import client_counts
 from experiments.ingest import aggregate
 from experiments.ingest.received import ReceivedBatch
 from experiments.ingest.writers import Traces
 from experiments.models import Batch, Capture, ClientGroup, Experiment, Shard
 from experiments.models.trace import trace_key
-from loadgen.messages import LOST, BatchHeader
+from loadgen.protocol.messages import LOST, BatchHeader
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from experiments.ingest.binary_copy import Column, copy_data
 from experiments.ingest.received import Integers, ReceivedBatch
 from experiments.models import Trace
 from experiments.models.trace import trace_key
-from loadgen.batch import NO_HOST, NO_TIME
+from loadgen.protocol.batch import NO_HOST, NO_TIME
 
 FIELDS = (
     "id",

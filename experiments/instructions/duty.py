@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from experiments.instructions.carrying_out import carry_out
 from experiments.instructions.queue import InstructionQueue
-from loadgen.messages import INSTRUCTIONS_KEY
+from loadgen.protocol.keys import INSTRUCTIONS_KEY
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from experiments.instructions.message import MAX_BYTES
-from loadgen.messages import INSTRUCTIONS_KEY, INSTRUCTIONS_PROCESSING_KEY
+from loadgen.protocol.keys import INSTRUCTIONS_KEY, INSTRUCTIONS_PROCESSING_KEY
 
 _TICKETED = re.compile(rb"ticket:([0-9a-f]{32}):(.*)", re.DOTALL)
 # The oldest entry, with a ticket; an entry that is larger than any instruction may be is cut off.

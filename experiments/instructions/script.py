@@ -25,7 +25,7 @@ from experiments.plans.errors import Problems
 from experiments.plans.events import MAX_VALUE
 from experiments.plans.fields import MAX_DURATION_S, MIN_DURATION_S, NS, check_json, shown, text_reason
 from experiments.plans.load import MAX_CLIENTS, MAX_RATE_RPS
-from loadgen.environment import NAME_PATTERN
+from loadgen.protocol.environment import NAME_PATTERN
 from routing import table
 
 _NUMBER = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?", re.ASCII)

@@ -92,7 +92,7 @@ class Migration(migrations.Migration):
                 ('dispatched_ns', models.BigIntegerField(null=True)),
                 ('sent_ns', models.BigIntegerField(null=True)),
                 ('done_ns', models.BigIntegerField(null=True)),
-                ('outcome', models.PositiveSmallIntegerField(help_text='loadgen.messages.Outcome')),
+                ('outcome', models.PositiveSmallIntegerField(help_text='loadgen.protocol.messages.Outcome')),
                 ('status', models.PositiveSmallIntegerField(help_text='HTTP status', null=True)),
                 ('host', models.CharField(blank=True, max_length=255)),
                 ('size', models.BigIntegerField(help_text="bytes of the response's body")),

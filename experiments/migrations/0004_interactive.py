@@ -87,7 +87,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='shard',
             name='client_counts',
-            field=models.BinaryField(blank=True, help_text='interactive: see experiments/client_counts.py', null=True),
+            field=models.BinaryField(blank=True, help_text='interactive: see experiments/analysis/client_counts.py', null=True),
         ),
         migrations.AlterField(
             model_name='clientgroup',

@@ -4,7 +4,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from experiments.plans.model import BALANCED, PLACEMENTS, QUEUE
-from loadgen.messages import label_queue
+from loadgen.protocol.keys import label_queue
 
 
 class Experiment(models.Model):
@@ -94,7 +94,7 @@ class Experiment(models.Model):
 
 class Workload(models.Model):
     """What one service gets in an experiment, or from an interactive group; `spec` holds the fields of
-    loadgen.messages.WorkloadSpec.
+    loadgen.protocol.messages.WorkloadSpec.
 
     An interactive experiment has a copy of the workload of each group that it records.
     """

@@ -5,7 +5,8 @@ from django.db.models import Q
 
 from experiments.models.experiment import Experiment, Workload
 from experiments.models.worker import Worker
-from loadgen.messages import Phase, request_id
+from loadgen.protocol.messages import Phase
+from loadgen.protocol.request_ids import request_id
 
 
 class ClientGroup(models.Model):
@@ -125,7 +126,9 @@ class Shard(models.Model):
     descriptor_limit = models.BigIntegerField(default=0)
     planned = models.BigIntegerField(null=True, blank=True)
     totals = models.JSONField(null=True, blank=True)
-    client_counts = models.BinaryField(null=True, blank=True, help_text="interactive: see experiments/client_counts.py")
+    client_counts = models.BinaryField(
+        null=True, blank=True, help_text="interactive: see experiments/analysis/client_counts.py"
+    )
     batches = models.PositiveIntegerField(null=True, blank=True)
 
     class Meta:

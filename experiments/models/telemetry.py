@@ -3,7 +3,7 @@
 from django.db import models
 
 from experiments.models.experiment import Experiment
-from loadgen.topics import MAX_METRIC, MAX_NODE, MAX_SUBSYSTEM
+from loadgen.protocol.topics import MAX_METRIC, MAX_NODE, MAX_SUBSYSTEM
 
 
 class TelemetrySample(models.Model):

@@ -60,7 +60,7 @@ class Trace(models.Model):
     dispatched_ns = models.BigIntegerField(null=True)
     sent_ns = models.BigIntegerField(null=True)
     done_ns = models.BigIntegerField(null=True)
-    outcome = models.PositiveSmallIntegerField(help_text="loadgen.messages.Outcome")
+    outcome = models.PositiveSmallIntegerField(help_text="loadgen.protocol.messages.Outcome")
     status = models.PositiveSmallIntegerField(null=True, help_text="HTTP status")
     host = models.CharField(max_length=255, blank=True)
     size = models.BigIntegerField(help_text="bytes of the response's body")
@@ -97,7 +97,7 @@ class SecondStats(models.Model):
 
     `outcomes` maps Outcome codes to counts, `hosts` maps a host to {"sent": n, "completed": n}. `routed` says of
     arrivals without a row what only rows tell of others: it maps a routing version to {host: arrivals that were routed
-    there}. The histograms merge by adding their counts (experiments/histogram.py; relative error at most 1 %).
+    there}. The histograms merge by adding their counts (experiments/analysis/histogram.py; relative error at most 1 %).
     """
 
     # No constraint: ingest would wait for whoever has locked the experiment's row.

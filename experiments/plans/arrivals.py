@@ -9,9 +9,9 @@ from typing import Any
 
 from experiments.plans.fields import Section, child, duration_of, number_reason, shown
 from experiments.plans.recordings import PROCESS, TIMES, read_recording
-from loadgen import distributions
-from loadgen.distributions import CONSTANT, EXPOVARIATE, DistributionError
-from loadgen.pacer import PRERECORDED
+from loadgen.arrivals import distributions
+from loadgen.arrivals.distributions import CONSTANT, EXPOVARIATE, DistributionError
+from loadgen.arrivals.pacer import PRERECORDED
 
 # The original's words, and the field's.
 _ALSO_CALLED = {"exponential": EXPOVARIATE, "poisson": EXPOVARIATE}

@@ -11,9 +11,9 @@ from experiments.plans.events import MAX_VALUE
 from experiments.plans.fields import Section, number_reason, text_reason
 from experiments.plans.load import MAX_CLIENTS, MAX_RATE_RPS, MAX_REQUESTS_PER_CLIENT
 from experiments.plans.recorded_gaps import Readers, is_recorded, read_recorded_gaps
-from loadgen import distributions
-from loadgen.messages import BACK_TO_BACK, GAPS, RATE
-from loadgen.pacer import PRERECORDED
+from loadgen.arrivals import distributions
+from loadgen.arrivals.pacer import PRERECORDED
+from loadgen.protocol.messages import BACK_TO_BACK, GAPS, RATE
 
 _DRAWS = 1000
 NO_READERS = Readers()

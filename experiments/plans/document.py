@@ -1,11 +1,11 @@
-"""The bytes of a plan file → plain data (loadgen/plain_yaml.py)."""
+"""The bytes of a plan file → plain data (loadgen/protocol/plain_yaml.py)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from experiments.plans.errors import PlanError, PlanInvalid
-from loadgen import plain_yaml
+from loadgen.protocol import plain_yaml
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = plain_yaml.MAX_DEPTH

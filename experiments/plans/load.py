@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from experiments.plans.arrivals import DEFAULT_ARRIVALS, Distribution, read_arrivals, read_distribution
 from experiments.plans.fields import Section, number_reason, shown
 from experiments.plans.model import DEFAULT_THINK_TIME, DEFAULTS
-from loadgen.messages import CLOSED, INTERACTIVE, MODELS, OPEN
-from loadgen.pacer import PRERECORDED
+from loadgen.arrivals.pacer import PRERECORDED
+from loadgen.protocol.messages import CLOSED, INTERACTIVE, MODELS, OPEN
 
 MAX_RATE_RPS = 1_000_000
 MAX_CLIENTS = 100_000

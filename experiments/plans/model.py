@@ -8,8 +8,8 @@ from typing import Any
 from experiments.plans import intervals
 from experiments.plans.arrivals import DEFAULT_ARRIVALS, Distribution, in_plan
 from experiments.plans.events import TimedEvent
-from loadgen.messages import CLOSED, CONTINUE, WorkloadSpec
-from loadgen.pacer import PRERECORDED
+from loadgen.arrivals.pacer import PRERECORDED
+from loadgen.protocol.messages import CLOSED, CONTINUE, WorkloadSpec
 from routing.table import RoutingRecord
 
 NS = 1_000_000_000

@@ -16,8 +16,9 @@ from experiments.plans.load import MAX_CLIENTS, MAX_IN_FLIGHT, Load, read_group_
 from experiments.plans.model import DEFAULTS, NS, Plan, WorkloadPlan
 from experiments.plans.placing import read_labels, read_placing
 from experiments.plans.recordings import MAX_RECORDED, rates_rps
-from loadgen.environment import NAME_PATTERN
-from loadgen.messages import (
+from loadgen.arrivals.pacer import PRERECORDED
+from loadgen.protocol.environment import NAME_PATTERN
+from loadgen.protocol.messages import (
     CAPTURES,
     CLOSED,
     CONNECTION_MODES,
@@ -29,7 +30,6 @@ from loadgen.messages import (
     OPEN,
     REPLACE,
 )
-from loadgen.pacer import PRERECORDED
 from routing import routers, table
 
 MAX_WORKLOADS = 100

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from experiments.plans.fields import Section, child, shown
 from experiments.plans.load import Load
 from experiments.plans.model import AUTO, BALANCED, PLACEMENTS, QUEUE
-from loadgen.environment import NAME_PATTERN, PREFIX
-from loadgen.messages import CLOSED, INTERACTIVE, OPEN
+from loadgen.protocol.environment import NAME_PATTERN, PREFIX
+from loadgen.protocol.messages import CLOSED, INTERACTIVE, OPEN
 
 MAX_SHARDS_PER_WORKER = 256
 MAX_SHARDS = 1024

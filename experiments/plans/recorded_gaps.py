@@ -28,7 +28,7 @@ from experiments.plans.recordings import (
     read_file,
     read_recording,
 )
-from loadgen.pacer import PRERECORDED
+from loadgen.arrivals.pacer import PRERECORDED
 
 # The gaps of each client by its index as a text; raises ValueError with a sentence.
 OwnReader = Callable[[], dict[str, list[float]]]

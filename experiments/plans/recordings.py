@@ -21,7 +21,7 @@ import redis
 
 from experiments.plans.errors import PlanError, PlanInvalid
 from experiments.plans.fields import MAX_DURATION_S, NS, Section, number_reason, shown
-from loadgen.pacer import PRERECORDED
+from loadgen.arrivals.pacer import PRERECORDED
 
 PROCESS = "process"
 # They travel in the group's document, which each shard, and each agent, reads.

@@ -9,7 +9,7 @@ from typing import Any
 from experiments.plans.errors import Problems
 from experiments.plans.fields import Section, check_json, child, number_reason, shown, text_reason
 from experiments.plans.model import OFF
-from loadgen.messages import TRACEPARENT
+from loadgen.protocol.request_ids import TRACEPARENT
 
 # Those of `requests.request` that data can express, and that change what is sent.
 KWARGS = (

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from django.utils import timezone
 
-from loadgen.topics import Mark, Sample
+from loadgen.protocol.topics import Mark, Sample
 
 # Two minutes of what thirty nodes send; some 50 MB.
 LIMIT = 100_000

@@ -12,9 +12,9 @@ import redis
 from redis.exceptions import RedisError
 
 from experiments.recording.backlog import Backlog
-from loadgen.messages import MessageError
-from loadgen.subscription import Published, Subscription
-from loadgen.topics import EVENTS_CHANNEL, TELEMETRY_PATTERN, parse_mark, parse_sample
+from loadgen.broker.subscription import Published, Subscription
+from loadgen.protocol.codec import MessageError
+from loadgen.protocol.topics import EVENTS_CHANNEL, TELEMETRY_PATTERN, parse_mark, parse_sample
 
 log = logging.getLogger(__name__)
 

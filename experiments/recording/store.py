@@ -12,7 +12,7 @@ from django.utils import timezone
 from experiments.models import Experiment, Recording, TelemetrySample
 from experiments.recording.backlog import Taken, Tally
 from experiments.services import events
-from loadgen.topics import Mark, Sample
+from loadgen.protocol.topics import Mark, Sample
 
 _SECOND = timedelta(seconds=1)
 

@@ -24,11 +24,12 @@ from experiments.models import ClientApp, ClientAppVersion, Experiment, Workload
 from experiments.plans.errors import PlanError, PlanInvalid
 from loadgen.apps import archive
 from loadgen.apps.archive import CheckedArchive
-from loadgen.apps.faults import AppInvalid, Fault
+from loadgen.apps.errors import AppInvalid, Fault
 from loadgen.apps.manifest import MANIFEST, declared_parameters
 from loadgen.apps.parameters import filled
-from loadgen.messages import APP_TTL_S, WorkloadSpec, app_key
-from routing.connection import redis_client
+from loadgen.protocol.keys import APP_TTL_S, app_key
+from loadgen.protocol.messages import WorkloadSpec
+from routing.redis.connection import redis_client
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from django.db import connection, transaction
 from redis.exceptions import RedisError
 
 from experiments.models import Experiment, Trace
-from experiments.services import experiments, partitions, phases
+from experiments.services import experiments, lifecycle, partitions
 
 # What a pass of the reconciler removes of traces that lie in one table with those of others: it must not take long.
 ROWS_PER_PASS = 50_000
@@ -26,7 +26,7 @@ def delete(experiment_id: str) -> Experiment | None:
     experiment = experiments.cancel(experiment_id, "deleted")
     if experiment.status in Experiment.ENDED:
         try:
-            phases.tidy_if_untidy(experiment)
+            lifecycle.tidy_if_untidy(experiment)
         except RedisError:
             return experiment  # what Redis holds of it could never be found again
         _remove(experiment_id)
@@ -39,7 +39,7 @@ def go_on(experiment_id: str) -> None:
     experiment = experiments.cancel(experiment_id, "deleted")
     if experiment.status not in Experiment.ENDED:
         return
-    phases.tidy_if_untidy(experiment)
+    lifecycle.tidy_if_untidy(experiment)
     if connection.vendor == "postgresql" or not _remove_some_traces(experiment_id):
         _remove(experiment_id)
 

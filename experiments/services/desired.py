@@ -7,9 +7,9 @@ from django.db import transaction
 from django.db.models import F
 
 from experiments.models import ClientGroup
-from loadgen import messages
-from loadgen.messages import GroupDocument, WorkloadSpec
-from routing.connection import redis_client
+from loadgen.protocol import codec, keys
+from loadgen.protocol.messages import GroupDocument, WorkloadSpec
+from routing.redis.connection import redis_client
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def renew(group_ids: list[str]) -> None:
     """Renews the lease of interactive groups, without which their shards pause an unbounded load."""
     pipeline = redis_client().pipeline(transaction=False)
     for group_id in group_ids:
-        pipeline.hincrby(messages.group_key(group_id), "renewals", 1)
+        pipeline.hincrby(keys.group_key(group_id), "renewals", 1)
     pipeline.execute()
 
 
@@ -71,7 +71,7 @@ def project_stale(group_ids: list[str]) -> None:
     versions = dict(ClientGroup.objects.filter(id__in=group_ids).values_list("id", "version"))
     pipeline = redis_client().pipeline(transaction=False)
     for group_id in versions:
-        pipeline.hget(messages.group_key(group_id), "version")
+        pipeline.hget(keys.group_key(group_id), "version")
     for (group_id, version), known in zip(versions.items(), pipeline.execute(), strict=True):
         if int(known or 0) < version:
             project(group_id)
@@ -111,7 +111,7 @@ def stop_now(group_ids: list[str]) -> None:
 def forget(group_id: str, shard_ids: list[int]) -> None:
     """Removes what Redis holds of an ended group and its shards."""
     version = ClientGroup.objects.values_list("version", flat=True).get(id=group_id)
-    redis_client().delete(messages.group_key(group_id), *_shard_keys(shard_ids))
+    redis_client().delete(keys.group_key(group_id), *_shard_keys(shard_ids))
     _note_projected(group_id, version)  # nothing is left to be
 
 
@@ -119,7 +119,7 @@ def leave_stop(group_id: str, shard_ids: list[int], seconds: int) -> None:
     """Leaves the stop of a group, some of whose shards are out of reach, for as long as these may run on."""
     version = _write_newest(group_id)
     pipeline = redis_client().pipeline(transaction=False)
-    for key in (messages.group_key(group_id), *_shard_keys(shard_ids)):
+    for key in (keys.group_key(group_id), *_shard_keys(shard_ids)):
         pipeline.expire(key, seconds)
     pipeline.execute()
     _note_projected(group_id, version)
@@ -137,7 +137,7 @@ def _note_projected(group_id: str, version: int) -> None:
 
 
 def _shard_keys(shard_ids: list[int]) -> list[str]:
-    kinds = (messages.shard_key, messages.lease_key, messages.newest_attempt_key)
+    kinds = (keys.shard_key, keys.lease_key, keys.newest_attempt_key)
     return [key(shard_id) for shard_id in shard_ids for key in kinds]
 
 
@@ -145,8 +145,8 @@ def _write(document: GroupDocument) -> None:
     redis_client().eval(
         _PROJECT,
         1,
-        messages.group_key(document.group_id),
+        keys.group_key(document.group_id),
         str(document.version),
-        messages.to_json(document),
-        messages.group_channel(document.group_id),
+        codec.to_json(document),
+        keys.group_channel(document.group_id),
     )

@@ -12,13 +12,13 @@ from kombu.exceptions import OperationalError
 from experiments.models import ClientGroup, Shard
 from experiments.services.clock import broker_now_ns
 from experiments.services.transitions import move_shard
-from loadgen import messages
-from loadgen.broker import celery_options, queue
+from loadgen.broker.options import celery_options, queue
+from loadgen.protocol import codec, keys, messages
 
 log = logging.getLogger(__name__)
 
 # An order that its worker did not take by then is void: the reconciler sends a new one under the next attempt. One in a
-# label's queue has no such time: who takes it looks whether its group is still there (loadgen/shard.py).
+# label's queue has no such time: who takes it looks whether its group is still there (loadgen/shard/runner.py).
 ORDER_EXPIRES_NS = 30_000_000_000
 # Where an attempt takes over, before the next one is ordered: two of them must not send the same arrivals.
 TAKE_OVER_EXPIRES_NS = 8_000_000_000
@@ -41,7 +41,7 @@ def dispatch(shard: Shard) -> bool:
     queue_name, void_after_broker_ns = shard.group.workload.queue, None
     if queue_name is None:
         assert shard.worker is not None  # it was placed
-        queue_name = messages.label_queue("worker_name", shard.worker.name)
+        queue_name = keys.label_queue("worker_name", shard.worker.name)
         void_after_broker_ns = broker_now_ns() + (TAKE_OVER_EXPIRES_NS if takes_over else ORDER_EXPIRES_NS)
     order = messages.ShardOrder(
         shard_id=shard.id,
@@ -53,13 +53,13 @@ def dispatch(shard: Shard) -> bool:
         void_after_broker_ns=void_after_broker_ns,
         takes_over=takes_over,
     )
-    transaction.on_commit(lambda: _send(messages.TASK_RUN_SHARD, [messages.to_wire(order)], queue_name))
+    transaction.on_commit(lambda: _send(keys.TASK_RUN_SHARD, [codec.to_wire(order)], queue_name))
     return True
 
 
 def kick_reconcile() -> None:
     """Asks for a reconciliation now, after the commit; without a broker, beat's next one does."""
-    transaction.on_commit(lambda: _send(messages.TASK_RECONCILE, [], messages.CONTROL_QUEUE, KICK_EXPIRES_S))
+    transaction.on_commit(lambda: _send(keys.TASK_RECONCILE, [], keys.CONTROL_QUEUE, KICK_EXPIRES_S))
 
 
 def _send(task: str, arguments: list[object], queue_name: str, expires_s: float | None = None) -> None:

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from experiments.models import Event, Experiment
 from experiments.services.clock import to_datetime
-from loadgen.topics import Mark
+from loadgen.protocol.topics import Mark
 from routing import selectors as routing_selectors
 
 # A load that runs to its end is seen to have ended when its time is over by the broker's clock, which may be a little

@@ -15,11 +15,12 @@ from django.utils import timezone
 from experiments.models import ClientGroup, Shard, Workload
 from experiments.plans import WorkloadPlan
 from experiments.plans.model import interactive_spec
-from experiments.services import apps, desired, events, interactive, placement, shards, waiting
+from experiments.services import apps, desired, events, interactive, placement, queue_orders, shards
 from experiments.services.clock import broker_now_ns
-from experiments.services.exclusion import one_at_a_time
+from experiments.services.locks import one_at_a_time
 from experiments.services.registry import sync_workers
-from loadgen.messages import GROUP_LEASE_S, RATE, Phase
+from loadgen.protocol.keys import GROUP_LEASE_S
+from loadgen.protocol.messages import RATE, Phase
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +176,7 @@ def follow(group_id: str) -> ClientGroup:
     members = list(group.shards.select_related("worker", "group__workload", "group__experiment").order_by("index"))
     shards.follow(group.experiment, members)
     for shard in members:
-        is_hopeless = shard.attempt >= shards.MAX_ATTEMPTS and not waiting.may_be_taken(shard)
+        is_hopeless = shard.attempt >= shards.MAX_ATTEMPTS and not queue_orders.may_be_taken(shard)
         if shards.is_silent(shard) and (group.state == STOP or is_hopeless):
             shards.give_up(group.experiment, shard, "nobody took its order")
     if all(shard.status in Shard.ENDED for shard in members):

@@ -14,8 +14,8 @@ from django.utils import timezone
 from experiments.models import Batch, ClientGroup, Experiment, Shard, Workload
 from experiments.services import desired, dispatch, events, partitions
 from experiments.services.clock import broker_now_ns
-from experiments.services.exclusion import one_at_a_time
 from experiments.services.ids import save_new
+from experiments.services.locks import one_at_a_time
 from experiments.services.transitions import move_experiment
 
 log = logging.getLogger(__name__)

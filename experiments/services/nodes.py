@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from experiments.models import Experiment, NodeInfo, Recording, Worker
 from experiments.services.registry import LIVE
-from loadgen.topics import (
+from loadgen.protocol.topics import (
     COMMANDS_PATTERN,
     COMMANDS_PREFIX,
     MAX_NODE,
@@ -17,7 +17,7 @@ from loadgen.topics import (
     is_name,
     node_info_key,
 )
-from routing.connection import redis_client
+from routing.redis.connection import redis_client
 
 # Of an info hash, which anybody may write.
 MAX_FIELDS = 64

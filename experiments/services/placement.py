@@ -14,7 +14,7 @@ from django.db.models import Count, QuerySet
 
 from experiments.models import Client, Shard, Worker, Workload
 from experiments.plans.model import QUEUE
-from loadgen import messages
+from loadgen.protocol import messages
 
 Ranges = list[list[int]]
 

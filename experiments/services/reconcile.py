@@ -9,13 +9,13 @@ from django.utils import timezone
 from redis.exceptions import LockNotOwnedError, RedisError
 from redis.lock import Lock
 
-from experiments import summary
+from experiments.analysis import summary
 from experiments.models import Experiment
-from experiments.services import deletion, desired, events, groups, phases
-from experiments.services.exclusion import Busy, held, one_at_a_time
+from experiments.services import deletion, desired, events, groups, lifecycle
+from experiments.services.locks import Busy, held, one_at_a_time
 from experiments.services.registry import sync_workers
 from experiments.services.transitions import move_experiment
-from routing.synchronisation import synchronise
+from routing.redis.synchronisation import synchronise
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +67,9 @@ def _set_apart(what: str) -> Iterator[None]:
 
 
 _PHASES = {
-    Experiment.Status.STARTING: phases.starting,
-    Experiment.Status.RUNNING: phases.running,
-    Experiment.Status.FINALIZING: phases.finalizing,
+    Experiment.Status.STARTING: lifecycle.starting,
+    Experiment.Status.RUNNING: lifecycle.running,
+    Experiment.Status.FINALIZING: lifecycle.finalizing,
 }
 
 
@@ -85,7 +85,7 @@ def _forward(experiment: Experiment) -> None:
             phase(experiment)
             passed = True
         if not passed:
-            phases.give_up_when_overdue(experiment)
+            lifecycle.give_up_when_overdue(experiment)
         experiment.refresh_from_db()
         if experiment.status == before:
             return
@@ -112,8 +112,8 @@ def _delete_marked() -> None:
 def _tidy_one() -> None:
     """One in each pass, as it is rare."""
     with _set_apart("what is left of an ended experiment"):
-        if left := phases.untidy():
-            phases.tidy(left)
+        if left := lifecycle.untidy():
+            lifecycle.tidy(left)
 
 
 def _promote() -> Experiment | None:

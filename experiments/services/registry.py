@@ -10,16 +10,10 @@ from django.utils import timezone
 
 from experiments.models import Shard, Worker
 from experiments.services.clock import broker_now_ns, to_datetime
-from loadgen.messages import (
-    WORKER_TTL_S,
-    WORKERS_KEY,
-    MessageError,
-    WorkerInfo,
-    from_json,
-    label_queue,
-    worker_key,
-)
-from routing.connection import redis_client
+from loadgen.protocol.codec import MessageError, from_json
+from loadgen.protocol.keys import WORKER_TTL_S, WORKERS_KEY, label_queue, worker_key
+from loadgen.protocol.messages import WorkerInfo
+from routing.redis.connection import redis_client
 
 log = logging.getLogger(__name__)
 

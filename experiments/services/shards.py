@@ -9,18 +9,19 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from experiments.models import Client, ClientGroup, Experiment, Shard, Worker, Workload
-from experiments.services import apps, desired, dispatch, events, placement, waiting
+from experiments.services import apps, desired, dispatch, events, placement, queue_orders
 from experiments.services.registry import LIVE, OVERDUE_NS, as_text, is_missed_for_good, note_missed
 from experiments.services.transitions import move_shard
-from loadgen import messages
-from loadgen.messages import MessageError, ShardStatus, from_json
-from routing.connection import redis_client
+from loadgen.protocol import keys, messages
+from loadgen.protocol.codec import MessageError, from_json
+from loadgen.protocol.messages import ShardStatus
+from routing.redis.connection import redis_client
 
 log = logging.getLogger(__name__)
 
 # A dispatched shard that has not said anything by then is ordered again under the next attempt.
 SILENT_S = 10
-# Each attempt numbers its rows from a base of its own; there is room for so many (loadgen.sealer, models.trace).
+# Each attempt numbers its rows from a base of its own; there is room for so many (loadgen.shard.sealer, models.trace).
 MAX_ATTEMPTS = 16
 MAX_REASON = 4000
 
@@ -79,7 +80,7 @@ def of_experiment(experiment: Experiment) -> list[Shard]:
 
 def statuses_of(shards: list[Shard]) -> dict[int, ShardStatus]:
     """What the shards last said, by shard id; what another attempt said is left out."""
-    values = redis_client().mget([messages.shard_key(shard.id) for shard in shards]) if shards else []
+    values = redis_client().mget([keys.shard_key(shard.id) for shard in shards]) if shards else []
     said = {}
     for shard, value in zip(shards, values, strict=True):
         if value is None:
@@ -109,7 +110,7 @@ def follow(experiment: Experiment | None, shards: list[Shard]) -> None:
 def _follow_one(experiment: Experiment | None, shard: Shard, status: ShardStatus | None, lease_ms: int | None) -> None:
     if status is not None and (shard.status != Shard.Status.LOST or _is_back(status, lease_ms)):
         if shard.worker is None:
-            waiting.note_taker(shard, status.worker)
+            queue_orders.note_taker(shard, status.worker)
         if shard.worker is not None:
             _obey(experiment, shard, status, shard.worker)
     if shard.status in (Shard.Status.FINISHED, Shard.Status.FAILED):
@@ -123,7 +124,7 @@ def _follow_one(experiment: Experiment | None, shard: Shard, status: ShardStatus
     elif lease_ms is None:
         if reason := _loss(shard):
             _move(experiment, shard, Shard.Status.LOST, reason=reason)
-    elif lease_ms < messages.LEASE_TTL_MS - OVERDUE_NS // 1_000_000:
+    elif lease_ms < keys.LEASE_TTL_MS - OVERDUE_NS // 1_000_000:
         note_missed(_row_of(shard), shard)
     elif shard.missed_since is not None:
         _row_of(shard).update(missed_since=None)
@@ -181,8 +182,8 @@ def leases_of(shards: list[Shard]) -> dict[int, int]:
     """The ms for which shards hold their lease still, under the attempt that their row names, by shard id."""
     pipeline = redis_client().pipeline(transaction=False)
     for shard in shards:
-        pipeline.get(messages.lease_key(shard.id))
-        pipeline.pttl(messages.lease_key(shard.id))
+        pipeline.get(keys.lease_key(shard.id))
+        pipeline.pttl(keys.lease_key(shard.id))
     replies = pipeline.execute() if shards else []
     held = zip(shards, replies[::2], replies[1::2], strict=True)
     return {shard.id: ttl for shard, value, ttl in held if _attempt_of(value) == shard.attempt and ttl >= 0}
@@ -225,7 +226,7 @@ def _is_due(shard: Shard) -> bool:
     if shard.status == Shard.Status.LOST:
         # The pauses grow: a worker that loses each attempt at once must not use them all up.
         return shard.dispatched is None or timezone.now() - shard.dispatched > timedelta(seconds=shard.attempt**2)
-    return is_silent(shard) and not waiting.may_be_taken(shard)
+    return is_silent(shard) and not queue_orders.may_be_taken(shard)
 
 
 def is_silent(shard: Shard) -> bool:

@@ -5,7 +5,7 @@ commands      usage, env, pwd             client_group   what g.spawn returns
 experiment    exp                         future         what c.request returns
 show          show                        errors         what they raise
 
-`rtbl` is that of routing.shell, `telemd` that of experiments.telemd.
+`rtbl` is that of experiments.shell.rtbl, `telemd` that of experiments.shell.telemd.
 """
 
 import os
@@ -22,9 +22,9 @@ from time import sleep
 from experiments.shell.commands import env, pwd, usage
 from experiments.shell.experiment import Experiment
 from experiments.shell.galileo import Galileo
+from experiments.shell.rtbl import ServiceRoutingTable
 from experiments.shell.show import Show
-from experiments.telemd import Telemd
-from routing.shell import ServiceRoutingTable
+from experiments.shell.telemd import Telemd
 
 g = Galileo()
 show = Show()

@@ -15,8 +15,8 @@ import msgpack
 
 import loadgen
 from experiments.shell.errors import AppFailed
-from loadgen.apps.asking import ANSWER, MAX_BODY_BYTES, QUESTION, AppAnswer, AppQuestion, AppRequest
-from loadgen.messages import MessageError, from_wire, to_wire
+from loadgen.apps.one_request import ANSWER, MAX_BODY_BYTES, QUESTION, AppAnswer, AppQuestion, AppRequest
+from loadgen.protocol.codec import MessageError, from_wire, to_wire
 
 # Within this the app is fetched (20 s), loaded (5 s) and called (3 s), each with a limit and a sentence of its own.
 TIMEOUT_S = 40.0
@@ -33,7 +33,7 @@ def request_of(question: AppQuestion, timeout_s: float = TIMEOUT_S) -> AppReques
     with TemporaryDirectory(prefix="galileo-app-") as name:
         folder = Path(name)
         (folder / QUESTION).write_bytes(msgpack.packb(to_wire(question)))
-        ended = _run([sys.executable, "-m", "loadgen.app_request", name], timeout_s)
+        ended = _run([sys.executable, "-m", "loadgen.shard.app_request", name], timeout_s)
         answer = _answer(folder / ANSWER)
     if answer is not None and answer.error:
         raise AppFailed(answer.error)

@@ -14,12 +14,12 @@ from experiments.models import Shard
 from experiments.plans.commands import parse_clients, parse_command
 from experiments.plans.recorded_gaps import Readers, files_of, lists_of
 from experiments.selectors import ClientInfo
-from experiments.services import groups, waiting
+from experiments.services import groups, queue_orders
 from experiments.shell.arguments import check_timeout
 from experiments.shell.errors import GroupFailed, NotReady
 from experiments.shell.future import RequestFuture
-from loadgen.messages import RATE
-from routing.connection import redis_client
+from loadgen.protocol.messages import RATE
+from routing.redis.connection import redis_client
 
 Result = TypeVar("Result")
 
@@ -136,7 +136,7 @@ class ClientGroup:
             awaited = [shard.id for shard in groups.shards_of(row, row.pending)]
             while row.pending and not row.ended:
                 if time.monotonic() > deadline_s:
-                    why = waiting.unready(groups.shards_of(row, row.pending))
+                    why = queue_orders.unready(groups.shards_of(row, row.pending))
                     raise NotReady(f"client group {row.id} did not get ready within {timeout:g} s: {why}")
                 time.sleep(LOOK_EVERY_S)
                 row = groups.follow(row.id)  # noqa: PLW2901

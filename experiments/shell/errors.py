@@ -5,8 +5,8 @@ import requests
 
 from experiments.plans import PlanInvalid
 from experiments.services.apps import AppMissing
-from experiments.services.exclusion import Busy
 from experiments.services.groups import GroupClosed, GroupNotReady
+from experiments.services.locks import Busy
 from experiments.services.nodes import NoSuchNode
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from routing.table import RoutingError

@@ -9,7 +9,7 @@ from experiments.services import groups
 from experiments.services.shards import statuses_of
 from experiments.shell.arguments import check_timeout
 from experiments.shell.errors import GroupFailed, NotReady, Superseded
-from loadgen.messages import RATE
+from loadgen.protocol.messages import RATE
 
 LOOK_EVERY_S = 0.05
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import requests
 
-from experiments import pinging, selectors
+from experiments import selectors
 from experiments.models import ClientGroup as Group
 from experiments.plans import parse_group
-from experiments.services import groups, interactive, registry
+from experiments.services import groups, interactive, pinging, registry
 from experiments.shell import one_request
 from experiments.shell.arguments import check_timeout
 from experiments.shell.client_group import ClientGroup

@@ -20,10 +20,10 @@ from experiments.plans.model import interactive_spec
 from experiments.services import apps
 from experiments.shell import app_process
 from experiments.shell.errors import ShellError
-from loadgen.apps.asking import AppQuestion, AppRequest
+from loadgen.apps.one_request import AppQuestion, AppRequest
 from routing import routers
-from routing.connection import redis_client
-from routing.redis_table import RedisRoutingTable
+from routing.redis.connection import redis_client
+from routing.redis.table import RedisRoutingTable
 
 _NOT_KEYWORDS = ("self", "method", "url")
 _KEYWORDS = [name for name in inspect.signature(requests.Session.request).parameters if name not in _NOT_KEYWORDS]

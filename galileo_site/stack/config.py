@@ -10,7 +10,7 @@ from pathlib import Path
 
 from galileo_site.environment import NONE, REQUIRED
 from galileo_site.stack.errors import StackError
-from loadgen.environment import LOG_LEVELS, Reader, SettingsError
+from loadgen.protocol.environment import LOG_LEVELS, Reader, SettingsError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 OLDEST_PYTHON = (3, 11)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from galileo_site.stack.config import HOST, PROJECT_ROOT, WORKER_ZONES, StackConfig
 from galileo_site.stack.state import Secrets, StateDir
-from loadgen.environment import PREFIX, SECRET_WORDS
+from loadgen.protocol.environment import PREFIX, SECRET_WORDS
 
 _APPS = PROJECT_ROOT / "examples" / "apps"
 

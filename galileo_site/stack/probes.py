@@ -11,7 +11,7 @@ from typing import Any
 import redis
 
 from galileo_site.stack.config import HOST
-from loadgen.messages import worker_key
+from loadgen.protocol.keys import worker_key
 
 Probe = Callable[[], bool]
 

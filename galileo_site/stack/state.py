@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from galileo_site.stack.errors import StackError
-from loadgen.environment import PREFIX
+from loadgen.protocol.environment import PREFIX
 
 _SHARED_MEMORY = Path("/dev/shm")
 

@@ -7,5 +7,5 @@
     cache.py       archives from Redis, verified and unpacked in a folder of the worker
     asking.py      what crosses to and from a process that asks an app for one request
 
-All but cache.py is shared with the controller. What runs an app is engine/client_app.py.
+All but cache.py is shared with the controller. What runs an app is engine/http/client_app.py.
 """

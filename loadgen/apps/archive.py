@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from loadgen.apps.faults import AppInvalid, Fault
+from loadgen.apps.errors import AppInvalid, Fault
 from loadgen.apps.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, read_manifest
 
 MODULE: Final = "generator.py"

@@ -19,9 +19,9 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from loadgen.apps import archive
-from loadgen.apps.faults import AppInvalid
-from loadgen.cancelled import raise_if_cancelled
-from loadgen.messages import app_key
+from loadgen.apps.errors import AppInvalid
+from loadgen.protocol.cancelled import raise_if_cancelled
+from loadgen.protocol.keys import app_key
 
 logger = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from loadgen import plain_yaml
 from loadgen.apps import parameters
-from loadgen.apps.faults import AppInvalid, Fault
+from loadgen.apps.errors import AppInvalid, Fault
 from loadgen.apps.parameters import Parameter
-from loadgen.environment import NAME_PATTERN
+from loadgen.protocol import plain_yaml
+from loadgen.protocol.environment import NAME_PATTERN
 
 MANIFEST: Final = "manifest.yml"
 MAX_MANIFEST_BYTES: Final = 64 << 10

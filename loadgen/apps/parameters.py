@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from loadgen.apps.faults import Fault
+from loadgen.apps.errors import Fault
 
 _PYTHON: Final[dict[str, tuple[type, ...]]] = {
     "string": (str,),

@@ -27,7 +27,7 @@
     errors.py      what can be wrong with a request source
     primitives.py  the little that is written twice: in Python, and for the compiled engine in primitives.pyx
 
-Some of these are compiled where there is a C compiler (loadgen/compiled.py); a `.pxd` names the C types of what is in
+Some of these are compiled where there is a C compiler (loadgen/compiled/); a `.pxd` names the C types of what is in
 the `.py` beside it.
 
 Everything runs on one event loop in one thread. Times are ns since the load's start.
@@ -38,11 +38,11 @@ from loadgen import compiled
 
 compiled.search(__name__, __path__)
 
-from loadgen.engine.client_app import is_local
 from loadgen.engine.engine import Engine, EngineGauges
 from loadgen.engine.errors import AppError
+from loadgen.engine.http.client_app import is_local
+from loadgen.engine.http.sources import SourceFactory, file_sources
 from loadgen.engine.routes import Routes, build_routes
-from loadgen.engine.sources import SourceFactory, file_sources
 
 __all__ = [
     "AppError",

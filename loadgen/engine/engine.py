@@ -10,22 +10,24 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
-from loadgen.batch import Capture
-from loadgen.engine.app_response import MAX_HEARD_BYTES
-from loadgen.engine.capture import Captures
-from loadgen.engine.closed import ClosedDispatcher, ClosedPlan
-from loadgen.engine.collector import Collector
-from loadgen.engine.debug import DebugPool
-from loadgen.engine.dispatcher import Dispatcher, OpenDispatcher
+from loadgen.arrivals.pacer import build_pacer
+from loadgen.arrivals.schedule import Schedule
 from loadgen.engine.errors import AppError
-from loadgen.engine.phases import Coming, PhasedDispatcher
-from loadgen.engine.pool import Pool
+from loadgen.engine.executors.closed import ClosedDispatcher, ClosedPlan
+from loadgen.engine.executors.interactive import Coming, PhasedDispatcher
+from loadgen.engine.executors.open import Dispatcher, OpenDispatcher
+from loadgen.engine.garbage import Collector
+from loadgen.engine.http.app_response import MAX_HEARD_BYTES
+from loadgen.engine.http.capture import Captures
+from loadgen.engine.http.debug import DebugPool
+from loadgen.engine.http.pool import Pool
+from loadgen.engine.http.sources import SourceFactory
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.routes import Routes
-from loadgen.engine.sources import SourceFactory
 from loadgen.engine.stalls import AppTime, Stall, StallWatch
 from loadgen.engine.timer import Timer, build_timer
-from loadgen.messages import (
+from loadgen.protocol.batch import Capture
+from loadgen.protocol.messages import (
     CLOSED,
     INTERACTIVE,
     KEEP_ALIVE,
@@ -35,8 +37,6 @@ from loadgen.messages import (
     Phase,
     ShardOrder,
 )
-from loadgen.pacer import build_pacer
-from loadgen.schedule import Schedule
 
 # Time-outs, the end of the run and stalls of the loop are looked at this often.
 TICK_S: Final = 0.01

@@ -1,10 +1,10 @@
-"""What is worth writing twice: here, and in primitives.pyx for a compiled engine (loadgen/compiled.py)."""
+"""What is worth writing twice: here, and in primitives.pyx for a compiled engine (loadgen/compiled/__init__.py)."""
 
 from __future__ import annotations
 
 import os
 
-from loadgen.batch import RECORD, ROW_BYTES
+from loadgen.protocol.batch import RECORD, ROW_BYTES
 
 _LEAST_ROWS = 1024
 
@@ -25,7 +25,7 @@ def write_at_once(descriptor: int, data: bytes) -> int:
 
 
 class Rows:
-    """The records of a batch that is being filled, one behind the other (loadgen/batch.py)."""
+    """The records of a batch that is being filled, one behind the other (loadgen/protocol/batch.py)."""
 
     __slots__ = ("_buffer", "_end", "_position")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from loadgen.batch import MAX_SIZE, NO_HOST, NO_TIME
 from loadgen.engine.primitives import Rows
-from loadgen.messages import CONNECT_OUTCOMES, FIRST_NOT_SENT, Counters, Outcome
+from loadgen.protocol.batch import MAX_SIZE, NO_HOST, NO_TIME
+from loadgen.protocol.messages import Counters
+from loadgen.protocol.outcomes import CONNECT_OUTCOMES, FIRST_NOT_SENT, Outcome
 
 
 class Recorder:
@@ -109,7 +110,7 @@ class Recorder:
         return index
 
     def take(self) -> tuple[memoryview, list[str]]:
-        """The records written since the last call (loadgen/batch.py), and the hosts that their `host` indexes."""
+        """The records written since the last call (protocol/batch.py), and the hosts that their `host` indexes."""
         taken = self._rows.take(), self._hosts
         self._begin()
         return taken

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
-from loadgen.messages import HTTP, WorkloadSpec
+from loadgen.protocol.messages import HTTP, WorkloadSpec
 from routing import routers
 from routing.balancer import Balancer, RandomBalancer, WeightedBalancer
 from routing.table import RoutingRecord

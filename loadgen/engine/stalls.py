@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from loadgen.process import run_queue_wait_ns
+from loadgen.device.process import run_queue_wait_ns
 
 # A call of a client app that takes longer holds up responses that are there: their times come out too long.
 SLOW_CALL_NS: Final = 10_000_000

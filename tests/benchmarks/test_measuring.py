@@ -18,11 +18,12 @@ from experiments.ingest import ingest
 from experiments.models import SecondStats, Trace
 from experiments.plans import parse
 from galileo_site.stack.config import PROJECT_ROOT
-from loadgen.batch import ROW_BYTES
-from loadgen.ingest_link import RedisIngest
-from loadgen.messages import Outcome, ingest_queue
-from loadgen.sealer import SEAL_AT_ROWS
-from loadgen.spool import BatchName
+from loadgen.agent.ingest_link import RedisIngest
+from loadgen.device.spool import BatchName
+from loadgen.protocol.batch import ROW_BYTES
+from loadgen.protocol.keys import ingest_queue
+from loadgen.protocol.outcomes import Outcome
+from loadgen.shard.sealer import SEAL_AT_ROWS
 from tests.support.needed import need
 from tests.support.worker_process import settings_for
 

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import Page
 
-from experiments.summary import summarise
+from experiments.analysis.summary import summarise
 from tests.support import batches
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]

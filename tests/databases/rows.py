@@ -28,7 +28,7 @@ from experiments.models import (
     Workload,
 )
 from experiments.models.trace import trace_key
-from loadgen.messages import WorkloadSpec
+from loadgen.protocol.messages import WorkloadSpec
 from routing.models import RoutingHost, RoutingRecord, RoutingRevision
 from tests.support.partitions import make_partition
 

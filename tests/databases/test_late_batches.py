@@ -5,7 +5,7 @@ from threading import Event
 
 import pytest
 
-from experiments import summary
+from experiments.analysis import summary
 from experiments.ingest import ingest
 from experiments.models import Experiment
 from tests.databases.threads import together

@@ -7,8 +7,8 @@ from threading import Event
 import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 
-from experiments import summary
-from experiments.account import account_of
+from experiments.analysis import summary
+from experiments.analysis.account import account_of
 from experiments.ingest.received import read
 from experiments.ingest.store import store
 from experiments.models import Experiment, Trace

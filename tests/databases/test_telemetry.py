@@ -11,7 +11,7 @@ from experiments.models import Event, Experiment, Recording, TelemetrySample
 from experiments.recording.backlog import Arrival, Taken, Tally
 from experiments.recording.store import store
 from experiments.services import deletion, nodes
-from loadgen.topics import MAX_METRIC, MAX_NODE, MAX_NS, MAX_SUBSYSTEM, Mark, Sample
+from loadgen.protocol.topics import MAX_METRIC, MAX_NODE, MAX_NS, MAX_SUBSYSTEM, Mark, Sample
 from tests.databases import rows
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]

@@ -3,13 +3,13 @@
 import pytest
 from django.core.management import call_command
 
-from experiments.account import account_of
+from experiments.analysis.account import account_of
+from experiments.analysis.host_shares import hosts_of
+from experiments.analysis.intervals import intervals_of
 from experiments.ingest import ingest
-from experiments.intervals import intervals_of
 from experiments.models import Batch, Capture, SecondStats, Trace
-from experiments.shares import hosts_of
-from loadgen.batch import Capture as Captured
-from loadgen.batch import encode_captures, to_message
+from loadgen.protocol.batch import Capture as Captured
+from loadgen.protocol.batch import encode_captures, to_message
 from tests.databases import rows
 from tests.support.batches import counters_of, make_experiment, raw, rows_of, shards_of
 

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from itertools import pairwise
 
-from loadgen.messages import request_id
+from loadgen.protocol.request_ids import request_id
 from tests.e2e.test_load import routes, start_of, traces_of
 from tests.support.plans import plan_data
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from loadgen.messages import group_key
+from loadgen.protocol.keys import group_key
 from tests.e2e.test_load import routes
 from tests.support.plans import plan_data
 from tests.support.waiting import wait_for

@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from loadgen.messages import group_key, request_id
+from loadgen.protocol.keys import group_key
+from loadgen.protocol.request_ids import request_id
 from tests.support.waiting import wait_for
 
 WRONG = {
@@ -77,7 +78,7 @@ def test_recorded_gaps_come_from_a_file_and_from_a_list_of_each_client_again_and
     (tmp_path / "monday.csv").write_text("time\n0.05\n0.1\n0.3\n")
     said = shell(
         f"""
-        from routing.connection import redis_client
+        from routing.redis.connection import redis_client
         c = g.spawn('live', 2)
         c.request(ia=('prerecorded', {str(tmp_path / "monday.csv")!r})).wait(20)
         for client, gaps in zip(c.clients, [[0.1, 0.2], [0.3, 0, 0.1, 5]]):

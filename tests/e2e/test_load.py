@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 
 from scipy import stats
 
-from loadgen.messages import request_id
+from loadgen.protocol.request_ids import request_id
 from tests.support.plans import plan_data
 
 TRACES = """

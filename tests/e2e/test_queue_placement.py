@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from loadgen.messages import group_key, label_queue
+from loadgen.protocol.keys import group_key, label_queue
 from tests.e2e.test_load import assert_account_closes, routes
 from tests.support.plans import plan_data
 from tests.support.waiting import wait_for

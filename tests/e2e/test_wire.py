@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from loadgen.messages import TRACEPARENT, request_id
+from loadgen.protocol.request_ids import TRACEPARENT, request_id
 from tests.e2e.test_load import routes, traces_of
 from tests.support.echo_server import EchoServer, Received, answer
 from tests.support.plans import plan_data

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from galileo_site.stack.config import PROJECT_ROOT
-from loadgen.messages import worker_key
+from loadgen.protocol.keys import worker_key
 from tests.support.galileo import Galileo
 from tests.support.waiting import wait_for
 

@@ -23,6 +23,7 @@ from django_celery_beat.models import (
 from rest_framework.authtoken.models import Token
 
 from experiments.admin.base import BoundedPaginator
+from experiments.analysis.summary import summarise
 from experiments.ingest import ingest
 from experiments.models import (
     Batch,
@@ -40,8 +41,7 @@ from experiments.models import (
 )
 from experiments.models import Client as EmulatedClient
 from experiments.services import experiments
-from experiments.summary import summarise
-from loadgen.messages import Outcome
+from loadgen.protocol.outcomes import Outcome
 from routing.models import RoutingRecord, RoutingRevision
 from tests.databases.rows import app_version
 from tests.support import batches

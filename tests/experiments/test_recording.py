@@ -23,8 +23,8 @@ from experiments.recording.listener import Listener
 from experiments.recording.recorder import ListenerEnded, Recorder
 from experiments.recording.store import store
 from experiments.services import deletion, nodes, registry
-from loadgen.broker import redis_options
-from loadgen.topics import Mark, Sample, commands_channel, node_info_key
+from loadgen.broker.options import redis_options
+from loadgen.protocol.topics import Mark, Sample, commands_channel, node_info_key
 from tests.support import batches
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_for

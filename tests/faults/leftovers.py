@@ -103,7 +103,7 @@ def _processes(stack: Stack) -> Iterator[str]:
 
 
 def _is_agent(process: psutil.Process) -> bool:
-    return "loadgen.agent" in _command(process)
+    return "loadgen.agent.main" in _command(process)
 
 
 def _command(process: psutil.Process) -> str:

@@ -114,7 +114,7 @@ class Meter:
 
 def _kind(child: str, process: psutil.Process) -> str:
     if child in WORKERS:
-        return "agent" if "loadgen.agent" in " ".join(process.cmdline()) else "slot"
+        return "agent" if "loadgen.agent.main" in " ".join(process.cmdline()) else "slot"
     return "child"
 
 

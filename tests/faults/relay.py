@@ -15,8 +15,8 @@ from typing import Any
 
 from kombu import Connection, Message, Producer
 
-from loadgen.broker import SOCKET_OPTIONS, queue
-from loadgen.messages import ingest_queue
+from loadgen.broker.options import SOCKET_OPTIONS, queue
+from loadgen.protocol.keys import ingest_queue
 
 SOURCE, SINK = ingest_queue(0, 1), "galileo.ingest.1"
 _TURN_S = 0.1

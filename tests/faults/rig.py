@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from loadgen.messages import INSTRUCTIONS_KEY, shard_key
+from loadgen.protocol.keys import INSTRUCTIONS_KEY, shard_key
 from tests.faults.check import IF_SENT, MAY, MUST, NEVER, Load, Span, arrivals
 from tests.faults.faults import Fault
 from tests.faults.session import Session
@@ -187,7 +187,7 @@ class Rig:
 
     def agent_of(self, worker: str) -> psutil.Process:
         """The agent's process."""
-        return next(child for child in self.main_of(worker).children() if "loadgen.agent" in child.cmdline())
+        return next(child for child in self.main_of(worker).children() if "loadgen.agent.main" in child.cmdline())
 
     def stop_for_now(self, process: psutil.Process) -> Callable[[], None]:
         """Sends SIGSTOP; what is returned sends SIGCONT, which the row's end does, too."""

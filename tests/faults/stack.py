@@ -12,7 +12,7 @@ import psutil
 
 from galileo_site.stack.config import PROJECT_ROOT
 from galileo_site.stack.processes import Child, ChildSpec
-from loadgen.messages import worker_key
+from loadgen.protocol.keys import worker_key
 from tests.faults.faults import POSTGRES
 from tests.support.database_servers import Postgres
 from tests.support.galileo import Galileo

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen import compile as compiling
 from loadgen import compiled
-from loadgen.batch import RECORD
+from loadgen.compiled import compile as compiling
 from loadgen.engine import primitives
+from loadgen.protocol.batch import RECORD
 
 # A machine without a compiler can run all other tests; CI has one.
 MISSING = compiling.missing_part()
@@ -69,7 +69,7 @@ def test_after_a_change_of_one_source_nothing_that_was_compiled_runs_until_it_is
     for package in ("loadgen", "routing"):
         shutil.copytree(compiled.ROOT / package, tmp_path / package)
     assert {Path(file).suffix for file in imported(tmp_path).values()} == {".so"}
-    with (tmp_path / "loadgen/engine/pool.pxd").open("a") as source:
+    with (tmp_path / "loadgen/engine/http/pool.pxd").open("a") as source:
         source.write("# changed\n")
     assert {Path(file).suffix for file in imported(tmp_path).values()} == {".py"}
 
@@ -85,7 +85,7 @@ def test_where_it_cannot_be_compiled_a_sentence_says_what_is_missing(
     options: list[str], compiler: str, needed: str, tmp_path: Path
 ) -> None:
     shutil.copytree(compiled.ROOT / "loadgen", tmp_path / "loadgen", ignore=shutil.ignore_patterns("_compiled"))
-    command = [sys.executable, *options, "-m", "loadgen.compile"]
+    command = [sys.executable, *options, "-m", "loadgen.compiled.compile"]
     done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "CC": compiler}, capture_output=True, text=True)
     assert done.returncode == 1
     assert needed in done.stderr and done.stderr.count("\n") == 1
@@ -96,7 +96,7 @@ def test_where_it_cannot_be_compiled_a_sentence_says_what_is_missing(
 @pytest.mark.slow
 def test_a_compiler_that_refuses_leaves_a_sentence_and_nothing_half_built(tmp_path: Path) -> None:
     shutil.copytree(compiled.ROOT / "loadgen", tmp_path / "loadgen", ignore=shutil.ignore_patterns("_compiled"))
-    command = [sys.executable, "-m", "loadgen.compile"]
+    command = [sys.executable, "-m", "loadgen.compiled.compile"]
     done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "CC": "false"}, capture_output=True, text=True)
     assert done.returncode == 1
     assert "the compiler, whose words are above, refuses" in done.stderr.splitlines()[-1]

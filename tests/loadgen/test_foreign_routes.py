@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import redis
 
-from loadgen.batch import decode
-from loadgen.environment import WorkerSettings
-from loadgen.messages import Outcome
-from loadgen.shard import ShardRunner
-from loadgen.spool import Spool
+from loadgen.device.spool import Spool
+from loadgen.protocol.batch import decode
+from loadgen.protocol.environment import WorkerSettings
+from loadgen.protocol.outcomes import Outcome
+from loadgen.shard.runner import ShardRunner
 from loadgen.tasks import run_loop
-from routing.redis_table import RedisRoutingTable
+from routing.redis.table import RedisRoutingTable
 from routing.table import RoutingRecord
 from tests.support.foreign_routes import remove_route, set_route
 from tests.support.http_target import HttpTarget
@@ -36,7 +36,7 @@ def settings(redis_server: RedisServer, store: redis.Redis, tmp_path: Path) -> W
 @pytest.fixture(autouse=True)
 def read_by_announcement_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is obeyed in these short runs was announced: nobody looks by themselves so soon."""
-    monkeypatch.setattr("loadgen.desired.READ_EVERY_S", 20.0)
+    monkeypatch.setattr("loadgen.shard.desired.READ_EVERY_S", 20.0)
 
 
 def run(settings: WorkerSettings, store: redis.Redis, group: str, script: Script) -> list[Rows]:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.worker_process import ROOT
 
-MODULES = ["loadgen.tasks", "loadgen.agent", "loadgen.worker", "loadgen.celery"]
+MODULES = ["loadgen.tasks", "loadgen.agent.main", "loadgen.worker", "loadgen.celery"]
 
 
 def run(code: str) -> str:

@@ -14,11 +14,13 @@ import psutil
 import pytest
 import redis
 
-from loadgen.messages import STOP, GroupDocument, label_queue, lease_key, to_wire
-from loadgen.running import marked_shards
-from loadgen.spool import Spool
-from loadgen.subscription import Subscription
-from loadgen.topics import parse_sample
+from loadgen.broker.subscription import Subscription
+from loadgen.device.running_shards import marked_shards
+from loadgen.device.spool import Spool
+from loadgen.protocol.codec import to_wire
+from loadgen.protocol.keys import label_queue, lease_key
+from loadgen.protocol.messages import STOP, GroupDocument
+from loadgen.protocol.topics import parse_sample
 from tests.support.http_target import HttpTarget
 from tests.support.redis_server import RedisServer
 from tests.support.shards import (

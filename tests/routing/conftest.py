@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from routing.connection import redis_client
-from routing.redis_table import RedisRoutingTable
+from routing.redis.connection import redis_client
+from routing.redis.table import RedisRoutingTable
 from tests.support.redis_server import RedisServer
 
 

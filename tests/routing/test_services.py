@@ -4,7 +4,7 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from routing import models, selectors, services
-from routing.redis_table import RedisRoutingTable
+from routing.redis.table import RedisRoutingTable
 from routing.table import RoutingInvalid, RoutingMissing, RoutingRecord, RoutingTaken
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("client")]

@@ -75,6 +75,6 @@ def test_every_copied_path_exists_and_the_workers_image_has_no_django() -> None:
 
 def test_the_workers_engine_is_compiled_in_a_stage_of_its_own() -> None:
     compiling, worker = DOCKERFILE.split("AS compiled")[1].split("AS worker")[:2]
-    assert "python -m loadgen.compile" in compiling
+    assert "python -m loadgen.compiled.compile" in compiling
     assert "COPY --from=compiled /app/loadgen loadgen" in worker.split("AS controller")[0]
     assert "loadgen/_compiled" in (DOCKER / "Dockerfile.dockerignore").read_text()

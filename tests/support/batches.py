@@ -9,10 +9,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from experiments.account import pacer_of
+from experiments.analysis.account import pacer_of
 from experiments.models import ClientGroup, Experiment, Shard, Worker, Workload
-from loadgen.batch import ROW_BYTES, encode_header, to_message
-from loadgen.messages import BatchHeader, Counters, Gauges, Outcome, WorkloadSpec, account_line
+from loadgen.protocol.batch import ROW_BYTES, encode_header, to_message
+from loadgen.protocol.messages import BatchHeader, Counters, Gauges, WorkloadSpec
+from loadgen.protocol.outcomes import Outcome, account_line
 from tests.support.partitions import make_partition
 from tests.support.records import Row, pack
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from galileo_site.stack.config import PROJECT_ROOT
 from galileo_site.stack.processes import tied
-from loadgen.messages import INSTRUCTIONS_KEY, INSTRUCTIONS_PROCESSING_KEY, worker_key
+from loadgen.protocol.keys import INSTRUCTIONS_KEY, INSTRUCTIONS_PROCESSING_KEY, worker_key
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_for
 from tests.support.workers import register

@@ -10,8 +10,9 @@ from datetime import timedelta
 from django.utils import timezone
 
 from experiments.models import Batch, Shard
-from loadgen import messages
-from loadgen.messages import ClockSample, Counters, Gauges, ShardOrder, ShardStatus, from_wire, to_json
+from loadgen.protocol import keys, messages
+from loadgen.protocol.codec import from_wire, to_json
+from loadgen.protocol.messages import ClockSample, Counters, Gauges, ShardOrder, ShardStatus
 from tests.support.workers import register
 
 
@@ -27,7 +28,7 @@ class Fleet:
 
     def orders(self, name):
         """The orders that wait on a worker's own queue, oldest first."""
-        return self.orders_in(messages.label_queue("worker_name", name))
+        return self.orders_in(keys.label_queue("worker_name", name))
 
     def orders_in(self, queue):
         """The orders that wait in a queue, oldest first."""
@@ -37,31 +38,31 @@ class Fleet:
         """Has a worker take the oldest order from a queue, and its shard say how far it is."""
         order = _order(self.broker.rpop(queue))
         status = ShardStatus(order.shard_id, order.attempt, worker, 1, state)
-        self.broker.set(messages.shard_key(order.shard_id), to_json(status))
-        self.broker.set(messages.lease_key(order.shard_id), f"{order.attempt}:token", px=messages.LEASE_TTL_MS)
+        self.broker.set(keys.shard_key(order.shard_id), to_json(status))
+        self.broker.set(keys.lease_key(order.shard_id), f"{order.attempt}:token", px=keys.LEASE_TTL_MS)
         return order
 
     def say(self, state, reason="", only=None, **fields):
         for shard in Shard.objects.exclude(status__in=Shard.ENDED).filter(**(only or {})):
             clock = ClockSample(offset_ns=5, uncertainty_ns=20_000)
             status = ShardStatus(shard.id, shard.attempt, shard.worker.name, 1, state, clock, 4096, reason, **fields)
-            self.broker.set(messages.shard_key(shard.id), to_json(status))
+            self.broker.set(keys.shard_key(shard.id), to_json(status))
             if state in messages.ENDS:
-                self.broker.delete(messages.lease_key(shard.id))
+                self.broker.delete(keys.lease_key(shard.id))
             else:
-                self.broker.set(messages.lease_key(shard.id), f"{shard.attempt}:token", px=messages.LEASE_TTL_MS)
+                self.broker.set(keys.lease_key(shard.id), f"{shard.attempt}:token", px=keys.LEASE_TTL_MS)
 
     def say_of(self, worker, state, reason=""):
         """As its agent says it of a shard that is dead, or the shard itself, whatever its row says."""
         shard = Shard.objects.get(worker__name=worker)
         status = ShardStatus(shard.id, shard.attempt, worker, 1, state, reason=reason)
-        self.broker.set(messages.shard_key(shard.id), to_json(status))
-        self.broker.delete(messages.lease_key(shard.id))
+        self.broker.set(keys.shard_key(shard.id), to_json(status))
+        self.broker.delete(keys.lease_key(shard.id))
         Shard.objects.filter(id=shard.id).update(dispatched=timezone.now() - timedelta(seconds=60))
 
     def die(self):
         for shard in Shard.objects.all():
-            self.broker.delete(messages.lease_key(shard.id))
+            self.broker.delete(keys.lease_key(shard.id))
 
     def bring_batches(self):
         """As if each shard's only batch had been ingested; it held no rows."""

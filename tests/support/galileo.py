@@ -25,7 +25,7 @@ from galileo_site.stack.config import PROJECT_ROOT
 from galileo_site.stack.interrupts import Interrupts
 from galileo_site.stack.ports import pick_free
 from galileo_site.stack.processes import Child, ChildSpec, start, stop
-from loadgen.messages import shard_key, worker_key
+from loadgen.protocol.keys import shard_key, worker_key
 from tests.support.database_servers import Postgres
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer

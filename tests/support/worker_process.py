@@ -14,9 +14,9 @@ from types import TracebackType
 import psutil
 import redis
 
-from loadgen.environment import RedisSettings, WorkerSettings, read_worker
-from loadgen.messages import WorkerInfo
-from loadgen.registry import read_worker_info
+from loadgen.device.registry import read_worker_info
+from loadgen.protocol.environment import RedisSettings, WorkerSettings, read_worker
+from loadgen.protocol.messages import WorkerInfo
 from tests.support.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ READY_S = 30.0
 # Ends with the test run, even one that is killed; Python 3.12 warns of a preexec_fn where there are threads.
 _EXEC_TIED_TO_PARENT = """
 import os, signal, sys
-from loadgen.process import follow_parent
+from loadgen.device.process import follow_parent
 if follow_parent(signal.SIGTERM, int(sys.argv[1])):
     os.execv(sys.argv[2], sys.argv[2:])
 """
@@ -97,7 +97,7 @@ class WorkerProcess:
         """The agent's process, None while there is none."""
         assert self.process is not None
         for child in psutil.Process(self.process.pid).children():
-            if child.status() != psutil.STATUS_ZOMBIE and "loadgen.agent" in child.cmdline():
+            if child.status() != psutil.STATUS_ZOMBIE and "loadgen.agent.main" in child.cmdline():
                 return child
         return None
 

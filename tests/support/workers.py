@@ -7,7 +7,9 @@ from typing import Any
 
 import redis
 
-from loadgen.messages import WORKER_TTL_S, WORKERS_KEY, ClockSample, WorkerInfo, to_json, worker_key
+from loadgen.protocol.codec import to_json
+from loadgen.protocol.keys import WORKER_TTL_S, WORKERS_KEY, worker_key
+from loadgen.protocol.messages import ClockSample, WorkerInfo
 
 
 def worker_info(name: str, **fields: Any) -> WorkerInfo:

@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
-from loadgen.environment import Reader
+from loadgen.protocol.environment import Reader
 
 MIN_PASSWORD_LENGTH = 12
 

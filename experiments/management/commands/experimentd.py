@@ -9,12 +9,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from experiments import duties
 from experiments.instructions.duty import InstructionDuty
 from experiments.instructions.queue import InstructionQueue, brisk_client
-from experiments.interruption import Interrupted, Interruption
+from experiments.management import duties
+from experiments.management.interruption import Interrupted, Interruption
 from experiments.recording import Recorder
-from loadgen.environment import LOG_LEVELS
+from loadgen.protocol.environment import LOG_LEVELS
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from experiments import report
+from experiments.analysis import report
+from experiments.analysis.target_log import TargetLogError
 from experiments.models import Experiment
-from experiments.target_log import TargetLogError
 
 
 class Command(BaseCommand):

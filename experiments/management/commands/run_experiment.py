@@ -18,18 +18,19 @@ import redis.exceptions
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import OperationalError, connection
 
-from experiments import plans, selectors, statistics
-from experiments.interruption import Interrupted, Interruption
+from experiments import plans, selectors
+from experiments.analysis import live
+from experiments.management.interruption import Interrupted, Interruption
+from experiments.management.progress import Display, LiveDisplay, PlainDisplay
 from experiments.models import Experiment
 from experiments.plans.document import MAX_BYTES
 from experiments.plans.recordings import FILE, LISTS, read_file, read_lists, with_recordings
 from experiments.plans.routes import parse_route
-from experiments.progress import Display, LiveDisplay, PlainDisplay
 from experiments.services import clock
 from experiments.services import experiments as services
 from experiments.services.ids import IdTaken
 from experiments.services.placement import NoMatchingWorkers
-from routing.connection import redis_client
+from routing.redis.connection import redis_client
 
 EXIT_FAILED, EXIT_INVALID, EXIT_NO_WORKERS, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -123,7 +124,7 @@ class Command(BaseCommand):
                 try:
                     experiment = selectors.experiment_status(experiment_id)
                     if experiment and display:
-                        display.show(experiment, statistics.progress(experiment, time.time_ns() + offset_ns))
+                        display.show(experiment, live.progress(experiment, time.time_ns() + offset_ns))
                 except OperationalError:
                     # The experiment goes on without us; the database will be back, or the user interrupts.
                     connection.close()

@@ -13,14 +13,14 @@ import redis
 from django.db import IntegrityError, OperationalError
 from django.test import Client
 
-from experiments import report
+from experiments.analysis import report
 from experiments.instructions import carrying_out
 from experiments.instructions.carrying_out import carry_out
 from experiments.instructions.duty import InstructionDuty
 from experiments.instructions.queue import Entry, InstructionQueue
 from experiments.models import Event, Experiment
 from experiments.services import experiments as services
-from loadgen.messages import INSTRUCTIONS_KEY, INSTRUCTIONS_PROCESSING_KEY
+from loadgen.protocol.keys import INSTRUCTIONS_KEY, INSTRUCTIONS_PROCESSING_KEY
 from tests.support.workers import register
 
 pytestmark = pytest.mark.django_db(transaction=True)

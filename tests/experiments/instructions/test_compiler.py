@@ -11,8 +11,8 @@ from experiments.instructions.script import parse
 from experiments.plans import Plan, PlanInvalid
 from experiments.plans import parse as parse_plan
 from experiments.services.placement import NoMatchingWorkers
-from loadgen.pacer import build_pacer
-from loadgen.schedule import Schedule
+from loadgen.arrivals.pacer import build_pacer
+from loadgen.arrivals.schedule import Schedule
 
 # With their slots.
 WORKERS = {"exphost": 2, "pico1": 1000, "pico2": 1000}

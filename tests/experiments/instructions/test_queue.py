@@ -7,7 +7,7 @@ import redis
 
 from experiments.instructions.message import MAX_BYTES
 from experiments.instructions.queue import InstructionQueue
-from loadgen.messages import INSTRUCTIONS_KEY, INSTRUCTIONS_PROCESSING_KEY
+from loadgen.protocol.keys import INSTRUCTIONS_KEY, INSTRUCTIONS_PROCESSING_KEY
 
 
 @pytest.fixture

@@ -12,11 +12,13 @@ import redis
 from experiments.models import ClientApp, ClientAppVersion, Experiment, Shard
 from experiments.plans import PlanInvalid
 from experiments.services import apps, experiments, registry
-from experiments.services.phases import starting
+from experiments.services.lifecycle import starting
 from experiments.services.transitions import move_experiment
 from loadgen.apps.archive import digest_of
-from loadgen.apps.faults import AppInvalid
-from loadgen.messages import APP_TTL_S, GroupDocument, app_key, from_json, group_key
+from loadgen.apps.errors import AppInvalid
+from loadgen.protocol.codec import from_json
+from loadgen.protocol.keys import APP_TTL_S, app_key, group_key
+from loadgen.protocol.messages import GroupDocument
 from tests.support.archives import app_archive
 from tests.support.plans import plan
 from tests.support.workers import register

@@ -5,9 +5,9 @@ import redis
 
 from experiments.ingest import acknowledge, ingest
 from experiments.models import ClientGroup, Event, Experiment, Trace
-from experiments.services import deletion, desired, experiments, interactive, phases
+from experiments.services import deletion, desired, experiments, interactive, lifecycle
 from experiments.services.reconcile import reconcile
-from loadgen import messages
+from loadgen.protocol import keys, messages
 from tests.support.batches import make_experiment as make_placed
 from tests.support.batches import run_payloads, shards_of
 
@@ -85,7 +85,7 @@ def test_who_is_killed_after_the_mark_leaves_it_to_the_reconciler(fleet, started
     assert not Experiment.objects.exists()
 
 
-@pytest.mark.parametrize("moment", [(phases, "summarise"), (phases, "tidy"), (deletion, "_remove")])
+@pytest.mark.parametrize("moment", [(lifecycle, "summarise"), (lifecycle, "tidy"), (deletion, "_remove")])
 def test_a_reconciler_that_is_killed_leaves_it_to_the_next(broker, fleet, started, moment):
     deletion.delete(started.id)
     shards_obey(fleet)
@@ -126,7 +126,7 @@ def test_one_that_cannot_be_removed_does_not_hold_up_the_others(broker, make_exp
 
 def test_without_a_broker_what_redis_holds_is_left_to_the_reconciler(broker, started, fleet, monkeypatch):
     shards_obey(fleet)
-    monkeypatch.setattr(phases, "tidy", lambda experiment: None)  # control was killed just then
+    monkeypatch.setattr(lifecycle, "tidy", lambda experiment: None)  # control was killed just then
     reconcile()
     reconcile()
     started.refresh_from_db()
@@ -163,4 +163,4 @@ def test_its_batches_that_come_later_are_acknowledged_and_counted(broker):
     ingest(late[1])
     assert not Trace.objects.exists()
     assert int(broker.get(acknowledge.ORPHANS_KEY)) == 1
-    assert broker.llen(messages.ack_key(shard.worker.name)) == 3
+    assert broker.llen(keys.ack_key(shard.worker.name)) == 3

@@ -4,8 +4,10 @@ import pytest
 
 from experiments.models import ClientGroup
 from experiments.services import desired, registry
-from loadgen.messages import GroupDocument, from_json, group_key
-from routing import connection
+from loadgen.protocol.codec import from_json
+from loadgen.protocol.keys import group_key
+from loadgen.protocol.messages import GroupDocument
+from routing.redis import connection
 from tests.support.workers import register
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -11,8 +11,9 @@ from experiments.services import deletion, groups, interactive
 from experiments.services import experiments as services
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from experiments.services.reconcile import reconcile
-from loadgen import messages
-from loadgen.messages import BACK_TO_BACK, GAPS, RATE, GroupDocument, from_json
+from loadgen.protocol import keys, messages
+from loadgen.protocol.codec import from_json
+from loadgen.protocol.messages import BACK_TO_BACK, GAPS, RATE, GroupDocument
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,7 +30,7 @@ def two(fleet):
 
 
 def document(broker, group):
-    return from_json(GroupDocument, broker.hget(messages.group_key(group.id), "document"))
+    return from_json(GroupDocument, broker.hget(keys.group_key(group.id), "document"))
 
 
 def test_clients_take_part_when_all_of_their_shards_are_ready(fleet, broker):
@@ -102,7 +103,7 @@ def test_a_closed_group_takes_no_commands_and_ends_with_its_shards(fleet, broker
     assert ClientGroup.objects.get(id=two.id).ended is not None
     with pytest.raises(groups.GroupClosed):
         groups.command(two.id, kind=RATE)
-    assert not broker.exists(messages.group_key(two.id))
+    assert not broker.exists(keys.group_key(two.id))
 
 
 def test_a_group_whose_shards_have_failed_is_closed(fleet, two):
@@ -115,11 +116,11 @@ def test_a_group_whose_shards_have_failed_is_closed(fleet, two):
 
 def test_the_controller_renews_open_groups_only(fleet, broker, two):
     reconcile()
-    assert int(broker.hget(messages.group_key(two.id), "renewals")) > 0
+    assert int(broker.hget(keys.group_key(two.id), "renewals")) > 0
     groups.close(two.id)
-    before = broker.hget(messages.group_key(two.id), "renewals")
+    before = broker.hget(keys.group_key(two.id), "renewals")
     reconcile()
-    assert broker.hget(messages.group_key(two.id), "renewals") == before
+    assert broker.hget(keys.group_key(two.id), "renewals") == before
 
 
 def test_an_order_that_nobody_takes_is_given_again(fleet, monkeypatch):
@@ -146,7 +147,7 @@ def test_a_shard_out_of_reach_finds_the_stop_of_its_group_when_it_returns(fleet,
     group = groups.follow(two.id)
     assert (group.state, group.ended is None) == ("stop", False)
     assert document(broker, group).state == "stop"
-    assert 0 < broker.ttl(messages.group_key(two.id)) <= groups.STOP_STAYS_S
+    assert 0 < broker.ttl(keys.group_key(two.id)) <= groups.STOP_STAYS_S
 
 
 @pytest.mark.parametrize("said", [{"phase": 2, "phases_done": [1]}, {}])
@@ -242,9 +243,9 @@ class TestInteractiveExperiment:
         fleet.say(messages.FINISHED)
         assert groups.follow(two.id).ended is not None
         interactive.trace(experiment.id, False)
-        assert not broker.exists(messages.group_key(two.id))
+        assert not broker.exists(keys.group_key(two.id))
         interactive.stop(experiment.id)
-        assert not broker.exists(messages.group_key(two.id))
+        assert not broker.exists(keys.group_key(two.id))
         two.refresh_from_db()
         assert two.experiment is None
 

@@ -6,20 +6,20 @@ import pytest
 from django.db.models import F
 from django.utils import timezone
 
+from experiments.analysis.report import build
 from experiments.models import ClientGroup, Event, Experiment, Shard, Worker
 from experiments.plans import parse_group
-from experiments.report import build
 from experiments.selectors import live_workers
-from experiments.services import experiments, groups, placement, registry, shards, waiting
+from experiments.services import experiments, groups, placement, queue_orders, registry, shards
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from experiments.services.reconcile import reconcile
-from loadgen import messages
-from loadgen.messages import WORKERS_KEY, worker_key
+from loadgen.protocol import keys, messages
+from loadgen.protocol.keys import WORKERS_KEY, worker_key
 from tests.support.plans import plan
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ZONE = messages.label_queue("zone", "A")
+ZONE = keys.label_queue("zone", "A")
 QUEUED = {"placement": "queue", "worker_labels": {"zone": "A"}, "shards": 2}
 LONG_AGO = timedelta(seconds=60)
 
@@ -59,7 +59,7 @@ def kill(fleet, name):
     """A worker dies with all that runs on it, and is found out."""
     fleet.broker.delete(worker_key(name))
     for shard in Shard.objects.filter(worker__name=name):
-        fleet.broker.delete(messages.lease_key(shard.id))
+        fleet.broker.delete(keys.lease_key(shard.id))
 
 
 def time_passes():
@@ -173,7 +173,7 @@ class TestWaiting:
         fleet.join("pi-1")
         order = fleet.take("pi-1", ZONE)
         reconcile()
-        fleet.broker.delete(messages.lease_key(order.shard_id))
+        fleet.broker.delete(keys.lease_key(order.shard_id))
         time_passes()
         reconcile()
         assert held() == [(None, "DISPATCHED", 2), (None, "DISPATCHED", 1)]
@@ -232,7 +232,7 @@ class TestEnd:
         assert f"shard {waiting_experiment.id}.0/1 was lost: no worker took its order" in reasons
         # What waits in the queue finds the stop, or nothing.
         assert len(fleet.orders_in(ZONE)) == 1
-        assert b'"state":"stop"' in broker.hget(messages.group_key(f"{waiting_experiment.id}.0"), "document")
+        assert b'"state":"stop"' in broker.hget(keys.group_key(f"{waiting_experiment.id}.0"), "document")
 
     def test_the_worker_that_took_a_shard_is_lost_with_it_and_the_rest_goes_on(self, fleet, running):
         kill(fleet, "pi-1")
@@ -293,7 +293,7 @@ class TestGroups:
         fleet.take("pi-1", ZONE, messages.READY)
         assert groups.follow(group.id).active == []
         members = list(group.shards.order_by("index"))
-        assert waiting.unready(members) == "1 shard(s) in the queue galileo_zone=A were not taken by any worker"
+        assert queue_orders.unready(members) == "1 shard(s) in the queue galileo_zone=A were not taken by any worker"
         fleet.take("pi-2", ZONE, messages.READY)
         assert groups.follow(group.id).active == [[0, 4]]
         assert held() == [("pi-1", "READY", 1), ("pi-2", "READY", 1)]
@@ -302,7 +302,7 @@ class TestGroups:
         seen = []
         monkeypatch.setattr(
             "experiments.services.dispatch._send",
-            lambda *_: seen.append(len(broker.keys(messages.group_key("g-*")))),
+            lambda *_: seen.append(len(broker.keys(keys.group_key("g-*")))),
         )
         self.spawn()
         assert seen == [1, 1]
@@ -326,7 +326,7 @@ class TestGroups:
         group = groups.follow(group.id)
         assert group.ended is not None
         assert set(held()) == {(None, "LOST", 1)}
-        assert not broker.exists(messages.group_key(group.id))
+        assert not broker.exists(keys.group_key(group.id))
 
     def test_an_order_that_waits_is_not_given_up_while_the_group_is_open(self, fleet):
         group = self.spawn()

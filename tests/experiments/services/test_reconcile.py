@@ -8,18 +8,12 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from experiments.models import ClientGroup, Event, Experiment, Shard
-from experiments.services import desired, experiments, phases, registry, shards
+from experiments.services import desired, experiments, lifecycle, registry, shards
 from experiments.services.reconcile import _PHASES, LOCK_KEY, reconcile
-from loadgen import messages
-from loadgen.messages import (
-    WORKERS_KEY,
-    ClockSample,
-    GroupDocument,
-    ShardStatus,
-    from_json,
-    to_json,
-    worker_key,
-)
+from loadgen.protocol import keys, messages
+from loadgen.protocol.codec import from_json, to_json
+from loadgen.protocol.keys import WORKERS_KEY, worker_key
+from loadgen.protocol.messages import ClockSample, GroupDocument, ShardStatus
 from tests.support.foreign_routes import remove_route, set_route
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -44,7 +38,7 @@ def status(experiment):
 
 def desired_states(broker):
     return {
-        from_json(GroupDocument, broker.hget(messages.group_key(group.id), "document")).state
+        from_json(GroupDocument, broker.hget(keys.group_key(group.id), "document")).state
         for group in ClientGroup.objects.all()
     }
 
@@ -76,8 +70,8 @@ def test_nothing_starts_before_every_shard_is_ready(fleet, make_experiment):
 def test_the_start_lies_two_seconds_ahead_in_the_brokers_clock_for_all_groups(broker, started):
     seconds, microseconds = broker.time()
     ahead_ns = started.start_broker_ns - (seconds * 10**9 + microseconds * 1000)
-    assert 2_000_000_000 < ahead_ns <= phases.START_AHEAD_NS
-    document = from_json(GroupDocument, broker.hget(messages.group_key(f"{started.id}.0"), "document"))
+    assert 2_000_000_000 < ahead_ns <= lifecycle.START_AHEAD_NS
+    document = from_json(GroupDocument, broker.hget(keys.group_key(f"{started.id}.0"), "document"))
     assert (document.state, document.start_broker_ns) == ("run", started.start_broker_ns)
 
 
@@ -236,7 +230,7 @@ def test_a_shard_out_of_reach_that_comes_back_is_followed_again_and_both_are_on_
     reconcile()
     lost = Shard.objects.get(worker__name="pi-1")
     assert lost.status == "LOST"
-    fleet.broker.set(messages.lease_key(lost.id), "1:token", px=messages.LEASE_TTL_MS)
+    fleet.broker.set(keys.lease_key(lost.id), "1:token", px=keys.LEASE_TTL_MS)
     reconcile()
     assert Shard.objects.get(id=lost.id).status == "RUNNING"
     names = list(Event.objects.filter(name__startswith="shard").order_by("id").values_list("name", flat=True))
@@ -332,7 +326,7 @@ def test_the_pauses_between_attempts_grow_so_that_a_bad_worker_does_not_use_them
     reconcile()
     lost = Shard.objects.get(attempt=2)
     said = ShardStatus(lost.id, 2, "pi-2", 1, messages.LOST, reason="died")
-    fleet.broker.set(messages.shard_key(lost.id), to_json(said))
+    fleet.broker.set(keys.shard_key(lost.id), to_json(said))
     reconcile()
     reconcile()
     lost.refresh_from_db()
@@ -390,14 +384,14 @@ def test_what_an_interrupted_end_has_left_is_tidied_later(broker, fleet, started
         raise RedisError("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(phases, "tidy", interrupt)
+        patch.setattr(lifecycle, "tidy", interrupt)
         with pytest.raises(RedisError):
             reconcile()
     assert status(started) == "FINISHED"
     assert broker.keys("galileo:group:*")
     reconcile()
     assert not broker.keys("galileo:group:*") and not broker.keys("galileo:shard:*")
-    assert phases.untidy() is None
+    assert lifecycle.untidy() is None
 
 
 def test_a_share_that_nobody_can_take_waits_for_a_worker_until_the_plans_end(fleet, started):
@@ -539,7 +533,7 @@ def test_shards_beside_each_other_on_one_worker_are_lost_one_by_one(fleet, make_
     reconcile()
     fleet.say(messages.RUNNING)
     reconcile()
-    fleet.broker.delete(messages.lease_key(Shard.objects.get(index=0).id))
+    fleet.broker.delete(keys.lease_key(Shard.objects.get(index=0).id))
     Shard.objects.filter(index=0).update(dispatched=timezone.now() - timedelta(seconds=60))
     for _ in range(3):
         fleet.say(messages.RUNNING, only={"index": 1})
@@ -595,14 +589,14 @@ def test_a_stop_is_left_for_shards_that_are_out_of_reach_for_as_long_as_they_may
     reconcile()
     assert status(started) == "FAILED"
     assert desired_states(broker) == {"stop"}
-    keys = [messages.group_key(f"{started.id}.0"), *(messages.shard_key(shard.id) for shard in Shard.objects.all())]
-    assert all(phases.OUT_OF_REACH_S < broker.ttl(key) < 3600 for key in keys)
+    left = [keys.group_key(f"{started.id}.0"), *(keys.shard_key(shard.id) for shard in Shard.objects.all())]
+    assert all(lifecycle.OUT_OF_REACH_S < broker.ttl(key) < 3600 for key in left)
 
 
 def test_nothing_is_left_in_redis_of_shards_that_have_ended_for_sure(broker, fleet, started):
     fleet.say(messages.RUNNING)
     reconcile()
-    broker.set(messages.newest_attempt_key(Shard.objects.first().id), "1 group")
+    broker.set(keys.newest_attempt_key(Shard.objects.first().id), "1 group")
     fleet.say_of("pi-1", messages.LOST, "died")
     fleet.say(messages.FINISHED, only={"worker__name": "pi-2"})
     reconcile()
@@ -619,7 +613,7 @@ def test_a_shard_that_was_given_up_too_early_is_heard_again(fleet, started):
     shard = Shard.objects.get(worker__name="pi-1")
     clock = ClockSample(offset_ns=5, uncertainty_ns=20_000)
     said = ShardStatus(shard.id, shard.attempt, "pi-1", 1, messages.FINISHED, clock, 4096, "")
-    fleet.broker.set(messages.shard_key(shard.id), to_json(said))
+    fleet.broker.set(keys.shard_key(shard.id), to_json(said))
     reconcile()
     assert Shard.objects.get(worker__name="pi-1").status == "FINISHED"
 

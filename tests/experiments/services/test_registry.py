@@ -8,7 +8,7 @@ from django.utils import timezone
 from experiments.models import Worker
 from experiments.services import registry
 from experiments.services.clock import broker_now_ns
-from loadgen.messages import WORKERS_KEY, label_queue, worker_key
+from loadgen.protocol.keys import WORKERS_KEY, label_queue, worker_key
 from tests.support.workers import register
 
 pytestmark = pytest.mark.django_db

@@ -17,7 +17,7 @@ from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from experiments.shell import exp, g, rtbl, show, telemd, usage
 from experiments.shell.client_group import ClientGroup
 from experiments.shell.errors import SENTENCES, NoExperiment, ShellError
-from loadgen import messages
+from loadgen.protocol import messages
 from routing.table import RoutingError
 from tests.support.fleet import Fleet
 

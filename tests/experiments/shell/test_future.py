@@ -9,7 +9,7 @@ from experiments.services import groups
 from experiments.shell.client_group import ClientGroup
 from experiments.shell.errors import GroupFailed, NotReady, Superseded
 from experiments.shell.future import RequestFuture
-from loadgen import messages
+from loadgen.protocol import messages
 from tests.support.fleet import Fleet
 
 pytestmark = pytest.mark.django_db(transaction=True)

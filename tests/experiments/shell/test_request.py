@@ -20,7 +20,7 @@ from experiments.services import apps
 from experiments.shell import g
 from experiments.shell.app_process import request_of
 from experiments.shell.errors import AppFailed, ShellError
-from loadgen.apps.asking import AppQuestion
+from loadgen.apps.one_request import AppQuestion
 from routing.services import set_record
 from tests.support.archives import app_archive
 from tests.support.echo_server import EchoServer, Received, answer

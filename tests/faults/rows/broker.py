@@ -1,6 +1,6 @@
 """The broker goes away and comes back, or a connection to it dies without a word."""
 
-from loadgen.messages import ingest_queue, label_queue
+from loadgen.protocol.keys import ingest_queue, label_queue
 from tests.faults.faults import IDLE, OWN, fault
 from tests.faults.rig import Rig
 from tests.faults.stack import PROXIED

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from loadgen.apps import archive
 from loadgen.apps.archive import MAX_MEMBERS, MAX_UNPACKED_BYTES, check, digest_of, pack, unpack
-from loadgen.apps.faults import AppInvalid
+from loadgen.apps.errors import AppInvalid
 from tests.support.archives import GENERATOR, MANIFEST, app_archive, member, zipped
 
 

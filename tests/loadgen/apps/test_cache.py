@@ -15,9 +15,9 @@ import redis
 from loadgen.apps import cache as module
 from loadgen.apps.archive import digest_of
 from loadgen.apps.cache import AppCache, AppUnavailableError
-from loadgen.environment import RedisSettings
-from loadgen.messages import app_key
-from loadgen.redis_client import async_client
+from loadgen.device.redis_connections import async_client
+from loadgen.protocol.environment import RedisSettings
+from loadgen.protocol.keys import app_key
 from tests.support.archives import GENERATOR, MANIFEST, app_archive
 from tests.support.redis_server import RedisServer
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loadgen.apps.faults import AppInvalid
+from loadgen.apps.errors import AppInvalid
 from loadgen.apps.manifest import declared_parameters, read_manifest
 from loadgen.apps.parameters import filled
 

@@ -10,12 +10,12 @@ import time
 
 import pytest
 
-from loadgen.engine.collector import Collector
 from loadgen.engine.deadlines import NEVER, Deadlines
-from loadgen.engine.dialer import connect_outcome, split_host
-from loadgen.engine.framing import ends_with_eof, keeps_alive
+from loadgen.engine.garbage import Collector
+from loadgen.engine.http.dialer import connect_outcome, split_host
+from loadgen.engine.http.response_framing import ends_with_eof, keeps_alive
 from loadgen.engine.timer import LoopTimer, Timer, TimerFd
-from loadgen.messages import Outcome
+from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.conftest import Run
 
 

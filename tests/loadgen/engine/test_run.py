@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.distributions import EXPOVARIATE
-from loadgen.engine.connection import Connection
-from loadgen.messages import Outcome, request_id
-from loadgen.pacer import PRERECORDED, build_pacer
-from loadgen.schedule import Schedule
+from loadgen.arrivals.distributions import EXPOVARIATE
+from loadgen.arrivals.pacer import PRERECORDED, build_pacer
+from loadgen.arrivals.schedule import Schedule
+from loadgen.engine.http.connection import Connection
+from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.request_ids import request_id
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import Result, account_closes, build, finish, play, unpack
 from tests.support.http_target import ROOT, HttpTarget

@@ -13,7 +13,7 @@ from loadgen.engine import EngineGauges
 from loadgen.engine.stalls import AppTime, Stall, StallWatch
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import Engine, build, finish
-from tests.loadgen.engine.test_sources import write_app
+from tests.loadgen.engine.http.test_sources import write_app
 from tests.support.http_target import HttpTarget
 
 TICK_NS = 10

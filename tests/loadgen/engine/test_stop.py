@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from loadgen.engine import Engine
-from loadgen.messages import Outcome, request_id
+from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.request_ids import request_id
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import Result, build, finish, play, unpack
 from tests.support.http_target import HttpTarget

@@ -1,0 +1,1 @@
+"""What was measured: account, statistics, health of the generator, verdict and report. Nothing here writes."""

@@ -1,0 +1,104 @@
+"""Where requests went: each host's share against its weight, and each shard against its exact share.
+
+Rows tell, and of what was not traced the statistics.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from django.db.models import Count
+
+from experiments.analysis.shard_parts import shards_of
+from experiments.models import Experiment, SecondStats, Trace
+from loadgen.protocol.outcomes import FIRST_NOT_SENT
+from routing import selectors as routing_selectors
+
+
+def hosts_of(experiment: Experiment) -> list[dict[str, Any]]:
+    """Per service: hosts with requests sent and shares, and the deviation of each (shard, routing version) in requests.
+
+    `weight_share` is given where one routing version was in force. A deviation counts every arrival that was routed,
+    whether it could be sent or not, because the balancer counts so.
+    """
+    names = {
+        shard.id: (str(shard), (shard.group.workload.index, shard.group.workload.service))
+        for shard in shards_of(experiment)
+    }
+    routed: dict[tuple[int, str], dict[tuple[str, int], Counter[str]]] = {}
+    sent: dict[tuple[int, str], Counter[str]] = {}
+    rows = Trace.objects.filter(experiment=experiment).exclude(host="").order_by()
+    counted = rows.values_list("shard_id", "routing_version", "host", "outcome").annotate(Count("id"))
+    for shard_id, version, host, outcome, count in counted:
+        name, workload = names[shard_id]
+        routed.setdefault(workload, {}).setdefault((name, version), Counter())[host] += count
+        if outcome < FIRST_NOT_SENT:
+            sent.setdefault(workload, Counter())[host] += count
+    untraced = SecondStats.objects.filter(experiment=experiment, traced=False).order_by()
+    for shard_id, by_version, by_host in untraced.values_list("shard_id", "routed", "hosts").iterator():
+        name, workload = names[shard_id]
+        for version, counts in by_version.items():
+            routed.setdefault(workload, {}).setdefault((name, int(version)), Counter()).update(counts)
+        sent.setdefault(workload, Counter()).update({host: counts["sent"] for host, counts in by_host.items()})
+    weights = _weights(sorted({service for _, service in routed}))
+    return [
+        _workload_shares(index, service, by_shard, sent.get((index, service), Counter()), weights)
+        for (index, service), by_shard in sorted(routed.items())
+    ]
+
+
+def _workload_shares(
+    index: int,
+    service: str,
+    routed: dict[tuple[str, int], Counter[str]],
+    sent: Counter[str],
+    weights: dict[tuple[str, int], dict[str, float]],
+) -> dict[str, Any]:
+    versions = sorted({version for _, version in routed})
+    only = weights.get((service, versions[0])) if len(versions) == 1 else None
+    total = sent.total()
+    hosts = sorted({host for counts in routed.values() for host in counts} | set(only or ()))
+    return {
+        "workload": index,
+        "service": service,
+        "routing_versions": versions,
+        "hosts": [
+            {
+                "host": host,
+                "sent": sent[host],
+                "share": sent[host] / total if total else None,
+                "weight_share": None if only is None else only.get(host, 0.0),
+            }
+            for host in hosts
+        ],
+        "shards": [
+            {
+                "shard": shard,
+                "routing_version": version,
+                "routed": counts.total(),
+                "max_deviation": max_deviation(counts, weights.get((service, version))),
+            }
+            for (shard, version), counts in sorted(routed.items())
+        ],
+    }
+
+
+def max_deviation(counts: Counter[str], shares: dict[str, float] | None) -> float | None:
+    """The greatest distance of a host's count from its exact share, in requests; None where the weights are unknown."""
+    if shares is None:
+        return None
+    total = counts.total()
+    return max(abs(counts[host] - total * shares.get(host, 0.0)) for host in {*counts, *shares})
+
+
+def _weights(services: list[str]) -> dict[tuple[str, int], dict[str, float]]:
+    """(service, version) → host → share of the weight, from the routing table's revisions."""
+    found = {}
+    for revision in routing_selectors.revisions(services):
+        total = sum(revision.weights)
+        if total > 0:
+            found[revision.service, revision.version] = {
+                host: weight / total for host, weight in zip(revision.hosts, revision.weights, strict=True)
+            }
+    return found

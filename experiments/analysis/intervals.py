@@ -1,0 +1,208 @@
+"""Planned against achieved, interval by interval of the plan."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
+from typing import Any
+
+from django.db.models import (
+    BigIntegerField,
+    Case,
+    Count,
+    ExpressionWrapper,
+    F,
+    IntegerField,
+    QuerySet,
+    Sum,
+    Value,
+    When,
+)
+
+from experiments.analysis.account import schedule_of
+from experiments.analysis.shard_parts import shards_of
+from experiments.models import Experiment, SecondStats, Trace, Workload
+from loadgen.arrivals import distributions
+from loadgen.arrivals.schedule import Schedule
+from loadgen.protocol.messages import CLOSED, OPEN, WorkloadSpec
+from loadgen.protocol.outcomes import FIRST_NOT_SENT
+
+NS = 1_000_000_000
+# Intervals of different lengths that one query tells apart.
+_PER_QUERY = 100
+
+
+def bounds_of(experiment: Experiment) -> list[tuple[int, int]]:
+    """(start, end) of each interval of the plan, in ns since the start; all may differ, or the last one be shorter."""
+    configured = experiment.plan.get("configuration", {}).get("interval")
+    if isinstance(configured, list):
+        ends = accumulate(round(length_s * NS) for length_s in configured)
+        return list(pairwise([0, *ends]))
+    schedules = [schedule_of(WorkloadSpec(**workload.spec)) for workload in experiment.workloads.all()]
+    duration_ns = max((schedule.duration_ns for schedule in schedules), default=0)
+    interval_ns = round(configured * NS) if configured else max(1, duration_ns)
+    return [(start, min(start + interval_ns, duration_ns)) for start in range(0, duration_ns, interval_ns)]
+
+
+def intervals_of(experiment: Experiment) -> list[dict[str, Any]]:
+    """For each workload, each interval: arrivals planned, arrivals the generator made, requests sent, and rates.
+
+    `planned` is the schedule's integral (a Poisson process varies around it), `arrivals` counts by intended time, and
+    `sent` by the time at which the request was written. A request that waited may be sent in a later interval;
+    `sent_after` counts those after the end. What was not traced is known by the second alone: such a second is divided
+    as the schedule divides it, and what was sent counts where it was intended. In the closed model, and in an
+    interactive experiment, nothing is planned (None): there, `clients` says how many are active; it is None in the open
+    model.
+    """
+    if experiment.start_broker_ns is None:
+        return []
+    bounds = bounds_of(experiment)
+    start_ns = experiment.start_broker_ns
+    arrivals = _counted(experiment, start_ns, bounds, "intended_ns", {})
+    sent = _counted(experiment, start_ns, bounds, "sent_ns", {"outcome__lt": FIRST_NOT_SENT, "sent_ns__isnull": False})
+    workloads = list(experiment.workloads.order_by("index"))
+    if bounds:
+        _add_untraced(experiment, bounds, workloads, arrivals, sent)
+    return [_workload(workload, bounds, arrivals, sent) for workload in workloads]
+
+
+def _workload(
+    workload: Workload,
+    bounds: list[tuple[int, int]],
+    arrivals: Counter[tuple[int, int]],
+    sent: Counter[tuple[int, int]],
+) -> dict[str, Any]:
+    spec = WorkloadSpec(**workload.spec)
+    schedule = schedule_of(spec)
+    is_unplanned = spec.model != OPEN
+    rows = []
+    for number, (start_ns, end_ns) in enumerate(bounds):
+        length_s = (end_ns - start_ns) / NS
+        steps = schedule.arrivals_before(end_ns) - schedule.arrivals_before(start_ns)
+        planned = None if is_unplanned else steps
+        rows.append(
+            {
+                "start_s": start_ns / NS,
+                "duration_s": length_s,
+                "planned": planned,
+                "planned_rps": None if planned is None else planned / length_s,
+                "clients": round(steps / length_s) if is_unplanned else None,
+                "arrivals": arrivals[workload.index, number],
+                "sent": sent[workload.index, number],
+                "achieved_rps": sent[workload.index, number] / length_s,
+            }
+        )
+    return {
+        "workload": workload.index,
+        "service": workload.service,
+        "model": spec.model,
+        "arrival_process": None if is_unplanned else spec.arrival_process,
+        "think_time": _think_time(spec) if spec.model == CLOSED else None,
+        "intervals": rows,
+        "sent_after": sent[workload.index, len(bounds)],
+    }
+
+
+def _think_time(spec: WorkloadSpec) -> str:
+    name = spec.think_time
+    return distributions.described(name, distributions.complete(name, spec.think_time_parameters))
+
+
+def _counted(
+    experiment: Experiment, zero_ns: int, bounds: list[tuple[int, int]], column: str, condition: dict[str, Any]
+) -> Counter[tuple[int, int]]:
+    """(workload, interval) → rows whose time in `column` lies in it; behind the last interval is one more."""
+    counts: Counter[tuple[int, int]] = Counter()
+    if not bounds:
+        return counts
+    workloads = {shard.id: shard.group.workload.index for shard in shards_of(experiment)}
+    rows = Trace.objects.filter(experiment=experiment, **condition).order_by()
+    counted = _equal if _are_equal(bounds) else _unequal
+    for shard_id, number, count in counted(rows, column, zero_ns, bounds):
+        counts[workloads[shard_id], number] += count
+    after = rows.filter(**{f"{column}__gte": zero_ns + bounds[-1][1]})
+    for shard_id, count in after.values_list("shard_id").annotate(Count("id")):
+        counts[workloads[shard_id], len(bounds)] += count
+    return counts
+
+
+def _add_untraced(
+    experiment: Experiment,
+    bounds: list[tuple[int, int]],
+    workloads: list[Workload],
+    arrivals: Counter[tuple[int, int]],
+    sent: Counter[tuple[int, int]],
+) -> None:
+    assert experiment.start_broker_ns is not None  # it has counted
+    schedules = {workload.index: schedule_of(WorkloadSpec(**workload.spec)) for workload in workloads}
+    seconds = SecondStats.objects.filter(experiment=experiment, traced=False).order_by()
+    for index, second, *counts in seconds.values_list("workload", "second").annotate(Sum("arrivals"), Sum("sent")):
+        pieces = _pieces(second * NS - experiment.start_broker_ns, bounds, schedules[index])
+        for counter, count in zip((arrivals, sent), counts, strict=True):
+            for number, part in _divided(count, pieces):
+                counter[index, number] += part
+
+
+def _pieces(start_ns: int, bounds: list[tuple[int, int]], schedule: Schedule) -> list[tuple[int, float]]:
+    """(interval, weight) of the intervals that a second lies in: by the schedule, or by time where that has nothing."""
+    end_ns = start_ns + NS
+    if start_ns >= bounds[-1][1]:
+        return [(len(bounds), 1.0)]
+    first = max(0, bisect_right(bounds, start_ns, key=lambda bound: bound[0]) - 1)
+    pieces = []
+    for number in range(first, len(bounds)):
+        from_ns, to_ns = max(start_ns, bounds[number][0]), min(end_ns, bounds[number][1])
+        if from_ns >= end_ns:
+            break
+        pieces.append((number, from_ns, to_ns))
+    planned = [schedule.arrivals_before(to_ns) - schedule.arrivals_before(from_ns) for _, from_ns, to_ns in pieces]
+    lengths = [float(to_ns - from_ns) for _, from_ns, to_ns in pieces]
+    return [
+        (number, weight) for (number, _, _), weight in zip(pieces, planned if any(planned) else lengths, strict=True)
+    ]
+
+
+def _divided(count: int, pieces: list[tuple[int, float]]) -> Iterator[tuple[int, int]]:
+    """A count divided by weight, in whole numbers that add up to it."""
+    total, done, upto = sum(weight for _, weight in pieces), 0, 0.0
+    for position, (number, weight) in enumerate(pieces, 1):
+        upto += weight
+        reached = count if position == len(pieces) else round(count * upto / total)
+        yield number, reached - done
+        done = reached
+
+
+def _are_equal(bounds: list[tuple[int, int]]) -> bool:
+    """Whether all intervals have one length, but for the last, which may be shorter."""
+    *before_ns, last_ns = (end_ns - start_ns for start_ns, end_ns in bounds)
+    return not before_ns or (last_ns <= before_ns[0] == max(before_ns) == min(before_ns))
+
+
+def _equal(
+    rows: QuerySet[Trace], column: str, zero_ns: int, bounds: list[tuple[int, int]]
+) -> Iterator[tuple[int, int, int]]:
+    """(shard, interval, rows), for equal intervals."""
+    interval_ns = bounds[0][1] - bounds[0][0]
+    since = F(column) - zero_ns
+    # Without a division, which the databases round differently.
+    start = ExpressionWrapper(since - since % interval_ns, output_field=BigIntegerField())
+    within = rows.filter(**{f"{column}__lt": zero_ns + bounds[-1][1]}).annotate(interval_start=start)
+    for shard_id, start_ns, count in within.values_list("shard_id", "interval_start").annotate(Count("id")):
+        yield shard_id, start_ns // interval_ns, count
+
+
+def _unequal(
+    rows: QuerySet[Trace], column: str, zero_ns: int, bounds: list[tuple[int, int]]
+) -> Iterator[tuple[int, int, int]]:
+    """As `_equal`, for any intervals."""
+    for first in range(0, len(bounds), _PER_QUERY):
+        part = bounds[first : first + _PER_QUERY]
+        ends = [
+            When(**{f"{column}__lt": zero_ns + end_ns}, then=Value(index)) for index, (_, end_ns) in enumerate(part)
+        ]
+        within = rows.filter(**{f"{column}__gte": zero_ns + part[0][0], f"{column}__lt": zero_ns + part[-1][1]})
+        numbered = within.annotate(interval=Case(*ends, output_field=IntegerField()))
+        for shard_id, index, count in numbered.values_list("shard_id", "interval").annotate(Count("id")):
+            yield shard_id, first + index, count

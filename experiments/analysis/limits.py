@@ -1,0 +1,141 @@
+"""What a run's figures must not be above for its result to be trusted. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from experiments.analysis.stalls import SLOW_APP_ADVICE
+
+# Descriptors that a shard's process needs beside its connections: libraries, the loop, the spool, the broker.
+DESCRIPTOR_RESERVE = 64
+
+
+class Level(StrEnum):
+    VALID = "VALID"
+    DEGRADED = "DEGRADED"
+    INVALID = "INVALID"
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A figure of a run that must not be above `degraded`, or `invalid` (None: no such bound). Shares are of 1."""
+
+    name: str
+    unit: Literal["%", "ms"]
+    degraded: float | None
+    invalid: float | None
+    about: str
+    advice: str
+
+    def level(self, value: float) -> Level:
+        if self.invalid is not None and value > self.invalid:
+            return Level.INVALID
+        if self.degraded is not None and value > self.degraded:
+            return Level.DEGRADED
+        return Level.VALID
+
+    def text(self, value: float) -> str:
+        """A figure with its unit."""
+        if self.unit == "%":
+            return f"{100 * value:.4g} %"
+        return f"{1000 * value:.4g} ms"
+
+
+NOT_ACHIEVED = Threshold(
+    "not achieved", "%", 0.001, 0.05,
+    "planned arrivals (closed model: started requests) that were not sent because of the generator",
+    "use more or faster workers, a higher shards_per_worker, or a lower rate",
+)  # fmt: skip
+LATE = Threshold(
+    "late arrivals", "%", 0.0, 0.01,
+    "planned arrivals that the generator reached too late to send",
+    "the worker was too busy or was stopped for a while: keep its core free, raise shards_per_worker if it has idle "
+    "cores, or use more workers",
+)  # fmt: skip
+DROPPED = Threshold(
+    "dropped arrivals", "%", 0.0, 0.05,
+    "planned arrivals that found max_in_flight requests outstanding",
+    "raise max_in_flight if the target is meant to be that slow, or lower the rate",
+)  # fmt: skip
+LATENESS_P99 = Threshold(
+    "lateness p99", "ms", 0.020, 0.200,
+    "how late the generator was with its own arrivals",
+    "the worker was too busy: keep its core free, raise shards_per_worker if it has idle cores, or use more workers",
+)  # fmt: skip
+LATENESS_MAX = Threshold(
+    "lateness max", "ms", 0.500, None,
+    "the latest of all arrivals",
+    "the generator stood still: look for what else ran on the worker then",
+)  # fmt: skip
+STALL = Threshold(
+    "event loop stall", "ms", 0.500, None,
+    "the longest time between two turns of a shard's event loop",
+    "nothing was sent or received meanwhile; the reason names what the time went into",
+)  # fmt: skip
+SLOW_APP = Threshold(
+    "slow client app", "%", 0.01, None,
+    "time that a shard spent in calls of its client app of more than 10 ms each; responses that come meanwhile are "
+    "read late, so that as many times are too long",
+    SLOW_APP_ADVICE,
+)  # fmt: skip
+POOL_WAITS = Threshold(
+    "waits at max_connections_per_host", "%", 0.01, None,
+    "requests that waited for more than 10 ms because all connections that the plan allows a shard were in use",
+    "their connection wait is the limit's doing, not the target's: raise max_connections_per_host, unless it is what "
+    "the plan is to show",
+)  # fmt: skip
+CPU_SHARE = Threshold(
+    "CPU of a shard", "%", 0.90, None,
+    "the highest share of one core that a shard used over 5 s",
+    "the generator was at its limit: raise shards_per_worker if the worker has idle cores, or use more workers",
+)  # fmt: skip
+WAIT_SHARE = Threshold(
+    "waiting for the CPU", "%", 0.10, None,
+    "time that a shard could have run, but another process had its core",
+    "keep other work off the worker, lower shards_per_worker if it has fewer cores than shards, or give the shard a "
+    "core of its own",
+)  # fmt: skip
+OTHERS_SHARE = Threshold(
+    "others on the core", "%", 0.80, None,
+    "the highest share that others used over 5 s of the shard's core, or of all its other cores; shards of the same "
+    "experiment are no others",
+    "keep other work off the worker, give the shard a core of its own, or place fewer shards there",
+)  # fmt: skip
+STOLEN_SHARE = Threshold(
+    "stolen by the hypervisor", "%", 0.10, None,
+    "the highest share of the shard's core over 5 s that the worker's host gave to other virtual machines (steal)",
+    "nothing on the worker itself can help: use a dedicated machine, or a virtual one whose cores are not shared",
+)  # fmt: skip
+CLOCK_UNCERTAINTY = Threshold(
+    "clock uncertainty", "ms", 0.010, None,
+    "how far a shard's clock may be off the common one (judged with more than one worker)",
+    "a faster network to the broker gives a better estimate",
+)  # fmt: skip
+CLOCK_DRIFT = Threshold(
+    "clock drift", "ms", 0.050, None,
+    "how far a shard's clock moved against the broker's during the run",
+    "a clock was set, or a machine was suspended: check time synchronisation of the broker's machine",
+)  # fmt: skip
+MISSING = Threshold(
+    "missing rows", "%", 0.0, 0.001,
+    "rows that shards made and the database lacks",
+    "the workers may still hold them: keep them running, the summary is revised when they arrive",
+)  # fmt: skip
+
+THRESHOLDS = (
+    NOT_ACHIEVED, LATE, DROPPED, POOL_WAITS, LATENESS_P99, LATENESS_MAX, STALL, SLOW_APP, CPU_SHARE, WAIT_SHARE,
+    OTHERS_SHARE, STOLEN_SHARE, CLOCK_UNCERTAINTY, CLOCK_DRIFT, MISSING,
+)  # fmt: skip
+
+# What has no figure to set a bound for.
+RULES = (
+    (Level.INVALID, "the experiment did not finish: it failed or was cancelled"),
+    (Level.INVALID, "nothing was planned"),
+    (Level.INVALID, "the account does not close, or a shard planned other arrivals than the plan has"),
+    (Level.INVALID, "a shard or its worker was lost, or a shard began again during the run"),
+    (Level.INVALID, "a worker ran out of file descriptors or of ephemeral ports"),
+    (Level.DEGRADED, "closed model: the schedule was over before every client had made its requests_per_client"),
+    (Level.DEGRADED, f"a shard's descriptor limit is below its max_in_flight + {DESCRIPTOR_RESERVE}"),
+)

@@ -1,0 +1,332 @@
+"""A report as plain text: aligned tables with units, at most 100 columns wide."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from experiments.analysis.limits import Level
+from loadgen.protocol.messages import OPEN
+
+WIDTH = 100
+QUANTILES = ("p50_s", "p90_s", "p99_s", "p99.9_s", "max_s")
+_NAMES = {
+    "response_time": "response time",
+    "service_time": "service time",
+    "connection_wait": "connection wait",
+    "lateness": "lateness",
+}
+
+
+def render(report: dict[str, Any]) -> str:
+    """The text of what report.build made."""
+    sections = (
+        _head(report),
+        _account(report["summary"], report["target"]),
+        _target(report["target"]),
+        _intervals(report["summary"]["intervals"], report["target"]),
+        _times(report["summary"]),
+        _outcomes(report["summary"]),
+        _hosts(report["summary"]["hosts"]),
+        _workers(report["summary"]["workers"], report["summary"]["shards"]),
+        _telemetry(report["telemetry"]),
+        _events(report["summary"]["events"]),
+        _verdict(report),
+    )
+    return "\n".join("\n".join(lines) + "\n" for lines in map(list, sections) if lines)
+
+
+def table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Rows (the first is the heading) as lines, indented; all but the first `left` columns are aligned right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    spare = WIDTH - 2 - sum(widths[1:]) - 2 * (len(widths) - 1)
+    widths[0] = min(widths[0], max(12, spare))
+    lines = []
+    for row in rows:
+        cells = [
+            _shortened(cell, width).ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(("  " + "  ".join(cells)).rstrip())
+    return lines
+
+
+def milliseconds(value_s: float | None) -> str:
+    """A time in ms with three or four figures; – where there is none."""
+    if value_s is None:
+        return "–"
+    value = value_s * 1000
+    decimals = 3 if value < 10 else 2 if value < 100 else 1 if value < 1000 else 0
+    return f"{value:,.{decimals}f}"
+
+
+def percent(share: float | None, decimals: int = 1) -> str:
+    return "–" if share is None else f"{100 * share:.{decimals}f} %"
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _wrapped(text: str, first: str = "  ", rest: str = "    ") -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=True)
+
+
+def _head(report: dict[str, Any]) -> Iterator[str]:
+    yield from _wrapped(f"Experiment {report['id']}  {report['name']}  (by {report['creator']})", "", "  ")
+    yield from _wrapped(f"{report['status']}: {report['reason']}" if report["reason"] else report["status"])
+    yield from _wrapped(f"start {report['start'] or '–'}   end {report['end'] or '–'}   seed {report['seed']}")
+    yield from _wrapped(f"VERDICT {report['summary']['verdict']['status']}")
+    yield f"  {'The account closes.' if report['sound'] else 'THE ACCOUNT DOES NOT CLOSE:'}"
+    for problem in report["problems"]:
+        yield from _wrapped(f"- {problem}", "  ", "    ")
+
+
+def _account(summary: dict[str, Any], target: dict[str, Any] | None) -> Iterator[str]:
+    yield "Account (arrivals)"
+    account = summary["account"]
+    is_dependent = summary["total"]["response_times_depend_on_completions"]
+    rows = [
+        ("planned (closed model: started)" if is_dependent else "planned", account["planned"]),
+        ("  sent", account["sent"]),
+        ("    completed", account["completed"]),
+        ("    errors", sum(account["errors"].values())),
+        *((f"      {kind.replace('_', ' ')}", count) for kind, count in account["errors"].items()),
+        ("  not sent", account["not_sent"]),
+        ("    dropped (max_in_flight reached)", account["dropped"]),
+        ("    late (reached too late to send)", account["late"]),
+        ("    connect failed", sum(account["connect_failed"].values())),
+        *((f"      {kind.replace('_', ' ')}", count) for kind, count in account["connect_failed"].items()),
+        ("    cut (stopped before it was sent)", account["cut"]),
+        ("      of these without a row", account["cut_without_row"]),
+        ("  lost (with a shard that broke off)", account["lost"]),
+        *([("  shards whose losses are unknown", account["losses_unknown"])] if account["losses_unknown"] else []),
+        ("rows in the database", account["rows"]),
+        *([("not traced: no row is to be stored", account["untraced"])] if account["untraced"] else []),
+        ("rows missing from the database", account["missing"]),
+    ]
+    if target:
+        rows += [
+            ("ids sent", target["sent"]),
+            *([("sent, but not traced", target["untraced"])] if target["untraced"] else []),
+            ("ids in the target's log", target["logged"]),
+            ("  completed, but not in the log", target["missing"]),
+            ("  in the log, but not sent", target["unknown"]),
+            ("  in the log more than once", target["duplicate"]),
+            ("  sent without a response, not in the log", target["errors_not_logged"]),
+        ]
+    yield from table([(name, f"{count:,}") for name, count in rows])
+
+
+def _target(target: dict[str, Any] | None) -> Iterator[str]:
+    if not target:
+        return
+    yield "Target's log"
+    rows = [("file", "lines", "requests of this experiment", "clock difference ms")]
+    for file in target["files"]:
+        rows.append(
+            (file["path"], f"{file['lines']:,}", f"{file['requests']:,}", milliseconds(file["clock_difference_s"]))
+        )
+    # The end of a path says more than its beginning.
+    room = WIDTH - 2 - sum(max(len(row[column]) + 2 for row in rows) for column in (1, 2, 3))
+    yield from table([(path if len(path) <= room else "…" + path[1 - room :], *rest) for path, *rest in rows])
+    if target["without_ids"]:
+        yield from _wrapped(f"not compared, as its requests carried no ids: {', '.join(target['without_ids'])}")
+    for name, examples in target["examples"].items():
+        if examples:
+            yield from _wrapped(f"{name}: {', '.join(examples)}")
+
+
+def _intervals(workloads: list[dict[str, Any]], target: dict[str, Any] | None) -> Iterator[str]:
+    for workload in workloads:
+        yield from _planned_and_achieved(workload) if workload["model"] == OPEN else _clients_and_rates(workload)
+        if workload["sent_after"]:
+            yield f"  sent after the end: {workload['sent_after']:,}"
+    if target and target["intervals"] and workloads:
+        logged = ", ".join(f"{count:,}" for count in target["intervals"])
+        yield from _wrapped(f"received by the targets in each interval: {logged}")
+
+
+def _planned_and_achieved(workload: dict[str, Any]) -> Iterator[str]:
+    yield f"Planned and achieved: {workload['service']} ({workload['arrival_process']} arrivals)"
+    rows = [("interval s", "by the rate", "arrivals", "sent", "asked req/s", "achieved req/s", "sent/arrivals")]
+    for interval in workload["intervals"]:
+        rows.append(
+            (
+                _bounds(interval),
+                f"{interval['planned']:,.1f}",
+                f"{interval['arrivals']:,}",
+                f"{interval['sent']:,}",
+                f"{interval['planned_rps']:,.2f}",
+                f"{interval['achieved_rps']:,.2f}",
+                percent(interval["sent"] / interval["arrivals"] if interval["arrivals"] else None),
+            )
+        )
+    yield from table(rows)
+
+
+def _clients_and_rates(workload: dict[str, Any]) -> Iterator[str]:
+    yield f"Clients and rates: {workload['service']} (closed model, think time {workload['think_time']} s)"
+    rows = [("interval s", "clients", "started", "sent", "req/s")]
+    for interval in workload["intervals"]:
+        rows.append(
+            (
+                _bounds(interval),
+                f"{interval['clients']:,}",
+                f"{interval['arrivals']:,}",
+                f"{interval['sent']:,}",
+                f"{interval['achieved_rps']:,.2f}",
+            )
+        )
+    yield from table(rows)
+
+
+def _bounds(interval: dict[str, Any]) -> str:
+    return f"{interval['start_s']:g} to {interval['start_s'] + interval['duration_s']:g}"
+
+
+def _times(summary: dict[str, Any]) -> Iterator[str]:
+    yield "Times (ms; response time counts from the intended time, service time from the sending)"
+    rows: list[Sequence[str]] = [("", "count", "mean", "p50", "p90", "p99", "p99.9", "max")]
+    several = len(summary["workloads"]) > 1
+    parts = [("", summary["total"])]
+    parts += [(f" {part['service']}", part) for part in summary["workloads"]] if several else []
+    for suffix, part in parts:
+        for key, name in _NAMES.items():
+            times = part["times"][key]
+            figures = [milliseconds(times[quantile]) for quantile in ("mean_s", *QUANTILES)]
+            rows.append((name + suffix, f"{times['count']:,}", *figures))
+    yield from table(rows)
+    closed = [part["service"] for part in summary["workloads"] if part["response_times_depend_on_completions"]]
+    if closed:
+        yield from _wrapped(
+            f"Closed model ({', '.join(closed)}): a client waits for its response before its next request, so that a "
+            "slow target is asked less often. Response times depend on completions, and are not what users would feel "
+            "who come at a given rate."
+        )
+
+
+def _outcomes(summary: dict[str, Any]) -> Iterator[str]:
+    total = summary["total"]
+    yield "Outcomes"
+    rows = [("", "count", "share of arrivals")]
+    arrivals = total["arrivals"]
+    for name, count in total["outcomes"].items():
+        rows.append((name.replace("_", " "), f"{count:,}", percent(count / arrivals, 3)))
+    for status, count in total["statuses"].items():
+        rows.append((f"HTTP status {status}", f"{count:,}", percent(count / arrivals, 3)))
+    rows.append(("bytes received", f"{total['bytes_received']:,}", ""))
+    yield from table(rows)
+
+
+def _hosts(services: list[dict[str, Any]]) -> Iterator[str]:
+    for service in services:
+        versions = ", ".join(map(str, service["routing_versions"]))
+        yield f"Hosts: {service['service']} (routing version {versions})"
+        rows = [("host", "sent", "share", "share of weight")]
+        for host in service["hosts"]:
+            rows.append(
+                (host["host"], f"{host['sent']:,}", percent(host["share"], 3), percent(host["weight_share"], 3))
+            )
+        yield from table(rows)
+        rows = [("shard", "version", "routed", "largest deviation from the exact share (requests)")]
+        for shard in service["shards"]:
+            deviation = shard["max_deviation"]
+            rows.append(
+                (
+                    shard["shard"],
+                    str(shard["routing_version"]),
+                    f"{shard['routed']:,}",
+                    "–" if deviation is None else f"{deviation:.2f}",
+                )
+            )
+        yield from table(rows)
+
+
+def _workers(workers: list[dict[str, Any]], shards: list[dict[str, Any]]) -> Iterator[str]:
+    if not workers:
+        return
+    yield "Workers (the worst of each one's shards; clock: uncertainty; CPU, others, stolen: peak over 5 s)"
+    rows = [("worker", "shards", "clock ms", "drift ms", "CPU", "wait", "others", "stolen", "stall ms", "open files")]
+    for worker in workers:
+        limit = worker["descriptor_limit"]
+        rows.append(
+            (
+                worker["worker"],
+                str(worker["shards"]),
+                milliseconds(worker["clock_uncertainty_s"]),
+                milliseconds(worker["clock_drift_s"]),
+                percent(worker["cpu_peak_share"]),
+                percent(worker["wait_share"]),
+                percent(worker["others_share"]),
+                percent(worker["stolen_share"]),
+                milliseconds(worker["max_stall_s"]),
+                "–" if limit is None else f"{limit:,}",
+            )
+        )
+    yield from table(rows)
+    for shard in shards:
+        if shard["status"] != "FINISHED" or shard["reason"] or shard["attempt"] > 1:
+            reason = f": {shard['reason']}" if shard["reason"] else ""
+            place = f" on {shard['worker']}" if shard["worker"] else ""
+            yield from _wrapped(f"shard {shard['shard']}{place}: {shard['status']}, attempt {shard['attempt']}{reason}")
+
+
+def _telemetry(telemetry: dict[str, Any] | None) -> Iterator[str]:
+    if not telemetry:
+        return
+    yield "Telemetry (while the load ran; CPU: of all cores)"
+    rows = [("node", "samples", "CPU mean", "CPU max", "RAM mean MiB", "RAM max MiB", "of MiB")]
+    for node in telemetry["nodes"]:
+        rows.append(
+            (
+                node["node"],
+                f"{node['samples']:,}",
+                percent(node["cpu_mean_share"]),
+                percent(node["cpu_max_share"]),
+                *(_mebibytes(node[name]) for name in ("ram_mean_bytes", "ram_max_bytes", "ram_bytes")),
+            )
+        )
+    if telemetry["nodes"]:
+        yield from table(rows)
+    if telemetry["unparsable"]:
+        yield from _wrapped(f"messages that made no sense: {telemetry['unparsable']:,}, such as {telemetry['example']}")
+    if telemetry["dropped"]:
+        yield from _wrapped(f"samples and events that there was no room for: {telemetry['dropped']:,}")
+
+
+def _mebibytes(size: int | None) -> str:
+    return "–" if size is None else f"{size / 2**20:,.0f}"
+
+
+def _events(events: list[dict[str, Any]]) -> Iterator[str]:
+    if not events:
+        return
+    yield "Events (s from the start)"
+    for event in events:
+        offset = "–" if event["offset_s"] is None else f"{event['offset_s']:.3f}"
+        yield from _wrapped(f"{offset:>9}  {event['name']} {event['value']}".rstrip(), "  ", " " * 13)
+
+
+def _verdict(report: dict[str, Any]) -> Iterator[str]:
+    verdict = report["summary"]["verdict"]
+    yield f"Verdict: {verdict['status']}"
+    for reason in verdict["reasons"]:
+        yield from _wrapped(f"{reason['level']}: {reason['sentence']}")
+    if verdict["status"] == Level.VALID:
+        yield "  no figure is above its threshold"
+    yield "Thresholds"
+    rows = [("a figure above", "DEGRADED", "INVALID")]
+    for threshold in report["thresholds"]:
+        rows.append((threshold["name"], *(_bound(threshold, level) for level in ("degraded", "invalid"))))
+    yield from table(rows)
+    for rule in report["rules"]:
+        yield from _wrapped(f"{rule['level']}: {rule['rule']}")
+
+
+def _bound(threshold: dict[str, Any], level: str) -> str:
+    value = threshold[level]
+    if value is None:
+        return "–"
+    return f"{100 * value:g} %" if threshold["unit"] == "%" else f"{1000 * value:g} ms"

@@ -1,0 +1,252 @@
+"""The summary of an experiment: everything its report says, except what only the target's own log can tell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from django.db import transaction
+
+from experiments.analysis.account import Account, account_of
+from experiments.analysis.health import ShardHealth, health_of
+from experiments.analysis.histogram import Histogram
+from experiments.analysis.host_shares import hosts_of
+from experiments.analysis.intervals import intervals_of
+from experiments.analysis.verdict import ShardFacts, VerdictFacts, judge
+from experiments.models import Batch, Event, Experiment, SecondStats, Shard, Worker
+from loadgen.protocol.messages import CLOSED
+from loadgen.protocol.outcomes import Outcome
+
+NS = 1_000_000_000
+FORMAT = 2
+QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
+TIMES = ("response_time", "service_time", "connection_wait", "lateness")
+MAX_EVENTS = 200
+# Of response times, where a client waited for each response: a slow target was asked less often.
+DEPENDENT = "response_times_depend_on_completions"
+
+
+def summarise(experiment: Experiment) -> dict[str, Any]:
+    """The summary of what the database holds now, as JSON. Durations end in `_s`; a time that nothing had is None.
+
+    `verdict` holds its status and reasons; `batches` how many batches were in the database, so that a later one shows.
+    """
+    batches = _batches(experiment)
+    account = account_of(experiment)
+    health = health_of(experiment)
+    workloads = _workloads(experiment)
+    total = _total([row for _, rows in workloads for row in rows])
+    verdict = judge(_facts(experiment, account, health, total["times"]["lateness"]))
+    return {
+        "format": FORMAT,
+        "batches": batches,
+        "ended_as": _ended_as(experiment),
+        "reason": experiment.reason,
+        "account": account.to_dict(),
+        "intervals": intervals_of(experiment),
+        "total": {DEPENDENT: any(head[DEPENDENT] for head, _ in workloads), **total},
+        "workloads": [{**head, **_total(rows)} for head, rows in workloads],
+        "hosts": hosts_of(experiment),
+        "workers": _workers(health),
+        "shards": [shard.to_dict() for shard in health],
+        "events": _events(experiment),
+        "verdict": {
+            "status": verdict.status.value,
+            "reasons": [{"level": reason.level.value, "sentence": reason.sentence} for reason in verdict.reasons],
+        },
+    }
+
+
+def is_stale(experiment: Experiment) -> bool:
+    """Whether batches came since the experiment's summary was made."""
+    summary = experiment.summary
+    return summary is None or summary.get("batches") != _batches(experiment)
+
+
+def mark_if_ended(experiment_id: str) -> None:
+    """Says that a batch came after the experiment's end; called after the commit of that batch.
+
+    While it has not ended, there is nothing to mark: the batch is there before the end is.
+    """
+    ended = Experiment.objects.filter(pk=experiment_id, status__in=Experiment.ENDED)
+    if ended.exists():  # almost never: spares all other batches a write
+        # Unconditional: a mark that is there already may be about to be cleared, by who has not seen this batch.
+        ended.update(summary_stale=True)
+
+
+def revise(experiment: Experiment) -> None:
+    """Makes the summary of an experiment that has ended anew if batches came late, and clears its mark; of others,
+    nothing. The mark stays when another batch came meanwhile: call it again then.
+
+    The summary that an experiment ends with is made shortly before its status changes: whoever changes it sets the mark
+    with it, and calls this afterwards.
+    """
+    summary = experiment.summary
+    if summary is None or is_stale(experiment):
+        summary = summarise(experiment)
+    with transaction.atomic():
+        # Whoever marks has committed its batch. If it marked before this lock, the count below holds the batch; if
+        # not, its mark comes after our commit. So no batch is forgotten, wherever this process is killed.
+        locked = Experiment.objects.select_for_update().filter(pk=experiment.pk, status__in=Experiment.ENDED)
+        if locked.only("pk").first() is None:
+            return
+        stale = summary["batches"] != _batches(experiment)
+        Experiment.objects.filter(pk=experiment.pk).update(summary=summary, summary_stale=stale)
+    experiment.summary, experiment.summary_stale = summary, stale
+
+
+def _batches(experiment: Experiment) -> int:
+    return Batch.objects.filter(experiment=experiment).count()
+
+
+def _ended_as(experiment: Experiment) -> str:
+    """The end that it came to, or is being led to; empty while it is under way."""
+    return experiment.status if experiment.status in Experiment.ENDED else experiment.ending
+
+
+def _workloads(experiment: Experiment) -> list[tuple[dict[str, Any], list[SecondStats]]]:
+    rows: dict[int, list[SecondStats]] = {}
+    for row in SecondStats.objects.filter(experiment=experiment).order_by():
+        rows.setdefault(row.workload, []).append(row)
+    return [
+        (
+            {
+                "workload": workload.index,
+                "service": workload.service,
+                "model": workload.spec["model"],
+                DEPENDENT: workload.spec["model"] == CLOSED,
+            },
+            rows.get(workload.index, []),
+        )
+        for workload in experiment.workloads.order_by("index")
+    ]
+
+
+def _total(rows: list[SecondStats]) -> dict[str, Any]:
+    """Counts and times of these seconds together."""
+    outcomes: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
+    for row in rows:
+        outcomes.update(row.outcomes)
+        statuses.update(row.statuses)
+    return {
+        "arrivals": sum(row.arrivals for row in rows),
+        "sent": sum(row.sent for row in rows),
+        "completed": sum(row.completed for row in rows),
+        "bytes_received": sum(row.size for row in rows),
+        "outcomes": {Outcome(int(code)).name.lower(): outcomes[code] for code in sorted(outcomes, key=int)},
+        "statuses": {status: statuses[status] for status in sorted(statuses, key=int)},
+        "times": {name: _times(Histogram.merged(getattr(row, name) for row in rows)) for name in TIMES},
+    }
+
+
+def _times(histogram: Histogram) -> dict[str, Any]:
+    quantiles = {f"{name}_s": _seconds(histogram.quantile(q)) for name, q in QUANTILES}
+    count = histogram.count
+    return {
+        "count": count,
+        "mean_s": _seconds(histogram.mean_ns),
+        **quantiles,
+        "max_s": histogram.max_ns / NS if count else None,
+    }
+
+
+def _seconds(value_ns: float | None) -> float | None:
+    return None if value_ns is None else value_ns / NS
+
+
+def _workers(health: list[ShardHealth]) -> list[dict[str, Any]]:
+    """Per worker: the worst of its shards. Those that no worker took are none's."""
+    by_worker: dict[Worker, list[ShardHealth]] = {}
+    for shard in health:
+        if shard.shard.worker is not None:
+            by_worker.setdefault(shard.shard.worker, []).append(shard)
+    return [
+        {
+            "worker": worker.name,
+            "machine": worker.machine,
+            "cores": worker.cores,
+            "shards": len(shards),
+            "clock_uncertainty_s": _worst(shard.clock_uncertainty_s for shard in shards),
+            "clock_drift_s": _worst(shard.clock_drift_s for shard in shards),
+            "cpu_peak_share": _worst(shard.cpu_peak_share for shard in shards),
+            "wait_share": _worst(shard.wait_share for shard in shards),
+            "others_share": _worst(shard.others_peak_share for shard in shards),
+            "stolen_share": _worst(shard.stolen_peak_share for shard in shards),
+            "max_stall_s": _worst(shard.max_stall_s for shard in shards),
+            "descriptor_limit": min(shard.shard.descriptor_limit for shard in shards) or None,
+        }
+        for worker, shards in sorted(by_worker.items(), key=lambda item: item[0].name)
+    ]
+
+
+def _worst(values: Any) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _events(experiment: Experiment) -> list[dict[str, Any]]:
+    events = Event.objects.filter(experiment=experiment).order_by("timestamp", "id")[:MAX_EVENTS]
+    return [
+        {
+            "timestamp": event.timestamp.timestamp(),
+            "offset_s": (event.timestamp - experiment.start).total_seconds() if experiment.start else None,
+            "name": event.name,
+            "value": event.value,
+        }
+        for event in events
+    ]
+
+
+def _facts(
+    experiment: Experiment, account: Account, health: list[ShardHealth], lateness: dict[str, Any]
+) -> VerdictFacts:
+    return VerdictFacts(
+        ended_as=_ended_as(experiment),
+        reason=experiment.reason,
+        planned=account.planned,
+        late=account.late,
+        dropped=account.dropped,
+        cut=account.cut,
+        lost=account.lost,
+        not_made=account.not_made,
+        missing=account.missing,
+        untraced=account.untraced,
+        no_descriptor=account.connect_failed.get("connect_no_descriptor", 0),
+        no_port=account.connect_failed.get("connect_no_port", 0),
+        no_route=account.connect_failed.get("no_route", 0),
+        contradictions=tuple(account.closes()),
+        lateness_p99_s=lateness["p99_s"],
+        lateness_max_s=lateness["max_s"],
+        shards=tuple(_shard_facts(shard) for shard in health),
+    )
+
+
+def _max_in_flight(shard: Shard) -> int:
+    """In the closed model each of the shard's clients has one request in flight at most."""
+    if shard.group.workload.spec["model"] == CLOSED:
+        return sum(len(range(*bounds)) for bounds in shard.clients)
+    return int(shard.group.workload.spec["max_in_flight"])
+
+
+def _shard_facts(health: ShardHealth) -> ShardFacts:
+    shard = health.shard
+    return ShardFacts(
+        name=str(shard),
+        worker=shard.worker.name if shard.worker else None,
+        broke=health.broke,
+        max_in_flight=_max_in_flight(shard),
+        descriptor_limit=shard.descriptor_limit or None,
+        cpu_share=health.cpu_peak_share,
+        wait_share=health.wait_share,
+        others_share=health.others_peak_share,
+        stolen_share=health.stolen_peak_share,
+        stall=health.stall,
+        app=health.app,
+        app_share=health.app_share,
+        slow_app_share=health.slow_app_share,
+        longest_app_s=health.longest_app_s or 0.0,
+        max_connections=shard.group.workload.spec["max_connections_per_host"],
+        pool_wait_share=health.pool_wait_share,
+        clock_uncertainty_s=health.clock_uncertainty_s,
+        clock_drift_s=health.clock_drift_s,
+    )

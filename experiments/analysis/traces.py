@@ -1,0 +1,93 @@
+"""Traces as lines: what an experiment's rows say, with the names that they are known by outside.
+
+The columns are those of a worker's own trace log, the original's first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from experiments.analysis.shard_parts import shards_of
+from experiments.models import Capture, Experiment, Trace
+from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.trace_line import TraceLine, trace_line
+
+_CHUNK = 2000
+
+
+COLUMNS = TraceLine._fields
+TIMES = ("created", "sent", "done", "dispatched")
+
+
+def lines_of(
+    experiment: Experiment,
+    *,
+    after: int = 0,
+    limit: int | None = None,
+    service: str | None = None,
+    outcome: str | None = None,
+    captured: bool = False,
+) -> Iterator[tuple[int, TraceLine]]:
+    """(key, trace) of an experiment's traces, shard by shard, as they were recorded.
+
+    Args:
+        after: the key of the last one that is known; 0: from the first on.
+        outcome: the name of an Outcome in lower case.
+        captured: only those that a capture belongs to.
+    """
+    shards = {
+        shard.id: (shard.group_id, shard.group.workload.service, shard.group.workload.spec["request_id_header"])
+        for shard in shards_of(experiment)
+        if service is None or shard.group.workload.service == service
+    }
+    rows = Trace.objects.filter(experiment=experiment, id__gt=after).order_by("id")
+    if service is not None:
+        rows = rows.filter(shard__in=list(shards))
+    if outcome is not None:
+        rows = rows.filter(outcome=Outcome[outcome.upper()])
+    if captured:
+        rows = rows.filter(id__in=Capture.objects.filter(experiment=experiment, id__gt=after).order_by().values("id"))
+    columns = rows.values_list(
+        "id", "shard_id", "client", "sequence", "intended_ns", "sent_ns", "done_ns", "status", "host", "dispatched_ns",
+        "outcome", "size", "routing_version",
+    )  # fmt: skip
+    found = columns if limit is None else columns[:limit]
+    for (
+        key,
+        shard,
+        client,
+        sequence,
+        created,
+        sent,
+        done,
+        status,
+        host,
+        dispatched,
+        code,
+        size,
+        version,
+    ) in found.iterator(_CHUNK):
+        group_id, name, header = shards[shard]
+        line = trace_line(
+            group_id,
+            client,
+            sequence,
+            header,
+            service=name,
+            created=created,
+            sent=sent,
+            done=done,
+            status=status,
+            server=host,
+            exp_id=experiment.id,
+            dispatched=dispatched,
+            outcome=code,
+            size=size,
+            routing_version=version,
+        )
+        yield key, line
+
+
+def captures_of(keys: Iterable[int]) -> dict[int, Capture]:
+    """The captures of these traces."""
+    return Capture.objects.in_bulk(list(keys))

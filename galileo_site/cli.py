@@ -1,0 +1,195 @@
+"""The `galileo` command line: client apps in the repository of a controller.
+
+    galileo app ls                    lists the apps
+    galileo app deploy --path PATH    packs a folder, or takes a zip archive, and uploads it
+    galileo app rm NAME               removes an app with all its versions
+
+`galileo_api_url` says where the controller's API is. `galileo_api_token`, or `galileo_api_user` and
+`galileo_api_password`, say who asks. It exits with 0, with 1 when the controller refuses or cannot be reached, and with
+2 for wrong arguments and for an app that is none, of which nothing was sent then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import requests
+import requests.auth
+
+from loadgen.apps import archive
+from loadgen.apps.errors import AppInvalid
+from loadgen.protocol.environment import PREFIX
+
+DEFAULT_URL: Final = "http://localhost:5001/api"
+EXIT_REFUSED: Final = 1
+EXIT_WRONG: Final = 2
+_TIMEOUT_S: Final = (5.0, 120.0)  # to connect, and for an answer: an archive may have 50 MB to be unpacked
+
+
+class RefusedError(Exception):
+    """The controller refuses, or cannot be reached; the message says why."""
+
+
+class WrongInputError(Exception):
+    """What was given on the command line, or in the environment, cannot be used."""
+
+
+class _TokenAuth(requests.auth.AuthBase):
+    """Sends a token, and keeps a .netrc from taking its place."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Token {self._token}"
+        return request
+
+
+class Api:
+    """A controller's API.
+
+    Raises:
+        WrongInputError: for settings that make no request.
+        RefusedError: from each call.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._url = environ.get(f"{PREFIX}api_url", "").strip().rstrip("/") or DEFAULT_URL
+        url = urlsplit(self._url)
+        if url.scheme not in ("http", "https") or not url.netloc:
+            raise WrongInputError(f"{PREFIX}api_url: a URL like {DEFAULT_URL} is needed, not {self._url!r}")
+        self._session = requests.Session()
+        token, user = environ.get(f"{PREFIX}api_token", "").strip(), environ.get(f"{PREFIX}api_user", "").strip()
+        if token:
+            self._session.auth = _TokenAuth(token)
+        elif user:
+            self._session.auth = (user, environ.get(f"{PREFIX}api_password", ""))
+
+    def apps(self) -> list[dict[str, Any]]:
+        return list(self._call("GET", "/apps"))
+
+    def deploy(self, data: bytes) -> dict[str, Any]:
+        return dict(self._call("POST", "/apps", data=data, headers={"Content-Type": "application/zip"}))
+
+    def remove(self, name: str) -> bool:
+        """Whether there was such an app."""
+        return bool(self._call("DELETE", f"/apps/{quote(name, safe='')}"))
+
+    def _call(self, method: str, path: str, **options: Any) -> Any:
+        try:
+            # A redirect would turn a POST into a GET.
+            answer = self._session.request(
+                method, self._url + path, timeout=_TIMEOUT_S, allow_redirects=False, **options
+            )
+        except requests.RequestException as error:
+            raise RefusedError(f"the controller at {self._url} ({PREFIX}api_url) cannot be reached: {error}") from error
+        if answer.is_redirect:
+            raise RefusedError(f"{self._url} leads to {answer.headers['Location']}: correct {PREFIX}api_url")
+        try:
+            content = answer.json()
+        except requests.JSONDecodeError:
+            content = None
+        if not answer.ok:
+            raise RefusedError(_reason(answer, content))
+        if content is None:
+            raise RefusedError(f"{self._url} does not answer as Galileo's API does: correct {PREFIX}api_url")
+        return content
+
+
+def _reason(answer: requests.Response, content: Any) -> str:
+    """What a refusal says, a line for each fault."""
+    said = content if isinstance(content, dict) else {}
+    if answer.status_code == 401:
+        return (
+            f"the controller wants to know who asks ({said.get('detail', '')}): set {PREFIX}api_token "
+            f"(`manage.py drf_create_token USER` makes one), or {PREFIX}api_user and {PREFIX}api_password"
+        )
+    if answer.status_code == 403:
+        needed = "view_clientapp, upload_clientapp, delete_clientapp"
+        return f"{said.get('detail', 'forbidden')} (the permissions are {needed})"
+    faults = [f"  {each['field']}: {each['message']}" for each in said.get("errors", [])]
+    said_why = said.get("detail") or f"the controller answers {answer.status_code} {answer.reason}"
+    return "\n".join([str(said_why), *faults])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(Api(os.environ), options))
+    except WrongInputError as error:
+        return _fail(EXIT_WRONG, str(error))
+    except RefusedError as error:
+        return _fail(EXIT_REFUSED, str(error))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="galileo", description="The command line of Galileo.")
+    app = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "app", help="client apps in the repository"
+    )
+    commands = app.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("ls", help="list the apps").set_defaults(command=_list)
+    deploy = commands.add_parser("deploy", help="pack an app and upload it")
+    deploy.add_argument("--path", required=True, type=Path, metavar="DIR|ZIP", help="the app's folder, or its archive")
+    deploy.set_defaults(command=_deploy)
+    remove = commands.add_parser("rm", help="remove an app with all its versions")
+    remove.add_argument("name", metavar="NAME")
+    remove.set_defaults(command=_remove)
+    return parser
+
+
+def _list(api: Api, _: argparse.Namespace) -> int:
+    for app in api.apps():
+        manifest = app["manifest"]
+        about = " ".join(str(manifest.get(key) or "").strip() for key in ("version", "description")).strip()
+        _say(f"{app['name']}  {about}".rstrip())
+    return 0
+
+
+def _deploy(api: Api, options: argparse.Namespace) -> int:
+    data = _read(options.path)
+    app = api.deploy(data)
+    _say(f"deployed {app['name']} (SHA-256 {archive.digest_of(data)})")
+    return 0
+
+
+def _read(path: Path) -> bytes:
+    """The archive of an app that was checked. Raises WrongInputError."""
+    try:
+        if path.is_dir():
+            return archive.pack(path)
+        data = path.read_bytes()
+        archive.check(data)
+        return data
+    except OSError as error:
+        raise WrongInputError(f"{error.filename or path} cannot be read: {error.strerror}") from error
+    except AppInvalid as error:
+        raise WrongInputError(
+            "\n".join([f"{path} is no client app:", *(f"  {fault}" for fault in error.faults)])
+        ) from error
+
+
+def _remove(api: Api, options: argparse.Namespace) -> int:
+    if not api.remove(options.name):
+        return _fail(EXIT_REFUSED, f"there is no client app {options.name}")
+    _say(f"removed {options.name}")
+    return 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+def _fail(status: int, reason: str) -> int:
+    sys.stderr.write(f"galileo: {reason}\n")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

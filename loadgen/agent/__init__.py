@@ -1,0 +1,1 @@
+"""The worker's second process: heartbeat, forwarding of batches, supervision of shards, trace log and telemetry."""

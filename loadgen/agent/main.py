@@ -1,0 +1,223 @@
+"""The worker's second process: heartbeat, telemetry, forwarding of batches, last resort of an abort.
+
+    python -m loadgen.agent.main --worker-pid PID --instance ID --started-ns NS [--takes-over ID] [--drain]
+
+The worker's main process starts it, and again when it dies. Its state is the files in the spool, so it may be killed at
+any time. SIGTERM, also as the kernel's word that the main process died, drains the worker: shards end, batches are
+forwarded, the worker deregisters, all within DRAIN_S.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import logging
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+
+from redis.exceptions import RedisError
+
+from loadgen.agent.forwarder import BrokerAwayError, Forwarder
+from loadgen.agent.heartbeat import DRAINING, READY, Heartbeat, Instance
+from loadgen.agent.ingest_link import RedisIngest
+from loadgen.agent.supervision import Supervisor
+from loadgen.agent.telemetry.publisher import TelemetryThread
+from loadgen.agent.trace_log import open_trace_log
+from loadgen.device.process import follow_parent, stay_in_background
+from loadgen.device.redis_connections import blocking_client, brisk_client
+from loadgen.device.registry import NameTakenError
+from loadgen.device.spool import Spool, SpoolError
+from loadgen.protocol.environment import SettingsError, WorkerSettings, read_worker
+from loadgen.protocol.keys import WORKER_HEARTBEAT_S
+from loadgen.protocol.logs import set_up_logging
+
+logger = logging.getLogger(__name__)
+
+DRAIN_S = 18.0
+EXIT_NAME_TAKEN = 3
+_TURN_S = 0.25
+_SUPERVISE_EVERY_S = 1.0
+_AWAY_PAUSE_S = 1.0
+
+
+class ForwarderThread(threading.Thread):
+    """Runs the forwarder until `stop`. One agent at a time forwards a spool: a lock in its folder says which.
+
+    Args:
+        in_background: whether shards have the core first. To forward a row takes less than 3 % of what it takes to
+            make one, and a tenth of a core remains; what takes longer must not fall behind shards that use all cores.
+    """
+
+    def __init__(self, forwarder: Forwarder, spool: Spool, *, in_background: bool) -> None:
+        # A daemon: a broker that does not answer must not hold up the agent's end.
+        super().__init__(name="forwarder", daemon=True)
+        self._forwarder = forwarder
+        self._spool = spool
+        self._in_background = in_background
+        self._stopped = threading.Event()
+        self.is_idle = False  # every batch is acknowledged
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def run(self) -> None:
+        if self._in_background:
+            stay_in_background()
+        with (self._spool.directory / "agent.lock").open("w") as lock:
+            while not self._stopped.is_set() and not _is_locked(lock.fileno()):
+                self._stopped.wait(_TURN_S)
+            self._spool.remove_temporary(older_than_s=60.0)
+            away = False
+            while not self._stopped.is_set():
+                try:
+                    done = self._forwarder.step(wait_s=_TURN_S)
+                except BrokerAwayError as error:
+                    if not away:
+                        logger.warning("batches wait in the spool, the broker is away: %s", error)
+                    away = True
+                    self._stopped.wait(_AWAY_PAUSE_S)
+                    continue
+                if away:
+                    logger.info("the broker is back")
+                away = False
+                self.is_idle = not done and not self._forwarder.unacknowledged
+                if self.is_idle:
+                    self._stopped.wait(_TURN_S)
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class Agent:
+    """Drives heartbeat, supervision and drain in one loop, the forwarder and the telemetry in threads beside it."""
+
+    def __init__(self, settings: WorkerSettings, instance: Instance, *, draining: bool = False) -> None:
+        self._spool = Spool(settings.spool_dir, settings.spool_limit_bytes)
+        client = brisk_client(settings.redis)
+        self._heartbeat = Heartbeat(client, settings, instance, self._spool)
+        self._supervisor = Supervisor(client, self._spool, settings.name, settings.queues, settings.slots, instance.pid)
+        broker = blocking_client(settings.redis)
+        trace_log = open_trace_log(settings, broker)
+        forwarder = Forwarder(self._spool, RedisIngest(settings, broker), settings.ingest_queues, trace_log=trace_log)
+        in_background = trace_log is None
+        self._forwarding = ForwarderThread(forwarder, self._spool, in_background=in_background)
+        self._telemetry = (
+            TelemetryThread(settings, in_background=in_background) if settings.telemetry_interval_s else None
+        )
+        self._drain_wanted = draining
+        self._away = False
+        self._name_taken = False
+
+    def drain(self, _signum: int = 0, _frame: FrameType | None = None) -> None:
+        """Ends the worker's work and then the agent; a signal handler."""
+        self._drain_wanted = True
+
+    def run(self) -> int:
+        """Returns the exit status."""
+        self._spool.open()
+        self._forwarding.start()
+        if self._telemetry is not None:
+            self._telemetry.start()
+        try:
+            self._watch()
+            if self._drain_wanted:
+                self._drain()
+            # Else the forwarder died of an error; the main process starts us again.
+            status = 0 if self._forwarding.is_alive() else 1
+        finally:
+            self._forwarding.stop()
+            if self._telemetry is not None:
+                self._telemetry.stop()
+        return EXIT_NAME_TAKEN if self._name_taken else status
+
+    def _watch(self) -> None:
+        beat_due = supervise_due = time.monotonic()
+        while not self._drain_wanted and self._forwarding.is_alive():
+            now = time.monotonic()
+            if now >= beat_due:
+                beat_due = now + (WORKER_HEARTBEAT_S if self._beat(READY) else _AWAY_PAUSE_S)
+            if now >= supervise_due:
+                supervise_due = now + _SUPERVISE_EVERY_S
+                with contextlib.suppress(RedisError):  # the heartbeat has told of it
+                    self._supervisor.tell_of_deaths()
+                    self._supervisor.enforce_stops()
+                    self._supervisor.wake_if_deaf()
+            time.sleep(_TURN_S)
+
+    def _drain(self) -> None:
+        logger.info("the worker drains")
+        ends = time.monotonic() + DRAIN_S
+        beat_due = 0.0
+        idle_turns = 0
+        while time.monotonic() < ends and idle_turns < 2 and self._forwarding.is_alive():
+            shards = self._supervisor.drain()
+            with contextlib.suppress(RedisError):  # told by the next start then
+                self._supervisor.tell_of_deaths()
+            now = time.monotonic()
+            if now >= beat_due:
+                beat_due = now + WORKER_HEARTBEAT_S
+                self._beat(DRAINING)
+            is_done = not shards and self._forwarding.is_idle and not self._spool.scan()
+            idle_turns = idle_turns + 1 if is_done else 0
+            time.sleep(_TURN_S)
+        left = len(self._spool.scan())
+        if left:
+            logger.warning("%s batches stay in the spool for the next start", left)
+        try:
+            self._heartbeat.leave()
+        except RedisError as error:
+            logger.warning("the worker could not be deregistered, its registration expires: %s", error)
+
+    def _beat(self, status: str) -> bool:
+        """One heartbeat; False when the broker is away. A name that another worker has taken drains this one."""
+        if self._name_taken:
+            return True
+        try:
+            self._heartbeat.beat(status)
+        except NameTakenError as error:
+            logger.error("%s", error)
+            self._name_taken = self._drain_wanted = True
+        except RedisError as error:
+            if not self._away:
+                logger.warning("no heartbeat, the broker is away: %s", error)
+            self._away = True
+            return False
+        self._away = False
+        return True
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the agent of a worker; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m loadgen.agent.main", description="The agent of a Galileo worker.")
+    parser.add_argument("--worker-pid", type=int, required=True)
+    parser.add_argument("--instance", required=True)
+    parser.add_argument("--started-ns", type=int, required=True)
+    parser.add_argument("--takes-over", default="")
+    parser.add_argument("--drain", action="store_true")
+    options = parser.parse_args(arguments)
+    try:
+        settings = read_worker()
+        set_up_logging(settings.logging_level, "agent")
+        instance = Instance(options.instance, options.worker_pid, options.started_ns, options.takes_over)
+        agent = Agent(settings, instance, draining=options.drain)
+        signal.signal(signal.SIGTERM, agent.drain)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which tells us
+        if not follow_parent(signal.SIGTERM, options.worker_pid):
+            agent.drain()
+        return agent.run()
+    except (SettingsError, SpoolError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""The main process's side of the agent: starts it, starts it again, and waits for it at the end.
+
+The tick is a SIGALRM of the interval timer. Celery's own timers stand still while it waits for a broker that is away,
+which is just when the agent must not stay dead; and a thread would make forking unsafe.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from types import FrameType
+from typing import Any
+
+from celery import signals
+
+from loadgen.agent.main import EXIT_NAME_TAKEN
+from loadgen.agent.supervision import CONNECT_ANEW
+
+logger = logging.getLogger(__name__)
+
+SHUTDOWN_S = 20.0
+_TICK_S = 1.0
+
+
+class AgentProcess:
+    """Keeps one agent running for as long as the worker's main process runs."""
+
+    def __init__(self) -> None:
+        self.predecessor = ""  # the dead instance that the worker takes its name over from
+        self.name_taken = False
+        self._instance = uuid.uuid4().hex
+        self._started_ns = time.monotonic_ns()
+        self._main_pid = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._draining_since: float | None = None
+
+    def connect(self) -> None:
+        """Follows the life of the Celery worker that this process runs."""
+        signals.worker_ready.connect(self._on_ready, weak=False)
+        signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)
+        signals.worker_shutdown.connect(self._on_shutdown, weak=False)
+
+    def start(self) -> None:
+        """Starts the agent and the tick; nothing when it has been started."""
+        if self._main_pid == os.getpid():
+            return
+        self._main_pid = os.getpid()
+        self._launch()
+        signal.signal(signal.SIGALRM, self._tick)
+        signal.signal(CONNECT_ANEW, self._connect_anew)
+        signal.setitimer(signal.ITIMER_REAL, _TICK_S, _TICK_S)
+
+    def drain(self) -> None:
+        """The worker shuts down: the agent drains the shards and its spool and then exits."""
+        if self._draining_since is None and self._process is not None:
+            self._draining_since = time.monotonic()
+            self._process.terminate()
+
+    def finish(self) -> None:
+        """Waits for the drained agent, at most SHUTDOWN_S since the drain began, then kills it."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self.drain()
+        if self._process is None or self._draining_since is None:
+            return
+        try:
+            self._process.wait(max(1.0, self._draining_since + SHUTDOWN_S - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            logger.warning("the agent does not end, killed")
+            self._process.kill()
+            self._process.wait()
+
+    def _launch(self) -> None:
+        command = [sys.executable, "-m", "loadgen.agent.main", "--worker-pid", str(self._main_pid)]
+        command += ["--instance", self._instance, "--started-ns", str(self._started_ns)]
+        if self.predecessor:
+            command += ["--takes-over", self.predecessor]
+        if self._draining_since is not None:
+            command.append("--drain")
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+
+    def _tick(self, _signum: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self._main_pid or self._process is None:
+            return  # a pool child that has inherited the handler
+        status = self._process.poll()
+        if status is None or (status == 0 and self._draining_since is not None):
+            return
+        if status == EXIT_NAME_TAKEN:
+            self._process = None
+            self.name_taken = True
+            os.kill(self._main_pid, signal.SIGTERM)
+            return
+        # Logging may be what the signal has interrupted.
+        os.write(2, f"loadgen: the agent ended with status {status}, started again\n".encode())
+        self._launch()
+
+    def _connect_anew(self, _signum: int, _frame: FrameType | None) -> None:
+        """Raises what Celery takes for a lost connection into its loop, which then connects anew."""
+        if os.getpid() == self._main_pid:
+            raise ConnectionResetError("the agent says that orders are not heard")
+
+    def _on_ready(self, **_: Any) -> None:
+        self.start()
+
+    def _on_shutting_down(self, **_: Any) -> None:
+        self.drain()
+
+    def _on_shutdown(self, **_: Any) -> None:
+        if self._main_pid == os.getpid():
+            self.finish()

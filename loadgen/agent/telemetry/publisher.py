@@ -1,0 +1,133 @@
+"""Publishes this device's telemetry at an interval, and obeys what is said on its channel of commands.
+
+In a thread and over connections of its own: it waits for nobody, and nobody waits for it. What is measured while the
+broker is away is not kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import closing
+from typing import Any
+
+import redis
+from redis.exceptions import RedisError
+
+from loadgen.agent.telemetry.instruments import Instruments
+from loadgen.agent.telemetry.node import node_info
+from loadgen.broker.subscription import Subscription
+from loadgen.device.clock import measure
+from loadgen.device.process import stay_in_background
+from loadgen.device.redis_connections import brisk_client
+from loadgen.protocol.environment import WorkerSettings
+from loadgen.protocol.topics import (
+    INFO,
+    PAUSE,
+    UNPAUSE,
+    commands_channel,
+    node_info_key,
+    sample_text,
+    telemetry_channel,
+)
+
+logger = logging.getLogger(__name__)
+
+# The info hash of a device that is gone expires by itself.
+INFO_EVERY_S = 20.0
+INFO_TTL_S = 60
+_CLOCK_ROUNDS = 5
+_AWAY_PAUSE_S = 1.0
+
+
+class TelemetryThread(threading.Thread):
+    """Runs until `stop`, or for as long as the process does.
+
+    Args:
+        in_background: whether shards have the core first; not where another thread of the process must not wait for
+            this one, as it would when this one has the interpreter and no core.
+    """
+
+    def __init__(self, settings: WorkerSettings, *, in_background: bool) -> None:
+        super().__init__(name="telemetry", daemon=True)
+        self._redis = settings.redis
+        self._node = settings.name
+        self._interval_s = settings.telemetry_interval_s
+        self._in_background = in_background
+        self._stopped = threading.Event()
+        self._paused = False
+        self._away = False
+        self._offset_ns = 0  # broker's clock minus our monotonic one
+
+    def stop(self) -> None:
+        """The thread ends after its next look, which may take an interval."""
+        self._stopped.set()
+
+    def run(self) -> None:
+        if self._in_background:
+            stay_in_background()
+        while not self._stopped.is_set():
+            try:
+                self._publish_until_stopped()
+            except (RedisError, OSError) as error:
+                if not self._away:
+                    logger.warning("no telemetry until the broker answers: %s", error)
+                self._away = True
+                self._stopped.wait(_AWAY_PAUSE_S)
+
+    def _publish_until_stopped(self) -> None:
+        with (
+            closing(brisk_client(self._redis)) as client,
+            Subscription(client, channels=[commands_channel(self._node)]) as commands,
+        ):
+            self._introduce(client)
+            if self._away:
+                logger.info("the broker answers, telemetry goes on")
+            self._away = False
+            instruments = Instruments()
+            instruments.read()
+            due_s = time.monotonic() + self._interval_s
+            introduce_s = time.monotonic() + INFO_EVERY_S
+            while not self._stopped.is_set():
+                command = commands.get(max(0.0, due_s - time.monotonic()))
+                if command is not None:
+                    was_paused = self._paused
+                    self._obey(command.payload, client)
+                    if was_paused and not self._paused:
+                        instruments.read()  # rates count from now on
+                        due_s = time.monotonic() + self._interval_s
+                now_s = time.monotonic()
+                if now_s >= introduce_s:
+                    self._introduce(client)
+                    introduce_s = now_s + INFO_EVERY_S
+                if now_s >= due_s:
+                    due_s = max(due_s + self._interval_s, now_s)
+                    if not self._paused:
+                        self._publish(client, instruments)
+
+    def _publish(self, client: redis.Redis, instruments: Instruments) -> None:
+        timestamp_ns = time.monotonic_ns() + self._offset_ns
+        pipeline: Any = client.pipeline(transaction=False)
+        for metric, subsystem, value in instruments.read():
+            pipeline.publish(telemetry_channel(self._node, metric, subsystem), sample_text(timestamp_ns, value))
+        pipeline.execute()
+
+    def _introduce(self, client: redis.Redis) -> None:
+        """Writes the info hash anew, and looks at the broker's clock."""
+        key = node_info_key(self._node)
+        pipeline: Any = client.pipeline(transaction=True)
+        pipeline.hset(key, mapping=node_info())
+        pipeline.expire(key, INFO_TTL_S)
+        pipeline.execute()
+        self._offset_ns = measure(client, _CLOCK_ROUNDS).offset_ns
+
+    def _obey(self, payload: bytes, client: redis.Redis) -> None:
+        command = payload.decode(errors="replace").strip()
+        if command in (PAUSE, UNPAUSE):
+            self._paused = command == PAUSE
+            logger.info("telemetry is %sd", command)
+        elif command == INFO:
+            self._introduce(client)
+        else:
+            logger.warning("telemetry: the command %.40r is unknown; pause, unpause and info are known", command)

@@ -1,0 +1,199 @@
+"""What a worker does with its traces besides sending them to ingest: `galileo_trace_logging` file or redis.
+
+The agent gives each batch to the log once, when it first reads it, and marks the batch's file then. An agent that dies
+between the two does so again: of the batch that it was at, lines may stand twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import errno
+import io
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.exceptions import RedisError
+
+from loadgen.agent.forwarder import BrokerAwayError, TraceLog
+from loadgen.protocol.batch import NO_HOST, NO_TIME, RECORD
+from loadgen.protocol.environment import FILE, REDIS, WorkerSettings
+from loadgen.protocol.messages import BatchHeader
+from loadgen.protocol.trace_line import TraceLine, trace_line
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "galileo/results/traces"
+FILES = 8  # the one that is written to, and older ones
+NO_STATUS = -1
+
+
+class TraceLogError(Exception):
+    """The log cannot be opened; the message names the setting."""
+
+
+def lines_of(header: BatchHeader, records: bytes) -> Iterator[TraceLine]:
+    """The traces of a batch (loadgen/protocol/batch.py)."""
+    for row in RECORD.iter_unpack(records):
+        client, sequence, intended_ns, lateness_ns, wait_ns, service_ns, outcome, status, host, size, version = row
+        created = header.epoch_broker_ns + intended_ns
+        dispatched = _later(created, lateness_ns)
+        sent = _later(dispatched, wait_ns)
+        yield trace_line(
+            header.group_id,
+            client,
+            sequence,
+            header.request_id_header,
+            service=header.service,
+            created=created,
+            sent=sent,
+            done=_later(sent, service_ns),
+            status=status or None,
+            server="" if host == NO_HOST else header.hosts[host],
+            exp_id=header.experiment_id or "",
+            dispatched=dispatched,
+            outcome=outcome,
+            size=size,
+            routing_version=version,
+        )
+
+
+def _later(time_ns: int | None, duration_ns: int) -> int | None:
+    return None if time_ns is None or duration_ns == NO_TIME else time_ns + duration_ns
+
+
+def _seconds(time_ns: int | None) -> str:
+    """Seconds since the epoch, all digits of the ns; a float has not enough."""
+    return "" if time_ns is None else f"{time_ns // 1_000_000_000}.{time_ns % 1_000_000_000:09d}"
+
+
+class CsvTraceLog:
+    """`traces-<worker>.csv` in a folder, a line for each row, below a line of names; older ones end in `.1.csv`, ….
+
+    All files together have at most `limit_bytes`; the oldest lines go. What the file system refuses is missing there,
+    and the log of the agent says so.
+
+    Raises:
+        TraceLogError: from `open`.
+    """
+
+    def __init__(self, directory: Path, worker: str, limit_bytes: int) -> None:
+        self._directory = directory
+        self._worker = worker
+        self._limit_bytes = limit_bytes // FILES
+        self._failing = False
+
+    def open(self) -> None:
+        """Creates the folder; a file is made with the first line."""
+        try:
+            self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        except OSError as error:
+            raise TraceLogError(f"galileo_trace_dir: {self._directory} cannot be used: {error.strerror}") from error
+        if not os.access(self._directory, os.R_OK | os.W_OK | os.X_OK):
+            raise TraceLogError(f"galileo_trace_dir: {self._directory} must be writable by our user")
+
+    def path(self, age: int = 0) -> Path:
+        """The file that is written to, or the one that was `age` files ago."""
+        return self._directory / f"traces-{self._worker}{f'.{age}' if age else ''}.csv"
+
+    def write(self, header: BatchHeader, records: bytes) -> None:
+        if not records:
+            return
+        text = _csv(header, records)
+        try:
+            self._append(text)
+        except OSError as error:
+            if not self._failing:
+                logger.error("traces are not written to %s: %s", self.path(), error.strerror)
+            self._failing = True
+            return
+        self._failing = False
+
+    def _append(self, text: bytes) -> None:
+        path = self.path()
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_size + len(text) > self._limit_bytes:
+                self._rotate()
+        with path.open("ab", buffering=0) as file:
+            size = file.tell()
+            if not size:
+                text = _NAMES + text
+            written = file.write(text)
+            if written != len(text):  # a full file system takes a part
+                file.truncate(size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _rotate(self) -> None:
+        for age in range(FILES - 1, 0, -1):
+            with contextlib.suppress(FileNotFoundError):
+                self.path(age - 1).replace(self.path(age))
+
+
+def _csv(header: BatchHeader, records: bytes) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for line in lines_of(header, records):
+        times = map(_seconds, line[3:6])
+        writer.writerow((*line[:3], *times, *line[6:9], _seconds(line.dispatched), *line[10:]))
+    return text.getvalue().encode()
+
+
+_NAMES = (",".join(TraceLine._fields) + "\n").encode()
+
+
+class RedisTraceLog:
+    """Publishes each request that was sent, in the original's line format, on the channel `galileo/results/traces`.
+
+    Raises:
+        BrokerAwayError: some of the lines may have been published; they are again, with the batch.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client: Any = client  # redis-py types each result as a value or an awaitable
+
+    def write(self, header: BatchHeader, records: bytes) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        for line in lines_of(header, records):
+            if line.sent is not None:
+                pipeline.publish(CHANNEL, original_line(line))
+        try:
+            pipeline.execute()
+        except (RedisError, OSError) as error:
+            raise BrokerAwayError(str(error)) from error
+
+
+def original_line(line: TraceLine) -> str:
+    """request id, client, service, created, sent, done, status, server, experiment, response: with no quotes.
+
+    -1 stands for a time or a status that there never was, None for the text of the response, which is not kept.
+    """
+    times = ",".join("-1" if time_ns is None else _seconds(time_ns)[:-2] for time_ns in line[3:6])
+    status = NO_STATUS if line.status is None else line.status
+    service = line.service.replace(",", ";")
+    return f"{line.request_id},{line.client},{service},{times},{status},{line.server},{line.exp_id or None},None"
+
+
+def open_trace_log(settings: WorkerSettings, client: redis.Redis) -> TraceLog | None:
+    """The log that the settings ask for; None for `sql`, as all traces go to the database anyway.
+
+    A folder that cannot be used any more is no reason to forward nothing: lines are missing then, as on a full disk.
+    """
+    if settings.trace_logging == REDIS:
+        return RedisTraceLog(client)
+    return _csv_of(settings) if settings.trace_logging == FILE else None
+
+
+def _csv_of(settings: WorkerSettings) -> CsvTraceLog:
+    return CsvTraceLog(settings.trace_dir, settings.name, settings.trace_limit_bytes)
+
+
+def open_csv(settings: WorkerSettings) -> CsvTraceLog:
+    """As the worker does it at its start. Raises TraceLogError."""
+    log = _csv_of(settings)
+    log.open()
+    return log

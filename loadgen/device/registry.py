@@ -1,0 +1,116 @@
+"""A worker's name in the registry: who holds it, and holding it."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+
+import redis
+
+from loadgen.device.process import boot_id, is_alive
+from loadgen.protocol.codec import MessageError, from_json, to_json
+from loadgen.protocol.keys import WORKER_TTL_S, WORKERS_KEY, worker_key
+from loadgen.protocol.messages import WorkerInfo
+
+_POLL_S = 0.25
+
+# KEYS: the worker's key, the set of names. ARGV: info, TTL in s, name, our instance, the instance that we take over.
+# 0: another instance holds the name.
+_HOLD = """
+local held = redis.call('GET', KEYS[1])
+if held then
+  local ok, info = pcall(cjson.decode, held)
+  if ok and type(info) == 'table' and info.instance ~= ARGV[4] and info.instance ~= ARGV[5] then return 0 end
+end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+redis.call('SADD', KEYS[2], ARGV[3])
+return 1
+"""
+
+# KEYS: the worker's key, the set of names. ARGV: our instance, our name.
+_LEAVE = """
+local held = redis.call('GET', KEYS[1])
+if held then
+  local ok, info = pcall(cjson.decode, held)
+  if ok and type(info) == 'table' and info.instance == ARGV[1] then
+    redis.call('SREM', KEYS[2], ARGV[2])
+    return redis.call('DEL', KEYS[1])
+  end
+end
+return 0
+"""
+
+
+class NameTakenError(Exception):
+    """Another live worker has our name; the message says which."""
+
+
+class Registry:
+    """Holds a worker's name for one instance of it. Redis' errors pass through."""
+
+    def __init__(self, client: redis.Redis, name: str, instance: str, predecessor: str = "") -> None:
+        self._client = client
+        self._name = name
+        self._instance = instance
+        self._predecessor = predecessor
+        self._hold = client.register_script(_HOLD)
+        self._leave = client.register_script(_LEAVE)
+
+    def hold(self, info: WorkerInfo) -> None:
+        """Registers, or renews the registration.
+
+        Raises:
+            NameTakenError: another instance holds the name, and it is not the one that we take over.
+        """
+        keys = [worker_key(self._name), WORKERS_KEY]
+        args = [to_json(info), str(WORKER_TTL_S), self._name, self._instance, self._predecessor]
+        if not self._hold(keys=keys, args=args):
+            holder = read_worker_info(self._client, self._name)
+            raise NameTakenError(_taken(holder) if holder else f"another worker holds the name {self._name!r}")
+
+    def leave(self) -> None:
+        """Deregisters, unless another instance holds the name already."""
+        self._leave(keys=[worker_key(self._name), WORKERS_KEY], args=[self._instance, self._name])
+
+
+def read_worker_info(client: redis.Redis, name: str) -> WorkerInfo | None:
+    """What the registry says of a worker; None if it is not alive, or speaks a version that we do not know."""
+    text = client.get(worker_key(name))
+    try:
+        return from_json(WorkerInfo, text) if isinstance(text, str | bytes) else None
+    except MessageError:
+        return None
+
+
+def free_name(client: redis.Redis, name: str, sleep: Callable[[float], None] = time.sleep) -> str:
+    """Makes sure that no live worker has the name; returns the dead instance to take it over from, or ''.
+
+    A holder on this very boot of this machine is dead if its process is. Any other is dead when it does not renew its
+    registration before that expires (after a reboot, say), which takes WORKER_TTL_S at most to know.
+
+    Raises:
+        NameTakenError: it is alive.
+    """
+    first = read_worker_info(client, name)
+    if first is None:
+        return ""
+    if first.boot_id == boot_id() and first.hostname == platform.node():
+        if is_alive(first.pid):
+            raise NameTakenError(_taken(first))
+        return first.instance
+    for _ in range(int((WORKER_TTL_S + 1) / _POLL_S)):
+        sleep(_POLL_S)
+        now = read_worker_info(client, name)
+        if now is None:
+            return ""
+        if (now.instance, now.heartbeat_broker_ns) != (first.instance, first.heartbeat_broker_ns):
+            raise NameTakenError(_taken(now))
+    return first.instance
+
+
+def _taken(holder: WorkerInfo) -> str:
+    return (
+        f"galileo_worker_name: a live worker has the name {holder.name!r} already "
+        f"(process {holder.pid} on {holder.hostname}); choose another name or stop that worker"
+    )

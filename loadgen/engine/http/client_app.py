@@ -1,0 +1,232 @@
+"""Client apps: a folder with `generator.py` (and maybe `manifest.yml`) that says what a client sends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import CodeType, ModuleType, SimpleNamespace
+from typing import Any, Final, TypeVar
+
+from loadgen.apps.archive import MODULE
+from loadgen.apps.errors import AppInvalid
+from loadgen.apps.manifest import MANIFEST, Manifest, read_manifest
+from loadgen.apps.parameters import filled
+from loadgen.engine.errors import AppError, traceback_tail
+from loadgen.engine.http.app_response import AppResponse
+from loadgen.engine.watchdog import CALL_LIMIT_S, LOAD_LIMIT_S, AppStuck, Watchdog
+from loadgen.protocol.environment import NAME_PATTERN
+
+Prepared = TypeVar("Prepared")
+
+_CALL_LIMIT_NS: Final = round(CALL_LIMIT_S * 1e9)
+_LOAD_LIMIT_NS: Final = round(LOAD_LIMIT_S * 1e9)
+
+
+def find_app(name: str, apps_dir: Path | None, fetched: Path | None) -> Path:
+    """The folder of an app: that of this worker's own apps, else the one that was fetched from the repository.
+
+    Raises:
+        AppError: naming both places when the app is in neither.
+    """
+    if is_local(name, apps_dir):
+        assert apps_dir is not None
+        return apps_dir / name
+    if fetched is not None:
+        return fetched
+    here = "this worker has no apps of its own (galileo_apps_dir)"
+    if apps_dir is not None:
+        here = f"there is no such folder in {apps_dir} (galileo_apps_dir)"
+    raise AppError(
+        f"client app {name!r}: {here}, and the repository had no such app when the experiment was created "
+        "(`bin/galileo app deploy`)"
+    )
+
+
+def is_local(name: str | None, apps_dir: Path | None) -> bool:
+    """Whether an app is one of this worker's own."""
+    return bool(name and apps_dir and NAME_PATTERN.fullmatch(name) and (apps_dir / name).is_dir())
+
+
+class ClientApp:
+    """An app as it lies on disk, compiled once; `instance` executes its module for one client, or for all of them.
+
+    Raises:
+        AppError: when its files cannot be read, or are not what they should be.
+    """
+
+    def __init__(self, name: str, folder: Path, watchdog: Watchdog) -> None:
+        self.name = name
+        self.path = folder
+        self.manifest = self._read_manifest()
+        self._watchdog = watchdog
+        self._code = self._compile()
+
+    def _read_manifest(self) -> Manifest:
+        file = self.path / MANIFEST
+        try:
+            return read_manifest(file.read_bytes() if file.exists() else b"", self.name)
+        except OSError as error:
+            raise AppError(f"client app {self.name!r}: {MANIFEST} cannot be read: {error}") from error
+        except AppInvalid as error:
+            raise AppError(f"client app {self.name!r}: {error}") from error
+
+    def _compile(self) -> CodeType:
+        file = self.path / MODULE
+        try:
+            return compile(file.read_bytes(), str(file), "exec")
+        except OSError as error:
+            raise AppError(f"client app {self.name!r}: {MODULE} cannot be read: {error}") from error
+        except (SyntaxError, ValueError) as error:
+            raise AppError(f"client app {self.name!r}: {MODULE} is not Python:\n{traceback_tail(error)}") from error
+
+    def parameters(self, given: dict[str, Any]) -> dict[str, Any]:
+        """What the app finds in its context: the plan's parameters, and its own defaults. Raises AppError."""
+        values, faults = filled(self.manifest.parameters, given, "client_parameters")
+        if faults:
+            raise AppError(f"client app {self.name!r}: {'; '.join(map(str, faults))}")
+        return values
+
+    def instance(self, client: int | None, parameters: dict[str, Any], began_ns: int) -> AppInstance:
+        """Executes the module with `context` (name, path, manifest, parameters) among its globals.
+
+        Args:
+            client: whose it is; None for the one that all clients share.
+            began_ns: now, by the clock of the watchdog.
+
+        Raises:
+            AppError: when the module raises, does not end, or says nothing of requests.
+        """
+        who = f"client app {self.name!r}" + ("" if client is None else f", client {client}")
+        # Dataclasses, among others, look their module up in sys.modules.
+        module = ModuleType(f"galileo_app_{self.name}_{'shared' if client is None else client}")
+        module.__file__ = str(self.path / MODULE)
+        module.context = SimpleNamespace(  # type: ignore[attr-defined]
+            name=self.name, path=str(self.path), manifest=self.manifest.content, parameters=dict(parameters)
+        )
+        sys.modules[module.__name__] = module
+        try:
+            try:
+                self._watchdog.until_ns = began_ns + _LOAD_LIMIT_NS
+                exec(self._code, module.__dict__)
+                what, function = _requests_of(module)
+            except AppStuck as stuck:
+                raise AppError(f"{who}: {MODULE} did not end within {LOAD_LIMIT_S:g} s\n{stuck.where}") from stuck
+            except BaseException as error:  # as above: no signal's handler raises here
+                raise AppError(f"{who}: {MODULE} raised {_sentence(error)}\n{traceback_tail(error)}") from error
+            finally:
+                self._watchdog.call_ended()
+            if function is None:
+                raise AppError(f"{who}: {MODULE} defines no function next_request(), and no generator requests()")
+            on_response = getattr(module, "on_response", None)
+            if on_response is not None and not callable(on_response):
+                raise AppError(f"{who}: on_response must be a function of one response, not {on_response!r:.80}")
+        except AppError:
+            sys.modules.pop(module.__name__, None)
+            raise
+        return AppInstance(who, module, what, function, on_response, self._watchdog)
+
+
+def _requests_of(module: ModuleType) -> tuple[str, Callable[[], Any] | None]:
+    """What the module calls the source of its requests, and the function to be called for each; None if it has none."""
+    function = getattr(module, "next_request", None)
+    if callable(function):
+        return "next_request()", function
+    generator = getattr(module, "requests", None)
+    if isinstance(generator, ModuleType) or not callable(generator):
+        return "", None  # who imports the library of that name has no generator by it
+    requests: Iterator[Any] = iter(generator())
+    return "requests()", requests.__next__
+
+
+class AppInstance:
+    """The module of one client, or of all.
+
+    Attributes:
+        what: what it calls the source of its requests, for messages.
+        hears: whether it wants to be told of responses.
+    """
+
+    __slots__ = ("_function", "_module", "_on_response", "_watchdog", "hears", "what", "who")
+
+    def __init__(
+        self,
+        who: str,
+        module: ModuleType,
+        what: str,
+        function: Callable[[], Any],
+        on_response: Callable[[AppResponse], Any] | None,
+        watchdog: Watchdog,
+    ) -> None:
+        self.who = who
+        self.what = what
+        self.hears = on_response is not None
+        self._module = module
+        self._function = function
+        self._on_response = on_response
+        self._watchdog = watchdog
+
+    def next_request(self, began_ns: int, prepare: Callable[[str, Any, Any, Any], Prepared], base_url: str) -> Prepared:
+        """What `prepare` makes of the app's next request: of the base URL, method, endpoint and keywords.
+
+        Args:
+            began_ns: now, by the clock of the watchdog.
+            prepare: may call the app, too, which may have put generators, files and objects of its own in the keywords.
+
+        Raises:
+            AppError: when the app raises, does not come back, or returns something that is no request.
+        """
+        watchdog = self._watchdog
+        try:
+            watchdog.until_ns = began_ns + _CALL_LIMIT_NS
+            try:
+                request = self._function()
+            except BaseException as error:  # whatever an app raises is its fault, and tells what is wrong
+                raise self._failed(self.what, error) from error
+            parts = self._parts(request)
+            try:
+                return prepare(base_url, *parts)
+            except AppError as error:
+                raise AppError(f"{self.who}: {self.what} returned a wrong request: {error}") from error
+        except AppStuck as stuck:
+            raise AppError(
+                f"{self.who}: what {self.what} returned could not be prepared within {CALL_LIMIT_S:g} s\n{stuck.where}"
+            ) from stuck
+        finally:
+            watchdog.call_ended()
+
+    def _parts(self, request: Any) -> tuple[Any, Any, Any]:
+        """Method, endpoint and keywords. Raises AppError."""
+        if type(request) is tuple and len(request) == 3 and request[2] is not None:
+            return request
+        if not isinstance(request, (tuple, list)) or len(request) not in (2, 3):
+            verb = "return" if self.what == "next_request()" else "yield"
+            raise AppError(f"{self.who}: {self.what} must {verb} (method, endpoint, keywords), not {request!r:.80}")
+        method, endpoint = request[0], request[1]
+        return method, endpoint, (request[2] if len(request) == 3 and request[2] is not None else {})
+
+    def on_response(self, response: AppResponse, began_ns: int) -> None:
+        """Tells the app of a response. Raises AppError when the app raises, or does not come back."""
+        assert self._on_response is not None  # `hears` says so
+        watchdog = self._watchdog
+        try:
+            watchdog.until_ns = began_ns + _CALL_LIMIT_NS
+            self._on_response(response)
+            watchdog.call_ended()
+        except BaseException as error:  # whatever an app raises is its fault, and tells what is wrong
+            watchdog.call_ended()
+            raise self._failed("on_response()", error) from error
+
+    def close(self) -> None:
+        sys.modules.pop(self._module.__name__, None)
+
+    def _failed(self, what: str, error: BaseException) -> AppError:
+        if isinstance(error, AppStuck):
+            return AppError(f"{self.who}: {what} did not come back within {CALL_LIMIT_S:g} s\n{error.where}")
+        if isinstance(error, StopIteration) and what == "requests()":
+            return AppError(f"{self.who}: {what} has ended; a generator of requests must go on for ever")
+        return AppError(f"{self.who}: {what} raised {_sentence(error)}\n{traceback_tail(error)}")
+
+
+def _sentence(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

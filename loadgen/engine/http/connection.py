@@ -1,0 +1,352 @@
+"""One keep-alive connection: writes a request, parses its response, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, cast
+
+import httptools
+
+from loadgen.engine.deadlines import NEVER
+from loadgen.engine.http import response_framing
+from loadgen.engine.http.redirects import RedirectError, next_hop
+from loadgen.engine.http.response_head import END_OF_HEAD, Framing, may_redirect
+from loadgen.engine.http.wire import DOTTED, Wire
+from loadgen.engine.primitives import numbered, write_at_once
+from loadgen.protocol.batch import NO_TIME
+from loadgen.protocol.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from loadgen.engine.http.pool import HostPool
+
+# Where a connection is with its request. The order matters.
+CLOSED: Final = -1
+IDLE: Final = 0
+SENT: Final = 1  # no complete head of a response yet
+BODY: Final = 2  # the head is complete
+COMPLETE: Final = 3
+EXCESS: Final = 4  # complete, and more came behind it
+BROKEN: Final = 5  # no HTTP, although the parser takes it
+
+COMPLETED: Final = int(Outcome.COMPLETED)
+_NO_DESCRIPTOR: Final = -1
+_HEAD_END: Final = len(END_OF_HEAD)
+
+
+# When an arrival was first sent, the host that it was routed to, and when it times out: what a redirect leads to has
+# these from there.
+First = tuple[int, str, int]
+
+
+class Connection:
+    """Belongs to one HostPool; every request given to `load` ends as exactly one row.
+
+    An asyncio.Protocol by its methods: compiled, a class can have no base that is not.
+
+    A response whose head is known, and whose body came with it, is read without the parser; all others by the parser.
+    """
+
+    __slots__ = (
+        "_buffered",
+        "_client",
+        "_descriptor",
+        "_dispatched_ns",
+        "_first",
+        "_heads",
+        "_host",
+        "_intended_ns",
+        "_keep",
+        "_last_framed",
+        "_last_head",
+        "_now_ns",
+        "_parser",
+        "_partial",
+        "_pool",
+        "_recorder",
+        "_redirect",
+        "_sent_ns",
+        "_sequence",
+        "_size",
+        "_stage",
+        "_status",
+        "_transport",
+        "_until_eof",
+        "_version",
+        "_wire",
+        "deadline_ns",
+        "queued_ns",
+    )
+
+    def __init__(self, host: HostPool) -> None:
+        self._host = host
+        self._pool = host.pool
+        self._recorder = host.pool.recorder
+        self._now_ns = host.pool.now_ns
+        self._heads = host.pool.heads.known
+        self._last_head = b"\0"  # no response begins like this
+        self._last_framed: Framing | None = None
+        self._descriptor = _NO_DESCRIPTOR
+        self._buffered = False
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until the connection is made
+        self._parser: httptools.HttpResponseParser | None = None
+        self.deadline_ns = NEVER
+        self.queued_ns = NEVER
+        self._stage = CLOSED
+        self._keep = False
+        self._until_eof = False
+        self._partial = b""
+        self._wire: Wire = None  # type: ignore[assignment]  # until a request is loaded
+        self._redirect = b""  # of a redirect that is to be followed: its head, and maybe more
+        self._first: First | None = None
+
+    # --- Called by the pool
+
+    @property
+    def made(self) -> bool:
+        """Whether the connection was ever established."""
+        return self._transport is not None
+
+    def load(
+        self, intended_ns: int, client: int, sequence: int, version: int, wire: Wire, first: First | None = None
+    ) -> bytes:
+        """Takes over a request of an idle connection; returns its bytes for `write`, which is to follow at once."""
+        self._stage = SENT
+        self._size = 0
+        self._intended_ns = intended_ns
+        self._client = client
+        self._sequence = sequence
+        self._version = version
+        self._wire = wire
+        self._first = first
+        if wire.id_form is DOTTED:  # as Wire.written, without calling it: nearly all requests are
+            return numbered(wire.head, client, sequence, wire.tail)
+        return wire.written(client, sequence)
+
+    def write(self, data: bytes, dispatched_ns: int) -> int:
+        """Writes the request that was loaded; returns the time after that.
+
+        It is written at once: the loop would do so at the end of its turn, when all requests of the turn count as sent.
+        """
+        self._dispatched_ns = dispatched_ns
+        self._sent_ns = dispatched_ns  # until it is known better: the write itself may fail
+        written = 0
+        if self._descriptor >= 0:
+            written = write_at_once(self._descriptor, data)  # what it does not take is the transport's matter
+        if written != len(data):
+            self._buffered = True
+            self._transport.write(data[written:])
+        self._sent_ns = sent_ns = self._now_ns()
+        first = self._first
+        self.deadline_ns = deadline_ns = sent_ns + self._wire.timeout_ns if first is None else first[2]
+        if deadline_ns < self.queued_ns:
+            self._pool.deadlines.queue(self)
+        return sent_ns
+
+    def time_out(self) -> None:
+        self._fail(Outcome.TIMEOUT)
+
+    def abort(self) -> None:
+        """Closes the connection at once; a request in flight ends as ABORTED."""
+        if self._stage > IDLE:
+            self._fail(Outcome.ABORTED)
+        else:
+            self._close()
+
+    # --- Called by the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if transport.get_extra_info("ssl_object") is None:
+            self._descriptor = transport.get_extra_info("socket").fileno()
+        self._stage = IDLE
+        self._host.connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        before = self._stage
+        if before <= IDLE:
+            self._close()  # nobody asked for this; what would come next could not be told apart from it
+            return
+        if self._parser is None:
+            if data.startswith(self._last_head):  # nearly always the same head comes again
+                end, framed = len(self._last_head), self._last_framed
+            else:
+                end = data.find(END_OF_HEAD) + _HEAD_END
+                head = data[:end]
+                framed = self._heads.get(head)
+                if framed is not None:
+                    self._last_head, self._last_framed = head, framed
+            if framed is not None:
+                self._status, self._keep, length = framed
+                if len(data) - end == (0 if self._wire.bodiless else length):
+                    self._size = len(data) - end
+                    self._stage = COMPLETE
+                    self._end(COMPLETED, self._now_ns(), self._status)  # it is no redirect that is to be followed
+                    return
+            self._parser = httptools.HttpResponseParser(self)
+        parser = self._parser
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserCallbackError:
+            raise
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if self._stage < COMPLETE or self._stage == BROKEN:
+                self._fail(Outcome.MALFORMED)
+                return
+            self._stage = EXCESS
+        if self._stage == BROKEN:
+            self._fail(Outcome.MALFORMED)
+            return
+        if before == SENT and self._stage > SENT:
+            # However it came: in one piece it is whole before anybody could find it too long.
+            come = len(self._partial) + len(data)
+            if (
+                come > response_framing.MAX_HEAD_BYTES
+                and (self._partial + data).find(END_OF_HEAD) > response_framing.MAX_HEAD_BYTES
+            ):
+                self._fail(Outcome.MALFORMED)
+                return
+            if self._wire.follow is not None and may_redirect(self._status):
+                self._redirect = self._partial + data
+            elif not self._partial:
+                self._pool.heads.learn(data)
+        if self._stage >= COMPLETE:
+            if self._wire.bodiless:
+                self._keep = self._keep or response_framing.keeps_alive(self._partial + data)
+            self._partial = b""
+            self._parser = None  # of a response without a body it would wait for the body that the head announced
+            self._complete()
+        elif self._stage == SENT:
+            self._partial += data
+            if len(self._partial) > response_framing.MAX_HEAD_BYTES:
+                self._fail(Outcome.MALFORMED)
+        elif before == SENT:
+            if not self._keep:
+                self._until_eof = response_framing.ends_with_eof(self._partial + data)
+            self._partial = b""
+
+    def pause_writing(self) -> None:
+        """What the socket does not take now, the transport keeps: the rest of one request."""
+
+    def resume_writing(self) -> None:
+        return
+
+    def eof_received(self) -> None:
+        """The transport closes itself after this."""
+        if self._stage == BODY and self._until_eof:
+            self._keep = False
+            self._complete()
+        elif self._stage > IDLE:
+            self._fail(Outcome.CLOSED)
+        else:
+            self._close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._stage > IDLE:
+            self._fail(Outcome.RESET if exc is not None else Outcome.CLOSED)
+        else:
+            self._close()
+        self._host.lost(self)
+
+    # --- Called by the parser
+
+    def on_message_begin(self) -> None:
+        if self._stage == COMPLETE:
+            self._stage = EXCESS
+
+    def on_headers_complete(self) -> None:
+        if self._stage >= COMPLETE:
+            return
+        assert self._parser is not None
+        self._status = status = self._parser.get_status_code()
+        if status < 100:
+            self._stage = BROKEN
+        elif status >= 200 or status == 101:
+            self._keep = self._parser.should_keep_alive()
+            self._stage = COMPLETE if self._wire.bodiless else BODY
+
+    def on_body(self, body: bytes) -> None:
+        if self._stage == BODY:
+            self._size += len(body)
+        elif self._stage == SENT:
+            self._stage = BROKEN  # an interim response has no body
+        elif self._stage == COMPLETE:
+            self._stage = EXCESS
+
+    def on_message_complete(self) -> None:
+        if self._stage == BODY:
+            self._stage = COMPLETE
+
+    # --- The end of a request
+
+    def _complete(self) -> None:
+        if not (self._redirect and self._follow()):
+            self._end(COMPLETED, self._now_ns(), self._status)
+
+    def _fail(self, outcome: Outcome) -> None:
+        self._end(outcome, NO_TIME, 0)
+
+    def _end(self, outcome: int, done_ns: int, status: int) -> None:
+        pool, first = self._pool, self._first
+        client, sequence = self._client, self._sequence  # this connection may soon serve another
+        self._recorder.row(
+            client,
+            sequence,
+            self._intended_ns,
+            self._dispatched_ns,
+            self._sent_ns if first is None else first[0],
+            done_ns,
+            outcome,
+            status,
+            self._host.name if first is None else first[1],
+            self._size,
+            self._version,
+        )
+        pool.in_flight -= 1
+        if outcome == COMPLETED:
+            self._release()
+        else:
+            self._close()
+        if pool.on_end is not None:
+            pool.on_end(client, sequence, outcome)
+
+    def _follow(self) -> bool:
+        """Whether the arrival goes on where the response leads it, or ends because that cannot be followed."""
+        head, self._redirect = self._redirect, b""
+        try:
+            hop = next_hop(self._wire, head)
+        except RedirectError:
+            self._fail(Outcome.REDIRECT)
+            return True
+        if hop is None:
+            return False
+        # The time-out is that of the whole chain, waiting for connections included.
+        first = self._first or (self._sent_ns, self._host.name, self.deadline_ns)
+        waiter = self._intended_ns, self._dispatched_ns, self._client, self._sequence, self._version, hop.wire, first
+        self._release()
+        self._pool.follow(hop.host, waiter)
+        return True
+
+    def _release(self) -> None:
+        """Gives the connection back, or closes it."""
+        self.deadline_ns = NEVER
+        reusable = self._keep and self._stage == COMPLETE and self._host.keep_alive
+        self._stage = IDLE
+        if reusable and not (self._buffered and self._is_unsent()):
+            self._host.ready(self)
+        else:
+            self._close()
+
+    def _is_unsent(self) -> bool:
+        """A server may answer before it has read all of the request: then the rest of it still lies in the buffer."""
+        self._buffered = self._transport.get_write_buffer_size() > 0
+        return self._buffered
+
+    def _close(self) -> None:
+        if self._stage == CLOSED:
+            return
+        self._stage = CLOSED
+        self.deadline_ns = NEVER
+        self._descriptor = _NO_DESCRIPTOR  # its number may soon be another file's
+        self._parser = None  # the parser holds this object's methods: a cycle, and nobody collects those while it runs
+        self._host.closed(self)
+        self._transport.abort()

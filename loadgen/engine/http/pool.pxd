@@ -1,0 +1,46 @@
+import cython
+from libc.stdint cimport int64_t
+
+from loadgen.engine.http.connection cimport Connection
+from loadgen.engine.recorder cimport Recorder
+
+
+cdef class HostPool:
+    cdef public object pool
+    cdef public object name
+    cdef public bint keep_alive
+    cdef public bint routed
+    cdef public dict idle
+    cdef public object _dialer
+    cdef public object _waiters
+    cdef public bint _waits_alike
+    cdef public Py_ssize_t _open
+    cdef public Py_ssize_t _openings
+    cdef public bint _retired
+
+    cpdef ready(self, Connection connection)
+    cpdef wait(self, tuple waiter)
+
+
+cdef class Pool:
+    cdef public Recorder recorder
+    cdef public object now_ns
+    cdef public object max_per_host
+    cdef public bint keep_alive
+    cdef public object deadlines
+    cdef public object heads
+    cdef public int64_t send_until_ns
+    cdef public object on_end
+    cdef public set connections
+    cdef public Py_ssize_t openings
+    cdef public Py_ssize_t in_flight
+    cdef public Py_ssize_t long_waits
+    cdef public object captures
+    cdef public Py_ssize_t kept_bytes
+    cdef public object on_response
+    cdef public object connection_kind
+    cdef public dict hosts
+    cdef public object turns
+    cdef public object _max_connections
+    cdef public object connect_timeout_s
+    cdef public set _tasks

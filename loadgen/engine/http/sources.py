@@ -1,0 +1,184 @@
+"""Request sources: what a client sends next."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from loadgen.engine.errors import AppError
+from loadgen.engine.http import tls
+from loadgen.engine.http.app_response import AppResponse
+from loadgen.engine.http.client_app import AppInstance, ClientApp, find_app
+from loadgen.engine.http.request import Preparer, check_tls
+from loadgen.engine.http.wire import Wire
+from loadgen.engine.stalls import SLOW_CALL_NS, AppTime
+from loadgen.engine.watchdog import Watchdog
+from loadgen.protocol.messages import HTTPS, GroupDocument, WorkloadSpec
+
+BaseUrl = Callable[[str], str]
+
+_SLOW_MODULE_NS, _AFTER_SLOW_S = 200_000_000, 0.05
+
+
+class RequestSource(Protocol):
+    """The requests of a shard's clients.
+
+    Attributes:
+        is_static: a host's request is the same for all clients and for ever.
+        hears: `hear` is to be called; known after `prepare`.
+    """
+
+    is_static: bool
+    hears: bool
+    app_time: AppTime
+
+    async def prepare(self) -> None:
+        """Does what takes long before the start. Raises AppError."""
+
+    def wire(self, client: int, host: str) -> Wire:
+        """The client's next request, for this host. Raises AppError."""
+
+    def hear(self, client: int, status: int, data: bytes) -> None:
+        """Tells of a complete response, its bytes as they came. Raises AppError."""
+
+    def close(self) -> None: ...
+
+
+# Makes the source of a shard from the group's document, the shard's clients, and the base URL of a host.
+SourceFactory = Callable[[GroupDocument, Sequence[int], BaseUrl], RequestSource]
+
+
+class StaticSource:
+    """The workload's one request."""
+
+    is_static = True
+    hears = False
+
+    def __init__(self, workload: WorkloadSpec, preparer: Preparer, base_url: BaseUrl) -> None:
+        self._workload = workload
+        self._preparer = preparer
+        self._base_url = base_url
+        self.app_time = AppTime()  # stays 0: it calls no app
+
+    async def prepare(self) -> None:
+        self.wire(0, "host")
+
+    def wire(self, client: int, host: str) -> Wire:
+        workload = self._workload
+        try:
+            return self._preparer.wire(self._base_url(host), workload.method, workload.path, workload.kwargs)
+        except AppError as error:
+            raise AppError(f"the workload's request to {workload.service}: {error}") from error
+
+    def hear(self, client: int, status: int, data: bytes) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+class AppSource:
+    """A client app, whose module runs once per client, as each client of its own process would run it, or once for all
+    of them where its manifest says `shared`.
+
+    Args:
+        apps_dir: the folder of this worker's own apps; None: it has none.
+        fetched: the app's folder as it came from the repository; None: it did not.
+        now_ns: the clock by which `app_time` counts the app's calls and the preparing of what they returned.
+    """
+
+    is_static = False
+
+    def __init__(
+        self,
+        workload: WorkloadSpec,
+        apps_dir: Path | None,
+        fetched: Path | None,
+        clients: Sequence[int],
+        preparer: Preparer,
+        base_url: BaseUrl,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.hears = False
+        self._now_ns = now_ns
+        self.app_time = AppTime()
+        self._workload = workload
+        self._apps_dir = apps_dir
+        self._fetched = fetched
+        self._clients = clients
+        self._preparer = preparer
+        self._base_url = base_url
+        self._watchdog = Watchdog(now_ns)
+        self._instances: dict[int, AppInstance] = {}
+
+    async def prepare(self) -> None:
+        assert self._workload.client_app is not None
+        if self._base_url("host").startswith(f"{HTTPS}:"):  # which a static host may say, too
+            check_tls(tls.options())  # reads a large file
+        name = self._workload.client_app
+        app = ClientApp(name, find_app(name, self._apps_dir, self._fetched), self._watchdog)
+        parameters = app.parameters(self._workload.client_parameters)
+        self._watchdog.start()
+        try:
+            if app.manifest.shared:
+                self._instances = dict.fromkeys(self._clients, app.instance(None, parameters, self._now_ns()))
+                return
+            for client in self._clients:
+                began_ns = self._now_ns()
+                self._instances[client] = app.instance(client, parameters, began_ns)
+                # A thousand modules take seconds; the shard's lease is renewed meanwhile, which takes several turns,
+                # and must not be cut in two by the next slow module.
+                await asyncio.sleep(_AFTER_SLOW_S if self._now_ns() - began_ns > _SLOW_MODULE_NS else 0)
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self.hears = any(instance.hears for instance in self._instances.values())
+
+    def wire(self, client: int, host: str) -> Wire:
+        began_ns = self._now_ns()
+        wire = self._instances[client].next_request(began_ns, self._preparer.wire, self._base_url(host))
+        app_time = self.app_time
+        took_ns = self._now_ns() - began_ns
+        app_time.total_ns += took_ns
+        if took_ns > SLOW_CALL_NS:
+            app_time.add_slow(took_ns)
+        return wire
+
+    def hear(self, client: int, status: int, data: bytes) -> None:
+        instance = self._instances[client]
+        if not instance.hears:
+            return
+        began_ns = self._now_ns()
+        instance.on_response(AppResponse(status, data), began_ns)
+        took_ns = self._now_ns() - began_ns
+        self.app_time.total_ns += took_ns
+        if took_ns > SLOW_CALL_NS:
+            self.app_time.add_slow(took_ns)
+
+    def close(self) -> None:
+        self._watchdog.stop()
+        for instance in self._instances.values():
+            instance.close()
+        self._instances.clear()
+
+
+def file_sources(apps_dir: Path | None, fetched: Path | None = None) -> SourceFactory:
+    """Sources whose client apps lie in a folder of this worker.
+
+    Args:
+        apps_dir: the folder of its own apps, which come first.
+        fetched: the folder of the one app that was fetched from the repository.
+    """
+
+    def build(document: GroupDocument, clients: Sequence[int], base_url: BaseUrl) -> RequestSource:
+        workload = document.workload
+        preparer = Preparer(workload.request_id_header, document.group_id, workload.request_timeout_s)
+        if workload.client_app is None:
+            return StaticSource(workload, preparer, base_url)
+        return AppSource(workload, apps_dir, fetched, clients, preparer, base_url)
+
+    return build

@@ -1,0 +1,155 @@
+"""Trace batches: a shard's traces, and their forms in the spool and on the wire.
+
+A file is: MAGIC, length of the header, header (msgpack of a BatchHeader), then `rows` records of ROW_BYTES each,
+little-endian and without gaps, the fields of FIELDS in that order, then the captures, as many bytes as the header says:
+a msgpack list of [row in this batch, request, response].
+
+A message is a zstd frame of the same, but begins with MESSAGE_MAGIC, and its records are shuffled: the first byte of
+each record, then the second byte of each, and so on (the shuffle filter of Blosc and HDF5). The high bytes of numbers
+are nearly all alike and lie side by side then, and every such plane is a zstd block with a table of its own.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final, NamedTuple
+
+import msgpack
+import zstandard
+
+from loadgen.protocol.codec import MessageError, from_wire, to_wire
+from loadgen.protocol.messages import BatchHeader
+
+MAGIC: Final = b"GALR"
+MESSAGE_MAGIC: Final = b"GALS"
+NO_TIME: Final = -1
+MAX_BATCH_BYTES: Final = 64 << 20
+
+# Name and typecode of struct. `intended_ns` counts from the header's epoch_broker_ns. Each duration counts from the
+# time before it: to the dispatch, to the last byte sent, to the complete response. It is NO_TIME where that never
+# happened, and then nothing later did, either.
+FIELDS: Final[dict[str, str]] = {
+    "client": "I",
+    "sequence": "I",
+    "intended_ns": "q",
+    "lateness_ns": "q",
+    "connection_wait_ns": "q",
+    "service_time_ns": "q",
+    "outcome": "B",
+    "status": "H",
+    "host": "H",  # index into the header's hosts; NO_HOST when none was chosen
+    "size": "I",  # bytes of the response's body as received
+    "routing_version": "I",
+}
+NO_HOST: Final = 0xFFFF
+MAX_SIZE: Final = 0xFFFFFFFF
+RECORD: Final = struct.Struct("<" + "".join(FIELDS.values()))
+ROW_BYTES: Final = RECORD.size
+
+MAX_CAPTURES_BYTES: Final = 256 << 10  # of a batch
+CAPTURE_OVERHEAD_BYTES: Final = 16  # at most, of one
+
+
+class Capture(NamedTuple):
+    """A request and its response as they went over the wire, cut off at the workload's limit."""
+
+    row: int  # in its batch
+    request: bytes
+    response: bytes
+
+
+# Of all levels up to 9, the least CPU time and within 2 % of the fewest bytes: what is left is noise of clocks.
+_ZSTD_LEVEL = 1
+
+
+def encode_header(header: BatchHeader) -> bytes:
+    """What a batch file begins with, the records behind it."""
+    packed: bytes = msgpack.packb(to_wire(header))
+    return MAGIC + struct.pack("<I", len(packed)) + packed
+
+
+def decode(data: bytes, magic: bytes = MAGIC) -> tuple[BatchHeader, bytes]:
+    """Header and records of a batch file; with MESSAGE_MAGIC of an unpacked message, whose records are shuffled.
+
+    Raises:
+        MessageError: when it is no batch, of an unknown version, or cut short.
+    """
+    plain, position = unpack_header(data, magic)
+    header = from_wire(BatchHeader, plain)
+    end = position + header.rows * ROW_BYTES
+    if header.captures_bytes < 0 or len(data) != end + header.captures_bytes:
+        raise MessageError(f"batch {header.id}: {len(data)} bytes do not fit {header.rows} rows")
+    return header, data[position:end]
+
+
+def encode_captures(captures: list[Capture]) -> bytes:
+    """What follows the records; nothing for none."""
+    packed: bytes = msgpack.packb(captures) if captures else b""
+    return packed
+
+
+def decode_captures(header: BatchHeader, data: bytes) -> list[Capture]:
+    """The captures of a batch that `decode` has accepted.
+
+    Raises:
+        MessageError: when they are none of this batch's rows.
+    """
+    if not header.captures_bytes:
+        return []
+    try:
+        captures = [Capture(*capture) for capture in msgpack.unpackb(data[-header.captures_bytes :])]
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise MessageError(f"batch {header.id}: its captures cannot be read: {error}") from error
+    rows = {capture.row for capture in captures if isinstance(capture.row, int) and 0 <= capture.row < header.rows}
+    if len(rows) != len(captures) or not all(isinstance(part, bytes) for capture in captures for part in capture[1:]):
+        raise MessageError(f"batch {header.id}: captures: bytes of different rows of the batch are needed")
+    return captures
+
+
+def unpack_header(data: bytes, magic: bytes) -> tuple[Any, int]:
+    """The header of a batch as plain data, of whatever version and unchecked, and where the records begin.
+
+    Raises:
+        MessageError: when there is none.
+    """
+    if data[:4] != magic or len(data) < 8:
+        raise MessageError("batch: it does not start like a trace batch")
+    (length,) = struct.unpack_from("<I", data, 4)
+    try:
+        return msgpack.unpackb(data[8 : 8 + length]), 8 + length
+    except (ValueError, msgpack.UnpackException) as error:
+        raise MessageError(f"batch: its header cannot be read: {error}") from error
+
+
+def to_message(file: bytes) -> bytes:
+    """A batch file as it crosses the wire.
+
+    Raises:
+        MessageError: as `decode`.
+    """
+    header, records = decode(file)
+    end = len(file) - header.captures_bytes
+    head = MESSAGE_MAGIC + file[len(MAGIC) : end - len(records)]
+    frame = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj(size=len(file))
+    parts = [frame.compress(head), frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)]
+    for byte in range(ROW_BYTES if records else 0):
+        parts.append(frame.compress(records[byte::ROW_BYTES]))
+        parts.append(frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
+    parts.append(frame.compress(file[end:]))
+    parts.append(frame.flush())
+    return b"".join(parts)
+
+
+def unpack_message(message: bytes) -> bytes:
+    """What the frame of a message holds, for `decode` and `unpack_header` with MESSAGE_MAGIC.
+
+    Raises:
+        MessageError: for what is not zstd, or unpacks to more than MAX_BATCH_BYTES.
+    """
+    try:
+        size = zstandard.frame_content_size(message)
+        if not 0 <= size <= MAX_BATCH_BYTES:
+            raise MessageError(f"batch: it unpacks to {size} bytes, at most {MAX_BATCH_BYTES} are accepted")
+        return zstandard.ZstdDecompressor().decompress(message)
+    except zstandard.ZstdError as error:
+        raise MessageError(f"batch: not zstd: {error}") from error

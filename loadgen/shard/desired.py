@@ -1,0 +1,171 @@
+"""Follows what a shard shall do: its group's document and its service's routing record, both in Redis.
+
+Changes are announced on channels; announcements may be lost, so both are also read every second. No news, also because
+Redis is away, never changes anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from loadgen.protocol.cancelled import raise_if_cancelled
+from loadgen.protocol.codec import MessageError, from_json
+from loadgen.protocol.keys import group_channel, group_key
+from loadgen.protocol.messages import STOP, GroupDocument
+from routing.redis.table import UPDATES_CHANNEL, read_async
+from routing.table import RoutingError, RoutingRecord
+
+logger = logging.getLogger(__name__)
+
+READ_EVERY_S = 1.0
+_RECONNECT_S = 0.5
+
+
+class DesiredState:
+    """The newest document of a group and the route of its service; tells of each change.
+
+    Args:
+        on_document: called with each document of a higher version than the last one.
+        on_route: called with each changed routing record, None when the service has none.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        group_id: str,
+        on_document: Callable[[GroupDocument], None],
+        on_route: Callable[[RoutingRecord | None], None],
+    ) -> None:
+        self._client = client
+        self._group_id = group_id
+        self._on_document = on_document
+        self._on_route = on_route
+        self._document: GroupDocument | None = None
+        self._version: bytes | None = None  # of the document that was taken, or refused
+        self._route: RoutingRecord | None = None
+        self._route_known = False
+        self._refused = ""  # why the record that is there was ignored; it is read every second, and said once
+        self._news = asyncio.Event()
+        self.seen_ns = time.monotonic_ns()  # when the document was last found in Redis
+        self.renewed_ns = time.monotonic_ns()  # when the controller was last seen to have renewed the group's lease
+        self._renewals: bytes | None = None
+        self.missing_since_ns: int | None = None  # since when Redis, which answers, has had no document
+
+    async def is_wanted(self) -> bool:
+        """Whether the group has a document that does not say stop. Redis' errors pass through."""
+        (text,) = await self._read("document")
+        try:
+            return text is not None and from_json(GroupDocument, text).state != STOP
+        except MessageError:
+            return True  # whoever reads it next says what is wrong
+
+    async def first_document(self, timeout_s: float) -> GroupDocument:
+        """The group's document, waiting for it to appear.
+
+        Raises:
+            TimeoutError: when it did not appear in time.
+            MessageError: when it cannot be read.
+        """
+        async with asyncio.timeout(timeout_s):
+            while True:
+                raise_if_cancelled()
+                try:
+                    (text,) = await self._read("document")
+                except RedisError as error:
+                    logger.warning("the group's document cannot be read yet: %s", error)
+                    text = None
+                if text is not None:
+                    self._document = from_json(GroupDocument, text)
+                    return self._document
+                await asyncio.sleep(READ_EVERY_S / 4)
+
+    async def refresh(self) -> None:
+        """Reads both once and tells of what has changed. Redis' errors pass through."""
+        version, renewals = await self._read("version", "renewals")
+        if renewals != self._renewals:
+            self._renewals, self.renewed_ns = renewals, time.monotonic_ns()
+        if version is not None:
+            self.missing_since_ns = None
+        elif self.missing_since_ns is None:
+            self.missing_since_ns = time.monotonic_ns()
+        if version != self._version:  # a long plan is not read, nor decoded, again and again
+            (text,) = await self._read("document")
+            if text is not None:
+                self._take_document(text)
+                self._version = version
+        # A Redis that was started anew, and empty, has neither: no news. Routes come back before documents do.
+        if self._document is not None and version is not None:
+            await self._read_route(self._document.workload.service)
+
+    async def follow(self) -> None:
+        """Keeps both up to date until cancelled."""
+        listener = asyncio.create_task(self._listen())
+        try:
+            while True:
+                raise_if_cancelled()
+                try:
+                    await self.refresh()
+                except RedisError as error:
+                    logger.warning("desired state cannot be read, the load goes on: %s", error)
+                # Read all the same when nothing is announced. (wait_for may swallow a cancel before Python 3.12.)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(READ_EVERY_S):
+                        await self._news.wait()
+                self._news.clear()
+        finally:
+            listener.cancel()
+
+    async def _listen(self) -> None:
+        while True:
+            raise_if_cancelled()
+            try:
+                async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
+                    await pubsub.subscribe(group_channel(self._group_id), UPDATES_CHANNEL)
+                    self._news.set()  # what was announced before we listened
+                    while True:
+                        raise_if_cancelled()
+                        if await pubsub.get_message(timeout=READ_EVERY_S) is not None:
+                            self._news.set()
+            except (RedisError, OSError) as error:
+                logger.info("announcements cannot be heard, listening again: %s", error)
+                await asyncio.sleep(_RECONNECT_S)
+
+    async def _read(self, *fields: str) -> list[bytes | None]:
+        """The fields, of which the first is there where the document is."""
+        # redis-py types a command's result as a value or an awaitable, whichever client it is.
+        reply: Any = self._client.hmget(group_key(self._group_id), fields)
+        found: list[bytes | None] = await reply
+        if found[0] is not None:
+            self.seen_ns = time.monotonic_ns()
+        return found
+
+    def _take_document(self, text: bytes) -> None:
+        try:
+            document = from_json(GroupDocument, text)
+        except MessageError as error:
+            logger.error("the group's new document is ignored: %s", error)
+            return
+        if self._document is None or document.version > self._document.version:
+            self._document = document
+            self._on_document(document)
+
+    async def _read_route(self, service: str) -> None:
+        try:
+            route = await read_async(self._client, service)
+        except RoutingError as error:
+            if str(error) != self._refused:
+                self._refused = str(error)
+                logger.error("the routing record is ignored, the last good one holds: %s", error)
+            return
+        self._refused = ""
+        if not self._route_known or route != self._route:
+            self._route, self._route_known = route, True
+            self._on_route(route)

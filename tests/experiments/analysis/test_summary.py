@@ -1,0 +1,397 @@
+"""The summary says what happened, where requests went, how the generator fared, and whether to trust it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from experiments.analysis import intervals, report, report_text, summary
+from experiments.analysis.health import peak_share
+from experiments.analysis.host_shares import max_deviation
+from experiments.ingest import ingest
+from experiments.models import Event, Experiment, Shard
+from loadgen.protocol.messages import Counters, Gauges
+from loadgen.protocol.outcomes import Outcome
+from routing.models import RoutingRevision
+from tests.support.batches import (
+    NS,
+    START,
+    Row,
+    counters_of,
+    make_experiment,
+    payload,
+    rows_of,
+    run_payloads,
+    shards_of,
+)
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker")]
+
+HOSTS = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]
+
+
+def deliver(experiment: Experiment, **changes: object) -> None:
+    for shard in shards_of(experiment):
+        for batch in run_payloads(shard, **changes):
+            ingest(batch)
+
+
+def route(version: int, *weights: float) -> None:
+    RoutingRevision.objects.create(
+        service="service0", version=version, hosts=HOSTS[: len(weights)], weights=list(weights)
+    )
+
+
+def test_a_clean_run_is_valid_and_its_summary_is_json():
+    experiment = make_experiment(shards=2, workers=("pi1", "pi2"), status="FINALIZING")
+    deliver(experiment)
+    result = summary.summarise(experiment)
+    assert json.loads(json.dumps(result)) == result
+    assert result["verdict"] == {"status": "VALID", "reasons": []}
+    assert (result["ended_as"], result["batches"]) == ("FINISHED", 6)
+    assert result["account"]["closes"] is True
+    assert (result["total"]["arrivals"], result["total"]["statuses"]) == (20, {"200": 20})
+    assert result["total"]["outcomes"] == {"completed": 20}
+    assert result["total"]["bytes_received"] == 2000
+    times = result["total"]["times"]
+    assert times["response_time"]["p99_s"] == pytest.approx(0.00515, rel=0.01)
+    assert times["response_time"]["max_s"] == 0.00515
+    assert times["service_time"]["mean_s"] == pytest.approx(0.005)
+    assert times["lateness"]["p50_s"] == pytest.approx(0.00005, rel=0.01)
+    assert times["connection_wait"]["count"] == 20
+
+
+def test_workloads_are_summed_up_apart_and_together():
+    experiment = make_experiment([[2.0, 10.0]], [[2.0, 5.0]], status="FINISHED")
+    deliver(experiment)
+    result = summary.summarise(experiment)
+    assert [part["service"] for part in result["workloads"]] == ["service0", "service1"]
+    assert [part["arrivals"] for part in result["workloads"]] == [20, 10]
+    assert result["total"]["arrivals"] == 30
+    assert [part["service"] for part in result["intervals"]] == ["service0", "service1"]
+
+
+def test_intervals_of_different_lengths_are_counted_each_by_itself(monkeypatch):
+    lengths = [0.5, 1.0, 0.25, 1.0, 2.0]
+    schedule = [[length, rate] for length, rate in zip(lengths, [8.0, 0.0, 16.0, 3.0, 1.0], strict=True)]
+    experiment = make_experiment(schedule, interval_s=lengths, status="FINALIZING")
+    deliver(experiment)
+
+    def counted():
+        (workload,) = summary.summarise(experiment)["intervals"]
+        return [(row["start_s"], row["planned"], row["arrivals"], row["sent"]) for row in workload["intervals"]]
+
+    expected = [(0.0, 4, 4, 4), (0.5, 0, 0, 0), (1.5, 4, 4, 4), (1.75, 3, 3, 3), (2.75, 2, 2, 2)]
+    assert counted() == expected
+    monkeypatch.setattr(intervals, "_PER_QUERY", 2)
+    assert counted() == expected
+
+
+def test_a_last_interval_that_is_longer_than_the_others_is_one_all_the_same():
+    experiment = make_experiment([[1.0, 4.0], [1.0, 4.0], [3.0, 4.0]], interval_s=[1.0, 1.0, 3.0], status="FINALIZING")
+    deliver(experiment)
+    (workload,) = summary.summarise(experiment)["intervals"]
+    assert [row["arrivals"] for row in workload["intervals"]] == [4, 4, 12]
+
+
+def test_a_workload_that_is_silent_throughout_closes_the_account_and_spoils_nothing():
+    experiment = make_experiment([[2.0, 0.0]], [[2.0, 10.0]], status="FINALIZING")
+    deliver(experiment)
+    result = summary.summarise(experiment)
+    assert (result["verdict"]["status"], result["account"]["closes"], result["account"]["planned"]) == (
+        "VALID",
+        True,
+        20,
+    )
+    counted = [sum(row["arrivals"] for row in part["intervals"]) for part in result["intervals"]]
+    assert counted == [0, 20]
+    assert "service0" in report_text.render(report.build(experiment, []))
+
+
+def test_intervals_hold_planned_and_achieved_rates_and_a_last_shorter_one():
+    experiment = make_experiment([[2.0, 10.0], [2.0, 20.0], [1.0, 4.0]], interval_s=2.0, status="FINISHED")
+    deliver(experiment)
+    (workload,) = summary.summarise(experiment)["intervals"]
+    rows = workload["intervals"]
+    assert [(row["start_s"], row["duration_s"]) for row in rows] == [(0, 2), (2, 2), (4, 1)]
+    assert [row["planned"] for row in rows] == pytest.approx([20, 40, 4])
+    assert [(row["arrivals"], row["sent"]) for row in rows] == [(20, 20), (40, 40), (4, 4)]
+    assert [row["achieved_rps"] for row in rows] == pytest.approx([10, 20, 4])
+    assert workload["sent_after"] == 0
+
+
+def test_a_request_that_waited_counts_where_it_was_sent():
+    experiment = make_experiment([[2.0, 1.0], [1.0, 1.0]], interval_s=2.0, status="FINISHED")
+    (shard,) = shards_of(experiment)
+    waits = {0: 2 * NS + 1, 2: 3 * NS + NS // 2}  # into the next interval; behind the end of a shorter last one
+    rows = [replace(r, sent_ns=waits.get(n, r.sent_ns), done_ns=4 * NS) for n, r in enumerate(rows_of(shard))]
+    for batch in run_payloads(shard, rows):
+        ingest(batch)
+    (workload,) = summary.summarise(experiment)["intervals"]
+    assert [row["arrivals"] for row in workload["intervals"]] == [2, 1]
+    assert [row["sent"] for row in workload["intervals"]] == [1, 1]
+    assert workload["sent_after"] == 1
+
+
+def routed(shard: Shard, *hosts: int, version: int = 1) -> list[Row]:
+    rows = rows_of(shard)
+    return [replace(r, host=hosts[n % len(hosts)], routing_version=version) for n, r in enumerate(rows)]
+
+
+def test_hosts_are_held_against_their_weights():
+    route(1, 1, 3)
+    experiment = make_experiment(status="FINISHED")
+    (shard,) = shards_of(experiment)
+    for batch in run_payloads(shard, routed(shard, 0, 1, 1, 1)):
+        ingest(batch)
+    (service,) = summary.summarise(experiment)["hosts"]
+    assert service["routing_versions"] == [1]
+    assert [(host["host"], host["sent"], host["share"], host["weight_share"]) for host in service["hosts"]] == [
+        (HOSTS[0], 5, 0.25, 0.25),
+        (HOSTS[1], 15, 0.75, 0.75),
+    ]
+    assert service["shards"] == [{"shard": str(shard), "routing_version": 1, "routed": 20, "max_deviation": 0.0}]
+
+
+def test_a_change_of_weights_is_judged_version_by_version():
+    route(1, 1, 1)
+    route(2, 1, 0)
+    experiment = make_experiment(status="FINISHED")
+    (shard,) = shards_of(experiment)
+    rows = rows_of(shard)
+    rows = [
+        replace(r, host=n % 2, routing_version=1) if n < 9 else replace(r, host=0, routing_version=2)
+        for n, r in enumerate(rows)
+    ]
+    for batch in run_payloads(shard, rows):
+        ingest(batch)
+    (service,) = summary.summarise(experiment)["hosts"]
+    assert service["routing_versions"] == [1, 2]
+    assert [host["weight_share"] for host in service["hosts"]] == [None, None]
+    assert [(row["routing_version"], row["max_deviation"]) for row in service["shards"]] == [(1, 0.5), (2, 0.0)]
+
+
+def test_a_host_that_got_nothing_is_shown_with_its_weight():
+    route(1, 1, 1, 2)
+    experiment = make_experiment(status="FINISHED")
+    (shard,) = shards_of(experiment)
+    for batch in run_payloads(shard, routed(shard, 0, 1)):
+        ingest(batch)
+    (service,) = summary.summarise(experiment)["hosts"]
+    assert (service["hosts"][2]["host"], service["hosts"][2]["sent"], service["hosts"][2]["weight_share"]) == (
+        HOSTS[2], 0, 0.5,
+    )  # fmt: skip
+    assert service["shards"][0]["max_deviation"] == 10
+
+
+def test_a_routing_version_of_another_tool_has_no_weights():
+    assert max_deviation({"a": 3}, None) is None
+    experiment = make_experiment(status="FINISHED")
+    (shard,) = shards_of(experiment)
+    for batch in run_payloads(shard, routed(shard, 0, version=0)):
+        ingest(batch)
+    (service,) = summary.summarise(experiment)["hosts"]
+    assert (service["hosts"][0]["weight_share"], service["shards"][0]["max_deviation"]) == (None, None)
+
+
+def test_workers_are_shown_with_the_worst_of_their_shards():
+    experiment = make_experiment(shards=3, workers=("pi1", "pi2"), status="FINISHED")
+    for shard in shards_of(experiment):
+        gauges = Gauges(wall_ns=10 * NS, cpu_ns=shard.index * NS, wait_ns=NS // 10, max_stall_ns=7_000_000)
+        ingest(payload(shard, rows := rows_of(shard), end="finished", counters=counters_of(rows), gauges=gauges))
+    result = summary.summarise(experiment)
+    pi1, pi2 = result["workers"]
+    assert (pi1["worker"], pi1["shards"], pi1["cpu_peak_share"]) == ("pi1", 2, 0.2)
+    assert (pi2["worker"], pi2["shards"], pi2["cpu_peak_share"]) == ("pi2", 1, 0.1)
+    assert (pi1["wait_share"], pi1["max_stall_s"], pi1["descriptor_limit"]) == (0.01, 0.007, 65_536)
+    assert pi1["clock_uncertainty_s"] == 0.00005
+    assert [shard["clients"] for shard in result["shards"]] == [2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("gauges", "words"),
+    [
+        (Gauges(wall_ns=10 * NS, cpu_ns=99 * NS // 10), "CPU of a shard"),
+        (Gauges(wall_ns=10 * NS, wait_ns=4 * NS), "waiting for the CPU"),
+        (Gauges(wall_ns=10 * NS, max_stall_ns=2 * NS), "event loop stall"),
+        (Gauges(wall_ns=10 * NS, others_ns=9 * NS), "others on the core"),
+        (Gauges(wall_ns=10 * NS, stolen_ns=2 * NS), "stolen by the hypervisor"),
+        (Gauges(wall_ns=10 * NS, clock_offset_ns=NS, clock_uncertainty_ns=1000), "clock drift"),
+    ],
+)
+def test_a_generator_in_trouble_is_degraded(gauges, words):
+    experiment = make_experiment(status="FINISHED")
+    deliver(experiment, gauges=gauges)
+    verdict = summary.summarise(experiment)["verdict"]
+    assert verdict["status"] == "DEGRADED"
+    assert [reason["sentence"].split(":")[0] for reason in verdict["reasons"]] == [words]
+
+
+def set_spec(experiment: Experiment, **fields: object) -> None:
+    workload = experiment.workloads.get()
+    workload.spec = {**workload.spec, **fields}
+    workload.save()
+
+
+def test_a_slow_client_app_is_named_with_its_share_its_longest_call_and_its_part_of_a_stall():
+    experiment = make_experiment(status="FINISHED")
+    set_spec(experiment, client_app="dawdler")
+    gauges = {"wall_ns": 10 * NS, "cpu_ns": 2 * NS, "max_stall_ns": NS, "stall_app_ns": 3 * NS // 4}
+    deliver(experiment, gauges=Gauges(**gauges, app_ns=NS, slow_app_ns=NS // 2, longest_app_ns=NS // 4))
+    result = summary.summarise(experiment)
+    stall, slow = (reason["sentence"] for reason in result["verdict"]["reasons"])
+    assert (
+        "750 ms in next_request() or on_response() of client app 'dawdler', 250 ms in which the process was stopped"
+        in stall
+    )
+    assert slow.startswith(f"slow client app: shard {experiment.id}.0/0 on ")
+    assert "client app 'dawdler', 5 %, above 1 %" in slow and "the longest took 250 ms" in slow
+    (shard,) = result["shards"]
+    assert (shard["app_share"], shard["slow_app_share"], shard["longest_app_s"]) == (0.5, 0.05, 0.25)
+    assert shard["stall"] == pytest.approx(
+        {"waited_s": 0, "app_s": 0.75, "collecting_s": 0, "sealing_s": 0, "own_s": 0, "stopped_s": 0.25}
+    )
+
+
+def test_waits_at_the_limit_of_connections_are_the_plans_doing():
+    experiment = make_experiment(status="FINISHED")
+    deliver(experiment, gauges=Gauges(wall_ns=10 * NS, pool_waits=5))
+    assert summary.summarise(experiment)["shards"][0]["pool_wait_share"] is None, "there is no limit"
+    set_spec(experiment, max_connections_per_host=2)
+    result = summary.summarise(experiment)
+    assert result["shards"][0]["pool_wait_share"] == 0.25
+    (reason,) = result["verdict"]["reasons"]
+    assert (reason["level"], "max_connections_per_host = 2, 25 %" in reason["sentence"]) == ("DEGRADED", True)
+
+
+def test_running_out_of_ports_is_invalid_and_says_what_helps():
+    experiment = make_experiment(status="FINISHED")
+    (shard,) = shards_of(experiment)
+    rows = rows_of(shard, lambda n, r: replace(r, outcome=Outcome.CONNECT_NO_PORT, sent_ns=-1, done_ns=-1))
+    for batch in run_payloads(shard, rows):
+        ingest(batch)
+    verdict = summary.summarise(experiment)["verdict"]
+    assert verdict["status"] == "INVALID"
+    assert "20 connections could not be opened" in verdict["reasons"][0]["sentence"]
+    assert "net.ipv4.ip_local_port_range" in verdict["reasons"][0]["sentence"]
+
+
+def test_a_descriptor_limit_that_is_too_low_is_degraded():
+    experiment = make_experiment(status="FINISHED")
+    Shard.objects.update(descriptor_limit=256)
+    deliver(experiment)
+    assert summary.summarise(experiment)["verdict"]["status"] == "DEGRADED"
+
+
+def test_running_out_of_descriptors_is_invalid():
+    experiment = make_experiment(status="FINISHED")
+    (shard,) = shards_of(experiment)
+    rows = rows_of(shard, lambda n, r: replace(r, outcome=Outcome.CONNECT_NO_DESCRIPTOR, sent_ns=-1, done_ns=-1))
+    for batch in run_payloads(shard, rows):
+        ingest(batch)
+    assert summary.summarise(experiment)["verdict"]["status"] == "INVALID"
+
+
+def test_faults_of_the_target_leave_the_verdict_alone():
+    experiment = make_experiment([[1.0, 8.0]], status="FINISHED")
+    (shard,) = shards_of(experiment)
+    kinds = [Outcome.TIMEOUT, Outcome.RESET, Outcome.CLOSED, Outcome.MALFORMED]
+    refused = [Outcome.CONNECT_REFUSED, Outcome.CONNECT_TIMEOUT, Outcome.CONNECT_DNS, Outcome.CONNECT_OTHER]
+    rows = rows_of(
+        shard,
+        lambda n, r: replace(r, outcome=(kinds + refused)[n], sent_ns=r.sent_ns if n < 4 else -1, done_ns=-1, status=0),
+    )
+    for batch in run_payloads(shard, rows):
+        ingest(batch)
+    assert summary.summarise(experiment)["verdict"] == {"status": "VALID", "reasons": []}
+
+
+@pytest.mark.parametrize(("status", "broke"), [("LOST", "was lost: it is gone"), ("FAILED", "failed: it is gone")])
+def test_a_shard_that_came_to_grief_makes_the_run_invalid(status, broke):
+    experiment = make_experiment(status="FINISHED")
+    deliver(experiment)
+    Shard.objects.update(status=status, reason="it is gone")
+    verdict = summary.summarise(experiment)["verdict"]
+    assert verdict["status"] == "INVALID"
+    assert broke in verdict["reasons"][0]["sentence"]
+
+
+def test_a_shard_that_began_again_during_the_run_makes_it_invalid():
+    experiment = make_experiment(status="FINISHED")
+    (shard,) = shards_of(experiment)
+    rows = rows_of(shard)
+    ingest(payload(shard, rows[:5]))
+    Shard.objects.update(attempt=2)
+    (shard,) = shards_of(experiment)
+    ingest(
+        payload(shard, rows[5:], first_row=1 << 28, end="finished", counters=replace(counters_of(rows[5:]), skipped=5))
+    )
+    verdict = summary.summarise(experiment)["verdict"]
+    assert [reason["level"] for reason in verdict["reasons"]] == ["INVALID"]
+    assert "began again during the run" in verdict["reasons"][0]["sentence"]
+
+
+def test_an_experiment_that_never_started_has_a_summary():
+    experiment = make_experiment(status="CANCELLED")
+    experiment.groups.all().delete()
+    Experiment.objects.update(start=None, start_broker_ns=None, reason="cancelled by tester")
+    experiment.refresh_from_db()
+    result = summary.summarise(experiment)
+    assert (result["intervals"], result["hosts"], result["workers"]) == ([], [], [])
+    assert result["verdict"]["status"] == "INVALID"
+    assert "CANCELLED: cancelled by tester" in result["verdict"]["reasons"][0]["sentence"]
+
+
+def test_a_failure_while_getting_ready_has_a_summary():
+    experiment = make_experiment(status="FAILED")
+    Shard.objects.update(status="FAILED", reason="no such app")
+    (shard,) = shards_of(experiment)
+    ingest(payload(shard, end="finished", counters=Counters()))
+    account = summary.summarise(experiment)["account"]
+    assert (account["planned"], account["rows"], account["lost"], account["contradictions"]) == (20, 0, 20, [])
+
+
+def test_events_stand_on_the_experiments_own_axis():
+    experiment = make_experiment(status="FINISHED")
+    Event.objects.create(experiment=experiment, timestamp=START, name="running", key="running")
+    (event,) = summary.summarise(experiment)["events"]
+    assert (event["offset_s"], event["name"]) == (0.0, "running")
+
+
+def test_a_batch_that_comes_after_the_summary_makes_it_stale_until_it_is_revised():
+    experiment = make_experiment(status="FINALIZING")
+    first, *rest = run_payloads(shards_of(experiment)[0])
+    ingest(first)
+    assert summary.is_stale(experiment)
+    Experiment.objects.update(summary=summary.summarise(experiment))
+    experiment.refresh_from_db()
+    assert not summary.is_stale(experiment)
+    for batch in rest:
+        ingest(batch)
+    assert summary.is_stale(experiment)
+    summary.revise(experiment)
+    experiment.refresh_from_db()
+    assert summary.is_stale(experiment), "one that has not ended is not revised"
+    Experiment.objects.update(status="FINISHED")
+    experiment.refresh_from_db()
+    summary.revise(experiment)
+    experiment.refresh_from_db()
+    assert not summary.is_stale(experiment)
+    assert experiment.summary["account"]["closes"] is True
+
+
+@pytest.mark.parametrize(
+    ("walls_s", "used_s", "peak"),
+    [
+        ([], [], None),
+        ([2], [1], 0.5),
+        ([5], [1], 0.2),
+        ([5, 10, 15], [1, 6, 7], 1.0),
+        ([3, 6, 9, 12], [0, 0, 3, 3], 0.5),
+        (list(range(1, 61)), list(range(1, 61)), 1.0),
+    ],
+)
+def test_a_peak_is_the_worst_five_seconds(walls_s, used_s, peak):
+    assert peak_share([wall * NS for wall in walls_s], [used * NS for used in used_s]) == peak

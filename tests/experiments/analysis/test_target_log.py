@@ -1,0 +1,151 @@
+"""A target's log names the requests that it received, in whatever form it is written."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from experiments.analysis.target_log import TargetLogError, key_of, read_log
+from loadgen.protocol.request_ids import IdForm, id_begin, id_end, request_id
+
+GROUP = "202611220101-ab1c.0"
+OTHER = "202611220101-ab1c.1"
+
+
+def read(tmp_path, text, *groups, header="X-Request-Id"):
+    path = tmp_path / "target.log"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_log(path, dict.fromkeys(groups or (GROUP,), header))
+
+
+@pytest.mark.parametrize(
+    ("line", "time_s"),
+    [
+        (f"1700000000.123456 {GROUP}.3.14 POST /predictions/squeezenet", 1700000000.123456),
+        (f"1700000000 {GROUP}.3.14 GET /", 1700000000),
+        (f'10.0.0.1 - - [22/Nov/2026:01:01:01 +0000] "GET / HTTP/1.1" 200 12 "{GROUP}.3.14"', math.nan),
+        (f'{{"id":"{GROUP}.3.14","status":200}}', math.nan),
+        (f"id={GROUP}.3.14;", math.nan),
+        (f"{GROUP}.3.14", math.nan),
+        (f"received {GROUP}.3.14.", math.nan),
+        (f"1700000000.5 {GROUP}.3.14 answered {GROUP}.3.14", 1700000000.5),
+    ],
+)
+def test_an_id_is_found_wherever_it_stands_once_per_line(tmp_path, line, time_s):
+    log = read(tmp_path, line + "\n")
+    assert list(log.groups[GROUP].keys) == [key_of(3, 14)]
+    assert log.groups[GROUP].times_s[0] == pytest.approx(time_s, abs=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "1700000000.1 - GET /",
+        f"1700000000.1 {GROUP}.3 GET /",
+        f"x{GROUP}.3.14",
+        f"{GROUP}.03.14",
+        f"{GROUP}.3.014",
+        f"{GROUP}.3.14.015",
+        f"{GROUP}.3.14.0",
+        f"{GROUP}.3.14.15.16",
+        f"{GROUP}.3.14a",
+        f"{GROUP}.3.14-b",
+        f"{GROUP}0.3.14",
+        "202611220101-ab1d.0.3.14",
+        "202611220101xab1c.0.3.14",
+        "",
+    ],
+)
+def test_what_only_looks_like_an_id_is_none(tmp_path, line):
+    log = read(tmp_path, line + "\n")
+    assert (log.lines, log.requests) == (1, 0)
+
+
+def test_requests_that_followed_a_redirect_are_apart_from_those_that_met_it(tmp_path):
+    log = read(tmp_path, f"1700000000 {GROUP}.3.14\n1700000001 {GROUP}.3.14.1\nid={GROUP}.3.14.30;\n{GROUP}.3.14.1\n")
+    ids = log.groups[GROUP]
+    assert (log.requests, list(ids.keys), list(ids.times_s)) == (1, [key_of(3, 14)], [1700000000])
+    assert ids.hops().tolist() == [[key_of(3, 14), number] for number in (1, 30, 1)]
+
+
+def test_groups_and_lines_are_counted_apart(tmp_path):
+    log = read(tmp_path, f"{GROUP}.0.0\n{OTHER}.0.0\n{OTHER}.0.1\nhello\n{OTHER}.0.1", GROUP, OTHER)
+    assert (log.lines, log.requests) == (5, 4)
+    assert list(log.groups[OTHER].keys) == [0, 1, 1]
+
+
+def test_bytes_of_any_encoding_do_no_harm(tmp_path):
+    log = read(tmp_path, b"\xff\xfe\x00 " + f"{GROUP}.0.0".encode() + b" \xe9\n")
+    assert log.requests == 1
+
+
+def test_a_number_that_no_client_reaches_is_kept_as_an_unknown_one(tmp_path):
+    log = read(tmp_path, f"{GROUP}.99999999999999999999.5")
+    assert list(log.groups[GROUP].keys) == [0xFFFFFFFF << 32 | 5]
+
+
+def test_an_experiment_without_groups_finds_nothing(tmp_path):
+    path = tmp_path / "target.log"
+    path.write_text("1700000000.1 a GET /\n")
+    assert read_log(path, {}).requests == 0
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(TargetLogError, match=r"nowhere\.log: No such file"):
+        read_log(tmp_path / "nowhere.log", {GROUP: "X-Request-Id"})
+
+
+TRACED = request_id(GROUP, 3, 14, "traceparent")
+
+
+def hop_of(number):
+    return f"{id_begin(IdForm.TRACEPARENT, GROUP)}000000030000000e-0000000e{id_end(IdForm.TRACEPARENT, number)}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"1700000000.5 {TRACED} GET /",
+        f'"GET / HTTP/1.1" 200 12 "{TRACED}"',
+        f'{{"traceparent":"{TRACED}"}}',
+        f"1700000000.5 {TRACED} answered {TRACED}",
+        TRACED.removesuffix("01") + "00",
+    ],
+)
+def test_a_trace_context_is_found_wherever_it_stands_once_per_line(tmp_path, line):
+    log = read(tmp_path, line + "\n", header="traceparent")
+    assert list(log.groups[GROUP].keys) == [key_of(3, 14)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        TRACED.split("-")[1],  # the trace id alone
+        TRACED.replace("-0000000e", "-b7ad6b71"),  # a request of the target's own, in the same trace
+        TRACED.replace("00000001-01", "00000000-01"),
+        TRACED.upper(),
+        TRACED[1:],
+        f"0{TRACED}",
+        f"{TRACED}0",
+        request_id(OTHER, 3, 14, "traceparent"),
+        request_id(GROUP, 3, 14),
+    ],
+)
+def test_what_only_looks_like_a_trace_context_is_none(tmp_path, line):
+    log = read(tmp_path, line + "\n", header="traceparent")
+    assert (log.lines, log.requests) == (1, 0)
+
+
+def test_redirects_of_a_trace_context_are_told_by_its_span(tmp_path):
+    log = read(tmp_path, "".join(f"{hop_of(number)}\n" for number in (0, 1, 30)), header="traceparent")
+    assert list(log.groups[GROUP].keys) == [key_of(3, 14)]
+    assert log.groups[GROUP].hops().tolist() == [[key_of(3, 14), 1], [key_of(3, 14), 30]]
+
+
+def test_one_log_may_hold_ids_of_either_form(tmp_path):
+    path = tmp_path / "target.log"
+    path.write_text(f"{request_id(GROUP, 1, 2)}\n{request_id(OTHER, 3, 4, 'traceparent')}\n")
+    log = read_log(path, {GROUP: "X-Request-Id", OTHER: "traceparent"})
+    assert list(log.groups[GROUP].keys) == [key_of(1, 2)]
+    assert list(log.groups[OTHER].keys) == [key_of(3, 4)]

@@ -1,0 +1,308 @@
+"""The REST API: what it answers, to whom, and what it says to bad requests."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import redis
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from experiments.models import Event, Experiment, Shard, Worker
+from experiments.services import experiments, registry
+from tests.experiments.plans.bad_plans import BAD, CLOSED_WORKLOAD, GOOD, MISSING, QUEUED, WORKLOAD, plan_with
+from tests.support import batches
+from tests.support.plans import plan
+from tests.support.workers import register
+
+pytestmark = pytest.mark.django_db
+
+JSON = "application/json"
+EXPERIMENTS = "/api/experiments"
+
+
+@pytest.fixture
+def fleet(broker: redis.Redis) -> None:
+    register(broker, "pi-1")
+
+
+def post(api: Client, data: Any) -> Any:
+    return api.post(EXPERIMENTS, json.dumps(data), content_type=JSON)
+
+
+# --- who may ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/api", "/api/experiments", "/api/experiments/202611220000-abcd", "/api/worker"])
+def test_nobody_gets_anything_without_a_token_or_session(client: Client, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 401
+    assert "detail" in answer.json()
+
+
+def test_a_wrong_token_is_refused(client: Client) -> None:
+    assert client.get("/api", headers={"Authorization": "Token nonsense"}).status_code == 401
+
+
+def test_a_user_needs_the_permissions_of_the_models(client: Client, broker: redis.Redis) -> None:
+    user = User.objects.create_user("reader")
+    client.force_login(user)
+    assert client.get("/api").status_code == 200
+    assert client.get(EXPERIMENTS).status_code == 403
+    user.user_permissions.add(Permission.objects.get(codename="view_experiment"))
+    assert client.get(EXPERIMENTS).status_code == 200
+    assert client.post(EXPERIMENTS, json.dumps(GOOD), content_type=JSON).status_code == 403
+    assert client.delete(f"{EXPERIMENTS}/202611220000-abcd").status_code == 403
+    assert not Experiment.objects.exists()
+
+
+# --- experiments ------------------------------------------------------------------------------------------------------
+
+
+def test_the_index_lists_the_routes(api: Client) -> None:
+    paths = [route["path"] for route in api.get("/api").json()["routes"]]
+    group, experiment, app = "/api/groups/{group_id}", "/api/experiments/{experiment_id}", "/api/apps/{name}"
+    groups = ["/api/groups", group, f"{group}/command", f"{group}/clients"]
+    names = ("cancel", "summary", "series", "traces", "captures", "telemetry", "events", "tracing")
+    parts = [f"{experiment}/{name}" for name in names]
+    workers = ["/api/worker", "/api/worker/ping", "/api/worker/{name}"]
+    apps = ["/api/apps", app, f"{app}/download", f"{app}/versions"]
+    routing = ["/api/routing", "/api/routing/{service}"]
+    assert paths == [
+        "/api",
+        "/api/experiments",
+        experiment,
+        *parts,
+        *groups,
+        "/api/services",
+        *workers,
+        *routing,
+        *apps,
+        "/api/schema",
+        "/api/docs",
+    ]
+
+
+@pytest.mark.parametrize("path", ["/api/", "/api/experiments/", "/api/worker/"])
+def test_a_trailing_slash_makes_no_difference(api: Client, path: str) -> None:
+    assert api.get(path).json() == api.get(path.rstrip("/")).json()
+
+
+def test_a_closed_plan_is_queued_and_shown_as_it_was_meant(api: Client, fleet: None) -> None:
+    data = plan_with({WORKLOAD: {**CLOSED_WORKLOAD, "think_time": "20ms", "shards_per_worker": 2}})
+    shown = api.get(f"{EXPERIMENTS}/{post(api, data).json()}").json()
+    (workload,) = shown["plan"]["configuration"]["workloads"]
+    assert (workload["model"], workload["clients"], workload["shards_per_worker"]) == ("closed", [1, 3, 0], 2)
+    assert "ticks" not in workload
+
+
+@pytest.mark.parametrize("path", [EXPERIMENTS, EXPERIMENTS + "/"])
+def test_a_plan_is_queued_and_answered_with_its_id(api: Client, fleet: None, path: str) -> None:
+    answer = api.post(path, json.dumps({"configuration": GOOD["configuration"]}), content_type=JSON)
+    experiment = Experiment.objects.get()
+    assert (answer.status_code, answer.json()) == (201, experiment.id)
+    assert answer["Location"] == f"/api/experiments/{experiment.id}"
+    assert (experiment.name, experiment.creator, experiment.status) == ("experiment", "admin", "QUEUED")
+    assert experiment.workloads.get().spec["schedule"] == [[4.0, 1], [4.0, 2.5], [2.0, 0]]
+
+
+def test_the_creator_of_a_plan_is_kept(api: Client, fleet: None) -> None:
+    post(api, GOOD)
+    assert Experiment.objects.get().creator == "alice"
+
+
+def test_the_list_has_the_originals_words_and_our_phases(api: Client) -> None:
+    made = [batches.make_experiment(status=status) for status in ("QUEUED", "RUNNING", "FINISHED")]
+    listed = {item["id"]: item for item in api.get(EXPERIMENTS).json()}
+    assert {(item["status"], item["phase"]) for item in listed.values()} == {
+        ("QUEUED", "QUEUED"), ("IN_PROGRESS", "RUNNING"), ("FINISHED", "FINISHED"),
+    }  # fmt: skip
+    first = listed[made[0].id]
+    assert first["created"] == made[0].created.timestamp()
+    assert first["end"] is None
+    assert set(first) == {"id", "name", "creator", "status", "phase", "deleting", "created", "start", "end"}
+
+
+@pytest.mark.parametrize("status", ["STARTING", "RUNNING", "FINALIZING"])
+def test_the_list_is_filtered_by_the_originals_words(api: Client, status: str) -> None:
+    active, _ = batches.make_experiment(status=status), batches.make_experiment(status="FAILED")
+    assert [item["id"] for item in api.get(f"{EXPERIMENTS}?status=IN_PROGRESS").json()] == [active.id]
+
+
+def test_an_unknown_status_is_named(api: Client) -> None:
+    answer = api.get(f"{EXPERIMENTS}?status=running")
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["field"] == "status"
+
+
+def test_an_experiment_is_shown_with_its_plan_and_timeline(api: Client, broker: redis.Redis) -> None:
+    experiment = experiments.create(plan(metadata={"purpose": "test"}), "tester")
+    shown = api.get(f"{EXPERIMENTS}/{experiment.id}").json()
+    assert (shown["seed"], shown["metadata"], shown["summary"]) == (7, {"purpose": "test"}, None)
+    assert shown["plan"] == experiment.plan
+    assert [event["name"] for event in shown["events"]] == ["queued"]
+    assert shown["recording"] is None
+    assert isinstance(shown["events"][0]["timestamp"], float)
+
+
+@pytest.mark.parametrize("method", ["get", "delete"])
+@pytest.mark.parametrize("name", ["202611220000-abcd", "x/y", "%00", "a" * 100, "ä"])
+def test_an_unknown_experiment_is_not_found(api: Client, method: str, name: str) -> None:
+    answer = getattr(api, method)(f"{EXPERIMENTS}/{name}")
+    assert answer.status_code == 404
+    assert "detail" in answer.json()
+
+
+def test_a_queued_experiment_is_removed(api: Client, broker: redis.Redis) -> None:
+    experiment = experiments.create(plan(), "tester")
+    answer = api.delete(f"{EXPERIMENTS}/{experiment.id}/")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert not Experiment.objects.exists()
+    assert not Event.objects.exists()
+
+
+def test_an_active_experiment_is_stopped_and_told_how_it_stands_until_it_goes(api: Client, broker: redis.Redis) -> None:
+    experiment = experiments.create(plan(), "tester")
+    Experiment.objects.update(status="RUNNING")
+    answer = api.delete(f"{EXPERIMENTS}/{experiment.id}")
+    assert answer.status_code == 202
+    said = answer.json()
+    assert (said["id"], said["status"], said["phase"], said["deleting"]) == (
+        experiment.id, "IN_PROGRESS", "FINALIZING", True,
+    )  # fmt: skip
+    experiment.refresh_from_db()
+    assert (experiment.status, experiment.ending) == ("FINALIZING", "CANCELLED")
+
+
+def test_an_ended_experiment_is_removed(api: Client, broker: redis.Redis) -> None:
+    experiment = batches.make_experiment(status="FINISHED")
+    assert api.delete(f"{EXPERIMENTS}/{experiment.id}").status_code == 204
+    assert not Experiment.objects.exists()
+
+
+# --- workers ----------------------------------------------------------------------------------------------------------
+
+
+def test_live_workers_are_listed_with_the_slots_that_are_in_use(api: Client, broker: redis.Redis) -> None:
+    for name in ("pi-1", "pi-2", "pi-3"):
+        register(broker, name)
+    registry.sync_workers()
+    Worker.objects.filter(name="pi-3").update(status="LOST")
+    experiment = batches.make_experiment(shards=3, workers=("pi-1", "pi-1", "pi-2"))
+    Shard.objects.filter(group__experiment=experiment, worker__name="pi-2").update(status="FINISHED")
+    listed = api.get("/api/worker").json()
+    assert [(item["name"], item["slots"], item["used_slots"]) for item in listed] == [("pi-1", 4, 2), ("pi-2", 4, 0)]
+    assert listed[0]["labels"] == {"zone": "A", "worker_name": "pi-1"}
+    assert listed[0]["clock_uncertainty_ns"] == 1000
+    assert {"cores", "memory_bytes", "status", "heartbeat"} <= set(listed[0])
+
+
+# --- bad requests -----------------------------------------------------------------------------------------------------
+
+
+def is_json(data: Any) -> bool:
+    try:
+        json.dumps(data, allow_nan=False)
+    except ValueError:  # NaN, infinity, and numbers of thousands of digits
+        return False
+    return True
+
+
+SENDABLE = [row for row in BAD if MISSING not in row[0].values() and is_json(row[0])]
+
+
+@pytest.mark.parametrize(("changes", "path", "message"), SENDABLE[::4], ids=lambda value: "")
+def test_a_bad_plan_is_refused_with_every_error_and_nothing_is_stored(
+    api: Client, changes: dict[str, Any], path: str, message: str
+) -> None:
+    answer = post(api, plan_with(changes))
+    assert answer.status_code == 400
+    assert [error["field"] for error in answer.json()["errors"] if message in error["message"]] == [path]
+    assert not Experiment.objects.exists()
+
+
+@pytest.mark.parametrize("body", ["5", "[]", '"plan"', "null", "true"])
+def test_json_that_is_no_mapping_is_no_plan(api: Client, body: str) -> None:
+    answer = api.post(EXPERIMENTS, body, content_type=JSON)
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["message"].startswith("a mapping is needed")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "configuration"),
+        (b"{", "The body is no JSON"),
+        (b'{"a": NaN}', "NaN is no number"),
+        (b'{"a": -Infinity}', "-Infinity is no number"),
+        (b'{"a": 1, "a": 2}', "'a' is there twice"),
+        (b"\xff\xfe", "The body is no JSON"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"seed": ' + b"9" * 10_000 + b"}", "The body is no JSON"),
+        (b'{"seed": 1e999}', "seed"),
+    ],
+    ids=range(9),
+)
+def test_malformed_json_is_a_400_that_says_why(api: Client, body: bytes, message: str) -> None:
+    answer = api.post(EXPERIMENTS, body, content_type=JSON)
+    assert answer.status_code == 400
+    assert message in json.dumps(answer.json())
+
+
+def test_a_body_that_is_too_large_is_a_413(api: Client) -> None:
+    answer = api.post(EXPERIMENTS, b'{"metadata": "' + b"x" * (1 << 20) + b'"}', content_type=JSON)
+    assert answer.status_code == 413
+    assert "larger than" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/yaml", "multipart/form-data; boundary=x"])
+def test_another_content_type_is_a_415(api: Client, kind: str) -> None:
+    answer = api.post(EXPERIMENTS, "configuration=1", content_type=kind)
+    assert answer.status_code == 415
+    assert "detail" in answer.json()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("put", EXPERIMENTS),
+        ("delete", EXPERIMENTS),
+        ("post", "/api/worker"),
+        ("patch", "/api"),
+        ("post", f"{EXPERIMENTS}/202611220000-abcd"),
+    ],
+)
+def test_another_method_is_a_405(api: Client, method: str, path: str) -> None:
+    answer = getattr(api, method)(path, "{}", content_type=JSON)
+    assert answer.status_code == 405
+    assert "Allow" in answer.headers
+    assert "detail" in answer.json()
+
+
+def test_another_path_is_a_404_in_json(api: Client) -> None:
+    answer = api.get("/api/nothing/here")
+    assert answer.status_code == 404
+    assert "/api/nothing/here" in answer.json()["detail"]
+
+
+def test_a_plan_that_no_worker_matches_is_a_503_that_names_the_label(api: Client, fleet: None) -> None:
+    answer = post(api, plan_with({f"{WORKLOAD}.worker_labels": {"galileo_zone": "Z"}}))
+    assert answer.status_code == 503
+    assert "galileo_zone=Z" in answer.json()["detail"]
+    assert not Experiment.objects.exists()
+
+
+def test_a_plan_whose_shards_wait_in_a_labels_queue_needs_no_worker_yet(api: Client, fleet: None) -> None:
+    workload = {"service": "web", "ticks": [1, 2.5, 0], **QUEUED}
+    answer = post(api, plan_with({WORKLOAD: workload}))
+    assert answer.status_code == 201
+    stored = Experiment.objects.get(id=answer.json()).plan["configuration"]["workloads"][0]
+    assert {key: stored.get(key) for key in (*QUEUED, "shards_per_worker")} == {**QUEUED, "shards_per_worker": None}
+
+
+def test_without_a_broker_a_plan_is_a_503(api: Client) -> None:
+    answer = post(api, GOOD)
+    assert answer.status_code == 503
+    assert "broker" in answer.json()["detail"]

@@ -1,0 +1,100 @@
+"""How much a user may ask the API for in a time."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import redis
+from django.contrib.auth.models import User
+from django.test import Client
+from rest_framework.authtoken.models import Token
+
+from experiments.api import throttling
+from experiments.api.schema import PROBLEM_JSON
+from galileo_site.environment import ApiRate, read_site
+from loadgen.protocol.environment import SettingsError, labels_of
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def rate(settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three an hour; nobody has found the broker away before."""
+    settings.GALILEO_API_RATE = ApiRate(3, 3600)
+    monkeypatch.setattr(throttling.counting, "next_s", 0.0)
+
+
+def user(name: str) -> Client:
+    token = Token.objects.create(user=User.objects.create_user(name))
+    return Client(headers={"Authorization": f"Token {token.key}"})
+
+
+def test_who_asks_for_too_much_is_told_when_there_will_be_more(db: None, broker: redis.Redis) -> None:
+    ann, bob = user("ann"), user("bob")
+    assert [ann.get("/api").status_code for _ in range(5)] == [200, 200, 200, 429, 429]
+    answer = ann.get("/api")
+    assert (answer.headers["Content-Type"], answer.json()["status"]) == (PROBLEM_JSON, 429)
+    assert 3500 < int(answer.headers["Retry-After"]) <= 3600
+    assert bob.get("/api").status_code == 200
+
+
+def test_the_count_is_in_the_broker_for_all_processes_and_ends_with_its_time(db: None, broker: redis.Redis) -> None:
+    ann = user("ann")
+    for _ in range(4):
+        answer = ann.get("/api")
+    (key,) = broker.keys(f"{throttling.KEY_PREFIX}*")
+    assert (answer.status_code, broker.get(key), 0 < broker.ttl(key) <= 3600) == (429, b"4", True)
+    broker.delete(key)  # as if the time were over
+    assert ann.get("/api").status_code == 200
+
+
+def test_who_is_nobody_is_counted_by_address(client: Client, broker: redis.Redis) -> None:
+    wrong = {"Authorization": "Token nonsense"}
+    assert [client.get("/api", headers=wrong).status_code for _ in range(5)] == [401, 401, 401, 429, 429]
+    assert client.get("/api").status_code == 429
+    assert client.get("/api", REMOTE_ADDR="10.0.0.2").status_code == 401
+
+
+def test_without_a_limit_nothing_is_counted(client: Client, broker: redis.Redis, settings) -> None:
+    settings.GALILEO_API_RATE = None
+    assert user("ann").get("/api").status_code == 200
+    assert broker.keys(f"{throttling.KEY_PREFIX}*") == []
+
+
+def test_without_a_broker_all_are_let_through_and_the_log_says_so_once(
+    db: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    ann = user("ann")
+    with caplog.at_level(logging.WARNING):
+        assert {ann.get("/api").status_code for _ in range(6)} == {200}
+    assert caplog.text.count("requests to the API are not limited now") == 1
+
+
+# --- The setting ------------------------------------------------------------------------------------------------------
+
+BASE = {"galileo_secret_key": "x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("", ApiRate(6000, 60)),
+        ("none", None),
+        ("5/s", ApiRate(5, 1)),
+        ("100/min", ApiRate(100, 60)),
+        ("100000/hour", ApiRate(100_000, 3600)),
+    ],
+)
+def test_the_rate_is_read(text: str, rate: ApiRate | None) -> None:
+    assert read_site({**BASE, "galileo_api_rate": text}).api_rate == rate
+
+
+@pytest.mark.parametrize("text", ["0/s", "many", "5", "5/day", "-1/s", "1.5/s", "5 / s"])
+def test_a_wrong_rate_is_named(text: str) -> None:
+    with pytest.raises(SettingsError, match="galileo_api_rate: a number of requests per s, min or hour"):
+        read_site({**BASE, "galileo_api_rate": text})
+
+
+def test_the_rate_is_no_label_of_a_worker() -> None:
+    assert labels_of({"galileo_api_rate": "5/s", "galileo_zone": "A"}) == {"zone": "A"}

@@ -1,0 +1,47 @@
+"""Duties run beside each other; one that breaks off begins again, and all end when they are told to."""
+
+import threading
+
+import pytest
+
+from experiments.management import duties
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(duties, "FIRST_PAUSE_S", 0.001)
+
+
+def test_a_duty_that_breaks_off_begins_again_and_the_others_go_on(caplog):
+    stop, broken, steady = threading.Event(), [], []
+
+    def breaks_twice(told: threading.Event) -> None:
+        broken.append(1)
+        if len(broken) < 3:
+            raise ValueError("out of luck")
+        told.wait(10)
+
+    def goes_on(told: threading.Event) -> None:
+        steady.append(1)
+        told.wait(10)
+
+    threads = duties.start({"lucky": breaks_twice, "steady": goes_on}, stop)
+    for _ in range(1000):
+        if len(broken) == 3 and steady:
+            break
+        stop.wait(0.01)
+    stop.set()
+    assert duties.join(threads, 5) == []
+    assert (len(broken), len(steady)) == (3, 1)
+    assert caplog.text.count("lucky broke off; it begins again in") == 2
+    assert "out of luck" in caplog.text
+
+
+def test_who_does_not_end_in_time_is_named_and_left(monkeypatch):
+    stop, released = threading.Event(), threading.Event()
+    threads = duties.start({"deaf": lambda told: released.wait(10), "obedient": lambda told: told.wait(10)}, stop)
+    stop.set()
+    assert duties.join(threads, 0.05) == ["deaf"]
+    assert all(thread.daemon for thread in threads)
+    released.set()
+    assert duties.join(threads, 5) == []

@@ -1,0 +1,99 @@
+"""The agent notices that the worker's main process hears no orders any more, and clears up after shards that died."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import redis
+
+from loadgen.agent.supervision import CONNECT_ANEW, DEAF_AFTER_S, Supervisor
+from loadgen.device.running_shards import RunningShard
+from loadgen.device.spool import Spool
+from loadgen.protocol.keys import label_queue
+
+OWN, ZONE = QUEUES = [label_queue("worker_name", "w"), label_queue("zone", "A")]
+
+
+class Clock:
+    now_ns = 0
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+
+@pytest.fixture
+def heard() -> Iterator[list[int]]:
+    """The signals that this process got, which plays the main process."""
+    signals: list[int] = []
+    before = signal.signal(CONNECT_ANEW, lambda number, _: signals.append(number))
+    yield signals
+    signal.signal(CONNECT_ANEW, before)
+
+
+def look(supervisor: Supervisor, clock: Clock, at_s: float) -> None:
+    clock.now_ns = round(at_s * 1e9)
+    supervisor.wake_if_deaf()
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+def test_an_order_that_waits_for_long_has_the_main_process_connect_anew(
+    store: redis.Redis, tmp_path: Path, heard: list[int], queue: str
+) -> None:
+    clock = Clock()
+    supervisor = Supervisor(store, Spool(tmp_path, 1 << 20), "w", QUEUES, 2, os.getpid(), clock)
+    store.lpush(queue, "an order")
+    look(supervisor, clock, 1)
+    look(supervisor, clock, 1 + DEAF_AFTER_S)
+    assert heard == []
+    look(supervisor, clock, 1.1 + DEAF_AFTER_S)
+    look(supervisor, clock, 2 + DEAF_AFTER_S)
+    assert heard == [CONNECT_ANEW]
+
+
+def test_an_order_that_is_taken_in_time_or_waits_for_a_slot_is_no_sign(
+    store: redis.Redis, tmp_path: Path, heard: list[int]
+) -> None:
+    clock = Clock()
+    supervisor = Supervisor(store, Spool(tmp_path, 1 << 20), "w", QUEUES, 2, os.getpid(), clock)
+    store.lpush(OWN, "an order")
+    look(supervisor, clock, 1)
+    store.delete(OWN)
+    look(supervisor, clock, 2)
+    store.lpush(OWN, "another")
+    look(supervisor, clock, 3)
+    look(supervisor, clock, 2 + DEAF_AFTER_S)
+    full = Supervisor(store, Spool(tmp_path, 1 << 20), "w", QUEUES, 0, os.getpid(), clock)
+    look(full, clock, 1)
+    look(full, clock, 60)
+    assert heard == []
+
+
+def test_a_queue_that_others_work_off_is_no_sign(store: redis.Redis, tmp_path: Path, heard: list[int]) -> None:
+    clock = Clock()
+    supervisor = Supervisor(store, Spool(tmp_path, 1 << 20), "w", QUEUES, 2, os.getpid(), clock)
+    store.lpush(ZONE, *("an order" for _ in range(4)))
+    for at_s in (1, 7, 13, 19):
+        look(supervisor, clock, at_s)
+        store.rpop(ZONE)
+    assert heard == []
+
+
+@pytest.mark.parametrize(("leased", "left"), [(True, ["g.0.7.1.4.batch", "g.0.7.2.5.tmp"]), (False, None)])
+def test_what_a_shard_was_writing_when_it_died_is_removed_and_a_dead_copy_has_written_nothing(
+    store: redis.Redis, tmp_path: Path, leased: bool, left: list[str] | None
+) -> None:
+    spooled = ["g.0.7.1.4.batch", "g.0.7.1.5.tmp", "g.0.7.2.5.tmp"]  # group g.0, shard 7, attempt 1 or 2
+    for name in spooled:
+        (tmp_path / name).touch()
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    shard = RunningShard(7, 1, "g.0", process.pid, 1, leased)
+    (tmp_path / shard.file).write_text(json.dumps(asdict(shard)))
+    Supervisor(store, Spool(tmp_path, 1 << 20), "w", QUEUES, 2, os.getpid()).tell_of_deaths()
+    assert sorted(path.name for path in tmp_path.iterdir()) == (left or spooled)

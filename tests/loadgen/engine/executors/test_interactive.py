@@ -1,0 +1,323 @@
+"""Interactive loads: phases that follow one another on command."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from loadgen.engine import Engine
+from loadgen.protocol.messages import BACK_TO_BACK, GAPS, RATE, Phase
+from loadgen.protocol.outcomes import Outcome
+from tests.loadgen.engine.conftest import Run
+from tests.loadgen.engine.harness import Result, build, finish
+from tests.support.http_target import HttpTarget
+
+pytestmark = pytest.mark.slow
+
+MS = 1_000_000
+
+
+def interactive(*hosts: str, clients: int = 4, total: int | None = None, **workload: Any) -> Engine:
+    return build(*hosts, clients=clients, total=total, model="interactive", schedule=[], **workload)
+
+
+async def started(engine: Engine) -> int:
+    """Starts an engine; returns the schedule's zero."""
+    await engine.prepare()
+    start_ns = time.monotonic_ns()
+    engine.start(start_ns)
+    return start_ns
+
+
+def command(engine: Engine, number: int, at_ns: int, total: int = 4, **phase: Any) -> None:
+    engine.begin_phase(Phase(number, 0, **phase), at_ns, range(total))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def stopped(engine: Engine) -> Result:
+    engine.stop(1_000 * MS, "stopped")
+    return await finish(engine)
+
+
+def test_a_rate_is_each_clients_and_changes_when_the_next_phase_begins(run: Run[Result], target: HttpTarget) -> None:
+    async def scenario() -> tuple[int, Result]:
+        engine = interactive(target.host)
+        zero_ns = await started(engine)
+        command(engine, 1, zero_ns + 50 * MS, rate_rps=50.0)
+        await asyncio.sleep(0.1)
+        command(engine, 2, zero_ns + 250 * MS, rate_rps=100.0)
+        command(engine, 3, zero_ns + 450 * MS, rate_rps=0.0)
+        await asyncio.sleep(0.6)
+        return engine.phases[0], await stopped(engine)
+
+    begun, result = run(scenario())
+    assert begun == 3
+    first = [row for row in result.rows if row.intended_ns < 250 * MS]
+    second = [row for row in result.rows if row.intended_ns >= 250 * MS]
+    assert Counter(row.client for row in first) == dict.fromkeys(range(4), 10)
+    assert Counter(row.client for row in second) == dict.fromkeys(range(4), 20)
+    assert min(row.intended_ns for row in first) >= 50 * MS
+    assert max(row.intended_ns for row in second) < 450 * MS
+    assert set(result.outcomes()) == {Outcome.COMPLETED}
+
+
+def test_a_phase_that_is_heard_of_late_ends_the_one_before_where_it_was_to_begin(
+    run: Run[Result], target: HttpTarget
+) -> None:
+    async def scenario() -> Result:
+        engine = interactive(target.host, clients=1)
+        zero_ns = await started(engine)
+        command(engine, 1, zero_ns, rate_rps=100.0, total=1)
+        await asyncio.sleep(0.2)
+        command(engine, 2, time.monotonic_ns() - 20 * MS, rate_rps=0.0, total=1)
+        await asyncio.sleep(0.1)
+        return await stopped(engine)
+
+    assert 17 <= len(run(scenario()).rows) <= 25
+
+
+def test_a_backlog_does_not_keep_the_next_phase_waiting(run: Run[Result], target: HttpTarget) -> None:
+    async def scenario() -> tuple[int, Result]:
+        engine = interactive(target.host, clients=1, max_lateness_s=0.1)
+        zero_ns = await started(engine)
+        # A million requests at one moment.
+        command(engine, 1, zero_ns, total=1, kind=GAPS, requests=1_000_000, parameters=[0.0])
+        await asyncio.sleep(0.1)
+        command(engine, 2, time.monotonic_ns(), total=1)
+        await until(lambda: engine.phases[0] == 2)
+        rows = engine.counters.rows
+        await asyncio.sleep(0.3)
+        return rows, await stopped(engine)
+
+    rows, result = run(scenario())
+    assert len(result.rows) < 500_000
+    assert len(result.rows) - rows < 2000
+
+
+def test_requests_that_another_phase_ends_are_not_done(run: Run[Result], target: HttpTarget) -> None:
+    async def scenario() -> tuple[tuple[int, list[int]], Result]:
+        engine = interactive(target.host)
+        zero_ns = await started(engine)
+        command(engine, 1, zero_ns, kind=GAPS, requests=5, parameters=[10.0])
+        await asyncio.sleep(0.05)
+        command(engine, 2, time.monotonic_ns() + 100 * MS, rate_rps=10.0)
+        await until(lambda: engine.phases[0] == 2)
+        return engine.phases, await stopped(engine)
+
+    assert run(scenario())[0] == (2, [])
+
+
+def test_so_many_requests_with_gaps_and_then_the_phase_is_done(run: Run[Result], target: HttpTarget) -> None:
+    async def scenario() -> tuple[list[tuple[int, list[int]]], Result]:
+        engine = interactive(target.host)
+        zero_ns = await started(engine)
+        seen = [engine.phases]
+        command(engine, 1, zero_ns, kind=GAPS, requests=5, distribution="expovariate", parameters=[100.0])
+        await until(lambda: 1 in engine.phases[1])
+        command(engine, 2, time.monotonic_ns(), kind=GAPS, requests=3, distribution="constant", parameters=[0.01])
+        await until(lambda: 2 in engine.phases[1])
+        return [*seen, engine.phases], await stopped(engine)
+
+    seen, result = run(scenario())
+    assert seen == [(0, []), (2, [1, 2])]
+    assert Counter(row.client for row in result.rows) == dict.fromkeys(range(4), 8)
+    assert len({(row.client, row.sequence) for row in result.rows}) == 32
+
+
+def test_clients_of_one_constant_gap_do_not_fire_together(run: Run[Result], target: HttpTarget) -> None:
+    async def scenario() -> Result:
+        engine = interactive(target.host)
+        zero_ns = await started(engine)
+        command(engine, 1, zero_ns, kind=GAPS, requests=2, distribution="constant", parameters=[0.08])
+        await until(lambda: 1 in engine.phases[1])
+        return await stopped(engine)
+
+    intended = sorted(row.intended_ns // MS for row in run(scenario()).rows)
+    assert min(later - earlier for earlier, later in pairwise(intended)) >= 10
+    assert len(intended) == 8
+    assert intended[-1] < 160
+
+
+def test_recorded_gaps_are_gone_through_by_each_client(run: Run[Result], target: HttpTarget) -> None:
+    async def scenario() -> Result:
+        engine = interactive(target.host, clients=2)
+        zero_ns = await started(engine)
+        gaps = [0.01, 0.0, 0.02]
+        command(engine, 1, zero_ns, total=2, kind=GAPS, distribution="prerecorded", parameters=gaps)
+        await until(lambda: 1 in engine.phases[1])
+        return await stopped(engine)
+
+    intended = sorted((row.client, row.intended_ns // MS) for row in run(scenario()).rows)
+    assert intended == [(0, 10), (0, 10), (0, 30), (1, 10), (1, 10), (1, 30)]
+
+
+def test_each_client_goes_through_its_own_recorded_gaps_and_who_has_none_sends_nothing(
+    run: Run[Result], target: HttpTarget
+) -> None:
+    async def scenario() -> Result:
+        engine = interactive(target.host, clients=3)
+        zero_ns = await started(engine)
+        gaps = {"kind": GAPS, "distribution": "prerecorded", "requests": 2}
+        command(engine, 1, zero_ns, total=3, recorded={"0": [0.01, 0.02, 0.5], "2": [0.04]}, **gaps)
+        await until(lambda: 1 in engine.phases[1])
+        # A shard may have none of the clients that do: it is done at once.
+        command(engine, 2, time.monotonic_ns(), total=3, recorded={"7": [5.0]}, **gaps)
+        await until(lambda: 2 in engine.phases[1])
+        return await stopped(engine)
+
+    intended = sorted((row.client, row.intended_ns // MS) for row in run(scenario()).rows)
+    assert intended == [(0, 10), (0, 30), (2, 40)]
+
+
+def test_back_to_back_each_client_sends_exactly_its_requests(run: Run[Result], target: HttpTarget) -> None:
+    async def scenario() -> Result:
+        engine = interactive(target.host)
+        zero_ns = await started(engine)
+        command(engine, 1, zero_ns, kind=BACK_TO_BACK, requests=25)
+        await until(lambda: 1 in engine.phases[1])
+        command(engine, 2, time.monotonic_ns(), kind=BACK_TO_BACK, requests=5)
+        await until(lambda: 2 in engine.phases[1])
+        return await stopped(engine)
+
+    result = run(scenario())
+    assert Counter(row.client for row in result.rows) == dict.fromkeys(range(4), 30)
+    assert len({(row.client, row.sequence) for row in result.rows}) == 120
+
+
+def test_what_an_ended_phase_has_in_flight_counts_for_no_client_of_the_next(
+    run: Run[Result], target: HttpTarget
+) -> None:
+    async def scenario() -> Result:
+        engine = interactive(target.host, path="/mode/slow/")
+        zero_ns = await started(engine)
+        command(engine, 1, zero_ns, kind=BACK_TO_BACK)
+        await until(lambda: engine.in_flight == 4)
+        command(engine, 2, time.monotonic_ns(), kind=BACK_TO_BACK, requests=2)
+        await until(lambda: 2 in engine.phases[1])
+        return await stopped(engine)
+
+    result = run(scenario())
+    last = [row for row in result.rows if row.sequence >= min(r.sequence for r in result.rows if r.intended_ns) + 1]
+    assert Counter(row.client for row in last) == dict.fromkeys(range(4), 2)
+
+
+def test_a_group_that_becomes_smaller_goes_on_with_the_clients_that_are_left(
+    run: Run[Result], target: HttpTarget
+) -> None:
+    async def scenario() -> Result:
+        engine = interactive(target.host)
+        zero_ns = await started(engine)
+        command(engine, 1, zero_ns, rate_rps=50.0)
+        command(engine, 2, zero_ns + 100 * MS, total=1, rate_rps=50.0)
+        command(engine, 3, zero_ns + 200 * MS, total=0)
+        return await finish(engine)
+
+    result = run(scenario())
+    assert result.reason == ""
+    assert Counter(row.client for row in result.rows) == {0: 10, 1: 5, 2: 5, 3: 5}
+
+
+@pytest.mark.parametrize(
+    "phase",
+    [
+        {"rate_rps": 50.0},
+        {"kind": GAPS, "distribution": "constant", "parameters": [0.02]},
+        {"kind": BACK_TO_BACK},
+    ],
+)
+def test_closed_clients_send_no_more_and_the_others_go_on_undisturbed(
+    run: Run[Result], target: HttpTarget, phase: dict[str, Any]
+) -> None:
+    async def scenario() -> tuple[int, Result]:
+        engine = interactive(target.host)
+        zero_ns = await started(engine)
+        command(engine, 1, zero_ns, **phase)
+        await asyncio.sleep(0.2)
+        engine.keep_clients([0, 2])
+        closed_ns = time.monotonic_ns() - zero_ns
+        await asyncio.sleep(0.2)
+        engine.keep_clients([])
+        return closed_ns, await finish(engine)
+
+    closed_ns, result = run(scenario())
+    assert result.reason == ""
+    later = [row for row in result.rows if row.intended_ns > closed_ns]
+    assert {row.client for row in later} == {0, 2}
+    assert len(later) >= 16
+
+
+def test_an_older_phase_changes_nothing(run: Run[Result], target: HttpTarget) -> None:
+    async def scenario() -> Result:
+        engine = interactive(target.host)
+        zero_ns = await started(engine)
+        command(engine, 2, zero_ns)
+        command(engine, 1, zero_ns, rate_rps=1000.0)
+        await asyncio.sleep(0.1)
+        return await stopped(engine)
+
+    assert run(scenario()).rows == []
+
+
+def test_a_stop_leaves_no_row_of_what_was_commanded_and_not_reached(run: Run[Result], target: HttpTarget) -> None:
+    async def scenario() -> Result:
+        engine = interactive(target.host)
+        zero_ns = await started(engine)
+        command(engine, 1, zero_ns, kind=GAPS, requests=1000, distribution="constant", parameters=[0.02])
+        await asyncio.sleep(0.2)
+        return await stopped(engine)
+
+    result = run(scenario())
+    assert 30 <= len(result.rows) <= 60
+    assert set(result.outcomes()) == {Outcome.COMPLETED}
+    assert result.reason == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("phase", "unbounded"),
+    [
+        (Phase(1, 0, kind=RATE, rate_rps=1.0), True),
+        (Phase(1, 0, kind=RATE), False),
+        (Phase(1, 0, kind=GAPS, parameters=[1.0]), True),
+        (Phase(1, 0, kind=GAPS, parameters=[1.0], requests=3), False),
+        (Phase(1, 0, kind=GAPS, distribution="prerecorded", parameters=[1.0]), False),
+        (Phase(1, 0, kind=GAPS, distribution="prerecorded", recorded={"0": [1.0]}), False),
+        (Phase(1, 0, kind=BACK_TO_BACK), True),
+        (Phase(1, 0, kind=BACK_TO_BACK, requests=1), False),
+    ],
+)
+def test_what_sends_until_somebody_ends_it_is_unbounded(phase: Phase, unbounded: bool) -> None:
+    assert phase.is_unbounded is unbounded
+
+
+def test_who_pauses_after_what_could_not_be_sent_does_not_put_off_the_next_phase(run: Run[Result]) -> None:
+    async def scenario() -> Result:
+        engine = interactive("127.0.0.1:1", clients=1)  # refuses: the client tries again after a tenth of a second
+        assert engine._phased is not None
+        wake, woken_ns = engine._phased._wake, list[int]()
+
+        def wake_and_note(at_ns: int | None) -> None:
+            woken_ns.append(at_ns or 0)
+            wake(at_ns)
+
+        engine._phased._wake = wake_and_note
+        zero_ns = await started(engine)
+        command(engine, 1, zero_ns, kind=BACK_TO_BACK)
+        command(engine, 2, zero_ns + 50 * MS, rate_rps=0.0)
+        told = len(woken_ns)
+        await until(lambda: engine.phases[0] == 2)
+        assert len(woken_ns) > told
+        assert max(woken_ns) <= zero_ns + 50 * MS
+        return await stopped(engine)
+
+    assert run(scenario()).outcomes() == {Outcome.CONNECT_REFUSED: 1}

@@ -1,0 +1,127 @@
+"""In which turns of the loop connections are opened."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from loadgen.engine.http.connection_throttle import Openings
+from loadgen.engine.recorder import Recorder
+from loadgen.protocol.messages import CLOSED, NEW
+from loadgen.protocol.outcomes import Outcome
+from tests.loadgen.engine.conftest import Run
+from tests.loadgen.engine.harness import build
+
+
+class Host:
+    """Lacks some connections; `opened` takes down who opened how many, and when."""
+
+    def __init__(self, name: str, lacking: int, opened: list[str]) -> None:
+        self.name = name
+        self.lacking = lacking
+        self.opened = opened
+
+    def open(self, most: int) -> bool:
+        number = min(most, self.lacking)
+        self.lacking -= number
+        self.opened += [self.name] * number
+        return self.lacking > 0
+
+
+def complete(recorder: Recorder, requests: int) -> None:
+    for sequence in range(requests):
+        recorder.row(0, sequence, 0, 0, 0, 0, Outcome.COMPLETED, 200, "h", 0, 1)
+
+
+def test_in_each_turn_of_the_loop_one_host_opens_one_connection_and_hosts_take_turns() -> None:
+    async def scenario() -> list[list[str]]:
+        opened: list[str] = []
+        openings = Openings(Recorder(), (), surely_needed=False)
+        a, b = Host("a", 3, opened), Host("b", 1, opened)
+        for host in (a, b, a):
+            openings.ask(host)
+        turns = []
+        for _ in range(6):
+            turns.append(list(opened))
+            await asyncio.sleep(0)
+        return turns
+
+    assert asyncio.run(scenario())[1:] == [
+        ["a"],
+        ["a", "b"],
+        ["a", "b", "a"],
+        ["a", "b", "a", "a"],
+        ["a", "b", "a", "a"],
+    ]
+
+
+def lacking(connections: int, *, surely_needed: bool) -> tuple[list[str], Recorder]:
+    """A host that lacks 100 and has asked: what it opens, and where answers are recorded."""
+    opened: list[str] = []
+    recorder = Recorder()
+    Openings(recorder, range(connections), surely_needed=surely_needed).ask(Host("a", 100, opened))
+    return opened, recorder
+
+
+def test_hardly_any_is_opened_while_a_good_part_of_all_connections_is_answered_in_each_turn() -> None:
+    async def scenario(connections: int, answered: int) -> list[str]:
+        opened, recorder = lacking(connections, surely_needed=False)
+        await asyncio.sleep(0)  # the first of all is opened at once
+        for _ in range(10):
+            complete(recorder, answered)
+            await asyncio.sleep(0)
+        busy = opened[1:]
+        await asyncio.sleep(0)
+        assert len(opened) == len(busy) + 2  # as soon as responses are awaited, not read
+        return busy
+
+    assert asyncio.run(scenario(64, 16)) == []
+    assert asyncio.run(scenario(400, 100)) == []
+    assert len(asyncio.run(scenario(400, 99))) == 10
+    assert len(asyncio.run(scenario(63, 63))) == 10  # few connections say nothing about who is slow
+
+
+def test_one_is_opened_now_and_then_however_slow_we_are() -> None:
+    async def scenario() -> list[str]:
+        opened, recorder = lacking(64, surely_needed=False)
+        await asyncio.sleep(0)
+        complete(recorder, 64)
+        time.sleep(0.02)
+        await asyncio.sleep(0)
+        return list(opened)
+
+    assert asyncio.run(scenario()) == ["a", "a"]
+
+
+def test_where_those_who_wait_surely_need_a_connection_each_more_are_opened_in_a_turn() -> None:
+    async def scenario() -> list[str]:
+        opened, recorder = lacking(64, surely_needed=True)
+        complete(recorder, 64)
+        await asyncio.sleep(0)
+        return list(opened)
+
+    assert len(asyncio.run(scenario())) == 8
+
+
+@pytest.mark.parametrize(
+    ("workload", "opened"),
+    [({}, 1), ({"connection": NEW}, 8), ({"model": CLOSED, "schedule": [[1.0, 20.0]]}, 8)],
+    ids=["open model", "new connections", "closed model"],
+)
+def test_an_engine_says_whether_those_who_wait_surely_need_a_connection_each(
+    workload: dict[str, Any], opened: int, run: Run[int]
+) -> None:
+    async def scenario() -> int:
+        engine = build("127.0.0.1:9", rate=20.0, duration=1.0, clients=20, **workload)
+        await engine.prepare()
+        engine.start(time.monotonic_ns() - 900_000_000)
+        engine._dispatch()
+        await asyncio.sleep(0)
+        openings = engine._pool.openings
+        await engine.close()
+        return openings
+
+    assert run(scenario()) == opened

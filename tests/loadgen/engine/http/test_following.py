@@ -1,0 +1,179 @@
+"""Redirects and TLS through the engine: an arrival has one row, whatever its way."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from loadgen.protocol.outcomes import Outcome
+from tests.loadgen.engine.conftest import Run
+from tests.loadgen.engine.harness import Result, build, play
+from tests.support.certificates import Certificates, make_certificates
+from tests.support.echo_server import EchoServer, Received, answer
+
+pytestmark = pytest.mark.slow
+
+PLANNED = 20  # 0.2 s at 100 requests/s
+
+
+def routed(server: EchoServer, received: Received) -> bytes:
+    """/a leads to /b here, that to /c on another address, and that is the end; /loop leads to itself."""
+    places = {
+        "/a": "/b",
+        "/b": f"http://127.0.0.2:{server.port}/c",
+        "/loop": "/loop",
+        "/ftp": "ftp://127.0.0.1/",
+        "/nowhere": "http://127.0.0.2:1/",
+        "/secure": f"http://127.0.0.1:{server.port}/c",
+    }
+    place = places.get(received.target)
+    return answer(404, b"end") if place is None else answer(302, b"moved", f"Location: {place}")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EchoServer]:
+    with EchoServer(lambda received: routed(running, received)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module")
+def secure_server(certificates: Certificates, server: EchoServer) -> Iterator[EchoServer]:
+    with EchoServer(lambda received: routed(server, received), certificates.server_context()) as running:
+        yield running
+
+
+def play_path(run: Run[Result], server: EchoServer, path: str, **workload: Any) -> Result:
+    server.take()
+    result = run(play(build(server.host, path=path, **workload)))
+    assert len(result.rows) == PLANNED
+    return result
+
+
+@pytest.mark.parametrize("connection", ["keep-alive", "new"])
+def test_a_followed_arrival_has_one_row_with_its_last_status(
+    run: Run[Result], server: EchoServer, connection: str
+) -> None:
+    result = play_path(run, server, "/a", method="POST", kwargs={"data": "x"}, connection=connection)
+    assert result.outcomes() == {Outcome.COMPLETED: PLANNED}
+    assert {(row.status, row.size) for row in result.rows} == {(404, 3)}
+    received = server.take()
+    assert Counter((one.method, one.target, one.body) for one in received) == {
+        ("POST", "/a", b"x"): PLANNED, ("GET", "/b", b""): PLANNED, ("GET", "/c", b""): PLANNED,
+    }  # fmt: skip
+    names = [name + hop for name in result.ids() for hop in ("", ".1", ".2")]
+    assert sorted(one.header("x-request-id") for one in received) == sorted(names)
+
+
+def test_a_redirect_is_a_response_where_it_is_not_to_be_followed(run: Run[Result], server: EchoServer) -> None:
+    result = play_path(run, server, "/a", kwargs={"allow_redirects": False})
+    assert {(row.outcome, row.status, row.size) for row in result.rows} == {(Outcome.COMPLETED, 302, 5)}
+    assert len(server.take()) == PLANNED
+
+
+@pytest.mark.parametrize("path", ["/loop", "/ftp", "/nowhere"])
+def test_a_redirect_that_cannot_be_followed_is_an_error_of_a_sent_request(
+    run: Run[Result], server: EchoServer, path: str
+) -> None:
+    result = play_path(run, server, path)
+    assert result.outcomes() == {Outcome.REDIRECT: PLANNED}
+    received = [one.header("x-request-id") for one in server.take()]
+    assert len(received) == len(set(received)) == (31 * PLANNED if path == "/loop" else PLANNED)
+
+
+def test_the_time_out_is_that_of_all_hops_together(run: Run[Result]) -> None:
+    with (
+        socket.create_server(("127.0.0.2", 0)) as silent,
+        EchoServer(
+            lambda received: answer(302, b"", f"Location: http://127.0.0.2:{silent.getsockname()[1]}/")
+        ) as server,
+    ):
+        result = run(play(build(server.host, request_timeout_s=0.1)))
+    assert result.outcomes() == {Outcome.TIMEOUT: PLANNED}
+
+
+def test_after_a_stop_no_redirect_is_followed(run: Run[Result]) -> None:
+    release = asyncio.Event()
+
+    async def scenario() -> Result:
+        served: list[Any] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            served.append(asyncio.current_task())
+            await reader.readuntil(b"\r\n\r\n")
+            await release.wait()
+            writer.write(b"HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n")
+            assert await reader.read(1) == b""
+            writer.close()
+            await writer.wait_closed()
+
+        async def stop(engine: Any) -> None:
+            while engine.counters.sent < 2:
+                await asyncio.sleep(0.01)
+            engine.stop(5_000_000_000, "stopped")
+            release.set()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            result = await play(build(host, rate=20, duration=0.1), stop)
+            await asyncio.gather(*served)
+        return result
+
+    assert run(scenario()).outcomes() == {Outcome.ABORTED: 2}
+
+
+def test_requests_over_tls_are_requests_like_any_other(
+    run: Run[Result], secure_server: EchoServer, certificates: Certificates
+) -> None:
+    kwargs = {"verify": str(certificates.authority)}
+    result = play_path(run, secure_server, "/x", scheme="https", kwargs=kwargs)
+    assert result.outcomes() == {Outcome.COMPLETED: PLANNED}
+    assert {row.host for row in result.rows} == {secure_server.host}
+    assert sorted(one.header("x-request-id") for one in secure_server.take()) == sorted(result.ids())
+
+
+def test_a_certificate_that_nobody_vouches_for_is_a_failed_connect(run: Run[Result], secure_server: EchoServer) -> None:
+    assert play_path(run, secure_server, "/x", scheme="https").outcomes() == {Outcome.CONNECT_TLS: PLANNED}
+
+
+def test_a_redirect_may_lead_out_of_tls(run: Run[Result], secure_server: EchoServer, server: EchoServer) -> None:
+    server.take()
+    result = play_path(run, secure_server, "/secure", scheme="https", kwargs={"verify": False})
+    assert {(row.outcome, row.status) for row in result.rows} == {(Outcome.COMPLETED, 404)}
+    assert {one.target for one in server.take()} == {"/c"}
+
+
+def test_without_an_id_header_requests_carry_none(run: Run[Result], server: EchoServer) -> None:
+    result = play_path(run, server, "/a", request_id_header="")
+    assert result.outcomes() == {Outcome.COMPLETED: PLANNED}
+    received = server.take()
+    assert len(received) == 3 * PLANNED
+    assert not any(
+        name == "x-request-id" or value.startswith("group.") for one in received for name, value in one.headers
+    )
+
+
+def test_hosts_that_redirects_alone_lead_to_are_forgotten(run: Run[Any]) -> None:
+    def lead_away(received: Received) -> bytes:
+        if received.target == "/":
+            return answer(302, b"", f"Location: http://127.0.0.2:{elsewhere.port}/there", "Connection: keep-alive")
+        return answer(200, b"", "Connection: close")
+
+    async def scenario() -> tuple[set[Any], Result]:
+        engine = build(server.host, rate=50, duration=0.2)
+        result = await play(engine, lambda engine: asyncio.sleep(0.4))
+        return {key for key in engine._pool.hosts if key != server.host}, result
+
+    with EchoServer(lead_away) as elsewhere, EchoServer(lead_away) as server:
+        strangers, result = run(scenario())
+    assert strangers == set()
+    assert result.outcomes() == {Outcome.COMPLETED: 10}

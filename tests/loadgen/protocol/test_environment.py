@@ -1,0 +1,88 @@
+"""Settings from the environment: labels, secrets, and every error at once."""
+
+import pytest
+
+from loadgen.protocol.environment import SettingsError, labels_of, read_worker
+
+
+def test_each_galileo_variable_that_is_no_setting_is_a_label() -> None:
+    environ = {"galileo_zone": "A", "galileo_rack": " 7 ", "galileo_redis_host": "h", "HOME": "/", "galileo_empty": ""}
+
+    assert labels_of(environ) == {"zone": "A", "rack": "7"}
+
+
+@pytest.mark.parametrize(
+    "name", ["api_token", "db_password", "SECRET_thing", "ssh_key", "redis_password", "expdb_host"]
+)
+def test_secrets_and_settings_are_no_labels(name: str) -> None:
+    assert labels_of({f"galileo_{name}": "x"}) == {}
+
+
+def test_the_workers_name_is_a_label_too() -> None:
+    assert read_worker({"galileo_worker_name": "pi3", "galileo_zone": "A"}).labels == {
+        "zone": "A",
+        "worker_name": "pi3",
+    }
+
+
+def test_all_errors_are_named_at_once(tmp_path) -> None:
+    environ = {
+        "galileo_worker_name": "two words",
+        "galileo_redis_port": "70000",
+        "galileo_slots": "0",
+        "galileo_spool_limit_mb": "much",
+        "galileo_logging_level": "LOUD",
+        "galileo_apps_dir": str(tmp_path / "nowhere"),
+        "galileo_zone": "a/b",
+        "galileo_trace_logging": "mysql",
+        "galileo_trace_limit_mb": "1",
+        "galileo_telemetry_interval_s": "0.05",
+        "galileo_apps_cache_limit_mb": "1",
+    }
+
+    with pytest.raises(SettingsError) as caught:
+        read_worker(environ)
+
+    for name in environ:
+        assert any(error.startswith(f"{name}: ") for error in caught.value.errors), name
+
+
+@pytest.mark.parametrize("interval", ["-1", "nan", "inf", "3601", "often", "0.01"])
+def test_an_interval_of_telemetry_that_makes_no_sense_is_refused(interval: str) -> None:
+    with pytest.raises(SettingsError, match="galileo_telemetry_interval_s: "):
+        read_worker({"galileo_telemetry_interval_s": interval})
+
+
+def test_telemetry_is_published_each_second_unless_it_is_turned_off() -> None:
+    assert read_worker({}).telemetry_interval_s == 1.0
+    assert read_worker({"galileo_telemetry_interval_s": "0"}).telemetry_interval_s == 0.0
+    assert read_worker({"galileo_telemetry_interval_s": "2.5"}).labels.keys() == {"worker_name"}
+
+
+def test_a_password_is_not_shown() -> None:
+    assert "hunter2" not in repr(read_worker({"galileo_redis_password": "hunter2"}))
+
+
+def test_traces_go_to_the_database_alone_by_default() -> None:
+    assert read_worker({}).trace_logging == "sql"
+
+
+def test_files_of_traces_need_a_folder() -> None:
+    with pytest.raises(SettingsError, match="galileo_trace_dir: a folder is needed"):
+        read_worker({"galileo_trace_logging": "file"})
+    assert str(read_worker({"galileo_trace_logging": "file", "galileo_trace_dir": "/data/t"}).trace_dir) == "/data/t"
+
+
+def test_the_router_of_workloads_that_name_none_goes_by_the_originals_names_and_is_a_label_too() -> None:
+    assert (read_worker({}).router, "router_type" in read_worker({}).labels) == ("host", False)
+    settings = read_worker({"galileo_router_type": "StaticRouter", "galileo_router_static_host": "http://pi:8080/a"})
+    assert (settings.router, settings.static_host) == ("static", "http://pi:8080/a")
+    assert settings.labels["router_type"] == "StaticRouter"
+    assert "router_static_host" not in settings.labels
+
+
+def test_a_wrong_router_or_place_is_named() -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_worker({"galileo_router_type": "nginx", "galileo_router_static_host": "ftp://pi"})
+    assert "galileo_router_type: one of host, service, static, debug, SymmetryHostRouter" in str(caught.value)
+    assert "galileo_router_static_host: host[:port] or http[s]://host[:port][/path] is needed" in str(caught.value)

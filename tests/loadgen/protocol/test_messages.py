@@ -1,0 +1,164 @@
+"""What crosses the wire comes back as it was; unknown versions and fields are refused, and named."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from loadgen.protocol import keys, messages, request_ids
+from loadgen.protocol.codec import MessageError, from_json, from_wire, to_json, to_wire
+from loadgen.protocol.messages import (
+    BatchHeader,
+    ClockSample,
+    Counters,
+    Gauges,
+    GroupDocument,
+    ShardOrder,
+    ShardStatus,
+    WorkerInfo,
+    WorkloadSpec,
+)
+from loadgen.protocol.outcomes import Outcome, account_line
+
+WORKLOAD = WorkloadSpec(index=0, service="s", schedule=[[5.0, 50.0], [2.5, 0]], kwargs={"params": {"a": [1, None]}})
+MESSAGES: list[Any] = [
+    ShardOrder(1, 2, 0, "g", None, [[0, 10, 2]], 2**62),
+    GroupDocument(3, "g", "e", "run", 2**63, 10, WORKLOAD, start_broker_ns=1_700_000_000_000_000_000),
+    GroupDocument(1, "g", None, "hold", 1, 10, WORKLOAD),
+    ShardStatus(1, 1, "pi", 99, "ready", ClockSample(-5, 100), 1024),
+    ShardStatus(1, 1, "pi", 99, "failed", reason="a sentence"),
+    WorkerInfo(
+        "pi", "i", {"zone": "A"}, 4, 2, 2**32, "aarch64", "host", "boot", 1, {"python": "3.11"}, "ready", 5, 6,
+        ClockSample(0, 1), 0, 0,
+    ),
+    ShardOrder(1, 2, 0, "g", None, [[0, 10, 2]], None),
+    Counters(planned=1),
+]  # fmt: skip
+ORDER = to_wire(MESSAGES[0])
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_a_message_comes_back_as_it_was(message: Any) -> None:
+    assert from_wire(type(message), to_wire(message)) == message
+    assert from_json(type(message), to_json(message)) == message
+    assert from_json(type(message), to_json(message).encode()) == message
+
+
+@pytest.mark.parametrize("version", [0, 2, None, "1", 1.5])
+def test_an_unknown_version_is_refused(version: Any) -> None:
+    with pytest.raises(MessageError, match=rf"ShardOrder: version {version!r} is unknown"):
+        from_wire(ShardOrder, {**ORDER, "v": version})
+
+
+def test_a_message_without_a_version_is_refused() -> None:
+    with pytest.raises(MessageError, match="version None"):
+        from_wire(ShardOrder, {name: value for name, value in ORDER.items() if name != "v"})
+
+
+def test_unknown_fields_are_refused_and_named() -> None:
+    with pytest.raises(MessageError, match="ShardOrder: unknown fields colour, size"):
+        from_wire(ShardOrder, {**ORDER, "size": 1, "colour": 2})
+
+
+def test_an_unknown_field_of_an_inner_message_is_named_with_its_place() -> None:
+    wire = to_wire(MESSAGES[1])
+    wire["workload"]["colour"] = "red"
+    with pytest.raises(MessageError, match=r"GroupDocument\.workload: unknown fields colour"):
+        from_wire(GroupDocument, wire)
+
+
+def test_a_missing_field_is_refused_and_named() -> None:
+    wire = {name: value for name, value in ORDER.items() if name != "attempt"}
+    with pytest.raises(MessageError, match="attempt"):
+        from_wire(ShardOrder, wire)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("shard_id", "1"),
+        ("shard_id", 1.0),
+        ("shard_id", True),
+        ("shard_id", None),
+        ("group_id", 5),
+        ("experiment_id", 5),
+        ("clients", {"0": 1}),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_refused_and_named(field: str, value: Any) -> None:
+    with pytest.raises(MessageError, match=rf"ShardOrder\.{field}: .* is needed"):
+        from_wire(ShardOrder, {**ORDER, field: value})
+
+
+def test_a_whole_number_will_do_where_a_fraction_may_be() -> None:
+    wire = to_wire(MESSAGES[1])
+    wire["stop_grace_s"] = 1
+    assert from_wire(GroupDocument, wire).stop_grace_s == 1
+    wire["stop_grace_s"] = True
+    with pytest.raises(MessageError, match="stop_grace_s"):
+        from_wire(GroupDocument, wire)
+
+
+@pytest.mark.parametrize("data", [None, [], "text", 5])
+def test_what_is_no_mapping_is_refused(data: Any) -> None:
+    with pytest.raises(MessageError, match="ShardOrder: a mapping is needed"):
+        from_wire(ShardOrder, data)
+    with pytest.raises(MessageError, match="a mapping is needed"):
+        from_json(ShardOrder, json.dumps(data))
+
+
+@pytest.mark.parametrize("text", ["", "{", b"\xff\xfe"])
+def test_what_is_no_json_is_refused(text: str | bytes) -> None:
+    with pytest.raises(MessageError, match="no JSON"):
+        from_json(ShardOrder, text)
+
+
+def test_batches_and_documents_of_before_there_was_a_choice_are_traced() -> None:
+    header = to_wire(BatchHeader(1, 1, "g", "e", "w", 0, 0, 0, 0, [], Counters(), Gauges()))
+    document = to_wire(MESSAGES[1])
+    del header["traced"], document["tracing"]
+    assert from_wire(BatchHeader, header).traced
+    assert from_wire(GroupDocument, document).tracing
+
+
+def test_every_outcome_has_its_line_in_the_account() -> None:
+    lines = {outcome.name: account_line(outcome) for outcome in Outcome}
+    assert {name for name, line in lines.items() if line == "errors"} == {
+        "TIMEOUT", "RESET", "CLOSED", "MALFORMED", "ABORTED", "REDIRECT",
+    }  # fmt: skip
+    assert {name for name, line in lines.items() if line == "connect_failed"} == {
+        "CONNECT_REFUSED", "CONNECT_TIMEOUT", "CONNECT_DNS", "CONNECT_NO_DESCRIPTOR", "CONNECT_NO_PORT",
+        "CONNECT_OTHER", "NO_ROUTE", "CONNECT_TLS",
+    }  # fmt: skip
+    assert [lines[name] for name in ("COMPLETED", "DROPPED", "LATE", "CUT")] == ["completed", "dropped", "late", "cut"]
+
+
+def test_names_on_the_broker_are_stable() -> None:
+    assert keys.label_queue("zone", "A") == "galileo_zone=A"
+    assert [keys.ingest_queue(shard, 2) for shard in (1, 2, 3)] == [f"galileo.ingest.{n}" for n in (1, 0, 1)]
+    assert messages.batch_id("202611220101-abcd.0", 7, 2, 3) == "202611220101-abcd.0.7.2.3"
+    assert request_ids.request_id("g", 4, 5) == "g.4.5"
+
+
+def test_a_trace_context_names_one_arrival_and_is_never_void() -> None:
+    arrivals = [(group, client, sequence) for group in ("g", "h") for client in (0, 300) for sequence in (0, 2**32 - 1)]
+    ids = [request_ids.request_id(*arrival, "traceparent") for arrival in arrivals]
+    for name in ids:
+        trace, span = re.fullmatch(r"00-([0-9a-f]{32})-([0-9a-f]{16})-01", name).groups()  # type: ignore[union-attr]
+        assert int(trace, 16) and int(span, 16)
+    assert len({name.split("-")[1] for name in ids}) == len(arrivals)
+    assert request_ids.request_id("g", 300, 9, "TraceParent")[19:] == "0000012c00000009-0000000900000001-01"
+
+
+def test_without_a_header_there_is_no_id() -> None:
+    assert request_ids.request_id("g", 4, 5, "") == ""
+
+
+@pytest.mark.parametrize("group_id", ["", ".g", "-g", "a/b", "..", "a b", "g\n", "g\0", "ä", "g" * 65])
+def test_a_group_id_that_no_file_name_may_hold_is_refused(group_id: str) -> None:
+    with pytest.raises(MessageError, match="group_id"):
+        messages.check_group_id(group_id)
+    messages.check_group_id("202611220101-abcd.0")

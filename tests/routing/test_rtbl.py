@@ -1,0 +1,107 @@
+"""`rtbl`, as a user of the shell types it."""
+
+import inspect
+
+import pytest
+
+from experiments.shell.rtbl import ServiceRoutingTable
+from routing import selectors
+from routing.table import RoutingInvalid, RoutingMissing, RoutingRecord
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("client")]
+
+EMPTY = """\
++---------------------------+----------------------+-----------+
+| Service                   |                Hosts |   Weights |
++---------------------------+----------------------+-----------+"""
+ONE = f"""\
+{EMPTY}
+| myservice                 |           host1:8080 |       1.0 |
+|                           |           host2:8080 |       2.0 |
++---------------------------+----------------------+-----------+"""
+
+
+@pytest.fixture
+def rtbl():
+    return ServiceRoutingTable()
+
+
+def test_a_record_that_was_set_is_shown_as_the_original_shows_it(rtbl, redis_table):
+    record = rtbl.set("myservice", ["host1:8080", "host2:8080"], [1, 2])
+    assert repr(record) == "RoutingRecord(service='myservice', hosts=['host1:8080', 'host2:8080'], weights=[1, 2])"
+    assert repr(rtbl) == ONE
+    assert redis_table.read("myservice") == record
+    assert [revision.changed_by for revision in selectors.revisions(["myservice"])] == ["shell"]
+
+
+def test_an_empty_table_is_its_titles(rtbl):
+    assert repr(rtbl) == EMPTY
+
+
+def test_each_service_has_its_block_and_columns_grow_with_what_is_in_them(rtbl, capsys):
+    rtbl.set("a", ["x"], [0.25])
+    rtbl.set("a-service-with-a-name-of-35-letters", ["a-host.of-some-domain.example:8080"], [1234567.125])
+    rtbl.print()
+    assert (
+        capsys.readouterr().out
+        == """\
++-------------------------------------+------------------------------------+-------------+
+| Service                             |                              Hosts |     Weights |
++-------------------------------------+------------------------------------+-------------+
+| a                                   |                                  x |        0.25 |
++-------------------------------------+------------------------------------+-------------+
+| a-service-with-a-name-of-35-letters | a-host.of-some-domain.example:8080 | 1234567.125 |
++-------------------------------------+------------------------------------+-------------+
+"""
+    )
+
+
+def test_records_are_read_one_by_one_or_all_together(rtbl):
+    assert rtbl.record("s") is None
+    assert rtbl.records() == []
+    second, first = rtbl.set("t", ["a"]), rtbl.set("s", ["a", "b"])
+    assert first == RoutingRecord("s", ["a", "b"], [1, 1], 1)
+    assert rtbl.record("s") == first
+    assert rtbl.records() == [first, second]
+
+
+def test_weights_and_hosts_are_changed_one_after_the_other_on_one_line(rtbl):
+    assert rtbl.append("s", "a").append("s", "b", 0.5).update_weights("s", [3, 4]) is rtbl
+    assert rtbl.record("s") == RoutingRecord("s", ["a", "b"], [3, 4], 3)
+    assert rtbl.remove("s") is rtbl
+    assert rtbl.remove("s").records() == []
+    rtbl.append("s", "a").append("t", "a")
+    assert rtbl.clear().records() == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (lambda rtbl: rtbl.set("s", ["a"], [1, 2]), "weights: must have one weight for each host: 2 for 1 hosts"),
+        (lambda rtbl: rtbl.set("s", "host:80"), "hosts: must be a list of host"),
+        (lambda rtbl: rtbl.set("s", ["http://a"]), "without http://"),
+        (lambda rtbl: rtbl.set("s", ["a"], [float("nan")]), "finite"),
+        (lambda rtbl: rtbl.set("s", ["a"], [-1]), "negative"),
+        (lambda rtbl: rtbl.set("s", ["a"], [0]), "at least one weight above 0"),
+        (lambda rtbl: rtbl.set("my service", ["a"]), "service: "),
+        (lambda rtbl: rtbl.append("there", "a:80"), r"hosts\[1\]: 'a:80' is hosts\[0\] already"),
+        (lambda rtbl: rtbl.update_weights("there", [1, 2]), "2 for 1 hosts"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_a_sentence_and_changes_nothing(rtbl, wrong, reason):
+    before = rtbl.set("there", ["a:80"])
+    with pytest.raises(RoutingInvalid, match=reason):
+        wrong(rtbl)
+    assert rtbl.records() == [before]
+
+
+def test_weights_of_a_service_without_a_record_are_a_value_error_as_in_the_original(rtbl):
+    with pytest.raises(ValueError, match="'s' has no routing record") as refused:
+        rtbl.update_weights("s", [1])
+    assert isinstance(refused.value, RoutingMissing)
+
+
+def test_help_says_something_of_each_method():
+    methods = [name for name in vars(ServiceRoutingTable) if not name.startswith("_")]
+    assert methods == ["record", "records", "set", "update_weights", "append", "remove", "clear", "print"]
+    assert all(inspect.getdoc(getattr(ServiceRoutingTable, name)) for name in methods)
