@@ -1,0 +1,86 @@
+"""InvalidInput: refused input from outside, with every error in it.
+
+The one error type of plans, API bodies, routing records, client apps, instructions, shell arguments and settings. It
+lies in the lowest package, because all the others raise it. The API turns it into a problem document, commands into
+lines of output, and forms into field errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+# A file with a million wrong numbers is explained by its first errors.
+MAX_ERRORS = 100
+
+
+class Code(StrEnum):
+    """Why a value is refused, for programs: stable, while messages may be reworded."""
+
+    REQUIRED = "required"  # the key is missing, or its value is empty
+    UNKNOWN = "unknown"  # there is no such key
+    TYPE = "type"  # the value has another type than it must have
+    FORMAT = "format"  # a string, but not in the form that it must have
+    RANGE = "range"  # a number, a length or a count outside its bounds
+    CHOICE = "choice"  # not one of the accepted values
+    DUPLICATE = "duplicate"  # given twice
+    CONFLICT = "conflict"  # not allowed together with another value
+    MISSING = "missing"  # names a thing that does not exist
+    UNREADABLE = "unreadable"  # not a document of its format at all
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One reason for a refusal.
+
+    Attributes:
+        path: where the value stands, like `configuration.workloads[0].ticks[2]` or `galileo_redis_port`; "" is the
+            whole input.
+        code: the kind of error.
+        message: a sentence that names the offending value and the remedy.
+    """
+
+    path: str
+    code: Code
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class InvalidInput(ValueError):
+    """Input is refused, and nothing was stored. `errors` holds every reason."""
+
+    def __init__(self, errors: Iterable[FieldError]) -> None:
+        self.errors = list(errors)
+        super().__init__("; ".join(map(str, self.errors)))
+
+
+class ErrorCollector:
+    """Collects the errors of one input while it is read, up to MAX_ERRORS; the rest is only counted."""
+
+    def __init__(self) -> None:
+        self._errors: list[FieldError] = []
+        self._beyond = 0
+
+    def __len__(self) -> int:
+        return len(self._errors) + self._beyond
+
+    def add(self, path: str, code: Code, message: str) -> None:
+        if len(self._errors) < MAX_ERRORS:
+            self._errors.append(FieldError(path, code, message))
+        else:
+            self._beyond += 1
+
+    @property
+    def errors(self) -> list[FieldError]:
+        """The errors in the order in which they were added; beyond MAX_ERRORS, one that gives the number left out."""
+        if not self._beyond:
+            return list(self._errors)
+        return [*self._errors, FieldError("", Code.RANGE, f"{self._beyond} more errors were left out")]
+
+    def raise_if_any(self, kind: type[InvalidInput] = InvalidInput) -> None:
+        """Raises `kind` with everything that was added, if anything was."""
+        if self._errors:
+            raise kind(self.errors)
