@@ -22,7 +22,7 @@ def broker(redis_server: RedisServer, settings, monkeypatch: pytest.MonkeyPatch)
     from experiments.services import dispatch
     from galileo_site.celery import app
     from loadgen.protocol.environment import RedisSettings
-    from routing.redis.connection import redis_client
+    from routing.redis import redis_client
 
     del app  # imported so that the controller's tasks are known
     site = settings.SITE.__class__(

@@ -23,7 +23,7 @@ from experiments.plans.recordings import LISTS, read_lists, with_recordings
 from experiments.services import deletion
 from experiments.services import experiments as services
 from loadgen.protocol.topics import MAX_EVENT_VALUE
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 
 
 class ExperimentQuerySerializer(WindowSerializer):

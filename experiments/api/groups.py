@@ -22,7 +22,7 @@ from experiments.plans import parse_group
 from experiments.plans.commands import parse_clients, parse_command
 from experiments.plans.recorded_gaps import Readers, lists_of
 from experiments.services import groups as services
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 
 NOT_NOW = "The group is closed, or not ready yet."
 

@@ -11,7 +11,7 @@ from django.conf import settings
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 
 KEY_PREFIX = "galileo:api:rate:"
 # While the broker is away, it is asked again no more often than this: a request must not wait for it each time.

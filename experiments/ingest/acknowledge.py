@@ -10,7 +10,7 @@ from redis.client import Pipeline
 
 from experiments.ingest.origin import Origin
 from loadgen.protocol.keys import ack_key, ingest_progress_key, ingest_queue
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 
 log = logging.getLogger(__name__)
 

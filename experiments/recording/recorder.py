@@ -18,7 +18,7 @@ from experiments.recording.backlog import Backlog, Taken
 from experiments.recording.listener import Listener
 from experiments.recording.store import store
 from experiments.services import nodes
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from loadgen.apps.manifest import MANIFEST, declared_parameters
 from loadgen.apps.parameters import filled
 from loadgen.protocol.keys import APP_TTL_S, app_key
 from loadgen.protocol.messages import WorkloadSpec
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ from django.db.models import F
 from experiments.models import ClientGroup
 from loadgen.protocol import codec, keys
 from loadgen.protocol.messages import GroupDocument, WorkloadSpec
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 
 log = logging.getLogger(__name__)
 

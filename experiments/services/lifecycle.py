@@ -19,7 +19,7 @@ from experiments.services.placement import NoFreeSlot, NoMatchingWorkers, matchi
 from experiments.services.transitions import CANCELLED_UNSAID, end_at, move_experiment
 from routing import routers
 from routing import services as routing_services
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 from routing.redis.table import RedisRoutingTable
 from routing.table import RoutingError
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
 
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 
 KEY = "galileo:active:lock"
 # A holder that was killed holds up the others for no longer; none takes nearly as long.

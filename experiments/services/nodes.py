@@ -17,7 +17,7 @@ from loadgen.protocol.topics import (
     is_name,
     node_info_key,
 )
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 
 # Of an info hash, which anybody may write.
 MAX_FIELDS = 64

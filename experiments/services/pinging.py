@@ -10,7 +10,7 @@ from django.conf import settings
 
 from experiments import selectors
 from loadgen.broker.options import celery_options
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 
 
 def ping(timeout_s: float) -> dict[str, float | None]:

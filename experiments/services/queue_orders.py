@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from experiments.models import Shard, Worker
 from experiments.services.registry import note_missed
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 
 # Who has taken an order starts a process for it, and says so then.
 _TAKER_IS_SILENT = timedelta(seconds=10)

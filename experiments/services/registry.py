@@ -13,7 +13,7 @@ from experiments.services.clock import broker_now_ns, to_datetime
 from loadgen.protocol.codec import MessageError, from_json
 from loadgen.protocol.keys import WORKER_TTL_S, WORKERS_KEY, label_queue, worker_key
 from loadgen.protocol.messages import WorkerInfo
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from experiments.services.transitions import move_shard
 from loadgen.protocol import keys, messages
 from loadgen.protocol.codec import MessageError, from_json
 from loadgen.protocol.messages import ShardStatus
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from experiments.shell.arguments import check_timeout
 from experiments.shell.errors import GroupFailed, NotReady
 from experiments.shell.future import RequestFuture
 from loadgen.protocol.messages import RATE
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 
 Result = TypeVar("Result")
 

@@ -22,7 +22,7 @@ from experiments.shell import app_process
 from experiments.shell.errors import ShellError
 from loadgen.apps.one_request import AppQuestion, AppRequest
 from routing import routers
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 from routing.redis.table import RedisRoutingTable
 
 _NOT_KEYWORDS = ("self", "method", "url")

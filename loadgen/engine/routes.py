@@ -7,7 +7,7 @@ from functools import partial
 
 from loadgen.protocol.messages import HTTP, WorkloadSpec
 from routing import routers
-from routing.balancer import Balancer, RandomBalancer, WeightedBalancer
+from routing.routers import Balancer, RandomBalancer, WeightedBalancer
 from routing.table import RoutingRecord
 
 # Names the host of the client's request of that number; None: there is no route.

@@ -9,7 +9,7 @@ import redis
 from django.db import transaction
 
 from routing import selectors
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 from routing.redis.table import RedisRoutingTable
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,7 @@ import logging
 from django.db import IntegrityError
 
 from routing import models, selectors, services, table
-from routing.redis import projection
-from routing.redis.connection import redis_client
+from routing.redis import projection, redis_client
 from routing.redis.table import RedisRoutingTable, Stored
 
 logger = logging.getLogger(__name__)

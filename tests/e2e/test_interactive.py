@@ -78,7 +78,7 @@ def test_recorded_gaps_come_from_a_file_and_from_a_list_of_each_client_again_and
     (tmp_path / "monday.csv").write_text("time\n0.05\n0.1\n0.3\n")
     said = shell(
         f"""
-        from routing.redis.connection import redis_client
+        from routing.redis import redis_client
         c = g.spawn('live', 2)
         c.request(ia=('prerecorded', {str(tmp_path / "monday.csv")!r})).wait(20)
         for client, gaps in zip(c.clients, [[0.1, 0.2], [0.3, 0, 0.1, 5]]):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 from routing.redis.table import RedisRoutingTable
 from tests.support.redis_server import RedisServer
 

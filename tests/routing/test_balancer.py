@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routing.balancer import RandomBalancer, WeightedBalancer
+from routing.routers import RandomBalancer, WeightedBalancer
 
 # No deadline per example: the machine may be busy. The same examples every time: a red run can be repeated.
 patient = settings(deadline=None, derandomize=True)

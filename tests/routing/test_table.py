@@ -161,7 +161,7 @@ def test_a_refusal_names_each_place_and_reads_as_all_reasons():
 
 def test_the_workers_modules_import_without_django():
     code = (
-        "import sys, routing.balancer, routing.routers, routing.table, routing.redis.table\n"
+        "import sys, routing.routers, routing.table, routing.redis.table\n"
         "sys.exit(any(name.split('.')[0] == 'django' for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -30,7 +30,7 @@ from experiments.services import clock
 from experiments.services import experiments as services
 from experiments.services.ids import IdTaken
 from experiments.services.placement import NoMatchingWorkers
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 
 EXIT_FAILED, EXIT_INVALID, EXIT_NO_WORKERS, EXIT_INTERRUPTED = 1, 2, 3, 130
 

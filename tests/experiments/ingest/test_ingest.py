@@ -25,7 +25,7 @@ from loadgen.protocol.codec import MessageError
 from loadgen.protocol.keys import ack_key, ingest_progress_key, ingest_queue
 from loadgen.protocol.messages import Counters
 from loadgen.protocol.outcomes import Outcome
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 from tests.support.batches import EPOCH_NS, make_experiment, payload, raw, row, run_payloads, shards_of
 from tests.support.worker_process import settings_for
 

@@ -7,7 +7,7 @@ from experiments.services import desired, registry
 from loadgen.protocol.codec import from_json
 from loadgen.protocol.keys import group_key
 from loadgen.protocol.messages import GroupDocument
-from routing.redis import connection
+from routing.redis import redis_client
 from tests.support.workers import register
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -73,11 +73,11 @@ def test_a_document_that_redis_lost_is_projected_again(broker, group):
 
 
 def test_without_a_broker_the_row_is_changed_and_projected_later(broker, group, settings):
-    connection.redis_client.cache_clear()
+    redis_client.cache_clear()
     good, settings.GALILEO_REDIS_URL = settings.GALILEO_REDIS_URL, "redis://127.0.0.1:1/0"
     desired.stop_now([group.id])
-    connection.redis_client().close()
-    connection.redis_client.cache_clear()
+    redis_client().close()
+    redis_client.cache_clear()
     settings.GALILEO_REDIS_URL = good
     assert document(broker, group).state == "hold"
     desired.project_stale([group.id])
