@@ -22,7 +22,7 @@ app.conf.update(
     task_default_exchange=keys.CONTROL_QUEUE,
     task_default_routing_key=keys.CONTROL_QUEUE,
     beat_scheduler="django_celery_beat.schedulers:DatabaseScheduler",
-    # Kicks and beat may pile up while control is away: an old one is of no use.
+    # Reconcile messages may pile up while control is down; they expire, because one pass replaces all earlier ones.
     beat_schedule={
         "reconcile": {
             "task": keys.TASK_RECONCILE,

@@ -1,4 +1,4 @@
-"""Django settings; everything that differs between installations comes from the environment (environment.py)."""
+"""Django settings; the settings of an installation come from the environment (environment.py)."""
 
 import sys
 
@@ -83,11 +83,11 @@ AUTH_PASSWORD_VALIDATORS = [
 LANGUAGE_CODE = "en-gb"
 USE_TZ = True
 TIME_ZONE = "UTC"
-# The routes of the API take paths with and without a slash themselves; a redirect would lose the body of a POST.
+# The API's routes accept paths with and without a trailing slash; a redirect would lose the body of a POST.
 APPEND_SLASH = False
 
 STATIC_URL = "static/"
-# Served straight from the packages: no collectstatic step before the first start.
+# Serves static files directly from the packages, so that no collectstatic is needed before the first start.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 
@@ -95,7 +95,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "rest_framework.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
-        "rest_framework.authentication.BasicAuthentication",  # for commands that know a name and a password
+        "rest_framework.authentication.BasicAuthentication",  # for commands with a user name and a password
         "experiments.api.open_access.OpenAccess",  # with galileo_api_auth=none
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.DjangoModelPermissions"],
@@ -108,10 +108,10 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Galileo",
-    "DESCRIPTION": "Distributed load-testing experiments: docs/api.md tells what all of it has in common.",
+    "DESCRIPTION": "Distributed load-testing experiments. docs/api.md describes what all routes have in common.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
-    # Served from the package, so that the page needs no internet.
+    # Swagger UI is served from a package, so that the page needs no internet.
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api",
@@ -126,7 +126,7 @@ SPECTACULAR_SETTINGS = {
     "SORT_OPERATION_PARAMETERS": False,
 }
 
-# Behind TLS (galileo_https=true) everything is strict; the default is a loopback address without TLS.
+# With galileo_https=true (behind a TLS proxy) cookies and redirects require TLS. The default is loopback without TLS.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = SITE.https
 SECURE_HSTS_SECONDS = 31_536_000 if SITE.https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SITE.https

@@ -1,4 +1,4 @@
-"""URLs: the API under /api, the admin (the dashboard) everywhere else."""
+"""URLs: the API under /api, the admin under /admin/, to which the root redirects."""
 
 from django.contrib import admin
 from django.templatetags.static import static
@@ -12,7 +12,7 @@ urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
 ]
 
-# Django's own errors; those under /api are of the API's shape.
+# Handlers of Django's own errors; under /api they return problem documents.
 handler400 = "experiments.api.problems.refused"
 handler403 = "experiments.api.problems.forbidden"
 handler404 = "experiments.api.problems.missing"

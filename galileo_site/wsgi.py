@@ -11,6 +11,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "galileo_site.settings")
 application = get_wsgi_application()
 if settings.GALILEO_API_IS_OPEN:
     logging.getLogger(__name__).warning(
-        "galileo_api_auth=none: whoever reaches this server may do everything under /api, "
-        "and have code executed on the workers"
+        "galileo_api_auth=none: everyone who can reach this server has full access to /api "
+        "and can execute code on the workers"
     )

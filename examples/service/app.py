@@ -24,11 +24,11 @@ _PREDICTION = re.compile(r"/predictions/([A-Za-z0-9_.-]{1,64})")
 
 
 class Disconnected(Exception):
-    """The client went away before its request was complete."""
+    """The client disconnected before its request was complete."""
 
 
 class Service:
-    """One instance of the service; the one classifier answers under every model's name."""
+    """One instance of the service; all model names share one classifier."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Service:
             return 503, _error(str(error))
 
     async def _predict(self, model: str, data: bytes) -> Answer:
-        """Answers after the drawn service time, of which the real work is a part."""
+        """Returns the response after the drawn service time, which includes the time of the real work."""
         started_s = time.monotonic()
         try:
             chances = self._classifier.predict(data)

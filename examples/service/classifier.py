@@ -1,8 +1,8 @@
 """A small real image classifier: multinomial logistic regression on 8 × 8 grey values.
 
-It learns, when the service starts, from a few hundred generated pictures of five shapes (`shapes.py` of the client app
-`squeezenet`). It is no neural network and knows nothing but these shapes; it stands for a model that an edge device
-would serve: it decodes the posted image, computes features, and answers a probability for each class.
+It is trained at the start of the service with a few hundred generated pictures of five shapes (`shapes.py` of the
+client app `squeezenet`). It is not a neural network and recognises these shapes only. It replaces a model that an edge device
+would serve: it decodes the posted image, computes features, and returns a probability for each class.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from examples.apps.squeezenet.shapes import KINDS, png
 
-MAX_PIXELS = 512 * 512  # decoding runs on the event loop, so that it has to be short
+MAX_PIXELS = 512 * 512  # decoding runs on the event loop and must be short
 _COARSE = 16
 _FINE = 8
 Matrix = NDArray[np.float64]
@@ -26,10 +26,10 @@ class NotAnImage(Exception):
 
 
 def features(data: bytes) -> Matrix:
-    """Vector of 8 × 8 grey values (mean 0, deviation 1) of the brightest object, cut out, of a PNG or JPEG.
+    """Returns a vector of 8 × 8 grey values (mean 0, deviation 1) of the brightest object, cut out, of a PNG or JPEG.
 
     Raises:
-        NotAnImage: no PNG or JPEG, damaged, or more than `MAX_PIXELS` pixels.
+        NotAnImage: not a PNG or JPEG, damaged, or more than `MAX_PIXELS` pixels.
     """
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
@@ -37,13 +37,13 @@ def features(data: bytes) -> Matrix:
                 raise NotAnImage(f"{image.width} × {image.height} pixels are more than {MAX_PIXELS}")
             grey = image.convert("L")
     except UnidentifiedImageError as error:
-        raise NotAnImage("the body is no PNG or JPEG image") from error
+        raise NotAnImage("the body is not a PNG or JPEG image") from error
     except (
         OSError,
         SyntaxError,
         ValueError,
         Image.DecompressionBombError,
-    ) as error:  # what Pillow's decoders raise
+    ) as error:  # raised by Pillow's decoders
         raise NotAnImage(f"the image is damaged: {error}") from error
     coarse = np.asarray(grey.resize((_COARSE, _COARSE), Image.Resampling.BOX), dtype=np.float64)
     bright = coarse > (coarse.min() + coarse.max()) / 2
@@ -51,7 +51,7 @@ def features(data: bytes) -> Matrix:
         rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
         scale_x, scale_y = grey.width / _COARSE, grey.height / _COARSE
         box = (columns[0] * scale_x, rows[0] * scale_y, (columns[-1] + 1) * scale_x, (rows[-1] + 1) * scale_y)
-    else:  # a picture of one single grey
+    else:  # all pixels have the same grey value
         box = (0.0, 0.0, float(grey.width), float(grey.height))
     fine = np.asarray(grey.resize((_FINE, _FINE), Image.Resampling.BOX, box=box), dtype=np.float64).ravel()
     centred = fine - fine.mean()
@@ -67,14 +67,14 @@ class Classifier:
         self._weights = weights
 
     def predict(self, data: bytes) -> dict[str, float]:
-        """Class → probability, the likeliest first. Raises NotAnImage."""
+        """Returns class → probability, the most probable first. Raises NotAnImage."""
         chances = _softmax(np.append(features(data), 1.0)[None, :] @ self._weights)[0]
         order = np.argsort(chances)[::-1]
         return {self.classes[i]: round(float(chances[i]), 6) for i in order}
 
 
 def train(samples_per_class: int = 60, size: int = 32, seed: int = 0, steps: int = 200) -> Classifier:
-    """Fits a classifier to generated pictures by gradient descent on the cross entropy, with a little weight decay."""
+    """Fits a classifier to generated pictures by gradient descent on the cross entropy, with slight weight decay."""
     first = seed * 1_000_000 + 500_000  # far from the seeds that the client app uses: it sends unseen pictures
     labels = np.repeat(np.arange(len(KINDS)), samples_per_class)
     inputs = np.stack([features(png(KINDS[label], size, first + i)) for i, label in enumerate(labels)])

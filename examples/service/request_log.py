@@ -1,4 +1,4 @@
-"""The service's own account of what reached it: the ground truth that an experiment's report is held against."""
+"""The service's own log of received requests: the ground truth that an experiment's report is compared with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MAX_LENGTH = 200
 class RequestLog:
     """One line per request, written when its head arrives: `<unix time> <request id or -> <method> <path>`.
 
-    Line-buffered: whoever reads the file sees every request so far, and a killed service has lost none.
+    Line-buffered: a reader sees every request so far, and a killed service has lost none.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,5 +27,5 @@ class RequestLog:
 
 
 def _field(text: str) -> str:
-    """Text as one word of the line: a client must not be able to forge a line or a column."""
+    """Returns the text as one word, so that a client cannot forge a line or a column."""
     return _NOT_PRINTABLE.sub("?", text[:_MAX_LENGTH]) or "-"

@@ -1,4 +1,4 @@
-"""A service station: a few servers with one bounded first-in-first-out queue before them, as in queueing theory."""
+"""A service station: a few servers with one bounded first-in-first-out queue, as in queueing theory."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections import deque
 
 
 class Full(Exception):
-    """The queue has no room for another request."""
+    """The queue is full."""
 
 
 class Station:
     """`concurrency` servers and a queue of at most `queue_length` requests; counts what happens to them.
 
-    For one event loop. `async with station:` holds one server.
+    Used on one event loop. `async with station:` occupies one server.
     """
 
     def __init__(self, concurrency: int, queue_length: int) -> None:
@@ -42,12 +42,12 @@ class Station:
         self._waiting.append(turn)
         self.longest_queue = max(self.longest_queue, len(self._waiting))
         try:
-            await turn  # the server is handed over by whoever leaves: `busy` stays as it is
+            await turn  # `_release` hands the server over: `busy` does not change
         except asyncio.CancelledError:
             if turn in self._waiting:
                 self._waiting.remove(turn)
             elif not turn.cancelled():
-                self._release()  # cancelled just after the hand-over: the server goes to the next one
+                self._release()  # cancelled just after the hand-over: the next request gets the server
             raise
 
     async def __aexit__(self, *_: object) -> None:
@@ -57,7 +57,7 @@ class Station:
     def _release(self) -> None:
         while self._waiting:
             turn = self._waiting.popleft()
-            if not turn.done():  # else its request was cancelled and has not noticed it yet
+            if not turn.done():  # otherwise its request was cancelled and has not run since
                 turn.set_result(None)
                 return
         self.busy -= 1

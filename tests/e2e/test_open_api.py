@@ -60,7 +60,7 @@ def test_web_pages_and_wrong_tokens_are_refused_and_the_log_says_that_it_is_open
     assert requests.get(f"{open_web}/worker", headers=wrong, timeout=10).status_code == 401
     assert galileo.web.request("GET", "/worker").ok
     assert requests.get(f"{galileo.web.url}/worker", timeout=10).status_code == 401
-    assert "galileo_api_auth=none: whoever reaches this server" in (galileo.directory / "open-web.log").read_text()
+    assert "galileo_api_auth=none: everyone" in (galileo.directory / "open-web.log").read_text()
 
 
 def test_live_workers_answer_a_ping(galileo, open_web):

@@ -63,10 +63,10 @@ def gif() -> bytes:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "no PNG or JPEG"),
-        (b"hello", "no PNG or JPEG"),
-        (zlib.compress(b"hello"), "no PNG or JPEG"),
-        (gif(), "no PNG or JPEG"),
+        (b"", "not a PNG or JPEG"),
+        (b"hello", "not a PNG or JPEG"),
+        (zlib.compress(b"hello"), "not a PNG or JPEG"),
+        (gif(), "not a PNG or JPEG"),
         (damaged(), "damaged"),
         (too_large(), "600 × 600 pixels"),
     ],

@@ -79,7 +79,7 @@ def test_the_root_tells_what_the_service_is_and_does(service: Service) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "data", "status", "reason"),
     [
-        ("POST", "/predictions/squeezenet", b"no image", 400, "no PNG or JPEG"),
+        ("POST", "/predictions/squeezenet", b"no image", 400, "not a PNG or JPEG"),
         ("POST", "/predictions/squeezenet", PICTURE[:200], 400, "damaged"),
         ("POST", "/predictions/squeezenet", b"\0" * (1 << 20) + b"\0", 413, "larger than 1048576 bytes"),
         ("GET", "/predictions/squeezenet", None, 405, "POST an image"),
@@ -165,4 +165,4 @@ def test_a_wrong_option_is_refused_before_anything_is_served(tmp_path: Path) -> 
     command = [sys.executable, "-m", "examples.service", "--port", "1", "--log", str(tmp_path / "log")]
     ran = subprocess.run([*command, "--concurrency", "0"], capture_output=True, text=True, env=os.environ)
     assert ran.returncode == 2
-    assert "--concurrency: at least 1 is needed" in ran.stderr
+    assert "--concurrency: must be at least 1" in ran.stderr

@@ -140,8 +140,8 @@ def test_an_environment_file_is_exported_and_nothing_in_it_is_evaluated(project:
         (["--envfile=", "api"], {}, "unknown option '--envfile='; try bin/run help."),
         (["--envfile=none.env", "api"], {}, "the environment file 'none.env' does not exist or cannot be read."),
         (["--envfile=/", "api"], {}, "the environment file '/' does not exist or cannot be read."),
-        (["api"], {"galileo_venv": "/none"}, "galileo_venv is '/none', and there is no bin/python in it."),
-        (["ingest"], {"galileo_ingest_queue": "one"}, "galileo_ingest_queue is 'one'; a whole number is needed."),
+        (["api"], {"galileo_venv": "/none"}, "galileo_venv is '/none', and it has no bin/python."),
+        (["ingest"], {"galileo_ingest_queue": "one"}, "galileo_ingest_queue must be a whole number, got 'one'."),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_status_two(

@@ -1,7 +1,7 @@
-"""Colourful pictures without a subject, as PNG, from the standard library alone.
+"""Generates colourful pictures without a subject, as PNG, with the standard library only.
 
-A picture is a coarse grid of random colours, blended from one to the next, with the noise of a camera on it: it
-compresses about as well as a photograph, which is what matters to who has to carry and to decode it.
+A picture is a coarse grid of random colours, blended from one to the next, with the noise of a camera on it. It
+compresses about as well as a photograph, so that transferring and decoding it costs as much.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _NOISE_BITS = 3
 
 
 def png(size: int, seed: int) -> bytes:
-    """An 8-bit RGB PNG of `size` × `size` pixels; the same arguments give the same bytes."""
+    """Returns an 8-bit RGB PNG of `size` × `size` pixels; the same arguments give the same bytes."""
     rng = random.Random(f"{size}/{seed}")
     grid = [[[rng.randint(8, 240) for _ in "rgb"] for _ in range(_CELLS + 1)] for _ in range(_CELLS + 1)]
     mask = int.from_bytes(bytes([(1 << _NOISE_BITS) - 1]) * size * 3, "big")
@@ -23,7 +23,7 @@ def png(size: int, seed: int) -> bytes:
     for y in range(size):
         cell, part = divmod(y * _CELLS, size)
         smooth = _row(_blend(grid[cell], grid[cell + 1], part / size), size)
-        # All bytes of the row at once: a value's low bits give way to noise.
+        # All bytes of the row at once: noise replaces the low bits of each value.
         value = int.from_bytes(smooth, "big") & ~mask | rng.getrandbits(len(smooth) * 8) & mask
         rows.append(0)  # PNG filter type of the row: none
         rows += value.to_bytes(len(smooth), "big")
@@ -33,14 +33,14 @@ def png(size: int, seed: int) -> bytes:
 
 
 def _blend(upper: list[list[int]], lower: list[list[int]], part: float) -> list[list[float]]:
-    """A line of the grid's colours, `part` of the way from one to the next."""
+    """Returns a line of colours, `part` of the way from the upper line of the grid to the lower one."""
     return [
         [a + (b - a) * part for a, b in zip(one, other, strict=True)] for one, other in zip(upper, lower, strict=True)
     ]
 
 
 def _row(colours: list[list[float]], size: int) -> bytes:
-    """The bytes of a row of pixels whose colour goes from one of the given to the next."""
+    """Returns the bytes of a row of pixels whose colour changes gradually through `colours`."""
     row = bytearray(size * 3)
     for channel in range(3):
         values = [colour[channel] for colour in colours]

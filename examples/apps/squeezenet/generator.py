@@ -1,7 +1,7 @@
 """Client app: posts images of shapes to `/predictions/<model>`.
 
 The engine executes this module once per client and puts `context` (name, path, manifest, parameters) into its globals.
-The images are made once, here, so that a request costs the client nothing but a look-up.
+The images are generated once, at import, so that a request costs the client only a look-up.
 """
 
 import itertools
@@ -9,11 +9,11 @@ import runpy
 from pathlib import Path
 from typing import Any
 
-context: Any = globals()["context"]  # the engine has put it there
+context: Any = globals()["context"]  # set by the engine
 
-# `shapes.py` lies beside this file; it is run by path because an app's folder is not on the import path.
+# `shapes.py` is run by path because an app's folder is not on the import path.
 _shapes = runpy.run_path(str(Path(context.path) / "shapes.py"))
-_parameters = context.parameters  # the defaults of the manifest are among them
+_parameters = context.parameters  # includes the manifest's defaults
 
 _path = f"/predictions/{_parameters['model']}"
 _headers = {"Content-Type": "image/png"}
@@ -23,5 +23,5 @@ _turn = itertools.cycle(_images)
 
 
 def next_request() -> tuple[str, str, dict[str, Any]]:
-    """Method, path and the keywords of `requests.request` of the next request."""
+    """Returns method, path and keywords of `requests.request` of the next request."""
     return "post", _path, {"data": next(_turn), "headers": _headers}

@@ -1,4 +1,4 @@
-"""Labelled pictures of geometric shapes, as PNG, from the standard library alone.
+"""Generates labelled pictures of geometric shapes, as PNG, with the standard library only.
 
 A picture is grey, noisy, and shows one bright shape on a dark ground; place, size and brightness vary with the seed.
 The client app sends such pictures, and the example service learns from them.
@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Callable
 
-# Each shape tells whether the point (x, y), in units of the shape's half width, belongs to it.
+# Each function returns whether the point (x, y), in units of the shape's half width, belongs to the shape.
 _INSIDE: dict[str, Callable[[float, float], bool]] = {
     "disc": lambda x, y: x * x + y * y <= 1,
     "ring": lambda x, y: 0.36 <= x * x + y * y <= 1,
@@ -25,15 +25,15 @@ _NOISE = 72  # grey levels
 
 
 def png(kind: str, size: int, seed: int) -> bytes:
-    """An 8-bit grey PNG of `size` × `size` pixels that shows a `kind`; the same arguments give the same bytes.
+    """Returns an 8-bit grey PNG of `size` × `size` pixels that shows a `kind`; the same arguments give the same bytes.
 
     Raises:
         ValueError: `kind` is not one of `KINDS`, or `size` is below `MIN_SIZE`.
     """
     if kind not in _INSIDE:
-        raise ValueError(f"kind: one of {', '.join(KINDS)} is needed, not {kind!r}")
+        raise ValueError(f"kind: must be one of {', '.join(KINDS)}, got {kind!r}")
     if size < MIN_SIZE:
-        raise ValueError(f"size: at least {MIN_SIZE} pixels are needed, not {size}")
+        raise ValueError(f"size: must be at least {MIN_SIZE} pixels, got {size}")
     inside = _INSIDE[kind]
     rng = random.Random(f"{kind}/{size}/{seed}")
     radius = size * rng.uniform(0.24, 0.42)
