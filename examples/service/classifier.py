@@ -1,8 +1,8 @@
 """A small real image classifier: multinomial logistic regression on 8 × 8 grey values.
 
 It is trained at the start of the service with a few hundred generated pictures of five shapes (`shapes.py` of the
-client app `squeezenet`). It is not a neural network and recognises these shapes only. It replaces a model that an edge device
-would serve: it decodes the posted image, computes features, and returns a probability for each class.
+client app `squeezenet`). It is not a neural network and recognises these shapes only. It replaces a model
+that an edge device would serve: it decodes the posted image, computes features, and returns a probability per class.
 """
 
 from __future__ import annotations

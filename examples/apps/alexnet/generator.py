@@ -1,7 +1,7 @@
 """Client app: posts colourful images to `/predictions/<model>`.
 
 The manifest sets `shared`: the engine executes this module once for all clients of a shard, because generating
-the images takes a while and the clients have no state of their own. `requests` is a generator that yields one request at a time.
+the images takes a while and the clients have no state of their own. `requests` is a generator of requests.
 """
 
 import itertools
