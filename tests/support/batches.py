@@ -50,13 +50,14 @@ def make_experiment(
     status: str = "RUNNING",
     process: str = "constant",
     interval_s: float | list[float] = 1.0,
+    experiment_id: str = "",
+    first_shard_id: int | None = None,
     **spec: Any,
 ) -> Experiment:
     """An experiment with one workload per schedule (default: 2 s of 10 requests/s), placed on `workers` in turn."""
     schedules = schedules or ([[1.0, 10.0], [1.0, 10.0]],)
-    number = next(_numbers)
     ended = status in ("FINISHED", "FAILED", "CANCELLED")
-    experiment_id = f"202611220101-{number:04d}"
+    experiment_id = experiment_id or f"202611220101-{next(_numbers):04d}"
     make_partition(experiment_id)
     experiment = Experiment.objects.create(
         id=experiment_id,
@@ -99,6 +100,7 @@ def make_experiment(
         )
         for position in range(shards):
             Shard.objects.create(
+                id=None if first_shard_id is None else first_shard_id + index * shards + position,
                 group=group,
                 index=position,
                 worker=make_worker(workers[position % len(workers)]),
