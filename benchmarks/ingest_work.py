@@ -27,7 +27,7 @@ SEED = 1
 def main(batches: int) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "galileo_site.settings")
     django.setup()
-    from experiments.ingest import ingest
+    from experiments.ingest.ingest import ingest
 
     sealed = payloads(batches + 1)
     ingest(sealed[0])  # connects to the database and the broker

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 
-from experiments.analysis import client_counts
+from experiments.analysis.live import read_client_counts
 from experiments.models import (
     ClientApp,
     ClientAppVersion,
@@ -185,7 +185,7 @@ def clients_of(group: ClientGroup) -> list[ClientInfo]:
     """The clients of an interactive group that are not closed."""
     counts: dict[int, tuple[int, int]] = {}
     for stored in group.shards.values_list("client_counts", flat=True):
-        counts |= client_counts.read(stored)
+        counts |= read_client_counts(stored)
     return [ClientInfo(f"{group.id}.{index}", *counts.get(index, (0, 0))) for index in client_indexes(group)]
 
 

@@ -5,7 +5,7 @@ import logging
 from celery import shared_task
 from redis.exceptions import RedisError
 
-from experiments.ingest import ingest
+from experiments.ingest.ingest import ingest
 from experiments.services.reconcile import reconcile
 from loadgen.protocol import keys
 

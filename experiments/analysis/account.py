@@ -1,10 +1,10 @@
-"""The account: every planned arrival ends as exactly one row with one outcome, or is named as missing or lost.
+"""The account: every planned arrival has exactly one row with one outcome, or is counted as missing or lost.
 
-What was not traced has no row: how many there are is taken from the batches that held them, and their outcomes from the
-statistics; both are held against what the shards themselves have counted.
+Untraced arrivals have no rows: their number comes from the batches that held them, and their outcomes from the
+per-second statistics. All counts are compared with the shards' own counters.
 
-The closed model plans no arrivals: there, what the shards started counts as planned, and what a shard that broke off
-had started beyond its rows is unknown.
+The closed model plans no arrivals: there, the requests that the shards started count as planned. How many requests a
+lost shard had started beyond its rows is unknown.
 """
 
 from __future__ import annotations
@@ -17,25 +17,117 @@ from typing import Any
 from django.db.models import Count, Sum
 from django.db.models.functions import Coalesce
 
-from experiments.analysis.shard_account import ShardAccount, contradictions
-from experiments.analysis.shard_parts import shards_of
+from experiments.analysis.shard_scope import is_unplanned, planned_of, shards_of
 from experiments.models import Batch, Experiment, SecondStats, Shard, Trace
-from loadgen.arrivals.pacer import Pacer, build_pacer
-from loadgen.arrivals.schedule import Schedule
-from loadgen.protocol.messages import OPEN, WorkloadSpec
 from loadgen.protocol.outcomes import FIRST_NOT_SENT, Outcome, account_line
 
-NS = 1_000_000_000
+LINES = ("completed", "errors", "dropped", "late", "connect_failed", "cut")
+
+
+@dataclass(frozen=True)
+class ShardAccount:
+    """One shard's part of the account. All counts include untraced arrivals."""
+
+    name: str
+    status: str
+    planned: int
+    totals: dict[str, int] | None  # the shard's own Counters; None: its last batch has not arrived
+    batch_rows: int  # in the batches of its present attempt
+    earlier_rows: int  # in the batches of the attempts before
+    outcomes: dict[int, int]  # rows by Outcome code
+    is_closed: bool = False
+    requests_planned: int | None = None  # closed model with requests_per_client; else None
+
+    @property
+    def rows(self) -> int:
+        return sum(self.outcomes.values())
+
+    @property
+    def broke_off(self) -> bool:
+        """Whether arrivals may lack rows, because the shard was lost, failed, restarted, or sent no last batch."""
+        return self.totals is None or self.restarted or self.status in (Shard.Status.LOST, Shard.Status.FAILED)
+
+    @property
+    def losses_unknown(self) -> bool:
+        """Whether an unknown number of its requests may lack rows."""
+        return self.is_closed and (self.totals is None or self.restarted)
+
+    @property
+    def not_made(self) -> int:
+        """Requests of `requests_per_client` that its clients did not start."""
+        return max(0, self.requests_planned - self.planned) if self.requests_planned is not None else 0
+
+    @property
+    def restarted(self) -> bool:
+        """Whether an attempt before the present one had arrivals."""
+        return self.earlier_rows > 0 or self.skipped > 0
+
+    @property
+    def skipped(self) -> int:
+        """Arrivals whose time had passed when its present attempt took over."""
+        return self.totals["skipped"] if self.totals else 0
+
+    @property
+    def missing(self) -> int:
+        """Rows that its totals count and the database lacks."""
+        return max(0, self.totals["rows"] - self.batch_rows) if self.totals else 0
+
+    @property
+    def cut_without_row(self) -> int:
+        """Arrivals of a stopped plan that got no rows, because too many were left."""
+        if not self.totals or not self.totals["cut_short"]:
+            return 0
+        return max(0, self.planned - self.totals["planned"] - self.skipped)
+
+    @property
+    def lost(self) -> int:
+        """Planned arrivals that will never have a row, because the shard broke off."""
+        known = self.rows + self.missing + self.cut_without_row
+        return max(0, self.planned - known) if self.broke_off else 0
+
+    def line(self, name: str) -> int:
+        return sum(count for outcome, count in self.outcomes.items() if account_line(outcome) == name)
+
+    def contradictions(self) -> list[str]:
+        """A sentence for each difference between the shard's own counters, its rows and the plan."""
+        found: list[str] = []
+        totals = self.totals
+        if totals is None or self.status in (Shard.Status.LOST, Shard.Status.FAILED):
+            return found
+        if self.requests_planned is not None and self.planned > self.requests_planned:
+            found.append(
+                f"shard {self.name} started {self.planned:,} requests, but requests_per_client allows its clients "
+                f"{self.requests_planned:,}"
+            )
+        if not self.is_closed and totals["planned"] + self.skipped + self.cut_without_row != self.planned:
+            skipped = f" and skipped {self.skipped:,}" if self.skipped else ""
+            found.append(
+                f"shard {self.name} planned {totals['planned']:,} arrivals{skipped}, but the plan gives it "
+                f"{self.planned:,}"
+            )
+        if self.restarted:
+            return found
+        if totals["rows"] < self.rows:
+            found.append(
+                f"shard {self.name} recorded {totals['rows']:,} rows, but the database holds {self.rows:,} of its rows"
+            )
+        if not self.missing:
+            for name in LINES:
+                if totals[name] != self.line(name):
+                    found.append(
+                        f"shard {self.name} counted {totals[name]:,} as {name.replace('_', ' ')}, "
+                        f"but {self.line(name):,} of its rows are"
+                    )
+        return found
 
 
 @dataclass(frozen=True)
 class Account:
-    """The account of an experiment, from its rows and from the statistics of what was not traced; the rest of the
-    fields is what these are held against."""
+    """The account of an experiment, and the counts from other sources that it is compared with."""
 
     planned: int
     rows: int
-    untraced: int  # without a row, by the batches that held them
+    untraced: int  # arrivals without rows, counted by the batches that held them
     sent: int
     completed: int
     errors: dict[str, int]
@@ -46,14 +138,14 @@ class Account:
     cut_without_row: int
     lost: int
     losses_unknown: int  # shards of the closed model that broke off
-    not_made: int  # requests that the clients of the closed model were to make, and did not start
+    not_made: int  # requests of requests_per_client that the clients did not start
     missing: int
-    stored: dict[str, int]  # arrivals, sent and completed of the rows
-    sent_times: int  # rows that have the time at which the request was written
+    stored: dict[str, int]  # arrivals, sent and completed, by the rows
+    sent_times: int  # rows with a sending time
     distinct: int  # different (group, client, sequence)
-    batch_rows: int  # rows that the stored batches held, of those that were traced
-    aggregates: dict[str, int]  # arrivals, sent and completed of the per-second statistics, of what was traced
-    untraced_aggregates: int  # arrivals of what was not
+    batch_rows: int  # rows in the stored traced batches
+    aggregates: dict[str, int]  # traced arrivals, sent and completed, by the per-second statistics
+    untraced_aggregates: int  # untraced arrivals, by the per-second statistics
     shards: list[ShardAccount] = field(repr=False)
 
     @property
@@ -62,17 +154,17 @@ class Account:
 
     @property
     def complete(self) -> bool:
-        """Whether it closes with one row for every planned arrival, but for those not traced or cut without one."""
+        """Whether the account closes, and every planned arrival has a row, is untraced, or was cut without a row."""
         is_whole = self.rows + self.untraced + self.cut_without_row == self.planned
-        return is_whole and not self.losses_unknown and not self.closes()
+        return is_whole and not self.losses_unknown and not self.contradictions()
 
-    def closes(self) -> list[str]:
-        """A sentence for each thing that does not add up; missing and lost arrivals are lines of the account."""
+    def contradictions(self) -> list[str]:
+        """A sentence for each sum that is wrong. Missing and lost arrivals are lines of the account, not errors."""
         wrong = []
         found = self.rows + self.untraced + self.missing + self.lost + self.cut_without_row
         if self.planned != found:
             wrong.append(
-                f"{self.planned:,} arrivals were planned, but rows, not traced, missing, lost and cut without a row "
+                f"{self.planned:,} arrivals were planned, but rows, untraced, missing, lost and cut without a row "
                 f"add up to {found:,}"
             )
         if self.distinct != self.rows:
@@ -87,50 +179,23 @@ class Account:
                 wrong.append(f"the statistics count {self.aggregates[name]:,} {name}, but the rows {count:,}")
         if self.untraced_aggregates != self.untraced:
             wrong.append(
-                f"the stored batches held {self.untraced:,} arrivals that were not traced, but the statistics count "
+                f"the stored batches held {self.untraced:,} untraced arrivals, but the statistics count "
                 f"{self.untraced_aggregates:,}"
             )
         for shard in self.shards:
-            wrong += contradictions(shard)
+            wrong += shard.contradictions()
         return wrong
 
     def to_dict(self) -> dict[str, Any]:
-        """The lines as JSON, with what does not add up; without the shards."""
+        """The account as JSON, with its contradictions and without the shards."""
         lines = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "shards"}
-        return {**lines, "not_sent": self.not_sent, "closes": self.complete, "contradictions": self.closes()}
-
-
-def schedule_of(spec: WorkloadSpec) -> Schedule:
-    """The schedule that the engine runs for this workload."""
-    return Schedule([(round(duration_s * NS), rate_rps) for duration_s, rate_rps in spec.schedule])
-
-
-def is_unplanned(shard: Shard) -> bool:
-    """Whether no arrivals are planned for a shard, because they follow from responses, or from commands."""
-    return bool(shard.group.workload.spec["model"] != OPEN)
-
-
-def pacer_of(shard: Shard) -> Pacer:
-    """The arrivals of a shard's clients, computed from the plan as the shard itself computes them."""
-    spec = WorkloadSpec(**shard.group.workload.spec)
-    return build_pacer(
-        spec.arrival_process,
-        schedule_of(spec),
-        [client for bounds in shard.clients for client in range(*bounds)],
-        shard.group.total_clients,
-        shard.group.random_seed,
-        spec.index,
-        spec.arrival_parameters,
-    )
-
-
-def planned_of(shard: Shard) -> int:
-    """How many arrivals the plan has for a shard: at once, or about half a microsecond for each random one."""
-    return pacer_of(shard).count()
+        return {
+            **lines, "not_sent": self.not_sent, "closes": self.complete, "contradictions": self.contradictions(),
+        }  # fmt: skip
 
 
 def account_of(experiment: Experiment) -> Account:
-    """The account of an experiment as the database has it now. It reads each of the experiment's rows a few times."""
+    """The account of an experiment by the present state of the database. Reads each of its rows a few times."""
     shards = shards_of(experiment)
     traces = Trace.objects.filter(experiment=experiment).order_by()
     stored: Counter[int] = Counter()
@@ -180,16 +245,16 @@ def account_of(experiment: Experiment) -> Account:
 
 
 def _shard_account(shard: Shard, batch_rows: dict[tuple[int, int], int], outcomes: dict[int, int]) -> ShardAccount:
-    """A shard's part; `batch_rows` are the rows of batches by (shard, attempt)."""
+    """A shard's part; `batch_rows` holds the rows of batches by (shard, attempt)."""
     present = batch_rows.get((shard.id, shard.attempt), 0)
     earlier = sum(
         rows for (owner, attempt), rows in batch_rows.items() if owner == shard.id and attempt < shard.attempt
     )
-    asked = None
+    requests_planned = None
     if is_closed := is_unplanned(shard):
         planned = earlier + (shard.totals["planned"] if shard.totals else present)
         per_client = shard.group.workload.spec["requests_per_client"]
-        asked = per_client and per_client * sum(len(range(*bounds)) for bounds in shard.clients)
+        requests_planned = per_client and per_client * sum(len(range(*bounds)) for bounds in shard.clients)
     else:
         planned = shard.planned if shard.planned is not None else planned_of(shard)
     return ShardAccount(
@@ -201,7 +266,7 @@ def _shard_account(shard: Shard, batch_rows: dict[tuple[int, int], int], outcome
         earlier_rows=earlier,
         outcomes=outcomes,
         is_closed=is_closed,
-        asked=asked,
+        requests_planned=requests_planned,
     )
 
 
@@ -210,7 +275,7 @@ def _sent(outcomes: Counter[int]) -> int:
 
 
 def _untraced(experiment: Experiment) -> dict[int, Counter[int]]:
-    """Outcomes of what was not traced, by shard."""
+    """Outcomes of untraced arrivals, by shard."""
     found: dict[int, Counter[int]] = {}
     seconds = SecondStats.objects.filter(experiment=experiment, traced=False).order_by()
     for shard_id, outcomes in seconds.values_list("shard_id", "outcomes").iterator():
@@ -229,6 +294,7 @@ def _by_kind(outcomes: Counter[int], line: str) -> dict[str, int]:
 
 
 def _distinct(experiment: Experiment, shards: list[Shard]) -> int:
+    """The number of different (group, client, sequence) among the rows."""
     groups: dict[str, list[int]] = {}
     for shard in shards:
         groups.setdefault(shard.group_id, []).append(shard.id)
@@ -243,6 +309,7 @@ def _distinct(experiment: Experiment, shards: list[Shard]) -> int:
 
 
 def _aggregates(experiment: Experiment) -> dict[str, int]:
+    """Traced arrivals, sent and completed, by the per-second statistics."""
     sums = SecondStats.objects.filter(experiment=experiment, traced=True).aggregate(
         **{name: Coalesce(Sum(name), 0) for name in ("arrivals", "sent", "completed")}
     )

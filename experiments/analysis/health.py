@@ -1,4 +1,4 @@
-"""How the generator itself fared: each shard's CPU, stalls and clock, from the gauges of its batches."""
+"""The health of the generator: each shard's CPU, stalls and clock, from the gauges of its batches."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.analysis.shard_parts import gauges_of, shards_of
-from experiments.analysis.stalls import StallFacts
+from experiments.analysis.shard_scope import gauges_of, shards_of
+from experiments.analysis.verdict import StallFacts
 from experiments.models import Batch, Experiment, Shard
 
 NS = 1_000_000_000
-# A share of the CPU over less than this says more about the sampling than about the load.
+# CPU shares over shorter windows would show the sampling rather than the load.
 PEAK_WINDOW_NS = 5 * NS
 
 
 @dataclass(frozen=True)
 class ShardHealth:
-    """One shard's process over its run; None where no batch told. Shares are of one core."""
+    """One shard's process during its run; None where no batch had the figure. Shares are of one core."""
 
     shard: Shard
     cpu_share: float | None
@@ -29,16 +29,16 @@ class ShardHealth:
     stolen_peak_share: float | None
     stall: StallFacts | None
     app_share: float | None  # of the CPU time
-    slow_app_share: float | None  # of the time, in slow calls of the client app
+    slow_app_share: float | None  # of the elapsed time, in slow calls of the client app
     longest_app_s: float | None
-    pool_wait_share: float | None  # of what was sent
+    pool_wait_share: float | None  # of the requests sent
     clock_drift_s: float | None
     spool_peak_bytes: int
-    began_again: bool
+    restarted: bool
 
     @property
     def app(self) -> str:
-        """The name of its client app; empty without one."""
+        """The name of its client app; "" without one."""
         return self.shard.group.workload.spec["client_app"] or ""
 
     @property
@@ -51,15 +51,15 @@ class ShardHealth:
         return None if uncertainty_ns is None else uncertainty_ns / NS
 
     @property
-    def broke(self) -> str:
-        """How the shard came to grief, as the end of a sentence; empty when it ran through."""
+    def failure(self) -> str:
+        """How the shard failed, as the end of a sentence; "" when it finished."""
         if self.shard.status == Shard.Status.LOST:
             return f"was lost: {self.shard.reason}" if self.shard.reason else "was lost"
         if self.shard.status == Shard.Status.FAILED:
             return f"failed: {self.shard.reason}" if self.shard.reason else "failed"
         if self.shard.totals is None:
             return "never reported its end"
-        return "began again during the run" if self.began_again else ""
+        return "was restarted during the run" if self.restarted else ""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -117,14 +117,14 @@ def _health(shard: Shard, gauges: list[dict[str, int]]) -> ShardHealth:
         pool_wait_share=_pool_wait_share(shard, last),
         clock_drift_s=_drift_s(shard, gauges),
         spool_peak_bytes=max((gauge["spool_bytes"] for gauge in gauges), default=0),
-        # An attempt that was ordered again before it sent anything did no harm.
-        began_again=bool(shard.totals and shard.totals["skipped"])
+        # A restart before the first request was sent does not affect the result.
+        restarted=bool(shard.totals and shard.totals["skipped"])
         or Batch.objects.filter(shard=shard, attempt__lt=shard.attempt, rows__gt=0).exists(),
     )
 
 
 def _pool_wait_share(shard: Shard, gauges: dict[str, int] | None) -> float | None:
-    """Without a limit nobody waits for it."""
+    """The share of sent requests that waited for max_connections_per_host; None without that limit."""
     if gauges is None or not shard.group.workload.spec["max_connections_per_host"]:
         return None
     totals = shard.totals
@@ -135,7 +135,7 @@ def _pool_wait_share(shard: Shard, gauges: dict[str, int] | None) -> float | Non
 
 
 def _at_most_one(share: float | None) -> float | None:
-    """Cores are looked at once a second, which is not when batches are sealed: a little too much may fall together."""
+    """Cores are sampled once a second, and not when batches are sealed, so that a share may be slightly above 1."""
     return None if share is None else min(share, 1.0)
 
 
@@ -144,14 +144,14 @@ def peak_share(walls_ns: Sequence[int], used_ns: Sequence[int]) -> float | None:
 
     Args:
         walls_ns: time since the load's start at each sample, never decreasing, > 0.
-        used_ns: what was used until then.
+        used_ns: the time used until each sample.
     """
     if not walls_ns:
         return None
     walls, used = [0, *walls_ns], [0, *used_ns]
     shares = [used[-1] / walls[-1]] if walls[-1] < PEAK_WINDOW_NS else []
     for end, wall in enumerate(walls):
-        # The latest sample that is a whole window before this one.
+        # The latest sample at least a whole window before this one.
         begin = bisect_right(walls, wall - PEAK_WINDOW_NS) - 1
         if begin >= 0:
             shares.append((used[end] - used[begin]) / (wall - walls[begin]))
@@ -159,7 +159,7 @@ def peak_share(walls_ns: Sequence[int], used_ns: Sequence[int]) -> float | None:
 
 
 def _drift_s(shard: Shard, gauges: list[dict[str, int]]) -> float | None:
-    """How far the clock surely moved from the offset that the shard started with: beyond both uncertainties."""
+    """How far the clock moved, beyond the uncertainties of both samples, from the offset at the shard's start."""
     samples = [
         (gauge["clock_offset_ns"], gauge["clock_uncertainty_ns"]) for gauge in gauges if gauge["clock_uncertainty_ns"]
     ]

@@ -1,6 +1,6 @@
-"""Where requests went: each host's share against its weight, and each shard against its exact share.
+"""Requests by host: each host's share compared with its weight, and each shard's counts with its exact shares.
 
-Rows tell, and of what was not traced the statistics.
+Traced requests are counted by their rows, and untraced ones by the per-second statistics.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from typing import Any
 
 from django.db.models import Count
 
-from experiments.analysis.shard_parts import shards_of
+from experiments.analysis.shard_scope import shards_of
 from experiments.models import Experiment, SecondStats, Trace
 from loadgen.protocol.outcomes import FIRST_NOT_SENT
 from routing import selectors as routing_selectors
 
 
 def hosts_of(experiment: Experiment) -> list[dict[str, Any]]:
-    """Per service: hosts with requests sent and shares, and the deviation of each (shard, routing version) in requests.
+    """Per workload: hosts with requests sent and shares, and each (shard, routing version)'s deviation in requests.
 
-    `weight_share` is given where one routing version was in force. A deviation counts every arrival that was routed,
-    whether it could be sent or not, because the balancer counts so.
+    `weight_share` is None unless a single routing version was in force. A deviation counts all routed arrivals,
+    including those that could not be sent, because the balancer counts them, too.
     """
     names = {
         shard.id: (str(shard), (shard.group.workload.index, shard.group.workload.service))
@@ -85,7 +85,7 @@ def _workload_shares(
 
 
 def max_deviation(counts: Counter[str], shares: dict[str, float] | None) -> float | None:
-    """The greatest distance of a host's count from its exact share, in requests; None where the weights are unknown."""
+    """The greatest difference of a host's count to its exact share, in requests; None if the weights are unknown."""
     if shares is None:
         return None
     total = counts.total()
@@ -93,7 +93,7 @@ def max_deviation(counts: Counter[str], shares: dict[str, float] | None) -> floa
 
 
 def _weights(services: list[str]) -> dict[tuple[str, int], dict[str, float]]:
-    """(service, version) → host → share of the weight, from the routing table's revisions."""
+    """(service, version) → host → share of the total weight, from the routing table's revisions."""
     found = {}
     for revision in routing_selectors.revisions(services):
         total = sum(revision.weights)

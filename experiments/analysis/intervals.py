@@ -1,4 +1,4 @@
-"""Planned against achieved, interval by interval of the plan."""
+"""Planned and achieved arrivals and rates, for each interval of the plan."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from django.db.models import (
     When,
 )
 
-from experiments.analysis.account import schedule_of
-from experiments.analysis.shard_parts import shards_of
+from experiments.analysis.shard_scope import schedule_of, shards_of
 from experiments.models import Experiment, SecondStats, Trace, Workload
 from loadgen.arrivals import distributions
 from loadgen.arrivals.schedule import Schedule
@@ -30,12 +29,12 @@ from loadgen.protocol.messages import CLOSED, OPEN, WorkloadSpec
 from loadgen.protocol.outcomes import FIRST_NOT_SENT
 
 NS = 1_000_000_000
-# Intervals of different lengths that one query tells apart.
+# Intervals of different lengths in one query.
 _PER_QUERY = 100
 
 
 def bounds_of(experiment: Experiment) -> list[tuple[int, int]]:
-    """(start, end) of each interval of the plan, in ns since the start; all may differ, or the last one be shorter."""
+    """(start, end) of each interval of the plan, in ns since the start. Their lengths may differ."""
     configured = experiment.plan.get("configuration", {}).get("interval")
     if isinstance(configured, list):
         ends = accumulate(round(length_s * NS) for length_s in configured)
@@ -47,14 +46,14 @@ def bounds_of(experiment: Experiment) -> list[tuple[int, int]]:
 
 
 def intervals_of(experiment: Experiment) -> list[dict[str, Any]]:
-    """For each workload, each interval: arrivals planned, arrivals the generator made, requests sent, and rates.
+    """For each workload and interval: arrivals planned, arrivals recorded, requests sent, and rates.
 
     `planned` is the schedule's integral (a Poisson process varies around it), `arrivals` counts by intended time, and
     `sent` by the time at which the request was written. A request that waited may be sent in a later interval;
-    `sent_after` counts those after the end. What was not traced is known by the second alone: such a second is divided
-    as the schedule divides it, and what was sent counts where it was intended. In the closed model, and in an
-    interactive experiment, nothing is planned (None): there, `clients` says how many are active; it is None in the open
-    model.
+    `sent_after` counts those after the end. Untraced arrivals are known by the second only: a second that lies in
+    several intervals is divided in proportion to the schedule, and its requests count as sent when they were intended.
+    The closed model and interactive experiments plan no arrivals (None): there, `clients` is the number of active
+    clients; it is None in the open model.
     """
     if experiment.start_broker_ns is None:
         return []
@@ -113,7 +112,7 @@ def _think_time(spec: WorkloadSpec) -> str:
 def _counted(
     experiment: Experiment, zero_ns: int, bounds: list[tuple[int, int]], column: str, condition: dict[str, Any]
 ) -> Counter[tuple[int, int]]:
-    """(workload, interval) → rows whose time in `column` lies in it; behind the last interval is one more."""
+    """(workload, interval) → rows with a time in it; an additional last interval counts all rows after the end."""
     counts: Counter[tuple[int, int]] = Counter()
     if not bounds:
         return counts
@@ -135,7 +134,8 @@ def _add_untraced(
     arrivals: Counter[tuple[int, int]],
     sent: Counter[tuple[int, int]],
 ) -> None:
-    assert experiment.start_broker_ns is not None  # it has counted
+    """Adds the untraced arrivals of each second to the intervals that it lies in."""
+    assert experiment.start_broker_ns is not None  # or there were no statistics
     schedules = {workload.index: schedule_of(WorkloadSpec(**workload.spec)) for workload in workloads}
     seconds = SecondStats.objects.filter(experiment=experiment, traced=False).order_by()
     for index, second, *counts in seconds.values_list("workload", "second").annotate(Sum("arrivals"), Sum("sent")):
@@ -146,7 +146,7 @@ def _add_untraced(
 
 
 def _pieces(start_ns: int, bounds: list[tuple[int, int]], schedule: Schedule) -> list[tuple[int, float]]:
-    """(interval, weight) of the intervals that a second lies in: by the schedule, or by time where that has nothing."""
+    """(interval, weight) of the intervals that a second lies in, by the schedule, or by time if it plans nothing."""
     end_ns = start_ns + NS
     if start_ns >= bounds[-1][1]:
         return [(len(bounds), 1.0)]
@@ -165,7 +165,7 @@ def _pieces(start_ns: int, bounds: list[tuple[int, int]], schedule: Schedule) ->
 
 
 def _divided(count: int, pieces: list[tuple[int, float]]) -> Iterator[tuple[int, int]]:
-    """A count divided by weight, in whole numbers that add up to it."""
+    """(interval, part): a count divided by weight into whole numbers that add up to it."""
     total, done, upto = sum(weight for _, weight in pieces), 0, 0.0
     for position, (number, weight) in enumerate(pieces, 1):
         upto += weight
@@ -175,7 +175,7 @@ def _divided(count: int, pieces: list[tuple[int, float]]) -> Iterator[tuple[int,
 
 
 def _are_equal(bounds: list[tuple[int, int]]) -> bool:
-    """Whether all intervals have one length, but for the last, which may be shorter."""
+    """Whether all intervals have the same length; the last one may be shorter."""
     *before_ns, last_ns = (end_ns - start_ns for start_ns, end_ns in bounds)
     return not before_ns or (last_ns <= before_ns[0] == max(before_ns) == min(before_ns))
 
@@ -183,10 +183,10 @@ def _are_equal(bounds: list[tuple[int, int]]) -> bool:
 def _equal(
     rows: QuerySet[Trace], column: str, zero_ns: int, bounds: list[tuple[int, int]]
 ) -> Iterator[tuple[int, int, int]]:
-    """(shard, interval, rows), for equal intervals."""
+    """(shard, interval, rows), for intervals of equal lengths."""
     interval_ns = bounds[0][1] - bounds[0][0]
     since = F(column) - zero_ns
-    # Without a division, which the databases round differently.
+    # A modulo instead of a division, which the databases round differently.
     start = ExpressionWrapper(since - since % interval_ns, output_field=BigIntegerField())
     within = rows.filter(**{f"{column}__lt": zero_ns + bounds[-1][1]}).annotate(interval_start=start)
     for shard_id, start_ns, count in within.values_list("shard_id", "interval_start").annotate(Count("id")):
@@ -196,7 +196,7 @@ def _equal(
 def _unequal(
     rows: QuerySet[Trace], column: str, zero_ns: int, bounds: list[tuple[int, int]]
 ) -> Iterator[tuple[int, int, int]]:
-    """As `_equal`, for any intervals."""
+    """(shard, interval, rows), for intervals of any lengths."""
     for first in range(0, len(bounds), _PER_QUERY):
         part = bounds[first : first + _PER_QUERY]
         ends = [

@@ -1,4 +1,4 @@
-"""What a run's figures must not be above for its result to be trusted. Pure."""
+"""The verdict's limits: the figures of a run that make its result DEGRADED or INVALID when they are exceeded. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from experiments.analysis.stalls import SLOW_APP_ADVICE
-
-# Descriptors that a shard's process needs beside its connections: libraries, the loop, the spool, the broker.
+# File descriptors of a shard's process beside its connections: libraries, the event loop, the spool, the broker.
 DESCRIPTOR_RESERVE = 64
+
+SLOW_APP_ADVICE = (
+    "nothing is sent or received meanwhile: prepare the app's data when its module is loaded, and neither compute for "
+    "long nor wait in next_request() and on_response()"
+)
 
 
 class Level(StrEnum):
@@ -19,8 +22,12 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True)
-class Threshold:
-    """A figure of a run that must not be above `degraded`, or `invalid` (None: no such bound). Shares are of 1."""
+class Limit:
+    """The highest permitted value of one figure of a run.
+
+    A figure above `degraded` makes the result DEGRADED, and one above `invalid` INVALID; None means that the limit has
+    no such bound. Shares are fractions of 1, times are in seconds; `unit` is the one in which they are shown.
+    """
 
     name: str
     unit: Literal["%", "ms"]
@@ -43,99 +50,99 @@ class Threshold:
         return f"{1000 * value:.4g} ms"
 
 
-NOT_ACHIEVED = Threshold(
+NOT_ACHIEVED = Limit(
     "not achieved", "%", 0.001, 0.05,
     "planned arrivals (closed model: started requests) that were not sent because of the generator",
     "use more or faster workers, a higher shards_per_worker, or a lower rate",
 )  # fmt: skip
-LATE = Threshold(
+LATE = Limit(
     "late arrivals", "%", 0.0, 0.01,
     "planned arrivals that the generator reached too late to send",
     "the worker was too busy or was stopped for a while: keep its core free, raise shards_per_worker if it has idle "
     "cores, or use more workers",
 )  # fmt: skip
-DROPPED = Threshold(
+DROPPED = Limit(
     "dropped arrivals", "%", 0.0, 0.05,
-    "planned arrivals that found max_in_flight requests outstanding",
+    "planned arrivals that came while max_in_flight requests were outstanding",
     "raise max_in_flight if the target is meant to be that slow, or lower the rate",
 )  # fmt: skip
-LATENESS_P99 = Threshold(
+LATENESS_P99 = Limit(
     "lateness p99", "ms", 0.020, 0.200,
-    "how late the generator was with its own arrivals",
+    "how late the generator dispatched arrivals",
     "the worker was too busy: keep its core free, raise shards_per_worker if it has idle cores, or use more workers",
 )  # fmt: skip
-LATENESS_MAX = Threshold(
+LATENESS_MAX = Limit(
     "lateness max", "ms", 0.500, None,
-    "the latest of all arrivals",
-    "the generator stood still: look for what else ran on the worker then",
+    "the greatest lateness of an arrival",
+    "the generator stood still: look for other processes that ran on the worker then",
 )  # fmt: skip
-STALL = Threshold(
+STALL = Limit(
     "event loop stall", "ms", 0.500, None,
     "the longest time between two turns of a shard's event loop",
-    "nothing was sent or received meanwhile; the reason names what the time went into",
+    "nothing was sent or received meanwhile; the reason names the causes",
 )  # fmt: skip
-SLOW_APP = Threshold(
+SLOW_APP = Limit(
     "slow client app", "%", 0.01, None,
-    "time that a shard spent in calls of its client app of more than 10 ms each; responses that come meanwhile are "
+    "time that a shard spent in calls of its client app of more than 10 ms each; responses that arrive meanwhile are "
     "read late, so that as many times are too long",
     SLOW_APP_ADVICE,
 )  # fmt: skip
-POOL_WAITS = Threshold(
+POOL_WAITS = Limit(
     "waits at max_connections_per_host", "%", 0.01, None,
     "requests that waited for more than 10 ms because all connections that the plan allows a shard were in use",
-    "their connection wait is the limit's doing, not the target's: raise max_connections_per_host, unless it is what "
-    "the plan is to show",
+    "the limit caused their connection wait, not the target: raise max_connections_per_host, unless the plan is meant "
+    "to show its effect",
 )  # fmt: skip
-CPU_SHARE = Threshold(
+CPU_SHARE = Limit(
     "CPU of a shard", "%", 0.90, None,
     "the highest share of one core that a shard used over 5 s",
     "the generator was at its limit: raise shards_per_worker if the worker has idle cores, or use more workers",
 )  # fmt: skip
-WAIT_SHARE = Threshold(
+WAIT_SHARE = Limit(
     "waiting for the CPU", "%", 0.10, None,
-    "time that a shard could have run, but another process had its core",
+    "time in which a shard could have run, but another process had its core",
     "keep other work off the worker, lower shards_per_worker if it has fewer cores than shards, or give the shard a "
     "core of its own",
 )  # fmt: skip
-OTHERS_SHARE = Threshold(
+OTHERS_SHARE = Limit(
     "others on the core", "%", 0.80, None,
-    "the highest share that others used over 5 s of the shard's core, or of all its other cores; shards of the same "
-    "experiment are no others",
+    "the highest share over 5 s that other processes used of the shard's core, or of all its other cores; shards of "
+    "the same experiment do not count as others",
     "keep other work off the worker, give the shard a core of its own, or place fewer shards there",
 )  # fmt: skip
-STOLEN_SHARE = Threshold(
+STOLEN_SHARE = Limit(
     "stolen by the hypervisor", "%", 0.10, None,
     "the highest share of the shard's core over 5 s that the worker's host gave to other virtual machines (steal)",
     "nothing on the worker itself can help: use a dedicated machine, or a virtual one whose cores are not shared",
 )  # fmt: skip
-CLOCK_UNCERTAINTY = Threshold(
+CLOCK_UNCERTAINTY = Limit(
     "clock uncertainty", "ms", 0.010, None,
-    "how far a shard's clock may be off the common one (judged with more than one worker)",
+    "the greatest possible error of a shard's clock against the broker's (judged with more than one worker)",
     "a faster network to the broker gives a better estimate",
 )  # fmt: skip
-CLOCK_DRIFT = Threshold(
+CLOCK_DRIFT = Limit(
     "clock drift", "ms", 0.050, None,
     "how far a shard's clock moved against the broker's during the run",
     "a clock was set, or a machine was suspended: check time synchronisation of the broker's machine",
 )  # fmt: skip
-MISSING = Threshold(
+MISSING = Limit(
     "missing rows", "%", 0.0, 0.001,
-    "rows that shards made and the database lacks",
+    "rows that shards recorded and the database lacks",
     "the workers may still hold them: keep them running, the summary is revised when they arrive",
 )  # fmt: skip
 
-THRESHOLDS = (
+LIMITS = (
     NOT_ACHIEVED, LATE, DROPPED, POOL_WAITS, LATENESS_P99, LATENESS_MAX, STALL, SLOW_APP, CPU_SHARE, WAIT_SHARE,
     OTHERS_SHARE, STOLEN_SHARE, CLOCK_UNCERTAINTY, CLOCK_DRIFT, MISSING,
 )  # fmt: skip
 
-# What has no figure to set a bound for.
+# Conditions without a figure.
 RULES = (
     (Level.INVALID, "the experiment did not finish: it failed or was cancelled"),
     (Level.INVALID, "nothing was planned"),
     (Level.INVALID, "the account does not close, or a shard planned other arrivals than the plan has"),
-    (Level.INVALID, "a shard or its worker was lost, or a shard began again during the run"),
+    (Level.INVALID, "a shard or its worker was lost, or a shard was restarted during the run"),
     (Level.INVALID, "a worker ran out of file descriptors or of ephemeral ports"),
-    (Level.DEGRADED, "closed model: the schedule was over before every client had made its requests_per_client"),
+    (Level.DEGRADED, "closed model: the schedule ended before every client had made its requests_per_client"),
     (Level.DEGRADED, f"a shard's descriptor limit is below its max_in_flight + {DESCRIPTOR_RESERVE}"),
 )

@@ -1,4 +1,7 @@
-"""Live numbers, read from the per-second statistics; the cost does not depend on the rate (see also series.py)."""
+"""Live figures: the progress of an experiment, and the requests of each client of an interactive group.
+
+Progress is read from the per-second statistics, so that its cost does not depend on the rate (see also series.py).
+"""
 
 from __future__ import annotations
 
@@ -7,30 +10,34 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+import numpy as np
 from django.db.models import F, Sum
 from django.db.models.functions import Coalesce
+from numpy.typing import NDArray
 
-from experiments.analysis.account import schedule_of
 from experiments.analysis.histogram import Histogram
+from experiments.analysis.shard_scope import schedule_of
 from experiments.models import Experiment, SecondStats
 from loadgen.arrivals.schedule import Schedule
 from loadgen.protocol.messages import OPEN, WorkloadSpec
-from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.outcomes import FIRST_NOT_SENT, Outcome
 
 NS = 1_000_000_000
-# A row exists when its request is done and its batch is ingested: the last seconds are not complete yet.
+# A request is counted once it is done and its batch is ingested, so that the last seconds are still incomplete.
 SETTLE_S = 2
 WINDOW_S = 3
 INSTANT_NS = 1000
 
+_CLIENT_COUNTS = np.dtype("<i8")
+
 
 @dataclass(frozen=True)
 class Progress:
-    """A running experiment in numbers.
+    """The figures of a running experiment.
 
-    Counts are since the start; `planned` is by the schedule up to now. In the closed model nothing is planned (None),
-    and `clients` are active now. The achieved rate and the response times are those of the last whole seconds that
-    have settled (None while there are none).
+    Counts are since the start; `planned` counts the schedule's arrivals up to now. The closed model plans no arrivals
+    (None); there, `clients` is the number of active clients. The achieved rate and the response times are those of the
+    last whole seconds that are complete (None while there are none).
     """
 
     elapsed_s: float
@@ -50,8 +57,8 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What an experiment's workloads ask for: the rates of the open ones, the numbers of clients of the closed ones."""
+class PlannedLoad:
+    """The schedules of an experiment's workloads: rates of the open ones, numbers of clients of the closed ones."""
 
     rates: list[Schedule]
     clients: list[Schedule]
@@ -61,24 +68,24 @@ class Asked:
         return max((schedule.duration_ns for schedule in (*self.rates, *self.clients)), default=0)
 
     def arrivals(self, from_ns: int, to_ns: int) -> float | None:
-        """Those planned between two times since the start; None where a workload of the closed model plans none."""
+        """Arrivals planned between two times in ns since the start; None if a workload plans no arrivals."""
         return None if self.clients else _integral(self.rates, from_ns, to_ns)
 
     def active_clients(self, from_ns: int, to_ns: int) -> float | None:
-        """The mean number of active clients of the closed model between two times; None without such a model."""
+        """The mean number of active clients between two times; None without a workload of the closed model."""
         return _integral(self.clients, from_ns, to_ns) * NS / (to_ns - from_ns) if self.clients else None
 
 
-def asked_of(experiment: Experiment, indexes: Collection[int] | None = None) -> Asked:
-    """Of all workloads, or of those of these indexes."""
-    asked = Asked([], [])
+def planned_load(experiment: Experiment, indexes: Collection[int] | None = None) -> PlannedLoad:
+    """The planned load of the workloads with these indexes; None: of all."""
+    load = PlannedLoad([], [])
     workloads = experiment.workloads.order_by("index")
     if indexes is not None:
         workloads = workloads.filter(index__in=indexes)
     for workload_spec in workloads.values_list("spec", flat=True):
         spec = WorkloadSpec(**workload_spec)
-        (asked.rates if spec.model == OPEN else asked.clients).append(schedule_of(spec))
-    return asked
+        (load.rates if spec.model == OPEN else load.clients).append(schedule_of(spec))
+    return load
 
 
 def _integral(schedules: Iterable[Schedule], from_ns: int, to_ns: int) -> float:
@@ -86,31 +93,31 @@ def _integral(schedules: Iterable[Schedule], from_ns: int, to_ns: int) -> float:
 
 
 def progress(experiment: Experiment, now_broker_ns: int | None = None) -> Progress:
-    """How an experiment stands.
+    """The present progress of an experiment.
 
     Args:
-        now_broker_ns: the time in the broker's clock; by default this machine's, which may differ by a little.
+        now_broker_ns: the time in the broker's clock; by default this machine's, which may differ slightly.
     """
-    asked = asked_of(experiment)
-    duration_ns = asked.duration_ns
+    load = planned_load(experiment)
+    duration_ns = load.duration_ns
     now_ns = time.time_ns() if now_broker_ns is None else now_broker_ns
     start_ns = experiment.start_broker_ns
     elapsed_ns = 0 if start_ns is None else min(max(now_ns - start_ns, 0), duration_ns)
     running = start_ns is not None and 0 <= now_ns - start_ns < duration_ns
-    # Beyond the end nothing is asked for any more, and before the start nothing yet.
+    # After the end and before the start, the planned rate is 0.
     instant = (elapsed_ns, elapsed_ns + INSTANT_NS) if running else (duration_ns, duration_ns + INSTANT_NS)
     planned, planned_now, clients = (
-        asked.arrivals(0, elapsed_ns),
-        asked.arrivals(*instant),
-        asked.active_clients(*instant),
+        load.arrivals(0, elapsed_ns),
+        load.arrivals(*instant),
+        load.active_clients(*instant),
     )
     achieved_rps, response_time = (
-        (None, Histogram()) if start_ns is None else _lately(experiment, start_ns, start_ns + duration_ns, now_ns)
+        (None, Histogram()) if start_ns is None else _recently(experiment, start_ns, start_ns + duration_ns, now_ns)
     )
     rows = SecondStats.objects.filter(experiment=experiment)
     sums = rows.aggregate(**{name: Coalesce(Sum(name), 0) for name in ("arrivals", "sent", "completed")})
     unsent: Counter[str] = Counter()
-    # Only seconds in which something was not sent hold such outcomes; in a good run there are none.
+    # Reads only seconds with unsent arrivals; a good run has none.
     for outcomes in rows.filter(arrivals__gt=F("sent")).values_list("outcomes", flat=True):
         unsent.update(outcomes)
     return Progress(
@@ -131,8 +138,8 @@ def progress(experiment: Experiment, now_broker_ns: int | None = None) -> Progre
     )
 
 
-def _lately(experiment: Experiment, start_ns: int, end_ns: int, now_ns: int) -> tuple[float | None, Histogram]:
-    """Rate of requests sent and response times of the last WINDOW_S whole seconds that have settled."""
+def _recently(experiment: Experiment, start_ns: int, end_ns: int, now_ns: int) -> tuple[float | None, Histogram]:
+    """Rate of requests sent and response times in the last WINDOW_S whole seconds that are complete."""
     until = min(now_ns // NS - SETTLE_S, -(-end_ns // NS))
     since = until - WINDOW_S
     covered_ns = min(until * NS, end_ns) - max(since * NS, start_ns)
@@ -145,3 +152,31 @@ def _lately(experiment: Experiment, start_ns: int, end_ns: int, now_ns: int) -> 
 
 def _seconds(value_ns: float | None) -> float | None:
     return None if value_ns is None else value_ns / NS
+
+
+def added_client_counts(
+    stored: bytes | memoryview | None, clients: NDArray[np.int64], outcomes: NDArray[np.int64]
+) -> bytes:
+    """The client counts of a shard of an interactive group, with the rows of a batch added.
+
+    They are stored with the shard as one array, because a row for each of ten thousand clients could not be updated
+    four times a second: little-endian 64-bit integers, first the requests of clients 0 to the shard's last, then their
+    failures. A request that was not sent counts as a failure, and not as a request.
+    """
+    counts = _client_counts(stored)
+    size = max(counts.shape[1], int(clients.max(initial=-1)) + 1)
+    requests = np.bincount(clients[outcomes < FIRST_NOT_SENT], minlength=size)
+    failures = np.bincount(clients[outcomes != Outcome.COMPLETED], minlength=size)
+    total = np.stack([requests, failures]).astype(_CLIENT_COUNTS)
+    total[:, : counts.shape[1]] += counts
+    return total.tobytes()
+
+
+def read_client_counts(stored: bytes | memoryview | None) -> dict[int, tuple[int, int]]:
+    """Client → (requests, failures), for each client that has any."""
+    requests, failures = _client_counts(stored).tolist()
+    return {client: both for client, both in enumerate(zip(requests, failures, strict=True)) if both != (0, 0)}
+
+
+def _client_counts(stored: bytes | memoryview | None) -> NDArray[np.int64]:
+    return np.frombuffer(bytes(stored or b""), _CLIENT_COUNTS).reshape(2, -1)

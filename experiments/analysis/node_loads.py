@@ -1,4 +1,4 @@
-"""How busy each node was while an experiment's load ran, by its telemetry."""
+"""CPU and memory of each node while an experiment's load ran, from its telemetry."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from experiments.models import Experiment, NodeInfo, Recording, TelemetrySample
 
 NS = 1_000_000_000
 KIB = 1024
-# Anybody may publish; sums of what no node can have would overflow.
+# Telemetry is not authenticated; sums of impossible values would overflow.
 MAX_VALUE = 1e15
 
 
 def node_loads(experiment: Experiment) -> dict[str, Any] | None:
-    """Mean and maximum of CPU (a share of all cores) and RAM of each node, as JSON; None when nothing was recorded.
+    """Mean and maximum of CPU (a share of all cores) and RAM of each node, as JSON; None if nothing was recorded.
 
-    A figure that a node did not send is None.
+    A figure is None if the node did not send it.
     """
     recording = Recording.objects.filter(experiment=experiment).first()
     samples = _during_the_load(experiment)
@@ -60,13 +60,13 @@ def _during_the_load(experiment: Experiment) -> QuerySet[TelemetrySample]:
 
 
 def _figures(samples: QuerySet[TelemetrySample], metric: str) -> dict[str, tuple[int, float | None, float | None]]:
-    """Count, mean and maximum of each node."""
+    """Node → (samples, mean, maximum)."""
     found = samples.filter(metric=metric).order_by().values_list("node")
     rows = found.annotate(count=Count("id"), mean=Avg("value"), maximum=Max("value"))
     return {node: (count, mean, maximum) for node, count, mean, maximum in rows}
 
 
 def _total_ram(info: dict[str, str]) -> int | None:
-    """Of a node that has said so in kB; anybody may write the hash."""
+    """A node's memory in bytes, which its information gives in kB; None if that is missing or malformed."""
     text = info.get("ram", "")
     return int(text) * KIB if text.isascii() and text.isdigit() and len(text) < 16 else None

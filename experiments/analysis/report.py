@@ -1,4 +1,4 @@
-"""The report of an experiment: its summary, and its account held against the target's own log."""
+"""The report of an experiment as JSON: its summary, its telemetry, and its account against the target's own log."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis import log_account
-from experiments.analysis.limits import RULES, THRESHOLDS
+from experiments.analysis import target_log
+from experiments.analysis.limits import LIMITS, RULES
 from experiments.analysis.node_loads import node_loads
 from experiments.analysis.report_text import render
 from experiments.analysis.summary import FORMAT, summarise
@@ -19,20 +19,20 @@ __all__ = ["build", "render"]
 def build(experiment: Experiment, target_logs: list[Path], *, fresh: bool = False) -> dict[str, Any]:
     """The report as JSON.
 
-    `problems` holds a sentence for each thing that does not add up; `sound` says that there is none and that every
-    planned arrival has its row. Without logs, `target` is None, as `telemetry` is when none was recorded.
+    `problems` holds a sentence for each contradiction and for missing or lost rows; `sound` is true without any.
+    `target` is None without logs, and `telemetry` is None if none was recorded.
 
     Args:
-        fresh: make the summary from the rows again, instead of taking the one that the experiment ended with; one of
-            another format is made again in any case.
+        fresh: compute the summary again from the rows instead of using the stored one. A stored summary of another
+            format is never used.
 
     Raises:
-        TargetLogError: when a log cannot be read.
+        TargetLogError: a log cannot be read, or no request carried an id.
     """
     summary = experiment.summary
     if fresh or summary is None or summary["format"] != FORMAT:
         summary = summarise(experiment)
-    target = log_account.compare(experiment, target_logs) if target_logs else None
+    target = target_log.compare(experiment, target_logs) if target_logs else None
     account = summary["account"]
     problems = list(account["contradictions"])
     if account["missing"] or account["lost"]:
@@ -43,8 +43,8 @@ def build(experiment: Experiment, target_logs: list[Path], *, fresh: bool = Fals
         )
     if account["losses_unknown"]:
         problems.append(
-            f"{account['losses_unknown']:,} shards of the closed model broke off: how many requests they had started "
-            "beyond their rows is not known"
+            f"{account['losses_unknown']:,} shards of the closed model broke off: the number of requests that they "
+            "had started beyond their rows is unknown"
         )
     problems += target["contradictions"] if target else []
     return {
@@ -59,7 +59,7 @@ def build(experiment: Experiment, target_logs: list[Path], *, fresh: bool = Fals
         "summary": summary,
         "target": target,
         "telemetry": node_loads(experiment),
-        "thresholds": [dataclasses.asdict(threshold) for threshold in THRESHOLDS],
+        "limits": [dataclasses.asdict(limit) for limit in LIMITS],
         "rules": [{"level": level.value, "rule": rule} for level, rule in RULES],
         "problems": problems,
         "sound": not problems,

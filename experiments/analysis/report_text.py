@@ -1,4 +1,4 @@
-"""A report as plain text: aligned tables with units, at most 100 columns wide."""
+"""The report as plain text: aligned tables with units, at most 100 columns wide."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAMES = {
 
 
 def render(report: dict[str, Any]) -> str:
-    """The text of what report.build made."""
+    """The text of a report that report.build made."""
     sections = (
         _head(report),
         _account(report["summary"], report["target"]),
@@ -38,7 +38,7 @@ def render(report: dict[str, Any]) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """Rows (the first is the heading) as lines, indented; all but the first `left` columns are aligned right."""
+    """Rows (the first is the heading) as indented lines; the first `left` columns are left-aligned, others right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     spare = WIDTH - 2 - sum(widths[1:]) - 2 * (len(widths) - 1)
     widths[0] = min(widths[0], max(12, spare))
@@ -53,7 +53,7 @@ def table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
 
 
 def milliseconds(value_s: float | None) -> str:
-    """A time in ms with three or four figures; – where there is none."""
+    """A time in ms with three or four digits; – for None."""
     if value_s is None:
         return "–"
     value = value_s * 1000
@@ -103,7 +103,7 @@ def _account(summary: dict[str, Any], target: dict[str, Any] | None) -> Iterator
         ("  lost (with a shard that broke off)", account["lost"]),
         *([("  shards whose losses are unknown", account["losses_unknown"])] if account["losses_unknown"] else []),
         ("rows in the database", account["rows"]),
-        *([("not traced: no row is to be stored", account["untraced"])] if account["untraced"] else []),
+        *([("not traced (no row is stored)", account["untraced"])] if account["untraced"] else []),
         ("rows missing from the database", account["missing"]),
     ]
     if target:
@@ -128,11 +128,11 @@ def _target(target: dict[str, Any] | None) -> Iterator[str]:
         rows.append(
             (file["path"], f"{file['lines']:,}", f"{file['requests']:,}", milliseconds(file["clock_difference_s"]))
         )
-    # The end of a path says more than its beginning.
+    # The end of a long path is more informative than its beginning.
     room = WIDTH - 2 - sum(max(len(row[column]) + 2 for row in rows) for column in (1, 2, 3))
     yield from table([(path if len(path) <= room else "…" + path[1 - room :], *rest) for path, *rest in rows])
     if target["without_ids"]:
-        yield from _wrapped(f"not compared, as its requests carried no ids: {', '.join(target['without_ids'])}")
+        yield from _wrapped(f"not compared, because the requests carry no ids: {', '.join(target['without_ids'])}")
     for name, examples in target["examples"].items():
         if examples:
             yield from _wrapped(f"{name}: {', '.join(examples)}")
@@ -150,7 +150,7 @@ def _intervals(workloads: list[dict[str, Any]], target: dict[str, Any] | None) -
 
 def _planned_and_achieved(workload: dict[str, Any]) -> Iterator[str]:
     yield f"Planned and achieved: {workload['service']} ({workload['arrival_process']} arrivals)"
-    rows = [("interval s", "by the rate", "arrivals", "sent", "asked req/s", "achieved req/s", "sent/arrivals")]
+    rows = [("interval s", "by schedule", "arrivals", "sent", "planned req/s", "achieved req/s", "sent/arrivals")]
     for interval in workload["intervals"]:
         rows.append(
             (
@@ -201,9 +201,9 @@ def _times(summary: dict[str, Any]) -> Iterator[str]:
     closed = [part["service"] for part in summary["workloads"] if part["response_times_depend_on_completions"]]
     if closed:
         yield from _wrapped(
-            f"Closed model ({', '.join(closed)}): a client waits for its response before its next request, so that a "
-            "slow target is asked less often. Response times depend on completions, and are not what users would feel "
-            "who come at a given rate."
+            f"Closed model ({', '.join(closed)}): a client waits for its response before it sends its next request, so "
+            "that a slow target gets fewer requests. Response times depend on completions, and differ from those of "
+            "users who arrive at a given rate."
         )
 
 
@@ -247,7 +247,7 @@ def _hosts(services: list[dict[str, Any]]) -> Iterator[str]:
 def _workers(workers: list[dict[str, Any]], shards: list[dict[str, Any]]) -> Iterator[str]:
     if not workers:
         return
-    yield "Workers (the worst of each one's shards; clock: uncertainty; CPU, others, stolen: peak over 5 s)"
+    yield "Workers (their worst shards; clock: uncertainty; CPU, others, stolen: peak over 5 s)"
     rows = [("worker", "shards", "clock ms", "drift ms", "CPU", "wait", "others", "stolen", "stall ms", "open files")]
     for worker in workers:
         limit = worker["descriptor_limit"]
@@ -291,9 +291,9 @@ def _telemetry(telemetry: dict[str, Any] | None) -> Iterator[str]:
     if telemetry["nodes"]:
         yield from table(rows)
     if telemetry["unparsable"]:
-        yield from _wrapped(f"messages that made no sense: {telemetry['unparsable']:,}, such as {telemetry['example']}")
+        yield from _wrapped(f"malformed messages: {telemetry['unparsable']:,}, such as {telemetry['example']}")
     if telemetry["dropped"]:
-        yield from _wrapped(f"samples and events that there was no room for: {telemetry['dropped']:,}")
+        yield from _wrapped(f"samples and events dropped because the buffer was full: {telemetry['dropped']:,}")
 
 
 def _mebibytes(size: int | None) -> str:
@@ -315,18 +315,18 @@ def _verdict(report: dict[str, Any]) -> Iterator[str]:
     for reason in verdict["reasons"]:
         yield from _wrapped(f"{reason['level']}: {reason['sentence']}")
     if verdict["status"] == Level.VALID:
-        yield "  no figure is above its threshold"
-    yield "Thresholds"
+        yield "  no figure is above its limit"
+    yield "Limits"
     rows = [("a figure above", "DEGRADED", "INVALID")]
-    for threshold in report["thresholds"]:
-        rows.append((threshold["name"], *(_bound(threshold, level) for level in ("degraded", "invalid"))))
+    for limit in report["limits"]:
+        rows.append((limit["name"], *(_bound(limit, level) for level in ("degraded", "invalid"))))
     yield from table(rows)
     for rule in report["rules"]:
         yield from _wrapped(f"{rule['level']}: {rule['rule']}")
 
 
-def _bound(threshold: dict[str, Any], level: str) -> str:
-    value = threshold[level]
+def _bound(limit: dict[str, Any], level: str) -> str:
+    value = limit[level]
     if value is None:
         return "–"
-    return f"{100 * value:g} %" if threshold["unit"] == "%" else f"{1000 * value:g} ms"
+    return f"{100 * value:g} %" if limit["unit"] == "%" else f"{1000 * value:g} ms"

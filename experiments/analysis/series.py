@@ -1,7 +1,7 @@
-"""The per-second statistics as a series of points, for charts: read from the aggregates alone, never from traces.
+"""Series for charts: the per-second statistics as points. Traces are never read.
 
-A point covers a step of whole seconds of the broker's clock. Steps begin with the second that the experiment's start
-lies in, so that the same points come whatever range is asked for.
+A point covers a step of whole seconds of the broker's clock. The first step begins with the second of the experiment's
+start, so that the points are the same for any requested range.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from typing import Any
 from django.db.models import Max, QuerySet
 
 from experiments.analysis.histogram import Histogram
-from experiments.analysis.live import NS, Asked, asked_of
+from experiments.analysis.live import NS, PlannedLoad, planned_load
 from experiments.models import Experiment, SecondStats
 from loadgen.protocol.outcomes import account_line
+from routing.errors import Code, FieldError, InvalidInput
 
-MAX_POINTS = 11_000  # as Prometheus has it
-# A row takes some 80 µs; there is one for each second, shard and workload.
+MAX_POINTS = 11_000  # the limit of Prometheus
+# Reading a row takes about 80 µs; there is one for each second, shard and workload.
 MAX_ROWS = 250_000
-_SPAN_S = 300  # what is read at once
+_SPAN_S = 300  # read by one query
 
 _COUNTS = ("arrivals", "sent", "size")
 _LINES = ("completed", "errors", "dropped", "late", "connect_failed", "cut")
@@ -37,17 +38,9 @@ _QUANTILE_COLUMNS = tuple(f"{name}_{label}_s" for name in _DURATIONS for label i
 COLUMNS = ("second", "offset_s", "planned", "clients", "arrivals", "sent", *_LINES, "size", *_QUANTILE_COLUMNS)
 
 
-class RangeRefused(Exception):
-    """There is no such part of the experiment, or it is too long; `field` names what is wrong."""
-
-    def __init__(self, field: str, message: str) -> None:
-        self.field, self.message = field, message
-        super().__init__(f"{field}: {message}")
-
-
 @dataclass(frozen=True)
 class Part:
-    """What of an experiment is asked for. Times are seconds since its start; None: from the start, to its end."""
+    """The requested part of an experiment. Times are in seconds since its start; None: its start, or its end."""
 
     from_s: float | None = None
     to_s: float | None = None
@@ -58,10 +51,10 @@ class Part:
 
 
 class Series:
-    """A series that can be read: seconds of the broker's clock since the epoch, `until` being the first behind it.
+    """A series that can be read: the seconds [first, until) of the broker's clock since the epoch.
 
-    `workloads` maps the index of each one that is in it to its service. `hosts` are those that were sent to, as far as
-    `points` has been read.
+    `workloads` maps the index of each workload in it to its service. `hosts` holds the hosts that requests were sent
+    to, in the points read so far.
     """
 
     def __init__(
@@ -74,13 +67,13 @@ class Series:
         self._host = host
 
     def points(self) -> Iterator[dict[str, Any]]:
-        """A dict of COLUMNS for each step, quiet ones included.
+        """A dict of COLUMNS for each step, including steps without arrivals.
 
-        The first and the last one may be partial: `planned` counts the schedule's arrivals of the same time. In the
-        closed model it is None, and `clients` is the mean number of active ones (None in the open model). Of a host
-        only what was sent and completed is known, and all else is None.
+        The first and the last step may be partial; `planned` counts the schedule's arrivals in the same time. It is
+        None in the closed model, where `clients` is the mean number of active clients (None in the open model). For a
+        single host, only `sent`, `completed` and `errors` are known, and all other columns are None.
         """
-        asked = asked_of(self._experiment, self.workloads)
+        load = planned_load(self._experiment, self.workloads)
         by_step = groupby(self._rows(), key=lambda row: (row["second"] - self.first) // self.step_s)
         filled, rows = next(by_step, (None, iter(())))
         for step, second in enumerate(range(self.first, self.until, self.step_s)):
@@ -90,7 +83,7 @@ class Series:
                     self.hosts.update(row["hosts"])
                     total.add(row)
                 filled, rows = next(by_step, (None, iter(())))
-            yield self._point(second, min(second + self.step_s, self.until), total, asked)
+            yield self._point(second, min(second + self.step_s, self.until), total, load)
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         found = _stored(self._experiment, self.workloads)
@@ -100,17 +93,17 @@ class Series:
             span = found.filter(second__gte=begin, second__lt=end).values(*columns)
             yield from sorted(span, key=lambda row: int(row["second"]))
 
-    def _point(self, second: int, end: int, total: _Total, asked: Asked) -> dict[str, Any]:
+    def _point(self, second: int, end: int, total: _Total, load: PlannedLoad) -> dict[str, Any]:
         start_ns = self._experiment.start_broker_ns or 0
         from_ns, to_ns = second * NS - start_ns, end * NS - start_ns
         known: dict[str, Any] = {"second": second, "offset_s": from_ns / NS, **total.values()}
         if self._host is None:
-            known |= {"planned": asked.arrivals(from_ns, to_ns), "clients": asked.active_clients(from_ns, to_ns)}
+            known |= {"planned": load.arrivals(from_ns, to_ns), "clients": load.active_clients(from_ns, to_ns)}
         return {name: known.get(name) for name in COLUMNS}
 
 
 class _Total:
-    """Rows of one step, added up."""
+    """The sum of the rows of one step."""
 
     def __init__(self, host: str | None) -> None:
         self._host = host
@@ -140,17 +133,17 @@ class _Total:
 
 
 def series_of(experiment: Experiment, part: Part) -> Series:
-    """The part of an experiment's series.
+    """A part of an experiment's series.
 
     Raises:
-        RangeRefused
+        InvalidInput: the part does not exist, or is too long; the path is the parameter's name.
     """
     workloads = _workloads(experiment, part)
     start_ns = experiment.start_broker_ns
     if start_ns is None:
         return Series(experiment, workloads, part.host, 0, 0, part.step_s or 1)
     if part.from_s is not None and part.to_s is not None and part.to_s <= part.from_s:
-        raise RangeRefused("to", "it must be later than from")
+        raise _refused("to", Code.CONFLICT, "must be later than from")
     zero = start_ns // NS
     first, until = zero, _until(experiment, zero, part.to_s)
     if part.from_s is not None:
@@ -158,20 +151,29 @@ def series_of(experiment: Experiment, part: Part) -> Series:
     step_s = part.step_s or max(1, -(-(until - first) // MAX_POINTS))
     first -= (first - zero) % step_s
     if (until - first) / step_s > MAX_POINTS:
-        raise RangeRefused("step", f"{until - first:,} s in steps of {step_s} s are more than {MAX_POINTS:,} points")
+        raise _refused(
+            "step",
+            Code.RANGE,
+            f"{until - first:,} s in steps of {step_s} s are more than {MAX_POINTS:,} points: raise step",
+        )
     rows = _stored(experiment, workloads).filter(second__gte=first, second__lt=until).count()
     if rows > MAX_ROWS:
-        raise RangeRefused("from", f"{rows:,} rows of statistics lie in the range, and at most {MAX_ROWS:,} are read")
+        raise _refused(
+            "from",
+            Code.RANGE,
+            f"the range has {rows:,} rows of statistics, and at most {MAX_ROWS:,} are read: shorten it",
+        )
     return Series(experiment, workloads, part.host, first, until, step_s)
 
 
 def _workloads(experiment: Experiment, part: Part) -> dict[int, str]:
-    """Index → service of those that are asked for."""
+    """Index → service of the requested workloads."""
     found = dict(experiment.workloads.order_by("index").values_list("index", "service"))
     if part.workload is not None and part.workload not in found:
-        raise RangeRefused("workload", f"there is none of index {part.workload}; there is {_listed(found)}")
+        raise _refused("workload", Code.MISSING, f"must be one of {_listed(found)}, got {part.workload}")
     if part.service is not None and part.service not in found.values():
-        raise RangeRefused("service", f"there is no {part.service}; there is {_listed(set(found.values()))}")
+        known = _listed(set(found.values()))
+        raise _refused("service", Code.MISSING, f"must be one of {known}, got {part.service}")
     return {
         index: service
         for index, service in found.items()
@@ -179,12 +181,19 @@ def _workloads(experiment: Experiment, part: Part) -> dict[int, str]:
     }
 
 
+def _refused(parameter: str, code: Code, message: str) -> InvalidInput:
+    return InvalidInput([FieldError(parameter, code, message)])
+
+
 def _listed(names: Iterable[object]) -> str:
     return ", ".join(map(str, sorted(names, key=str))) or "none"
 
 
 def _until(experiment: Experiment, zero: int, to_s: float | None) -> int:
-    """The second behind the last one. What was cut off the plan's rest lies behind its end: it must be asked for."""
+    """The first second after the series.
+
+    The cut arrivals of a stopped plan lie after the experiment's end, and are included only if `to_s` says so.
+    """
     last = _stored(experiment).filter(second__gte=zero).aggregate(last=Max("second"))["last"]
     known = zero if last is None else int(last) + 1
     if to_s is None:
@@ -196,7 +205,6 @@ def _until(experiment: Experiment, zero: int, to_s: float | None) -> int:
 
 
 def _stored(experiment: Experiment, workloads: Iterable[int] | None = None) -> QuerySet[SecondStats]:
-    # A shard that was stopped before it learned of the start has its arrivals on an axis of its own, near zero: they
-    # lie before every range.
+    # A shard that was stopped before it learned of the start has arrivals near second 0, which are before every range.
     found = SecondStats.objects.filter(experiment=experiment).order_by()
     return found if workloads is None else found.filter(workload__in=list(workloads))

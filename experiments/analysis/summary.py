@@ -1,11 +1,9 @@
-"""The summary of an experiment: everything its report says, except what only the target's own log can tell."""
+"""The summary of an experiment: all figures of its report but those of telemetry and of the target's own log."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any
-
-from django.db import transaction
 
 from experiments.analysis.account import Account, account_of
 from experiments.analysis.health import ShardHealth, health_of
@@ -13,7 +11,7 @@ from experiments.analysis.histogram import Histogram
 from experiments.analysis.host_shares import hosts_of
 from experiments.analysis.intervals import intervals_of
 from experiments.analysis.verdict import ShardFacts, VerdictFacts, judge
-from experiments.models import Batch, Event, Experiment, SecondStats, Shard, Worker
+from experiments.models import Event, Experiment, SecondStats, Shard, Worker
 from loadgen.protocol.messages import CLOSED
 from loadgen.protocol.outcomes import Outcome
 
@@ -22,16 +20,16 @@ FORMAT = 2
 QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
 TIMES = ("response_time", "service_time", "connection_wait", "lateness")
 MAX_EVENTS = 200
-# Of response times, where a client waited for each response: a slow target was asked less often.
+# True for the closed model: clients wait for each response, so that a slow target gets fewer requests.
 DEPENDENT = "response_times_depend_on_completions"
 
 
 def summarise(experiment: Experiment) -> dict[str, Any]:
-    """The summary of what the database holds now, as JSON. Durations end in `_s`; a time that nothing had is None.
+    """The summary of the present state of the database, as JSON. Durations end in `_s`; a missing time is None.
 
-    `verdict` holds its status and reasons; `batches` how many batches were in the database, so that a later one shows.
+    `verdict` holds status and reasons; `batches` is the number of batches included, so that later ones are noticed.
     """
-    batches = _batches(experiment)
+    batches = experiment.batches.count()
     account = account_of(experiment)
     health = health_of(experiment)
     workloads = _workloads(experiment)
@@ -57,50 +55,8 @@ def summarise(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def is_stale(experiment: Experiment) -> bool:
-    """Whether batches came since the experiment's summary was made."""
-    summary = experiment.summary
-    return summary is None or summary.get("batches") != _batches(experiment)
-
-
-def mark_if_ended(experiment_id: str) -> None:
-    """Says that a batch came after the experiment's end; called after the commit of that batch.
-
-    While it has not ended, there is nothing to mark: the batch is there before the end is.
-    """
-    ended = Experiment.objects.filter(pk=experiment_id, status__in=Experiment.ENDED)
-    if ended.exists():  # almost never: spares all other batches a write
-        # Unconditional: a mark that is there already may be about to be cleared, by who has not seen this batch.
-        ended.update(summary_stale=True)
-
-
-def revise(experiment: Experiment) -> None:
-    """Makes the summary of an experiment that has ended anew if batches came late, and clears its mark; of others,
-    nothing. The mark stays when another batch came meanwhile: call it again then.
-
-    The summary that an experiment ends with is made shortly before its status changes: whoever changes it sets the mark
-    with it, and calls this afterwards.
-    """
-    summary = experiment.summary
-    if summary is None or is_stale(experiment):
-        summary = summarise(experiment)
-    with transaction.atomic():
-        # Whoever marks has committed its batch. If it marked before this lock, the count below holds the batch; if
-        # not, its mark comes after our commit. So no batch is forgotten, wherever this process is killed.
-        locked = Experiment.objects.select_for_update().filter(pk=experiment.pk, status__in=Experiment.ENDED)
-        if locked.only("pk").first() is None:
-            return
-        stale = summary["batches"] != _batches(experiment)
-        Experiment.objects.filter(pk=experiment.pk).update(summary=summary, summary_stale=stale)
-    experiment.summary, experiment.summary_stale = summary, stale
-
-
-def _batches(experiment: Experiment) -> int:
-    return Batch.objects.filter(experiment=experiment).count()
-
-
 def _ended_as(experiment: Experiment) -> str:
-    """The end that it came to, or is being led to; empty while it is under way."""
+    """The status that it ended with, or is about to end with; "" while it is running."""
     return experiment.status if experiment.status in Experiment.ENDED else experiment.ending
 
 
@@ -123,7 +79,7 @@ def _workloads(experiment: Experiment) -> list[tuple[dict[str, Any], list[Second
 
 
 def _total(rows: list[SecondStats]) -> dict[str, Any]:
-    """Counts and times of these seconds together."""
+    """The sums of counts and times over some seconds."""
     outcomes: Counter[str] = Counter()
     statuses: Counter[str] = Counter()
     for row in rows:
@@ -156,7 +112,7 @@ def _seconds(value_ns: float | None) -> float | None:
 
 
 def _workers(health: list[ShardHealth]) -> list[dict[str, Any]]:
-    """Per worker: the worst of its shards. Those that no worker took are none's."""
+    """Per worker: the worst figures of its shards. Shards that no worker took are left out."""
     by_worker: dict[Worker, list[ShardHealth]] = {}
     for shard in health:
         if shard.shard.worker is not None:
@@ -214,7 +170,7 @@ def _facts(
         no_descriptor=account.connect_failed.get("connect_no_descriptor", 0),
         no_port=account.connect_failed.get("connect_no_port", 0),
         no_route=account.connect_failed.get("no_route", 0),
-        contradictions=tuple(account.closes()),
+        contradictions=tuple(account.contradictions()),
         lateness_p99_s=lateness["p99_s"],
         lateness_max_s=lateness["max_s"],
         shards=tuple(_shard_facts(shard) for shard in health),
@@ -222,7 +178,7 @@ def _facts(
 
 
 def _max_in_flight(shard: Shard) -> int:
-    """In the closed model each of the shard's clients has one request in flight at most."""
+    """The most requests in flight; in the closed model, each of the shard's clients has at most one."""
     if shard.group.workload.spec["model"] == CLOSED:
         return sum(len(range(*bounds)) for bounds in shard.clients)
     return int(shard.group.workload.spec["max_in_flight"])
@@ -233,7 +189,7 @@ def _shard_facts(health: ShardHealth) -> ShardFacts:
     return ShardFacts(
         name=str(shard),
         worker=shard.worker.name if shard.worker else None,
-        broke=health.broke,
+        failure=health.failure,
         max_in_flight=_max_in_flight(shard),
         descriptor_limit=shard.descriptor_limit or None,
         cpu_share=health.cpu_peak_share,

@@ -1,7 +1,9 @@
-"""The target's own log as ground truth: which of an experiment's requests it says it received, and when.
+"""The target's own log compared with the account: did each request arrive, and only once?
 
-Any text log will do in which each line holds the request's id as it came (an nginx access log, the example service's
-log): ids are found by their pattern, wherever they stand. A line that starts with a Unix time counts for the rate, too.
+Any text log works whose lines hold the request's id as it was received (an nginx access log, the example service's
+log): ids are found by their pattern, at any position. If a line starts with a Unix time, it counts for the rate, too.
+
+Untraced requests have no rows with their ids: for them, the log must hold as many additional ids as were sent.
 """
 
 from __future__ import annotations
@@ -10,29 +12,41 @@ import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from django.db.models import Sum
 from numpy.typing import NDArray
 
-from loadgen.protocol.request_ids import IdForm, id_begin, id_form
+from experiments.analysis.intervals import bounds_of
+from experiments.analysis.shard_scope import shards_of
+from experiments.models import Experiment, SecondStats, Trace
+from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.request_ids import IdForm, id_begin, id_form, request_id
 
+NS = 1_000_000_000
+MAX_EXAMPLES = 5
+_CHUNK = 20_000
+
+Keys = NDArray[np.uint64]
 _UNIX_TIME = re.compile(rb"\s*(\d{9,11}(?:\.\d+)?)(?=\s)")
 _MAX_NUMBER = 0xFFFFFFFF
-# Group, client, sequence, and how many redirects the arrival had followed.
+# Group, client, sequence, and the number of redirects that the arrival had followed.
 _Id = tuple[str, int, int, int]
 
 
 class TargetLogError(Exception):
-    """A log cannot be read, or tells nothing of the experiment; the message says why."""
+    """A log cannot be read, or cannot be compared with the experiment; the message gives the reason."""
 
 
 @dataclass
 class LoggedIds:
-    """The requests of one group in one log, one entry per line.
+    """The requests of one group in one log, with one entry per line.
 
-    `keys` are client << 32 | sequence; `times_s` the line's Unix time in the target's clock, NaN where it has none.
-    Requests that followed a redirect are apart: their arrivals' `hop_keys`, and which redirect of the arrival it was.
+    `keys` are client << 32 | sequence; `times_s` are the lines' Unix times in the target's clock, NaN if missing.
+    Requests after a redirect are kept apart: `hop_keys` holds the keys of their arrivals, `hop_numbers` the redirects.
     """
 
     keys: array[int] = field(default_factory=lambda: array("Q"))
@@ -50,7 +64,7 @@ class LoggedIds:
 
 @dataclass(frozen=True)
 class TargetLog:
-    """What one log file says about an experiment; `lines` counts all of its lines."""
+    """The requests of an experiment in one log file; `lines` counts all of its lines."""
 
     path: str
     lines: int
@@ -61,14 +75,68 @@ class TargetLog:
         return sum(len(ids.keys) for ids in self.groups.values())
 
 
-def read_log(path: Path, headers: Mapping[str, str]) -> TargetLog:
-    """The ids of these groups in a log. An id that stands in a line twice was received once.
+@dataclass
+class SentIds:
+    """The requests of one group that were sent: keys as in LoggedIds, sending times in ns, and whether completed.
 
-    Args:
-        headers: by the group's id, the header that its requests carry their ids in.
+    `untraced` and `untraced_completed` count those without a row.
+    """
+
+    keys: Any = field(default_factory=lambda: array("Q"))
+    sent_ns: Any = field(default_factory=lambda: array("q"))
+    completed: Any = field(default_factory=lambda: array("b"))
+    untraced: int = 0
+    untraced_completed: int = 0
+
+
+def compare(experiment: Experiment, paths: list[Path]) -> dict[str, Any]:
+    """Compares the rows of an experiment with logs of its targets; `contradictions` has a sentence for each difference.
+
+    Every completed request must be in a log; one without a response may not have reached the target. Every logged
+    request must have been sent, and be logged once. Workloads whose requests carry no ids are not compared, and are
+    listed in `without_ids`.
 
     Raises:
-        TargetLogError: when the file cannot be read.
+        TargetLogError: a log cannot be read, or no request carried an id.
+    """
+    groups = sorted({shard.group.id: shard.group for shard in shards_of(experiment)}.values(), key=attrgetter("id"))
+    headers = {group.id: group.workload.spec["request_id_header"] for group in groups}
+    headers = {group_id: header for group_id, header in headers.items() if header}
+    if groups and not headers:
+        raise TargetLogError("its requests carried no ids (request_id_header: off) by which a log could be searched")
+    # A log that is given twice counts once.
+    logs = [read_log(path, headers) for path in {path.resolve(): path for path in paths}.values()]
+    sent = _sent(experiment)
+    checks = {
+        group_id: _check(group_id, header, sent.get(group_id, SentIds()), logs) for group_id, header in headers.items()
+    }
+    result: dict[str, Any] = {
+        name: sum(check[name] for check in checks.values())
+        for name in ("sent", "untraced", "logged", "lines", "missing", "errors_not_logged", "unknown", "duplicate")
+    }
+    result["examples"] = {
+        name: [example for check in checks.values() for example in check["examples"][name]][:MAX_EXAMPLES]
+        for name in ("missing", "unknown", "duplicate")
+    }
+    result["without_ids"] = [group.workload.service for group in groups if group.id not in headers]
+    offsets = [_clock_difference_s(log, sent) for log in logs]
+    result["files"] = [
+        {"path": log.path, "lines": log.lines, "requests": log.requests, "clock_difference_s": offset}
+        for log, offset in zip(logs, offsets, strict=True)
+    ]
+    result["intervals"] = _intervals(experiment, logs, offsets)
+    result["contradictions"] = list(_contradictions(result))
+    return result
+
+
+def read_log(path: Path, headers: Mapping[str, str]) -> TargetLog:
+    """Reads the ids of some groups from a log. An id that occurs twice in one line counts once.
+
+    Args:
+        headers: group id → the header in which its requests carry their ids.
+
+    Raises:
+        TargetLogError: the file cannot be read.
     """
     groups = {group_id: LoggedIds() for group_id in headers}
     dotted = _Dotted(group_id for group_id, header in headers.items() if id_form(header) == IdForm.DOTTED)
@@ -97,7 +165,7 @@ def read_log(path: Path, headers: Mapping[str, str]) -> TargetLog:
 
 
 def key_of(client: int, sequence: int) -> int:
-    """A client and its sequence number as one integer; a number that no client reaches becomes the greatest."""
+    """A client and its sequence number as one integer; each is limited to 32 bits."""
     return min(client, _MAX_NUMBER) << 32 | min(sequence, _MAX_NUMBER)
 
 
@@ -107,7 +175,7 @@ class _Dotted:
     def __init__(self, group_ids: Iterable[str]) -> None:
         self._pattern: re.Pattern[bytes] | None = None
         if names := b"|".join(re.escape(group_id.encode()) for group_id in group_ids):
-            # Neither part of a longer name nor with leading zeros: what request_id makes, and the number of a hop.
+            # The form that request_id makes, and the number of a redirect: not part of a longer name, no leading zeros.
             self._pattern = re.compile(
                 rb"(?<![\w.-])(" + names + rb")\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:\.([1-9]\d?))?(?![\w-]|\.\w)"
             )
@@ -118,13 +186,13 @@ class _Dotted:
 
 
 class _Traced:
-    """Finds ids of the form IdForm.TRACEPARENT. A trace id alone is none: the target's own requests carry it on."""
+    """Finds ids of the form IdForm.TRACEPARENT: trace id and span id. The target's own requests repeat the trace id."""
 
     def __init__(self, group_ids: Iterable[str]) -> None:
         self._groups = {id_begin(IdForm.TRACEPARENT, group_id).encode(): group_id for group_id in group_ids}
         self._pattern: re.Pattern[bytes] | None = None
         if begins := b"|".join(self._groups):
-            # The span id repeats the sequence; the last two digits are flags, which a proxy may have changed.
+            # The span id repeats the sequence; the last two digits are flags, which proxies may change.
             self._pattern = re.compile(
                 rb"(?<![\w-])(" + begins + rb")([0-9a-f]{8})([0-9a-f]{8})-\3([0-9a-f]{8})-[0-9a-f]{2}(?![\w-])"
             )
@@ -133,3 +201,108 @@ class _Traced:
         for begin, client, sequence, number in self._pattern.findall(line) if self._pattern else ():
             if int(number, 16):
                 yield self._groups[begin], int(client, 16), int(sequence, 16), int(number, 16) - 1
+
+
+def _sent(experiment: Experiment) -> dict[str, SentIds]:
+    groups = {shard.id: shard.group_id for shard in shards_of(experiment)}
+    sent: dict[str, SentIds] = {}
+    rows = Trace.objects.filter(experiment=experiment, sent_ns__isnull=False).order_by()
+    columns = rows.values_list("shard_id", "client", "sequence", "sent_ns", "outcome")
+    for shard_id, client, sequence, sent_ns, outcome in columns.iterator(chunk_size=_CHUNK):
+        ids = sent.setdefault(groups[shard_id], SentIds())
+        ids.keys.append(client << 32 | sequence)
+        ids.sent_ns.append(sent_ns)
+        ids.completed.append(outcome == Outcome.COMPLETED)
+    untraced = SecondStats.objects.filter(experiment=experiment, traced=False).order_by()
+    sums = untraced.values_list("shard_id").annotate(Sum("sent"), Sum("completed"))
+    for shard_id, without_row, completed in sums:
+        ids = sent.setdefault(groups[shard_id], SentIds())
+        ids.untraced += without_row
+        ids.untraced_completed += completed
+    return sent
+
+
+def _check(group_id: str, header: str, sent: SentIds, logs: list[TargetLog]) -> dict[str, Any]:
+    keys = np.array(sent.keys, dtype=np.uint64)
+    completed = np.array(sent.completed, dtype=bool)
+    logged = np.concatenate([log.groups[group_id].arrays()[0] for log in logs] or [np.empty(0, np.uint64)])
+    hops = np.concatenate([log.groups[group_id].hops() for log in logs] or [np.empty((0, 2), np.uint64)])
+    distinct, times = np.unique(logged, return_counts=True)
+    distinct_hops, hop_times = np.unique(hops, axis=0, return_counts=True)
+    absent = ~np.isin(keys, distinct)
+    missing = keys[absent & completed]
+    others = np.setdiff1d(np.union1d(distinct, hops[:, 0]), keys)
+    # Only the number of requests that were sent without a row is known, not their ids.
+    unknown = max(0, len(others) - sent.untraced)
+    without_row = max(0, sent.untraced_completed - len(others))
+    duplicate = np.union1d(distinct[times > 1], distinct_hops[hop_times > 1][:, 0])
+    return {
+        "sent": len(keys),
+        "untraced": sent.untraced,
+        "logged": len(distinct),
+        "lines": len(logged),
+        "missing": len(missing) + without_row,
+        "errors_not_logged": int((absent & ~completed).sum()) + max(0, sent.untraced - len(others)) - without_row,
+        "unknown": unknown,
+        "duplicate": len(duplicate),
+        "examples": {
+            "missing": _ids(group_id, header, missing),
+            "unknown": _ids(group_id, header, others) if unknown and not sent.untraced else [],
+            "duplicate": _ids(group_id, header, duplicate),
+        },
+    }
+
+
+def _ids(group_id: str, header: str, keys: Keys) -> list[str]:
+    return [request_id(group_id, key >> 32, key & 0xFFFFFFFF, header) for key in keys[:MAX_EXAMPLES].tolist()]
+
+
+def _contradictions(result: dict[str, Any]) -> Iterator[str]:
+    for name, sentence in (
+        ("missing", "completed requests that are in no log"),
+        ("unknown", "logged requests that were not sent according to the rows"),
+        ("duplicate", "requests that were logged more than once"),
+    ):
+        if result[name]:
+            examples = result["examples"][name]
+            yield f"{sentence}: {result[name]:,}" + (f", such as {examples[0]}" if examples else "")
+
+
+def _clock_difference_s(log: TargetLog, sent: dict[str, SentIds]) -> float | None:
+    """The upper bound of the target's clock minus the broker's: the least logged − sent, which includes the latency."""
+    least = None
+    for group_id, logged in log.groups.items():
+        keys, times_s = logged.arrays()
+        ids = sent.get(group_id)
+        if ids is None or not ids.keys or not len(keys):
+            continue
+        sent_keys = np.array(ids.keys, dtype=np.uint64)
+        order = np.argsort(sent_keys)
+        # A key above the greatest one is compared with the greatest, and does not match it.
+        place = np.minimum(np.searchsorted(sent_keys, keys, sorter=order), len(order) - 1)
+        found = order[place]
+        known = (sent_keys[found] == keys) & ~np.isnan(times_s)
+        if known.any():
+            differences = times_s[known] - np.array(ids.sent_ns, dtype=np.int64)[found[known]] / NS
+            least = min(float(differences.min()), least if least is not None else np.inf)
+    return least
+
+
+def _intervals(experiment: Experiment, logs: list[TargetLog], offsets: list[float | None]) -> list[int] | None:
+    """Requests that the targets logged in each interval of the plan, over all services; None without times.
+
+    Each log's times are corrected by its clock difference, because two machines' clocks are not comparable.
+    """
+    bounds = bounds_of(experiment)
+    if experiment.start_broker_ns is None or not bounds or all(offset is None for offset in offsets):
+        return None
+    edges_s = np.array([start for start, _ in bounds] + [bounds[-1][1]]) / NS
+    # Requests that waited for a connection may be received after the end: they count for the last interval.
+    edges_s[-1] = np.inf
+    counts = np.zeros(len(bounds), dtype=np.int64)
+    for log, offset in zip(logs, offsets, strict=True):
+        for logged in log.groups.values():
+            times_s = logged.arrays()[1] - (offset or 0.0) - experiment.start_broker_ns / NS
+            counts += np.histogram(times_s[~np.isnan(times_s)], edges_s)[0]
+    listed: list[int] = counts.tolist()
+    return listed

@@ -1,19 +1,18 @@
-"""Traces as lines: what an experiment's rows say, with the names that they are known by outside.
+"""Traces of an experiment as lines with the public column names.
 
-The columns are those of a worker's own trace log, the original's first.
+The columns are those of a worker's trace log: the original Galileo's first, then ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from experiments.analysis.shard_parts import shards_of
+from experiments.analysis.shard_scope import shards_of
 from experiments.models import Capture, Experiment, Trace
 from loadgen.protocol.outcomes import Outcome
 from loadgen.protocol.trace_line import TraceLine, trace_line
 
 _CHUNK = 2000
-
 
 COLUMNS = TraceLine._fields
 TIMES = ("created", "sent", "done", "dispatched")
@@ -28,12 +27,12 @@ def lines_of(
     outcome: str | None = None,
     captured: bool = False,
 ) -> Iterator[tuple[int, TraceLine]]:
-    """(key, trace) of an experiment's traces, shard by shard, as they were recorded.
+    """(key, trace) of an experiment's traces, shard by shard, in the order in which they were recorded.
 
     Args:
-        after: the key of the last one that is known; 0: from the first on.
+        after: only traces with keys above this one.
         outcome: the name of an Outcome in lower case.
-        captured: only those that a capture belongs to.
+        captured: only traces with a capture.
     """
     shards = {
         shard.id: (shard.group_id, shard.group.workload.service, shard.group.workload.spec["request_id_header"])
@@ -89,5 +88,5 @@ def lines_of(
 
 
 def captures_of(keys: Iterable[int]) -> dict[int, Capture]:
-    """The captures of these traces."""
+    """The captures of the traces with these keys, by key."""
     return Capture.objects.in_bulk(list(keys))

@@ -1,9 +1,10 @@
-"""The verdict: whether a result can be trusted, judged by what the generator, not the target, did wrong. Pure."""
+"""The verdict: whether a result can be trusted. It depends on faults of the generator, not of the target. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from experiments.analysis.limits import (
     CLOCK_DRIFT,
@@ -19,22 +20,106 @@ from experiments.analysis.limits import (
     OTHERS_SHARE,
     POOL_WAITS,
     SLOW_APP,
+    SLOW_APP_ADVICE,
     STALL,
     STOLEN_SHARE,
     WAIT_SHARE,
     Level,
-    Threshold,
+    Limit,
 )
-from experiments.analysis.stalls import StallFacts
+
+_NS = 1_000_000_000
+_CAUSES = ("waited", "app", "collecting", "sealing", "own")
+# Causes of a smaller share of a stall are not named.
+_NAMED_FROM = 0.1
+
+
+@dataclass(frozen=True)
+class StallFacts:
+    """The longest stall of a shard's event loop, and its causes as measured by loadgen/engine/stalls.py.
+
+    `app` is the name of the client app, if there is one.
+    """
+
+    length_s: float
+    waited_s: float = 0.0
+    app_s: float = 0.0
+    collecting_s: float = 0.0
+    sealing_s: float = 0.0
+    own_s: float = 0.0
+    app: str = ""
+
+    @classmethod
+    def of(cls, gauges: dict[str, int], app: str) -> StallFacts:
+        """The stall in a batch's gauges."""
+        return cls(
+            length_s=gauges["max_stall_ns"] / _NS,
+            **{f"{name}_s": gauges[f"stall_{name}_ns"] / _NS for name in _CAUSES},
+            app=app,
+        )
+
+    @property
+    def stopped_s(self) -> float:
+        """The rest of the time, in which the process neither ran nor waited for the CPU."""
+        known_s: float = sum(getattr(self, f"{name}_s") for name in _CAUSES)
+        return max(0.0, self.length_s - known_s)
+
+    def causes(self) -> str:
+        """How long each cause took, the longest first."""
+        parts = [(time_s, text) for time_s, text, _ in self._parts() if time_s >= _NAMED_FROM * self.length_s]
+        return ", ".join(f"{1000 * time_s:,.0f} ms {text}" for time_s, text in parts)
+
+    def advice(self) -> str:
+        """The remedy for the cause that took longest."""
+        return self._parts()[0][2]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {f"{name}_s": getattr(self, f"{name}_s") for name in (*_CAUSES, "stopped")}
+
+    def _parts(self) -> list[tuple[float, str, str]]:
+        """(seconds, cause, advice), the longest first."""
+        parts = [
+            (
+                self.app_s,
+                f"in next_request() or on_response() of client app {self.app!r}",
+                SLOW_APP_ADVICE,
+            ),
+            (
+                self.collecting_s,
+                "in the garbage collector",
+                "the client app leaves many objects that refer to each other: make it create fewer of them",
+            ),
+            (
+                self.sealing_s,
+                "in the sealing of trace batches",
+                "writing to the spool is slow: put galileo_spool_dir on a file system in memory (tmpfs)",
+            ),
+            (
+                self.own_s,
+                "of work with requests and responses",
+                "more arrived at once than one core can process: raise shards_per_worker, or use more workers",
+            ),
+            (
+                self.waited_s,
+                "waiting for the CPU, which other processes had",
+                "keep other work off the worker, or place fewer shards there",
+            ),
+            (
+                self.stopped_s,
+                "in which the process was stopped or swapped out, or the machine stood still",
+                "check whether the worker was suspended, out of memory, or paused by its host",
+            ),
+        ]
+        return sorted(parts, key=lambda part: -part[0])
 
 
 @dataclass(frozen=True)
 class ShardFacts:
-    """What is known of one shard's process; None where it is not."""
+    """The facts about one shard's process; None where they are unknown."""
 
     name: str
-    worker: str | None  # None: none took it
-    broke: str = ""  # how it came to grief: "was lost", …; empty when it ran through
+    worker: str | None  # None: no worker took it
+    failure: str = ""  # the end of a sentence: "was lost", …; "" when it finished
     max_in_flight: int = 1000
     descriptor_limit: int | None = None
     cpu_share: float | None = None
@@ -42,8 +127,8 @@ class ShardFacts:
     others_share: float | None = None
     stolen_share: float | None = None
     stall: StallFacts | None = None
-    app: str = ""  # its client app, if it has one
-    app_share: float | None = None  # of the CPU time that it used; more than 1 when the app waits
+    app: str = ""  # the name of its client app, if it has one
+    app_share: float | None = None  # of the CPU time used; above 1 when the app waits
     slow_app_share: float | None = None
     longest_app_s: float = 0.0
     max_connections: int | None = None  # max_connections_per_host
@@ -54,7 +139,7 @@ class ShardFacts:
 
 @dataclass(frozen=True)
 class VerdictFacts:
-    """What a verdict rests on. Counts are of arrivals; `contradictions` says what does not add up in the account."""
+    """The facts that a verdict depends on. Counts are of arrivals; `contradictions` are those of the account."""
 
     ended_as: str
     planned: int
@@ -63,9 +148,9 @@ class VerdictFacts:
     dropped: int = 0
     cut: int = 0
     lost: int = 0
-    not_made: int = 0  # requests that the clients of the closed model were to make, and did not start
+    not_made: int = 0  # requests of requests_per_client that the clients did not start
     missing: int = 0
-    untraced: int = 0  # without a row, as tracing was paused
+    untraced: int = 0  # without rows, as tracing was paused
     no_descriptor: int = 0
     no_port: int = 0
     no_route: int = 0
@@ -83,14 +168,14 @@ class Reason:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The worst level of its reasons; VALID without any. A reason of that level is a remark."""
+    """The worst level of its reasons; VALID without any. Reasons of level VALID are remarks."""
 
     status: Level
     reasons: list[Reason]
 
 
 def judge(facts: VerdictFacts) -> Verdict:
-    """The verdict over a run, the gravest reasons first."""
+    """The verdict on a run, with its most serious reasons first."""
     reasons = [*_of_the_run(facts), *_of_arrivals(facts), *_of_shards(facts)]
     reasons.sort(key=lambda reason: (Level.INVALID, Level.DEGRADED, Level.VALID).index(reason.level))
     return Verdict(reasons[0].level if reasons else Level.VALID, reasons)
@@ -98,11 +183,11 @@ def judge(facts: VerdictFacts) -> Verdict:
 
 def _of_the_run(facts: VerdictFacts) -> Iterator[Reason]:
     if facts.ended_as != "FINISHED":
-        end = f"it ended as {facts.ended_as}" if facts.ended_as else "it is still under way"
+        end = f"it ended as {facts.ended_as}" if facts.ended_as else "it is still running"
         because = f": {facts.reason}" if facts.reason else ""
         yield Reason(Level.INVALID, f"the experiment did not finish, {end}{because}")
     if facts.planned == 0:
-        yield Reason(Level.INVALID, "nothing was planned: there is nothing that this run could show")
+        yield Reason(Level.INVALID, "nothing was planned, so the run has no result")
     for sentence in facts.contradictions:
         yield Reason(Level.INVALID, f"the account does not close: {sentence}")
 
@@ -119,31 +204,31 @@ def _of_arrivals(facts: VerdictFacts) -> Iterator[Reason]:
         yield Reason(
             Level.INVALID,
             f"{facts.no_port:,} connections could not be opened because the worker ran out of ephemeral ports (a port "
-            "is free again a minute after its connection was closed): keep connections alive (connection: keep-alive, "
+            "becomes free a minute after its connection was closed): keep connections alive (connection: keep-alive, "
             "and a target that does not close them), widen net.ipv4.ip_local_port_range, or use more workers, or more "
             "addresses of the target",
         )
     if facts.not_made:
         yield Reason(
             Level.DEGRADED,
-            f"{facts.not_made:,} requests of requests_per_client were not made before the schedule was over: raise the "
+            f"{facts.not_made:,} requests of requests_per_client were not made before the schedule ended: raise the "
             "duration, or use fewer requests",
         )
     if facts.untraced:
         yield Reason(
             Level.VALID,
-            f"{facts.untraced:,} of {facts.planned:,} arrivals were not traced, as was asked: they are in all figures, "
+            f"{facts.untraced:,} of {facts.planned:,} arrivals were not traced, as requested: they are in all figures, "
             "but have no rows",
         )
     not_achieved = facts.late + facts.dropped + facts.cut + facts.lost + facts.no_descriptor + facts.no_port
     not_achieved += facts.no_route
-    for threshold, count in (
+    for limit, count in (
         (NOT_ACHIEVED, not_achieved),
         (LATE, facts.late),
         (DROPPED, facts.dropped),
         (MISSING, facts.missing),
     ):
-        yield from _reason(threshold, count / planned, f"{count:,} of {facts.planned:,}, ")
+        yield from _reason(limit, count / planned, f"{count:,} of {facts.planned:,}, ")
     yield from _reason(LATENESS_P99, facts.lateness_p99_s)
     yield from _reason(LATENESS_MAX, facts.lateness_max_s)
 
@@ -152,14 +237,14 @@ def _of_shards(facts: VerdictFacts) -> Iterator[Reason]:
     several_workers = len({shard.worker for shard in facts.shards if shard.worker}) > 1
     for shard in facts.shards:
         where = f"shard {shard.name} on {shard.worker}" if shard.worker else f"shard {shard.name}"
-        if shard.broke:
-            yield Reason(Level.INVALID, f"{where} {shard.broke}")
+        if shard.failure:
+            yield Reason(Level.INVALID, f"{where} {shard.failure}")
         needed = shard.max_in_flight + DESCRIPTOR_RESERVE
         if shard.descriptor_limit is not None and shard.descriptor_limit < needed:
             yield Reason(
                 Level.DEGRADED,
                 f"{where} may open {shard.descriptor_limit:,} file descriptors, below the {needed:,} that "
-                f"max_in_flight = {shard.max_in_flight:,} can need: raise the worker's hard limit (ulimit -Hn)",
+                f"max_in_flight = {shard.max_in_flight:,} may need: raise the worker's hard limit (ulimit -Hn)",
             )
         if shard.stall is not None:
             causes = f"; {shard.stall.causes()}"
@@ -170,16 +255,16 @@ def _of_shards(facts: VerdictFacts) -> Iterator[Reason]:
             f"; {_percent(shard.app_share)} of it in client app {shard.app!r}" if shard.app and shard.app_share else ""
         )
         yield from _reason(CPU_SHARE, shard.cpu_share, f"{where}, ", app)
-        limit = f"{where}, max_connections_per_host = {shard.max_connections}, "
-        yield from _reason(POOL_WAITS, shard.pool_wait_share, limit)
-        for threshold, value in (
+        pool = f"{where}, max_connections_per_host = {shard.max_connections}, "
+        yield from _reason(POOL_WAITS, shard.pool_wait_share, pool)
+        for limit, value in (
             (WAIT_SHARE, shard.wait_share),
             (OTHERS_SHARE, shard.others_share),
             (STOLEN_SHARE, shard.stolen_share),
             (CLOCK_UNCERTAINTY, shard.clock_uncertainty_s if several_workers else None),
             (CLOCK_DRIFT, shard.clock_drift_s),
         ):
-            yield from _reason(threshold, value, f"{where}, ")
+            yield from _reason(limit, value, f"{where}, ")
 
 
 def _percent(share: float) -> str:
@@ -187,15 +272,15 @@ def _percent(share: float) -> str:
 
 
 def _reason(
-    threshold: Threshold, value: float | None, before: str = "", detail: str = "", advice: str = ""
+    limit: Limit, value: float | None, before: str = "", detail: str = "", advice: str = ""
 ) -> Iterator[Reason]:
-    """A sentence of figure, bound, what they are about, details and advice; none when the figure is good."""
-    if value is None or (level := threshold.level(value)) == Level.VALID:
+    """The reason if a figure is above its limit: the figure, the bound, their meaning, details and advice."""
+    if value is None or (level := limit.level(value)) == Level.VALID:
         return
-    bound = threshold.invalid if level == Level.INVALID else threshold.degraded
-    assert bound is not None  # a level comes from its bound
+    bound = limit.invalid if level == Level.INVALID else limit.degraded
+    assert bound is not None  # the level says which bound was exceeded
     yield Reason(
         level,
-        f"{threshold.name}: {before}{threshold.text(value)}, above {threshold.text(bound)} "
-        f"({threshold.about}{detail}): {advice or threshold.advice}",
+        f"{limit.name}: {before}{limit.text(value)}, above {limit.text(bound)} "
+        f"({limit.about}{detail}): {advice or limit.advice}",
     )

@@ -13,11 +13,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from experiments import selectors
-from experiments.analysis.series import COLUMNS, Part, RangeRefused, series_of
+from experiments.analysis.series import COLUMNS, Part, series_of
 from experiments.api.base import unknown_experiment
 from experiments.api.pages import CSV, JSON, FilterField, FormatSerializer, TableView, asked, csv_stream
 from experiments.api.serializers import PlainSerializer
 from experiments.models import Experiment, SecondStats
+from routing.errors import InvalidInput
 
 # What is less counts from the experiment's start: no experiment takes thirty years.
 EPOCH_FROM_S = 1e9
@@ -108,8 +109,8 @@ class SeriesView(TableView):
         )
         try:
             series = series_of(experiment, part)
-        except RangeRefused as refused:
-            raise ValidationError({refused.field: [refused.message]}) from refused
+        except InvalidInput as refused:
+            raise ValidationError({error.path: [error.message] for error in refused.errors}) from refused
         if self.wants_csv(request):
             rows = (list(point.values()) for point in series.points())
             return csv_stream(f"series-{experiment_id}", COLUMNS, rows)

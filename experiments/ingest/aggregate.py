@@ -1,48 +1,98 @@
-"""The per-second statistics of a batch, and how they are added to its shard's: read, merged and written back.
+"""The per-second statistics of a batch, and their addition to the stored ones of its shard.
 
-`add` is right only in a transaction that holds the lock on the shard's row, as store.py's does.
+`add` reads, merges and writes back: it must be called in a transaction that holds the lock on the shard's row.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from django.db import connection
 
 from experiments.analysis.histogram import Histogram
-from experiments.ingest.received import DURATIONS, Integers, ReceivedBatch
+from experiments.ingest.received import Integers, ReceivedBatch, Rows
 from experiments.models import SecondStats
 from loadgen.protocol.batch import NO_HOST, NO_TIME
 from loadgen.protocol.outcomes import FIRST_NOT_SENT, Outcome
 
 NS = 1_000_000_000
-HISTOGRAMS = ("response_time", "service_time", "lateness", "connection_wait")
-COUNTS = ("arrivals", "sent", "completed", "size")
-_WRITTEN = [*COUNTS, "outcomes", "statuses", "hosts", "routed", *HISTOGRAMS]
+_HISTOGRAMS = ("response_time", "service_time", "lateness", "connection_wait")
 _KEY = ["experiment", "shard", "second", "workload", "traced"]
-
-Seconds = dict[int, dict[str, Any]]  # by second of the broker's clock: fields of SecondStats
 
 _EMPTY = Histogram()
 _EMPTY_BYTES = _EMPTY.to_bytes()
 
 
+@dataclass(frozen=True)
+class Statistics:
+    """The statistics of one second: the fields of SecondStats."""
+
+    arrivals: int
+    sent: int = 0
+    completed: int = 0
+    size: int = 0
+    outcomes: dict[str, int] = field(default_factory=dict)
+    statuses: dict[str, int] = field(default_factory=dict)
+    hosts: dict[str, dict[str, int]] = field(default_factory=dict)
+    routed: dict[str, dict[str, int]] = field(default_factory=dict)
+    response_time: Histogram = _EMPTY
+    service_time: Histogram = _EMPTY
+    lateness: Histogram = _EMPTY
+    connection_wait: Histogram = _EMPTY
+
+    @classmethod
+    def from_stored(cls, row: dict[str, Any]) -> Statistics:
+        """The statistics in the columns of a stored SecondStats."""
+        return cls(**row | {name: Histogram.from_bytes(row[name]) for name in _HISTOGRAMS})
+
+    def to_stored(self) -> dict[str, Any]:
+        values = vars(self)
+        return values | {
+            name: _EMPTY_BYTES if values[name] is _EMPTY else values[name].to_bytes() for name in _HISTOGRAMS
+        }
+
+    def merged(self, other: Statistics) -> Statistics:
+        """The sum of both."""
+        return Statistics(
+            arrivals=self.arrivals + other.arrivals,
+            sent=self.sent + other.sent,
+            completed=self.completed + other.completed,
+            size=self.size + other.size,
+            outcomes=_sum(self.outcomes, other.outcomes),
+            statuses=_sum(self.statuses, other.statuses),
+            hosts=_sums(self.hosts, other.hosts),
+            routed=_sums(self.routed, other.routed),
+            response_time=Histogram.merged([self.response_time, other.response_time]),
+            service_time=Histogram.merged([self.service_time, other.service_time]),
+            lateness=Histogram.merged([self.lateness, other.lateness]),
+            connection_wait=Histogram.merged([self.connection_wait, other.connection_wait]),
+        )
+
+
+_COLUMNS = [column.name for column in fields(Statistics)]
+
+Seconds = dict[int, Statistics]  # by second of the broker's clock
+
+
 def add(fresh: Seconds, shard_id: int, experiment_id: str, workload: int, *, traced: bool) -> None:
-    """Adds a batch's statistics to the SecondStats of the seconds that its rows were intended for."""
+    """Adds a batch's statistics to the stored ones of the seconds for which its rows were intended."""
     stored = SecondStats.objects.filter(
         experiment=experiment_id,
         shard=shard_id,
         workload=workload,
         traced=traced,
         second__range=(min(fresh), max(fresh)),
-    ).order_by()  # the model's own order joins two tables
-    there = {row["second"]: row for row in stored.values("second", *_WRITTEN)}
+    ).order_by()  # the model's default order would join two tables
+    present = {second: columns for second, *columns in stored.values_list("second", *_COLUMNS)}
     rows = []
     for second, added in fresh.items():
-        values = merged(there[second], added) if second in there else added
+        total = added
+        if second in present:
+            total = Statistics.from_stored(dict(zip(_COLUMNS, present[second], strict=True))).merged(added)
         rows.append(
             SecondStats(
                 experiment_id=experiment_id,
@@ -50,95 +100,72 @@ def add(fresh: Seconds, shard_id: int, experiment_id: str, workload: int, *, tra
                 workload=workload,
                 second=second,
                 traced=traced,
-                **{name: values[name] for name in _WRITTEN if name not in HISTOGRAMS},
-                **{name: _stored(values[name]) for name in HISTOGRAMS},
+                **total.to_stored(),
             )
         )
     target = _KEY if connection.features.supports_update_conflicts_with_target else None
     SecondStats.objects.bulk_create(
-        rows, batch_size=500, update_conflicts=True, update_fields=_WRITTEN, unique_fields=target
+        rows, batch_size=500, update_conflicts=True, update_fields=_COLUMNS, unique_fields=target
     )
 
 
-def merged(stored: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
-    """A stored second and new values of it, added up."""
-    return {
-        **{name: stored[name] + added[name] for name in COUNTS},
-        **{name: _sum(stored[name], added[name]) for name in ("outcomes", "statuses")},
-        **{name: _sums(stored[name], added[name]) for name in ("hosts", "routed")},
-        **{name: Histogram.merged([stored[name], added[name]]) for name in HISTOGRAMS},
-    }
-
-
-def seconds_of(batch: ReceivedBatch) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each second that the batch has arrivals of, and their statistics: items of Seconds."""
+def seconds_of(batch: ReceivedBatch) -> Iterator[tuple[int, Statistics]]:
+    """(second of the broker's clock, its statistics) for each second with arrivals in the batch."""
     if not batch.header.rows:
         return
-    second = (batch.columns["intended_ns"] + batch.header.epoch_broker_ns) // NS
+    second = (batch.rows.intended_ns + batch.header.epoch_broker_ns) // NS
     order = np.argsort(second, kind="stable")
     present, starts = np.unique(second[order], return_index=True)
-    columns = {name: column[order] for name, column in batch.columns.items()}
+    sorted_rows = batch.rows.select(order)
     for value, start, stop in zip(present.tolist(), starts, [*starts[1:], len(order)], strict=True):
-        rows = {name: column[start:stop] for name, column in columns.items()}
-        routed = {} if batch.header.traced else _routed(rows, batch.header.hosts)
-        yield value, {**_statistics(rows, batch.header.hosts), "routed": routed}
+        yield value, _statistics(sorted_rows.select(slice(start, stop)), batch.header.hosts, traced=batch.header.traced)
 
 
-def _stored(histogram: Histogram) -> bytes:
-    return _EMPTY_BYTES if histogram is _EMPTY else histogram.to_bytes()
-
-
-def _statistics(rows: dict[str, Integers], hosts: list[str]) -> dict[str, Any]:
-    outcome, host = rows["outcome"], rows["host"]
+def _statistics(rows: Rows, hosts: list[str], *, traced: bool) -> Statistics:
+    outcome, host = rows.outcome, rows.host
     if (outcome == Outcome.CUT).all():
-        # A plan that is stopped early can leave days of these, second by second.
-        return _of_cut(len(outcome))
+        # Faster: a plan that is stopped early may have days of cut arrivals.
+        return Statistics(
+            arrivals=len(outcome),
+            outcomes={str(Outcome.CUT.value): len(outcome)},
+            routed={} if traced else _routed(rows, hosts),
+        )
     sent, completed = outcome < FIRST_NOT_SENT, outcome == Outcome.COMPLETED
-    routed = host != NO_HOST
-    lateness, connection_wait, service_time = (rows[name] for name in DURATIONS)
-    reached = (outcome != Outcome.CUT) & (lateness != NO_TIME)
-    answered = completed & (service_time != NO_TIME)
-    sent_by_host = np.bincount(host[routed & sent], minlength=len(hosts))
-    completed_by_host = np.bincount(host[routed & completed], minlength=len(hosts))
-    return {
-        "arrivals": len(outcome),
-        "sent": int(sent.sum()),
-        "completed": int(completed.sum()),
-        "outcomes": _counted(outcome),
-        "statuses": _counted(rows["status"][completed]),
-        "hosts": {
+    has_host = host != NO_HOST
+    reached = (outcome != Outcome.CUT) & (rows.lateness_ns != NO_TIME)
+    answered = completed & (rows.service_time_ns != NO_TIME)
+    sent_by_host = np.bincount(host[has_host & sent], minlength=len(hosts))
+    completed_by_host = np.bincount(host[has_host & completed], minlength=len(hosts))
+    response_time_ns = rows.lateness_ns + rows.connection_wait_ns + rows.service_time_ns
+    return Statistics(
+        arrivals=len(outcome),
+        sent=int(sent.sum()),
+        completed=int(completed.sum()),
+        size=int(rows.size.sum()),
+        outcomes=_counted(outcome),
+        statuses=_counted(rows.status[completed]),
+        hosts={
             name: {"sent": int(sent_by_host[index]), "completed": int(completed_by_host[index])}
             for index, name in enumerate(hosts)
             if sent_by_host[index]
         },
-        "size": int(rows["size"].sum()),
-        "response_time": Histogram.of((lateness + connection_wait + service_time)[answered]),
-        "service_time": Histogram.of(service_time[answered]),
-        "lateness": Histogram.of(lateness[reached]),
-        "connection_wait": Histogram.of(connection_wait[sent & (connection_wait != NO_TIME)]),
-    }
+        routed={} if traced else _routed(rows, hosts),
+        response_time=Histogram.of(response_time_ns[answered]),
+        service_time=Histogram.of(rows.service_time_ns[answered]),
+        lateness=Histogram.of(rows.lateness_ns[reached]),
+        connection_wait=Histogram.of(rows.connection_wait_ns[sent & (rows.connection_wait_ns != NO_TIME)]),
+    )
 
 
-def _routed(rows: dict[str, Integers], hosts: list[str]) -> dict[str, dict[str, int]]:
-    """Routing version → host → arrivals that were routed there."""
-    known = rows["host"] != NO_HOST
-    host, version = rows["host"][known], rows["routing_version"][known]
+def _routed(rows: Rows, hosts: list[str]) -> dict[str, dict[str, int]]:
+    """Routing version → host → number of arrivals routed to it."""
+    known = rows.host != NO_HOST
+    host, version = rows.host[known], rows.routing_version[known]
     found = {}
     for value in np.unique(version).tolist():
         counts = np.bincount(host[version == value], minlength=len(hosts)).tolist()
         found[str(value)] = {name: count for name, count in zip(hosts, counts, strict=True) if count}
     return found
-
-
-def _of_cut(arrivals: int) -> dict[str, Any]:
-    return {
-        **dict.fromkeys(COUNTS, 0),
-        "arrivals": arrivals,
-        "outcomes": {str(Outcome.CUT.value): arrivals},
-        "statuses": {},
-        "hosts": {},
-        **dict.fromkeys(HISTOGRAMS, _EMPTY),
-    }
 
 
 def _sum(stored: dict[str, int], added: dict[str, int]) -> dict[str, int]:
@@ -152,5 +179,6 @@ def _sums(stored: dict[str, dict[str, int]], added: dict[str, dict[str, int]]) -
 
 
 def _counted(values: Integers) -> dict[str, int]:
+    """Value → its number of occurrences."""
     present, counts = np.unique(values, return_counts=True)
     return dict(zip(map(str, present.tolist()), counts.tolist(), strict=True))

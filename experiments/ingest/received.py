@@ -1,15 +1,16 @@
-"""A received batch as numpy columns, validated: what passes here, every database can store."""
+"""ReceivedBatch: a trace batch decoded into numpy columns, and validated so that every database can store it."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.ingest.origin import MAX_INTEGER, Origin, origin_of
 from experiments.models.trace import ROW_BITS
 from loadgen.protocol.batch import (
     FIELDS,
@@ -20,63 +21,134 @@ from loadgen.protocol.batch import (
     Capture,
     decode,
     decode_captures,
+    unpack_header,
     unpack_message,
 )
 from loadgen.protocol.codec import MessageError
-from loadgen.protocol.messages import ENDS, BatchHeader
+from loadgen.protocol.environment import NAME_PATTERN
+from loadgen.protocol.messages import ENDS, BatchHeader, batch_id, check_group_id
 from loadgen.protocol.outcomes import Outcome
 
+MAX_INTEGER = (1 << 31) - 1  # of a PositiveIntegerField
 MAX_EPOCH_NS = 1 << 61
-MAX_TIME_NS = 1 << 59  # 18 years; an intended time and three durations after an epoch are an int64
+MAX_TIME_NS = 1 << 59  # 18 years: an intended time and three durations after an epoch fit into an int64
 MAX_HTTP_STATUS = 999
 MAX_HOST_LENGTH = 255
 
 Integers = NDArray[np.int64]
 
 DURATIONS = ("lateness_ns", "connection_wait_ns", "service_time_ns")
+_ORIGIN_BOUNDS = {
+    "shard_id": (1, (1 << (63 - ROW_BITS)) - 1),
+    "attempt": (1, MAX_INTEGER),
+    "number": (0, MAX_INTEGER - 1),
+}
 _OUTCOMES = np.zeros(256, dtype=bool)
 _OUTCOMES[list(Outcome)] = True
 
 
 @dataclass(frozen=True)
-class ReceivedBatch:
-    """Header and columns: those of loadgen.protocol.batch.FIELDS, all of int64, so that arithmetic cannot wrap."""
+class Origin:
+    """The worker that waits for the answer to a batch, and the batch's identity."""
 
+    worker: str
+    group_id: str
+    shard_id: int
+    attempt: int
+    number: int
+
+    @property
+    def batch(self) -> str:
+        return batch_id(self.group_id, self.shard_id, self.attempt, self.number)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a batch as columns (loadgen.protocol.batch.FIELDS), all of int64, so that sums cannot overflow."""
+
+    client: Integers
+    sequence: Integers
+    intended_ns: Integers
+    lateness_ns: Integers
+    connection_wait_ns: Integers
+    service_time_ns: Integers
+    outcome: Integers
+    status: Integers
+    host: Integers
+    size: Integers
+    routing_version: Integers
+
+    def select(self, rows: Integers | slice) -> Rows:
+        """The rows of these numbers."""
+        return Rows(**{name: column[rows] for name, column in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class ReceivedBatch:
     header: BatchHeader
     origin: Origin
-    columns: dict[str, Integers]
+    rows: Rows
     captures: list[Capture] = field(default_factory=list)
 
     def times_ns(self) -> list[Integers]:
-        """Intended, dispatched, sent and done in the broker's clock; NO_TIME where that never happened."""
-        time = self.columns["intended_ns"] + self.header.epoch_broker_ns
+        """Intended, dispatched, sent and done times in the broker's clock; NO_TIME where that did not happen."""
+        time = self.rows.intended_ns + self.header.epoch_broker_ns
         times = [time]
-        for name in DURATIONS:
-            duration = self.columns[name]
-            time = time + duration  # where one is missing, all that follow are, too
+        for duration in (self.rows.lateness_ns, self.rows.connection_wait_ns, self.rows.service_time_ns):
+            time = time + duration  # if a duration is missing, all later ones are, too
             times.append(np.where(duration == NO_TIME, NO_TIME, time))
         return times
 
 
 def read(payload: bytes) -> ReceivedBatch:
-    """The batch in a message.
+    """Decodes and validates a message.
 
     Raises:
-        MessageError: naming what makes it no batch.
+        MessageError: with the reason why it is not a valid batch.
     """
     if not isinstance(payload, bytes):
-        raise MessageError(f"batch: bytes are needed, not {type(payload).__name__}")
+        raise MessageError(f"batch: must be bytes, got {type(payload).__name__}")
     data = unpack_message(payload)
     header, planes = decode(data, MESSAGE_MAGIC)
-    origin = origin_of(vars(header))
+    origin = _origin(vars(header))
     _check_header(header, f"batch {origin.batch}")
-    batch = ReceivedBatch(header, origin, _columns(planes), decode_captures(header, data))
-    _check_columns(batch)
+    batch = ReceivedBatch(header, origin, _rows(planes), decode_captures(header, data))
+    _check_rows(batch)
     return batch
 
 
-def _columns(planes: bytes) -> dict[str, Integers]:
-    """The columns of shuffled records: a field of n bytes has n planes, its lowest byte's first."""
+def find_origin(payload: bytes) -> Origin | None:
+    """The origin of a message that cannot be read as a batch; None if its header has none."""
+    try:
+        header, _ = unpack_header(unpack_message(payload), MESSAGE_MAGIC)
+        return _origin(header) if isinstance(header, dict) else None
+    except MessageError:
+        return None
+
+
+def _origin(header: Mapping[str, Any]) -> Origin:
+    """The origin in a header's fields, which may be those of another protocol version.
+
+    Raises:
+        MessageError: with the name of a field that is missing or out of bounds.
+    """
+    worker, group_id = header.get("worker"), header.get("group_id")
+    if not isinstance(worker, str) or not NAME_PATTERN.fullmatch(worker):
+        raise MessageError(f"batch: worker: must be the name of a worker, got {worker!r:.80}")
+    if not isinstance(group_id, str):
+        raise MessageError(f"batch: group_id: must be a string, got {group_id!r:.80}")
+    check_group_id(group_id)
+    numbers = {}
+    for name, (low, high) in _ORIGIN_BOUNDS.items():
+        value = header.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise MessageError(f"batch: {name} must be from {low} to {high}, got {value!r:.80}")
+        numbers[name] = value
+    return Origin(worker, group_id, **numbers)
+
+
+def _rows(planes: bytes) -> Rows:
+    """The columns of shuffled records: a field of n bytes has n planes, the one of its lowest bytes first."""
     matrix = np.frombuffer(planes, dtype=np.uint8).reshape(ROW_BYTES, -1)
     columns, first = {}, 0
     for name, code in FIELDS.items():
@@ -84,7 +156,7 @@ def _columns(planes: bytes) -> dict[str, Integers]:
         values = np.ascontiguousarray(matrix[first:last].T).view(f"<{code}")
         columns[name] = values[:, 0].astype(np.int64)
         first = last
-    return columns
+    return Rows(**columns)
 
 
 def _check_header(header: BatchHeader, where: str) -> None:
@@ -96,36 +168,38 @@ def _check_header(header: BatchHeader, where: str) -> None:
     }
     for name, (low, high) in bounds.items():
         if not low <= getattr(header, name) <= high:
-            raise MessageError(f"{where}: {name} lies outside {low} to {high}: {getattr(header, name)}")
+            raise MessageError(f"{where}: {name} must be from {low} to {high}, got {getattr(header, name)}")
     if header.end not in ("", *ENDS):
-        raise MessageError(f"{where}: end: one of {', '.join(ENDS)} is needed, not {header.end!r:.80}")
+        raise MessageError(f"{where}: end: must be one of {', '.join(ENDS)}, got {header.end!r:.80}")
     for host in header.hosts:
         if not isinstance(host, str) or len(host) > MAX_HOST_LENGTH or "\0" in host:
             raise MessageError(
-                f"{where}: hosts: texts of at most {MAX_HOST_LENGTH} characters are needed, not {host!r:.300}"
+                f"{where}: hosts: must be strings of at most {MAX_HOST_LENGTH} characters, got {host!r:.300}"
             )
     if len(set(header.hosts)) != len(header.hosts):
-        raise MessageError(f"{where}: hosts: each is needed once")
+        raise MessageError(f"{where}: hosts: must be different")
 
 
-def _check_columns(batch: ReceivedBatch) -> None:
-    columns, hosts = batch.columns, len(batch.header.hosts)
+def _check_rows(batch: ReceivedBatch) -> None:
+    rows, hosts = batch.rows, len(batch.header.hosts)
     if not batch.header.rows:
         return
+    durations = {name: getattr(rows, name) for name in DURATIONS}
     wrong = {
-        "outcome": ~_OUTCOMES[columns["outcome"]],
-        "client": columns["client"] > MAX_INTEGER,
-        "routing_version": columns["routing_version"] > MAX_INTEGER,
-        "status": columns["status"] > MAX_HTTP_STATUS,
-        "host": (columns["host"] >= hosts) & (columns["host"] != NO_HOST),
-        "intended_ns": (columns["intended_ns"] < 0) | (columns["intended_ns"] > MAX_TIME_NS),
-        **{name: (columns[name] < NO_TIME) | (columns[name] > MAX_TIME_NS) for name in DURATIONS},
+        "outcome": ~_OUTCOMES[rows.outcome],
+        "client": rows.client > MAX_INTEGER,
+        "routing_version": rows.routing_version > MAX_INTEGER,
+        "status": rows.status > MAX_HTTP_STATUS,
+        "host": (rows.host >= hosts) & (rows.host != NO_HOST),
+        "intended_ns": (rows.intended_ns < 0) | (rows.intended_ns > MAX_TIME_NS),
+        **{name: (duration < NO_TIME) | (duration > MAX_TIME_NS) for name, duration in durations.items()},
     }
-    for name, rows in wrong.items():
-        if rows.any():
-            row = int(rows.argmax())
-            raise MessageError(f"batch {batch.header.id}: row {row}: {name} cannot be {int(columns[name][row])}")
+    for name, is_wrong in wrong.items():
+        if is_wrong.any():
+            row = int(is_wrong.argmax())
+            value = int(getattr(rows, name)[row])
+            raise MessageError(f"batch {batch.header.id}: row {row}: {name} must not be {value}")
     for earlier, later in pairwise(DURATIONS):
-        gaps = (columns[earlier] == NO_TIME) & (columns[later] != NO_TIME)
+        gaps = (durations[earlier] == NO_TIME) & (durations[later] != NO_TIME)
         if gaps.any():
             raise MessageError(f"batch {batch.header.id}: row {int(gaps.argmax())}: {later} without {earlier}")

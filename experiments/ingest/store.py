@@ -1,4 +1,4 @@
-"""The one transaction of ingest: a batch, its traces and its statistics are stored together, or not at all."""
+"""Stores a batch, its traces and its statistics in one transaction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from experiments.analysis import client_counts
+from experiments.analysis.live import added_client_counts
 from experiments.ingest import aggregate
 from experiments.ingest.received import ReceivedBatch
 from experiments.ingest.writers import Traces
@@ -19,9 +19,9 @@ from loadgen.protocol.messages import LOST, BatchHeader
 
 @dataclass(frozen=True)
 class Stored:
-    """What became of a batch: stored now (`new`), stored before (`known`), or of nothing that exists here.
+    """The result of `store`: whether the batch was stored now (`new`), and whether it belongs to this database.
 
-    `experiment_id` is None, too, for a batch of an interactive group that nobody recorded.
+    `experiment_id` is also None for a batch of an interactive group that no experiment recorded.
     """
 
     experiment_id: str | None = None
@@ -30,8 +30,8 @@ class Stored:
 
 
 def store(batch: ReceivedBatch) -> Stored:
-    """Stores a batch unless it is there already. Database errors propagate, and nothing is stored then."""
-    # What can be computed is computed before the transaction: SQLite has one lock for all writers.
+    """Stores a batch unless it was stored before. After a database error, which propagates, nothing is stored."""
+    # Computed before the transaction, because SQLite has one lock for all writers.
     header = batch.header
     traces = Traces(batch) if header.experiment_id is not None and header.rows and header.traced else None
     seconds = dict(aggregate.seconds_of(batch))
@@ -41,11 +41,11 @@ def store(batch: ReceivedBatch) -> Stored:
 
 def _store(batch: ReceivedBatch, traces: Traces | None, seconds: aggregate.Seconds) -> Stored:
     header = batch.header
-    # The lock makes ingest of one shard's batches one after the other, even when two processes serve its queue.
-    # Without an order: the model's own joins the group, whose row would be locked against the group's other shards.
+    # The lock serialises the batches of a shard, even when two processes serve its queue. The query has no order: the
+    # model's default order joins the group, whose row would be locked for the group's other shards, too.
     shards = Shard.objects.select_for_update().order_by().filter(id=header.shard_id)
     group_id = next(iter(shards.values_list("group_id", flat=True)), None)
-    # A group's name is like no other: a shard id that another database issued finds no match.
+    # Group ids are unique over all databases, so that a shard id of another database does not match.
     if group_id != header.group_id:
         return Stored()
     group = ClientGroup.objects.select_related("workload").get(id=group_id)
@@ -72,28 +72,28 @@ def _store(batch: ReceivedBatch, traces: Traces | None, seconds: aggregate.Secon
     if seconds and experiment_id is not None:
         aggregate.add(seconds, header.shard_id, experiment_id, group.workload.index, traced=header.traced)
     if group.interactive and header.rows:
-        _count_by_client(batch)
+        _add_client_counts(batch)
     if header.final:
-        _close(header)
+        _store_totals(header)
     return Stored(experiment_id, known=True, new=True)
 
 
 def _experiment_of(group: ClientGroup, named: str | None) -> str | None:
-    """The experiment that a batch which names this one belongs to; None: none.
+    """The experiment of a batch whose header has this experiment id; None: it has none.
 
-    A shard that ended before it knew names none. What an interactive group did for an experiment that was deleted
-    since, or for none, is counted by client, and its batch is there for those that follow.
+    A shard that ended before it knew its experiment sends None. Batches that an interactive group sent for a deleted
+    experiment, or for none, count for its clients, and are stored because later experiments subtract their counters.
     """
     if not group.interactive:
         return group.experiment_id if named in (None, group.experiment_id) else None
     return named if Experiment.objects.filter(id=named, interactive=True).exists() else None
 
 
-def _count_by_client(batch: ReceivedBatch) -> None:
-    """The lock on the shard's row makes this safe, as it does for the statistics."""
+def _add_client_counts(batch: ReceivedBatch) -> None:
+    """Adds the requests and failures of each client. Needs the lock on the shard's row."""
     shard = Shard.objects.filter(id=batch.header.shard_id)
     stored = shard.values_list("client_counts", flat=True).get()
-    shard.update(client_counts=client_counts.added(stored, batch.columns["client"], batch.columns["outcome"]))
+    shard.update(client_counts=added_client_counts(stored, batch.rows.client, batch.rows.outcome))
 
 
 def _store_captures(batch: ReceivedBatch, experiment_id: str) -> None:
@@ -109,15 +109,26 @@ def _store_captures(batch: ReceivedBatch, experiment_id: str) -> None:
     )
 
 
-def _close(header: BatchHeader) -> None:
-    """The last batch of the present attempt brings the shard's totals; that of an earlier attempt changes nothing."""
+def _store_totals(header: BatchHeader) -> None:
+    """Stores the totals of the shard's last batch, unless that belongs to an earlier attempt."""
     changes: dict[str, Any] = {
         "totals": vars(header.counters),
         "batches": header.number + 1,
         "end": header.end,
     }
     if header.end == LOST:
-        changes["gone"] = True  # these are its last words: nothing of this attempt runs any more
+        changes["gone"] = True  # the worker itself reported it: this attempt is no longer running
     if reason := header.reason.replace("\0", ""):
         changes["reason"] = reason
     Shard.objects.filter(id=header.shard_id, attempt=header.attempt).update(**changes)
+
+
+def mark_summary_stale(experiment_id: str) -> None:
+    """Notes that a batch was stored after the experiment's end. To be called after the commit of the batch.
+
+    Before the end there is nothing to note, because the first summary will include the batch.
+    """
+    ended = Experiment.objects.filter(pk=experiment_id, status__in=Experiment.ENDED)
+    if ended.exists():  # rarely true; saves a write for all other batches
+        # Unconditional: a process that has not seen this batch may be about to clear the flag.
+        ended.update(summary_stale=True)

@@ -1,19 +1,22 @@
-"""Writes traces as each database takes them fastest: binary COPY on PostgreSQL, statements of many rows elsewhere.
+"""Writes traces with the fastest means of each database: binary COPY on PostgreSQL, statements of many rows elsewhere.
 
-PyMySQL makes such of an executemany by itself.
+The binary format (PostgreSQL's documentation of COPY, "Binary Format") is a header; for each row the number of its
+fields, and for each field its length and its value, big-endian, or the length -1 for null; a trailer. Rows with the
+same nulls and the same texts have the same layout, so each set of such rows is one structured array.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from typing import Any, Final
 
 import numpy as np
 from django.db import connection
+from numpy.typing import NDArray
 
-from experiments.ingest.binary_copy import Column, copy_data
 from experiments.ingest.received import Integers, ReceivedBatch
 from experiments.models import Trace
 from experiments.models.trace import trace_key
@@ -35,23 +38,27 @@ FIELDS = (
     "size",
     "routing_version",
 )
-# A statement of so many takes SQLite two thirds of the time that it takes for them one by one; more gain nothing.
+# Statements of 50 rows take SQLite two thirds of the time of single rows; more rows gain nothing.
 SQLITE_ROWS: Final = 50
 _INTEGER_BYTES = {"smallint": 2, "integer": 4, "bigint": 8}
 
+_COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_COPY_TRAILER = b"\xff\xff"
+_NULL_LENGTH = -1
+
 
 class Traces:
-    """The traces of a batch, in the form in which the database takes them, made before a transaction holds a lock."""
+    """The traces of a batch, converted for the database before a transaction holds a lock."""
 
     def __init__(self, batch: ReceivedBatch) -> None:
         self._rows = batch.header.rows
-        # Tuples are made while they are written: thousands at once would set off the garbage collector.
+        # Tuples are made while they are written: thousands at once would trigger the garbage collector.
         self._data: Any = (
             copy_data(_binary(batch)) if connection.vendor == "postgresql" else zip(*_values(batch), strict=True)
         )
 
     def write(self) -> None:
-        """Inserts them, within the caller's transaction, once."""
+        """Inserts the traces in the caller's transaction. May be called once."""
         columns = {field.name: connection.ops.quote_name(str(field.column)) for field in Trace._meta.concrete_fields}
         names = ", ".join(columns[name] for name in FIELDS)
         target = f"{connection.ops.quote_name(Trace._meta.db_table)} ({names})"
@@ -65,8 +72,8 @@ class Traces:
                     cursor.executemany(insert + ", ".join([marks] * rows), parameters)
 
     def _statements(self) -> Iterator[tuple[int, Any]]:
-        """How many rows a statement has, and the parameters of each such statement."""
-        if connection.vendor != "sqlite":
+        """(rows of a statement, the parameters of each statement of that many rows)."""
+        if connection.vendor != "sqlite":  # PyMySQL joins the rows of an executemany itself
             yield 1, self._data
             return
         values = chain.from_iterable(self._data)
@@ -77,12 +84,13 @@ class Traces:
 
 
 def _parts(values: Iterator[Any], length: int, number: int) -> Iterator[tuple[Any, ...]]:
+    """`number` tuples of the next `length` values each."""
     return (tuple(islice(values, length)) for _ in range(number))
 
 
 def _values(batch: ReceivedBatch) -> list[Iterable[Any]]:
     """The columns of FIELDS as Python values."""
-    header, columns = batch.header, batch.columns
+    header, rows = batch.header, batch.rows
     first = trace_key(header.shard_id, header.first_row)
     intended, *times = batch.times_ns()
     names = dict(enumerate(header.hosts)) | {NO_HOST: ""}
@@ -90,20 +98,20 @@ def _values(batch: ReceivedBatch) -> list[Iterable[Any]]:
         range(first, first + header.rows),
         repeat(header.experiment_id, header.rows),
         repeat(header.shard_id, header.rows),
-        columns["client"].tolist(),
-        columns["sequence"].tolist(),
+        rows.client.tolist(),
+        rows.sequence.tolist(),
         intended.tolist(),
         *(_with_none(time, NO_TIME) for time in times),
-        columns["outcome"].tolist(),
-        _with_none(columns["status"], 0),
-        map(names.__getitem__, columns["host"].tolist()),
-        columns["size"].tolist(),
-        columns["routing_version"].tolist(),
+        rows.outcome.tolist(),
+        _with_none(rows.status, 0),
+        map(names.__getitem__, rows.host.tolist()),
+        rows.size.tolist(),
+        rows.routing_version.tolist(),
     ]
 
 
 def _with_none(values: Integers, missing: int) -> list[Any]:
-    """The values as a list, with None for `missing`; most columns have none, and stay without an object array."""
+    """The values as a list, with None for `missing`, which most columns have only rarely."""
     gaps = np.flatnonzero(values == missing)
     listed: list[Any] = values.tolist()
     for index in gaps.tolist():
@@ -113,7 +121,7 @@ def _with_none(values: Integers, missing: int) -> list[Any]:
 
 def _binary(batch: ReceivedBatch) -> list[Column]:
     """The columns of FIELDS for COPY."""
-    header, columns = batch.header, batch.columns
+    header, rows = batch.header, batch.rows
     first = trace_key(header.shard_id, header.first_row)
     intended, *times = batch.times_ns()
     hosts = [host.encode() for host in [*header.hosts, ""]]
@@ -122,18 +130,72 @@ def _binary(batch: ReceivedBatch) -> list[Column]:
         _integers("id", np.arange(first, first + header.rows)),
         Column(same, texts=[str(header.experiment_id).encode()]),
         _integers("shard", same + header.shard_id),
-        _integers("client", columns["client"]),
-        _integers("sequence", columns["sequence"]),
+        _integers("client", rows.client),
+        _integers("sequence", rows.sequence),
         _integers("intended_ns", intended),
         *(_integers(name, time, NO_TIME) for name, time in zip(FIELDS[6:9], times, strict=True)),
-        _integers("outcome", columns["outcome"]),
-        _integers("status", columns["status"], 0),
-        Column(np.where(columns["host"] == NO_HOST, len(header.hosts), columns["host"]), texts=hosts),
-        _integers("size", columns["size"]),
-        _integers("routing_version", columns["routing_version"]),
+        _integers("outcome", rows.outcome),
+        _integers("status", rows.status, 0),
+        Column(np.where(rows.host == NO_HOST, len(header.hosts), rows.host), texts=hosts),
+        _integers("size", rows.size),
+        _integers("routing_version", rows.routing_version),
     ]
 
 
 def _integers(name: str, values: Integers, missing: int | None = None) -> Column:
     kind = str(Trace._meta.get_field(name).db_type(connection))
     return Column(values, _INTEGER_BYTES[kind], missing)
+
+
+@dataclass(frozen=True)
+class Column:
+    """Integers of `size` bytes in the database, null where they equal `missing`.
+
+    With `texts`, the values are indexes into these.
+    """
+
+    values: NDArray[np.int64]
+    size: int = 8
+    missing: int | None = None
+    texts: list[bytes] | None = None
+
+
+def copy_data(columns: list[Column]) -> bytes:
+    """The input of COPY ... FROM STDIN (FORMAT binary), in which rows of the same layout stand together."""
+    layout = np.zeros(len(columns[0].values), dtype=np.int64)
+    for column in columns:
+        if column.texts is not None:
+            layout = layout * len(column.texts) + column.values
+        elif column.missing is not None:
+            layout = layout * 2 + (column.values == column.missing)
+    parts = [_COPY_HEADER]
+    for chosen in np.unique(layout):
+        parts.append(_rows(columns, np.flatnonzero(layout == chosen)))
+    parts.append(_COPY_TRAILER)
+    return b"".join(parts)
+
+
+def _rows(columns: list[Column], rows: NDArray[np.int64]) -> bytes:
+    """The rows of these numbers, which have the same layout."""
+    fields: list[tuple[str, Any]] = [("fields", ">i2")]
+    values: dict[str, Any] = {"fields": len(columns)}
+    for number, column in enumerate(columns):
+        length, value = f"length{number}", f"value{number}"
+        first = int(column.values[rows[0]])
+        fields.append((length, ">i4"))
+        if column.texts is not None:
+            text = column.texts[first]
+            values[length] = len(text)
+            if text:
+                fields.append((value, f"S{len(text)}"))
+                values[value] = text
+        elif first == column.missing:
+            values[length] = _NULL_LENGTH
+        else:
+            values[length] = column.size
+            fields.append((value, f">i{column.size}"))
+            values[value] = column.values[rows]
+    packed = np.empty(len(rows), dtype=fields)
+    for name, content in values.items():
+        packed[name] = content
+    return packed.tobytes()

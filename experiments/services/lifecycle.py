@@ -8,11 +8,11 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from experiments.analysis.account import is_unplanned, planned_of
-from experiments.analysis.summary import revise, summarise
+from experiments.analysis.shard_scope import is_unplanned, planned_of
+from experiments.analysis.summary import summarise
 from experiments.models import Batch, ClientGroup, Experiment, Shard, Workload
 from experiments.plans.requests import longest_request_s
-from experiments.services import apps, desired, events, interactive, queue_orders, shards
+from experiments.services import apps, desired, events, interactive, queue_orders, shards, summaries
 from experiments.services.apps import AppMissing
 from experiments.services.clock import broker_now_ns
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers, matching_workers
@@ -151,7 +151,7 @@ def _sum_up(experiment: Experiment) -> None:
         events.record(experiment.id, ending.lower(), experiment.reason)
         _stop_groups(experiment)
     experiment.refresh_from_db()
-    revise(experiment)  # a batch may have come between the summary and the change of status
+    summaries.revise(experiment)  # a batch may have come between the summary and the change of status
     tidy(experiment)
 
 

@@ -9,9 +9,8 @@ from django.utils import timezone
 from redis.exceptions import LockNotOwnedError, RedisError
 from redis.lock import Lock
 
-from experiments.analysis import summary
 from experiments.models import Experiment
-from experiments.services import deletion, desired, events, groups, lifecycle
+from experiments.services import deletion, desired, events, groups, lifecycle, summaries
 from experiments.services.locks import Busy, held, one_at_a_time
 from experiments.services.registry import sync_workers
 from experiments.services.transitions import move_experiment
@@ -96,7 +95,7 @@ def _revise_one() -> None:
     stale = Experiment.objects.filter(status__in=Experiment.ENDED, summary_stale=True)
     for experiment in stale.order_by("created", "id"):
         with _set_apart(f"the summary of experiment {experiment.id}"):
-            summary.revise(experiment)
+            summaries.revise(experiment)
             return  # one that cannot be made does not hold up the others
 
 

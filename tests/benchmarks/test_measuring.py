@@ -14,7 +14,7 @@ from benchmarks.lines.open_model import poisson
 from benchmarks.records import RECORD_TYPE
 from benchmarks.stack import NotMeasured, plan
 from benchmarks.target import Target
-from experiments.ingest import ingest
+from experiments.ingest.ingest import ingest
 from experiments.models import SecondStats, Trace
 from experiments.plans import parse
 from galileo_site.stack.config import PROJECT_ROOT

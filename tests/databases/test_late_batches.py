@@ -5,9 +5,9 @@ from threading import Event
 
 import pytest
 
-from experiments.analysis import summary
-from experiments.ingest import ingest
+from experiments.ingest.ingest import ingest
 from experiments.models import Experiment
+from experiments.services import summaries
 from tests.databases.threads import together
 from tests.support.batches import make_experiment, run_payloads, shards_of
 
@@ -23,9 +23,9 @@ def test_a_mark_that_comes_while_another_is_being_cleared_stays(monkeypatch):
     first, late, final = run_payloads(shards_of(experiment)[0])
     for batch in (first, final):
         ingest(batch)
-    summary.revise(experiment)
+    summaries.revise(experiment)
     Experiment.objects.update(summary_stale=True)  # a duplicate came
-    counted_under_lock, count = Event(), summary._batches
+    counted_under_lock, count = Event(), summaries._batches
     counts = []
 
     def count_slowly(of):
@@ -38,11 +38,11 @@ def test_a_mark_that_comes_while_another_is_being_cleared_stays(monkeypatch):
             time.sleep(0.3)  # its mark waits for our lock now
         return counts[-1]
 
-    monkeypatch.setattr(summary, "_batches", count_slowly)
+    monkeypatch.setattr(summaries, "_batches", count_slowly)
 
     def revise_or_ingest(number):
         if number == 0:
-            summary.revise(Experiment.objects.get())
+            summaries.revise(Experiment.objects.get())
         else:
             assert counted_under_lock.wait(30)
             ingest(late)
@@ -51,6 +51,6 @@ def test_a_mark_that_comes_while_another_is_being_cleared_stays(monkeypatch):
     experiment.refresh_from_db()
     assert (experiment.summary["batches"], experiment.summary_stale) == (2, True)
 
-    summary.revise(experiment)
+    summaries.revise(experiment)
     experiment.refresh_from_db()
     assert (experiment.summary["batches"], experiment.summary_stale) == (3, False)

@@ -7,12 +7,11 @@ from threading import Event
 import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 
-from experiments.analysis import summary
 from experiments.analysis.account import account_of
 from experiments.ingest.received import read
 from experiments.ingest.store import store
 from experiments.models import Experiment, Trace
-from experiments.services import deletion, experiments, ids, partitions
+from experiments.services import deletion, experiments, ids, partitions, summaries
 from tests.databases import rows
 from tests.databases.threads import elsewhere, unfinished
 from tests.support.batches import make_experiment, run_payloads, shards_of
@@ -109,7 +108,7 @@ def test_an_account_and_a_summary_touch_no_other_experiments_partition():
     ingest(experiment)
     with unfinished(lambda: run(f'LOCK TABLE ONLY "experiments_trace_{other.id}" IN ACCESS EXCLUSIVE MODE')):
         assert account_of(experiment).rows == 20
-        summary.revise(experiment)
+        summaries.revise(experiment)
     experiment.refresh_from_db()
     assert experiment.summary is not None
 

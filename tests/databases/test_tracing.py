@@ -6,7 +6,7 @@ from django.core.management import call_command
 from experiments.analysis.account import account_of
 from experiments.analysis.host_shares import hosts_of
 from experiments.analysis.intervals import intervals_of
-from experiments.ingest import ingest
+from experiments.ingest.ingest import ingest
 from experiments.models import Batch, Capture, SecondStats, Trace
 from loadgen.protocol.batch import Capture as Captured
 from loadgen.protocol.batch import encode_captures, to_message

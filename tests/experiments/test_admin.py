@@ -24,7 +24,7 @@ from rest_framework.authtoken.models import Token
 
 from experiments.admin.base import BoundedPaginator
 from experiments.analysis.summary import summarise
-from experiments.ingest import ingest
+from experiments.ingest.ingest import ingest
 from experiments.models import (
     Batch,
     Capture,

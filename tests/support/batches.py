@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from experiments.analysis.account import pacer_of
+from experiments.analysis.shard_scope import pacer_of
 from experiments.models import ClientGroup, Experiment, Shard, Worker, Workload
 from loadgen.protocol.batch import ROW_BYTES, encode_header, to_message
 from loadgen.protocol.messages import BatchHeader, Counters, Gauges, WorkloadSpec

@@ -7,8 +7,9 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from experiments.analysis.account import account_of, planned_of
-from experiments.ingest import ingest
+from experiments.analysis.account import account_of
+from experiments.analysis.shard_scope import planned_of
+from experiments.ingest.ingest import ingest
 from experiments.models import Experiment, SecondStats, Shard, Trace
 from loadgen.protocol.messages import Counters
 from loadgen.protocol.outcomes import CONNECT_OUTCOMES, Outcome
@@ -43,7 +44,7 @@ def test_a_complete_run_closes_with_one_row_for_each_planned_arrival():
     deliver(experiment)
     account = account_of(experiment)
     assert (account.planned, account.rows, account.sent, account.completed) == (20, 20, 20, 20)
-    assert (account.missing, account.lost, account.not_sent, account.closes()) == (0, 0, 0, [])
+    assert (account.missing, account.lost, account.not_sent, account.contradictions()) == (0, 0, 0, [])
     assert account.complete
 
 
@@ -51,7 +52,7 @@ def test_every_outcome_has_its_line():
     experiment = make_experiment([[1.0, float(len(KINDS))]], clients=1, status="FINISHED")
     deliver(experiment, as_kind)
     account = account_of(experiment)
-    assert account.closes() == []
+    assert account.contradictions() == []
     assert (account.planned, account.completed, account.dropped, account.late, account.cut) == (len(KINDS), 1, 1, 1, 1)
     assert account.errors == {"timeout": 1, "reset": 1, "closed": 1, "malformed": 1, "aborted": 1, "redirect": 1}
     assert list(account.connect_failed.values()) == [1] * len(CONNECT_OUTCOMES)
@@ -64,7 +65,7 @@ def test_two_workloads_are_counted_apart_although_their_clients_have_the_same_nu
     experiment = make_experiment([[2.0, 10.0]], [[2.0, 5.0]], status="FINISHED")
     deliver(experiment)
     account = account_of(experiment)
-    assert (account.planned, account.distinct, account.closes()) == (30, 30, [])
+    assert (account.planned, account.distinct, account.contradictions()) == (30, 30, [])
 
 
 def test_the_plan_is_counted_without_the_shards_help():
@@ -79,7 +80,7 @@ def test_a_stored_plan_count_is_taken_as_it_is():
     Shard.objects.update(planned=21)
     account = account_of(experiment)
     assert account.planned == 21
-    assert "planned 20 arrivals, but by the plan it has 21" in " ".join(account.closes())
+    assert "planned 20 arrivals, but the plan gives it 21" in " ".join(account.contradictions())
     assert not account.complete
 
 
@@ -89,7 +90,7 @@ def test_rows_of_a_batch_that_is_not_here_are_missing():
     ingest(first)
     ingest(final)
     account = account_of(experiment)
-    assert (account.rows, account.missing, account.lost, account.closes()) == (13, 7, 0, [])
+    assert (account.rows, account.missing, account.lost, account.contradictions()) == (13, 7, 0, [])
     assert not account.complete
 
 
@@ -102,7 +103,7 @@ def test_what_a_lost_shard_did_not_tell_is_lost():
     Shard.objects.filter(id=gone.id).update(status="LOST")
     account = account_of(experiment)
     assert (account.planned, account.rows, account.lost, account.missing) == (20, 14, 6, 0)
-    assert account.closes() == []
+    assert account.contradictions() == []
 
 
 def test_what_a_shard_skipped_that_began_again_is_lost():
@@ -116,7 +117,7 @@ def test_what_a_shard_skipped_that_began_again_is_lost():
     counters = replace(counters_of(rest), skipped=9)
     ingest(payload(shard, rest, first_row=1 << 28, end="finished", counters=counters))
     account = account_of(experiment)
-    assert (account.rows, account.lost, account.missing, account.closes()) == (16, 4, 0, [])
+    assert (account.rows, account.lost, account.missing, account.contradictions()) == (16, 4, 0, [])
 
 
 def test_a_shard_that_took_over_is_held_to_its_plan_with_what_it_skipped():
@@ -128,7 +129,9 @@ def test_a_shard_that_took_over_is_held_to_its_plan_with_what_it_skipped():
     ingest(payload(shard, rest, first_row=1 << 28, end="finished", counters=counters))
     account = account_of(experiment)
     assert (account.rows, account.lost) == (11, 9)
-    assert account.closes() == ["shard " + str(shard) + " planned 11 arrivals and skipped 8, but by the plan it has 20"]
+    assert account.contradictions() == [
+        "shard " + str(shard) + " planned 11 arrivals and skipped 8, but the plan gives it 20"
+    ]
 
 
 def test_a_shard_that_was_ordered_again_before_the_start_is_held_to_its_plan():
@@ -138,18 +141,18 @@ def test_a_shard_that_was_ordered_again_before_the_start_is_held_to_its_plan():
     Shard.objects.update(planned=21)
     account = account_of(experiment)
     assert (account.rows, account.lost) == (20, 0)
-    assert len(account.closes()) == 2
+    assert len(account.contradictions()) == 2
 
 
 def test_an_experiment_that_never_ran_has_nothing_to_account_for():
     experiment = make_experiment(status="CANCELLED")
     experiment.groups.all().delete()
     account = account_of(experiment)
-    assert (account.planned, account.rows, account.closes()) == (0, 0, [])
+    assert (account.planned, account.rows, account.contradictions()) == (0, 0, [])
 
 
 def contradictions(experiment: Experiment) -> str:
-    return "; ".join(account_of(experiment).closes())
+    return "; ".join(account_of(experiment).contradictions())
 
 
 def test_the_same_arrival_from_two_shards_is_found():
@@ -185,8 +188,8 @@ def test_a_row_that_was_sent_without_a_sending_time_is_found():
     ("change", "sentence"),
     [
         ({"completed": 19, "dropped": 1}, "counted 19 as completed, but 20 of its rows are"),
-        ({"rows": 19}, "made 19 rows, but the database holds 20"),
-        ({"planned": 22}, "planned 22 arrivals, but by the plan it has 20"),
+        ({"rows": 19}, "recorded 19 rows, but the database holds 20"),
+        ({"planned": 22}, "planned 22 arrivals, but the plan gives it 20"),
     ],
 )
 def test_totals_of_a_shard_that_differ_from_its_rows_are_found(change, sentence):
@@ -204,7 +207,7 @@ def test_more_rows_than_the_plan_has_are_found():
     for batch in run_payloads(shard, rows):
         ingest(batch)
     assert (
-        "20 arrivals were planned, but rows, not traced, missing, lost and cut without a row add up to 21"
+        "20 arrivals were planned, but rows, untraced, missing, lost and cut without a row add up to 21"
         in contradictions(experiment)
     )
 

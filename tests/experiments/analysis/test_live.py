@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from experiments.analysis import live
 from experiments.analysis.histogram import Histogram
-from experiments.ingest import ingest
+from experiments.ingest.ingest import ingest
 from experiments.models import Experiment, SecondStats
 from loadgen.protocol.outcomes import Outcome
 from tests.support.batches import NS, START_NS, START_S, make_experiment, payload, row, rows_of, run_payloads, shards_of

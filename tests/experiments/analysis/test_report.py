@@ -12,8 +12,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from experiments.analysis import report, summary
-from experiments.analysis.log_account import compare
-from experiments.ingest import ingest
+from experiments.analysis.target_log import compare
+from experiments.ingest.ingest import ingest
 from experiments.models import Experiment, NodeInfo, Recording, TelemetrySample, Trace
 from loadgen.protocol.outcomes import Outcome
 from loadgen.protocol.request_ids import request_id
@@ -92,13 +92,13 @@ def test_a_completed_request_that_the_log_lacks_contradicts(experiment, write):
     lines = lines_of(experiment)
     gone = lines.pop(0).split()[1]
     built = report.build(experiment, write(lines))
-    assert built["problems"] == [f"completed requests that no log holds: 1, such as {gone}"]
+    assert built["problems"] == [f"completed requests that are in no log: 1, such as {gone}"]
 
 
 def test_a_logged_request_that_was_not_sent_contradicts(experiment, write):
     stranger = f"{experiment.id}.0.1.777"
     built = report.build(experiment, write([*lines_of(experiment), f"1700000000.5 {stranger} GET /"]))
-    assert built["problems"] == [f"logged requests that no row says were sent: 1, such as {stranger}"]
+    assert built["problems"] == [f"logged requests that were not sent according to the rows: 1, such as {stranger}"]
 
 
 def test_a_request_that_was_received_twice_contradicts(experiment, write):
@@ -176,7 +176,7 @@ def test_the_text_has_every_part_and_fits_on_a_page(experiment, write):
         "largest deviation",
         "clock ms",
         "others  stolen",
-        "no figure is above its threshold",
+        "no figure is above its limit",
         "lateness p99",
         "20 ms",
         "200 ms",
@@ -225,8 +225,8 @@ def test_the_report_says_what_of_the_telemetry_is_missing(experiment):
     example = "telem/pi/cpu: value: a number is needed, not 'much'"
     Recording.objects.create(experiment=experiment, began=experiment.start, unparsable=2, example=example, dropped=1234)
     text = report.render(report.build(experiment, []))
-    assert f"messages that made no sense: 2, such as {example}" in text
-    assert "there was no room for: 1,234" in text
+    assert f"malformed messages: 2, such as {example}" in text
+    assert "because the buffer was full: 1,234" in text
 
 
 def test_a_bad_run_is_said_in_full(write):
@@ -263,7 +263,7 @@ def test_the_command_prints_text_or_json(experiment, write):
 def test_the_command_fails_when_the_log_contradicts_but_prints_the_report(experiment, write):
     (path,) = write(lines_of(experiment)[1:])
     out = StringIO()
-    with pytest.raises(CommandError, match="does not close: completed requests that no log holds: 1") as error:
+    with pytest.raises(CommandError, match="does not close: completed requests that are in no log: 1") as error:
         call_command("report", experiment.id, "--target-log", str(path), stdout=out)
     assert error.value.returncode == 1
     assert "THE ACCOUNT DOES NOT CLOSE" in out.getvalue()

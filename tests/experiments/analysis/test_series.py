@@ -10,10 +10,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from experiments.analysis import series
-from experiments.analysis.series import COLUMNS, Part, RangeRefused, series_of
-from experiments.ingest import ingest
+from experiments.analysis.series import COLUMNS, Part, series_of
+from experiments.ingest.ingest import ingest
 from experiments.models import Experiment
 from loadgen.protocol.outcomes import Outcome
+from routing.errors import Code, InvalidInput
 from tests.support.batches import (
     NS,
     START,
@@ -189,28 +190,28 @@ def test_without_statistics_or_a_start_there_are_no_points():
 
 
 @pytest.mark.parametrize(
-    ("part", "field", "message"),
+    ("part", "field", "code"),
     [
-        ({"service": "other"}, "service", "there is no other; there is service0, service1"),
-        ({"workload": 2}, "workload", "there is none of index 2; there is 0, 1"),
-        ({"from_s": 2, "to_s": 2}, "to", "later than from"),
+        ({"service": "other"}, "service", Code.MISSING),
+        ({"workload": 2}, "workload", Code.MISSING),
+        ({"from_s": 2, "to_s": 2}, "to", Code.CONFLICT),
     ],
 )
-def test_a_part_that_there_is_not_is_refused(experiment, part, field, message):
-    with pytest.raises(RangeRefused, match=message) as refused:
+def test_part_that_does_not_exist_is_refused(experiment, part, field, code):
+    with pytest.raises(InvalidInput) as refused:
         series_of(experiment, Part(**part))
-    assert refused.value.field == field
+    assert [(error.path, error.code) for error in refused.value.errors] == [(field, code)]
 
 
 def test_too_much_is_refused_and_without_a_step_there_are_never_too_many_points(experiment, monkeypatch):
     monkeypatch.setattr(series, "MAX_POINTS", 4)
-    with pytest.raises(RangeRefused, match="more than 4 points") as refused:
+    with pytest.raises(InvalidInput, match="more than 4 points") as refused:
         series_of(experiment, Part(step_s=1))
-    assert refused.value.field == "step"
+    assert refused.value.errors[0].path == "step"
     assert series_of(experiment, Part()).step_s == 2
     assert series_of(experiment, Part(from_s=2)).step_s == 1
     monkeypatch.setattr(series, "MAX_ROWS", 23)
-    with pytest.raises(RangeRefused, match="24 rows of statistics") as refused:
+    with pytest.raises(InvalidInput, match="24 rows of statistics") as refused:
         series_of(experiment, Part())
-    assert refused.value.field == "from"
+    assert refused.value.errors[0].path == "from"
     assert len(points(experiment, service="service0")) == 3

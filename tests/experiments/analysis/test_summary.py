@@ -10,8 +10,9 @@ import pytest
 from experiments.analysis import intervals, report, report_text, summary
 from experiments.analysis.health import peak_share
 from experiments.analysis.host_shares import max_deviation
-from experiments.ingest import ingest
+from experiments.ingest.ingest import ingest
 from experiments.models import Event, Experiment, Shard
+from experiments.services import summaries
 from loadgen.protocol.messages import Counters, Gauges
 from loadgen.protocol.outcomes import Outcome
 from routing.models import RoutingRevision
@@ -330,7 +331,7 @@ def test_a_shard_that_began_again_during_the_run_makes_it_invalid():
     )
     verdict = summary.summarise(experiment)["verdict"]
     assert [reason["level"] for reason in verdict["reasons"]] == ["INVALID"]
-    assert "began again during the run" in verdict["reasons"][0]["sentence"]
+    assert "was restarted during the run" in verdict["reasons"][0]["sentence"]
 
 
 def test_an_experiment_that_never_started_has_a_summary():
@@ -364,21 +365,21 @@ def test_a_batch_that_comes_after_the_summary_makes_it_stale_until_it_is_revised
     experiment = make_experiment(status="FINALIZING")
     first, *rest = run_payloads(shards_of(experiment)[0])
     ingest(first)
-    assert summary.is_stale(experiment)
+    assert summaries.is_stale(experiment)
     Experiment.objects.update(summary=summary.summarise(experiment))
     experiment.refresh_from_db()
-    assert not summary.is_stale(experiment)
+    assert not summaries.is_stale(experiment)
     for batch in rest:
         ingest(batch)
-    assert summary.is_stale(experiment)
-    summary.revise(experiment)
+    assert summaries.is_stale(experiment)
+    summaries.revise(experiment)
     experiment.refresh_from_db()
-    assert summary.is_stale(experiment), "one that has not ended is not revised"
+    assert summaries.is_stale(experiment), "one that has not ended is not revised"
     Experiment.objects.update(status="FINISHED")
     experiment.refresh_from_db()
-    summary.revise(experiment)
+    summaries.revise(experiment)
     experiment.refresh_from_db()
-    assert not summary.is_stale(experiment)
+    assert not summaries.is_stale(experiment)
     assert experiment.summary["account"]["closes"] is True
 
 

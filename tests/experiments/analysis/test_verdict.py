@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.analysis.limits import RULES, THRESHOLDS
-from experiments.analysis.stalls import StallFacts
-from experiments.analysis.verdict import ShardFacts, VerdictFacts, judge
+from experiments.analysis.limits import LIMITS, RULES
+from experiments.analysis.verdict import ShardFacts, StallFacts, VerdictFacts, judge
 
 SHARD = ShardFacts(
     name="e.0/0",
@@ -51,7 +50,7 @@ def shard(**changes: object) -> VerdictFacts:
 CASES = [
     (run(ended_as="CANCELLED", reason="Ctrl-C"), "INVALID", "it ended as CANCELLED: Ctrl-C"),
     (run(ended_as="FAILED"), "INVALID", "it ended as FAILED"),
-    (run(ended_as=""), "INVALID", "still under way"),
+    (run(ended_as=""), "INVALID", "still running"),
     (run(planned=0), "INVALID", "nothing was planned"),
     (run(contradictions=("5 rows are odd",)), "INVALID", "does not close: 5 rows are odd"),
     (run(not_made=3), "DEGRADED", "3 requests of requests_per_client were not made"),
@@ -79,7 +78,7 @@ CASES = [
     (shard(cpu_share=0.95), "DEGRADED", "30 % of it in client app 'squeezenet'): the generator was at its limit"),
     (shard(pool_wait_share=0.5), "DEGRADED", "waits at max_connections_per_host: shard e.0/0 on pi1, max_con"),
     (shard(pool_wait_share=0.5), "DEGRADED", "= 8, 50 %, above 1 %"),
-    (shard(pool_wait_share=0.5), "DEGRADED", "the limit's doing, not the target's: raise max_connections_per_host"),
+    (shard(pool_wait_share=0.5), "DEGRADED", "the limit caused their connection wait, not the target: raise max_connections_per_host"),
     (shard(stolen_share=0.2), "DEGRADED", "stolen by the hypervisor: shard e.0/0 on pi1, 20 %, above 10 %"),
     (shard(wait_share=0.3), "DEGRADED", "waiting for the CPU: shard e.0/0 on pi1, 30 %, above 10 %"),
     (replace(CLEAN, no_route=CLEAN.planned // 50), "DEGRADED", "not achieved"),
@@ -87,7 +86,7 @@ CASES = [
     (shard(descriptor_limit=1063), "DEGRADED", "may open 1,063 file descriptors, below the 1,064"),
     (shard(clock_uncertainty_s=0.011), "DEGRADED", "clock uncertainty: shard e.0/0 on pi1, 11 ms"),
     (shard(clock_drift_s=0.051), "DEGRADED", "clock drift: shard e.0/0 on pi1, 51 ms"),
-    (shard(broke="was lost: worker pi1 was lost"), "INVALID", "shard e.0/0 on pi1 was lost: worker pi1 was lost"),
+    (shard(failure="was lost: worker pi1 was lost"), "INVALID", "shard e.0/0 on pi1 was lost: worker pi1 was lost"),
 ]
 
 
@@ -131,14 +130,14 @@ def test_arrivals_that_the_generator_did_not_send_add_up():
 APP = "ms in next_request() or on_response() of client app 'slow'"
 STOPPED = "ms in which the process was stopped or swapped out, or the machine stood still"
 STALLS = [
-    (StallFacts(2.0, app_s=1.9, app="slow"), f"1,900 {APP})", "prepare its data"),
+    (StallFacts(2.0, app_s=1.9, app="slow"), f"1,900 {APP})", "prepare the app's data"),
     (StallFacts(2.0, app_s=0.8, app="slow"), f"1,200 {STOPPED}, 800 {APP})", "suspended"),
     (StallFacts(2.0, collecting_s=2.0), "2,000 ms in the garbage collector)", "fewer of them"),
     (StallFacts(2.0, sealing_s=1.5), f"1,500 ms in the sealing of trace batches, 500 {STOPPED})", "galileo_spool_dir"),
     (StallFacts(2.0, own_s=2.01), "2,010 ms of work with requests and responses)", "raise shards_per_worker"),
     (
         StallFacts(2.0, waited_s=1.5),
-        f"1,500 ms waiting for the CPU, which others had, 500 {STOPPED})",
+        f"1,500 ms waiting for the CPU, which other processes had, 500 {STOPPED})",
         "other work off",
     ),
     (StallFacts(2.0, own_s=0.1), f"1,900 {STOPPED})", "paused by its host"),
@@ -154,5 +153,5 @@ def test_a_stall_names_what_it_went_into_and_what_to_do_about_the_most_of_it(sta
 
 
 def test_every_threshold_states_what_it_is_about_and_what_to_do():
-    assert all(threshold.about and threshold.advice for threshold in THRESHOLDS)
+    assert all(threshold.about and threshold.advice for threshold in LIMITS)
     assert {level for level, _ in RULES} == {"INVALID", "DEGRADED"}

@@ -10,7 +10,7 @@ import redis
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from experiments.ingest import ingest
+from experiments.ingest.ingest import ingest
 from experiments.models import Capture, Experiment, Trace
 from loadgen.protocol.outcomes import Outcome
 from tests.support import batches

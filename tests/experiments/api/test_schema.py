@@ -23,7 +23,7 @@ from schemathesis.generation.meta import TestPhase
 from schemathesis.openapi.checks import RejectedPositiveData
 
 from experiments.api.index import schema as described
-from experiments.ingest import ingest
+from experiments.ingest.ingest import ingest
 from experiments.models import Event, TelemetrySample
 from experiments.plans import parse_group
 from experiments.services import apps, groups, registry

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from experiments.analysis import series
 from experiments.analysis.series import COLUMNS
-from experiments.ingest import ingest
+from experiments.ingest.ingest import ingest
 from experiments.models import Experiment
 from tests.support import batches
 from tests.support.batches import START_S

@@ -11,7 +11,7 @@ import redis
 from django.test import Client
 
 from experiments.analysis.traces import COLUMNS
-from experiments.ingest import ingest
+from experiments.ingest.ingest import ingest
 from experiments.models import Experiment
 from loadgen.protocol.outcomes import Outcome
 from tests.support import batches

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.ingest.binary_copy import Column, copy_data
+from experiments.ingest.writers import Column, copy_data
 
 NULL = -1
 TEXTS = ["", "a:1", "größer"]

@@ -10,8 +10,8 @@ import redis
 import zstandard
 from django.db import DatabaseError
 
-from experiments.analysis import client_counts
-from experiments.ingest import acknowledge, ingest
+from experiments.analysis.live import read_client_counts
+from experiments.ingest.ingest import MALFORMED_KEY, ORPHANS_KEY, ingest
 from experiments.ingest.received import read
 from experiments.ingest.writers import SQLITE_ROWS
 from experiments.models import Batch, Capture, ClientGroup, Experiment, SecondStats, Shard, Trace
@@ -162,7 +162,7 @@ def test_batches_out_of_order_give_the_same_as_in_order(shard, broker):
 def test_a_crash_between_commit_and_acknowledgement_is_made_good_by_the_next_delivery(shard, broker, monkeypatch):
     batch = payload(shard, [row(0, 0, 0)])
     with monkeypatch.context() as patch:
-        patch.setattr(acknowledge, "acknowledge", lambda *_, **__: pytest.fail("killed here"))
+        patch.setattr("experiments.ingest.ingest._acknowledge", lambda *_, **__: pytest.fail("killed here"))
         with pytest.raises(pytest.fail.Exception):
             ingest(batch)
     assert (Batch.objects.count(), acks(broker)) == (1, [])
@@ -235,7 +235,7 @@ def test_a_batch_of_what_was_deleted_is_acknowledged_and_counted(shard, broker, 
     assert (Batch.objects.count(), Trace.objects.count()) == (0, 0)
     changed = {"group_id": shard.group_id, "shard_id": shard.id, **change}
     assert acks(broker) == [f"{changed['group_id']}.{changed['shard_id']}.1.0"]
-    assert int(broker.get(acknowledge.ORPHANS_KEY)) == 1
+    assert int(broker.get(ORPHANS_KEY)) == 1
 
 
 def test_what_is_not_traced_is_in_the_statistics_alone(shard, broker):
@@ -268,12 +268,12 @@ def test_an_interactive_groups_clients_are_counted_without_tracing_too(shard, br
     ClientGroup.objects.update(interactive=True, seed=1, phase={"number": 1, "start_broker_ns": 0})
     ingest(payload(shard, [row(0, 0, 0), row(3, 0, 1)], traced=False, experiment_id=experiment.id))
     shard.refresh_from_db()
-    assert client_counts.read(shard.client_counts) == {0: (1, 0), 3: (1, 0)}
+    assert read_client_counts(shard.client_counts) == {0: (1, 0), 3: (1, 0)}
     assert (Trace.objects.count(), SecondStats.objects.get().arrivals) == (0, 2)
 
 
 def test_acknowledgements_of_a_worker_that_is_gone_do_not_pile_up(shard, broker, monkeypatch):
-    monkeypatch.setattr(acknowledge, "MAX_ACKS", 2)
+    monkeypatch.setattr("experiments.ingest.ingest.MAX_ANSWERS", 2)
     for number in range(4):
         ingest(payload(shard, number=number))
     assert acks(broker) == [batch_of(shard, 2), batch_of(shard, 3)]
@@ -309,20 +309,20 @@ def malformed(shard: Shard) -> dict[str, tuple[bytes, str]]:
     return {
         "cut short": (zstandard.compress(good[:-1]), "do not fit"),
         "an unknown version": (zstandard.compress(good.replace(b"\xa1v\x01", b"\xa1v\x09", 1)), "version 9 is unknown"),
-        "an unknown outcome": (payload(shard, [row(0, 0, 0, outcome=99, sent_ns=0)]), "row 0: outcome cannot be 99"),
-        "a host of no list": (payload(shard, [row(0, 0, 0, host=7)]), "host cannot be 7"),
-        "a client that no database holds": (payload(shard, [row(2**31, 0, 0)]), "client cannot be"),
+        "an unknown outcome": (payload(shard, [row(0, 0, 0, outcome=99, sent_ns=0)]), "row 0: outcome must not be 99"),
+        "a host of no list": (payload(shard, [row(0, 0, 0, host=7)]), "host must not be 7"),
+        "a client that no database holds": (payload(shard, [row(2**31, 0, 0)]), "client must not be"),
         "a time before the one ahead of it": (
             payload(shard, [row(0, 0, 9, dispatched_ns=7)]),
-            "lateness_ns cannot be -2",
+            "lateness_ns must not be -2",
         ),
-        "a time that no clock shows": (payload(shard, [row(0, 0, 2**60)]), "intended_ns cannot be"),
+        "a time that no clock shows": (payload(shard, [row(0, 0, 2**60)]), "intended_ns must not be"),
         "a response without a request": (
             payload(shard, [row(0, 0, 0, sent_ns=-1)]),
             "service_time_ns without connection_wait_ns",
         ),
-        "an intended time that is missing": (payload(shard, [row(0, 0, -1)]), "intended_ns cannot be -1"),
-        "a status that is none": (payload(shard, [row(0, 0, 0, status=1000)]), "status cannot be 1000"),
+        "an intended time that is missing": (payload(shard, [row(0, 0, -1)]), "intended_ns must not be -1"),
+        "a status that is none": (payload(shard, [row(0, 0, 0, status=1000)]), "status must not be 1000"),
         "a row beyond the shard's keys": (payload(shard, [row(0, 0, 0)], first_row=2**32), "first_row"),
         "an end that is none": (payload(shard, end="over"), "end: one of finished, failed, lost"),
         "a host that is no text": (payload(shard, hosts=[7]), "hosts"),
@@ -338,7 +338,7 @@ def test_what_is_no_batch_and_nobodys_is_logged_counted_and_dropped(shard, broke
         caplog.clear()
         ingest(data)
         assert reason in caplog.text, name
-    assert int(broker.get(acknowledge.MALFORMED_KEY)) == len(cases)
+    assert int(broker.get(MALFORMED_KEY)) == len(cases)
     assert (Batch.objects.count(), broker.keys("galileo:acks:*")) == (0, [])
 
 
@@ -353,7 +353,7 @@ def test_a_batch_that_is_refused_is_logged_counted_and_answered_with_the_reason(
         assert batch == batch_of(shard), name
         assert reason in why, name
         assert len(answer) < 400, name
-    assert int(broker.get(acknowledge.MALFORMED_KEY)) == len(cases)
+    assert int(broker.get(MALFORMED_KEY)) == len(cases)
     assert int(broker.get(ingest_progress_key(QUEUE))) == len(cases)
     assert (Batch.objects.count(), Trace.objects.count(), acks(broker)) == (0, 0, [])
 
@@ -375,7 +375,7 @@ def test_a_field_of_a_later_version_that_is_of_another_type_is_not_answered(shar
     packed = msgpack.packb(fields)
     ingest(zstandard.compress(MESSAGE_MAGIC + struct.pack("<I", len(packed)) + packed))
     assert broker.keys("galileo:acks:*") == []
-    assert int(broker.get(acknowledge.MALFORMED_KEY)) == 1
+    assert int(broker.get(MALFORMED_KEY)) == 1
 
 
 def test_a_refusal_is_told_to_the_worker_that_the_header_names_and_to_no_other(shard, broker):
@@ -385,7 +385,7 @@ def test_a_refusal_is_told_to_the_worker_that_the_header_names_and_to_no_other(s
 
 
 def test_a_payload_that_is_not_bytes_is_no_batch():
-    with pytest.raises(MessageError, match="bytes are needed, not str"):
+    with pytest.raises(MessageError, match="must be bytes, got str"):
         read("text")  # type: ignore[arg-type]
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 import pytest
 import redis
 
-from experiments.analysis import summary
-from experiments.ingest import ingest
+from experiments.ingest import ingest as ingest_module
+from experiments.ingest.ingest import ingest
 from experiments.models import Batch, Experiment
-from experiments.services import deletion
+from experiments.services import deletion, summaries
 from experiments.services.reconcile import reconcile
 from loadgen.protocol.keys import ack_key
 from tests.support.batches import make_experiment, run_payloads, shards_of
@@ -29,7 +30,7 @@ def make_ended() -> tuple[Experiment, list[bytes]]:
     first, *late, final = run_payloads(shards_of(experiment)[0], batches=5)
     for batch in (first, final):
         ingest(batch)
-    summary.revise(experiment)
+    summaries.revise(experiment)
     assert seen(experiment) == (2, 12, False)
     return experiment, late
 
@@ -41,12 +42,12 @@ def seen(experiment: Experiment) -> tuple[int, int, bool]:
 
 
 def revise(experiment: Experiment) -> None:
-    summary.revise(Experiment.objects.get(pk=experiment.pk))
+    summaries.revise(Experiment.objects.get(pk=experiment.pk))
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, name: str, *batches: bytes) -> None:
-    """When `summary.<name>` has returned its result, these batches are ingested, one each time."""
-    original, waiting = getattr(summary, name), list(batches)
+    """When `summaries.<name>` has returned its result, these batches are ingested, one each time."""
+    original, waiting = getattr(summaries, name), list(batches)
 
     def interrupted(experiment: Experiment) -> object:
         result = original(experiment)
@@ -54,7 +55,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, name: str, *batches: bytes) -> No
             ingest(waiting.pop(0))
         return result
 
-    monkeypatch.setattr(summary, name, interrupted)
+    monkeypatch.setattr(summaries, name, interrupted)
 
 
 def test_late_batches_mark_the_summary_which_the_reconciler_makes_anew():
@@ -99,14 +100,14 @@ def test_a_summary_that_cannot_be_made_does_not_hold_up_the_others(monkeypatch, 
     (broken, (first, *_)), (sound, (second, *_)) = make_ended(), make_ended()
     ingest(first)
     ingest(second)
-    original = summary.summarise
+    original = summaries.summarise
 
     def fail_for_one(experiment: Experiment) -> dict:
         if experiment.pk == broken.pk:
             raise ArithmeticError("impossible")
         return original(experiment)
 
-    monkeypatch.setattr(summary, "summarise", fail_for_one)
+    monkeypatch.setattr(summaries, "summarise", fail_for_one)
     reconcile()
 
     assert (seen(broken)[2], seen(sound)) == (True, (3, 8, False))
@@ -165,21 +166,21 @@ def test_a_mark_without_a_new_batch_is_cleared_without_the_work(monkeypatch):
     ingest(run_payloads(shards_of(experiment)[0], batches=5)[0])  # again
     assert seen(experiment) == (2, 12, True)
 
-    monkeypatch.setattr(summary, "summarise", lambda _: pytest.fail("there is nothing new"))
+    monkeypatch.setattr(summaries, "summarise", lambda _: pytest.fail("there is nothing new"))
     revise(experiment)
 
     assert seen(experiment) == (2, 12, False)
 
 
 @contextmanager
-def killed_at(function: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The process is killed where it would call this function of `summary`."""
+def killed_at(module: ModuleType, function: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The process is killed where it would call this function of the module."""
 
     def kill(*_: object) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(summary, function, kill)
+        patch.setattr(module, function, kill)
         with pytest.raises(Killed):
             yield
 
@@ -188,7 +189,7 @@ def test_the_mark_outlives_a_reviser_that_is_killed(monkeypatch):
     experiment, (batch, *_) = make_ended()
     ingest(batch)
 
-    with killed_at("summarise", monkeypatch):
+    with killed_at(summaries, "summarise", monkeypatch):
         revise(experiment)
     assert seen(experiment) == (2, 12, True)
 
@@ -200,7 +201,7 @@ def test_a_batch_whose_ingest_was_killed_before_it_marked_is_sent_again_and_mark
     experiment, (batch, *_) = make_ended()
     answers = broker.llen(ack_key("pi1"))
 
-    with killed_at("mark_if_ended", monkeypatch):
+    with killed_at(ingest_module, "mark_summary_stale", monkeypatch):
         ingest(batch)
     assert (Batch.objects.count(), broker.llen(ack_key("pi1"))) == (3, answers), "stored, not acknowledged"
     assert seen(experiment) == (2, 12, False)
@@ -215,6 +216,6 @@ def test_a_deleted_experiment_is_not_revised():
     held = Experiment.objects.get(pk=experiment.pk)
     deletion.delete(experiment.pk)
 
-    summary.revise(held)
+    summaries.revise(held)
 
     assert not Experiment.objects.exists()

@@ -22,7 +22,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from experiments.analysis.summary import summarise
-from experiments.ingest import ingest
+from experiments.ingest.ingest import ingest
 from experiments.models import Experiment, Shard
 from loadgen.protocol.batch import (
     MAGIC,
@@ -41,7 +41,7 @@ RECORDED: dict[str, Any] = json.loads(gzip.decompress((Path(__file__).parent / "
 OPEN, CLOSED = "202311142213-open", "202311142213-closed"
 
 # Keys that have other names since the batches were recorded.
-RENAMED: dict[str, str] = {}
+RENAMED = {"thresholds": "limits"}
 # Sentences for people may be reworded: only the figures in them are compared.
 SENTENCES = {"sentence", "about", "advice", "rule", "contradictions", "problems", "reason"}
 

@@ -16,8 +16,8 @@ from experiments.analysis import report, summary
 from experiments.analysis.account import account_of
 from experiments.analysis.host_shares import hosts_of
 from experiments.analysis.intervals import intervals_of
-from experiments.analysis.log_account import compare
-from experiments.ingest import ingest
+from experiments.analysis.target_log import compare
+from experiments.ingest.ingest import ingest
 from experiments.models import Batch, Experiment, SecondStats, Trace
 from loadgen.protocol.batch import NO_HOST
 from loadgen.protocol.outcomes import Outcome, account_line
@@ -89,7 +89,7 @@ def test_however_traced_and_untraced_batches_are_cut_the_account_is_exact(cut, l
     deliver(experiment, rows, cut, lost)
     stored = [(shard_id, each) for shard_id, number, each in _arrived(experiment, rows, cut) if number]
     account = account_of(experiment)
-    assert account.closes() == []
+    assert account.contradictions() == []
     assert account.planned == 30 == account.sent + account.not_sent + account.missing
     assert account.rows == Trace.objects.filter(experiment=experiment).count() == len(stored)
     arrived = _arrived(experiment, rows, cut)
@@ -136,8 +136,8 @@ def test_summary_report_and_verdict_say_how_many_were_not_traced():
     assert remark["sentence"].startswith(f"{untraced} of 20 arrivals were not traced")
     assert built["summary"]["total"]["times"]["response_time"]["count"] == 20
     text = report.render(built)
-    assert re.search(rf"not traced: no row is to be stored +{untraced}\n", text)
-    assert "no figure is above its threshold" in text
+    assert re.search(rf"not traced \(no row is stored\) +{untraced}\n", text)
+    assert "no figure is above its limit" in text
     assert "not traced" not in report.render(report.build(run([(4, True)]), []))
 
 
@@ -158,7 +158,7 @@ def test_a_summary_of_another_format_is_made_again():
 def test_a_row_that_was_to_be_stored_and_vanished_is_found():
     experiment = run([(4, True), (3, False)])
     Trace.objects.filter(experiment=experiment).first().delete()
-    found = "; ".join(account_of(experiment).closes())
+    found = "; ".join(account_of(experiment).contradictions())
     assert "the stored batches held 14 rows, but the database holds 13" in found
     assert "the statistics count 14 arrivals, but the rows 13" in found
 
@@ -168,8 +168,8 @@ def test_statistics_of_what_was_not_traced_that_vanished_are_found():
     SecondStats.objects.filter(experiment=experiment, traced=False).first().delete()
     account = account_of(experiment)
     assert not account.complete
-    assert "the stored batches held 6 arrivals that were not traced, but the statistics count" in "; ".join(
-        account.closes()
+    assert "the stored batches held 6 untraced arrivals, but the statistics count" in "; ".join(
+        account.contradictions()
     )
 
 
@@ -177,7 +177,7 @@ def test_outcomes_that_differ_from_what_the_shard_has_counted_are_found():
     experiment = run([(5, False)])
     for second in SecondStats.objects.filter(experiment=experiment):
         SecondStats.objects.filter(id=second.id).update(outcomes={"16": second.arrivals}, sent=0, completed=0)
-    found = "; ".join(account_of(experiment).closes())
+    found = "; ".join(account_of(experiment).contradictions())
     assert "counted 0 as dropped, but 10 of its rows are" in found
 
 
@@ -256,9 +256,9 @@ def test_the_targets_log_holds_as_many_other_ids_as_were_sent_untraced(logged):
         for trace in Trace.objects.filter(experiment=experiment)
     }
     rest = sorted(set(ids) - {min(without_row)})
-    assert logged(experiment, rest)["contradictions"] == ["completed requests that no log holds: 1"]
+    assert logged(experiment, rest)["contradictions"] == ["completed requests that are in no log: 1"]
     more = [*ids, f"{experiment.id}.0.1.777"]
-    assert logged(experiment, more)["contradictions"] == ["logged requests that no row says were sent: 1"]
+    assert logged(experiment, more)["contradictions"] == ["logged requests that were not sent according to the rows: 1"]
     twice = [*ids, min(without_row)]
     assert logged(experiment, twice)["contradictions"] == [
         f"requests that were logged more than once: 1, such as {min(without_row)}"

@@ -11,7 +11,7 @@ from experiments.analysis import live, report, summary
 from experiments.analysis.account import account_of
 from experiments.analysis.series import Part, series_of
 from experiments.analysis.target_log import TargetLogError
-from experiments.ingest import ingest
+from experiments.ingest.ingest import ingest
 from experiments.models import Experiment, Shard
 from loadgen.protocol.outcomes import Outcome
 from loadgen.protocol.request_ids import request_id
@@ -42,7 +42,7 @@ def test_what_was_started_counts_as_planned_and_the_account_closes():
     experiment = closed_experiment(status="FINISHED")
     deliver(experiment)
     account = account_of(experiment)
-    assert (account.planned, account.rows, account.completed, account.closes()) == (20, 20, 20, [])
+    assert (account.planned, account.rows, account.completed, account.contradictions()) == (20, 20, 20, [])
     assert (account.lost, account.losses_unknown, account.not_made) == (0, 0, 0)
     assert account.complete
 
@@ -54,7 +54,7 @@ def test_rows_of_a_batch_that_is_not_here_are_missing():
     ingest(first)
     ingest(final)
     account = account_of(experiment)
-    assert (account.planned, account.rows, account.missing, account.closes()) == (24, 16, 8, [])
+    assert (account.planned, account.rows, account.missing, account.contradictions()) == (24, 16, 8, [])
     assert not account.complete
 
 
@@ -67,11 +67,11 @@ def test_what_a_shard_that_broke_off_had_started_is_said_to_be_unknown():
     Shard.objects.filter(id=gone.id).update(status="LOST")
     account = account_of(experiment)
     assert (account.planned, account.rows, account.lost, account.losses_unknown) == (14, 14, 0, 1)
-    assert account.closes() == []
+    assert account.contradictions() == []
     assert not account.complete
     built = report.build(experiment, [])
     assert not built["sound"]
-    assert "how many requests they had started beyond their rows is not known" in " ".join(built["problems"])
+    assert "the number of requests that they had started beyond their rows is unknown" in " ".join(built["problems"])
     assert "shards whose losses are unknown" in report.render(built)
 
 
@@ -102,10 +102,10 @@ def test_requests_that_a_client_had_no_time_for_are_a_reason_in_the_verdict():
 def test_more_requests_than_n_of_each_client_contradict():
     experiment = closed_experiment(status="FINISHED", requests_per_client=4)
     deliver(experiment)
-    wrong = account_of(experiment).closes()
+    wrong = account_of(experiment).contradictions()
     assert [sentence.partition(" started ")[2] for sentence in wrong] == [
-        "10 requests, but its clients were to make 8",
-        "10 requests, but its clients were to make 8",
+        "10 requests, but requests_per_client allows its clients 8",
+        "10 requests, but requests_per_client allows its clients 8",
     ]
 
 
@@ -114,7 +114,7 @@ def test_the_same_request_from_two_shards_is_found():
     for shard in shards_of(experiment):
         for batch in run_payloads(shard, [replace(each, client=0) for each in rows_of(shard, 1)][:1]):
             ingest(batch)
-    assert "2 rows name only 1 different arrivals: some were sent twice" in account_of(experiment).closes()
+    assert "2 rows name only 1 different arrivals: some were sent twice" in account_of(experiment).contradictions()
 
 
 def test_the_summary_and_the_report_say_that_response_times_depend_on_completions():
@@ -207,4 +207,4 @@ def test_a_workload_without_ids_beside_one_with_ids_is_named_and_left_out(tmp_pa
     log.write_text("".join(f"{START_NS / NS} {request_id(known.id, client, 0)} GET /\n" for client in range(4)))
     built = report.build(experiment, [log])
     assert (built["problems"], built["target"]["without_ids"]) == ([], ["service0"])
-    assert "not compared, as its requests carried no ids: service0" in report.render(built)
+    assert "not compared, because the requests carry no ids: service0" in report.render(built)

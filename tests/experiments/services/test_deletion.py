@@ -3,7 +3,7 @@
 import pytest
 import redis
 
-from experiments.ingest import acknowledge, ingest
+from experiments.ingest.ingest import ORPHANS_KEY, ingest
 from experiments.models import ClientGroup, Event, Experiment, Trace
 from experiments.services import deletion, desired, experiments, interactive, lifecycle
 from experiments.services.reconcile import reconcile
@@ -162,5 +162,5 @@ def test_its_batches_that_come_later_are_acknowledged_and_counted(broker):
     assert not Experiment.objects.exists()
     ingest(late[1])
     assert not Trace.objects.exists()
-    assert int(broker.get(acknowledge.ORPHANS_KEY)) == 1
+    assert int(broker.get(ORPHANS_KEY)) == 1
     assert broker.llen(keys.ack_key(shard.worker.name)) == 3

@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection
 
-from experiments.ingest.fairness import leaving_turns
+from experiments.ingest.ingest import pause_for_other_writers
 
 
 @pytest.mark.parametrize(("took_s", "pause_s"), [(0.0, 0.0), (0.004, 0.001), (0.2, 0.05), (0.4, 0.1), (30.0, 0.1)])
@@ -15,7 +15,7 @@ def test_a_batch_is_followed_by_a_pause_of_a_quarter_of_its_time_up_to_a_bound(t
 def test_each_batch_is_followed_by_a_pause_of_its_own():
     now_s, pauses = [100.0], []
 
-    @leaving_turns(lambda: now_s[0], pauses.append)
+    @pause_for_other_writers(lambda: now_s[0], pauses.append)
     def ingest(took_s):
         now_s[0] += took_s
         return len(pauses)
@@ -26,13 +26,13 @@ def test_each_batch_is_followed_by_a_pause_of_its_own():
 
 def test_an_error_comes_through_at_once():
     pauses = []
-    with pytest.raises(ZeroDivisionError), leaving_turns(sleep=pauses.append):
+    with pytest.raises(ZeroDivisionError), pause_for_other_writers(sleep=pauses.append):
         raise ZeroDivisionError
     assert pauses == []
 
 
 def pauses_after(took_s):
     times, pauses = iter([100.0, 100.0 + took_s]), []
-    with leaving_turns(lambda: next(times), pauses.append):
+    with pause_for_other_writers(lambda: next(times), pauses.append):
         assert pauses == []
     return pauses
