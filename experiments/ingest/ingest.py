@@ -16,7 +16,7 @@ from experiments.ingest.received import Origin, find_origin, read
 from experiments.ingest.store import mark_summary_stale, store
 from loadgen.protocol.codec import MessageError
 from loadgen.protocol.keys import ack_key, ingest_progress_key, ingest_queue
-from routing.redis.connection import redis_client
+from routing.redis import redis_client
 
 log = logging.getLogger(__name__)
 

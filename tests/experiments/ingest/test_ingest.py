@@ -324,11 +324,11 @@ def malformed(shard: Shard) -> dict[str, tuple[bytes, str]]:
         "an intended time that is missing": (payload(shard, [row(0, 0, -1)]), "intended_ns must not be -1"),
         "a status that is none": (payload(shard, [row(0, 0, 0, status=1000)]), "status must not be 1000"),
         "a row beyond the shard's keys": (payload(shard, [row(0, 0, 0)], first_row=2**32), "first_row"),
-        "an end that is none": (payload(shard, end="over"), "end: one of finished, failed, lost"),
+        "an end that is none": (payload(shard, end="over"), "end: must be one of finished, failed, lost"),
         "a host that is no text": (payload(shard, hosts=[7]), "hosts"),
         "a host with a zero byte": (payload(shard, hosts=["a\0b"]), "hosts"),
-        "a host twice": (payload(shard, hosts=["a", "a"]), "hosts: each"),
-        "a host of endless length": (payload(shard, hosts=["h" * 10_000]), "hosts: texts of at most"),
+        "a host twice": (payload(shard, hosts=["a", "a"]), "hosts: must be different"),
+        "a host of endless length": (payload(shard, hosts=["h" * 10_000]), "hosts: must be strings of at most"),
     }
 
 
