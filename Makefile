@@ -10,7 +10,7 @@ COMPILE := $(VENV)/bin/pip-compile --quiet --strip-extras --annotation-style=lin
 	--no-emit-trusted-host --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev demo up down test test-again test-fast test-interpreted test-databases faults soak bench lint lock clean
+.PHONY: help venv venv-dev demo up down test test-fast test-interpreted test-databases faults soak bench lint lock clean
 
 help:
 	@echo "make demo       run the example experiment end to end: install, start, load, report, stop"
@@ -18,15 +18,14 @@ help:
 	@echo "make down       stop what make up has started"
 	@echo "make venv       install into $(VENV)"
 	@echo "make test       run all tests"
-	@echo "make test-again run those tests once more that failed last, one after the other"
 	@echo "make test-fast  run the tests that need no real time"
 	@echo "make test-interpreted  run tests of the engine on its Python files, as where there is no C compiler"
 	@echo "make test-databases  run the tests of what is stored on PostgreSQL and MariaDB"
 	@echo "make faults     kill, cut off and restart everything in turn, on SQLite and PostgreSQL; prints a table"
 	@echo "make soak       a long load under random faults; prints whether anything grows (SOAK_MINUTES=30)"
 	@echo "make bench      measure against wrk, hey and Locust; prints a table (BENCH_ONLY=closed,open BENCH_ROUNDS=3 BENCH_QUICK=1)"
-	@echo "make lint       check style, types, import rules, migrations, settings and the API's schema"
-	@echo "make lock       compile requirements*.txt anew from requirements*.in"
+	@echo "make lint       check style, prose, types, import rules, migrations, settings and the API's schema"
+	@echo "make lock       compile requirements*.txt from requirements*.in"
 	@echo "make clean      remove $(VENV), $(PEERS), var and caches"
 	@echo "PYTHON=...      the Python (3.11 or newer) that $(VENV) is made with; now $(PYTHON)"
 
@@ -65,15 +64,11 @@ IN_TWO := -n 2 --dist loadfile
 test: venv-dev
 	$(VENV)/bin/python -m pytest $(IN_TWO)
 
-test-again: venv-dev
-	$(VENV)/bin/python -m pytest --last-failed --last-failed-no-failures none
-
 test-fast: venv-dev
 	$(VENV)/bin/python -m pytest -m "not slow" $(IN_TWO)
 
-# The engine as it runs where there is no compiler, with sockets, too. What fails is not `make test-again`'s, which would
-# run it compiled.
-INTERPRETED := galileo_compiled=false $(VENV)/bin/python -m pytest $(IN_TWO) -p no:cacheprovider
+# The engine as it runs where there is no compiler, with sockets, too.
+INTERPRETED := galileo_compiled=false $(VENV)/bin/python -m pytest $(IN_TWO)
 WITH_SOCKETS := $(addprefix tests/loadgen/engine/,executors/test_closed.py executors/test_interactive.py http/test_connections.py http/test_fuzz.py http/test_outcomes.py test_run.py)
 
 test-interpreted: venv-dev
@@ -87,11 +82,13 @@ test-databases: venv-dev
 	$(VENV)/bin/python -m tests.support.databases postgres -- $(VENV)/bin/python -m pytest $(IN_TWO) -m "not slow" $(DATABASE_TESTS)
 	$(VENV)/bin/python -m tests.support.databases mysql -- $(VENV)/bin/python -m pytest $(IN_TWO) -m "not slow" $(DATABASE_TESTS)
 
-# Each fault on both databases, which takes about 45 minutes; FAULT_DATABASE=split takes one database for each.
+# Each fault on both databases, which takes about 45 minutes; FAULT_DATABASE=split takes one database for each, and
+# FAULT_HALF=commit runs the half of the faults that the commit's hash picks.
 FAULT_DATABASE := both
+FAULT_HALF := all
 FAULT_SEED := 1
 FAULT_RETRIES := 0
-FAULT_OPTIONS = --fault-database=$(FAULT_DATABASE) --fault-seed=$(FAULT_SEED) --fault-retries=$(FAULT_RETRIES) \
+FAULT_OPTIONS = --fault-database=$(FAULT_DATABASE) --fault-half=$(FAULT_HALF) --fault-seed=$(FAULT_SEED) --fault-retries=$(FAULT_RETRIES) \
 	-o log_cli=true -o log_cli_level=INFO -o log_cli_format='%(message)s' -o faulthandler_timeout=0
 
 faults: venv-dev
@@ -123,6 +120,7 @@ $(PEERS)/.installed: benchmarks/requirements.txt
 lint: venv-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/python bin/check-prose
 	$(CHECK_ENV) $(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(CHECK_ENV) $(VENV)/bin/python manage.py makemigrations --check --dry-run

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator, Sequence
 
 import pytest
 
+from galileo_site.stack.config import PROJECT_ROOT
 from tests.faults import table
 from tests.faults.faults import DATABASES, Fault
 from tests.faults.row import Outcome
@@ -13,6 +15,7 @@ from tests.faults.rows import FAULTS
 from tests.faults.stack import Stack
 
 BOTH, SPLIT = "both", "split"
+ALL, BY_COMMIT = "all", "commit"
 OUTCOMES: pytest.StashKey[list[Outcome]] = pytest.StashKey()
 NOTES: pytest.StashKey[list[str]] = pytest.StashKey()
 
@@ -27,6 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=BOTH,
         choices=(*DATABASES, BOTH, SPLIT),
         help="split: each fault on one of the two, in turn (default both)",
+    )
+    group.addoption(
+        "--fault-half",
+        default=ALL,
+        choices=(ALL, "0", "1", BY_COMMIT),
+        help="runs one half of the faults; commit: the half that the hash of the commit picks (default all)",
     )
 
 
@@ -44,7 +53,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "fault" in metafunc.fixturenames:
-        cases = list(_cases(metafunc.config.getoption("--fault-database")))
+        options = metafunc.config.option
+        cases = list(_cases(options.fault_database, _half(options.fault_half)))
         metafunc.parametrize(
             ("database", "fault"), cases, ids=[f"{database}-{fault.slug}" for database, fault in cases]
         )
@@ -57,14 +67,27 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section(f"faults, seed {config.getoption('--fault-seed')}")
         for line in table.lines(outcomes):
             terminalreporter.write_line(line)
+        for line in table.reruns(outcomes):
+            terminalreporter.write_line(line)
 
 
-def _cases(choice: str) -> Iterator[tuple[str, Fault]]:
-    """Database by database, so that there is one stack at a time."""
+def _cases(choice: str, half: int | None) -> Iterator[tuple[str, Fault]]:
+    """Database by database, so that only one stack runs at a time."""
     for database in DATABASES:
         for number, fault in enumerate(FAULTS):
-            if database in _databases_of(fault, number, choice):
+            # In pairs, so that each half has both databases when they are split.
+            if half in (None, number // 2 % 2) and database in _databases_of(fault, number, choice):
                 yield database, fault
+
+
+def _half(choice: str) -> int | None:
+    """0 or 1, or None for both halves."""
+    if choice == ALL:
+        return None
+    if choice == BY_COMMIT:
+        git = ["git", "rev-parse", "HEAD"]
+        choice = subprocess.run(git, cwd=PROJECT_ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    return int(choice, 16) % 2
 
 
 def _databases_of(fault: Fault, number: int, choice: str) -> Sequence[str]:

@@ -16,10 +16,11 @@ from typing import Any
 
 import psutil
 
+from experiments.models import Shard
 from loadgen.protocol.keys import INSTRUCTIONS_KEY, shard_key
 from tests.faults.check import IF_SENT, MAY, MUST, NEVER, Load, Span, arrivals
 from tests.faults.faults import Fault
-from tests.faults.session import Session
+from tests.faults.session import Session, clients_of
 from tests.faults.stack import PROXIED, Stack
 from tests.support.http_target import HttpTarget
 from tests.support.plans import plan_data
@@ -111,9 +112,7 @@ class Rig:
     def start_ns(self) -> int:
         """When the load starts, by the host's clock, which is the broker's; 0 while that is not known."""
         if not self._start_ns:
-            sql = "SELECT start_broker_ns FROM experiments_experiment WHERE id = ?"
-            ((start_ns,),) = self.galileo.query(sql, self.experiment_id)
-            self._start_ns = start_ns or 0
+            self._start_ns = self.galileo.experiment(self.experiment_id).start_broker_ns or 0
         return self._start_ns
 
     def start_s(self) -> float:
@@ -204,13 +203,9 @@ class Rig:
 
     def shard_on(self, worker: str) -> tuple[int, Clients]:
         """The id and the clients of the shard that the experiment has on a worker."""
-        sql = (
-            "SELECT s.id, s.clients FROM experiments_shard s JOIN experiments_worker w ON w.id = s.worker_id"
-            " JOIN experiments_clientgroup g ON g.id = s.group_id WHERE g.experiment_id = ? AND w.name = ?"
-        )
-        ((shard_id, ranges),) = self.galileo.query(sql, self.experiment_id, worker)
-        ranges = json.loads(ranges) if isinstance(ranges, str) else ranges
-        return shard_id, frozenset(client for bounds in ranges for client in range(*bounds))
+        shards = Shard.objects.filter(group__experiment_id=self.experiment_id, worker__name=worker)
+        (shard,) = self.galileo.read(shards)
+        return shard.id, clients_of(shard)
 
     def kill_shard(self, worker: str) -> None:
         """kill -9 of the process that runs the worker's shard."""

@@ -6,6 +6,9 @@ import re
 import time
 from dataclasses import dataclass, field, replace
 
+from django.db.models import Q
+
+from experiments.models import Event, Shard, Trace
 from tests.faults import leftovers
 from tests.faults.check import COMMANDED_OFF_NS, Figures, Logged, Result, Row, compare
 from tests.faults.faults import COMMANDED, IDLE, OWN, Fault
@@ -14,14 +17,6 @@ from tests.faults.stack import Stack
 from tests.support.http_target import HttpTarget
 
 ENDED = ("FINISHED", "FAILED", "CANCELLED")
-_TRACES = (
-    "SELECT t.client, t.sequence, t.intended_ns, t.sent_ns, t.outcome FROM experiments_trace t"
-    " JOIN experiments_shard s ON s.id = t.shard_id WHERE t.experiment_id = ? AND s.group_id = ?"
-)
-# At the end, or before it was ordered again.
-_LOST = "SELECT COUNT(*) FROM experiments_shard WHERE group_id = ? AND (status = 'LOST' OR attempt > 1)"
-_EVENTS = "SELECT name FROM experiments_event WHERE experiment_id = ?"
-_EXPERIMENT = "SELECT status, reason, summary FROM experiments_experiment WHERE id = ?"
 _POLL_S = 0.1
 # A batch that has waited for so long shows that the way to the database is not free.
 _WAITS_S = 2.0
@@ -53,8 +48,10 @@ def run_row(stack: Stack, fault: Fault, seed: str, outcome: Outcome) -> None:
         finally:
             rig.cleanup.close()
     stack.restore()
-    lost = any(stack.galileo.query(_LOST, load.group_id) != [(0,)] for load in rig.loads)
-    outcome.findings += leftovers.wait_for_none(stack, known, lost_shards=lost)
+    shards = Shard.objects.filter(group_id__in=[load.group_id for load in rig.loads])
+    # Lost at the end, or before another attempt was sent.
+    lost = stack.galileo.read(shards.filter(Q(status="LOST") | Q(attempt__gt=1)))
+    outcome.findings += leftovers.wait_for_none(stack, known, lost_shards=bool(lost))
 
 
 def _run(rig: Rig, fault: Fault, target: HttpTarget, outcome: Outcome) -> None:
@@ -84,19 +81,20 @@ def _run(rig: Rig, fault: Fault, target: HttpTarget, outcome: Outcome) -> None:
     result = _settled(rig, fault, target)
     outcome.figures = result.figures
     outcome.findings += rig.findings + result.findings
-    ((status, reason, _),) = rig.galileo.query(_EXPERIMENT, rig.experiment_id)
-    outcome.ended = status
-    if status != fault.ends:
-        outcome.findings.append(f"the experiment ended {status}, not {fault.ends}: {reason}")
-    elif not re.search(fault.reason, reason):
-        outcome.findings.append(f"the reason does not say {fault.reason!r}: {reason!r}")
+    experiment = rig.galileo.experiment(rig.experiment_id)
+    outcome.ended = experiment.status
+    if experiment.status != fault.ends:
+        outcome.findings.append(f"the experiment ended {experiment.status}, not {fault.ends}: {experiment.reason}")
+    elif not re.search(fault.reason, experiment.reason):
+        outcome.findings.append(f"the reason does not match {fault.reason!r}: {experiment.reason!r}")
     if rig.start_s():
         outcome.began_s = rig.start_s() - rig.begun_s
         outcome.ended_at_s = ended_s - rig.start_s()
         due_s = max(fault.duration_s, over_s - rig.start_s()) + fault.overtime_s
         if outcome.ended_at_s > due_s:
             outcome.findings.append(f"the experiment ended after {outcome.ended_at_s:.1f} s, not within {due_s:.1f} s")
-    names = {name for (name,) in rig.galileo.query(_EVENTS, rig.experiment_id)}
+    events = Event.objects.filter(experiment_id=rig.experiment_id)
+    names = set(rig.galileo.read(events.values_list("name", flat=True)))
     outcome.findings += [f"no event {name!r} is on the timeline" for name in fault.events if name not in names]
 
 
@@ -143,9 +141,10 @@ def _compared(rig: Rig, target: HttpTarget) -> Result:
         planned = [replace(arrival, client=load.first + arrival.client) for arrival in load.plan]
         due_ns = {(arrival.client, arrival.sequence): arrival.at_ns for arrival in planned}
         plan += planned
-        for client, sequence, intended_ns, sent_ns, code in rig.galileo.query(
-            _TRACES, rig.experiment_id, load.group_id
-        ):
+        shards = rig.galileo.read(Shard.objects.filter(group_id=load.group_id).values_list("id", flat=True))
+        traces = Trace.objects.filter(experiment_id=rig.experiment_id, shard_id__in=shards)
+        columns = ("client", "sequence", "intended_ns", "sent_ns", "outcome")
+        for client, sequence, intended_ns, sent_ns, code in rig.galileo.read(traces.values_list(*columns)):
             key = load.first + client, sequence
             # What was cut before there was a start has no time by the plan.
             since_ns = intended_ns - rig.start_ns() if rig.start_ns() else due_ns.get(key, 0)

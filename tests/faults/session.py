@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from experiments.models import ClientGroup, Experiment, Shard
 from galileo_site.stack.config import PROJECT_ROOT
 from tests.faults.check import Arrival, Load, arrivals, gapped, phase_of
 from tests.support.waiting import wait_for
@@ -24,12 +24,6 @@ exp.start('fault rig')
 signal.sigwait({signal.SIGTERM})
 exp.stop()
 """
-_RUNNING = "SELECT id FROM experiments_experiment WHERE interactive AND status = 'RUNNING'"
-_GROUP = "SELECT phase, workload_id FROM experiments_clientgroup WHERE id = ?"
-_CLIENTS = (
-    "SELECT s.clients FROM experiments_shard s JOIN experiments_worker w ON w.id = s.worker_id"
-    " WHERE s.group_id = ? AND w.name = ?"
-)
 _OF_A_GROUP = 1000  # clients at most
 
 
@@ -48,8 +42,10 @@ class Session:
         rig.begun_s = time.time()
         rig.galileo.start(SHELL, [str(PROJECT_ROOT / "bin" / "run"), "shell", "--verbosity=0", "-c", _SCRIPT])
         rig.cleanup.callback(self._clean_up)
-        wait_for(lambda: rig.galileo.query(_RUNNING), "the session to start its experiment")
-        ((rig.experiment_id,),) = rig.galileo.query(_RUNNING)
+        running = Experiment.objects.filter(interactive=True, status="RUNNING")
+        wait_for(lambda: rig.galileo.read(running), "the session to start its experiment")
+        (experiment,) = rig.galileo.read(running)
+        rig.experiment_id = experiment.id
         group_id = self.spawn(clients)
         self._command(group_id, rps=rate_rps / clients)
         self._rated = group_id, clients, rate_rps
@@ -73,9 +69,8 @@ class Session:
 
     def clients_on(self, worker: str) -> frozenset[int]:
         """The clients of the group that sends at a rate, as far as they are on a worker."""
-        ((ranges,),) = self._rig.galileo.query(_CLIENTS, self._rated[0], worker)
-        ranges = json.loads(ranges) if isinstance(ranges, str) else ranges
-        return frozenset(client for bounds in ranges for client in range(*bounds))
+        (shard,) = self._rig.galileo.read(Shard.objects.filter(group_id=self._rated[0], worker__name=worker))
+        return clients_of(shard)
 
     def end(self, after_s: float) -> None:
         """Pauses the rate, and ends the experiment, when the load has lasted for so long."""
@@ -83,10 +78,9 @@ class Session:
         rig.pause(after_s - rig.now_s())
         wait_for(rig.galileo.web.answers, "web to answer")
         group_id, clients, rate_rps = self._rated
-        ((_, index),) = rig.galileo.query(_GROUP, group_id)
         self._command(group_id, rps=0)
         lasted_s = (self._phase_of(group_id)["start_broker_ns"] - rig.start_ns()) / 1e9
-        self._expect(group_id, arrivals([(lasted_s, rate_rps)], clients, phase_of(index)))
+        self._expect(group_id, arrivals([(lasted_s, rate_rps)], clients, phase_of(self._group(group_id).workload_id)))
         rig.pause(lasted_s - rig.now_s() + 0.5)
         if rig.stack.child(SHELL).exit_status() is None:
             rig.stack.child(SHELL).process.send_signal(signal.SIGTERM)
@@ -100,8 +94,11 @@ class Session:
         self._asks("POST", f"/{group_id}/command", command)
 
     def _phase_of(self, group_id: str) -> dict[str, Any]:
-        ((phase, _),) = self._rig.galileo.query(_GROUP, group_id)
-        return dict(json.loads(phase) if isinstance(phase, str) else phase)
+        return dict(self._group(group_id).phase)
+
+    def _group(self, group_id: str) -> ClientGroup:
+        (group,) = self._rig.galileo.read(ClientGroup.objects.filter(id=group_id))
+        return group
 
     def _asks(self, method: str, path: str, data: Any = None) -> dict[str, Any]:
         answer = self._rig.galileo.web.request(method, f"/groups{path}", json=data)
@@ -120,8 +117,12 @@ class Session:
         wait_for(lambda: not self._are_open(), "the client groups to end")
 
     def _are_open(self) -> bool:
-        sql = "SELECT ended FROM experiments_clientgroup WHERE id = ?"
-        return any(self._rig.galileo.query(sql, group_id) == [(None,)] for group_id in self._groups)
+        return bool(self._rig.galileo.read(ClientGroup.objects.filter(id__in=self._groups, ended=None)))
+
+
+def clients_of(shard: Shard) -> frozenset[int]:
+    """The indexes of a shard's clients."""
+    return frozenset(client for bounds in shard.clients for client in range(*bounds))
 
 
 def _later(arrival: Arrival, by_ns: int) -> Arrival:

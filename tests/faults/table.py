@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tests.faults.row import Outcome
@@ -26,8 +27,16 @@ def lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
             yield f"{outcome.fault} ({outcome.database}, seed {outcome.seed}): {finding}"
 
 
+def reruns(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """A line for each row that was run again; `.ci/run` repeats these lines at its end."""
+    runs = Counter((outcome.fault, outcome.database) for outcome in outcomes)
+    for (fault, database), count in runs.items():
+        if count > 1:
+            yield f"RERUN: {fault} ({database}) was run {count} times"
+
+
 def line(outcome: Outcome) -> str:
-    """A row by itself, for whoever watches."""
+    """One row, logged as soon as it has ended."""
     cells = zip(_HEADS[2:-1], _cells(outcome)[2:-1], strict=True)
     head = f"{_cells(outcome)[-1]}: {outcome.fault}, {outcome.database}"
     return ", ".join([head, *(f"{name} {cell}" for name, cell in cells), *outcome.findings])

@@ -17,7 +17,6 @@ TARGETS = [
     "down",
     "venv",
     "test",
-    "test-again",
     "test-fast",
     "test-interpreted",
     "test-databases",

@@ -57,6 +57,7 @@ class Server(ABC):
     """One server with an empty database, for as long as the context lasts. `environment` leads the project to it."""
 
     driver: str
+    name = _NAME
     death_signal: signal.Signals
     stop_signal: signal.Signals
 

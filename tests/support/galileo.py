@@ -20,7 +20,9 @@ from typing import Any
 import psutil
 import redis
 import yaml
+from django.db.models import QuerySet
 
+from experiments.models import Experiment, Shard
 from galileo_site.stack.config import PROJECT_ROOT
 from galileo_site.stack.interrupts import Interrupts
 from galileo_site.stack.ports import pick_free
@@ -199,13 +201,20 @@ class Galileo:
         logs = [part for log in target_logs for part in ("--target-log", log)]
         return dict(json.loads(self.manage("report", experiment_id, "--json", *logs, check=check).stdout))
 
+    def read(self, rows: QuerySet[Any, Any]) -> list[Any]:
+        """The rows of an unevaluated queryset, read from this Galileo's database."""
+        return self.stored.read(rows)
+
     def query(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """Reads from the database; `?` stands for a parameter."""
+        """The rows of a statement; `?` stands for a parameter."""
         return self.stored.query(sql, *parameters)
 
+    def experiment(self, experiment_id: str) -> Experiment:
+        (experiment,) = self.read(Experiment.objects.filter(id=experiment_id))
+        return experiment
+
     def status(self, experiment_id: str) -> str:
-        rows = self.query("SELECT status FROM experiments_experiment WHERE id = ?", experiment_id)
-        return str(rows[0][0])
+        return str(self.experiment(experiment_id).status)
 
     def wait_for_status(self, experiment_id: str, *statuses: str) -> str:
         wait_for(lambda: self.status(experiment_id) in statuses, f"{experiment_id} to become {' or '.join(statuses)}")
@@ -213,10 +222,10 @@ class Galileo:
 
     def shard_processes(self, worker: str) -> list[psutil.Process]:
         """The pool processes of a worker that run a shard now."""
-        shards = [row[0] for row in self.query("SELECT id FROM experiments_shard WHERE status IN ('READY', 'RUNNING')")]
-        values = [self.broker().get(shard_key(shard)) for shard in shards]
-        said = [json.loads(value) for value in values if value]
-        pids = {status["pid"] for status in said if status["worker"] == worker}
+        shards = self.read(Shard.objects.filter(status__in=["READY", "RUNNING"]))
+        values = [self.broker().get(shard_key(shard.id)) for shard in shards]
+        statuses = [json.loads(value) for value in values if value]
+        pids = {status["pid"] for status in statuses if status["worker"] == worker}
         return [psutil.Process(pid) for pid in pids]
 
     def log_tails(self, lines: int = 15) -> str:

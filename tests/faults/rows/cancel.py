@@ -1,5 +1,6 @@
 """An experiment is cancelled in each of its phases."""
 
+from experiments.models import Experiment
 from tests.faults.check import MAY, NEVER
 from tests.faults.faults import OWN, fault
 from tests.faults.rig import Rig
@@ -17,7 +18,7 @@ def cancel_queued(rig: Rig) -> None:
     rig.claim(rig.galileo.status(queued) == "QUEUED", "it did not wait for the running one")
     rig.claim(rig.galileo.web.delete(queued) == 204, "it was not removed at once")
     rig.wait_for_status("FINISHED")
-    rig.claim(not rig.galileo.query("SELECT id FROM experiments_experiment WHERE id = ?", queued), "it is still there")
+    rig.claim(not rig.galileo.read(Experiment.objects.filter(id=queued)), "it is still there")
     rig.claim(not rig.requests_of(queued), "it was run")
 
 

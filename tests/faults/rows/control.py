@@ -1,5 +1,6 @@
 """The controller's processes are killed, or there are too many of them."""
 
+from experiments.models import Experiment
 from tests.faults.faults import IDLE, OWN, POSTGRES, fault
 from tests.faults.rig import Rig
 from tests.faults.stack import DAEMON
@@ -14,7 +15,6 @@ sleep 5
 rps worker-a squeezenet 0
 sleep 2
 close worker-a squeezenet"""
-_PUSHED = "SELECT id FROM experiments_experiment WHERE ticket IS NOT NULL"
 
 
 @fault("kill -9 of control, back after 5 s")
@@ -51,10 +51,11 @@ def kill_and_start(rig: Rig, *names: str) -> None:
 @fault("kill -9 of experimentd at five moments of a script", when=OWN, duration_s=9.0, databases=[POSTGRES])
 def kill_daemon(rig: Rig) -> None:
     rig.route("squeezenet")
-    before = set(rig.galileo.query(_PUSHED))
+    pushed = Experiment.objects.filter(ticket__isnull=False).values_list("id", flat=True)
+    before = set(rig.galileo.read(pushed))
 
-    def experiments() -> list[str]:
-        return [experiment_id for (experiment_id,) in set(rig.galileo.query(_PUSHED)) - before]
+    def experiments() -> set[str]:
+        return set(rig.galileo.read(pushed)) - before
 
     rig.push(SCRIPT)
     _kill_and_go_on(rig)  # before or while it is taken
