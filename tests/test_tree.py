@@ -1,4 +1,4 @@
-"""Rules for where modules lie, how large they are, what they are called, and what the controller imports of the worker."""
+"""Rules of the tree: where modules lie, how large they are and what they are called; what the controller imports."""
 
 from __future__ import annotations
 
