@@ -96,7 +96,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
         "rest_framework.authentication.BasicAuthentication",  # for commands with a user name and a password
-        "experiments.api.open_access.OpenAccess",  # with galileo_api_auth=none
+        "experiments.api.access.OpenAccess",  # with galileo_api_auth=none
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.DjangoModelPermissions"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

@@ -13,7 +13,7 @@ urlpatterns = [
 ]
 
 # Handlers of Django's own errors; under /api they return problem documents.
-handler400 = "experiments.api.problems.refused"
+handler400 = "experiments.api.problems.bad_request"
 handler403 = "experiments.api.problems.forbidden"
-handler404 = "experiments.api.problems.missing"
+handler404 = "experiments.api.problems.not_found"
 handler500 = "experiments.api.problems.failed"

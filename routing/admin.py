@@ -1,7 +1,8 @@
-"""The routing table in the admin: records are saved through `routing.services`, revisions are there to be read."""
+"""The routing table in the admin: records are saved through `routing.services`, revisions are read-only."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -10,7 +11,8 @@ from django.db.models import QuerySet
 from django.forms.formsets import DELETION_FIELD_NAME
 from django.http import HttpRequest
 
-from routing import selectors, services, table
+from routing import services, table
+from routing.errors import add_to_form
 from routing.models import RoutingHost, RoutingRecord, RoutingRevision
 
 # Django's own classes take no type parameters at run time.
@@ -28,8 +30,11 @@ else:
     RecordAdmin = RevisionAdmin = admin.ModelAdmin
 
 
+_OF_A_ROW = re.compile(r"(?P<field>host|weight)s\[(?P<index>[0-9]+)\]")
+
+
 class RecordForm(RecordModelForm):
-    """A record's name, and the version that the page was opened at."""
+    """A record's name, and the version that the page showed when it was opened."""
 
     opened_version = forms.IntegerField(required=False, widget=forms.HiddenInput)
 
@@ -45,19 +50,16 @@ class RecordForm(RecordModelForm):
     def clean_service(self) -> str:
         """Shows at the field what the services would refuse."""
         service: str = self.cleaned_data["service"]
-        for error in table.find_service_errors(service):
-            self.add_error("service", error.message)
-        other = selectors.same_but_for_case(service)
-        if other is not None:
-            self.add_error("service", f"differs from {other!r} only in case")
+        add_to_form(self, services.service_errors(service))
         return service
 
     def clean(self) -> dict[str, Any] | None:
-        """Refuses to overwrite a version that the user has not seen; experiments and tools set records, too."""
+        """Refuses to overwrite a version that the user has not seen: experiments and tools set records, too."""
         opened = self.cleaned_data.get("opened_version")
         if self.instance.pk is not None and opened is not None and opened != self.instance.version:
             self.add_error(
-                None, f"version {self.instance.version} was set while you edited version {opened}; open the record anew"
+                None,
+                f"version {self.instance.version} was set while you edited version {opened}; open the record again",
             )
         return super().clean()
 
@@ -74,20 +76,21 @@ class HostFormSet(HostBaseFormSet):
         ]
 
     def clean(self) -> None:
-        """Shows each broken rule at its field; what concerns the whole list goes above the rows."""
+        """Shows an error of a host or weight at its field, and one of a whole list above the rows."""
         kept = self.kept()
         misread = any(form.errors for form in kept)
         hosts = [form.cleaned_data.get("host") for form in kept]
         weights = [form.cleaned_data.get("weight") for form in kept]
         of_the_list = []
         for error in table.find_target_errors(hosts, weights):
-            if error.index is None:
+            found = _OF_A_ROW.fullmatch(error.path)
+            if found is None:
                 of_the_list.append(forms.ValidationError(str(error)))
                 continue
-            form, name = kept[error.index], error.field.removesuffix("s")
+            form, name = kept[int(found["index"])], found["field"]
             if name not in form.errors:
                 form.add_error(name, error.message)
-        # What is said of the list is not true of a list with values that could not even be read.
+        # The errors of the list do not hold when some of its values could not be read.
         if of_the_list and not misread:
             raise forms.ValidationError(of_the_list)
 
@@ -103,7 +106,7 @@ class HostInline(HostTabularInline):
 
 @admin.register(RoutingRecord)
 class RoutingRecordAdmin(RecordAdmin):
-    """Sets and removes records as any other caller of the services does: with a version, a revision, a projection."""
+    """Sets and removes records through the services: with a version, a revision and a projection."""
 
     form = RecordForm
     inlines = (HostInline,)
@@ -119,7 +122,7 @@ class RoutingRecordAdmin(RecordAdmin):
         return ("service",) if obj is None else ("service", "version", "updated_at", "opened_version")
 
     def get_readonly_fields(self, request: HttpRequest, obj: RoutingRecord | None = None) -> tuple[str, ...]:
-        """A service under another name is another service: its name stays."""
+        """The name of an existing record cannot be changed: another name is another service."""
         return () if obj is None else ("service", "version", "updated_at")
 
     @admin.display(description="hosts (weights)")
@@ -128,12 +131,12 @@ class RoutingRecordAdmin(RecordAdmin):
         return ", ".join(str(row) for row in record.hosts.all())
 
     def save_model(self, request: HttpRequest, obj: RoutingRecord, form: Any, change: bool) -> None:
-        """Leaves the writing to `save_related`, which knows the hosts as well."""
+        """Writes nothing: `save_related` writes the record with its hosts."""
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Sets the record with all its hosts in one call of the services."""
         (formset,) = formsets
-        # Only for the admin's account of what changed; nothing is written.
+        # Only for the admin's log of changes; nothing is written.
         formset.save(commit=False)
         kept = [row.cleaned_data for row in formset.kept()]
         service = form.instance.service
@@ -154,7 +157,7 @@ class RoutingRecordAdmin(RecordAdmin):
 
 @admin.register(RoutingRevision)
 class RoutingRevisionAdmin(RevisionAdmin):
-    """Every version of every service; read-only, as history is."""
+    """Every version of every service; read-only."""
 
     list_display = ("changed_at", "service", "version", "hosts", "weights", "removed", "changed_by")
     list_filter = ("removed",)
@@ -162,13 +165,13 @@ class RoutingRevisionAdmin(RevisionAdmin):
     ordering = ("-changed_at", "-id")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody adds to history by hand."""
+        """Revisions are only added by the services."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: RoutingRevision | None = None) -> bool:
-        """Nobody changes history."""
+        """Revisions never change."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: RoutingRevision | None = None) -> bool:
-        """Nobody deletes history."""
+        """Revisions are never deleted."""
         return False

@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class RoutingConfig(AppConfig):
-    """The routing table: records, their hosts, and every version they had."""
+    """The routing table: records, their hosts, and all their versions."""
 
     name = "routing"
     label = "routing"

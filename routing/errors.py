@@ -1,8 +1,12 @@
-"""InvalidInput: refused input from outside, with every error in it.
+"""The errors that users see: invalid input, and valid requests that cannot be carried out.
 
-The one error type of plans, API bodies, routing records, client apps, instructions, shell arguments and settings. It
-lies in the lowest package, because all the others raise it. The API turns it into a problem document, commands into
-lines of output, and forms into field errors.
+They lie in the lowest package, because all the others raise them.
+
+InvalidInput: a plan, an API body, a routing record, a client app, an instruction, a shell argument or a setting is
+invalid; it holds every reason. `experiments.api.problems` makes a problem document of it, `InvalidInput.text` the
+output of a command, `add_to_form` the errors of a form.
+
+RequestRefused: a valid request cannot be carried out; its kinds are `NotFound`, `Conflict` and `Unavailable`.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, ClassVar
 
 # A file with a million wrong numbers is explained by its first errors.
 MAX_ERRORS = 100
@@ -56,6 +61,39 @@ class InvalidInput(ValueError):
         self.errors = list(errors)
         super().__init__("; ".join(map(str, self.errors)))
 
+    @property
+    def text(self) -> str:
+        """The errors as a command prints them, one per line."""
+        return "\n".join(map(str, self.errors))
+
+
+class RequestRefused(Exception):
+    """A valid request cannot be carried out; the message is a sentence for the user.
+
+    Attributes:
+        status: the status code of HTTP.
+    """
+
+    status: ClassVar[int]
+
+
+class NotFound(RequestRefused):
+    """The request names something that does not exist."""
+
+    status = 404
+
+
+class Conflict(RequestRefused):
+    """The present state does not allow the request; the same request fails until that changes."""
+
+    status = 409
+
+
+class Unavailable(RequestRefused):
+    """Something that the request needs is missing now, such as a worker; the same request may succeed later."""
+
+    status = 503
+
 
 class ErrorCollector:
     """Collects the errors of one input while it is read, up to MAX_ERRORS; the rest is only counted."""
@@ -84,3 +122,12 @@ class ErrorCollector:
         """Raises `kind` with everything that was added, if anything was."""
         if self._errors:
             raise kind(self.errors)
+
+
+def add_to_form(form: Any, errors: Iterable[FieldError]) -> None:
+    """Adds each error to the field of a Django form that its path names, or to the form as a whole."""
+    for error in errors:
+        if error.path in form.fields:
+            form.add_error(error.path, error.message)
+        else:
+            form.add_error(None, str(error))

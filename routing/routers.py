@@ -56,34 +56,34 @@ _DRAW_BYTES: Final = 8
 
 
 def router_of(name: str) -> str:
-    """The one of ROUTERS that a name of ROUTER_NAMES stands for."""
+    """Returns the router of ROUTERS that a name of ROUTER_NAMES stands for."""
     return _ORIGINAL_NAMES.get(name, name)
 
 
 def reads_table(router: str) -> bool:
-    """Whether a router sends to the hosts of a service's routing record."""
+    """Returns whether a router sends to the hosts of a service's routing record."""
     return router in (HOST, SERVICE)
 
 
 @dataclass(frozen=True)
 class StaticHost:
-    """Where a static router sends to: `root` is what a request's path is appended to, `host` its host[:port]."""
+    """The target of a static router: a request's path is appended to `root`; `host` is its host[:port]."""
 
     root: str
     host: str
 
 
 def parse_static_host(text: str, scheme: str = "http") -> StaticHost:
-    """The place that `host[:port]` or `http[s]://host[:port][/path]` names; `scheme` is that of the first form.
+    """Parses `host[:port]` (with this `scheme`) or `http[s]://host[:port][/path]`.
 
     Raises:
-        ValueError: with a sentence.
+        ValueError: with a message for the user.
     """
     url = text if "//" in text else f"{scheme}://{text}"
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise ValueError(f"{text[:80]!r} is no URL: {error}") from error
+        raise ValueError(f"must be a URL, got {text[:80]!r}: {error}") from error
     if (
         parts.scheme not in ("http", "https")
         or not parts.netloc
@@ -91,26 +91,26 @@ def parse_static_host(text: str, scheme: str = "http") -> StaticHost:
         or parts.fragment
         or "@" in parts.netloc
     ):
-        raise ValueError(f"host[:port] or http[s]://host[:port][/path] is needed, not {text[:80]!r}")
+        raise ValueError(f"must be host[:port] or http[s]://host[:port][/path], got {text[:80]!r}")
     if not parts.path.isascii() or not parts.path.isprintable() or " " in parts.path:
-        raise ValueError(f"a path of printable ASCII characters without spaces is needed, not {parts.path[:80]!r}")
+        raise ValueError(f"must have a path of printable ASCII characters without spaces, got {parts.path[:80]!r}")
     if errors := find_target_errors([parts.netloc], [1]):
         raise ValueError(errors[0].message)
     return StaticHost(f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", parts.netloc)
 
 
 class Balancer(Protocol):
-    """Names the host of each request of a service. Not thread-safe: one balancer per service and event loop."""
+    """Chooses the host of each request of a service. Not thread-safe: one balancer per service and event loop."""
 
     def next(self, client: int, sequence: int) -> str:
-        """The host of the client's request of that number."""
+        """Returns the host of the client's request with this number."""
 
     def update(self, weights: Mapping[str, float]) -> None:
-        """Changes the weights from the next request on; a ValueError leaves everything as it was."""
+        """Changes the weights from the next request on. Raises ValueError, and changes nothing then."""
 
 
 class WeightedBalancer:
-    """Names the host of each next request; a host's count is always less than 1 away from its exact share.
+    """Weighted round robin; a host's count is always less than 1 away from its exact share.
 
     The exact share of n requests is n * weight / sum(weights). With w = weight / sum(weights), a host's count is
     within 1 of it at every n exactly if its k-th request comes no earlier than request floor((k - 1) / w) + 1 and
@@ -118,7 +118,7 @@ class WeightedBalancer:
     deadline is. The windows of all hosts can be met together (the deadlines up to request d are
     sum(floor(w * d)) <= d), and for unit jobs earliest-deadline-first meets them whenever they can be met.
 
-    `offset` (the shard's index) says who is first: the (offset mod hosts)-th heaviest. The guarantee holds for
+    `offset` (the shard's index) chooses the first host: the (offset mod hosts)-th heaviest. The guarantee holds for
     any first host: all first windows open at request 1, and once it is given to host j, the deadlines left up to d
     are at most d - 1. Either j's own deadline was among them, or w_j * d < 1 and the others'
     sum(floor(w * d)) <= (1 - w_j) * d < d.
@@ -146,12 +146,12 @@ class WeightedBalancer:
 
     def __init__(self, weights: Mapping[str, float], offset: int = 0) -> None:
         if offset < 0:
-            raise ValueError(f"offset: must be 0 or more, not {offset}")
+            raise ValueError(f"offset: must be at least 0, got {offset}")
         self._offset = offset
         self._install(weights, {})
 
     def next(self, client: int = 0, sequence: int = 0) -> str:
-        """The host of the next request, whosever it is."""
+        """Returns the host of the next request, of any client."""
         at = self._at
         if at == len(self._picks):
             at = self._extend()
@@ -159,12 +159,11 @@ class WeightedBalancer:
         return self._picks[at]
 
     def update(self, weights: Mapping[str, float]) -> None:
-        """Changes the weights from the next request on; a ValueError leaves everything as it was.
+        """Changes the weights from the next request on. Raises ValueError, and changes nothing then.
 
-        Hosts keep their credit (exact share so far minus requests so far); a host that is gone is
-        forgotten, a new one starts at 0, and one of weight 0 keeps its credit for later. What the credits
-        of the hosts with weight then miss to a sum of 0 is spread over them by weight, so that nobody
-        pays for who went away.
+        Hosts keep their credit (exact share so far minus requests so far). A removed host loses its credit, a new host
+        starts at 0, and a host of weight 0 keeps its credit for later. The difference between 0 and the sum of the
+        credits of the hosts with weight is spread over them by weight, so that no single host pays for removed ones.
         """
         self._install(weights, self._credit_by_host())
 
@@ -200,7 +199,7 @@ class WeightedBalancer:
         self._picks.append(self._hosts[first])
 
     def _extend(self) -> int:
-        """Computes the next few picks; returns where in `_picks` they begin."""
+        """Computes the next few picks; returns the index in `_picks` of the first."""
         picks = self._picks
         if len(picks) == self._cycle and self._credits == self._base:
             return 0
@@ -240,8 +239,8 @@ class WeightedBalancer:
 class RandomBalancer:
     """Draws the host of each request by weight, independently of all others.
 
-    The draw is a hash of seed, client and sequence: where a client runs, how many others there are, and what became of
-    other requests has no influence on it. With the same weights, the same request goes to the same host in each run.
+    The draw is a hash of seed, client and sequence: it does not depend on the client's worker, on other clients or on
+    other requests. With the same weights, the same request goes to the same host in each run.
 
     Weights are taken as the decimal numbers that they print as; weight 0 gets nothing.
     """
@@ -253,29 +252,29 @@ class RandomBalancer:
         self.update(weights)
 
     def next(self, client: int, sequence: int) -> str:
-        """The host of the client's request of that number."""
+        """Returns the host of the client's request with this number."""
         drawn = blake2b(b"%d.%d" % (client, sequence), digest_size=_DRAW_BYTES, key=self._key).digest()
         return self._hosts[bisect_right(self._bounds, int.from_bytes(drawn, "big"))]
 
     def update(self, weights: Mapping[str, float]) -> None:
-        """Changes the weights from the next request on; a ValueError leaves everything as it was."""
+        """Changes the weights from the next request on. Raises ValueError, and changes nothing then."""
         shares = _integer_weights(weights)
         total = sum(shares.values())
         self._hosts = list(shares)
-        # The host of a draw is the first one whose bound lies above it; the last one's is above all.
+        # The host of a draw is the first one whose bound lies above it; the last host needs no bound.
         self._bounds = [_DRAWS * up_to // total for up_to in accumulate(shares.values())][:-1]
 
 
 def _integer_weights(weights: Mapping[str, float]) -> dict[str, int]:
-    """The positive weights as integers in the same proportion, with no common divisor."""
+    """Returns the positive weights as integers in the same proportion, with no common divisor."""
     exact: dict[str, Fraction] = {}
     for host, weight in weights.items():
         if not math.isfinite(weight) or weight < 0:
-            raise ValueError(f"weights[{host!r}]: must be a finite number that is not negative, not {weight}")
+            raise ValueError(f"weights[{host!r}]: must be a finite number of at least 0, got {weight}")
         if weight > 0:
             exact[host] = Fraction(str(weight))
     if not exact:
-        raise ValueError("weights: at least one host needs a weight above 0")
+        raise ValueError("weights: must have at least one weight above 0")
     denominator = math.lcm(*(weight.denominator for weight in exact.values()))
     integers = {host: int(weight * denominator) for host, weight in exact.items()}
     divisor = math.gcd(*integers.values())

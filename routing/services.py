@@ -1,7 +1,7 @@
-"""All writes to the routing table: the database first, and after its commit the projection in Redis.
+"""All writes to the routing table: first to the database, and after the commit to its projection in Redis.
 
-Whoever changes a record calls these: the admin, the API, the shell, commands, experiments, and for other tools, which
-write to Redis directly, routing/redis/synchronisation.py. `by` names who did it, for the revision.
+The admin, the API, the shell, commands and experiments change records through these functions, and so does
+routing/redis/synchronisation.py for other tools, which write to Redis directly. `by` names the author in the revision.
 """
 
 from __future__ import annotations
@@ -13,26 +13,27 @@ from django.db.models import Max
 from django.utils import timezone
 
 from routing import models, selectors, table
+from routing.errors import Code, Conflict, FieldError, InvalidInput, NotFound
 from routing.redis import projection
 
-BY_REDIS = "redis"  # who made a change that another tool had written to Redis
+BY_REDIS = "redis"  # the author of a change that another tool wrote to Redis
 
 _ATTEMPTS = 3
 
-# The hosts and weights that a record is to have, from the present one.
+# Returns the wanted hosts and weights of a record, given the present record.
 Wanted = Callable[[table.RoutingRecord | None], tuple[Sequence[str], Sequence[float]]]
 
 
 class Overtaken(Exception):
-    """The record has another version by now than the one that a change was meant for; nothing was written."""
+    """The record has a newer version than the one that the change was based on; nothing was written."""
 
 
 def set_record(
     service: str, hosts: Sequence[str], weights: Sequence[float] | None = None, by: str = ""
 ) -> table.RoutingRecord:
-    """Makes these the service's hosts and weights, under its next version; returns the record.
+    """Sets the service's hosts and weights as its next version; returns the record.
 
-    Without weights each host weighs 1. Raises RoutingInvalid with every reason, and has then written nothing.
+    Without weights each host has weight 1. Raises InvalidInput.
     """
     return _change(service, lambda _: (hosts, _or_ones(weights, hosts)), by)
 
@@ -40,11 +41,11 @@ def set_record(
 def add_record(
     service: str, hosts: Sequence[str], weights: Sequence[float] | None = None, by: str = ""
 ) -> table.RoutingRecord:
-    """As `set_record`, for a service that has no record. Raises RoutingInvalid and RoutingTaken."""
+    """As `set_record`, for a service that has no record. Raises InvalidInput and Conflict."""
 
     def wanted(present: table.RoutingRecord | None) -> tuple[Sequence[str], Sequence[float]]:
         if present is not None:
-            raise table.RoutingTaken(service)
+            raise Conflict(f"service {service!r} has a routing record already")
         return hosts, _or_ones(weights, hosts)
 
     return _change(service, wanted, by)
@@ -53,21 +54,21 @@ def add_record(
 def change_record(
     service: str, hosts: Sequence[str] | None = None, weights: Sequence[float] | None = None, by: str = ""
 ) -> table.RoutingRecord:
-    """Changes the hosts, the weights or both of a record, under its next version; None leaves them as they are.
+    """Changes the hosts, the weights or both of a record as its next version; None leaves them unchanged.
 
-    Raises RoutingMissing and RoutingInvalid.
+    Raises NotFound and InvalidInput.
     """
 
     def wanted(present: table.RoutingRecord | None) -> tuple[Sequence[str], Sequence[float]]:
         if present is None:
-            raise table.RoutingMissing(service)
+            raise missing(service)
         return present.hosts if hosts is None else hosts, present.weights if weights is None else weights
 
     return _change(service, wanted, by)
 
 
 def append_host(service: str, host: str, weight: float = 1, by: str = "") -> table.RoutingRecord:
-    """Adds a host to the service's record, which it makes if there is none. Raises RoutingInvalid."""
+    """Adds a host to the service's record, and creates the record if there is none. Raises InvalidInput."""
 
     def wanted(present: table.RoutingRecord | None) -> tuple[Sequence[str], Sequence[float]]:
         return ([host], [weight]) if present is None else ([*present.hosts, host], [*present.weights, weight])
@@ -77,7 +78,7 @@ def append_host(service: str, host: str, weight: float = 1, by: str = "") -> tab
 
 @transaction.atomic
 def remove_record(service: str, by: str = "") -> bool:
-    """Removes the service, under its next version; False if there is no such service."""
+    """Removes the service's record, which is a version, too. Returns whether there was one."""
     row = _locked_row(service)
     if row is None:
         return False
@@ -88,23 +89,23 @@ def remove_record(service: str, by: str = "") -> bool:
 
 @transaction.atomic
 def remove_all(by: str = "") -> list[str]:
-    """Removes every service; returns their names, sorted."""
+    """Removes every record; returns the names of the services, sorted."""
     services = list(models.RoutingRecord.objects.values_list("service", flat=True))
     return [service for service in services if remove_record(service, by)]
 
 
 @transaction.atomic
 def adopt(service: str, found: table.RoutingRecord | None, after: int) -> None:
-    """Makes what another tool has written to Redis the service's next version; None: it has removed the service.
+    """Stores what another tool wrote to Redis as the service's next version; None: the tool removed the service.
 
-    Only its stamp goes to Redis after the commit: there, it might be something else by then.
+    After the commit only the stamp is written to Redis: the tool may have changed the record again.
 
     Args:
-        after: the service's last version (0: none) when this was found.
+        after: the service's last version (0: none) when this was read.
 
     Raises:
-        Overtaken: it has another version by now.
-        RoutingInvalid: no record may have such a name.
+        Overtaken: the service has a newer version.
+        InvalidInput: the name is invalid.
     """
     row = _locked_row(service)
     newest = selectors.newest_revision(service)
@@ -117,8 +118,23 @@ def adopt(service: str, found: table.RoutingRecord | None, after: int) -> None:
     projection.confirm_after_commit(service)
 
 
+def service_errors(service: object) -> list[FieldError]:
+    """Returns every reason why no record may have this name; empty if it may."""
+    if errors := list(table.find_service_errors(service)):
+        return errors
+    # MySQL's keys are case-insensitive, so no database may hold both.
+    other = selectors.same_but_for_case(str(service))
+    if other is None:
+        return []
+    return [FieldError("service", Code.DUPLICATE, f"must differ from {other!r} in more than case, got {service!r}")]
+
+
+def missing(service: str) -> NotFound:
+    """The error for a service that has no record."""
+    return NotFound(f"service {service!r} has no routing record")
+
+
 def _or_ones(weights: Sequence[float] | None, hosts: Sequence[str]) -> Sequence[float]:
-    """The weights; without any, a 1 for each host, as far as hosts is what it has to be."""
     if weights is not None:
         return weights
     return [1] * len(hosts) if isinstance(hosts, list | tuple) else [1]
@@ -129,8 +145,8 @@ def _change(service: str, wanted: Wanted, by: str) -> table.RoutingRecord:
         try:
             return _change_once(service, wanted, by)
         except IntegrityError:
-            # Another writer made the same service or version at the same time: there was no row yet to
-            # lock. The second attempt finds its row, and waits for its lock.
+            # Another writer created the same service or version at the same time, when there was no row to lock. The
+            # second attempt finds its row, and waits for its lock.
             if attempt == _ATTEMPTS:
                 raise
     raise AssertionError("the last attempt either returns or raises")
@@ -148,9 +164,9 @@ def _change_once(service: str, wanted: Wanted, by: str) -> table.RoutingRecord:
 def _write(
     row: models.RoutingRecord | None, service: str, hosts: Sequence[str], weights: Sequence[float], by: str
 ) -> table.RoutingRecord:
-    errors = table.find_errors(service, hosts, weights) or _case_errors(service)
+    errors = [*service_errors(service), *table.find_target_errors(hosts, weights)]
     if errors:
-        raise table.RoutingInvalid(errors)
+        raise InvalidInput(errors)
     record = table.RoutingRecord(service, hosts, weights, _last_version(service) + 1)
     if row is None:
         row = models.RoutingRecord(service=service)
@@ -172,22 +188,14 @@ def _remove(row: models.RoutingRecord, by: str) -> None:
 
 def _locked_row(service: str) -> models.RoutingRecord | None:
     if any(table.find_service_errors(service)):
-        return None  # there is none of such a name, and some databases would not even look for it
+        return None  # some databases refuse to search for such a name
     row = models.RoutingRecord.objects.select_for_update().filter(service=service).first()
-    # MySQL finds a name in any case; a change must name its service exactly.
+    # MySQL compares names case-insensitively; a change must name its service exactly.
     return row if row is not None and row.service == service else None
 
 
-def _case_errors(service: str) -> list[table.FieldError]:
-    # MySQL's keys do not tell case apart, so no database may hold both.
-    other = selectors.same_but_for_case(service)
-    return (
-        [] if other is None else [table.FieldError("service", None, f"{service!r} differs from {other!r} only in case")]
-    )
-
-
 def _last_version(service: str) -> int:
-    """The last version, 0 if there never was one. Revisions outlive records: no version comes twice."""
+    """Returns the last version, 0 if there is none. Revisions outlive records, so that no version is used twice."""
     found = models.RoutingRevision.objects.filter(service=service).aggregate(last=Max("version"))["last"]
     return int(found or 0)
 

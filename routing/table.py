@@ -1,8 +1,4 @@
-"""A routing record (which hosts serve a service, with which weights) and its rules.
-
-Errors: RoutingError (a stored record makes no sense); below it RoutingInvalid (a wanted record breaks the rules),
-RoutingMissing (a service has no record) and RoutingTaken (it has one already).
-"""
+"""A routing record (the weighted hosts of a service) and its rules."""
 
 from __future__ import annotations
 
@@ -14,10 +10,14 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Protocol
 
+from routing.errors import Code, FieldError
+
 # The longest text that every supported database can index (MySQL's utf8mb4 with its shortest key limit).
 MAX_NAME_LENGTH = 191
-# Integers up to here are floats exactly, so that 2.0 and 2 can be taken for the same weight.
+# Integers up to here are exact as floats, so that 2.0 and 2 are the same weight.
 _MAX_EXACT_INTEGER = 1 << 53
+
+_MAX_SHOWN = 80
 
 _SERVICE = re.compile(r"[!-~]+")
 _SERVICE_FORBIDDEN = re.compile(r"[/?#%]")
@@ -25,12 +25,12 @@ _HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
 class RoutingError(ValueError):
-    """A routing table holds something that is no record; the message names the key and the reason."""
+    """What Redis holds is not a routing record; the message names the key and the reason."""
 
 
 @dataclass(frozen=True, repr=False)
 class RoutingRecord:
-    """The weighted hosts of a service; hosts[i] has weights[i]. `version` 0: another tool wrote it."""
+    """The weighted hosts of a service; hosts[i] has weights[i]. `version` is 0 for a record that another tool wrote."""
 
     service: str
     hosts: Sequence[str]
@@ -42,156 +42,125 @@ class RoutingRecord:
         object.__setattr__(self, "weights", tuple(_plain_number(weight) for weight in self.weights))
 
     def __repr__(self) -> str:
-        # The original's text, which people read in the shell: lists, and no version.
+        # The original's text, which users read in the shell: lists, and no version.
         return f"RoutingRecord(service={self.service!r}, hosts={list(self.hosts)!r}, weights={list(self.weights)!r})"
 
     def weight_by_host(self) -> dict[str, float]:
-        """What a balancer takes."""
+        """Returns the weights as a balancer takes them."""
         return dict(zip(self.hosts, self.weights, strict=True))
 
 
 class RoutingTable(Protocol):
-    """What a table of routing records can do, wherever it is kept."""
+    """A store of routing records, wherever it is kept."""
 
     def write(self, record: RoutingRecord) -> None:
-        """Replaces the service's record and tells whoever listens."""
+        """Replaces the service's record and notifies subscribers."""
 
     def remove(self, service: str) -> None:
-        """Forgets the service and tells whoever listens."""
+        """Removes the service's record and notifies subscribers."""
 
     def read(self, service: str) -> RoutingRecord | None:
-        """The service's record; RoutingError if what is stored makes no sense."""
+        """Returns the service's record. Raises RoutingError when the stored values are not a record."""
 
     def read_all(self) -> list[RoutingRecord]:
-        """Every record, ordered by service."""
-
-
-@dataclass(frozen=True)
-class FieldError:
-    """One broken rule: the field, the index in it (None: the field as a whole) and what is wrong."""
-
-    field: str
-    index: int | None
-    message: str
-
-    @property
-    def place(self) -> str:
-        """The field, with the index: `hosts[1]`."""
-        return self.field if self.index is None else f"{self.field}[{self.index}]"
-
-    def __str__(self) -> str:
-        return f"{self.place}: {self.message}"
-
-
-class RoutingInvalid(RoutingError):
-    """A routing record breaks the rules; nothing was written. `errors` has one sentence for each reason."""
-
-    def __init__(self, field_errors: Sequence[FieldError]) -> None:
-        self.field_errors = list(field_errors)
-        self.errors = [str(error) for error in self.field_errors]
-        super().__init__("; ".join(self.errors))
-
-
-class RoutingMissing(RoutingError):
-    """A service has no routing record."""
-
-    def __init__(self, service: str) -> None:
-        super().__init__(f"service {service!r} has no routing record")
-
-
-class RoutingTaken(RoutingError):
-    """A service has a routing record already."""
-
-    def __init__(self, service: str) -> None:
-        super().__init__(f"service {service!r} has a routing record already")
+        """Returns every record, ordered by service."""
 
 
 def find_errors(service: object, hosts: object, weights: object) -> list[FieldError]:
-    """Every reason why this is no routing record, each at its field; empty if it is one."""
+    """Returns every reason why these are not a routing record; empty if they are."""
     return [*find_service_errors(service), *find_target_errors(hosts, weights)]
 
 
 def find_target_errors(hosts: object, weights: object) -> list[FieldError]:
-    """As `find_errors`, of hosts and weights alone (a service's name is for its writer to choose)."""
+    """As `find_errors`, of hosts and weights alone."""
     errors: list[FieldError] = []
     if not isinstance(hosts, list | tuple):
-        errors.append(FieldError("hosts", None, "must be a list of host[:port]"))
+        errors.append(FieldError("hosts", Code.TYPE, f"must be a list of host[:port], got {_shown(hosts)}"))
     else:
         errors.extend(_host_list_errors(hosts))
     if not isinstance(weights, list | tuple):
-        errors.append(FieldError("weights", None, "must be a list of numbers"))
+        errors.append(FieldError("weights", Code.TYPE, f"must be a list of numbers, got {_shown(weights)}"))
     else:
         errors.extend(_weight_list_errors(weights))
     if isinstance(hosts, list | tuple) and isinstance(weights, list | tuple) and len(hosts) != len(weights):
-        errors.append(
-            FieldError("weights", None, f"must have one weight for each host: {len(weights)} for {len(hosts)} hosts")
-        )
+        message = f"must have one weight per host, got {len(weights)} for {len(hosts)} hosts"
+        errors.append(FieldError("weights", Code.CONFLICT, message))
     return errors
 
 
 def format_weight(weight: float) -> str:
-    """The shortest text that reads back as the same number: 1, 0.25."""
+    """Returns the shortest text that reads back as the same number: 1, 0.25."""
     return repr(_plain_number(weight))
 
 
 def _plain_number(weight: float) -> float:
-    """The weight as an int if it is a whole number, else as a float, whatever number type it had."""
+    """Returns the weight as an int if it is a whole number, else as a float."""
     number = float(weight)
     return int(number) if number.is_integer() and abs(number) <= _MAX_EXACT_INTEGER else number
 
 
 def find_service_errors(service: object) -> Iterable[FieldError]:
     """As `find_errors`, of the service's name alone."""
-    if not isinstance(service, str) or not service:
-        yield FieldError("service", None, "must be a text that is not empty")
+    if service is None or service == "":
+        yield FieldError("service", Code.REQUIRED, "must not be empty")
+    elif not isinstance(service, str):
+        yield FieldError("service", Code.TYPE, f"must be a string, got {_shown(service)}")
     elif len(service) > MAX_NAME_LENGTH:
-        yield FieldError("service", None, f"must have at most {MAX_NAME_LENGTH} characters")
+        yield FieldError("service", Code.RANGE, _too_long(service))
     elif not _SERVICE.fullmatch(service) or _SERVICE_FORBIDDEN.search(service):
-        yield FieldError(
-            "service",
-            None,
-            f"{service!r} must be of ASCII letters, digits and signs, with no space and none of / ? # %",
-        )
+        message = f"must be printable ASCII characters without spaces, / ? # and %, got {service!r}"
+        yield FieldError("service", Code.FORMAT, message)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
+def _too_long(text: str) -> str:
+    return f"must have at most {MAX_NAME_LENGTH} characters, got {len(text)}"
 
 
 def _host_list_errors(hosts: Sequence[object]) -> Iterable[FieldError]:
     if not hosts:
-        yield FieldError("hosts", None, "must name at least one host")
+        yield FieldError("hosts", Code.REQUIRED, "must have at least one host")
     first_index: dict[str, int] = {}
     for index, host in enumerate(hosts):
-        reason = _host_reason(host)
-        if reason:
-            yield FieldError("hosts", index, reason)
-        elif isinstance(host, str):
-            # Host names do not tell case apart, and neither do the keys of some databases.
+        path = f"hosts[{index}]"
+        if not isinstance(host, str):
+            yield FieldError(path, Code.TYPE, f"must be a string like host or host:8080, got {_shown(host)}")
+        elif len(host) > MAX_NAME_LENGTH:
+            yield FieldError(path, Code.RANGE, _too_long(host))
+        elif reason := _host_reason(host):
+            yield FieldError(path, Code.FORMAT if host else Code.REQUIRED, f"{reason}, got {host!r}")
+        else:
+            # Host names and the keys of some databases are case-insensitive.
             first = first_index.setdefault(host.lower(), index)
             if first != index:
-                yield FieldError("hosts", index, f"{host!r} is hosts[{first}] already; name each host once")
+                yield FieldError(path, Code.DUPLICATE, f"must differ from hosts[{first}], got {host!r} again")
 
 
-def _host_reason(host: object) -> str | None:
-    """Why this is no host[:port], or None."""
-    if not isinstance(host, str) or not host:
-        return "must be a text like host or host:8080"
-    if len(host) > MAX_NAME_LENGTH:
-        return f"must have at most {MAX_NAME_LENGTH} characters, not {len(host)}"
+def _host_reason(host: str) -> str | None:
+    """Returns why this is not a host[:port], or None."""
+    if not host:
+        return "must be a string like host or host:8080"
     if "//" in host:
-        return f"{host!r} must be host[:port], without http:// or a path"
+        return "must be host[:port], without http:// or a path"
     if host.startswith("["):
         address, bracket, rest = host[1:].partition("]")
         if not bracket or not _is_ip_address(6, address):
-            return f"{host!r} must have an IPv6 address in its brackets, like [::1]:8080"
+            return "must have an IPv6 address in its brackets, like [::1]:8080"
         if not rest:
             return None
         if not rest.startswith(":"):
-            return f"{host!r} must have nothing but :port behind its brackets"
-        return _port_reason(host, rest[1:])
+            return "must have nothing but :port after its brackets"
+        return _port_reason(rest[1:])
     if host.count(":") > 1:
-        return f"{host!r} must be host[:port]; an IPv6 address needs brackets, like [::1]:8080"
+        return "must be host[:port]; an IPv6 address needs brackets, like [::1]:8080"
     name, colon, port = host.partition(":")
     if not _is_host_name(name):
-        return f"{host!r} must have a host name or an IP address before its port"
-    return _port_reason(host, port) if colon else None
+        return "must have a host name or an IP address before its port"
+    return _port_reason(port) if colon else None
 
 
 def _is_host_name(name: str) -> bool:
@@ -209,37 +178,29 @@ def _is_ip_address(version: int, text: str) -> bool:
         return False
 
 
-def _port_reason(host: str, port: str) -> str | None:
-    if re.fullmatch(r"[0-9]{1,5}", port) and 1 <= int(port) <= 65535:
-        return None
-    return f"{host!r} must have a port from 1 to 65535"
+def _port_reason(port: str) -> str | None:
+    is_valid = re.fullmatch(r"[0-9]{1,5}", port) and 1 <= int(port) <= 65535
+    return None if is_valid else "must have a port from 1 to 65535"
 
 
 def _weight_list_errors(weights: Sequence[object]) -> Iterable[FieldError]:
-    sound = True
-    for index, weight in enumerate(weights):
-        reason = _weight_reason(weight)
-        if reason:
-            sound = False
-            yield FieldError("weights", index, reason)
+    errors = [error for index, weight in enumerate(weights) for error in _weight_errors(f"weights[{index}]", weight)]
+    yield from errors
     if not weights:
-        yield FieldError("weights", None, "must have at least one weight")
-    elif sound and not any(weights):
-        yield FieldError("weights", None, "must have at least one weight above 0")
+        yield FieldError("weights", Code.REQUIRED, "must have at least one weight")
+    elif not errors and not any(weights):
+        yield FieldError("weights", Code.RANGE, "must have at least one weight above 0")
 
 
-def _weight_reason(weight: object) -> str | None:
-    """Why this is no weight, or None. Text and booleans are no numbers here."""
+def _weight_errors(path: str, weight: object) -> Iterable[FieldError]:
     if isinstance(weight, bool) or not isinstance(weight, Real):
-        return f"must be a number, not {weight!r}"
+        yield FieldError(path, Code.TYPE, f"must be a number, got {_shown(weight)}")
+        return
     try:
         number = float(weight)
     except OverflowError:
-        return "must be a number that a 64-bit float holds"
-    if not math.isfinite(number):
-        return f"must be a finite number, not {number}"
-    if number < 0:
-        return f"must not be negative: {weight!r}"
+        number = math.inf
     if isinstance(weight, Integral) and int(weight) > _MAX_EXACT_INTEGER:
-        return f"must be at most {_MAX_EXACT_INTEGER} where it is a whole number"
-    return None
+        yield FieldError(path, Code.RANGE, f"must be at most {_MAX_EXACT_INTEGER} where it is a whole number")
+    elif not math.isfinite(number) or number < 0:
+        yield FieldError(path, Code.RANGE, f"must be a finite number of at least 0, got {_shown(weight)}")

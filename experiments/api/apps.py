@@ -1,4 +1,4 @@
-"""The repository of client apps: what the original's routes answer, and the versions of an app beside it."""
+"""The repository of client apps: the original's routes, and the versions of an app."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers, status
-from rest_framework.exceptions import APIException, NotFound
+from rest_framework.exceptions import APIException
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from experiments import selectors
-from experiments.api.base import View
-from experiments.api.pages import FilterField, WindowSerializer, array, asked, lists
-from experiments.api.permissions import ModelPermissions
+from experiments.api.access import ModelPermissions
+from experiments.api.base import View, array, lists, not_found
+from experiments.api.parsing import parse_query
 from experiments.api.schema import location_of
-from experiments.api.serializers import FreeField, TimestampField
+from experiments.api.serializers import FilterField, FreeField, TimestampField, WindowSerializer
 from experiments.models import ClientApp, ClientAppVersion
 from experiments.services import apps as services
 from loadgen.apps.archive import MAX_ARCHIVE_BYTES
+from routing.errors import NotFound, Unavailable
 
 ZIP = "application/zip"
 
@@ -41,13 +42,8 @@ class ArchiveTooLarge(APIException):
     default_code = "too_large"
 
 
-class RepositoryUnusable(APIException):
-    status_code = 503
-    default_code = "unusable"
-
-
 class ArchiveParser(BaseParser):
-    """The body as it is, whatever its type: the original's client does not name one. Raises ArchiveTooLarge."""
+    """Reads a body of any media type: the original's client does not send one. Raises ArchiveTooLarge."""
 
     media_type = "*/*"
 
@@ -61,7 +57,7 @@ class ArchiveParser(BaseParser):
 
 
 class AppPermissions(ModelPermissions):
-    """To upload an app is to execute code on workers: it takes a permission of its own."""
+    """Uploading an app executes code on workers, and needs a permission of its own."""
 
     perms_map = {**ModelPermissions.perms_map, "POST": ["%(app_label)s.upload_%(model_name)s"]}
 
@@ -94,11 +90,11 @@ class AppVersionSerializer(VersionModelSerializer):
 
 
 class AppQuerySerializer(WindowSerializer):
-    creator = FilterField(help_text="who uploaded the newest version")
+    creator = FilterField(help_text="the user who uploaded the newest version; exact match")
 
 
 class AppsView(View):
-    """What the resources of client apps share."""
+    """The base of the resources of client apps."""
 
     permission_classes = [AppPermissions]
     parser_classes = [ArchiveParser]
@@ -109,23 +105,23 @@ class AppListView(AppsView):
     @lists(AppQuerySerializer, AppSerializer(many=True))
     def get(self, request: Request) -> Response:
         """Lists the client apps in their newest versions, by name."""
-        wanted = asked(request, AppQuerySerializer)
-        exactly = {name: wanted[name] for name in ("creator",) if name in wanted}
+        query = parse_query(request, AppQuerySerializer)
+        exactly = {name: query[name] for name in ("creator",) if name in query}
         found = selectors.newest_versions(**exactly)
-        return array(request, found, lambda some: AppSerializer(some, many=True).data, wanted)
+        return array(request, found, lambda some: AppSerializer(some, many=True).data, query)
 
     @extend_schema(
         request={ZIP: OpenApiTypes.BINARY}, responses={201: AppSerializer}, parameters=[location_of("the app")]
     )
     def post(self, request: Request) -> Response:
-        """Adds a client app. The body is its zip archive, which becomes the newest version of the app that its manifest
-        names. It takes the permission `upload_clientapp`, as it is to execute code on workers."""
+        """Uploads a client app. The body is a zip archive, and becomes the newest version of the app that its manifest
+        names. This executes code on workers, and needs the permission `upload_clientapp`."""
         assert not isinstance(request.user, AnonymousUser)  # its permissions were checked
-        data = request.data if isinstance(request.data, bytes) else b""  # DRF parses no empty body
+        data = request.data if isinstance(request.data, bytes) else b""  # DRF does not parse an empty body
         try:
             version = services.upload(data, creator=request.user.get_username())
         except OSError as error:
-            raise RepositoryUnusable(f"galileo_apps_repo_dir cannot be written: {error.strerror}") from error
+            raise Unavailable(f"galileo_apps_repo_dir cannot be written: {error.strerror}") from error
         location = {"Location": f"/api/apps/{version.app.name}"}
         return Response(AppSerializer(version).data, status.HTTP_201_CREATED, headers=location)
 
@@ -136,9 +132,9 @@ class AppView(AppsView):
         """Shows a client app in its newest version."""
         return Response(AppSerializer(_newest(name)).data)
 
-    @extend_schema(responses={200: OpenApiResponse(bool, "Whether there was such an app.")})
+    @extend_schema(responses={200: OpenApiResponse(bool, "Whether the app existed.")})
     def delete(self, request: Request, name: str) -> Response:
-        """Removes a client app with all its versions. If there is none, that is 200 and false, as in the original."""
+        """Deletes a client app with all its versions. Returns whether it existed, as in the original."""
         return Response(services.delete(name))
 
 
@@ -148,13 +144,13 @@ class AppVersionsView(AppsView):
         """Lists the versions of a client app, newest first."""
         _newest(name)
         found = selectors.client_app_versions(name)
-        wanted = asked(request, WindowSerializer)
-        return array(request, found, lambda some: AppVersionSerializer(some, many=True).data, wanted)
+        query = parse_query(request, WindowSerializer)
+        return array(request, found, lambda some: AppVersionSerializer(some, many=True).data, query)
 
 
 class AppDownloadView(AppsView):
     def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[BaseRenderer, str]:
-        """Whatever the client says that it accepts."""
+        """Ignores the Accept header, as the original does."""
         return super().perform_content_negotiation(request, force=True)
 
     @extend_schema(responses={(200, ZIP): OpenApiTypes.BINARY})
@@ -171,5 +167,5 @@ class AppDownloadView(AppsView):
 def _newest(name: str) -> ClientAppVersion:
     version = selectors.newest_version(name)
     if version is None:
-        raise NotFound(f"There is no client app {name}.")
+        raise not_found("client app", name)
     return version

@@ -1,41 +1,198 @@
-"""What the resources of the API share."""
+"""The base of all resources: View, TableView, and the responses of lists (pages, plain arrays and CSV)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
-from rest_framework.exceptions import NotFound
+from django.db.models import QuerySet
+from django.http import HttpResponseBase, StreamingHttpResponse
+from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
+from rest_framework import serializers
 from rest_framework.negotiation import DefaultContentNegotiation
-from rest_framework.renderers import BaseRenderer
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from experiments.api import throttling
-from experiments.api.permissions import ModelPermissions
+from experiments import selectors
+from experiments.api.access import ModelPermissions, rate_limit
+from experiments.api.serializers import WindowSerializer
+from experiments.models import Experiment
+from routing.errors import NotFound
+
+JSON, CSV = "application/json", "text/csv"
+ROWS_PER_CHUNK = 2000
+TOTAL = "X-Total-Count"
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class Negotiation(DefaultContentNegotiation):
-    """A `?format=` that there is not is left to the check of the parameters, which names it."""
+    """Ignores an unknown `?format=`, which the check of the query parameters refuses with a better message."""
 
     def filter_renderers(self, renderers: Iterable[BaseRenderer], format: str) -> list[BaseRenderer]:
         return [renderer for renderer in renderers if renderer.format == format] or list(renderers)
 
 
 class View(APIView):
-    """A resource; its `queryset` names the model for the permissions, and is never read."""
+    """A resource. Its `queryset` names the model for the permissions, and is never read."""
 
     permission_classes = [ModelPermissions]
     content_negotiation_class = Negotiation
-    # Not OPTIONS: the schema tells what there is.
+    # Without OPTIONS: the schema describes the methods.
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
 
     def perform_authentication(self, request: Request) -> None:
-        """Counts the request, whoever makes it: passwords are not guessed at any rate."""
+        """Counts failed authentication, too: the rate limit also slows down guessing of passwords."""
         try:
             super().perform_authentication(request)
         finally:
-            throttling.admit(request)
+            rate_limit.check(request)
 
 
-def unknown_experiment(experiment_id: str) -> NotFound:
-    return NotFound(f"There is no experiment {experiment_id}.")
+class CsvRenderer(JSONRenderer):
+    """Adds CSV to the formats of content negotiation. The view streams the rows itself; errors are JSON."""
+
+    media_type = CSV
+    format = "csv"
+
+
+class TableView(View):
+    """A list that is also available as CSV, with `?format=csv` or `Accept: text/csv`."""
+
+    renderer_classes = [JSONRenderer, CsvRenderer]
+
+    @staticmethod
+    def wants_csv(request: Request) -> bool:
+        return isinstance(request.accepted_renderer, CsvRenderer)
+
+
+def not_found(thing: str, name: str) -> NotFound:
+    """Returns the error for a resource that does not exist."""
+    return NotFound(f"The {thing} {name} does not exist.")
+
+
+def experiment_status(experiment_id: str) -> Experiment:
+    """Returns the experiment without its large columns. Raises NotFound."""
+    return _found(selectors.experiment_status(experiment_id), experiment_id)
+
+
+def experiment_of(experiment_id: str) -> Experiment:
+    """Returns the whole experiment. Raises NotFound."""
+    return _found(selectors.experiment(experiment_id), experiment_id)
+
+
+def _found(experiment: Experiment | None, experiment_id: str) -> Experiment:
+    if experiment is None:
+        raise not_found("experiment", experiment_id)
+    return experiment
+
+
+def address(request: Request, **changed: Any) -> str:
+    """Returns the request's URL with some query parameters changed."""
+    parameters = request.query_params.copy()
+    for name, value in changed.items():
+        parameters[name] = str(value)
+    return request.build_absolute_uri(f"{request.path}?{parameters.urlencode()}")
+
+
+def page(request: Request, count: int, limit: int, offset: int, results: Any) -> dict[str, Any]:
+    """Returns a page with the URLs of the next and the previous page."""
+    return {
+        "count": count,
+        "next": address(request, limit=limit, offset=offset + limit) if offset + limit < count else None,
+        "previous": address(request, limit=limit, offset=max(0, offset - limit)) if offset else None,
+        "results": results,
+    }
+
+
+def page_of(item: type[serializers.BaseSerializer[Any]], **fields: serializers.Field[Any, Any, Any, Any]) -> Any:
+    """Returns the schema of a page of such items.
+
+    Args:
+        fields: further fields beside `next` and `results`.
+    """
+    links = {"next": serializers.URLField(allow_null=True, help_text="URL of the next page")}
+    return inline_serializer(
+        f"{item.__name__.removesuffix('Serializer')}Page", {**fields, **links, "results": item(many=True)}
+    )
+
+
+def counted_page_of(item: type[serializers.BaseSerializer[Any]]) -> Any:
+    """Returns the schema of a page of such items that `page` makes."""
+    return page_of(
+        item,
+        count=serializers.IntegerField(help_text="number of items on all pages"),
+        previous=serializers.URLField(allow_null=True, help_text="URL of the previous page"),
+    )
+
+
+def array(
+    request: Request, items: QuerySet[Any] | Sequence[Any], show: Callable[[Any], Any], query: Mapping[str, Any]
+) -> Response:
+    """Returns a part of a list as a plain array; headers give the total number, and the URLs of the parts beside it.
+
+    Args:
+        show: serializes items.
+        query: `limit` and `offset` of a WindowSerializer.
+    """
+    limit, offset = query.get("limit"), query["offset"]
+    found = items[offset:] if limit is None else items[offset : offset + limit]
+    count = items.count() if isinstance(items, QuerySet) else len(items)
+    links = []
+    if limit is not None and offset + limit < count:
+        links.append(f'<{address(request, offset=offset + limit)}>; rel="next"')
+    if limit is not None and offset:
+        links.append(f'<{address(request, offset=max(0, offset - limit))}>; rel="prev"')
+    headers = {TOTAL: str(count), **({"Link": ", ".join(links)} if links else {})}
+    return Response(show(found), headers=headers)
+
+
+def lists(kind: type[WindowSerializer], shown: Any) -> Callable[[Method], Method]:
+    """Decorates a method that responds with `array`, for query parameters of this kind."""
+    headers = [
+        OpenApiParameter(
+            TOTAL, int, OpenApiParameter.HEADER, response=[200], description="total number of items", required=True
+        ),
+        OpenApiParameter(
+            "Link",
+            str,
+            OpenApiParameter.HEADER,
+            response=[200],
+            description="URLs of the parts beside it (RFC 8288)",
+        ),
+    ]
+    return extend_schema(parameters=[kind, *headers], responses=shown)
+
+
+def csv_stream(name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> HttpResponseBase:
+    """Returns a CSV file with a header row, sent while `rows` is read."""
+    return StreamingHttpResponse(
+        _lines(columns, rows),
+        content_type=f"{CSV}; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}.csv"'},
+    )
+
+
+def exact_seconds(time_ns: int | None) -> str:
+    """Returns the time in seconds with all digits, which a float cannot hold; empty for None."""
+    if time_ns is None:
+        return ""
+    seconds, ns = divmod(time_ns, 1_000_000_000)
+    return f"{seconds}.{ns:09d}"
+
+
+def _lines(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[bytes]:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for number, row in enumerate(rows, 1):
+        writer.writerow(row)
+        if number % ROWS_PER_CHUNK == 0:
+            yield text.getvalue().encode()
+            text.seek(0)
+            text.truncate()
+    yield text.getvalue().encode()

@@ -1,35 +1,110 @@
-"""Experiments: submitted as plans, listed, shown, stopped and removed."""
+"""Experiments: submitted as plans, listed, shown, cancelled and deleted; an interactive experiment's tracing."""
 
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.models import AnonymousUser
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers, status
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from experiments import plans, selectors
-from experiments.api.base import View, unknown_experiment
-from experiments.api.pages import JSON, FilterField, WindowSerializer, array, asked, checked, lists
-from experiments.api.permissions import ModelPermissions
-from experiments.api.plan_schema import PLAN
+from experiments.api.access import ModelPermissions
+from experiments.api.base import JSON, View, array, experiment_of, lists, not_found
+from experiments.api.parsing import parse_body, parse_query
+from experiments.api.plan_schema import PLAN, TRACING
 from experiments.api.schema import location_of, problem
-from experiments.api.serializers import ExperimentDetailSerializer, ExperimentSerializer, PlainSerializer, TextField
+from experiments.api.serializers import (
+    EventSerializer,
+    FilterField,
+    FreeField,
+    PlainSerializer,
+    TextField,
+    TimestampField,
+    WindowSerializer,
+)
 from experiments.models import Experiment
+from experiments.plans.commands import parse_tracing
 from experiments.plans.recordings import LISTS, read_lists, with_recordings
-from experiments.services import deletion
+from experiments.services import deletion, interactive
 from experiments.services import experiments as services
 from loadgen.protocol.topics import MAX_EVENT_VALUE
+from routing.errors import NotFound
 from routing.redis import redis_client
+
+# DRF's own class takes no type parameters at run time.
+if TYPE_CHECKING:
+    ExperimentModelSerializer = serializers.ModelSerializer[Experiment]
+else:
+    ExperimentModelSerializer = serializers.ModelSerializer
+
+
+class ExperimentSerializer(ExperimentModelSerializer):
+    """An experiment as lists show it."""
+
+    status = serializers.SerializerMethodField(help_text="status, in the words of the original Galileo")
+    phase = serializers.ChoiceField(
+        Experiment.Status.choices, source="status", read_only=True, help_text="the step of the life cycle"
+    )
+    created = TimestampField()
+    start = TimestampField(allow_null=True, help_text="time 0 of its schedule")
+    end = TimestampField(allow_null=True, help_text="when the load ended")
+
+    class Meta:
+        model = Experiment
+        fields = read_only_fields = ["id", "name", "creator", "status", "phase", "deleting", "created", "start", "end"]
+
+    @extend_schema_field(serializers.ChoiceField(list(selectors.WORDS)))
+    def get_status(self, experiment: Experiment) -> str:
+        return selectors.word_of(experiment.status)
+
+
+class RecordingSerializer(PlainSerializer):
+    """Telemetry and events that were not stored; null if the recorder has not seen the experiment."""
+
+    unparsable = serializers.IntegerField(help_text="number of messages that could not be parsed")
+    example = serializers.CharField(help_text="the first of them")
+    dropped = serializers.IntegerField(help_text="number of messages dropped while the database was unavailable")
+
+
+class ExperimentDetailSerializer(ExperimentSerializer):
+    """An experiment with its plan, timeline and summary."""
+
+    plan = FreeField(read_only=True, help_text="the plan with every default (docs/plans.md)")
+    metadata = FreeField(read_only=True)
+    summary = FreeField(read_only=True, allow_null=True, help_text="account, times and verdict (docs/verdict.md)")
+    recording = serializers.SerializerMethodField()
+    events = serializers.SerializerMethodField(help_text="the timeline")
+
+    class Meta(ExperimentSerializer.Meta):
+        fields = read_only_fields = [
+            *ExperimentSerializer.Meta.fields,
+            "reason",
+            "seed",
+            "plan",
+            "metadata",
+            "tracing",
+            "summary",
+            "recording",
+            "events",
+        ]
+
+    @extend_schema_field(RecordingSerializer(allow_null=True))
+    def get_recording(self, experiment: Experiment) -> dict[str, Any] | None:
+        return selectors.recording(experiment.id)
+
+    @extend_schema_field(EventSerializer(many=True))
+    def get_events(self, experiment: Experiment) -> list[dict[str, Any]]:
+        return list(EventSerializer(selectors.events_of(experiment.id), many=True).data)
 
 
 class ExperimentQuerySerializer(WindowSerializer):
     status = serializers.ChoiceField(list(selectors.WORDS), required=False)
-    creator = FilterField(help_text="exactly this one")
-    name = FilterField(help_text="exactly this one")
+    creator = FilterField(help_text="exact match")
+    name = FilterField(help_text="exact match")
 
 
 class ExperimentListView(View):
@@ -38,19 +113,19 @@ class ExperimentListView(View):
     @lists(ExperimentQuerySerializer, ExperimentSerializer(many=True))
     def get(self, request: Request) -> Response:
         """Lists the experiments, newest first."""
-        wanted = asked(request, ExperimentQuerySerializer)
-        exactly = {name: wanted[name] for name in ("creator", "name") if name in wanted}
-        found = selectors.experiments(wanted.get("status"), **exactly)
-        return array(request, found, lambda some: ExperimentSerializer(some, many=True).data, wanted)
+        query = parse_query(request, ExperimentQuerySerializer)
+        exactly = {name: query[name] for name in ("creator", "name") if name in query}
+        found = selectors.experiments(query.get("status"), **exactly)
+        return array(request, found, lambda some: ExperimentSerializer(some, many=True).data, query)
 
     @extend_schema(
         request={JSON: PLAN},
-        responses={201: OpenApiResponse(str, "The experiment's id.")}
-        | problem(409, "There is an experiment of this id."),
+        responses={201: OpenApiResponse(str, "The id of the experiment.")}
+        | problem(409, "An experiment with this id exists."),
         parameters=[location_of("the experiment")],
     )
     def post(self, request: Request) -> Response:
-        """Queues an experiment from its plan. The answer is its id, a JSON string."""
+        """Queues an experiment from its plan. The response is its id, a JSON string."""
         data = with_recordings(request.data, {LISTS: partial(read_lists, redis_client())})
         plan = plans.parse(data, selectors.client_app_of)
         services.check_workers(plan)
@@ -61,11 +136,11 @@ class ExperimentListView(View):
 
 
 class CancelSerializer(PlainSerializer):
-    reason = TextField(max_length=MAX_EVENT_VALUE, allow_blank=True, default="", help_text="is shown on the timeline")
+    reason = TextField(max_length=MAX_EVENT_VALUE, allow_blank=True, default="", help_text="shown on the timeline")
 
 
 class CancelPermissions(ModelPermissions):
-    """As in the admin: to stop an experiment is to change it."""
+    """Cancelling an experiment needs the permission to change it, as in the admin."""
 
     perms_map = {**ModelPermissions.perms_map, "POST": ["%(app_label)s.change_%(model_name)s"]}
 
@@ -76,26 +151,23 @@ class ExperimentView(View):
     @extend_schema(responses=ExperimentDetailSerializer)
     def get(self, request: Request, experiment_id: str) -> Response:
         """Shows an experiment, with its plan, its timeline and its summary."""
-        experiment = selectors.experiment(experiment_id)
-        if experiment is None:
-            raise unknown_experiment(experiment_id)
-        return Response(ExperimentDetailSerializer(experiment).data)
+        return Response(ExperimentDetailSerializer(experiment_of(experiment_id)).data)
 
     @extend_schema(
         responses={
-            204: OpenApiResponse(description="It was queued or had ended, and is removed."),
-            202: OpenApiResponse(ExperimentSerializer, "It is active, and is removed when its load has ended."),
+            204: OpenApiResponse(description="The experiment was queued or had ended, and is deleted."),
+            202: OpenApiResponse(ExperimentSerializer, "The experiment is active, and is deleted when it has ended."),
         }
     )
     def delete(self, request: Request, experiment_id: str) -> Response:
-        """Removes an experiment. The load of an active one is stopped first; it goes by itself when that has ended."""
+        """Deletes an experiment. An active experiment is stopped first, and deleted when its load has ended."""
         try:
-            standing = deletion.delete(experiment_id)
+            active = deletion.delete(experiment_id)
         except Experiment.DoesNotExist:
-            raise unknown_experiment(experiment_id) from None
-        if standing is None:
+            raise not_found("experiment", experiment_id) from None
+        if active is None:
             return Response(status=status.HTTP_204_NO_CONTENT)
-        return Response(ExperimentSerializer(standing).data, status.HTTP_202_ACCEPTED)
+        return Response(ExperimentSerializer(active).data, status.HTTP_202_ACCEPTED)
 
 
 class CancelView(View):
@@ -105,18 +177,18 @@ class CancelView(View):
     @extend_schema(
         request=CancelSerializer,
         responses={
-            200: OpenApiResponse(ExperimentSerializer, "It has ended, now or before, and stays as it is."),
-            202: OpenApiResponse(ExperimentSerializer, "Its load is stopped, and what is on the way still comes in."),
+            200: OpenApiResponse(ExperimentSerializer, "The experiment has ended, now or before."),
+            202: OpenApiResponse(ExperimentSerializer, "The load is stopping; outstanding results are still stored."),
         },
     )
     def post(self, request: Request, experiment_id: str) -> Response:
-        """Stops the load of an experiment and leads it to CANCELLED; everything is kept."""
-        reason = checked(CancelSerializer, request.data)["reason"]
+        """Stops the load of an experiment, which then ends as CANCELLED. Its results are kept."""
+        reason = parse_body(request.data, CancelSerializer)["reason"]
         by = f"cancelled by {request.user.get_username()}"
         try:
             experiment = services.cancel(experiment_id, f"{by}: {reason}" if reason else by)
         except Experiment.DoesNotExist:
-            raise unknown_experiment(experiment_id) from None
+            raise not_found("experiment", experiment_id) from None
         has_ended = experiment.status in Experiment.ENDED
         code = status.HTTP_200_OK if has_ended else status.HTTP_202_ACCEPTED
         return Response(ExperimentSerializer(experiment).data, code)
@@ -126,20 +198,40 @@ class SummaryView(View):
     queryset = Experiment.objects.none()
 
     @extend_schema(
-        responses=OpenApiResponse({"type": "object", "additionalProperties": True}, "docs/verdict.md tells of it.")
+        responses=OpenApiResponse({"type": "object", "additionalProperties": True}, "docs/verdict.md describes it.")
     )
     def get(self, request: Request, experiment_id: str) -> Response:
-        """Shows the summary of an experiment, with its account and its verdict. There is none before it has ended."""
-        experiment = selectors.experiment(experiment_id)
-        if experiment is None:
-            raise unknown_experiment(experiment_id)
+        """Shows the summary of an experiment that has ended, with its account and its verdict."""
+        experiment = experiment_of(experiment_id)
         if experiment.summary is None:
-            raise NotFound(_why_no_summary(experiment))
+            raise NotFound(_no_summary(experiment))
         return Response(experiment.summary)
 
 
-def _why_no_summary(experiment: Experiment) -> str:
+def _no_summary(experiment: Experiment) -> str:
     if experiment.status not in Experiment.ENDED:
-        return f"Experiment {experiment.id} is {experiment.status}; its summary comes when it has ended."
+        return f"The experiment {experiment.id} is {experiment.status}; its summary is made when it has ended."
     reason = f": {experiment.reason}" if experiment.reason else ""
-    return f"Experiment {experiment.id} ended as {experiment.status} without a summary{reason}."
+    return f"The experiment {experiment.id} ended as {experiment.status} without a summary{reason}."
+
+
+class TracingSerializer(PlainSerializer):
+    tracing = serializers.BooleanField(help_text="whether traces are stored from now on")
+
+
+class TracingView(View):
+    queryset = Experiment.objects.none()
+
+    @extend_schema(
+        request={JSON: TRACING},
+        responses={200: TracingSerializer} | problem(409, "The experiment is not interactive, or not running."),
+        operation_id="experiments_tracing",
+    )
+    def post(self, request: Request, experiment_id: str) -> Response:
+        """Pauses or resumes the traces of an interactive experiment. Its statistics continue in any case."""
+        tracing = parse_tracing(request.data)
+        try:
+            experiment = interactive.trace(experiment_id, tracing)
+        except Experiment.DoesNotExist:
+            raise not_found("experiment", experiment_id) from None
+        return Response({"tracing": experiment.tracing})

@@ -1,4 +1,4 @@
-"""Interactive client groups over REST: spawn, command, add, close."""
+"""Interactive client groups: spawned, listed, commanded, grown, shrunk and closed."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 from django.contrib.auth.models import AnonymousUser
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers, status
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from experiments import selectors
-from experiments.api.base import View
-from experiments.api.pages import JSON, FilterField, WindowSerializer, array, asked, lists
+from experiments.api.base import JSON, View, array, lists, not_found
+from experiments.api.parsing import parse_query
 from experiments.api.plan_schema import CLIENTS, COMMAND, GROUP
 from experiments.api.schema import location_of, problem
-from experiments.api.serializers import FreeField, PlainSerializer, TimestampField
+from experiments.api.serializers import FilterField, FreeField, PlainSerializer, TimestampField, WindowSerializer
 from experiments.models import ClientGroup
 from experiments.plans import parse_group
 from experiments.plans.commands import parse_clients, parse_command
@@ -24,7 +23,7 @@ from experiments.plans.recorded_gaps import Readers, lists_of
 from experiments.services import groups as services
 from routing.redis import redis_client
 
-NOT_NOW = "The group is closed, or not ready yet."
+NOT_OPEN = "The group is closed, or not ready yet."
 
 # DRF's own classes take no type parameters at run time.
 if TYPE_CHECKING:
@@ -38,15 +37,15 @@ class GroupSerializer(GroupModelSerializer):
 
     service = serializers.CharField(source="workload.service")
     experiment = serializers.CharField(
-        source="experiment_id", allow_null=True, help_text="the interactive experiment that records it now"
+        source="experiment_id", allow_null=True, help_text="the interactive experiment that records the group now"
     )
     clients = serializers.IntegerField(source="total_clients")
-    command = FreeField(source="phase", help_text="what it was told last")
-    does = serializers.SerializerMethodField(help_text="for people")
-    sends = serializers.SerializerMethodField(help_text="for people")
-    ready = serializers.SerializerMethodField(help_text="all clients that were asked for can send")
+    command = FreeField(source="phase", help_text="the last command")
+    does = serializers.SerializerMethodField(help_text="the load, for people")
+    sends = serializers.SerializerMethodField(help_text="the requests, for people")
+    ready = serializers.SerializerMethodField(help_text="whether all clients can send")
     created = TimestampField()
-    ended = TimestampField(allow_null=True, help_text="when all of its shards had ended")
+    ended = TimestampField(allow_null=True, help_text="when its last shard ended")
 
     class Meta:
         model = ClientGroup
@@ -67,14 +66,14 @@ class GroupSerializer(GroupModelSerializer):
 
 class ClientSerializer(PlainSerializer):
     client_id = serializers.CharField()
-    requests = serializers.IntegerField(help_text="so far, as far as they are known: about a second late")
-    failures = serializers.IntegerField()
+    requests = serializers.IntegerField(help_text="number of requests so far, about a second old")
+    failures = serializers.IntegerField(help_text="number of failed requests so far")
 
 
 class GroupDetailSerializer(GroupSerializer):
     """An interactive client group with its clients."""
 
-    info = serializers.SerializerMethodField(help_text="the clients that are not closed")
+    info = serializers.SerializerMethodField(help_text="the open clients")
 
     class Meta(GroupSerializer.Meta):
         fields = read_only_fields = [*GroupSerializer.Meta.fields, "info"]
@@ -85,23 +84,23 @@ class GroupDetailSerializer(GroupSerializer):
 
 
 class NumberSerializer(PlainSerializer):
-    number = serializers.IntegerField(help_text="of the command, counted in the group")
+    number = serializers.IntegerField(help_text="number of the command in the group")
 
 
 class GroupQuerySerializer(WindowSerializer):
-    service = FilterField(source="workload__service", help_text="exactly this one")
-    creator = FilterField(help_text="exactly this one")
+    service = FilterField(source="workload__service", help_text="exact match")
+    creator = FilterField(help_text="exact match")
 
 
 class GroupView(View):
-    """What the resources of groups share: to command one, it takes what it takes to change one."""
+    """The base of the resources of groups."""
 
     queryset = ClientGroup.objects.none()
 
     def found(self, group_id: str) -> ClientGroup:
         group = ClientGroup.objects.select_related("workload").filter(id=group_id, interactive=True).first()
         if group is None:
-            raise NotFound(f"There is no client group {group_id}.")
+            raise not_found("client group", group_id)
         return group
 
 
@@ -109,14 +108,14 @@ class GroupListView(GroupView):
     @lists(GroupQuerySerializer, GroupSerializer(many=True))
     def get(self, request: Request) -> Response:
         """Lists the interactive client groups that are not closed, oldest first."""
-        wanted = asked(request, GroupQuerySerializer)
-        exactly = {name: wanted[name] for name in ("workload__service", "creator") if name in wanted}
+        query = parse_query(request, GroupQuerySerializer)
+        exactly = {name: query[name] for name in ("workload__service", "creator") if name in query}
         found = selectors.open_groups(**exactly)
-        return array(request, found, lambda some: GroupSerializer(some, many=True).data, wanted)
+        return array(request, found, lambda some: GroupSerializer(some, many=True).data, query)
 
     @extend_schema(request={JSON: GROUP}, responses={201: GroupSerializer}, parameters=[location_of("the group")])
     def post(self, request: Request) -> Response:
-        """Spawns a client group. Its clients send nothing until they are told to, and can when it is `ready`."""
+        """Spawns a client group. Its clients send nothing before the first command, and can send when it is `ready`."""
         workload = parse_group(request.data, selectors.client_app_of)
         assert not isinstance(request.user, AnonymousUser)  # its permissions were checked
         group = services.spawn(workload, request.user.get_username())
@@ -138,15 +137,15 @@ class GroupDetailView(GroupView):
 
 
 class GroupCommandView(GroupView):
-    """Needs the permission to add groups, as everything does that makes load."""
+    """Commands need the permission to add groups, like every operation that makes load."""
 
     @extend_schema(
         request={JSON: COMMAND},
-        responses={200: NumberSerializer} | problem(409, NOT_NOW),
+        responses={200: NumberSerializer} | problem(409, NOT_OPEN),
         operation_id="groups_command",
     )
     def post(self, request: Request, group_id: str) -> Response:
-        """Commands a group: `{"rps": 2.5}` of each client, or `{"n": 10, "ia": ["expovariate", 5]}`."""
+        """Commands a group: `{"rps": 2.5}` sets the rate of each client, `{"n": 10}` has each send ten requests."""
         group = self.found(group_id)
         lists = lists_of(redis_client(), group.id, selectors.client_indexes(group))
         command = parse_command(request.data, Readers(own_lists=lists))
@@ -155,10 +154,12 @@ class GroupCommandView(GroupView):
 
 class GroupClientsView(GroupView):
     @extend_schema(
-        request={JSON: CLIENTS}, responses={200: GroupSerializer} | problem(409, NOT_NOW), operation_id="groups_clients"
+        request={JSON: CLIENTS},
+        responses={200: GroupSerializer} | problem(409, NOT_OPEN),
+        operation_id="groups_clients",
     )
     def post(self, request: Request, group_id: str) -> Response:
-        """Adds clients to a group, or closes some: `{"add": 3}`, `{"close": 2}`."""
+        """Adds clients to a group or closes some of them: `{"add": 3}`, `{"close": 2}`."""
         group = self.found(group_id)
         added, closed = parse_clients(request.data)
         if added:

@@ -1,4 +1,4 @@
-"""What describes the API itself: its routes, its schema, the page of its documentation, and the answer for all else."""
+"""The resources that describe the API: routes, OpenAPI document, documentation page, and unknown paths."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularSwaggerView
 from rest_framework import serializers
-from rest_framework.exceptions import NotFound
 from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from experiments.api.base import View
-from experiments.api.pages import asked
+from experiments.api.parsing import parse_query
 from experiments.api.serializers import PlainSerializer
+from routing.errors import NotFound
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
 @cache
-def schema() -> dict[str, Any]:
-    """The OpenAPI document, the same for everybody; made once, as it takes a good part of a second."""
+def document() -> dict[str, Any]:
+    """Returns the OpenAPI document. It is the same for all users, and made once, as it takes several hundred ms."""
     return dict(SchemaGenerator().get_schema(request=None, public=True))
 
 
 class RouteSerializer(PlainSerializer):
     path = serializers.CharField()
     methods = serializers.ListField(child=serializers.CharField())
-    does = serializers.DictField(child=serializers.CharField(), help_text="what each method does")
+    does = serializers.DictField(child=serializers.CharField(), help_text="a summary of each method")
 
 
 class RoutesSerializer(PlainSerializer):
@@ -40,7 +40,7 @@ class RoutesSerializer(PlainSerializer):
 
 
 class SchemaQuerySerializer(PlainSerializer):
-    format = serializers.ChoiceField(["json", "yaml"], required=False, help_text="in place of an Accept header")
+    format = serializers.ChoiceField(["json", "yaml"], required=False, help_text="overrides the Accept header")
 
 
 class IndexView(View):
@@ -50,7 +50,7 @@ class IndexView(View):
     def get(self, request: Request) -> Response:
         """Lists the routes."""
         routes = []
-        for path, operations in schema()["paths"].items():
+        for path, operations in document()["paths"].items():
             found = {method.upper(): operations[method]["summary"] for method in METHODS if method in operations}
             routes.append({"path": path, "methods": list(found), "does": found})
         return Response({"routes": routes})
@@ -62,9 +62,9 @@ class SchemaView(View):
 
     @extend_schema(parameters=[SchemaQuerySerializer], responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
-        """Describes the API: the OpenAPI document, as JSON or YAML."""
-        asked(request, SchemaQuerySerializer)
-        return Response(schema())
+        """Returns the OpenAPI document, as JSON or YAML."""
+        parse_query(request, SchemaQuerySerializer)
+        return Response(document())
 
 
 class DocsView(View, SpectacularSwaggerView):
@@ -73,16 +73,16 @@ class DocsView(View, SpectacularSwaggerView):
 
     @extend_schema(responses={(200, "text/html"): str})
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Shows the schema as a page for people."""
+        """Shows the schema as an interactive page."""
         answer: Response = SpectacularSwaggerView.get(self, request)
         return answer
 
 
 class UnknownView(View):
-    """Every other path under /api: 404, whatever the method."""
+    """Every other path under /api: 404 for each method."""
 
     permission_classes = [AllowAny]
     schema = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        raise NotFound(f"There is no {request.path}; GET /api lists the routes.")
+        raise NotFound(f"The resource {request.path} does not exist; GET /api lists the routes.")

@@ -1,15 +1,37 @@
-"""JSON bodies as their sender meant them: bounded, without repeated keys, NaN, or nesting that exhausts the stack."""
+"""Parsing of JSON bodies and query parameters: invalid input is an InvalidInput with every error."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import IO, Any, NoReturn
 
-from rest_framework.exceptions import APIException, ParseError
+from rest_framework import serializers
+from rest_framework.exceptions import APIException
 from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
 
 from experiments.plans.document import MAX_BYTES
+from routing.errors import Code, FieldError, InvalidInput
+
+# The path of errors that concern the whole body; DRF uses it, too (NON_FIELD_ERRORS_KEY).
+BODY = "body"
+# DRF's codes; all others are FORMAT.
+_CODES = {
+    "required": Code.REQUIRED,
+    "null": Code.REQUIRED,
+    "blank": Code.REQUIRED,
+    "min_length": Code.RANGE,
+    "max_length": Code.RANGE,
+    "min_value": Code.RANGE,
+    "max_value": Code.RANGE,
+    "max_string_length": Code.RANGE,
+    "overflow": Code.RANGE,
+    "invalid_choice": Code.CHOICE,
+    "not_a_list": Code.TYPE,
+    "not_a_dict": Code.TYPE,
+    "type": Code.TYPE,
+}
 
 
 class BodyTooLarge(APIException):
@@ -19,7 +41,10 @@ class BodyTooLarge(APIException):
 
 
 class StrictJSONParser(BaseParser):
-    """Raises ParseError and BodyTooLarge."""
+    """Parses JSON of bounded size, and refuses repeated keys, NaN, and nesting that exhausts the stack.
+
+    Raises InvalidInput and BodyTooLarge.
+    """
 
     media_type = "application/json"
 
@@ -32,19 +57,65 @@ class StrictJSONParser(BaseParser):
         try:
             return json.loads(body, object_pairs_hook=_unique, parse_constant=_refuse_constant)
         except RecursionError as error:
-            raise ParseError("The JSON is nested too deeply.") from error
-        except ValueError as error:  # no JSON, no UTF-8, or a number of thousands of digits
-            raise ParseError(f"The body is no JSON: {error}") from error
+            raise _unreadable("is nested too deeply") from error
+        except InvalidInput:
+            raise
+        except ValueError as error:  # not JSON, not UTF-8, or a number of thousands of digits
+            raise _unreadable(f"is not valid JSON: {error}") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ParseError(f"The key {key[:80]!r} is there twice.")
+            raise InvalidInput([FieldError(BODY, Code.DUPLICATE, f"contains the key {key[:80]!r} twice")])
         found[key] = value
     return found
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ParseError(f"{name} is no number of JSON.")
+    raise _unreadable(f"is not valid JSON: {name} is not a number")
+
+
+def _unreadable(message: str) -> InvalidInput:
+    return InvalidInput([FieldError(BODY, Code.UNREADABLE, message)])
+
+
+def parse_query(request: Request, kind: type[serializers.Serializer[Any]]) -> dict[str, Any]:
+    """Returns the query parameters as the serializer defines them. Raises InvalidInput."""
+    fields, data, errors = kind().fields, {}, []
+    for name, values in request.query_params.lists():
+        many = isinstance(fields.get(name), serializers.ListField)
+        data[name] = values if many else values[-1]
+        if len(values) > 1 and not many:
+            errors.append(FieldError(name, Code.DUPLICATE, "must be given once"))
+    if errors:
+        raise InvalidInput(errors)
+    return parse_body(data, kind)
+
+
+def parse_body(data: object, kind: type[serializers.Serializer[Any]]) -> dict[str, Any]:
+    """Returns the body as the serializer defines it. Raises InvalidInput with every invalid and every unknown field."""
+    serializer = kind(data=data)
+    serializer.is_valid()
+    errors = list(_field_errors(serializer.errors))
+    if isinstance(data, Mapping):
+        known = ", ".join(serializer.fields)
+        unknown = sorted(set(data) - set(serializer.fields))
+        errors += [FieldError(str(name), Code.UNKNOWN, f"is unknown; known are {known}") for name in unknown]
+    if errors:
+        raise InvalidInput(errors)
+    return dict(serializer.validated_data)
+
+
+def _field_errors(detail: Any, path: str = "") -> Iterator[FieldError]:
+    """Yields the errors of DRF's validation, whose lists and mappings may be nested."""
+    if isinstance(detail, dict):
+        for name, nested in detail.items():
+            inner = f"{path}[{name}]" if isinstance(name, int) else f"{path}.{name}" if path else str(name)
+            yield from _field_errors(nested, inner)
+    elif isinstance(detail, list):
+        for index, nested in enumerate(detail):
+            yield from _field_errors(nested, f"{path}[{index}]" if isinstance(nested, dict | list) else path)
+    else:
+        yield FieldError(path, _CODES.get(detail.code, Code.FORMAT), str(detail))

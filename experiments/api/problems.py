@@ -1,9 +1,9 @@
-"""Errors, all of one shape: problem details as RFC 9457 has them, with a field for each fault."""
+"""Problem documents (RFC 9457): the one form of every error under /api."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -18,117 +18,84 @@ from rest_framework.views import exception_handler
 
 from experiments.api.schema import PROBLEM_JSON
 from experiments.plans import PlanInvalid
-from experiments.services.apps import AppMissing
-from experiments.services.events import ExperimentOver
-from experiments.services.groups import GroupClosed, GroupNotReady
-from experiments.services.ids import IdTaken
-from experiments.services.interactive import NotRunning
-from experiments.services.locks import Busy
-from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from loadgen.apps.errors import AppInvalid
-from routing.table import RoutingInvalid, RoutingMissing, RoutingTaken
+from routing.errors import Code, FieldError, InvalidInput, RequestRefused
 
-AWAY = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, kombu.exceptions.OperationalError)
+BROKER_ERRORS = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, kombu.exceptions.OperationalError)
 
 _log = logging.getLogger(__name__)
 
 
-def problem(code: int, detail: str, errors: list[dict[str, str]] | None = None) -> JsonResponse:
-    """A problem; `about:blank` says that there is no more to it than its status and its detail."""
+def problem(status: int, detail: str, errors: Iterable[FieldError] = ()) -> JsonResponse:
+    """Returns a problem document; its type `about:blank` means that the status says what kind of problem it is."""
     body = {
         "type": "about:blank",
-        "title": HTTPStatus(code).phrase,
-        "status": code,
+        "title": HTTPStatus(status).phrase,
+        "status": status,
         "detail": detail,
-        "errors": errors or [],
+        "errors": [{"field": error.path, "code": error.code, "message": error.message} for error in errors],
     }
-    return JsonResponse(body, status=code, content_type=PROBLEM_JSON)
+    return JsonResponse(body, status=status, content_type=PROBLEM_JSON)
 
 
 def handle(error: Exception, context: dict[str, Any]) -> JsonResponse | None:
-    """The answer to an exception of a view; None leaves it to Django (a programming error, see `failed`)."""
+    """Returns the response to an exception of a view; None for a programming error, which `failed` answers."""
+    if isinstance(error, InvalidInput):
+        return problem(400, "The request is invalid; see `errors`.", error.errors)
     if isinstance(error, PlanInvalid):
-        return problem(
-            400, "What was asked for is refused.", [_fault(each.path, each.message) for each in error.errors]
-        )
+        return handle(InvalidInput(FieldError(e.path, Code.FORMAT, e.message) for e in error.errors), context)
     if isinstance(error, AppInvalid):
-        return problem(400, "The client app is refused.", [_fault(each.field, each.message) for each in error.faults])
-    if isinstance(error, RoutingInvalid):
-        faults = [_fault(each.place, each.message) for each in error.field_errors]
-        return problem(400, "The routing record is refused.", faults)
-    if isinstance(error, exceptions.ValidationError):
-        return problem(400, "What was asked for is refused.", list(_faults(error.detail)))
-    if isinstance(error, RoutingMissing):
-        return problem(404, str(error))
-    if isinstance(error, RoutingTaken | GroupClosed | GroupNotReady | ExperimentOver | NotRunning | IdTaken):
-        return problem(409, str(error))
-    if isinstance(error, NoMatchingWorkers | NoFreeSlot | AppMissing | Busy):
-        return problem(503, str(error))
-    if isinstance(error, AWAY):
-        return problem(503, "The broker does not answer; try again.")
+        return handle(InvalidInput(FieldError(e.field, Code.FORMAT, e.message) for e in error.faults), context)
+    if isinstance(error, RequestRefused):
+        return problem(error.status, str(error))
+    if isinstance(error, BROKER_ERRORS):
+        return problem(503, "The broker does not answer. Try again later.")
     if isinstance(error, OperationalError | InterfaceError):
         _log.error("the database does not answer: %s", error)
-        return problem(503, "The database does not answer; try again.")
+        return problem(503, "The database does not answer. Try again later.")
     known = exception_handler(error, context)
     if known is None:
         return None
-    answer = problem(known.status_code, _sentence(error))
+    answer = problem(known.status_code, _detail_of(error))
     for name in ("WWW-Authenticate", "Retry-After"):
         if name in known.headers:
             answer[name] = known.headers[name]
     return answer
 
 
-def refused(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    """Django's own 400."""
-    if not _of_api(request):
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Django's handler400."""
+    if not _is_api(request):
         return defaults.bad_request(request, exception)
-    return problem(400, "The request cannot be used: it is too large, or addresses another host.")
+    return problem(400, "The request is too large, or its Host header is not one of galileo_allowed_hosts.")
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    """Django's own 403."""
-    return problem(403, "Forbidden.") if _of_api(request) else defaults.permission_denied(request, exception)
+    """Django's handler403."""
+    return problem(403, "Permission denied.") if _is_api(request) else defaults.permission_denied(request, exception)
 
 
-def missing(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    """Django's own 404."""
-    if not _of_api(request):
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Django's handler404."""
+    if not _is_api(request):
         return defaults.page_not_found(request, exception)
-    return problem(404, f"There is no {request.path}.")
+    return problem(404, f"The resource {request.path} does not exist.")
 
 
 def failed(request: HttpRequest) -> HttpResponseBase:
-    """An exception that nobody has handled, which Django has logged; it is not shown."""
-    if not _of_api(request):
+    """Django's handler500, for exceptions that Django has logged; they are not shown."""
+    if not _is_api(request):
         return defaults.server_error(request)
-    return problem(500, "This is a fault of Galileo; the log of its web server has the reason.")
+    return problem(500, "Internal error of Galileo. The log of its web server gives the reason.")
 
 
-def _of_api(request: HttpRequest) -> bool:
+def _is_api(request: HttpRequest) -> bool:
     return request.path_info == "/api" or request.path_info.startswith("/api/")
 
 
-def _sentence(error: Exception) -> str:
+def _detail_of(error: Exception) -> str:
     if isinstance(error, exceptions.APIException):
         return str(error.detail)
     if isinstance(error, PermissionDenied | Http404):
         return str(error) or HTTPStatus(403 if isinstance(error, PermissionDenied) else 404).phrase
-    raise TypeError(f"{type(error).__name__} has no sentence")  # DRF handles no others
-
-
-def _fault(field: str, message: str) -> dict[str, str]:
-    return {"field": field, "message": message}
-
-
-def _faults(detail: Any, field: str = "") -> Iterator[dict[str, str]]:
-    """The faults of DRF's validation, whose lists and mappings may be nested."""
-    if isinstance(detail, dict):
-        for name, nested in detail.items():
-            place = f"{field}[{name}]" if isinstance(name, int) else f"{field}.{name}" if field else str(name)
-            yield from _faults(nested, place)
-    elif isinstance(detail, list):
-        for index, nested in enumerate(detail):
-            yield from _faults(nested, f"{field}[{index}]" if isinstance(nested, dict | list) else field)
-    else:
-        yield _fault(field, str(detail))
+    raise TypeError(f"unexpected {type(error).__name__}")  # DRF's handler knows no others

@@ -1,4 +1,4 @@
-"""The routing table, and the names of the services that are in it."""
+"""The routing table, and the names of its services."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from experiments.api.base import View
-from experiments.api.pages import JSON, FilterField, WindowSerializer, array, asked, lists
-from experiments.api.permissions import ModelPermissions
+from experiments.api.access import ModelPermissions
+from experiments.api.base import JSON, View, array, lists
+from experiments.api.parsing import BODY, parse_query
 from experiments.api.plan_schema import CHANGED_TARGETS, RECORD, TARGETS
 from experiments.api.schema import location_of, problem
-from experiments.api.serializers import PlainSerializer
-from routing import models, selectors, services, table
+from experiments.api.serializers import FilterField, PlainSerializer, WindowSerializer
+from routing import models, selectors, services
+from routing.errors import Code, FieldError, InvalidInput
 
 
 class RecordPermissions(ModelPermissions):
-    """A PUT may either add a record or change one."""
+    """A PUT may add a record or change one, and needs both permissions."""
 
     perms_map = {
         **ModelPermissions.perms_map,
@@ -30,7 +31,7 @@ class RecordPermissions(ModelPermissions):
 
 
 class RecordSerializer(PlainSerializer):
-    """A service's hosts; hosts[i] has weights[i]. Each change makes a new version."""
+    """The weighted hosts of a service; hosts[i] has weights[i]. Each change makes a new version."""
 
     service = serializers.CharField()
     hosts = serializers.ListField(child=serializers.CharField())
@@ -39,28 +40,28 @@ class RecordSerializer(PlainSerializer):
 
 
 class RecordQuerySerializer(WindowSerializer):
-    host = FilterField(help_text="only those with exactly this host")
+    host = FilterField(help_text="only records with exactly this host")
 
 
-class TableView(View):
-    """What the resources of the table share."""
+class RoutingView(View):
+    """The base of the resources of the routing table."""
 
     permission_classes = [RecordPermissions]
     queryset = models.RoutingRecord.objects.none()
 
     @property
     def by(self) -> str:
-        """Who is said to have made a change."""
+        """The author of a change."""
         return self.request.user.get_username() or "api"
 
 
-class RecordListView(TableView):
+class RecordListView(RoutingView):
     @lists(RecordQuerySerializer, RecordSerializer(many=True))
     def get(self, request: Request) -> Response:
         """Lists the routing records, by service."""
-        wanted = asked(request, RecordQuerySerializer)
-        found = selectors.records(wanted.get("host"))
-        return array(request, found, lambda some: RecordSerializer(some, many=True).data, wanted)
+        query = parse_query(request, RecordQuerySerializer)
+        found = selectors.records(query.get("host"))
+        return array(request, found, lambda some: RecordSerializer(some, many=True).data, query)
 
     @extend_schema(
         request={JSON: RECORD},
@@ -75,18 +76,18 @@ class RecordListView(TableView):
         return Response(RecordSerializer(record).data, status.HTTP_201_CREATED, headers=location)
 
 
-class RecordView(TableView):
+class RecordView(RoutingView):
     @extend_schema(responses=RecordSerializer)
     def get(self, request: Request, service: str) -> Response:
         """Shows the routing record of a service."""
         record = selectors.record(service)
         if record is None:
-            raise table.RoutingMissing(service)
+            raise services.missing(service)
         return Response(RecordSerializer(record).data)
 
     @extend_schema(request={JSON: TARGETS}, responses=RecordSerializer)
     def put(self, request: Request, service: str) -> Response:
-        """Sets the routing record of a service, whether there is one or not."""
+        """Creates or replaces the routing record of a service."""
         body = _read(request.data, known=("hosts", "weights"), required=("hosts",))
         record = services.set_record(service, body["hosts"], body.get("weights"), self.by)
         return Response(RecordSerializer(record).data)
@@ -96,7 +97,7 @@ class RecordView(TableView):
         """Changes hosts, weights or both of a routing record."""
         body = _read(request.data, known=("hosts", "weights"))
         if all(value is None for value in body.values()):
-            raise table.RoutingInvalid([table.FieldError("body", None, "one of hosts and weights is needed")])
+            raise InvalidInput([FieldError(BODY, Code.REQUIRED, "must have hosts, weights or both")])
         record = services.change_record(service, body.get("hosts"), body.get("weights"), self.by)
         return Response(RecordSerializer(record).data)
 
@@ -104,7 +105,7 @@ class RecordView(TableView):
     def delete(self, request: Request, service: str) -> Response:
         """Removes the routing record of a service."""
         if not services.remove_record(service, self.by):
-            raise table.RoutingMissing(service)
+            raise services.missing(service)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -112,20 +113,21 @@ class ServiceSerializer(PlainSerializer):
     name = serializers.CharField()
 
 
-class ServiceListView(TableView):
+class ServiceListView(RoutingView):
     @lists(WindowSerializer, ServiceSerializer(many=True))
     def get(self, request: Request) -> Response:
-        """Lists the services that have routing records. The names alone, in objects, as in the original."""
+        """Lists the services that have routing records, as objects with a name, as in the original."""
         named = [{"name": record.service} for record in selectors.records()]
-        return array(request, named, list, asked(request, WindowSerializer))
+        return array(request, named, list, parse_query(request, WindowSerializer))
 
 
-def _read(body: Any, known: Collection[str], required: Collection[str] = ()) -> dict[str, Any]:
-    """The body's fields; what they hold is for the services to check. Raises RoutingInvalid with every fault."""
+def _read(body: object, known: Collection[str], required: Collection[str] = ()) -> dict[str, Any]:
+    """Returns the body's fields; the services check their values. Raises InvalidInput."""
     if not isinstance(body, dict):
-        raise table.RoutingInvalid([table.FieldError("body", None, f"an object with {', '.join(known)} is needed")])
-    faults = {name: f"unknown key; known here: {', '.join(known)}" for name in body if name not in known}
-    faults |= {name: "is missing" for name in required if body.get(name) is None}
-    if faults:
-        raise table.RoutingInvalid([table.FieldError(name, None, text) for name, text in faults.items()])
+        raise InvalidInput([FieldError(BODY, Code.TYPE, f"must be an object with {', '.join(known)}")])
+    message = f"is unknown; known are {', '.join(known)}"
+    errors = [FieldError(name, Code.UNKNOWN, message) for name in body if name not in known]
+    errors += [FieldError(name, Code.REQUIRED, "is required") for name in required if body.get(name) is None]
+    if errors:
+        raise InvalidInput(errors)
     return body

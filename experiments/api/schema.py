@@ -13,61 +13,63 @@ from drf_spectacular.utils import Direction, OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny
 
-from experiments.api.permissions import ModelPermissions
+from experiments.api.access import ModelPermissions
 from experiments.api.serializers import PlainSerializer
+from routing.errors import Code
 
 PROBLEM_JSON = "application/problem+json"
 WITH_BODY = ("POST", "PUT", "PATCH")
-WHY = {
-    400: "What was asked for is refused; `errors` names each fault.",
-    401: "Nobody said who asks, or not rightly so.",
-    403: "Who asks has no permission for this.",
-    404: "There is no such thing.",
-    406: "None of the types that the client accepts can be had.",
+DESCRIPTIONS = {
+    400: "The request is invalid; `errors` gives every reason.",
+    401: "Authentication credentials are missing or invalid.",
+    403: "The user does not have the permission.",
+    404: "The resource does not exist.",
+    406: "None of the accepted media types is available.",
     413: "The body is too large.",
-    415: "The body's type is not understood.",
-    429: "Too much was asked for in a short time.",
-    500: "A fault of Galileo.",
-    503: "Something that this takes is not there now: a worker, a free slot, the broker, the database.",
+    415: "The media type of the body is not supported.",
+    429: "Too many requests; retry after `Retry-After` seconds.",
+    500: "Internal error; the log of the web server gives the reason.",
+    503: "A worker, a free slot, the broker or the database is unavailable; the request may succeed later.",
 }
 
 
-class FaultSerializer(PlainSerializer):
-    field = serializers.CharField(help_text="where it is, like `configuration.workloads[0].ticks`")
-    message = serializers.CharField(help_text="what is wrong, and what is needed")
+class FieldErrorSerializer(PlainSerializer):
+    field = serializers.CharField(help_text="path of the value, such as `configuration.workloads[0].ticks`")
+    code = serializers.ChoiceField(list(Code), help_text="the kind of error, for programs")
+    message = serializers.CharField(help_text="the reason, for people")
 
 
 class ProblemSerializer(PlainSerializer):
-    """An error, as RFC 9457 has it."""
+    """A problem document (RFC 9457)."""
 
-    type = serializers.CharField(help_text="`about:blank`: `status` says what kind of problem it is")
-    title = serializers.CharField(help_text="the status in words")
+    type = serializers.CharField(help_text="`about:blank`: `status` is the kind of problem")
+    title = serializers.CharField(help_text="name of the status")
     status = serializers.IntegerField(min_value=400, max_value=599)
-    detail = serializers.CharField(help_text="a sentence for people")
-    errors = FaultSerializer(  # type: ignore[assignment]
-        many=True, help_text="each fault of what was sent, if there are any"
+    detail = serializers.CharField(help_text="the reason, for people")
+    errors = FieldErrorSerializer(  # type: ignore[assignment]
+        many=True, help_text="every invalid value of the request"
     )
 
 
-def problem(code: int, why: str) -> dict[Any, OpenApiResponse]:
-    """An error that not every operation has, for the `responses` of `extend_schema`."""
-    return {(code, PROBLEM_JSON): OpenApiResponse(ProblemSerializer, description=why)}
+def problem(status: int, description: str) -> dict[Any, OpenApiResponse]:
+    """Returns an error that not every operation has, for the `responses` of `extend_schema`."""
+    return {(status, PROBLEM_JSON): OpenApiResponse(ProblemSerializer, description=description)}
 
 
 def location_of(thing: str) -> OpenApiParameter:
-    """The header that says where what was made is, for the `parameters` of `extend_schema`."""
-    return OpenApiParameter("Location", str, "header", required=True, response=[201], description=f"where {thing} is")
+    """Returns the Location header of a created resource, for the `parameters` of `extend_schema`."""
+    return OpenApiParameter("Location", str, "header", required=True, response=[201], description=f"URL of {thing}")
 
 
 def without_slashes(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
-    """The paths as they are documented: a slash at the end is taken, too, and makes no difference."""
+    """Returns the endpoints with their paths as documented: a trailing slash makes no difference."""
     return [(path.rstrip("/"), regex, method, view) for path, regex, method, view in endpoints]
 
 
 class OpenAccessScheme(OpenApiAuthenticationExtension):
-    """Says that nobody needs a token, where that is so."""
+    """Documents that no credentials are needed with galileo_api_auth=none."""
 
-    target_class = "experiments.api.open_access.OpenAccess"
+    target_class = "experiments.api.access.OpenAccess"
     name: list[str] = []
 
     def get_security_requirement(self, auto_schema: AutoSchema) -> list[dict[str, list[Any]]]:
@@ -78,7 +80,7 @@ class OpenAccessScheme(OpenApiAuthenticationExtension):
 
 
 class Schema(AutoSchema):
-    """The first sentence of a method's docstring is its operation's summary, all of it the description."""
+    """The docstring of a method is the description of its operation, its first sentence the summary."""
 
     def get_summary(self) -> str:
         sentence = self.get_description().partition("\n\n")[0].replace("\n", " ").partition(". ")[0]
@@ -89,25 +91,25 @@ class Schema(AutoSchema):
     def _map_basic_serializer(self, serializer: Any, direction: Direction) -> dict[str, Any]:
         described: dict[str, Any] = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
         if direction == "request":
-            described["additionalProperties"] = False  # pages.checked names each field that there is not
+            described["additionalProperties"] = False  # parse_body refuses unknown fields
         return described
 
     def _get_response_bodies(self, direction: Direction = "response") -> dict[str, Any]:
         bodies = dict(super()._get_response_bodies(direction))
         common = {
             code: self._get_response_for_code(  # type: ignore[no-untyped-call]
-                OpenApiResponse(ProblemSerializer, WHY[code]), str(code), [PROBLEM_JSON]
+                OpenApiResponse(ProblemSerializer, DESCRIPTIONS[code]), str(code), [PROBLEM_JSON]
             )
             for code in self._common_errors()
         }
         for code, body in common.items():
             if code == HTTPStatus.TOO_MANY_REQUESTS:
-                body["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
+                body["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "in seconds"}}
             bodies.setdefault(str(code), body)
         return dict(sorted(bodies.items()))
 
     def _common_errors(self) -> list[int]:
-        """What may go wrong with the operation, whatever it does."""
+        """Returns the statuses of errors that the operation may have by its method, path and permissions."""
         permissions: Any = self.view.permission_classes
         found = {
             400: self.method in WITH_BODY or any(each["in"] == "query" for each in self._get_parameters()),

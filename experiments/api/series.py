@@ -1,4 +1,4 @@
-"""The per-second statistics of an experiment, as charts read them: JSON, or CSV, which is sent while it is read."""
+"""The per-second statistics of an experiment for charts, as JSON or as a stream of CSV."""
 
 from __future__ import annotations
 
@@ -8,34 +8,31 @@ from typing import Any
 from django.http import HttpResponseBase
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers
-from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from experiments import selectors
 from experiments.analysis.series import COLUMNS, Part, series_of
-from experiments.api.base import unknown_experiment
-from experiments.api.pages import CSV, JSON, FilterField, FormatSerializer, TableView, asked, csv_stream
-from experiments.api.serializers import PlainSerializer
+from experiments.api.base import CSV, JSON, TableView, csv_stream, experiment_status
+from experiments.api.parsing import parse_query
+from experiments.api.serializers import FilterField, FormatSerializer, PlainSerializer
 from experiments.models import Experiment, SecondStats
-from routing.errors import InvalidInput
 
-# What is less counts from the experiment's start: no experiment takes thirty years.
+# Smaller times count from the experiment's start: no experiment takes thirty years.
 EPOCH_FROM_S = 1e9
 MAX_TIME_S = 1e11
 _WHOLE = ("second", "arrivals", "sent", "completed", "errors", "dropped", "late", "connect_failed", "cut", "size")
 _HELP = {
-    "second": "the first of the step, since the Unix epoch in the broker's clock",
-    "offset_s": "the same since the experiment's start",
-    "planned": "arrivals; null in the closed model",
-    "clients": "the mean number of active ones; null in the open model",
-    "size": "bytes of the responses' bodies",
+    "second": "first second of the step, since the Unix epoch in the broker's clock",
+    "offset_s": "first second of the step, since the experiment's start",
+    "planned": "number of planned arrivals; null in the closed model",
+    "clients": "mean number of active clients; null in the open model",
+    "size": "total size of the responses' bodies in bytes",
 }
 
 
 def _finite(value: float) -> None:
     if not math.isfinite(value):
-        raise serializers.ValidationError("A finite number is needed.")
+        raise serializers.ValidationError("A finite number is required.")
 
 
 class SeriesQuerySerializer(FormatSerializer):
@@ -43,28 +40,28 @@ class SeriesQuerySerializer(FormatSerializer):
         min_value=1,
         max_value=604_800,
         required=False,
-        help_text="seconds of a point; by default 1, or as many as needed",
+        help_text="seconds per point; default: 1, or more for a long experiment",
     )
     service = FilterField()
     workload = serializers.IntegerField(
-        min_value=0, max_value=2**31 - 1, required=False, help_text="its index in the plan"
+        min_value=0, max_value=2**31 - 1, required=False, help_text="index of the workload in the plan"
     )
-    host = FilterField(help_text="only what was sent to it, of which sent, completed and errors are known")
+    host = FilterField(help_text="only requests to this host, of which sent, completed and errors are known")
 
     def get_fields(self) -> dict[str, Any]:
-        """Two more, the first of which has a name that is a word of Python."""
+        """Adds `from`, which is a keyword of Python, and `to`."""
         about = "seconds since the experiment's start or, from 10⁹ on, since the Unix epoch"
         times = {
             name: serializers.FloatField(
                 min_value=0, max_value=MAX_TIME_S, validators=[_finite], required=False, help_text=help_text
             )
-            for name, help_text in (("from", about), ("to", f"{about}; not included"))
+            for name, help_text in (("from", about), ("to", f"{about}; exclusive"))
         }
         return {**times, **super().get_fields()}
 
 
 class SeriesWorkloadSerializer(PlainSerializer):
-    workload = serializers.IntegerField(help_text="its index in the plan")
+    workload = serializers.IntegerField(help_text="index of the workload in the plan")
     service = serializers.CharField()
 
 
@@ -77,12 +74,12 @@ POINT = inline_serializer("Point", {name: _shown(name) for name in COLUMNS}, man
 SERIES = inline_serializer(
     "Series",
     {
-        "start": serializers.FloatField(allow_null=True, help_text="of the experiment, since the Unix epoch"),
-        "from": serializers.IntegerField(help_text="the first second, since the Unix epoch"),
-        "to": serializers.IntegerField(help_text="the one behind the last"),
-        "step": serializers.IntegerField(help_text="seconds of a point"),
-        "workloads": SeriesWorkloadSerializer(many=True, help_text="what is in it"),
-        "hosts": serializers.ListField(child=serializers.CharField(), help_text="those that were sent to"),
+        "start": serializers.FloatField(allow_null=True, help_text="start of the experiment, since the Unix epoch"),
+        "from": serializers.IntegerField(help_text="first second, since the Unix epoch"),
+        "to": serializers.IntegerField(help_text="the second after the last"),
+        "step": serializers.IntegerField(help_text="seconds per point"),
+        "workloads": SeriesWorkloadSerializer(many=True, help_text="the workloads of these points"),
+        "hosts": serializers.ListField(child=serializers.CharField(), help_text="hosts that requests were sent to"),
         "points": POINT,
     },
 )
@@ -93,24 +90,19 @@ class SeriesView(TableView):
 
     @extend_schema(parameters=[SeriesQuerySerializer], responses={(200, JSON): SERIES, (200, CSV): str})
     def get(self, request: Request, experiment_id: str) -> HttpResponseBase:
-        """Shows what charts are made of: counts and percentiles per second of the intended time, or per longer step.
+        """Returns counts and percentiles per second of the intended time, or per longer step.
 
-        Quiet seconds are there, too. Those that are not over yet may still grow.
+        Seconds without requests are included. The last seconds of a running experiment may still grow.
         """
-        experiment = selectors.experiment_status(experiment_id)
-        if experiment is None:
-            raise unknown_experiment(experiment_id)
-        wanted = asked(request, SeriesQuerySerializer)
+        experiment = experiment_status(experiment_id)
+        query = parse_query(request, SeriesQuerySerializer)
         part = Part(
-            from_s=_since_start(experiment, wanted.get("from")),
-            to_s=_since_start(experiment, wanted.get("to")),
-            step_s=wanted.get("step"),
-            **{name: wanted.get(name) for name in ("service", "workload", "host")},
+            from_s=_since_start(experiment, query.get("from")),
+            to_s=_since_start(experiment, query.get("to")),
+            step_s=query.get("step"),
+            **{name: query.get(name) for name in ("service", "workload", "host")},
         )
-        try:
-            series = series_of(experiment, part)
-        except InvalidInput as refused:
-            raise ValidationError({error.path: [error.message] for error in refused.errors}) from refused
+        series = series_of(experiment, part)
         if self.wants_csv(request):
             rows = (list(point.values()) for point in series.points())
             return csv_stream(f"series-{experiment_id}", COLUMNS, rows)

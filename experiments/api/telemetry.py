@@ -1,7 +1,6 @@
 """Telemetry and the timeline of an experiment.
 
-Telemetry comes series by series (metric, node, subsystem), each in the order of time: as pages of JSON, or whole as CSV
-(`?format=csv`, or `Accept: text/csv`).
+Telemetry is ordered by series (metric, node, subsystem), and by time in each: pages of JSON, or all of it as CSV.
 """
 
 from __future__ import annotations
@@ -16,25 +15,30 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from experiments import selectors
-from experiments.api.base import View, unknown_experiment
-from experiments.api.pages import (
+from experiments.api.base import (
     CSV,
     JSON,
     ROWS_PER_CHUNK,
-    FilterField,
-    FormatSerializer,
-    PageSerializer,
     TableView,
-    asked,
-    check_exists,
-    checked,
+    View,
     counted_page_of,
     csv_stream,
     exact_seconds,
+    experiment_status,
+    not_found,
     page,
 )
+from experiments.api.parsing import parse_body, parse_query
 from experiments.api.schema import problem
-from experiments.api.serializers import EventSerializer, NumberField, PlainSerializer, TextField
+from experiments.api.serializers import (
+    EventSerializer,
+    FilterField,
+    FormatSerializer,
+    NumberField,
+    PageSerializer,
+    PlainSerializer,
+    TextField,
+)
 from experiments.models import Event, Experiment, TelemetrySample
 from experiments.services import events
 from experiments.services.clock import to_datetime
@@ -48,12 +52,12 @@ else:
 COLUMNS = ("timestamp", "metric", "node", "subsystem", "value")
 
 
-class SeriesSerializer(PageSerializer, FormatSerializer):
-    """Which series, each filter being exact."""
+class TelemetryQuerySerializer(PageSerializer, FormatSerializer):
+    """Filters of the series; each is an exact match."""
 
     node = FilterField()
     metric = FilterField()
-    subsystem = FilterField(allow_blank=True, help_text="empty: the whole node")
+    subsystem = FilterField(allow_blank=True, help_text="empty: metrics of the whole node")
 
 
 class SampleSerializer(SampleModelSerializer):
@@ -68,20 +72,20 @@ class SampleSerializer(SampleModelSerializer):
 
 
 class MarkSerializer(PlainSerializer):
-    """A mark for the timeline; its time, in seconds since the Unix epoch, is now by default."""
+    """A mark for the timeline. `timestamp` is in seconds since the Unix epoch; default: now."""
 
-    name = TextField(min_length=1, max_length=MAX_EVENT_NAME, help_text="of printable characters")
+    name = TextField(min_length=1, max_length=MAX_EVENT_NAME, help_text="printable characters")
     value = TextField(max_length=MAX_EVENT_VALUE, allow_blank=True, default="", trim_whitespace=False)
     timestamp = NumberField(required=False)
 
     def validate_name(self, name: str) -> str:
         if not is_name(name, MAX_EVENT_NAME):
-            raise serializers.ValidationError("Printable characters are needed.")
+            raise serializers.ValidationError("Only printable characters are allowed.")
         return name
 
     def validate_timestamp(self, timestamp: float) -> float:
         if not (math.isfinite(timestamp) and 0 <= timestamp * 1e9 <= MAX_NS):
-            raise serializers.ValidationError("Seconds since the Unix epoch are needed.")
+            raise serializers.ValidationError("Must be in seconds since the Unix epoch.", "max_value")
         return timestamp
 
 
@@ -89,15 +93,16 @@ class TelemetryView(TableView):
     queryset = TelemetrySample.objects.none()
 
     @extend_schema(
-        parameters=[SeriesSerializer], responses={(200, JSON): counted_page_of(SampleSerializer), (200, CSV): str}
+        parameters=[TelemetryQuerySerializer],
+        responses={(200, JSON): counted_page_of(SampleSerializer), (200, CSV): str},
     )
     def get(self, request: Request, experiment_id: str) -> HttpResponseBase:
-        """Lists the telemetry of an experiment, series by series, as pages of JSON or whole as CSV."""
-        check_exists(experiment_id)
-        wanted = asked(request, SeriesSerializer)
-        wanted.pop("format", None)
-        limit, offset = wanted.pop("limit"), wanted.pop("offset")
-        samples = selectors.telemetry(experiment_id, **wanted)
+        """Lists the telemetry of an experiment, series by series, as pages of JSON or all of it as CSV."""
+        experiment_status(experiment_id)
+        query = parse_query(request, TelemetryQuerySerializer)
+        query.pop("format", None)
+        limit, offset = query.pop("limit"), query.pop("offset")
+        samples = selectors.telemetry(experiment_id, **query)
         if self.wants_csv(request):
             rows = samples.values_list("timestamp_ns", *COLUMNS[1:]).iterator(ROWS_PER_CHUNK)
             exact = ((exact_seconds(timestamp_ns), *rest) for timestamp_ns, *rest in rows)
@@ -112,21 +117,21 @@ class EventListView(View):
     @extend_schema(parameters=[PageSerializer], responses=counted_page_of(EventSerializer))
     def get(self, request: Request, experiment_id: str) -> Response:
         """Lists the timeline of an experiment, oldest first."""
-        check_exists(experiment_id)
-        wanted = asked(request, PageSerializer)
-        limit, offset = wanted["limit"], wanted["offset"]
+        experiment_status(experiment_id)
+        query = parse_query(request, PageSerializer)
+        limit, offset = query["limit"], query["offset"]
         timeline = selectors.timeline(experiment_id)
         listed = EventSerializer(timeline[offset : offset + limit], many=True).data
         return Response(page(request, timeline.count(), limit, offset, listed))
 
     @extend_schema(request=MarkSerializer, responses={201: EventSerializer} | problem(409, "The experiment has ended."))
     def post(self, request: Request, experiment_id: str) -> Response:
-        """Sets a mark on the timeline of an experiment."""
-        wanted = checked(MarkSerializer, request.data)
-        timestamp = wanted.get("timestamp")
+        """Adds a mark to the timeline of an experiment."""
+        mark = parse_body(request.data, MarkSerializer)
+        timestamp = mark.get("timestamp")
         at = None if timestamp is None else to_datetime(round(timestamp * 1e9))
         try:
-            event = events.mark(experiment_id, wanted["name"], wanted["value"], at)
+            event = events.mark(experiment_id, mark["name"], mark["value"], at)
         except Experiment.DoesNotExist:
-            raise unknown_experiment(experiment_id) from None
+            raise not_found("experiment", experiment_id) from None
         return Response(EventSerializer(event).data, status.HTTP_201_CREATED)

@@ -1,4 +1,4 @@
-"""The traces of an experiment, as pages of JSON or whole as CSV; what was captured of them, as pages."""
+"""The traces of an experiment, as pages of JSON or all of them as CSV, and captured messages, as pages."""
 
 from __future__ import annotations
 
@@ -10,25 +10,17 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from experiments import selectors
 from experiments.analysis import traces
 from experiments.analysis.traces import COLUMNS, TIMES
-from experiments.api.base import View, unknown_experiment
-from experiments.api.pages import (
-    CSV,
-    JSON,
+from experiments.api.base import CSV, JSON, TableView, View, address, csv_stream, exact_seconds, experiment_of, page_of
+from experiments.api.parsing import parse_query
+from experiments.api.serializers import (
     FilterField,
     FormatSerializer,
     LimitSerializer,
-    TableView,
+    PlainSerializer,
     WholeField,
-    address,
-    asked,
-    csv_stream,
-    exact_seconds,
-    page_of,
 )
-from experiments.api.serializers import PlainSerializer
 from experiments.models import Capture, Trace
 from loadgen.protocol.outcomes import Outcome
 from loadgen.protocol.trace_line import TraceLine
@@ -38,9 +30,9 @@ MAX_CAPTURES = 500
 
 
 class FilterSerializer(LimitSerializer):
-    """Pages have no numbers, as nobody could count traces quickly."""
+    """Pages are not numbered, as traces cannot be counted quickly."""
 
-    after = WholeField(min_value=0, max_value=2**63 - 1, default=0, help_text="as `next` of the page before has it")
+    after = WholeField(min_value=0, max_value=2**63 - 1, default=0, help_text="taken from `next` of the previous page")
     service = FilterField()
     outcome = serializers.ChoiceField(OUTCOMES, required=False)
 
@@ -50,36 +42,36 @@ class TraceQuerySerializer(FilterSerializer, FormatSerializer):
 
 
 class CaptureQuerySerializer(FilterSerializer):
-    limit = WholeField(min_value=1, max_value=MAX_CAPTURES, default=100, help_text="how many")
+    limit = WholeField(min_value=1, max_value=MAX_CAPTURES, default=100, help_text="maximum number of items")
 
 
 class TraceSerializer(PlainSerializer):
-    """A planned arrival and what became of it; times are seconds since the Unix epoch in the broker's clock."""
+    """A planned arrival and its outcome; times are in seconds since the Unix epoch in the broker's clock."""
 
     request_id = serializers.CharField()
     client = serializers.CharField()
     service = serializers.CharField()
-    created = serializers.FloatField(help_text="when it was intended")
+    created = serializers.FloatField(help_text="the intended time")
     sent = serializers.FloatField(allow_null=True)
     done = serializers.FloatField(allow_null=True)
-    status = serializers.IntegerField(allow_null=True, help_text="of HTTP")
+    status = serializers.IntegerField(allow_null=True, help_text="status code of HTTP")
     server = serializers.CharField()
     exp_id = serializers.CharField()
     dispatched = serializers.FloatField(allow_null=True)
     outcome = serializers.ChoiceField(OUTCOMES)
-    size = serializers.IntegerField(help_text="bytes of the response's body")
+    size = serializers.IntegerField(help_text="size of the response's body in bytes")
     routing_version = serializers.IntegerField()
 
 
 class MessageSerializer(PlainSerializer):
-    """What went over the wire, cut off where the workload's `capture_bytes` says."""
+    """A message as it was sent or received, truncated to the workload's `capture_bytes`."""
 
-    encoding = serializers.ChoiceField(["utf-8", "base64"], help_text="base64: it is no text of UTF-8")
+    encoding = serializers.ChoiceField(["utf-8", "base64"], help_text="base64: the message is not valid UTF-8")
     content = serializers.CharField()
 
 
 class CaptureSerializer(TraceSerializer):
-    """A trace, its request, and its response as far as one came."""
+    """A trace with its request and the received part of its response."""
 
     request = MessageSerializer()
     response = MessageSerializer()
@@ -92,19 +84,17 @@ class TraceListView(TableView):
         parameters=[TraceQuerySerializer], responses={(200, JSON): page_of(TraceSerializer), (200, CSV): str}
     )
     def get(self, request: Request, experiment_id: str) -> HttpResponseBase:
-        """Lists the traces of an experiment, as pages of JSON or whole as CSV."""
-        experiment = selectors.experiment(experiment_id)
-        if experiment is None:
-            raise unknown_experiment(experiment_id)
-        wanted = asked(request, TraceQuerySerializer)
-        wanted.pop("format", None)
-        limit = wanted.pop("limit")
+        """Lists the traces of an experiment, as pages of JSON or all of them as CSV."""
+        experiment = experiment_of(experiment_id)
+        query = parse_query(request, TraceQuerySerializer)
+        query.pop("format", None)
+        limit = query.pop("limit")
         if self.wants_csv(request):
-            rows = (_exact(line) for _, line in traces.lines_of(experiment, **wanted))
+            rows = (_exact(line) for _, line in traces.lines_of(experiment, **query))
             return csv_stream(f"traces-{experiment_id}", COLUMNS, rows)
-        found = list(traces.lines_of(experiment, limit=limit + 1, **wanted))
+        found = list(traces.lines_of(experiment, limit=limit + 1, **query))
         results = [_in_seconds(line) for _, line in found[:limit]]
-        return Response({"next": _further(request, found, limit), "results": results})
+        return Response({"next": _next_page(request, found, limit), "results": results})
 
 
 class CaptureListView(View):
@@ -112,13 +102,11 @@ class CaptureListView(View):
 
     @extend_schema(parameters=[CaptureQuerySerializer], responses=page_of(CaptureSerializer))
     def get(self, request: Request, experiment_id: str) -> Response:
-        """Lists what was captured of the requests of an experiment and their responses, beside their traces."""
-        experiment = selectors.experiment(experiment_id)
-        if experiment is None:
-            raise unknown_experiment(experiment_id)
-        wanted = asked(request, CaptureQuerySerializer)
-        limit = wanted.pop("limit")
-        found = list(traces.lines_of(experiment, captured=True, limit=limit + 1, **wanted))
+        """Lists the captured requests and responses of an experiment, each with its trace."""
+        experiment = experiment_of(experiment_id)
+        query = parse_query(request, CaptureQuerySerializer)
+        limit = query.pop("limit")
+        found = list(traces.lines_of(experiment, captured=True, limit=limit + 1, **query))
         captures = traces.captures_of(key for key, _ in found[:limit])
         results = [
             {
@@ -127,13 +115,13 @@ class CaptureListView(View):
                 "response": _message(captures[key].response),
             }
             for key, line in found[:limit]
-            if key in captures  # it may just have been deleted
+            if key in captures  # the experiment may have been deleted meanwhile
         ]
-        return Response({"next": _further(request, found, limit), "results": results})
+        return Response({"next": _next_page(request, found, limit), "results": results})
 
 
-def _further(request: Request, found: list[tuple[int, TraceLine]], limit: int) -> str | None:
-    """The address of the next page, when more was found than the limit."""
+def _next_page(request: Request, found: list[tuple[int, TraceLine]], limit: int) -> str | None:
+    """Returns the URL of the next page, if more was found than the limit."""
     return address(request, after=found[limit - 1][0], limit=limit) if len(found) > limit else None
 
 

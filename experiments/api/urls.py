@@ -1,4 +1,4 @@
-"""Routes of the API, included at `api`; each is there with and without a trailing slash, as in the original."""
+"""Routes of the API, included at `api`; each works with and without a trailing slash, as in the original."""
 
 from django.urls import re_path
 
@@ -11,7 +11,6 @@ from experiments.api import (
     series,
     telemetry,
     traces,
-    tracing,
     workers,
 )
 
@@ -32,7 +31,7 @@ urlpatterns = [
     re_path(rf"^/experiments/{EXPERIMENT_ID}/captures/?$", traces.CaptureListView.as_view(), name="api-captures"),
     re_path(rf"^/experiments/{EXPERIMENT_ID}/telemetry/?$", telemetry.TelemetryView.as_view(), name="api-telemetry"),
     re_path(rf"^/experiments/{EXPERIMENT_ID}/events/?$", telemetry.EventListView.as_view(), name="api-events"),
-    re_path(rf"^/experiments/{EXPERIMENT_ID}/tracing/?$", tracing.TracingView.as_view(), name="api-tracing"),
+    re_path(rf"^/experiments/{EXPERIMENT_ID}/tracing/?$", experiments.TracingView.as_view(), name="api-tracing"),
     re_path(r"^/groups/?$", groups.GroupListView.as_view(), name="api-groups"),
     re_path(rf"^/groups/{GROUP_ID}/?$", groups.GroupDetailView.as_view(), name="api-group"),
     re_path(rf"^/groups/{GROUP_ID}/command/?$", groups.GroupCommandView.as_view(), name="api-group-command"),

@@ -1,18 +1,17 @@
-"""The workers, and how long each takes to answer."""
+"""The workers, and a ping of each."""
 
 from __future__ import annotations
 
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from experiments import selectors
-from experiments.api.base import View
-from experiments.api.pages import WindowSerializer, array, asked, checked, lists
-from experiments.api.permissions import ModelPermissions
-from experiments.api.serializers import NumberField, PlainSerializer, WorkerSerializer
+from experiments.api.access import ModelPermissions
+from experiments.api.base import View, array, lists, not_found
+from experiments.api.parsing import parse_body, parse_query
+from experiments.api.serializers import NumberField, PlainSerializer, TimestampField, WindowSerializer
 from experiments.models import Worker
 from experiments.services import pinging
 from loadgen.protocol.environment import NAME_PATTERN, PREFIX
@@ -20,11 +19,29 @@ from loadgen.protocol.environment import NAME_PATTERN, PREFIX
 _LABEL = rf"^{NAME_PATTERN.pattern}=.*$"
 
 
+class WorkerSerializer(PlainSerializer):
+    """A worker. `clock_offset_ns` is the broker's clock minus the worker's monotonic clock, ± the uncertainty."""
+
+    name = serializers.CharField(source="worker.name")
+    status = serializers.ChoiceField(Worker.Status.choices, source="worker.status")
+    labels = serializers.DictField(child=serializers.CharField(), source="worker.labels")
+    slots = serializers.IntegerField(source="worker.slots")
+    used_slots = serializers.IntegerField()
+    cores = serializers.IntegerField(source="worker.cores")
+    memory_bytes = serializers.IntegerField(source="worker.memory_bytes")
+    machine = serializers.CharField(source="worker.machine")
+    versions = serializers.DictField(child=serializers.CharField(), source="worker.versions", help_text="by package")
+    started = TimestampField(source="worker.started")
+    heartbeat = TimestampField(source="worker.heartbeat")
+    clock_offset_ns = serializers.IntegerField(source="worker.clock_offset_ns")
+    clock_uncertainty_ns = serializers.IntegerField(source="worker.clock_uncertainty_ns")
+
+
 class WorkerQuerySerializer(WindowSerializer):
     label = serializers.ListField(  # type: ignore[assignment]
-        child=serializers.RegexField(_LABEL, error_messages={"invalid": "a label like zone=A is needed"}),
+        child=serializers.RegexField(_LABEL, error_messages={"invalid": "Must be a label like zone=A."}),
         required=False,
-        help_text="only those with this label, like zone=A; may be given again for further ones",
+        help_text="only workers with this label, such as zone=A; may be repeated",
     )
 
 
@@ -34,10 +51,10 @@ class WorkerListView(View):
     @lists(WorkerQuerySerializer, WorkerSerializer(many=True))
     def get(self, request: Request) -> Response:
         """Lists the live workers, by name."""
-        wanted = asked(request, WorkerQuerySerializer)
-        pairs = (label.split("=", 1) for label in wanted.get("label", []))
+        query = parse_query(request, WorkerQuerySerializer)
+        pairs = (label.split("=", 1) for label in query.get("label", []))
         found = selectors.live_workers({name.removeprefix(PREFIX): value for name, value in pairs})
-        return array(request, found, lambda some: WorkerSerializer(some, many=True).data, wanted)
+        return array(request, found, lambda some: WorkerSerializer(some, many=True).data, query)
 
 
 class WorkerView(View):
@@ -45,19 +62,19 @@ class WorkerView(View):
 
     @extend_schema(responses=WorkerSerializer)
     def get(self, request: Request, name: str) -> Response:
-        """Shows a worker, live or not; `status` tells."""
+        """Shows a worker, live or not; see its `status`."""
         found = selectors.worker(name)
         if found is None:
-            raise NotFound(f"There is no worker {name}.")
+            raise not_found("worker", name)
         return Response(WorkerSerializer(found).data)
 
 
 class PingSerializer(PlainSerializer):
-    timeout_s = NumberField(min_value=0.01, max_value=10, default=1.0, help_text="how long to wait")
+    timeout_s = NumberField(min_value=0.01, max_value=10, default=1.0, help_text="how long to wait, in seconds")
 
 
 class PingPermissions(ModelPermissions):
-    """A ping changes nothing."""
+    """A ping needs the permission to read, as it changes nothing."""
 
     perms_map = {**ModelPermissions.perms_map, "POST": ModelPermissions.perms_map["GET"]}
 
@@ -70,9 +87,9 @@ class PingView(View):
         request=PingSerializer,
         responses=OpenApiResponse(
             {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
-            "Seconds from the call to the answer, by the worker's name; null: it did not answer in time.",
+            "Round-trip time in seconds by the worker's name; null: no response within `timeout_s`.",
         ),
     )
     def post(self, request: Request) -> Response:
-        """Calls each live worker through the broker, and tells how long it took to answer."""
-        return Response(pinging.ping(checked(PingSerializer, request.data)["timeout_s"]))
+        """Pings each live worker through the broker. Returns the round-trip times."""
+        return Response(pinging.ping(parse_body(request.data, PingSerializer)["timeout_s"]))

@@ -50,7 +50,7 @@ def _read_record(section: Section) -> table.RoutingRecord | None:
         weights = [1] * len(hosts)
     errors = table.find_errors(service, hosts, weights)
     for error in errors:
-        section.wrong(error.place, error.message)
+        section.wrong(error.path, error.message)
     return None if errors else table.RoutingRecord(service, hosts, weights)
 
 

@@ -29,6 +29,7 @@ from loadgen.apps.manifest import MANIFEST, declared_parameters
 from loadgen.apps.parameters import filled
 from loadgen.protocol.keys import APP_TTL_S, app_key
 from loadgen.protocol.messages import WorkloadSpec
+from routing.errors import Unavailable
 from routing.redis import redis_client
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ UNNEEDED_S = 3600
 _ARCHIVE = ".zip"
 
 
-class AppMissing(Exception):
+class AppMissing(Unavailable):
     """The archive of an app that a load needs is not in the repository any more."""
 
 

@@ -11,6 +11,7 @@ from experiments.models import Event, Experiment
 from experiments.services.clock import to_datetime
 from loadgen.protocol.topics import Mark
 from routing import selectors as routing_selectors
+from routing.errors import Conflict
 
 # A load that runs to its end is seen to have ended when its time is over by the broker's clock, which may be a little
 # before it is by ours: what a plan has for its very end has come by then.
@@ -18,7 +19,7 @@ _END_SLACK = timedelta(seconds=1)
 _PLANNED = "plan:"
 
 
-class ExperimentOver(Exception):
+class ExperimentOver(Conflict):
     """The experiment has ended; its timeline takes no further marks."""
 
 

@@ -21,6 +21,7 @@ from experiments.services.locks import one_at_a_time
 from experiments.services.registry import sync_workers
 from loadgen.protocol.keys import GROUP_LEASE_S
 from loadgen.protocol.messages import RATE, Phase
+from routing.errors import Conflict
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +33,11 @@ STOP = ClientGroup.State.STOP
 _ID_LETTERS = string.ascii_lowercase + string.digits
 
 
-class GroupClosed(Exception):
+class GroupClosed(Conflict):
     """The client group takes no commands any more; the message names it."""
 
 
-class GroupNotReady(Exception):
+class GroupNotReady(Conflict):
     """Clients are being added to the group; the message names it."""
 
 

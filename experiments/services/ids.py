@@ -7,11 +7,12 @@ from datetime import datetime
 from django.db import IntegrityError, transaction
 
 from experiments.models import Experiment
+from routing.errors import Conflict
 
 ID_ATTEMPTS = 20
 
 
-class IdTaken(Exception):
+class IdTaken(Conflict):
     """There is an experiment of the asked id already, or its traces are; the message says so."""
 
 

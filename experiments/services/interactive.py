@@ -17,6 +17,7 @@ from experiments.services.clock import broker_now_ns
 from experiments.services.ids import save_new
 from experiments.services.locks import one_at_a_time
 from experiments.services.transitions import move_experiment
+from routing.errors import Conflict
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +32,11 @@ _LONGEST_S = 7 * 86_400.0
 _MOST_INTERVALS = 60
 
 
-class OtherExperimentRuns(Exception):
+class OtherExperimentRuns(Conflict):
     """Another experiment is under way; the message names it."""
 
 
-class NotRunning(Exception):
+class NotRunning(Conflict):
     """The experiment is none that is interactive and running; the message says what it is."""
 
 

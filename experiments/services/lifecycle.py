@@ -19,6 +19,7 @@ from experiments.services.placement import NoFreeSlot, NoMatchingWorkers, matchi
 from experiments.services.transitions import CANCELLED_UNSAID, end_at, move_experiment
 from routing import routers
 from routing import services as routing_services
+from routing.errors import InvalidInput
 from routing.redis import redis_client
 from routing.redis.table import RedisRoutingTable
 from routing.table import RoutingError
@@ -47,7 +48,7 @@ def starting(experiment: Experiment) -> None:
     try:
         _place(experiment)
         apps.provide(experiment.workloads.all())  # a broker that was restarted may have lost them
-    except (NoMatchingWorkers, NoRoute, RoutingError, AppMissing) as error:
+    except (NoMatchingWorkers, NoRoute, RoutingError, InvalidInput, AppMissing) as error:
         return _end(experiment, Status.FAILED, str(error))
     except NoFreeSlot as error:
         return _fail_when_overdue(experiment, str(error))

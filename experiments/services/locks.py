@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
 
+from routing.errors import Unavailable
 from routing.redis import redis_client
 
 KEY = "galileo:active:lock"
@@ -15,7 +16,7 @@ WITHIN_S = 15.0
 _LOOK_EVERY_S = 0.02
 
 
-class Busy(Exception):
+class Busy(Unavailable):
     """Others were at it for too long."""
 
 

@@ -17,6 +17,7 @@ from loadgen.protocol.topics import (
     is_name,
     node_info_key,
 )
+from routing.errors import NotFound
 from routing.redis import redis_client
 
 # Of an info hash, which anybody may write.
@@ -24,7 +25,7 @@ MAX_FIELDS = 64
 MAX_LENGTH = 1000
 
 
-class NoSuchNode(Exception):
+class NoSuchNode(NotFound):
     """A node does not listen for commands; the message says which do."""
 
 

@@ -15,6 +15,7 @@ from django.db.models import Count, QuerySet
 from experiments.models import Client, Shard, Worker, Workload
 from experiments.plans.model import QUEUE
 from loadgen.protocol import messages
+from routing.errors import Unavailable
 
 Ranges = list[list[int]]
 
@@ -23,11 +24,11 @@ Ranges = list[list[int]]
 SHARD_RATE_RPS = 20_000
 
 
-class NoMatchingWorkers(Exception):
+class NoMatchingWorkers(Unavailable):
     """No live worker carries the asked labels; the message names the label, or says that there is no worker at all."""
 
 
-class NoFreeSlot(Exception):
+class NoFreeSlot(Unavailable):
     """Every matching worker is full; the message names who holds the slots."""
 
 

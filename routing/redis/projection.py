@@ -1,4 +1,4 @@
-"""What the database holds of the routing table, written to Redis after the commit."""
+"""The projection of the routing table: the database's records, written to Redis after the commit."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ logger = logging.getLogger(__name__)
 
 
 def project(service: str) -> None:
-    """Makes Redis hold what the database holds of the service; raises redis.RedisError where it cannot.
+    """Writes the database's record of the service to Redis. Raises redis.RedisError.
 
-    Two processes may project one service at once, and the older version may be written last. So each
-    looks again after its write, and the one that wrote last sees the newest version.
+    Two processes may project one service at once, and the older version may be written last. So each reads the
+    database again after its write, and the process that wrote last reads the newest version.
     """
     redis_table = RedisRoutingTable(redis_client())
     wanted = selectors.record(service)
@@ -34,9 +34,9 @@ def project(service: str) -> None:
 
 
 def confirm(service: str) -> None:
-    """As `project`, for what came from Redis: where another tool has changed it since, it stays as it is.
+    """Stamps a record that was adopted from Redis. If another tool has changed it since, nothing is written.
 
-    The next synchronisation finds that.
+    The next synchronisation adopts that change.
     """
     redis_table = RedisRoutingTable(redis_client())
     record = selectors.record(service)
@@ -47,12 +47,12 @@ def confirm(service: str) -> None:
 
 
 def project_after_commit(service: str) -> None:
-    """Projects after the commit; where Redis is away, a synchronisation does it later."""
+    """Projects after the commit; when Redis does not answer, a synchronisation does it later."""
     _after_commit(project, service)
 
 
 def confirm_after_commit(service: str) -> None:
-    """Confirms after the commit; where Redis is away, a synchronisation does it later."""
+    """Confirms after the commit; when Redis does not answer, a synchronisation does it later."""
     _after_commit(confirm, service)
 
 
@@ -61,7 +61,11 @@ def _after_commit(step: Callable[[str], None], service: str) -> None:
         try:
             step(service)
         except redis.RedisError as error:
-            # The database is the truth, and has committed; a synchronisation finds the version that Redis lacks.
-            logger.warning("routing record of %s is not in Redis yet, and will be projected later: %s", service, error)
+            # The database is authoritative, and has committed; a synchronisation finds the version that Redis lacks.
+            logger.warning(
+                "the routing record of %s could not be written to Redis, and will be projected later: %s",
+                service,
+                error,
+            )
 
     transaction.on_commit(step_or_log)

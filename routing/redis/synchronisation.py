@@ -1,9 +1,9 @@
-"""Keeps database and Redis in step: other tools may change the table in Redis, and Redis may lose what we wrote.
+"""Synchronisation of the database and Redis: other tools may change the table in Redis, and Redis may lose data.
 
-What carries our stamp, or is missing together with its stamp, is our own doing: a projection is late, or Redis was
-started empty. The database's record is projected then. What lies over our stamp without being what we wrote is another
-tool's change, and becomes the next version, by `redis`: workers obey it already. Where the database has a newer version
-than the one that the other tool wrote over, ours stands.
+A record that carries our stamp, or that is missing together with its stamp, was changed by us: its projection is late,
+or Redis was restarted empty. The database's record is then projected. A record that differs from its stamp was changed
+by another tool, and becomes the next version, by `redis`: workers follow it already. Where the database has a newer
+version than the one that the tool changed, the database wins.
 """
 
 from __future__ import annotations
@@ -13,58 +13,62 @@ import logging
 from django.db import IntegrityError
 
 from routing import models, selectors, services, table
+from routing.errors import InvalidInput
 from routing.redis import projection, redis_client
 from routing.redis.table import RedisRoutingTable, Stored
 
 logger = logging.getLogger(__name__)
 
-# By service: what was last said of content that cannot be adopted. It is looked at every second, and said once.
-_said: dict[str, str] = {}
+# By service: the last reason that was logged why its content is not adopted. A pass is made every second, and each
+# reason is logged once.
+_logged: dict[str, str] = {}
 
 
 def synchronise() -> list[str]:
-    """Adopts what other tools have changed, and projects what Redis lacks; returns the services' names, sorted.
+    """Adopts changes of other tools, and projects records that Redis lacks; returns the services' names, sorted.
 
-    Raises redis.RedisError where Redis does not answer.
+    Raises redis.RedisError when Redis does not answer.
     """
-    # Redis first: what it then holds of ours, the database knows already.
-    stored_by_service = RedisRoutingTable(redis_client()).look_around()
+    # Redis is read first: the database already holds all of our versions that are there.
+    stored_by_service = RedisRoutingTable(redis_client()).read_stored()
     versions = dict(models.RoutingRecord.objects.values_list("service", "version"))
     services_known = stored_by_service.keys() | versions.keys()
-    for gone in _said.keys() - services_known:
-        del _said[gone]
+    for removed in _logged.keys() - services_known:
+        del _logged[removed]
     changed = []
     for service in sorted(services_known):
         stored = stored_by_service.get(service, Stored())
         if stored.is_untouched and stored.stamp == versions.get(service):
-            _said.pop(service, None)
-        elif _bring_in_step(service, stored):
+            _logged.pop(service, None)
+        elif _synchronise_service(service, stored):
             changed.append(service)
     return changed
 
 
-def _bring_in_step(service: str, stored: Stored) -> bool:
-    """Whether something was done."""
-    wrong_name = next(iter(table.find_service_errors(service)), None)
-    newest = selectors.newest_revision(service) if wrong_name is None else None
-    if newest is not None and (stored.is_untouched or not _lies_over(newest, stored)):
+def _synchronise_service(service: str, stored: Stored) -> bool:
+    """Returns whether something was written."""
+    invalid_name = next(iter(table.find_service_errors(service)), None)
+    newest = selectors.newest_revision(service) if invalid_name is None else None
+    if newest is not None and (stored.is_untouched or not _is_based_on(newest, stored)):
         if not stored.is_untouched:
-            logger.warning("what another tool has set of service %s gives way to version %s", service, newest.version)
+            logger.warning(
+                "another tool's change of service %s is overwritten with version %s", service, newest.version
+            )
         projection.project(service)
-    elif stored.nonsense or wrong_name is not None:
-        return _say_once(service, stored.nonsense or str(wrong_name))
+    elif stored.unreadable or invalid_name is not None:
+        return _log_once(service, stored.unreadable or str(invalid_name))
     elif newest is not None and _is_same(newest, stored):
         projection.confirm(service)
     else:
         return _adopt(service, stored, newest)
-    _said.pop(service, None)
+    _logged.pop(service, None)
     return True
 
 
-def _lies_over(newest: models.RoutingRevision, stored: Stored) -> bool:
-    """Whether another tool has written over the newest version, and not over an older one while ours was on its way.
+def _is_based_on(newest: models.RoutingRevision, stored: Stored) -> bool:
+    """Returns whether another tool changed the newest version, and not an older one before ours reached Redis.
 
-    A version that was adopted comes from Redis: until it is stamped, what is there came later, or is that version.
+    An adopted version comes from Redis: until it is stamped, the content is that version, or came later.
     """
     return newest.changed_by == services.BY_REDIS or stored.stamp == (None if newest.removed else newest.version)
 
@@ -78,7 +82,7 @@ def _is_same(newest: models.RoutingRevision, stored: Stored) -> bool:
 
 
 def _content_of(stored: Stored) -> table.RoutingRecord | None:
-    """The record that is to be; None: the service was removed. What is not in the set any more was."""
+    """Returns the record; None for a service that is not in the set of services, which means that it was removed."""
     return stored.record if stored.listed else None
 
 
@@ -87,16 +91,16 @@ def _adopt(service: str, stored: Stored, newest: models.RoutingRevision | None) 
     try:
         services.adopt(service, found, after=newest.version if newest is not None else 0)
     except (services.Overtaken, IntegrityError):
-        return False  # the next pass sees what came of it
-    except table.RoutingInvalid as invalid:
-        return _say_once(service, str(invalid))
+        return False  # the next pass reads the newer version
+    except InvalidInput as invalid:
+        return _log_once(service, str(invalid))
     logger.info("service %s: adopted from Redis: %s", service, "removed" if found is None else found)
-    _said.pop(service, None)
+    _logged.pop(service, None)
     return True
 
 
-def _say_once(service: str, reason: str) -> bool:
-    if _said.get(service) != reason:
-        _said[service] = reason
-        logger.error("what another tool has set of service %s in Redis is not adopted: %s", service, reason)
+def _log_once(service: str, reason: str) -> bool:
+    if _logged.get(service) != reason:
+        _logged[service] = reason
+        logger.error("another tool's change of service %s in Redis is not adopted: %s", service, reason)
     return False

@@ -1,13 +1,15 @@
-"""The routing table in Redis, in the schema that the original Galileo's tools read and write.
+"""RedisRoutingTable: the routing table in Redis, in the schema that the original Galileo's tools read and write.
 
 - set `routing:services`: the services
 - list `routing:hosts:<service>`: its hosts
 - list `routing:weights:<service>`: their weights, in the same order, as decimal text
 - channel `routing:updates`: a service's name, whenever its record has changed
-- hash `routing:versions`: service -> `<version> <digest>`, the stamp of what we wrote last; ours, beside the original's
+- hash `routing:versions`: service -> `<version> <digest>`, the stamp of the record that we wrote last (not part of the
+  original's schema)
 
-Other tools do not touch the stamp: what has another digest than it says was written by one of them, and reads as
-version 0. As they may write key after key, a service with a name in the set and no lists is half written, not removed.
+Other tools do not write the stamp: a record whose digest differs from its stamp was written by another tool, and is
+read as version 0. As tools may write key after key, a service that is in the set without lists is half written, not
+removed.
 """
 
 from __future__ import annotations
@@ -26,50 +28,50 @@ SERVICES_KEY = "routing:services"
 VERSIONS_KEY = "routing:versions"
 UPDATES_CHANNEL = "routing:updates"
 
-MAX_VERSION = 2**31 - 1  # what every database's column takes
+MAX_VERSION = 2**31 - 1  # the largest value of every database's integer column
 
 _COMMANDS_PER_SERVICE = 4
 _DIGEST_LENGTH = 16
 
 
 def hosts_key(service: str) -> str:
-    """The list of a service's hosts."""
+    """Returns the key of a service's hosts."""
     return f"routing:hosts:{service}"
 
 
 def weights_key(service: str) -> str:
-    """The list of a service's weights."""
+    """Returns the key of a service's weights."""
     return f"routing:weights:{service}"
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What Redis holds of a service.
+    """The content of a service's keys in Redis.
 
     Attributes:
-        record: what workers read; None where there is nothing, or nothing that makes sense.
-        stamp: the version that we wrote last; None where there is none.
-        listed: the service is in the set of services.
-        nonsense: why what is there is no record; "" where it is one, or nothing.
+        record: the record that workers read; None if there is none, or if it is not valid.
+        stamp: the version that we wrote last; None if there is none.
+        listed: whether the service is in the set of services.
+        unreadable: why the content is not a record; "" if it is one, or if there is none.
     """
 
     record: RoutingRecord | None = None
     stamp: int | None = None
     listed: bool = False
-    nonsense: str = ""
+    unreadable: str = ""
 
     @property
     def is_untouched(self) -> bool:
-        """Whether this is what we wrote last, or nothing at all: then no other tool has changed it since."""
+        """Whether this is the record that we wrote last, or nothing at all: no other tool has changed it since."""
         if self.record is None:
-            return self.stamp is None and not self.nonsense
+            return self.stamp is None and not self.unreadable
         return self.listed and self.record.version == self.stamp
 
 
 class RedisRoutingTable:
-    """Reads and writes the table through any redis-py client, with `decode_responses` or without.
+    """Reads and writes the table through any redis-py client, with or without `decode_responses`.
 
-    Redis' own errors (`redis.RedisError`) pass through; stored values that make no sense are a RoutingError.
+    Raises redis.RedisError, and RoutingError when the stored values are not a record.
     """
 
     def __init__(self, client: redis.Redis) -> None:
@@ -86,14 +88,14 @@ class RedisRoutingTable:
             transaction.execute()
 
     def remove(self, service: str) -> None:
-        """Forgets the service and publishes its name, in one transaction; it need not be there."""
+        """Removes the service's record, if there is one, and publishes its name, in one transaction."""
         with self._client.pipeline(transaction=True) as transaction:
             transaction.srem(SERVICES_KEY, service)
             _queue_removal(transaction, service)
             transaction.execute()
 
     def confirm(self, record: RoutingRecord) -> bool:
-        """Stamps what another tool has written with its version; False if something else is there by now."""
+        """Stamps a record that another tool wrote with its version. Returns False if the record has changed."""
         pipeline: Any = self._client.pipeline(transaction=True)
         with pipeline as transaction:
             transaction.watch(SERVICES_KEY, hosts_key(record.service), weights_key(record.service))
@@ -106,7 +108,7 @@ class RedisRoutingTable:
             return _is_executed(transaction)
 
     def confirm_removal(self, service: str) -> bool:
-        """Clears up after another tool that has removed the service; False if it is there again by now."""
+        """Removes what another tool left of a service that it removed. Returns False if the service exists again."""
         pipeline: Any = self._client.pipeline(transaction=True)
         with pipeline as transaction:
             transaction.watch(SERVICES_KEY)
@@ -117,20 +119,20 @@ class RedisRoutingTable:
             return _is_executed(transaction)
 
     def read(self, service: str) -> RoutingRecord | None:
-        """The service's hosts, weights and version of one moment; None if there is no such service."""
+        """Returns the service's record, read in one transaction; None if there is none."""
         with self._client.pipeline(transaction=True) as transaction:
             queue_read(transaction, service)
             return parse_read(service, transaction.execute())
 
     def read_all(self) -> list[RoutingRecord]:
-        """Every service's record, of one moment, ordered by service."""
+        """Returns every record, read in one transaction, ordered by service."""
         replies = self._read_each(services := self.services())
         records = [parse_read(service, replies[service]) for service in services]
-        # A service that was removed after its name was read is simply not there any more.
+        # A service that was removed after its name was read has no record.
         return [record for record in records if record is not None]
 
-    def look_around(self) -> dict[str, Stored]:
-        """What Redis holds of each service that it knows, whoever wrote it, by name."""
+    def read_stored(self) -> dict[str, Stored]:
+        """Returns the content of each service that Redis knows, by name."""
         with self._client.pipeline(transaction=True) as transaction:
             transaction.smembers(SERVICES_KEY)
             transaction.hkeys(VERSIONS_KEY)
@@ -141,18 +143,18 @@ class RedisRoutingTable:
             try:
                 names.add(_text(name, SERVICES_KEY))
             except RoutingError as error:
-                found[repr(name)] = Stored(nonsense=str(error))
+                found[repr(name)] = Stored(unreadable=str(error))
         for service, replies in self._read_each(sorted(names)).items():
             found[service] = parse_stored(service, replies)
         return found
 
     def services(self) -> list[str]:
-        """The services' names, sorted, whoever wrote them."""
+        """Returns the names of the services, sorted."""
         members: Any = self._client.smembers(SERVICES_KEY)
         return sorted(_text(member, SERVICES_KEY) for member in members)
 
     def _read_each(self, services: list[str]) -> dict[str, list[Any]]:
-        """The replies to `queue_read` for each of these, all of one moment."""
+        """Returns the replies to `queue_read` for each of these, read in one transaction."""
         with self._client.pipeline(transaction=True) as transaction:
             for service in services:
                 queue_read(transaction, service)
@@ -172,9 +174,9 @@ async def read_async(client: redis.asyncio.Redis, service: str) -> RoutingRecord
 
 
 def queue_read(transaction: Any, service: str) -> list[Any]:
-    """Queues what one record is read with on a transaction of redis-py's, blocking or asyncio.
+    """Queues the commands that read one record on a transaction of redis-py's, blocking or asyncio.
 
-    The replies, where the transaction only watches so far and answers at once.
+    Returns their replies if the transaction is watching, which executes commands at once.
     """
     return [
         transaction.lrange(hosts_key(service), 0, -1),
@@ -185,7 +187,7 @@ def queue_read(transaction: Any, service: str) -> list[Any]:
 
 
 def parse_read(service: str, replies: Iterable[Any]) -> RoutingRecord | None:
-    """The record in the replies to `queue_read`; None if there is none, RoutingError if it makes no sense."""
+    """Returns the record in the replies to `queue_read`; None if there is none. Raises RoutingError."""
     raw_hosts, raw_weights, raw_stamp, is_listed = replies
     if not raw_hosts and not raw_weights and not is_listed:
         return None
@@ -195,13 +197,13 @@ def parse_read(service: str, replies: Iterable[Any]) -> RoutingRecord | None:
     errors = find_target_errors(hosts, weights)
     if errors:
         reasons = "; ".join(str(error) for error in errors)
-        raise RoutingError(f"routing record of {service!r} in Redis: {reasons}; set it anew")
+        raise RoutingError(f"the routing record of {service!r} in Redis is invalid, set it again: {reasons}")
     record = RoutingRecord(service, hosts, weights, version)
     return record if digest == _digest(record) else RoutingRecord(service, hosts, weights)
 
 
 def parse_stored(service: str, replies: list[Any]) -> Stored:
-    """All that the replies to `queue_read` say; never fails."""
+    """Returns the content of the replies to `queue_read`, also when it is not valid."""
     raw_hosts, raw_weights, raw_stamp, is_listed = replies
     stamp: int | None = None
     if raw_stamp is not None:
@@ -212,7 +214,7 @@ def parse_stored(service: str, replies: list[Any]) -> Stored:
     try:
         record = parse_read(service, (raw_hosts, raw_weights, raw_stamp, is_listed))
     except RoutingError as error:
-        return Stored(stamp=stamp, listed=bool(is_listed), nonsense=str(error))
+        return Stored(stamp=stamp, listed=bool(is_listed), unreadable=str(error))
     return Stored(record, stamp, bool(is_listed))
 
 
@@ -228,7 +230,7 @@ def _queue_removal(transaction: Any, service: str) -> None:
 
 
 def _is_executed(transaction: Any) -> bool:
-    """Executes a transaction; False if what it watches has changed."""
+    """Executes a transaction. Returns False if a watched key has changed."""
     try:
         transaction.execute()
     except redis.WatchError:
@@ -237,7 +239,7 @@ def _is_executed(transaction: Any) -> bool:
 
 
 def _digest(record: RoutingRecord) -> str:
-    """Tells a record's hosts and weights from others; however their numbers were written."""
+    """Returns a digest of hosts and weights that does not depend on how the numbers were written."""
     lines = (f"{host} {format_weight(weight)}" for host, weight in zip(record.hosts, record.weights, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:_DIGEST_LENGTH]
 
@@ -246,7 +248,7 @@ def _text(value: bytes | str, key: str) -> str:
     try:
         return value.decode() if isinstance(value, bytes) else value
     except UnicodeDecodeError:
-        raise RoutingError(f"{key}: must hold UTF-8 text, not {value!r}") from None
+        raise RoutingError(f"{key}: must be valid UTF-8, got {value!r}") from None
 
 
 def _parse_weight(service: str, index: int, value: bytes | str) -> float:
@@ -254,15 +256,15 @@ def _parse_weight(service: str, index: int, value: bytes | str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise RoutingError(f"{weights_key(service)}[{index}]: must be a number, not {text!r}") from None
+        raise RoutingError(f"{weights_key(service)}[{index}]: must be a number, got {text!r}") from None
 
 
 def _parse_stamp(service: str, value: bytes | str) -> tuple[int, str]:
-    """Version and digest."""
+    """Returns version and digest."""
     text = _text(value, VERSIONS_KEY)
     number, _, digest = text.partition(" ")
     is_number = number.isascii() and number.isdigit() and len(number) <= len(str(MAX_VERSION))
     if not is_number or int(number) > MAX_VERSION:
         what = f"a whole number up to {MAX_VERSION} and a digest"
-        raise RoutingError(f"{VERSIONS_KEY}[{service}]: must be {what}, not {text[:80]!r}")
+        raise RoutingError(f"{VERSIONS_KEY}[{service}]: must be {what}, got {text[:80]!r}")
     return int(number), digest

@@ -55,7 +55,7 @@ def test_a_removed_record_is_gone_from_the_database_and_from_redis(redis_table):
     assert services.remove_record("s", "") is True
     assert selectors.record("s") is None
     assert redis_table.services() == []
-    assert redis_table.look_around() == {}
+    assert redis_table.read_stored() == {}
 
 
 def test_removing_what_is_not_there_writes_nothing():

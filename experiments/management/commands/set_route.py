@@ -8,11 +8,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from experiments.plans.routes import parse_hosts
 from routing import services
-from routing.table import RoutingInvalid
+from routing.errors import InvalidInput
 
 
 class Command(BaseCommand):
-    help = "Sets the weighted hosts of a service in the routing table, and prints the record."
+    help = "Sets the weighted hosts of a service in the routing table, and prints its record."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("service", metavar="SERVICE")
@@ -25,6 +25,6 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         try:
             record = services.set_record(options["service"], targets["hosts"], targets["weights"], by="set_route")
-        except RoutingInvalid as invalid:
-            raise CommandError("\n".join(invalid.errors)) from invalid
+        except InvalidInput as invalid:
+            raise CommandError(invalid.text) from invalid
         self.stdout.write(f"{record!r} version {record.version}")

@@ -22,7 +22,7 @@ from schemathesis.generation import GenerationMode
 from schemathesis.generation.meta import TestPhase
 from schemathesis.openapi.checks import RejectedPositiveData
 
-from experiments.api.index import schema as described
+from experiments.api.index import document as described
 from experiments.ingest.ingest import ingest
 from experiments.models import Event, TelemetrySample
 from experiments.plans import parse_group

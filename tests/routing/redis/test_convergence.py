@@ -67,7 +67,7 @@ class World:
             self.client.restore(key, 0, value)
 
     def is_nonsense(self, redis_table):
-        return any(stored.nonsense for stored in redis_table.look_around().values())
+        return any(stored.unreadable for stored in redis_table.read_stored().values())
 
 
 HAPPENINGS = [name for name in vars(World) if name.startswith(("we_", "they_", "a_pass_", "redis_"))]

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 @pytest.fixture(autouse=True)
 def nothing_said(monkeypatch):
-    monkeypatch.setattr(synchronisation, "_said", {})
+    monkeypatch.setattr(synchronisation, "_logged", {})
 
 
 @pytest.fixture

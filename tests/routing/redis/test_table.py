@@ -58,7 +58,7 @@ def test_any_client_reads_what_was_written(redis_server, redis_table, decode):
         table: RoutingTable = RedisRoutingTable(reader)
         assert table.read("myservice") == RECORD
         assert table.read_all() == [other, RECORD]
-        assert {name: stored.stamp for name, stored in RedisRoutingTable(reader).look_around().items()} == {
+        assert {name: stored.stamp for name, stored in RedisRoutingTable(reader).read_stored().items()} == {
             "myservice": 3, "another": 1,
         }  # fmt: skip
         assert RedisRoutingTable(reader).services() == ["another", "myservice"]
@@ -149,7 +149,7 @@ def test_what_another_tool_has_changed_reads_as_version_0_until_it_is_confirmed(
     set_route(client, "myservice", {"host3": "1.0"})
     theirs = RoutingRecord("myservice", ["host3"], [1], 0)
     assert redis_table.read("myservice") == theirs
-    assert redis_table.look_around() == {"myservice": Stored(theirs, stamp=3, listed=True)}
+    assert redis_table.read_stored() == {"myservice": Stored(theirs, stamp=3, listed=True)}
     adopted = RoutingRecord("myservice", ["host3"], [1], 4)
     assert redis_table.confirm(adopted) is True
     assert redis_table.read("myservice") == adopted
