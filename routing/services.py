@@ -28,6 +28,13 @@ class Overtaken(Exception):
     """The record has a newer version than the one that the change was based on; nothing was written."""
 
 
+class RecordMissing(NotFound, ValueError):
+    """A service has no routing record; a ValueError, as in the original."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"service {service!r} has no routing record")
+
+
 def set_record(
     service: str, hosts: Sequence[str], weights: Sequence[float] | None = None, by: str = ""
 ) -> table.RoutingRecord:
@@ -56,12 +63,12 @@ def change_record(
 ) -> table.RoutingRecord:
     """Changes the hosts, the weights or both of a record as its next version; None leaves them unchanged.
 
-    Raises NotFound and InvalidInput.
+    Raises RecordMissing and InvalidInput.
     """
 
     def wanted(present: table.RoutingRecord | None) -> tuple[Sequence[str], Sequence[float]]:
         if present is None:
-            raise missing(service)
+            raise RecordMissing(service)
         return present.hosts if hosts is None else hosts, present.weights if weights is None else weights
 
     return _change(service, wanted, by)
@@ -127,11 +134,6 @@ def service_errors(service: object) -> list[FieldError]:
     if other is None:
         return []
     return [FieldError("service", Code.DUPLICATE, f"must differ from {other!r} in more than case, got {service!r}")]
-
-
-def missing(service: str) -> NotFound:
-    """The error for a service that has no record."""
-    return NotFound(f"service {service!r} has no routing record")
 
 
 def _or_ones(weights: Sequence[float] | None, hosts: Sequence[str]) -> Sequence[float]:

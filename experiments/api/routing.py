@@ -82,7 +82,7 @@ class RecordView(RoutingView):
         """Shows the routing record of a service."""
         record = selectors.record(service)
         if record is None:
-            raise services.missing(service)
+            raise services.RecordMissing(service)
         return Response(RecordSerializer(record).data)
 
     @extend_schema(request={JSON: TARGETS}, responses=RecordSerializer)
@@ -105,7 +105,7 @@ class RecordView(RoutingView):
     def delete(self, request: Request, service: str) -> Response:
         """Removes the routing record of a service."""
         if not services.remove_record(service, self.by):
-            raise services.missing(service)
+            raise services.RecordMissing(service)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

@@ -4,11 +4,7 @@ import redis
 import requests
 
 from experiments.plans import PlanInvalid
-from experiments.services.apps import AppMissing
-from experiments.services.groups import GroupClosed, GroupNotReady
-from experiments.services.locks import Busy
-from experiments.services.nodes import NoSuchNode
-from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
+from routing.errors import InvalidInput, RequestRefused
 from routing.table import RoutingError
 
 
@@ -40,13 +36,8 @@ class NoExperiment(ShellError):
 SENTENCES = (
     ShellError,
     PlanInvalid,
-    AppMissing,
-    Busy,
-    GroupClosed,
-    GroupNotReady,
-    NoMatchingWorkers,
-    NoFreeSlot,
-    NoSuchNode,
+    InvalidInput,
+    RequestRefused,
     RoutingError,
     redis.RedisError,
     requests.RequestException,

@@ -24,8 +24,7 @@ class ServiceRoutingTable:
         rtbl.append('myservice', 'host3:8080')
         rtbl.remove('myservice')
 
-    What makes no sense is refused with a RoutingInvalid, a ValueError that names each reason; the table is then as
-    it was.
+    An invalid record raises InvalidInput, a ValueError that gives every reason; the table is then unchanged.
     """
 
     def record(self, service: str) -> RoutingRecord | None:
@@ -52,7 +51,7 @@ class ServiceRoutingTable:
     def update_weights(self, service: str, weights: Sequence[float]) -> ServiceRoutingTable:
         """Changes the weights of a service's hosts, one number for each host in the order of the record; returns rtbl.
 
-        Raises RoutingMissing where the service has no record.
+        Raises RecordMissing, a ValueError, when the service has no record.
         """
         services.change_record(service, weights=weights, by=_BY)
         return self

@@ -5,7 +5,7 @@ from django.db import IntegrityError, connection, transaction
 
 from experiments.models import Worker
 from routing import selectors, services
-from routing.table import RoutingInvalid
+from routing.errors import InvalidInput
 from tests.databases import rows
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 def test_a_service_is_refused_beside_one_that_differs_only_in_case(broker):
     services.set_record("web", ["10.0.0.1:80"], [1])
-    with pytest.raises(RoutingInvalid, match="differs from 'web' only in case"):
+    with pytest.raises(InvalidInput, match=r"^service: .*'web'"):
         services.set_record("WEB", ["10.0.0.2:80"], [1])
     assert [record.service for record in selectors.records()] == ["web"]
 

@@ -71,7 +71,7 @@ def test_the_list_shows_hosts_and_weights(admin_client, existing):
 def test_each_wrong_value_is_shown_at_its_field_and_nothing_is_written(admin_client):
     page = admin_client.post(reverse(ADD), {"service": "a b", **rows(("a:0", "1"), ("b", "-1"), ("b", "2"))})
     assert page.status_code == 200
-    assert "with no space" in page.context["adminform"].form.errors["service"][0]
+    assert "without spaces" in page.context["adminform"].form.errors["service"][0]
     formset = page.context["inline_admin_formsets"][0].formset
     assert [sorted(form.errors) for form in formset.forms] == [["host"], ["weight"], ["host"]]
     assert formset.non_form_errors() == []

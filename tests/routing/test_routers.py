@@ -38,11 +38,11 @@ def test_only_the_routers_of_hosts_and_services_read_the_table():
         ("[::1]:80", "http://[::1]:80", "[::1]:80"),
     ],
 )
-def test_a_place_is_a_host_or_a_url(text, root, host):
+def test_a_static_host_is_a_host_or_a_url(text, root, host):
     assert parse_static_host(text) == StaticHost(root, host)
 
 
-def test_a_host_alone_takes_the_scheme_of_the_workload_and_a_url_has_its_own():
+def test_the_scheme_of_a_url_wins_over_the_workloads():
     assert parse_static_host("pi:8080", "https").root == "https://pi:8080"
     assert parse_static_host("http://pi:8080", "https").root == "http://pi:8080"
 
@@ -50,18 +50,18 @@ def test_a_host_alone_takes_the_scheme_of_the_workload_and_a_url_has_its_own():
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "needed"),
-        ("ftp://pi", "needed"),
-        ("http://", "needed"),
-        ("http://pi?x=1", "needed"),
-        ("http://user@pi", "needed"),
+        ("", "must be host"),
+        ("ftp://pi", "must be host"),
+        ("http://", "must be host"),
+        ("http://pi?x=1", "must be host"),
+        ("http://user@pi", "must be host"),
         ("http://pi:0", "port from 1 to 65535"),
         ("http://pi/a b", "without spaces"),
-        ("http://[::1", "no URL"),
+        ("http://[::1", "must be a URL"),
         ("::1", "needs brackets"),
         ("two words", "host name"),
     ],
 )
-def test_what_is_no_place_is_refused_with_a_sentence(text, reason):
+def test_an_invalid_static_host_is_refused(text, reason):
     with pytest.raises(ValueError, match=reason):
         parse_static_host(text)

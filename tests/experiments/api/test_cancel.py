@@ -144,7 +144,7 @@ def test_it_takes_the_permission_to_change_experiments(client: Client, broker: r
 
 
 @pytest.mark.parametrize("part", ["cancel", "summary", "series", "captures"])
-def test_of_an_unknown_experiment_there_is_nothing(api: Client, broker: redis.Redis, part: str) -> None:
+def test_an_unknown_experiment_is_a_404(api: Client, broker: redis.Redis, part: str) -> None:
     answer = cancel(api, UNKNOWN) if part == "cancel" else api.get(f"/api/experiments/{UNKNOWN}/{part}")
     assert answer.status_code == 404
     assert UNKNOWN in answer.json()["detail"]
@@ -166,13 +166,13 @@ def test_the_summary_is_the_stored_one(api: Client, broker: redis.Redis, slash: 
 @pytest.mark.parametrize(
     ("status", "reason", "sentence"),
     [
-        ("QUEUED", "", "is QUEUED; its summary comes when it has ended"),
-        ("RUNNING", "", "is RUNNING; its summary comes when it has ended"),
-        ("FAILED", "no such host", "ended as FAILED without a summary: no such host."),
-        ("CANCELLED", "", "ended as CANCELLED without a summary."),
+        ("QUEUED", "", "is QUEUED"),
+        ("RUNNING", "", "is RUNNING"),
+        ("FAILED", "no such host", "FAILED without a summary: no such host."),
+        ("CANCELLED", "", "CANCELLED without a summary."),
     ],
 )
-def test_while_there_is_none_a_sentence_says_why(api: Client, status: str, reason: str, sentence: str) -> None:
+def test_a_missing_summary_is_a_404_with_the_reason(api: Client, status: str, reason: str, sentence: str) -> None:
     experiment = batches.make_experiment(status=status)
     Experiment.objects.update(reason=reason)
     answer = api.get(f"/api/experiments/{experiment.id}/summary")

@@ -14,6 +14,7 @@ from experiments.models import Event, Experiment, Shard, Worker
 from experiments.services import experiments, registry
 from tests.experiments.plans.bad_plans import BAD, CLOSED_WORKLOAD, GOOD, MISSING, QUEUED, WORKLOAD, plan_with
 from tests.support import batches
+from tests.support.messages import errors_of
 from tests.support.plans import plan
 from tests.support.workers import register
 
@@ -231,30 +232,29 @@ def test_json_that_is_no_mapping_is_no_plan(api: Client, body: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "message"),
+    ("body", "error"),
     [
-        (b"", "configuration"),
-        (b"{", "The body is no JSON"),
-        (b'{"a": NaN}', "NaN is no number"),
-        (b'{"a": -Infinity}', "-Infinity is no number"),
-        (b'{"a": 1, "a": 2}', "'a' is there twice"),
-        (b"\xff\xfe", "The body is no JSON"),
-        (b"[" * 100_000, "nested too deeply"),
-        (b'{"seed": ' + b"9" * 10_000 + b"}", "The body is no JSON"),
-        (b'{"seed": 1e999}', "seed"),
+        (b"", ("configuration", "format")),
+        (b"{", ("body", "unreadable")),
+        (b'{"a": NaN}', ("body", "unreadable")),
+        (b'{"a": -Infinity}', ("body", "unreadable")),
+        (b'{"a": 1, "a": 2}', ("body", "duplicate")),
+        (b"\xff\xfe", ("body", "unreadable")),
+        (b"[" * 100_000, ("body", "unreadable")),
+        (b'{"seed": ' + b"9" * 10_000 + b"}", ("body", "unreadable")),
+        (b'{"seed": 1e999}', ("seed", "format")),
     ],
     ids=range(9),
 )
-def test_malformed_json_is_a_400_that_says_why(api: Client, body: bytes, message: str) -> None:
+def test_malformed_json_is_refused(api: Client, body: bytes, error: tuple[str, str]) -> None:
     answer = api.post(EXPERIMENTS, body, content_type=JSON)
     assert answer.status_code == 400
-    assert message in json.dumps(answer.json())
+    assert error in errors_of(answer)
 
 
 def test_a_body_that_is_too_large_is_a_413(api: Client) -> None:
     answer = api.post(EXPERIMENTS, b'{"metadata": "' + b"x" * (1 << 20) + b'"}', content_type=JSON)
     assert answer.status_code == 413
-    assert "larger than" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/yaml", "multipart/form-data; boundary=x"])

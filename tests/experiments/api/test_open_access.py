@@ -149,7 +149,6 @@ def test_a_page_of_another_origin_is_refused_whatever_it_asks(
     for kind in ("text/plain", "application/zip", "multipart/form-data; boundary=x"):
         answer = client.post("/api/apps", archive, content_type=kind, headers=headers)
         assert answer.status_code == 403
-        assert "another origin" in answer.json()["detail"]
     assert not ClientApp.objects.exists()
     assert client.post("/api/experiments", json.dumps(GOOD), content_type=JSON, headers=headers).status_code == 403
     for path in ("/api", "/api/experiments", "/api/routing", "/api/apps/evil/download"):

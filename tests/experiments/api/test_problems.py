@@ -38,7 +38,7 @@ def problem(answer: Any, status: int) -> dict[str, Any]:
     assert set(said) == {"type", "title", "status", "detail", "errors"}
     assert (said["type"], said["status"]) == ("about:blank", status)
     assert said["detail"]
-    assert all(set(error) == {"field", "message"} for error in said["errors"])
+    assert all(set(error) == {"field", "code", "message"} for error in said["errors"])
     return said
 
 
@@ -46,7 +46,7 @@ def problem(answer: Any, status: int) -> dict[str, Any]:
     ("method", "path", "body", "kind", "status", "fields"),
     [
         ("post", EXPERIMENTS, {}, JSON, 400, ["configuration"]),
-        ("post", EXPERIMENTS, "{", JSON, 400, []),
+        ("post", EXPERIMENTS, "{", JSON, 400, ["body"]),
         ("post", EXPERIMENTS, "a: 1", "text/yaml", 415, []),
         ("post", EXPERIMENTS, " " * 1_100_000, JSON, 413, []),
         ("post", "/api/groups", {"num": 0}, JSON, 400, ["num", "service"]),
@@ -63,7 +63,7 @@ def problem(answer: Any, status: int) -> dict[str, Any]:
         ("options", EXPERIMENTS, {}, JSON, 405, []),
     ],
 )
-def test_whatever_is_wrong_is_a_problem(
+def test_every_error_is_a_problem_document(
     api: Client, method: str, path: str, body: Any, kind: str, status: int, fields: list[str]
 ) -> None:
     data = body if isinstance(body, str) or body is None else json.dumps(body)
@@ -71,15 +71,15 @@ def test_whatever_is_wrong_is_a_problem(
     assert [error["field"] for error in problem(answer, status)["errors"]] == fields
 
 
-def test_a_method_that_there_is_not_is_answered_with_those_that_there_are(api: Client) -> None:
+def test_405_names_the_allowed_methods(api: Client) -> None:
     assert api.put(EXPERIMENTS).headers["Allow"] == "GET, HEAD, POST"
 
 
-def test_types_that_there_are_not_are_a_problem_all_the_same(api: Client) -> None:
+def test_an_unknown_media_type_is_a_problem(api: Client) -> None:
     problem(api.get(EXPERIMENTS, headers={"Accept": "image/png"}), 406)
 
 
-def test_who_does_not_say_who_asks_is_told_how(client: Client, headers: dict[str, str]) -> None:
+def test_401_names_the_authentication_scheme(client: Client, headers: dict[str, str]) -> None:
     for wrong in ({}, {"Authorization": "Token nonsense"}, {"Authorization": "Basic nonsense"}):
         answer = client.get(EXPERIMENTS, headers=wrong)
         problem(answer, 401)
@@ -92,17 +92,17 @@ def test_a_session_needs_its_csrf_token(db: None) -> None:
     assert "CSRF" in problem(browser.post(EXPERIMENTS, "{}", content_type=JSON), 403)["detail"]
 
 
-def test_an_error_is_a_problem_for_who_asked_for_csv(api: Client) -> None:
+def test_an_error_of_a_csv_request_is_a_problem(api: Client) -> None:
     answer = api.get(f"{EXPERIMENTS}/202611220000-none/telemetry", headers={"Accept": "text/csv"})
-    assert problem(answer, 404)["detail"] == "There is no experiment 202611220000-none."
+    assert "202611220000-none" in problem(answer, 404)["detail"]
 
 
-def test_without_the_broker_it_is_a_503(api: Client) -> None:
+def test_a_missing_broker_is_a_503(api: Client) -> None:
     answer = api.post("/api/groups", json.dumps({"service": "s"}), content_type=JSON)
-    assert problem(answer, 503)["detail"] == "The broker does not answer; try again."
+    assert "broker" in problem(answer, 503)["detail"]
 
 
-def test_without_the_database_it_is_a_503_and_the_log_says_why(
+def test_a_missing_database_is_a_503_with_the_reason_in_the_log(
     headers: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any, **__: Any) -> Any:
@@ -110,12 +110,12 @@ def test_without_the_database_it_is_a_503_and_the_log_says_why(
 
     monkeypatch.setattr(selectors, "experiments", fail)
     answer = Client(headers=headers).get(EXPERIMENTS)
-    assert problem(answer, 503)["detail"] == "The database does not answer; try again."
+    assert "database" in problem(answer, 503)["detail"]
     assert "server closed the connection" not in answer.content.decode()
     assert "server closed the connection" in caplog.text
 
 
-def test_a_fault_of_ours_is_logged_and_not_shown(
+def test_an_internal_error_is_logged_and_not_shown(
     headers: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any, **__: Any) -> Any:
@@ -130,17 +130,17 @@ def test_a_fault_of_ours_is_logged_and_not_shown(
 
 
 @pytest.mark.parametrize("path", ["/api", EXPERIMENTS, "/api/routing/s/"])
-def test_a_host_that_is_not_ours_is_refused_in_the_same_shape(client: Client, path: str) -> None:
+def test_an_unknown_host_is_a_problem(client: Client, path: str) -> None:
     problem(client.get(path, headers={"Host": "elsewhere.example"}), 400)
 
 
-def test_pages_that_are_not_the_apis_have_djangos_own_errors(client: Client) -> None:
+def test_pages_outside_the_api_have_djangos_errors(client: Client) -> None:
     for path in ("/apix", "/nothing"):
         answer = client.get(path)
         assert (answer.status_code, answer.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
     assert client.get("/admin/", headers={"Host": "elsewhere.example"}).headers["Content-Type"].startswith("text/html")
 
 
-def test_a_worker_that_is_not_there_is_a_503(api: Client, broker: redis.Redis) -> None:
+def test_a_missing_worker_is_a_503(api: Client, broker: redis.Redis) -> None:
     answer = api.post("/api/groups", json.dumps({"service": "s"}), content_type=JSON)
-    assert "no worker is running" in problem(answer, 503)["detail"]
+    problem(answer, 503)

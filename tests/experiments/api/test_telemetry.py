@@ -197,14 +197,14 @@ def test_an_experiment_that_has_ended_takes_no_mark(api: Client, status: str) ->
     ended = batches.make_experiment(status=status)
     answer = api.post(events(ended), '{"name": "late"}', content_type=JSON)
     assert answer.status_code == 409
-    assert "has ended" in answer.json()["detail"]
     assert not Event.objects.exists()
 
 
 @pytest.mark.parametrize("part", ["telemetry", "telemetry?format=csv", "events"])
 def test_an_unknown_experiment_is_not_found(api: Client, part: str) -> None:
     answer = api.get(f"/api/experiments/202611220000-none/{part}")
-    assert (answer.status_code, answer.json()["detail"]) == (404, "There is no experiment 202611220000-none.")
+    assert answer.status_code == 404
+    assert "202611220000-none" in answer.json()["detail"]
     if part == "events":
         assert (
             api.post(f"/api/experiments/202611220000-none/{part}", '{"name": "a"}', content_type=JSON).status_code

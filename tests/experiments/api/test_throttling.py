@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from rest_framework.authtoken.models import Token
 
-from experiments.api import throttling
+from experiments.api import access
 from experiments.api.schema import PROBLEM_JSON
 from galileo_site.environment import ApiRate, read_site
 from loadgen.protocol.environment import SettingsError, labels_of
@@ -20,9 +20,9 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def rate(settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three an hour; nobody has found the broker away before."""
+    """Three requests an hour, and no error of the broker before."""
     settings.GALILEO_API_RATE = ApiRate(3, 3600)
-    monkeypatch.setattr(throttling.counting, "next_s", 0.0)
+    monkeypatch.setattr(access.rate_limit, "retry_at_s", 0.0)
 
 
 def user(name: str) -> Client:
@@ -43,7 +43,7 @@ def test_the_count_is_in_the_broker_for_all_processes_and_ends_with_its_time(db:
     ann = user("ann")
     for _ in range(4):
         answer = ann.get("/api")
-    (key,) = broker.keys(f"{throttling.KEY_PREFIX}*")
+    (key,) = broker.keys(f"{access.KEY_PREFIX}*")
     assert (answer.status_code, broker.get(key), 0 < broker.ttl(key) <= 3600) == (429, b"4", True)
     broker.delete(key)  # as if the time were over
     assert ann.get("/api").status_code == 200
@@ -59,7 +59,7 @@ def test_who_is_nobody_is_counted_by_address(client: Client, broker: redis.Redis
 def test_without_a_limit_nothing_is_counted(client: Client, broker: redis.Redis, settings) -> None:
     settings.GALILEO_API_RATE = None
     assert user("ann").get("/api").status_code == 200
-    assert broker.keys(f"{throttling.KEY_PREFIX}*") == []
+    assert broker.keys(f"{access.KEY_PREFIX}*") == []
 
 
 def test_without_a_broker_all_are_let_through_and_the_log_says_so_once(

@@ -11,6 +11,7 @@ from django.test import Client
 
 from experiments.models import Experiment
 from experiments.services import interactive
+from tests.support.messages import errors_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("broker")]
 
@@ -32,17 +33,17 @@ def test_tracing_is_paused_and_resumed(api: Client, experiment: Experiment) -> N
 
 
 @pytest.mark.parametrize(
-    ("data", "error"),
+    ("data", "field"),
     [
-        ({}, {"field": "tracing", "message": "is missing"}),
-        ({"tracing": 1}, {"field": "tracing", "message": "true or false is needed, not 1"}),
+        ({}, "tracing"),
+        ({"tracing": 1}, "tracing"),
     ],
 )
 def test_bad_input_is_refused_with_its_field_and_changes_nothing(
-    api: Client, experiment: Experiment, data: Any, error: dict[str, str]
+    api: Client, experiment: Experiment, data: Any, field: str
 ) -> None:
     answer = post(api, experiment.id, data)
-    assert (answer.status_code, answer.json()["errors"]) == (400, [error])
+    assert (answer.status_code, [path for path, _ in errors_of(answer)]) == (400, [field])
     experiment.refresh_from_db()
     assert experiment.tracing
 

@@ -418,7 +418,7 @@ def test_a_workload_names_its_router_or_leaves_it_to_the_worker(name: str | None
 def test_a_place_of_the_static_router_that_is_none_is_refused() -> None:
     errors = errors_of(plan_with({f"{WORKLOAD}.router": "static", f"{WORKLOAD}.static_host": "ftp://pi"}))
     assert errors == [
-        (f"{WORKLOAD}.static_host", "host[:port] or http[s]://host[:port][/path] is needed, not 'ftp://pi'")
+        (f"{WORKLOAD}.static_host", "must be host[:port] or http[s]://host[:port][/path], got 'ftp://pi'")
     ]
 
 

@@ -85,4 +85,4 @@ def test_a_wrong_router_or_place_is_named() -> None:
     with pytest.raises(SettingsError) as caught:
         read_worker({"galileo_router_type": "nginx", "galileo_router_static_host": "ftp://pi"})
     assert "galileo_router_type: one of host, service, static, debug, SymmetryHostRouter" in str(caught.value)
-    assert "galileo_router_static_host: host[:port] or http[s]://host[:port][/path] is needed" in str(caught.value)
+    assert "galileo_router_static_host: must be host[:port] or http[s]://host[:port][/path]" in str(caught.value)

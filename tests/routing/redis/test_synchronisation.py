@@ -151,7 +151,7 @@ def test_what_was_set_and_removed_without_redis_is_so_there_later(redis_table, s
     with caplog.at_level(logging.WARNING, "routing.redis.projection"):
         record = services.set_record("s", ["a"], [1], "")
         services.remove_record("gone", "")
-    assert "s is not in Redis yet" in caplog.text
+    assert "routing record of s could not be written" in caplog.text
     switch_redis(True)
     assert redis_table.services() == ["gone"]
     assert synchronise() == ["gone", "s"]
@@ -171,7 +171,7 @@ def test_a_change_of_ours_that_is_on_its_way_stands_over_one_of_another_tool(
     set_route(client, "s", {"x": "1"})
     assert synchronise() == ["s"]
     assert selectors.record("s") == redis_table.read("s") == ours
-    assert "gives way to version 2" in caplog.text
+    assert "overwritten with version 2" in caplog.text
 
 
 def test_a_removal_of_ours_that_is_on_its_way_stands_over_a_change_by_another_tool(client, redis_table, no_projection):

