@@ -1,12 +1,4 @@
-"""The controller shell's objects, for programs and notebooks, too: `from experiments.shell import g, rtbl, exp`.
-
-text          banner and usage            galileo        g
-commands      usage, env, pwd             client_group   what g.spawn returns
-experiment    exp                         future         what c.request returns
-show          show                        errors         what they raise
-
-`rtbl` is that of experiments.shell.rtbl, `telemd` that of experiments.shell.telemd.
-"""
+"""The controller shell's objects, also for programs and notebooks: `from experiments.shell import g, rtbl, exp`."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Asks a client app for one request in a process of its own, where it can do no harm to the shell."""
+"""One request of a client app, made in a process of its own, from which the app cannot harm the shell."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from experiments.shell.errors import AppFailed
 from loadgen.apps.one_request import ANSWER, MAX_BODY_BYTES, QUESTION, AppAnswer, AppQuestion, AppRequest
 from loadgen.protocol.codec import MessageError, from_wire, to_wire
 
-# Within this the app is fetched (20 s), loaded (5 s) and called (3 s), each with a limit and a sentence of its own.
+# Covers fetching (20 s), loading (5 s) and calling (3 s) the app, each of which has its own limit and error.
 TIMEOUT_S = 40.0
 _LOOK_EVERY_S = 0.02
 _ROOT = Path(loadgen.__file__).resolve().parents[1]
 
 
 def request_of(question: AppQuestion, timeout_s: float = TIMEOUT_S) -> AppRequest:
-    """The app's next request.
+    """Returns the app's next request.
 
     Raises:
-        AppFailed: with the app's traceback's last lines, or with what became of its process.
+        AppFailed: with the last lines of the app's traceback, or with the end of its process.
     """
     with TemporaryDirectory(prefix="galileo-app-") as name:
         folder = Path(name)
@@ -38,12 +38,12 @@ def request_of(question: AppQuestion, timeout_s: float = TIMEOUT_S) -> AppReques
     if answer is not None and answer.error:
         raise AppFailed(answer.error)
     if answer is None or answer.request is None:
-        raise AppFailed(f"client app {question.app!r}: {ended}, and it had said nothing of a request")
+        raise AppFailed(f"client app {question.app!r}: {ended} without a request")
     return answer.request
 
 
 def _run(command: list[str], timeout_s: float) -> str:
-    """What became of the process; whatever it has started ends with it."""
+    """Runs the process, and kills its process group at the end. Returns how it ended."""
     deadline_s = time.monotonic() + timeout_s
     process = subprocess.Popen(
         command,
@@ -54,7 +54,7 @@ def _run(command: list[str], timeout_s: float) -> str:
         start_new_session=True,
     )
     try:
-        # Its status is left for later: until then no other process can have its id, nor its group.
+        # WNOWAIT leaves the process as a zombie: until `wait` no other process can get its id or its group.
         while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             if time.monotonic() > deadline_s:
                 return f"its process did not end within {timeout_s:g} s"
@@ -67,7 +67,7 @@ def _run(command: list[str], timeout_s: float) -> str:
 
 
 def _answer(file: Path) -> AppAnswer | None:
-    """None where there is none, or not a whole one."""
+    """Returns the answer, or None if there is none, or not a complete one."""
     try:
         if file.stat().st_size > 2 * MAX_BODY_BYTES:
             return None

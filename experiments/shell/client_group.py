@@ -1,4 +1,4 @@
-"""A group of clients, as its user holds it in the shell."""
+"""ClientGroup: a group of clients, as `g.spawn` returns it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from experiments.plans.commands import parse_clients, parse_command
 from experiments.plans.recorded_gaps import Readers, files_of, lists_of
 from experiments.selectors import ClientInfo
 from experiments.services import groups, queue_orders
-from experiments.shell.arguments import check_timeout
-from experiments.shell.errors import GroupFailed, NotReady
+from experiments.shell.errors import GroupFailed, NotReady, check_timeout
 from experiments.shell.future import RequestFuture
 from loadgen.protocol.messages import RATE
 from routing.redis import redis_client
@@ -29,24 +28,24 @@ READY_WITHIN_S = 60.0
 
 @dataclass(frozen=True)
 class Client:
-    """One client of a group; `client_id` is what its request ids begin with."""
+    """One client of a group; its request ids begin with its `client_id`."""
 
     client_id: str
 
 
 class ClientGroup:
-    """Clients of one service, and what they do.
+    """Clients of one service, which are commanded together.
 
     rps(n)              each client sends n requests per second, evenly; 0 pauses them
     request(n, ia)      each client sends n requests, with gaps of `ia` between them, or back to back
     pause()             as rps(0)
     info()              requests and failures of each client
-    add(n), close(n)    more clients, fewer, or (without n) none
-    clients             the clients; c.clients[0].client_id is the first one's id
+    add(n), close(n)    adds clients, closes n of them or (without n) all
+    clients             the open clients; c.clients[0].client_id is the id of the first
     c1 + c2             both groups as one
 
-    A command takes effect within a tenth of a second, and replaces the one before it. A rate goes on when the shell
-    ends; it is seen, and stopped, in the admin.
+    A command takes effect within a tenth of a second, and replaces the previous one. A rate continues when the shell
+    ends; the admin shows the group and can stop it.
     """
 
     def __init__(self, group_ids: Sequence[str]) -> None:
@@ -54,12 +53,12 @@ class ClientGroup:
 
     @property
     def ids(self) -> list[str]:
-        """The ids of the groups; several where groups were added up."""
+        """The ids of the groups; several if groups were added."""
         return list(self._ids)
 
     @property
     def clients(self) -> list[Client]:
-        """The clients that are not closed, in the order of their indexes."""
+        """The open clients, in the order of their indexes."""
         return [
             Client(info.client_id)
             for row in self._rows()
@@ -68,51 +67,51 @@ class ClientGroup:
         ]
 
     def rps(self, n: float) -> None:
-        """Has each client send `n` requests per second, evenly, until the next command; 0 pauses them."""
+        """Makes each client send `n` requests per second, evenly, until the next command; 0 pauses them."""
         command = parse_command({"rps": n})
         self._each(lambda group_id: groups.command(group_id, **command))
 
     def pause(self) -> None:
-        """Has the clients send nothing; what is in flight is answered."""
+        """Pauses the clients; requests in flight are completed."""
         self._each(lambda group_id: groups.command(group_id, kind=RATE))
 
     def request(self, n: int | None = None, ia: Any = None) -> RequestFuture:
-        """Has each client send requests, and returns what can be waited for.
+        """Makes each client send requests, and returns a future to wait for them.
 
         Args:
-            n: of each client; None: without an end.
-            ia: the gap before each request: seconds, or a distribution of Python's `random` with its parameters, such
-                as ('expovariate', 5), or recorded gaps. ('prerecorded', [0.1, 0.2, ...]) and ('prerecorded',
-                'monday.csv') are gone through by each client; with ('prerecorded',) each one goes through a Redis list
-                of its own, whose key is its client_id (docs/shell.md). Without `ia`, each request follows on the
-                response to the one before.
+            n: number of requests of each client; None: until the next command.
+            ia: the gap before each request: seconds, a distribution of Python's `random` with its parameters, such as
+                ('expovariate', 5), or recorded gaps. Each client uses all gaps of ('prerecorded', [0.1, 0.2, ...])
+                or ('prerecorded', 'monday.csv'); with ('prerecorded',) each client reads a Redis list of its own, whose
+                key is its client_id (docs/shell.md). Without `ia`, each request follows the response to the previous
+                one.
 
         >>> c.request(n=100, ia=('expovariate', 5)).wait()
         """
         commands = {}
-        for group in self._rows():  # all of them before the first one is commanded
+        for group in self._rows():  # every command is parsed before the first is sent
             lists = lists_of(redis_client(), group.id, selectors.client_indexes(group))
             commands[group.id] = parse_command({"n": n, "ia": ia}, Readers(files_of(Path.cwd()), lists))
         return RequestFuture(self._each(lambda group_id: groups.command(group_id, **commands[group_id])))
 
     def info(self) -> list[ClientInfo]:
-        """Requests and failures of each client so far, of a closed group too."""
+        """Returns requests and failures of each client so far, also of a closed group."""
         return [info for group in self._rows() for info in selectors.clients_of(group)]
 
     def add(self, n: int = 1) -> ClientGroup:
-        """Adds `n` clients, on workers of the same labels, and waits until they take part."""
+        """Adds `n` clients on workers with the same labels, and waits until they are ready."""
         added, _ = parse_clients({"add": n})
         self._each(lambda group_id: groups.add(group_id, added))
         self.wait_until_ready()
         return self
 
     def close(self, n: int | None = None) -> None:
-        """Closes the `n` clients that came last; all of them without `n`."""
+        """Closes the `n` clients that were added last; all clients without `n`."""
         clients = None if n is None else parse_clients({"close": n})[1]
         self._each(lambda group_id: groups.close(group_id, clients))
 
     def _each(self, do: Callable[[str], Result]) -> dict[str, Result]:
-        """Does it to every group, also where it fails for one; then raises the first error."""
+        """Calls `do` for every group, also after an error; then raises the first error."""
         done, errors = {}, []
         for group_id in self._ids:
             try:
@@ -127,7 +126,7 @@ class ClientGroup:
         """Waits until all clients can send.
 
         Raises:
-            GroupFailed: a shard failed; with its reason.
+            GroupFailed: a shard failed, with its reason.
             NotReady: they were not ready in time.
         """
         check_timeout(timeout)
@@ -137,7 +136,7 @@ class ClientGroup:
             while row.pending and not row.ended:
                 if time.monotonic() > deadline_s:
                     why = queue_orders.unready(groups.shards_of(row, row.pending))
-                    raise NotReady(f"client group {row.id} did not get ready within {timeout:g} s: {why}")
+                    raise NotReady(f"client group {row.id} was not ready within {timeout:g} s: {why}")
                 time.sleep(LOOK_EVERY_S)
                 row = groups.follow(row.id)  # noqa: PLW2901
             failed = Shard.objects.filter(id__in=awaited, status__in=(Shard.Status.FAILED, Shard.Status.LOST)).first()

@@ -1,4 +1,4 @@
-"""The shell's commands: objects that do what they are for when they are shown, so that no parentheses are needed."""
+"""The shell's banner and its commands: objects that print when they are shown, so that no parentheses are needed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,42 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments.shell.text import USAGE
+# Both texts are the original's.
+BANNER = r"""
+   ____       _ _ _
+  / ___| __ _| (_) | ___  ___
+ | |  _ / _` | | | |/ _ \/ _ \
+ | |_| | (_| | | | |  __/ (_) |
+  \____|\__,_|_|_|_|\___|\___/
+
+Welcome to the galileo shell!
+Type `usage` to list available functions
+"""
+
+USAGE = """\
+the galileo shell is an interactive python shell that provides the following commands
+
+Commands:
+  usage         show this message
+  env           show environment variables
+  pwd           show the current working directory
+
+Functions:
+  sleep         time.sleep wrapper
+
+Objects:
+  g             Galileo object that allows you to interact with the system
+  show          Prints runtime information about the system to system out
+  exp           Galileo experiment
+  rtbl          Service routing table
+  telemd        Telemd object to pause, unpause and list registered telemd daemons
+
+Type help(<function>) or help(<object>) to learn how to use the functions.
+"""
 
 
 class Command:
-    """`name` at the prompt, and `name()` anywhere, print a text."""
+    """Prints a text for `name` at the prompt, and for `name()` anywhere."""
 
     def __init__(self, text: Callable[[], str], doc: str) -> None:
         self._text = text
@@ -27,6 +58,6 @@ def _environment() -> str:
     return "".join(f"{name}={value}\n" for name, value in sorted(os.environ.items()))
 
 
-usage = Command(lambda: USAGE, "Shows what the shell offers.")
+usage = Command(lambda: USAGE, "Shows the commands, functions and objects of the shell.")
 env = Command(_environment, "Shows the environment variables.")
 pwd = Command(lambda: f"{Path.cwd()}\n", "Shows the current working directory.")

@@ -1,44 +1,57 @@
-"""What can go wrong in the shell, as exceptions with a sentence."""
+"""The exceptions that the shell itself raises, and its checks of arguments.
+
+Beside these, its functions raise `routing.errors.InvalidInput` and `RequestRefused`.
+"""
+
+from __future__ import annotations
 
 import redis
 import requests
 
-from experiments.plans import PlanInvalid
-from routing.errors import InvalidInput, RequestRefused
+from routing.errors import Code, FieldError, InvalidInput, RequestRefused
 from routing.table import RoutingError
 
+MAX_TIMEOUT_S = 7 * 24 * 3600
 
-class ShellError(Exception):
-    """The message says what is wrong, and what to do."""
+
+class ShellError(RequestRefused):
+    """A call cannot be carried out; the message gives the reason and the remedy."""
 
 
 class GroupFailed(ShellError):
-    """A client group's clients failed, were lost, or are closed."""
+    """Clients of a group failed, were lost, or were closed."""
 
 
 class AppFailed(ShellError):
-    """A client app is broken; with the last lines of its traceback."""
+    """A client app failed; the message has the last lines of its traceback."""
 
 
 class NotReady(ShellError):
-    """Something did not happen in time."""
+    """A time-out has passed."""
 
 
 class Superseded(ShellError):
-    """Another command took the place of the one that was waited for."""
+    """Another command replaced the one that was waited for."""
 
 
 class NoExperiment(ShellError):
-    """No experiment was started here, or none runs."""
+    """No experiment was started in this shell, or none is running."""
 
 
-# Whose message says it all.
-SENTENCES = (
-    ShellError,
-    PlanInvalid,
-    InvalidInput,
-    RequestRefused,
-    RoutingError,
-    redis.RedisError,
-    requests.RequestException,
-)
+# The prompt shows the message of these alone: the traceback would only hide it.
+WITHOUT_TRACEBACK = (InvalidInput, RequestRefused, RoutingError, redis.RedisError, requests.RequestException)
+
+
+def check_timeout(timeout: object) -> None:
+    """Raises InvalidInput unless `timeout` is None or a number of seconds; waiting for NaN would never end."""
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise invalid("timeout", Code.TYPE, f"must be a number of seconds, got {timeout!r}")
+    if not 0 <= timeout <= MAX_TIMEOUT_S:
+        raise invalid("timeout", Code.RANGE, f"must be from 0 to {MAX_TIMEOUT_S:,} seconds, got {timeout}")
+
+
+def invalid(path: str, code: Code, message: str) -> InvalidInput:
+    """Returns an InvalidInput with one error."""
+    return InvalidInput([FieldError(path, code, message)])

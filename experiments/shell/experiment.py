@@ -13,19 +13,19 @@ from experiments.models import Experiment as Row
 from experiments.plans import parse_about
 from experiments.plans.commands import parse_mark
 from experiments.services import events, interactive
-from experiments.shell.errors import NoExperiment, ShellError
+from experiments.shell.errors import NoExperiment
 
 log = logging.getLogger(__name__)
 
 
 class Experiment:
-    """Records what the interactive client groups do: all traces, events and telemetry between start and stop.
+    """Records the interactive client groups: their traces, events and telemetry between start and stop.
 
-    exp.start(name, creator, metadata)   begins; groups that are spawned later are recorded, too
-    exp.event(name, value)               puts a mark on the timeline
-    exp.stop()                           ends; the groups go on
+    exp.start(name, creator, metadata)   starts recording; groups that are spawned later are recorded, too
+    exp.event(name, value)               adds a mark to the timeline
+    exp.stop()                           ends recording; the groups continue
 
-    When this process dies, the experiment is ended a while later, and says so. `exp.id` is its id.
+    If this process dies, the experiment is ended 90 s later, with the reason. `exp.id` is its id.
     """
 
     def __init__(self) -> None:
@@ -36,35 +36,29 @@ class Experiment:
         """Starts an experiment; returns its id.
 
         Args:
-            name: for people; default: experiment.
-            creator: default: the name of this computer's user.
-            metadata: anything that JSON can hold.
+            name: shown to people; default: experiment.
+            creator: default: the user's name on this computer.
+            metadata: any mapping that JSON can represent.
 
         Raises:
-            ShellError: another experiment is under way.
+            OtherExperimentRuns: another experiment is active.
         """
         about = parse_about({"name": name, "creator": creator, "metadata": metadata})
-        try:
-            row = interactive.start(about.name, about.creator or getpass.getuser(), about.metadata)
-        except interactive.OtherExperimentRuns as error:
-            raise ShellError(str(error)) from error
+        row = interactive.start(about.name, about.creator or getpass.getuser(), about.metadata)
         self.id = row.id
         self._renewing = _Renewing(row.id)
         return row.id
 
     def event(self, name: str, value: str | None = None) -> None:
-        """Puts a mark on the timeline of the running experiment. Raises NoExperiment, PlanInvalid."""
+        """Adds a mark to the timeline of the running experiment. Raises NoExperiment, InvalidInput."""
         name, text = parse_mark({"name": name, "value": value})
         events.mark(self._running(), name, text)
 
     def stop(self) -> None:
-        """Ends the experiment; its summary comes a moment later. Raises NoExperiment."""
+        """Ends the experiment; its summary is made a moment later. Raises NoExperiment, NotRunning."""
         experiment_id = self._running()
         self._end()
-        try:
-            interactive.stop(experiment_id)
-        except interactive.NotRunning as error:
-            raise ShellError(str(error)) from error
+        interactive.stop(experiment_id)
 
     def _end(self) -> None:
         if self._renewing is not None:
@@ -73,12 +67,12 @@ class Experiment:
 
     def _running(self) -> str:
         if self.id is None:
-            raise NoExperiment("no experiment was started here; exp.start() does")
+            raise NoExperiment("no experiment was started in this shell; call exp.start()")
         return self.id
 
     def __repr__(self) -> str:
         if self.id is None:
-            return "Experiment(none was started here; exp.start() does)"
+            return "Experiment(none was started in this shell; call exp.start())"
         row = Row.objects.get(id=self.id)
         return f"Experiment({row.id} {row.name}: {row.status})"
 

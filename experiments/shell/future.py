@@ -1,4 +1,4 @@
-"""What `c.request()` returns: requests that are being made."""
+"""RequestFuture: the requests that `c.request()` started."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import time
 from experiments.models import ClientGroup, Shard
 from experiments.services import groups
 from experiments.services.shards import statuses_of
-from experiments.shell.arguments import check_timeout
-from experiments.shell.errors import GroupFailed, NotReady, Superseded
+from experiments.shell.errors import GroupFailed, NotReady, Superseded, check_timeout
 from loadgen.protocol.messages import RATE
 
 LOOK_EVERY_S = 0.05
@@ -17,17 +16,17 @@ LOOK_EVERY_S = 0.05
 class RequestFuture:
     """Requests of a client group: wait(timeout), done, abort().
 
-    It ends in any case: with all requests made, or with an exception that says that the group was closed, that clients
-    were lost, or that another command came.
+    It always ends: when all requests are completed, or with an exception when the group was closed, clients were lost,
+    or another command replaced the requests.
 
     Args:
-        phases: by the group's id, the number of the phase in which the requests are made.
+        phases: by the group's id, the number of the command that started the requests.
     """
 
     def __init__(self, phases: dict[str, int]) -> None:
         self._phases = phases
         self._finished: set[str] = set()
-        # Who is added later makes no part of these requests, unless there was nobody yet.
+        # Clients that are added later do not make these requests, unless the group had no clients yet.
         self._shards = {
             group.id: [
                 shard.id
@@ -39,25 +38,25 @@ class RequestFuture:
 
     @property
     def done(self) -> bool:
-        """Whether every client has made its requests, and has had its answers.
+        """Whether every client has sent its requests and received the responses.
 
         Raises:
-            GroupFailed: clients were lost, failed, or closed before that.
-            Superseded: another command came before that.
+            GroupFailed: clients were lost, failed, or were closed before that.
+            Superseded: another command was given before that.
         """
         return all(self._is_done(group_id, number) for group_id, number in self._phases.items())
 
     def wait(self, timeout: float | None = None) -> None:
-        """Waits until it is done. Raises as `done` does, and NotReady when it is not done within `timeout` seconds."""
+        """Waits until it is done. Raises as `done` does, and NotReady after `timeout` seconds."""
         check_timeout(timeout)
         deadline_s = None if timeout is None else time.monotonic() + timeout
         while not self.done:
             if deadline_s is not None and time.monotonic() > deadline_s:
-                raise NotReady(f"the requests were not done within {timeout:g} s; they go on")
+                raise NotReady(f"the requests were not done within {timeout:g} s; they continue")
             time.sleep(LOOK_EVERY_S)
 
     def abort(self) -> None:
-        """Has the clients send no more of them; what is in flight is answered."""
+        """Makes the clients send no more of these requests; requests in flight are completed."""
         for group_id, number in self._phases.items():
             group = ClientGroup.objects.get(id=group_id)
             if group.command.number == number and group.state != ClientGroup.State.STOP:
@@ -76,9 +75,9 @@ class RequestFuture:
             raise GroupFailed(f"shard {broken[0]} was lost before its clients were done: {broken[0].reason}")
         if group.state == ClientGroup.State.STOP and left:
             raise GroupFailed(f"client group {group_id} was closed before its clients were done")
-        # A shard says what it has done of these when it begins what took their place: before that it is not known.
+        # A shard reports what it did of these requests when it begins the next command; before that it is not known.
         if any(shard.id in said and said[shard.id].phase > number for shard in alive):
-            raise Superseded(f"another command took the place of these requests of client group {group_id}")
+            raise Superseded(f"another command replaced these requests of client group {group_id}")
         if not alive:
             self._finished.add(group_id)
         return not alive

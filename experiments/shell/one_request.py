@@ -1,4 +1,4 @@
-"""One request, now and from here, to where the service's router leads."""
+"""One request from this computer, to the target of the service's router."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
 
 from experiments.models import Workload
-from experiments.plans import PlanError, PlanInvalid, WorkloadPlan
+from experiments.plans import WorkloadPlan
 from experiments.plans.model import interactive_spec
 from experiments.services import apps
 from experiments.shell import app_process
-from experiments.shell.errors import ShellError
+from experiments.shell.errors import ShellError, invalid
 from loadgen.apps.one_request import AppQuestion, AppRequest
 from routing import routers
+from routing.errors import Code, FieldError, InvalidInput
 from routing.redis import redis_client
 from routing.redis.table import RedisRoutingTable
 
@@ -30,13 +31,12 @@ _KEYWORDS = [name for name in inspect.signature(requests.Session.request).parame
 
 
 def check_kwargs(value: object, field: str) -> dict[str, Any]:
-    """The keywords of `requests.request`, whose values are for `requests` to judge. Raises PlanInvalid."""
+    """Returns the keywords of `requests.request`, which checks their values itself. Raises InvalidInput."""
     if not isinstance(value, Mapping):
-        raise PlanInvalid([PlanError(field, f"a mapping is needed, not a {type(value).__name__}")])
-    if unknown := [name for name in value if name not in _KEYWORDS]:
-        raise PlanInvalid(
-            [PlanError(f"{field}.{name}", f"not accepted; the keywords are {', '.join(_KEYWORDS)}") for name in unknown]
-        )
+        raise invalid(field, Code.TYPE, f"must be a mapping, got a {type(value).__name__}")
+    message = f"is unknown; known are {', '.join(_KEYWORDS)}"
+    if unknown := [FieldError(f"{field}.{name}", Code.UNKNOWN, message) for name in value if name not in _KEYWORDS]:
+        raise InvalidInput(unknown)
     kwargs = dict(value)
     if isinstance(kwargs.get("auth"), list):  # as in a plan, where JSON has no tuples
         kwargs["auth"] = tuple(kwargs["auth"])
@@ -44,22 +44,22 @@ def check_kwargs(value: object, field: str) -> dict[str, Any]:
 
 
 def send(workload: WorkloadPlan, kwargs: dict[str, Any]) -> requests.Response:
-    """Makes a workload's request to one of its service's hosts, drawn by their weights.
+    """Makes a workload's request to one of its service's hosts, drawn by weight.
 
-    As on a worker, nothing is taken from the environment, such as proxies.
+    As on a worker, settings of the environment are ignored, such as proxies.
 
     Args:
-        kwargs: those of requests.request, where there is no client app.
+        kwargs: those of requests.request, without a client app.
 
     Raises:
-        ShellError: the service has no host, or the request cannot be made of this.
+        ShellError: the service has no host, or `requests` does not accept the keywords.
         requests.RequestException
     """
     router = routers.router_of(workload.router or routers.HOST)
     base_url = _base_url(workload, router)
-    asked = None if workload.client is None else _ask(workload, base_url)
+    asked = None if workload.client is None else _request_of_app(workload, base_url)
     if router == routers.DEBUG:
-        return _answered_by_nobody()
+        return _debug_response()
     with requests.Session() as session:
         session.trust_env = False
         if asked is not None:
@@ -70,11 +70,11 @@ def send(workload: WorkloadPlan, kwargs: dict[str, Any]) -> requests.Response:
         except requests.RequestException:
             raise
         except (TypeError, ValueError, AttributeError) as error:
-            raise ShellError(f"kwargs: requests makes no request of them: {error}") from error
+            raise ShellError(f"kwargs: not accepted by requests: {error}") from error
 
 
-def _ask(workload: WorkloadPlan, base_url: str) -> AppRequest:
-    """What the workload's client app says. Raises AppFailed, AppMissing, PlanInvalid."""
+def _request_of_app(workload: WorkloadPlan, base_url: str) -> AppRequest:
+    """Returns the request of the workload's client app. Raises AppFailed, AppMissing, InvalidInput."""
     (spec,) = apps.resolved([interactive_spec(workload)], place="")
     apps.provide([Workload(spec=dataclasses.asdict(spec))])
     apps_dir = settings.SITE.apps_dir
@@ -97,7 +97,7 @@ def _send_prepared(session: requests.Session, asked: AppRequest, workload: Workl
     request.headers = CaseInsensitiveDict(asked.headers)
     request.hooks = default_hooks()
     jar = cookiejar_from_dict(asked.cookies)  # type: ignore[no-untyped-call]
-    vars(request)["_cookies"] = jar  # which redirects take along
+    vars(request)["_cookies"] = jar  # redirects send it
     return session.send(
         request,
         timeout=(
@@ -122,11 +122,11 @@ def _base_url(workload: WorkloadPlan, router: str) -> str:
 def _host_of(service: str) -> str:
     record = RedisRoutingTable(redis_client()).read(service)
     if record is None or not any(record.weights):
-        raise ShellError(f"service {service!r} has no host; set one: rtbl.set({service!r}, ['host:80'])")
+        raise ShellError(f"service {service!r} has no host; set one with rtbl.set({service!r}, ['host:80'])")
     return random.choices(record.hosts, record.weights)[0]
 
 
-def _answered_by_nobody() -> requests.Response:
+def _debug_response() -> requests.Response:
     response = requests.Response()
     response.status_code = 200
     response._content = b""

@@ -1,4 +1,4 @@
-"""The object `rtbl` of the controller shell: the routing table, as a user types it."""
+"""ServiceRoutingTable: the shell's `rtbl`, for the routing table."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from routing import selectors, services
 from routing.table import RoutingRecord
 
 _BY = "shell"
-# Of the columns; they grow for longer names.
+# Minimal widths of the columns; they grow with longer names.
 _LEAST_WIDTHS = (25, 20, 9)
 _TITLES = ("Service", "Hosts", "Weights")
 
 
 class ServiceRoutingTable:
-    """Shows and changes which hosts serve a service, and how many of its requests each of them gets.
+    """Shows and changes the hosts of each service, and each host's share of the requests.
 
-    Type `rtbl` to see the table. A change is a new version of the service's record. Workers obey it at once, also in
-    the middle of an experiment, on whose timeline it is then; the admin keeps every version and who made it.
+    Type `rtbl` to see the table. Each change makes a new version of the service's record. Workers follow it at once,
+    also during an experiment, whose timeline shows it; the admin shows every version and its author.
 
         rtbl.set('myservice', ['host1:8080', 'host2:8080'], [1, 2])    # host2 gets two requests of three
         rtbl.update_weights('myservice', [1, 0])                       # host2 gets no more
@@ -28,28 +28,28 @@ class ServiceRoutingTable:
     """
 
     def record(self, service: str) -> RoutingRecord | None:
-        """The record of a service, or None."""
+        """Returns the record of a service, or None."""
         return selectors.record(service)
 
     def records(self) -> list[RoutingRecord]:
-        """All records, ordered by service."""
+        """Returns all records, ordered by service."""
         return selectors.records()
 
     def set(self, service: str, hosts: Sequence[str], weights: Sequence[float] | None = None) -> RoutingRecord:
-        """Makes these the hosts of a service, in place of those that it had; returns the record.
+        """Sets the hosts of a service, and replaces those that it had; returns the record.
 
-        service: the name that clients are spawned for, and that plans name
+        service: the name of the service in plans and in g.spawn
         hosts:   a list of host or host:port, each once; an IPv6 address needs brackets: '[::1]:8080'
-        weights: a list with a number for each host: how its share of the requests compares to that of the others.
-                 Numbers are 0 or more, fractions too, at least one above 0; a host of weight 0 gets no requests.
-                 Without weights all hosts get the same.
+        weights: a list with a number for each host: its share of the requests, relative to the other hosts.
+                 Each is at least 0, fractions included, and one is above 0; a host of weight 0 gets no requests.
+                 Default: all hosts have the same weight.
 
             rtbl.set('myservice', ['host1:8080', 'host2:8080'], [1, 2])
         """
         return services.set_record(service, hosts, weights, _BY)
 
     def update_weights(self, service: str, weights: Sequence[float]) -> ServiceRoutingTable:
-        """Changes the weights of a service's hosts, one number for each host in the order of the record; returns rtbl.
+        """Changes the weights of a service's hosts, one for each host in the order of the record; returns rtbl.
 
         Raises RecordMissing, a ValueError, when the service has no record.
         """
@@ -57,12 +57,12 @@ class ServiceRoutingTable:
         return self
 
     def append(self, service: str, host: str, weight: float = 1) -> ServiceRoutingTable:
-        """Adds a host to a service, which need not have a record yet; returns rtbl."""
+        """Adds a host to a service, and creates its record if it has none; returns rtbl."""
         services.append_host(service, host, weight, _BY)
         return self
 
     def remove(self, service: str) -> ServiceRoutingTable:
-        """Removes the record of a service, if there is one; its requests find no route then. Returns rtbl."""
+        """Removes the record of a service, if there is one; its requests then have no route. Returns rtbl."""
         services.remove_record(service, _BY)
         return self
 
@@ -80,7 +80,7 @@ class ServiceRoutingTable:
 
 
 def format_table(records: Sequence[RoutingRecord]) -> str:
-    """The records as a table of text: a line for each host, and a rule below each service."""
+    """Returns the records as a table of text: a line for each host, and a rule below each service."""
     blocks = [[_TITLES], *(_rows(record) for record in records)]
     widths = [
         max(least, *(len(row[column]) for rows in blocks for row in rows)) for column, least in enumerate(_LEAST_WIDTHS)

@@ -1,4 +1,4 @@
-"""The shell's `show`: tables of what there is."""
+"""Show: the shell's `show`, which prints tables of workers and client groups."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from experiments.shell.client_group import ClientGroup
 
 
 class Show:
-    """Prints what there is now, as tables.
+    """Prints tables of workers and client groups.
 
     show.workers()   the live workers
-    show.clients()   the clients of the groups that are not closed
-    show.info()      these groups and what they do; with parameters=True, what they send, too
+    show.clients()   the clients of the open groups
+    show.info()      the open groups and their load; with parameters=True also their requests
     """
 
     def workers(self) -> None:
-        """The live workers, their labels and slots."""
+        """Prints the live workers with their labels and slots."""
         rows = []
         registry.sync_workers()
         for load in selectors.live_workers():
@@ -33,7 +33,7 @@ class Show:
         _print(("Worker", "Status", "Machine", "Cores", "Slots", "Labels"), rows)
 
     def clients(self) -> None:
-        """Each client, and what it has done so far."""
+        """Prints the clients of the open groups with their requests and failures so far."""
         rows = []
         for group in selectors.open_groups():
             workers = dict(group.clients.values_list("index", "shard__worker__name"))
@@ -43,7 +43,7 @@ class Show:
         _print(("Client", "Service", "Worker", "Requests", "Failures"), rows)
 
     def info(self, parameters: bool = False) -> None:
-        """Each client group, and what it does."""
+        """Prints the open client groups with their load."""
         rows = []
         for group in selectors.open_groups():
             row = [group.id, group.workload.service, group.total_clients, selectors.doing(group), group.creator]

@@ -1,20 +1,20 @@
-"""The object `telemd` of the controller shell."""
+"""Telemd: the shell's `telemd`, for the telemetry of nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from experiments.plans import PlanError, PlanInvalid
-from experiments.plans.fields import shown
 from experiments.services import nodes
+from experiments.shell.errors import invalid
 from loadgen.protocol.topics import PAUSE, UNPAUSE
+from routing.errors import Code
 
 
 class Telemd:
-    """Pauses, unpauses and lists what publishes telemetry: the agents of our workers, and telemd daemons beside them.
+    """Pauses, unpauses and lists the publishers of telemetry: the agents of our workers, and telemd daemons.
 
-    A node is named as its worker is (or as `telemd_nodename` says). While one is paused, experiments have no telemetry
-    of it. An agent that is started anew, publishes again.
+    A node has the name of its worker (or its `telemd_nodename`). While a node is paused, experiments have no telemetry
+    of it. A restarted agent publishes again.
 
         >>> telemd.list_telemd_hosts()
         ['worker-a', 'worker-b']
@@ -23,21 +23,21 @@ class Telemd:
     """
 
     def start_telemd(self, hosts: Iterable[str] | None = None) -> None:
-        """Lets nodes publish their telemetry again: those of `hosts`, a list of names, or all.
+        """Unpauses the telemetry of nodes: those of `hosts`, a list of names, or all.
 
-        Raises NoSuchNode when one of them does not listen, and has then told none of them anything.
+        Raises NoSuchNode when one of them is not listening; then no node is changed.
         """
         nodes.tell(UNPAUSE, _names(hosts))
 
     def stop_telemd(self, hosts: Iterable[str] | None = None) -> None:
         """Pauses the telemetry of nodes: those of `hosts`, a list of names, or all.
 
-        Raises NoSuchNode when one of them does not listen, and has then told none of them anything.
+        Raises NoSuchNode when one of them is not listening; then no node is changed.
         """
         nodes.tell(PAUSE, _names(hosts))
 
     def list_telemd_hosts(self) -> list[str]:
-        """The names of all nodes that listen, paused ones too."""
+        """Returns the names of all listening nodes, paused nodes included."""
         return nodes.listening()
 
     def __repr__(self) -> str:
@@ -45,11 +45,11 @@ class Telemd:
 
 
 def _names(hosts: object) -> list[str] | None:
-    """A single name is meant as such, not as its letters. Raises PlanInvalid for what are no names."""
+    """Returns the names; a string is one name. Raises InvalidInput."""
     if hosts is None:
         return None
     listed = list(hosts) if isinstance(hosts, Iterable) and not isinstance(hosts, str) else [hosts]
     for name in listed:
         if not isinstance(name, str):
-            raise PlanInvalid([PlanError("hosts", f"a list of names is needed, not {shown(name)}")])
+            raise invalid("hosts", Code.TYPE, f"must be a list of names, got {name!r}")
     return [str(name) for name in listed]

@@ -1,4 +1,4 @@
-"""`manage.py shell`: the controller shell, with Galileo's objects beside the models."""
+"""`manage.py shell`: the controller shell, with Galileo's objects and the models."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands import shell
 
-from experiments.shell.errors import SENTENCES
-from experiments.shell.text import BANNER
+from experiments.shell.commands import BANNER
+from experiments.shell.errors import WITHOUT_TRACEBACK
 
 PROMPT = "galileo> "
 
 
 class Command(shell.Command):
     help = (
-        "The controller shell: g, show, exp, rtbl and telemd, beside Django's models, in IPython or in Python's own "
-        "shell. What comes on the standard input is executed as code."
+        "Starts the controller shell with g, show, exp, rtbl, telemd and Django's models, in IPython or Python's own "
+        "shell. Code on the standard input is executed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -33,7 +33,7 @@ class Command(shell.Command):
                 options["command"] = Path(source).read_text()
             except (OSError, UnicodeDecodeError) as error:
                 raise CommandError(f"--source: {source} cannot be read: {error}") from error
-        options["verbosity"] -= 1  # the models that are imported are listed where more is asked for
+        options["verbosity"] -= 1  # at verbosity 1, Django would list the imported models
         super().handle(**options)
 
     def get_auto_imports(self) -> list[str]:
@@ -43,7 +43,7 @@ class Command(shell.Command):
 
     def ipython(self, options: dict[str, Any]) -> None:
         if find_spec("IPython") is None:
-            raise ImportError("IPython")  # the next kind of shell is tried
+            raise ImportError("IPython")  # Django then tries the next kind of shell
         from IPython.terminal.embed import InteractiveShellEmbed
         from traitlets.config import Config
 
@@ -54,8 +54,7 @@ class Command(shell.Command):
         config.TerminalInteractiveShell.confirm_exit = False
         namespace = self.get_namespace(**options)
         terminal = InteractiveShellEmbed(config=config, banner1=BANNER, user_ns=namespace)  # type: ignore[no-untyped-call]
-        # These say in a sentence what is wrong: where it was found would only hide it.
-        terminal.set_custom_exc(SENTENCES, _show_sentence)  # type: ignore[no-untyped-call]
+        terminal.set_custom_exc(WITHOUT_TRACEBACK, _show_message)  # type: ignore[no-untyped-call]
         terminal()
 
     def python(self, options: dict[str, Any]) -> None:
@@ -66,7 +65,7 @@ class Command(shell.Command):
             sys.ps1 = before
 
 
-def _show_sentence(terminal: Any, kind: type[Exception], error: Exception, *_: Any, **__: Any) -> None:
+def _show_message(terminal: Any, kind: type[Exception], error: Exception, *_: Any, **__: Any) -> None:
     sys.stderr.write(f"{kind.__name__}: {error}\n")
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.plans import PlanInvalid, parse_group
+from experiments.plans import parse_group
 from experiments.services import groups
 from experiments.shell.client_group import ClientGroup
 from experiments.shell.errors import GroupFailed, NotReady, Superseded
 from experiments.shell.future import RequestFuture
 from loadgen.protocol import messages
+from routing.errors import InvalidInput
 from tests.support.fleet import Fleet
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -45,29 +46,27 @@ def test_it_is_done_when_all_shards_have_made_their_requests(fleet: Fleet, c: Cl
 
 
 @pytest.mark.parametrize("timeout", [0, 0.01])
-def test_it_is_over_when_the_time_is_and_the_requests_go_on(c: ClientGroup, timeout: float) -> None:
+def test_a_time_out_ends_waiting_and_not_the_requests(c: ClientGroup, timeout: float) -> None:
     future = c.request(5)
-    with pytest.raises(NotReady, match=f"the requests were not done within {timeout:g} s; they go on"):
+    with pytest.raises(NotReady, match=rf"within {timeout:g} s"):
         future.wait(timeout)
     assert not future.done
 
 
 @pytest.mark.parametrize("timeout", ["soon", float("nan"), float("inf"), -1, True])
-def test_a_time_that_is_none_is_refused(c: ClientGroup, timeout: object) -> None:
-    with pytest.raises(PlanInvalid, match="timeout: "):
+def test_an_invalid_time_out_is_refused(c: ClientGroup, timeout: object) -> None:
+    with pytest.raises(InvalidInput, match=r"^timeout: "):
         c.request(5).wait(timeout)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_what_another_command_ended_is_superseded_also_when_that_one_is_done(
-    fleet: Fleet, c: ClientGroup, late: bool
-) -> None:
+def test_requests_replaced_by_a_command_are_superseded(fleet: Fleet, c: ClientGroup, late: bool) -> None:
     first, second = c.request(5), c.request(6)
     number = number_of(second)
     fleet.say(messages.RUNNING, phase=number, phases_done=[number])
     if late:
         second.wait(5)
-    with pytest.raises(Superseded, match="another command took the place of these requests"):
+    with pytest.raises(Superseded):
         first.wait(5)
     second.wait(5)
 
@@ -124,10 +123,10 @@ def test_who_is_not_ready_yet_makes_the_requests_and_is_waited_for(fleet: Fleet)
     future.wait(5)
 
 
-def test_clients_that_do_not_get_ready_are_not_waited_for_for_ever(fleet: Fleet) -> None:
+def test_waiting_for_clients_that_are_never_ready_ends(fleet: Fleet) -> None:
     fleet.join("pi-1")
     group = ClientGroup([groups.spawn(parse_group({"service": "s"}), "tester").id])
-    with pytest.raises(NotReady, match=r"did not get ready within 0\.01 s"):
+    with pytest.raises(NotReady, match=r"within 0\.01 s"):
         group.wait_until_ready(0.01)
     fleet.say(messages.FAILED, "the app is broken")
     with pytest.raises(GroupFailed, match="the app is broken"):

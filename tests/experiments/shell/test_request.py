@@ -21,6 +21,7 @@ from experiments.shell import g
 from experiments.shell.app_process import request_of
 from experiments.shell.errors import AppFailed, ShellError
 from loadgen.apps.one_request import AppQuestion
+from routing.errors import InvalidInput
 from routing.services import set_record
 from tests.support.archives import app_archive
 from tests.support.echo_server import EchoServer, Received, answer
@@ -162,7 +163,7 @@ BROKEN = {
     "def next_request():\n    return 'get', '/', {'nonsense': 1}\n": "a wrong request: nonsense: not a keyword",
     "def next_request():\n    return 'get', '/', {'data': (1 for _ in 'a')}\n": "the body cannot be read: TypeError",
     "def next_request():\n    while True:\n        pass\n": r"come back within 3 s\n.*\n.*\n  generator.py, line [23]",
-    "import os\nos._exit(7)\n": "its process ended with exit status 7, and it had said nothing of a request",
+    "import os\nos._exit(7)\n": "its process ended with exit status 7 without a request",
     "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n": "exit status -11",
     "x = 1": "defines no function next_request",
 }
@@ -203,38 +204,38 @@ def test_an_app_that_nothing_interrupts_ends_with_its_children_when_the_time_is_
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "path"),
     [
-        ({"service": ""}, "service: "),
-        ({"service": 3}, "service: "),
-        ({"client": ""}, "client: the name of a client app"),
-        ({"client": 3}, "client: the name of a client app"),
-        ({"parameters": "path"}, "client_parameters: a mapping is needed, not 'path'"),
-        ({"parameters": {"path": "x"}}, "client_parameters.path: must begin with /"),
-        ({"parameters": {"kwargs": [1]}}, "client_parameters.kwargs: a mapping is needed, not a list"),
+        ({"service": ""}, "service"),
+        ({"service": 3}, "service"),
+        ({"client": ""}, "client"),
+        ({"client": 3}, "client"),
+        ({"parameters": "path"}, "client_parameters"),
+        ({"parameters": {"path": "x"}}, "client_parameters.path"),
+        ({"parameters": {"kwargs": [1]}}, "client_parameters.kwargs"),
         (
             {"parameters": {"kwargs": {"dato": 1}}},
-            "client_parameters.kwargs.dato: not accepted; the keywords are params",
+            "client_parameters.kwargs.dato",
         ),
-        ({"kwargs": {1: 2}}, "kwargs.1: not accepted"),
-        ({"router_type": "nobody"}, "router: one of host, service"),
-        ({"scheme": "ftp"}, "scheme: one of http, https"),
-        ({"ticks": [1]}, "ticks: unknown key"),
+        ({"kwargs": {1: 2}}, "kwargs.1"),
+        ({"router_type": "nobody"}, "router"),
+        ({"scheme": "ftp"}, "scheme"),
+        ({"ticks": [1]}, "ticks"),
     ],
 )
-def test_what_is_wrong_is_named_and_nothing_is_sent(
-    server: EchoServer, arguments: dict[str, Any], message: str
+def test_invalid_arguments_are_named_and_nothing_is_sent(
+    server: EchoServer, arguments: dict[str, Any], path: str
 ) -> None:
-    with pytest.raises(PlanInvalid) as refused:
+    with pytest.raises((InvalidInput, PlanInvalid)) as refused:
         g.request(**{"service": "shop", **arguments})
-    assert str(refused.value).startswith(message)
+    assert [error.path for error in refused.value.errors] == [path]
     assert server.take() == []
 
 
 def test_what_requests_cannot_make_is_a_sentence(server: EchoServer) -> None:
-    with pytest.raises(ShellError, match=r"kwargs: requests makes no request of them: "):
+    with pytest.raises(ShellError, match=r"^kwargs: "):
         g.request("shop", kwargs={"data": "text", "files": {"a": "b"}})
-    with pytest.raises(ShellError, match=r"service 'unrouted' has no host; set one: rtbl\.set"):
+    with pytest.raises(ShellError, match=r"'unrouted'"):
         g.request("unrouted")
     assert g.request("unrouted", router_type="DebugRouter").status_code == 200
     digest = g.request("shop", kwargs={"auth": HTTPDigestAuth("ann", "secret")})
