@@ -1,12 +1,12 @@
 """The `galileo` command line: client apps in the repository of a controller.
 
     galileo app ls                    lists the apps
-    galileo app deploy --path PATH    packs a folder, or takes a zip archive, and uploads it
+    galileo app deploy --path PATH    uploads a folder, which it packs, or a zip archive
     galileo app rm NAME               removes an app with all its versions
 
-`galileo_api_url` says where the controller's API is. `galileo_api_token`, or `galileo_api_user` and
-`galileo_api_password`, say who asks. It exits with 0, with 1 when the controller refuses or cannot be reached, and with
-2 for wrong arguments and for an app that is none, of which nothing was sent then.
+`galileo_api_url` is the URL of the controller's API; `galileo_api_token`, or `galileo_api_user` and
+`galileo_api_password`, are the credentials. The exit status is 0, 1 when the controller refuses a request or cannot be
+reached, or 2 for invalid arguments, settings or apps, of which nothing is sent.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from loadgen.protocol.environment import PREFIX
 DEFAULT_URL: Final = "http://localhost:5001/api"
 EXIT_REFUSED: Final = 1
 EXIT_WRONG: Final = 2
-_TIMEOUT_S: Final = (5.0, 120.0)  # to connect, and for an answer: an archive may have 50 MB to be unpacked
+_TIMEOUT_S: Final = (5.0, 120.0)  # connect and read; the controller may have to unpack 50 MB
 
 
 class RefusedError(Exception):
-    """The controller refuses, or cannot be reached; the message says why."""
+    """The controller refuses a request, or cannot be reached; the message gives the reason."""
 
 
 class WrongInputError(Exception):
-    """What was given on the command line, or in the environment, cannot be used."""
+    """An argument, a setting or an app is invalid."""
 
 
 class _TokenAuth(requests.auth.AuthBase):
-    """Sends a token, and keeps a .netrc from taking its place."""
+    """Sends a token; unlike a plain header, it is not replaced by credentials of a .netrc file."""
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -55,7 +55,7 @@ class Api:
     """A controller's API.
 
     Raises:
-        WrongInputError: for settings that make no request.
+        WrongInputError: the settings are invalid.
         RefusedError: from each call.
     """
 
@@ -63,7 +63,7 @@ class Api:
         self._url = environ.get(f"{PREFIX}api_url", "").strip().rstrip("/") or DEFAULT_URL
         url = urlsplit(self._url)
         if url.scheme not in ("http", "https") or not url.netloc:
-            raise WrongInputError(f"{PREFIX}api_url: a URL like {DEFAULT_URL} is needed, not {self._url!r}")
+            raise WrongInputError(f"{PREFIX}api_url: must be a URL such as {DEFAULT_URL}, got {self._url!r}")
         self._session = requests.Session()
         token, user = environ.get(f"{PREFIX}api_token", "").strip(), environ.get(f"{PREFIX}api_user", "").strip()
         if token:
@@ -78,19 +78,19 @@ class Api:
         return dict(self._call("POST", "/apps", data=data, headers={"Content-Type": "application/zip"}))
 
     def remove(self, name: str) -> bool:
-        """Whether there was such an app."""
+        """Removes an app. Returns whether it existed."""
         return bool(self._call("DELETE", f"/apps/{quote(name, safe='')}"))
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
         try:
-            # A redirect would turn a POST into a GET.
+            # Following a redirect would turn a POST into a GET.
             answer = self._session.request(
                 method, self._url + path, timeout=_TIMEOUT_S, allow_redirects=False, **options
             )
         except requests.RequestException as error:
             raise RefusedError(f"the controller at {self._url} ({PREFIX}api_url) cannot be reached: {error}") from error
         if answer.is_redirect:
-            raise RefusedError(f"{self._url} leads to {answer.headers['Location']}: correct {PREFIX}api_url")
+            raise RefusedError(f"{self._url} redirects to {answer.headers['Location']}: correct {PREFIX}api_url")
         try:
             content = answer.json()
         except requests.JSONDecodeError:
@@ -98,24 +98,24 @@ class Api:
         if not answer.ok:
             raise RefusedError(_reason(answer, content))
         if content is None:
-            raise RefusedError(f"{self._url} does not answer as Galileo's API does: correct {PREFIX}api_url")
+            raise RefusedError(f"{self._url} is not the API of Galileo: correct {PREFIX}api_url")
         return content
 
 
 def _reason(answer: requests.Response, content: Any) -> str:
-    """What a refusal says, a line for each fault."""
-    said = content if isinstance(content, dict) else {}
+    """Returns the reason of an error response, with a line for each invalid value."""
+    body = content if isinstance(content, dict) else {}
     if answer.status_code == 401:
         return (
-            f"the controller wants to know who asks ({said.get('detail', '')}): set {PREFIX}api_token "
+            f"authentication is required ({body.get('detail', '')}): set {PREFIX}api_token "
             f"(`manage.py drf_create_token USER` makes one), or {PREFIX}api_user and {PREFIX}api_password"
         )
     if answer.status_code == 403:
         needed = "view_clientapp, upload_clientapp, delete_clientapp"
-        return f"{said.get('detail', 'forbidden')} (the permissions are {needed})"
-    faults = [f"  {each['field']}: {each['message']}" for each in said.get("errors", [])]
-    said_why = said.get("detail") or f"the controller answers {answer.status_code} {answer.reason}"
-    return "\n".join([str(said_why), *faults])
+        return f"{body.get('detail', 'permission denied')} (the permissions are {needed})"
+    errors = [f"  {each['field']}: {each['message']}" for each in body.get("errors", [])]
+    detail = body.get("detail") or f"the controller responded with {answer.status_code} {answer.reason}"
+    return "\n".join([str(detail), *errors])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -148,19 +148,19 @@ def _list(api: Api, _: argparse.Namespace) -> int:
     for app in api.apps():
         manifest = app["manifest"]
         about = " ".join(str(manifest.get(key) or "").strip() for key in ("version", "description")).strip()
-        _say(f"{app['name']}  {about}".rstrip())
+        _print(f"{app['name']}  {about}".rstrip())
     return 0
 
 
 def _deploy(api: Api, options: argparse.Namespace) -> int:
     data = _read(options.path)
     app = api.deploy(data)
-    _say(f"deployed {app['name']} (SHA-256 {archive.digest_of(data)})")
+    _print(f"deployed {app['name']} (SHA-256 {archive.digest_of(data)})")
     return 0
 
 
 def _read(path: Path) -> bytes:
-    """The archive of an app that was checked. Raises WrongInputError."""
+    """Returns the archive of a valid app. Raises WrongInputError."""
     try:
         if path.is_dir():
             return archive.pack(path)
@@ -171,18 +171,18 @@ def _read(path: Path) -> bytes:
         raise WrongInputError(f"{error.filename or path} cannot be read: {error.strerror}") from error
     except AppInvalid as error:
         raise WrongInputError(
-            "\n".join([f"{path} is no client app:", *(f"  {fault}" for fault in error.faults)])
+            "\n".join([f"{path} is not a client app:", *(f"  {fault}" for fault in error.faults)])
         ) from error
 
 
 def _remove(api: Api, options: argparse.Namespace) -> int:
     if not api.remove(options.name):
-        return _fail(EXIT_REFUSED, f"there is no client app {options.name}")
-    _say(f"removed {options.name}")
+        return _fail(EXIT_REFUSED, f"the client app {options.name} does not exist")
+    _print(f"removed {options.name}")
     return 0
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 

@@ -1,4 +1,4 @@
-"""The controller's settings from `galileo_*` variables, validated once, with all errors at once."""
+"""SiteSettings: the controller's settings from `galileo_*` variables, validated once, with all errors at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loadgen.protocol.environment import LOG_LEVELS, Reader, RedisSettings, read
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 DRIVERS = ("sqlite", "postgres", "mysql")
-# Whom /api serves: users with a token, password or session, or everybody.
+# Authentication under /api: a token, password or session is required, or none is.
 REQUIRED, NONE = "required", "none"
 DEFAULT_PORTS = {"postgres": 5432, "mysql": 3306}
 
@@ -25,7 +25,7 @@ _RATE = re.compile(rf"([1-9][0-9]{{0,8}})/({'|'.join(UNITS_S)})")
 
 @dataclass(frozen=True)
 class ApiRate:
-    """How many requests to the API each user may make in a time."""
+    """The number of requests that each user may make to the API in a period."""
 
     requests: int
     period_s: int
@@ -33,7 +33,7 @@ class ApiRate:
 
 @dataclass(frozen=True)
 class SiteSettings:
-    """What the controller's processes need to know."""
+    """The settings of the controller's processes."""
 
     secret_key: str = field(repr=False)
     debug: bool
@@ -51,10 +51,10 @@ class SiteSettings:
 
 
 def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:
-    """Settings of web, control, ingest, beat and experimentd.
+    """Reads the settings of web, control, ingest, beat and experimentd.
 
     Raises:
-        SettingsError: with a sentence for every wrong variable.
+        SettingsError: with every invalid variable.
     """
     reader = Reader(os.environ if environ is None else environ)
     debug = reader.flag("debug", False)
@@ -62,10 +62,10 @@ def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:
     if not secret_key and debug:
         secret_key = secrets.token_urlsafe(50)
     elif not secret_key:
-        reader.wrong("secret_key", "a long random text is needed (`make up` makes one), or galileo_debug=true")
+        reader.wrong("secret_key", "must be a long random string (`make up` makes one), unless galileo_debug=true")
     apps_dir = reader.text("apps_dir")
     if apps_dir and not Path(apps_dir).is_dir():
-        reader.wrong("apps_dir", f"the folder {apps_dir!r} does not exist")
+        reader.wrong("apps_dir", f"must be an existing folder, got {apps_dir!r}")
     settings = SiteSettings(
         secret_key=secret_key,
         debug=debug,
@@ -82,24 +82,27 @@ def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:
         api_rate=_read_api_rate(reader),
     )
     if settings.database["ENGINE"].endswith("sqlite3") and settings.ingest_queues > 1:
-        reader.wrong("ingest_queues", "SQLite takes one writer: set it to 1, or use PostgreSQL")
+        reader.wrong("ingest_queues", "must be 1 with SQLite, which has one writer; use PostgreSQL for more")
     if settings.api_auth == NONE and any(host.startswith(("*", ".")) for host in settings.allowed_hosts):
-        # A page of any name that is led to our address would be of our own origin to a browser (DNS rebinding).
+        # With DNS rebinding, a page of any accepted host name would have our own origin in a browser.
         reader.wrong(
-            "api_auth", "none needs galileo_allowed_hosts to name each host in full, without * or a leading dot"
+            "api_auth",
+            "none needs galileo_allowed_hosts to name each host in full, without * and leading dots",
         )
     reader.raise_if_wrong()
     return settings
 
 
 def _read_api_rate(reader: Reader) -> ApiRate | None:
-    """None for no limit."""
+    """Returns the limit, or None for no limit."""
     text = reader.text("api_rate", "6000/min")
     if text == "none":
         return None
     found = _RATE.fullmatch(text)
     if found is None:
-        reader.wrong("api_rate", f"a number of requests per s, min or hour like 6000/min, or none, not {text!r}")
+        reader.wrong(
+            "api_rate", f"must be requests per s, min or hour, such as 6000/min, or none, got {text!r}"
+        )
         return None
     return ApiRate(int(found[1]), UNITS_S[found[2]])
 
@@ -114,7 +117,7 @@ def _read_database(reader: Reader) -> dict[str, Any]:
         return {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": reader.text("expdb_sqlite_path", str(PROJECT_DIR / "var" / "galileo.sqlite3")),
-            # One writer at a time: take the write lock at BEGIN, so that waiting works instead of failing late.
+            # One writer at a time: with the write lock from BEGIN on, writers wait; upgrading a read lock would fail.
             "OPTIONS": {
                 "timeout": 20,
                 "transaction_mode": "IMMEDIATE",

@@ -1,4 +1,4 @@
-"""Duties of the experiment daemon, which run beside each other, each in a thread of its own."""
+"""The loops of the experiment daemon: each runs in a thread of its own, and is restarted after an error."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Duty = Callable[[threading.Event], None]
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
-# A duty that has run this long is well again.
+# After a run of this length, the next pause is the first one again.
 WELL_AFTER_S = 60.0
 
 
 def start(duties: Mapping[str, Duty], stop: threading.Event) -> list[threading.Thread]:
-    """Starts each duty; one that breaks off is told in the log, and begins again after a pause that grows.
+    """Starts each loop. A loop that raises is logged, and restarted after a pause that grows.
 
-    The threads are daemons: one that hangs in a system call does not hold up the process when it ends. What a duty does
-    must bear that, as it must bear a kill.
+    The threads are daemons, so that one that hangs in a system call does not delay the end of the process. A loop must
+    tolerate that as it must tolerate a kill.
     """
     threads = [
         threading.Thread(target=_run, args=(name, duty, stop), name=name, daemon=True) for name, duty in duties.items()
@@ -35,7 +35,7 @@ def start(duties: Mapping[str, Duty], stop: threading.Event) -> list[threading.T
 
 
 def join(threads: list[threading.Thread], within_s: float) -> list[str]:
-    """Waits for the threads, all together not longer than that; the names of those that have not ended."""
+    """Waits for all threads, `within_s` in total. Returns the names of those that are still running."""
     end_at_s = time.monotonic() + within_s
     for thread in threads:
         thread.join(max(0.0, end_at_s - time.monotonic()))
@@ -48,10 +48,10 @@ def _run(name: str, duty: Duty, stop: threading.Event) -> None:
         began_at_s = time.monotonic()
         try:
             duty(stop)
-        except Exception:  # the other duties go on, and this one begins again
+        except Exception:  # the other loops continue, and this one is restarted
             if time.monotonic() - began_at_s > WELL_AFTER_S:
                 pause_s = FIRST_PAUSE_S
-            log.exception("%s broke off; it begins again in %g s", name, pause_s)
+            log.exception("%s failed; it is restarted in %g s", name, pause_s)
             stop.wait(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         else:

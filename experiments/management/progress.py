@@ -1,4 +1,4 @@
-"""The progress of an experiment for people: a live display on a terminal, plain lines elsewhere."""
+"""Displays of an experiment's progress: live on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _STYLES = {"RUNNING": "bold cyan", "FINISHED": "bold green", "FAILED": "bold red
 
 
 class Display(Protocol):
-    """Shows where an experiment stands; `refresh_s` says how often it wants to know."""
+    """Shows the progress of an experiment, which it is given every `refresh_s`."""
 
     refresh_s: float
 
     def show(self, experiment: Experiment, progress: Progress) -> None: ...
 
     def close(self) -> None:
-        """Leaves the last state on the screen."""
+        """Ends the display; its last state stays on the screen."""
 
 
 class LiveDisplay:
@@ -38,7 +38,7 @@ class LiveDisplay:
     refresh_s = 0.25
 
     def __init__(self, stream: IO[str], console: Console | None = None) -> None:
-        # Drawn when shown, not by a thread of rich's.
+        # Drawn by `show`, without rich's own thread.
         self._live = Live(console=console or Console(file=stream), auto_refresh=False)
         self._started = False
 
@@ -54,7 +54,7 @@ class LiveDisplay:
 
 
 class PlainDisplay:
-    """A line at each change of phase, and every few seconds while the load runs."""
+    """Writes a line at each change of status, and every few seconds while the load runs."""
 
     refresh_s = 0.5
 
@@ -73,11 +73,11 @@ class PlainDisplay:
             self._write(line(experiment, progress))
 
     def close(self) -> None:
-        """Every line is written already."""
+        """Does nothing: every line has been written."""
 
 
 def line(experiment: Experiment, progress: Progress) -> str:
-    """Where an experiment stands, in one line."""
+    """Returns the progress of an experiment in one line."""
     head = f"{experiment.id} {experiment.status}"
     if experiment.start_broker_ns is None:
         return head
@@ -90,7 +90,7 @@ def line(experiment: Experiment, progress: Progress) -> str:
 
 
 def block(experiment: Experiment, progress: Progress) -> RenderableType:
-    """Where an experiment stands, as a few lines for a terminal."""
+    """Returns the progress of an experiment as a few lines for a terminal."""
     title = Text.assemble(
         (experiment.status, _STYLES.get(experiment.status, "bold")), f"  {experiment.name}  ", (experiment.id, "dim")
     )
@@ -114,7 +114,7 @@ def block(experiment: Experiment, progress: Progress) -> RenderableType:
 
 
 def _asked(progress: Progress) -> str:
-    """What the load is meant to be: a rate, or clients where some wait for their responses."""
+    """Returns the intended load: a rate, or the number of clients in the closed model."""
     if progress.clients is not None:
         return f"from {progress.clients:,} clients"
     return f"of {_rate(progress.planned_rps)} planned"

