@@ -100,9 +100,7 @@ def _read_api_rate(reader: Reader) -> ApiRate | None:
         return None
     found = _RATE.fullmatch(text)
     if found is None:
-        reader.wrong(
-            "api_rate", f"must be requests per s, min or hour, such as 6000/min, or none, got {text!r}"
-        )
+        reader.wrong("api_rate", f"must be requests per s, min or hour, such as 6000/min, or none, got {text!r}")
         return None
     return ApiRate(int(found[1]), UNITS_S[found[2]])
 

@@ -29,7 +29,7 @@ PURE_APPS = {"archive", "errors", "manifest", "parameters", "one_request"}
 TOO_MANY = {"experiments/analysis": 20, "experiments/api": 17, "experiments/services": 22, "loadgen/engine/http": 19}
 TOO_SMALL = {
     "experiments/admin/app.py", "experiments/checks.py", "experiments/ingest/entrance.py",
-    "experiments/ingest/fairness.py", "experiments/models/event.py", 
+    "experiments/ingest/fairness.py", "experiments/models/event.py",
     "loadgen/agent/telemetry/node.py",
 }  # fmt: skip
 BADLY_NAMED = {"experiments/ingest/entrance.py", "experiments/ingest/fairness.py"}

