@@ -33,7 +33,7 @@ def existing():
     return row, posted, reverse(CHANGE, args=[row.pk])
 
 
-def test_a_record_is_added_with_version_and_revision_and_reaches_redis(admin_client, redis_table):
+def test_adding_a_record_makes_a_version_and_projects_it(admin_client, redis_table):
     page = admin_client.post(reverse(ADD), {"service": "s", **rows(("a:80", "1"), ("b:80", "2.5"), ("", ""))})
     assert page.status_code == 302
     record = RoutingRecord("s", ["a:80", "b:80"], [1, 2.5], 1)
@@ -56,7 +56,7 @@ def test_saving_and_staying_on_the_page_works(admin_client, existing):
     assert selectors.record(row.service).weights == (1, 3)
 
 
-def test_the_page_shows_the_version_and_service_without_a_field_for_them(admin_client, existing):
+def test_version_and_service_are_read_only(admin_client, existing):
     _, _, url = existing
     page = admin_client.get(url)
     fields = page.context["adminform"].form.fields
@@ -68,7 +68,7 @@ def test_the_list_shows_hosts_and_weights(admin_client, existing):
     assert "a:80 (1), b:80 (2)" in admin_client.get(reverse(LIST)).text
 
 
-def test_each_wrong_value_is_shown_at_its_field_and_nothing_is_written(admin_client):
+def test_each_invalid_value_is_shown_at_its_field(admin_client):
     page = admin_client.post(reverse(ADD), {"service": "a b", **rows(("a:0", "1"), ("b", "-1"), ("b", "2"))})
     assert page.status_code == 200
     assert "without spaces" in page.context["adminform"].form.errors["service"][0]
@@ -89,7 +89,7 @@ def test_values_that_cannot_be_read_are_shown_beside_the_others(admin_client):
 @pytest.mark.parametrize(
     ("targets", "reason"), [((), "at least one host"), ((("a", "0"), ("b", "0")), "at least one weight above 0")]
 )
-def test_what_concerns_all_rows_is_shown_above_them(admin_client, targets, reason):
+def test_errors_of_the_whole_list_are_above_the_rows(admin_client, targets, reason):
     page = admin_client.post(reverse(ADD), {"service": "s", **rows(*targets)})
     formset = page.context["inline_admin_formsets"][0].formset
     assert any(reason in error for error in formset.non_form_errors())
@@ -97,7 +97,7 @@ def test_what_concerns_all_rows_is_shown_above_them(admin_client, targets, reaso
 
 
 @pytest.mark.parametrize("service", ["s", "S"])
-def test_a_service_that_is_routed_already_cannot_be_added_in_any_case(admin_client, existing, service):
+def test_a_routed_service_cannot_be_added_in_any_case(admin_client, existing, service):
     page = admin_client.post(reverse(ADD), {"service": service, **rows(("x", "1"))})
     assert "service" in page.context["adminform"].form.errors
 

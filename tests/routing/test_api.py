@@ -78,7 +78,7 @@ def test_a_service_without_a_record_is_not_found(api, method, body, service):
         ([1], {"body": "type"}),
     ],
 )
-def test_each_fault_of_a_body_is_named_at_its_field_and_nothing_is_written(api, body, wrong):
+def test_each_error_of_a_body_has_its_path_and_code(api, body, wrong):
     answer = send(api, "post", ROUTING, body)
     if not wrong:
         assert answer.status_code == 201
@@ -88,17 +88,17 @@ def test_each_fault_of_a_body_is_named_at_its_field_and_nothing_is_written(api, 
     assert selectors.records() == []
 
 
-def test_a_name_that_differs_in_case_only_is_refused_at_its_field(api):
+def test_a_name_that_differs_only_in_case_is_refused(api):
     services.set_record("service", ["a"])
     assert errors_of(send(api, "put", f"{ROUTING}/Service", {"hosts": ["b"]})) == [("service", "duplicate")]
 
 
-def test_a_body_that_is_no_json_is_refused(api):
+def test_an_unreadable_body_is_refused(api):
     answer = api.post(ROUTING, '{"service": "s", "service": "t"}', content_type="application/json")
     assert (answer.status_code, errors_of(answer)) == (400, [("body", "duplicate")])
 
 
-def test_a_trailing_slash_makes_no_difference_and_other_paths_are_unknown(api):
+def test_a_trailing_slash_makes_no_difference(api):
     services.set_record("s", ["a"])
     assert api.get(f"{ROUTING}/").json() == api.get(ROUTING).json()
     assert api.get(f"{ROUTING}/s/").json() == api.get(f"{ROUTING}/s").json()

@@ -39,7 +39,7 @@ def test_an_empty_table_is_its_titles(rtbl):
     assert repr(rtbl) == EMPTY
 
 
-def test_each_service_has_its_block_and_columns_grow_with_what_is_in_them(rtbl, capsys):
+def test_columns_grow_with_their_content(rtbl, capsys):
     rtbl.set("a", ["x"], [0.25])
     rtbl.set("a-service-with-a-name-of-35-letters", ["a-host.of-some-domain.example:8080"], [1234567.125])
     rtbl.print()
@@ -66,7 +66,7 @@ def test_records_are_read_one_by_one_or_all_together(rtbl):
     assert rtbl.records() == [first, second]
 
 
-def test_weights_and_hosts_are_changed_one_after_the_other_on_one_line(rtbl):
+def test_changes_can_be_chained(rtbl):
     assert rtbl.append("s", "a").append("s", "b", 0.5).update_weights("s", [3, 4]) is rtbl
     assert rtbl.record("s") == RoutingRecord("s", ["a", "b"], [3, 4], 3)
     assert rtbl.remove("s") is rtbl
@@ -97,13 +97,13 @@ def test_an_invalid_record_is_refused_and_changes_nothing(rtbl, wrong, path):
     assert rtbl.records() == [before]
 
 
-def test_weights_without_a_record_are_a_value_error_as_in_the_original(rtbl):
+def test_weights_without_a_record_are_a_value_error(rtbl):
     with pytest.raises(ValueError, match="'s'") as refused:
         rtbl.update_weights("s", [1])
     assert isinstance(refused.value, NotFound)
 
 
-def test_help_says_something_of_each_method():
+def test_each_method_has_a_docstring():
     methods = [name for name in vars(ServiceRoutingTable) if not name.startswith("_")]
     assert methods == ["record", "records", "set", "update_weights", "append", "remove", "clear", "print"]
     assert all(inspect.getdoc(getattr(ServiceRoutingTable, name)) for name in methods)

@@ -18,7 +18,7 @@ def test_a_record_that_was_set_is_in_the_database_and_in_redis(redis_table):
     assert redis_table.read("s") == record
 
 
-def test_setting_a_record_again_replaces_its_hosts_under_the_next_version(redis_table):
+def test_setting_a_record_again_makes_the_next_version(redis_table):
     services.set_record("s", ["a", "b", "c"], [1, 2, 3], "ada")
     second = services.set_record("s", ["c", "a"], [5, 1], "bob")
     assert second == RoutingRecord("s", ["c", "a"], [5, 1], 2)
@@ -26,7 +26,7 @@ def test_setting_a_record_again_replaces_its_hosts_under_the_next_version(redis_
     assert redis_table.read_all() == [second]
 
 
-def test_every_version_is_kept_with_who_set_it():
+def test_every_version_is_kept_with_its_author():
     services.set_record("s", ["a"], [1], "ada")
     services.set_record("s", ["b"], [2], "bob")
     services.remove_record("s", "eve")
@@ -39,7 +39,7 @@ def test_every_version_is_kept_with_who_set_it():
     assert kept[1].value() == RoutingRecord("s", ["b"], [2], 2)
 
 
-def test_revisions_are_found_by_service_and_time_with_both_bounds_included():
+def test_bounds_of_revisions_are_inclusive():
     for host in ("a", "b", "c"):
         services.set_record("s", [host], [1], "")
     services.set_record("other", ["x"], [1], "")
@@ -51,7 +51,7 @@ def test_revisions_are_found_by_service_and_time_with_both_bounds_included():
     assert selectors.revisions([]) == []
 
 
-def test_a_removed_record_is_gone_from_the_database_and_from_redis(redis_table):
+def test_a_removal_reaches_the_database_and_redis(redis_table):
     services.set_record("s", ["a"], [1], "")
     assert services.remove_record("s", "") is True
     assert selectors.record("s") is None
@@ -59,7 +59,7 @@ def test_a_removed_record_is_gone_from_the_database_and_from_redis(redis_table):
     assert redis_table.read_stored() == {}
 
 
-def test_removing_what_is_not_there_writes_nothing():
+def test_removing_a_missing_record_writes_nothing():
     assert services.remove_record("s", "") is False
     assert selectors.revisions(["s"]) == []
 
@@ -70,7 +70,7 @@ def test_versions_go_on_after_a_removal():
     assert services.set_record("s", ["a"], [1], "").version == 3
 
 
-def test_a_wrong_record_is_refused_with_every_reason_and_nothing_is_written(redis_table):
+def test_an_invalid_record_is_refused_and_not_written(redis_table):
     before = services.set_record("s", ["a"], [1], "")
     with pytest.raises(InvalidInput) as refused:
         services.set_record("s", ["a:0", "b"], [1], "")
@@ -79,7 +79,7 @@ def test_a_wrong_record_is_refused_with_every_reason_and_nothing_is_written(redi
     assert len(selectors.revisions(["s"])) == 1
 
 
-def test_two_services_whose_names_differ_only_in_case_are_refused():
+def test_names_that_differ_only_in_case_are_refused():
     services.set_record("Service", ["a"], [1], "")
     with pytest.raises(InvalidInput) as refused:
         services.set_record("service", ["a"], [1], "")
@@ -89,7 +89,7 @@ def test_two_services_whose_names_differ_only_in_case_are_refused():
     assert selectors.record("Service") is not None
 
 
-def test_nothing_reaches_redis_when_the_transaction_around_rolls_back(redis_table):
+def test_a_rollback_writes_nothing_to_redis(redis_table):
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         services.set_record("s", ["a"], [1], "")
         raise ZeroDivisionError
@@ -97,7 +97,7 @@ def test_nothing_reaches_redis_when_the_transaction_around_rolls_back(redis_tabl
     assert redis_table.services() == []
 
 
-def test_a_writer_that_lost_a_race_for_a_version_takes_the_next_one(monkeypatch):
+def test_a_writer_that_loses_a_race_takes_the_next_version(monkeypatch):
     services.set_record("s", ["a"], [1], "")
     read, answers = services._last_version, [0]
     monkeypatch.setattr(services, "_last_version", lambda service: answers.pop() if answers else read(service))
@@ -105,7 +105,7 @@ def test_a_writer_that_lost_a_race_for_a_version_takes_the_next_one(monkeypatch)
     assert [row.hosts for row in selectors.revisions(["s"])] == [["a"], ["b"]]
 
 
-def test_a_writer_that_loses_every_race_says_so(monkeypatch):
+def test_a_writer_that_loses_every_race_raises(monkeypatch):
     before = services.set_record("s", ["a"], [1], "")
     monkeypatch.setattr(services, "_last_version", lambda service: 0)
     with pytest.raises(IntegrityError):
@@ -113,7 +113,7 @@ def test_a_writer_that_loses_every_race_says_so(monkeypatch):
     assert selectors.record("s") == before
 
 
-def test_the_newest_version_is_in_redis_last_whoever_projects_later(redis_table, monkeypatch):
+def test_the_newest_version_is_projected_last(redis_table, monkeypatch):
     write = RedisRoutingTable.write
     overtaken = []
 
@@ -143,7 +143,7 @@ def test_a_record_is_added_only_where_there_is_none():
     assert selectors.record("s") == first
 
 
-def test_a_change_leaves_what_it_does_not_name(redis_table):
+def test_a_change_keeps_unnamed_fields(redis_table):
     services.set_record("s", ["a", "b"], [1, 2], "ada")
     assert services.change_record("s", weights=[3, 4]) == RoutingRecord("s", ["a", "b"], [3, 4], 2)
     assert services.change_record("s", hosts=["c", "d"]) == RoutingRecord("s", ["c", "d"], [3, 4], 3)
@@ -201,7 +201,7 @@ def test_a_name_that_no_record_may_have_is_looked_for_in_vain(name):
     ],
     ids=["same host", "same position", "negative weight", "same service", "version 0", "same revision", "revision 0"],
 )
-def test_the_database_itself_refuses_what_breaks_the_rules(row):
+def test_database_constraints_refuse_invalid_rows(row):
     services.set_record("s", ["a"], [1], "")
     with pytest.raises(IntegrityError), transaction.atomic():
         row(models.RoutingRecord.objects.get()).save()

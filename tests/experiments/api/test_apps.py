@@ -34,7 +34,7 @@ def post(api: Client, data: bytes, content_type: str = "application/zip") -> Any
 
 
 @pytest.mark.parametrize("content_type", ["application/zip", "", "application/octet-stream", "text/plain"])
-def test_an_archive_is_answered_with_201_and_what_the_originals_client_expects(api: Client, content_type: str) -> None:
+def test_an_upload_is_answered_as_the_original_does(api: Client, content_type: str) -> None:
     answer = post(api, app_archive(manifest=MANIFEST), content_type)
     assert (answer.status_code, answer.json()) == (201, SHOP)
     assert answer["Location"] == "/api/apps/shop"
@@ -45,7 +45,7 @@ def test_a_form_type_that_curl_sends_by_itself_does_not_matter(api: Client) -> N
     assert post(api, app_archive(), "application/x-www-form-urlencoded").status_code == 201
 
 
-def test_apps_are_listed_shown_and_downloaded_in_their_newest_version(api: Client) -> None:
+def test_the_newest_version_is_listed_shown_and_downloaded(api: Client) -> None:
     post(api, app_archive())
     newest = app_archive(manifest=MANIFEST)
     post(api, newest)
@@ -70,7 +70,7 @@ def test_the_versions_of_an_app_are_listed(api: Client) -> None:
     ]
 
 
-def test_a_delete_says_whether_there_was_such_an_app_as_the_original_does(api: Client) -> None:
+def test_a_delete_returns_whether_the_app_existed(api: Client) -> None:
     post(api, app_archive())
     answers = [api.delete(f"{APPS}/shop") for _ in range(2)]
     assert [(answer.status_code, answer.json()) for answer in answers] == [(200, True), (200, False)]
@@ -117,7 +117,7 @@ def symlinked() -> bytes:
     ],
     ids=range(10),
 )
-def test_a_bad_archive_is_a_400_with_a_field_for_each_fault_and_leaves_nothing(
+def test_an_invalid_archive_is_refused_and_not_stored(
     api: Client, data: bytes, field: str, message: str, repository: Path
 ) -> None:
     answer = post(api, data)
@@ -143,9 +143,7 @@ def test_a_body_that_is_too_large_is_a_413(api: Client, monkeypatch: pytest.Monk
     assert post(api, b"x" * 101).status_code == 413
 
 
-def test_a_repository_that_cannot_be_written_is_a_503_that_names_the_setting(
-    api: Client, settings, tmp_path: Path
-) -> None:
+def test_an_unwritable_repository_is_a_503(api: Client, settings, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     settings.GALILEO_APPS_REPO_DIR = tmp_path / "file" / "apps"
     answer = post(api, app_archive())
@@ -156,7 +154,7 @@ def test_a_repository_that_cannot_be_written_is_a_503_that_names_the_setting(
 # --- Who may ----------------------------------------------------------------------------------------------------------
 
 
-def test_nobody_gets_anything_without_saying_who_asks(client: Client) -> None:
+def test_credentials_are_required(client: Client) -> None:
     for answer in (client.get(APPS), post(client, app_archive()), client.delete(f"{APPS}/shop")):
         assert answer.status_code == 401
     assert client.get(f"{APPS}/shop/download").status_code == 401

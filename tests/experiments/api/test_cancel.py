@@ -61,9 +61,7 @@ def test_a_queued_one_is_cancelled_at_once_and_stays(
 
 
 @pytest.mark.django_db(transaction=True)  # what is sent is sent after the commit
-def test_the_load_of_a_running_one_is_stopped_and_everything_is_kept(
-    api: Client, fleet: Fleet, make_experiment: Any
-) -> None:
+def test_cancelling_stops_the_load_and_keeps_results(api: Client, fleet: Fleet, make_experiment: Any) -> None:
     fleet.join("pi-1")
     experiment = make_experiment()
     reconcile()
@@ -81,7 +79,7 @@ def test_the_load_of_a_running_one_is_stopped_and_everything_is_kept(
     assert api.get(f"/api/experiments/{experiment.id}/summary").status_code == 200
 
 
-def test_asked_again_it_answers_how_it_stands_and_the_first_reason_stays(api: Client, broker: redis.Redis) -> None:
+def test_a_second_cancel_keeps_the_first_reason(api: Client, broker: redis.Redis) -> None:
     experiment = experiments.create(plan(), "tester")
     first, second = (cancel(api, experiment.id, {"reason": reason}) for reason in ("one", "two"))
     assert (first.status_code, second.status_code, first.json()) == (200, 200, second.json())
@@ -96,7 +94,7 @@ def test_an_ended_one_answers_its_state(api: Client, broker: redis.Redis, status
     assert not cancelled(experiment)
 
 
-def test_one_that_is_ending_by_itself_goes_on_to_its_end(api: Client, broker: redis.Redis) -> None:
+def test_an_ending_experiment_is_not_cancelled(api: Client, broker: redis.Redis) -> None:
     experiment = batches.make_experiment(status="FINALIZING")
     assert cancel(api, experiment.id).status_code == 202
     experiment.refresh_from_db()

@@ -68,7 +68,7 @@ def test_the_pages_together_have_each_once_beside_its_trace(api: Client, experim
         assert each == traces[each["request_id"]]
 
 
-def test_what_is_no_text_is_in_base64(api: Client, experiment: Experiment) -> None:
+def test_a_message_that_is_not_utf_8_is_in_base64(api: Client, experiment: Experiment) -> None:
     binary, text, *_ = all_pages(api, captures(experiment))
     assert binary["response"]["encoding"] == "base64"
     assert base64.b64decode(binary["response"]["content"]) == BINARY
@@ -84,7 +84,7 @@ def test_filters(api: Client, experiment: Experiment) -> None:
     assert len(failed) == 4
 
 
-def test_where_nothing_was_captured_there_is_nothing(api: Client, experiment: Experiment) -> None:
+def test_without_captures_the_list_is_empty(api: Client, experiment: Experiment) -> None:
     Capture.objects.all().delete()
     assert api.get(captures(experiment, "/")).json() == {"next": None, "results": []}
 
@@ -93,7 +93,7 @@ def test_where_nothing_was_captured_there_is_nothing(api: Client, experiment: Ex
     ("query", "field"),
     [("limit=0", "limit"), ("limit=501", "limit"), ("after=x", "after"), ("outcome=bad", "outcome"), ("x=1", "x")],
 )
-def test_what_is_wrong_is_named(api: Client, experiment: Experiment, query: str, field: str) -> None:
+def test_invalid_parameters_are_named(api: Client, experiment: Experiment, query: str, field: str) -> None:
     answer = api.get(captures(experiment, f"?{query}"))
     assert answer.status_code == 400
     assert [error["field"] for error in answer.json()["errors"]] == [field]

@@ -37,7 +37,7 @@ def post(api: Client, data: Any) -> Any:
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/experiments", "/api/experiments/202611220000-abcd", "/api/worker"])
-def test_nobody_gets_anything_without_a_token_or_session(client: Client, path: str) -> None:
+def test_credentials_are_required(client: Client, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 401
     assert "detail" in answer.json()
@@ -164,7 +164,7 @@ def test_a_queued_experiment_is_removed(api: Client, broker: redis.Redis) -> Non
     assert not Event.objects.exists()
 
 
-def test_an_active_experiment_is_stopped_and_told_how_it_stands_until_it_goes(api: Client, broker: redis.Redis) -> None:
+def test_deleting_an_active_experiment_stops_it_first(api: Client, broker: redis.Redis) -> None:
     experiment = experiments.create(plan(), "tester")
     Experiment.objects.update(status="RUNNING")
     answer = api.delete(f"{EXPERIMENTS}/{experiment.id}")
@@ -215,7 +215,7 @@ SENDABLE = [row for row in BAD if MISSING not in row[0].values() and is_json(row
 
 
 @pytest.mark.parametrize(("changes", "path", "message"), SENDABLE[::4], ids=lambda value: "")
-def test_a_bad_plan_is_refused_with_every_error_and_nothing_is_stored(
+def test_an_invalid_plan_is_refused_with_every_error(
     api: Client, changes: dict[str, Any], path: str, message: str
 ) -> None:
     answer = post(api, plan_with(changes))
@@ -225,7 +225,7 @@ def test_a_bad_plan_is_refused_with_every_error_and_nothing_is_stored(
 
 
 @pytest.mark.parametrize("body", ["5", "[]", '"plan"', "null", "true"])
-def test_json_that_is_no_mapping_is_no_plan(api: Client, body: str) -> None:
+def test_a_plan_must_be_an_object(api: Client, body: str) -> None:
     answer = api.post(EXPERIMENTS, body, content_type=JSON)
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["message"].startswith("a mapping is needed")
@@ -287,14 +287,14 @@ def test_another_path_is_a_404_in_json(api: Client) -> None:
     assert "/api/nothing/here" in answer.json()["detail"]
 
 
-def test_a_plan_that_no_worker_matches_is_a_503_that_names_the_label(api: Client, fleet: None) -> None:
+def test_a_plan_without_matching_workers_is_a_503(api: Client, fleet: None) -> None:
     answer = post(api, plan_with({f"{WORKLOAD}.worker_labels": {"galileo_zone": "Z"}}))
     assert answer.status_code == 503
     assert "galileo_zone=Z" in answer.json()["detail"]
     assert not Experiment.objects.exists()
 
 
-def test_a_plan_whose_shards_wait_in_a_labels_queue_needs_no_worker_yet(api: Client, fleet: None) -> None:
+def test_a_plan_with_queue_placement_needs_no_worker_yet(api: Client, fleet: None) -> None:
     workload = {"service": "web", "ticks": [1, 2.5, 0], **QUEUED}
     answer = post(api, plan_with({WORKLOAD: workload}))
     assert answer.status_code == 201

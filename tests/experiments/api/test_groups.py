@@ -55,7 +55,7 @@ def test_a_group_is_spawned_commanded_changed_and_closed(
     assert (answer.status_code, "is closed" in answer.json()["detail"]) == (409, True)
 
 
-def test_clients_go_through_redis_lists_of_their_own_but_no_file_is_read(
+def test_gaps_come_from_redis_lists_and_not_from_files(
     api: Client, broker: redis.Redis, fleet: Fleet, group: dict[str, Any]
 ) -> None:
     fleet.say(messages.READY)
@@ -115,7 +115,7 @@ def test_an_unknown_group_is_a_404(api: Client, method: str) -> None:
     assert getattr(api, method)(f"{GROUPS}/g-nothere").status_code == 404
 
 
-def test_who_may_only_look_makes_no_load(client: Client, group: dict[str, Any]) -> None:
+def test_view_permission_cannot_make_load(client: Client, group: dict[str, Any]) -> None:
     user = User.objects.create_user("reader")
     user.user_permissions.add(Permission.objects.get(codename="view_clientgroup"))
     client.force_login(user)
@@ -125,7 +125,7 @@ def test_who_may_only_look_makes_no_load(client: Client, group: dict[str, Any]) 
     assert client.delete(f"{GROUPS}/{group['id']}").status_code == 403
 
 
-def test_a_group_may_wait_in_a_labels_queue_for_workers_that_are_not_there_yet(api: Client, fleet: Fleet) -> None:
+def test_a_group_with_queue_placement_waits_for_workers(api: Client, fleet: Fleet) -> None:
     data = {"service": "s", "num": 3, "placement": "queue", "shards": 2}
     refused = post(api, GROUPS, data)
     assert [error["field"] for error in refused.json()["errors"]] == ["worker_labels"]

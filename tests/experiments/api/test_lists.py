@@ -35,14 +35,14 @@ def ids(answer: Any, name: str = "id") -> list[str]:
     return [item[name] for item in answer.json()]
 
 
-def test_without_parameters_a_list_is_whole_as_the_originals_was(api: Client) -> None:
+def test_a_list_without_parameters_is_complete(api: Client) -> None:
     made = [batches.make_experiment().id for _ in range(3)]
     answer = api.get(EXPERIMENTS)
     assert sorted(ids(answer)) == made
     assert (answer.headers["X-Total-Count"], "Link" in answer.headers) == ("3", False)
 
 
-def test_the_parts_of_a_list_lead_to_each_other_and_keep_the_filters(api: Client) -> None:
+def test_links_lead_to_the_other_parts_with_the_filters(api: Client) -> None:
     made = [batches.make_experiment(status="FINISHED").id for _ in range(5)]
     batches.make_experiment(status="FAILED")
     address, found, totals = f"{EXPERIMENTS}?status=FINISHED&limit=2", [], []
@@ -59,7 +59,7 @@ def test_the_parts_of_a_list_lead_to_each_other_and_keep_the_filters(api: Client
     assert ids(api.get(links(answer)["prev"])) == found[1]
 
 
-def test_experiments_are_filtered_by_what_they_are_exactly(api: Client) -> None:
+def test_filters_of_experiments_match_exactly(api: Client) -> None:
     first, second = batches.make_experiment(), batches.make_experiment(status="FINISHED")
     Experiment.objects.filter(id=second.id).update(name="night run", creator="ann")
     assert ids(api.get(f"{EXPERIMENTS}?creator=ann")) == [second.id]

@@ -59,7 +59,7 @@ def test_everything_is_read_without_a_token(client: Client, path: str) -> None:
 
 @pytest.mark.usefixtures("open_api", "fleet")
 @pytest.mark.parametrize(("plan", "creator"), [(GOOD, "alice"), ({"configuration": GOOD["configuration"]}, "api")])
-def test_the_creator_is_api_or_what_the_body_says(client: Client, plan: dict[str, Any], creator: str) -> None:
+def test_the_creator_is_api_or_that_of_the_body(client: Client, plan: dict[str, Any], creator: str) -> None:
     answer = client.post("/api/experiments", json.dumps(plan), content_type=JSON)
     assert answer.status_code == 201, answer.content
     assert Experiment.objects.get(id=answer.json()).creator == creator
@@ -90,7 +90,7 @@ def test_each_address_has_its_own_allowance(client: Client, settings: Any) -> No
 
 
 @pytest.mark.usefixtures("open_api")
-def test_nobody_becomes_a_user_by_it(client: Client) -> None:
+def test_open_access_makes_no_user(client: Client) -> None:
     client.get("/api")
     assert not User.objects.exists()
     assert not client.cookies
@@ -141,7 +141,7 @@ FOREIGN = [
 
 @pytest.mark.usefixtures("open_api")
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
-def test_a_page_of_another_origin_is_refused_whatever_it_asks(
+def test_requests_of_other_origins_are_refused(
     client: Client, headers: dict[str, str], settings: Any, tmp_path: Any
 ) -> None:
     settings.GALILEO_APPS_REPO_DIR = tmp_path
@@ -168,7 +168,7 @@ def test_a_page_of_another_origin_is_refused_whatever_it_asks(
     ],
     ids=str,
 )
-def test_our_own_pages_and_what_a_user_types_are_served(client: Client, headers: dict[str, str], settings: Any) -> None:
+def test_own_pages_and_typed_urls_are_served(client: Client, headers: dict[str, str], settings: Any) -> None:
     settings.CSRF_TRUSTED_ORIGINS = ["https://galileo.example"]
     assert client.get("/api/experiments", headers=headers).status_code == 200
 
@@ -181,7 +181,7 @@ def test_a_name_that_is_led_to_our_address_is_refused(client: Client, settings: 
 
 
 @pytest.mark.usefixtures("open_api")
-def test_a_page_cannot_use_the_session_of_who_visits_it(user: User) -> None:
+def test_other_origins_cannot_use_a_session(user: User) -> None:
     user.is_superuser = True
     user.save()
     browser = Client(enforce_csrf_checks=True)
@@ -201,7 +201,7 @@ def test_with_a_token_it_is_served_as_ever(client: Client, user: User) -> None:
 
 
 @pytest.mark.usefixtures("open_api")
-def test_the_admin_stays_closed_and_says_so_on_each_page(client: Client, user: User) -> None:
+def test_the_admin_stays_closed_and_shows_a_warning(client: Client, user: User) -> None:
     client.get("/api")
     assert client.get("/admin/").status_code == 302
     assert "The API is open" in client.get("/admin/login/").content.decode()
@@ -214,7 +214,7 @@ def test_the_admin_stays_closed_and_says_so_on_each_page(client: Client, user: U
         assert "The API is open" in page.content.decode()
 
 
-def test_without_it_no_page_says_so(client: Client) -> None:
+def test_without_open_access_pages_show_no_warning(client: Client) -> None:
     assert "The API is open" not in client.get("/admin/login/").content.decode()
 
 
@@ -230,7 +230,7 @@ def test_the_check_before_a_deployment_warns(settings: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("auth", "count"), [("none", 1), ("required", 0)])
-def test_the_log_of_the_web_server_says_so_when_it_starts(auth: str, count: int) -> None:
+def test_the_web_server_logs_open_access_at_start(auth: str, count: int) -> None:
     environment = {**KEY, "galileo_api_auth": auth, "galileo_expdb_sqlite_path": ":memory:"}
     command = [sys.executable, "-c", "import galileo_site.wsgi"]
     done = subprocess.run(command, cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, timeout=60)
@@ -241,7 +241,7 @@ def test_the_log_of_the_web_server_says_so_when_it_starts(auth: str, count: int)
 # --- the setting ------------------------------------------------------------------------------------------------------
 
 
-def test_it_is_required_by_default_and_no_label_of_a_worker() -> None:
+def test_authentication_is_required_by_default() -> None:
     assert read_site(KEY).api_auth == "required"
     assert read_site({**KEY, "galileo_api_auth": "none"}).api_auth == "none"
     assert labels_of({"galileo_api_auth": "none"}) == {}
@@ -255,6 +255,6 @@ def test_it_is_required_by_default_and_no_label_of_a_worker() -> None:
         ({"galileo_api_auth": "none", "galileo_allowed_hosts": "127.0.0.1,.lab"}, "galileo_api_auth: "),
     ],
 )
-def test_what_is_wrong_with_it_is_named(variables: dict[str, str], message: str) -> None:
+def test_invalid_settings_of_open_access_are_named(variables: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         read_site({**KEY, **variables})

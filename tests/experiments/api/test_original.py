@@ -41,7 +41,7 @@ def post(api: Client, data: Any) -> Any:
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_a_plan_of_its_documentation_is_answered_with_the_id_alone(api: Client, fleet: None, slash: str) -> None:
+def test_the_originals_example_plan_returns_the_id(api: Client, fleet: None, slash: str) -> None:
     answer = api.post(f"/api/experiments{slash}", json.dumps(EXAMPLE), content_type=JSON)
     experiment = Experiment.objects.get()
     assert answer.content == json.dumps(experiment.id).encode()
@@ -58,7 +58,7 @@ def test_without_workers_it_is_a_503_with_a_reason(api: Client, broker: redis.Re
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_an_experiment_has_its_fields_with_times_as_floats_or_null(api: Client, fleet: None, slash: str) -> None:
+def test_an_experiment_has_the_originals_fields(api: Client, fleet: None, slash: str) -> None:
     queued = post(api, EXAMPLE).json()
     ended = batches.make_experiment(status="FINISHED")
     Experiment.objects.filter(id=ended.id).update(end=batches.START)
@@ -86,9 +86,7 @@ def test_each_service_is_an_object_with_a_name(api: Client, broker: redis.Redis,
      "/experiments/{id}/series", "/experiments/{id}/traces", "/experiments/{id}/captures",
      "/experiments/{id}/telemetry", "/experiments/{id}/events", "/groups", "/routing"],
 )  # fmt: skip
-def test_each_route_is_there_with_a_slash_at_its_end_and_never_redirects(
-    api: Client, broker: redis.Redis, path: str
-) -> None:
+def test_each_route_accepts_a_trailing_slash(api: Client, broker: redis.Redis, path: str) -> None:
     experiment = batches.make_experiment(status="FINISHED")
     Experiment.objects.update(summary={})
     address = f"/api{path}".replace("{id}", experiment.id)
@@ -98,7 +96,7 @@ def test_each_route_is_there_with_a_slash_at_its_end_and_never_redirects(
         assert answer.json() == api.get(address).json()
 
 
-def test_an_experiment_is_given_the_id_that_its_plan_names_and_no_second_one_gets_it(api: Client, fleet: None) -> None:
+def test_the_id_of_a_plan_is_used_once(api: Client, fleet: None) -> None:
     named = {**EXAMPLE, "experiment": {**EXAMPLE["experiment"], "id": "run-7"}}
     assert post(api, named).json() == "run-7"
     again = post(api, named)
@@ -107,16 +105,14 @@ def test_an_experiment_is_given_the_id_that_its_plan_names_and_no_second_one_get
 
 
 @pytest.mark.parametrize("wrong", ["", "-a", "a/b", "x" * 25, "pkey", 7])
-def test_an_id_that_no_experiment_may_have_is_refused_at_its_field(api: Client, fleet: None, wrong: object) -> None:
+def test_an_invalid_id_is_refused_at_its_field(api: Client, fleet: None, wrong: object) -> None:
     answer = post(api, {**EXAMPLE, "experiment": {"id": wrong}})
     assert answer.status_code == 400
     assert [error["field"] for error in answer.json()["errors"]] == ["experiment.id"]
     assert not Experiment.objects.exists()
 
 
-def test_the_app_of_the_services_name_makes_the_requests_that_nothing_is_said_of(
-    api: Client, fleet: None, settings: Any, tmp_path: Path
-) -> None:
+def test_the_app_of_the_services_name_is_the_default(api: Client, fleet: None, settings: Any, tmp_path: Path) -> None:
     settings.GALILEO_APPS_REPO_DIR = tmp_path
     apps.upload(app_archive(manifest=b"name: alexnet"), "tester")
     spec = Experiment.objects.get(id=post(api, EXAMPLE).json()).workloads.get().spec

@@ -42,7 +42,7 @@ def arrivals(answer: Any) -> list[int]:
     return [point["arrivals"] for point in answer.json()["points"]]
 
 
-def test_it_says_what_it_covers_and_has_a_point_per_second(api: Client, experiment: Experiment) -> None:
+def test_a_series_has_its_range_and_a_point_per_second(api: Client, experiment: Experiment) -> None:
     with CaptureQueriesContext(connection) as queries:
         said = api.get(address(experiment)).json()
     assert not [query for query in queries if "experiments_trace" in query["sql"]]
@@ -80,7 +80,7 @@ def test_parts(api: Client, experiment: Experiment, query: str, expected: list[i
     assert arrivals(api.get(address(experiment, query))) == expected
 
 
-def test_of_a_host_it_has_what_is_known(api: Client, experiment: Experiment) -> None:
+def test_a_host_has_sent_completed_and_errors(api: Client, experiment: Experiment) -> None:
     points = api.get(address(experiment, "?host=10.0.0.1:80&service=service1")).json()["points"]
     assert [(point["sent"], point["completed"], point["errors"]) for point in points] == [(1, 1, 0)] * 3
     assert {point["arrivals"] for point in points} == {None}
@@ -128,7 +128,7 @@ def test_before_the_start_there_are_no_points(api: Client, experiment: Experimen
         ("step=1&step=2", "step"),
     ],
 )
-def test_what_is_wrong_is_named(api: Client, experiment: Experiment, query: str, field: str) -> None:
+def test_invalid_parameters_are_named(api: Client, experiment: Experiment, query: str, field: str) -> None:
     answer = api.get(address(experiment, f"?{query}"))
     assert answer.status_code == 400
     assert [error["field"] for error in answer.json()["errors"]] == [field]

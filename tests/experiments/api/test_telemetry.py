@@ -138,7 +138,7 @@ def test_a_series_is_read_by_the_index_alone(api: Client, experiment: Experiment
     assert "TEMP B-TREE" not in steps
 
 
-def test_an_experiment_says_what_of_its_telemetry_is_missing(api: Client, experiment: Experiment) -> None:
+def test_an_experiment_counts_missing_telemetry(api: Client, experiment: Experiment) -> None:
     Recording.objects.create(experiment=experiment, began=batches.START, unparsable=2, example="telem/x: no", dropped=1)
     shown = api.get(f"/api/experiments/{experiment.id}").json()
     assert shown["recording"] == {"unparsable": 2, "example": "telem/x: no", "dropped": 1}

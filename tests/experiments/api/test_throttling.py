@@ -30,7 +30,7 @@ def user(name: str) -> Client:
     return Client(headers={"Authorization": f"Token {token.key}"})
 
 
-def test_who_asks_for_too_much_is_told_when_there_will_be_more(db: None, broker: redis.Redis) -> None:
+def test_too_many_requests_are_a_429_with_retry_after(db: None, broker: redis.Redis) -> None:
     ann, bob = user("ann"), user("bob")
     assert [ann.get("/api").status_code for _ in range(5)] == [200, 200, 200, 429, 429]
     answer = ann.get("/api")
@@ -39,7 +39,7 @@ def test_who_asks_for_too_much_is_told_when_there_will_be_more(db: None, broker:
     assert bob.get("/api").status_code == 200
 
 
-def test_the_count_is_in_the_broker_for_all_processes_and_ends_with_its_time(db: None, broker: redis.Redis) -> None:
+def test_the_count_is_in_the_broker_and_expires(db: None, broker: redis.Redis) -> None:
     ann = user("ann")
     for _ in range(4):
         answer = ann.get("/api")
@@ -49,7 +49,7 @@ def test_the_count_is_in_the_broker_for_all_processes_and_ends_with_its_time(db:
     assert ann.get("/api").status_code == 200
 
 
-def test_who_is_nobody_is_counted_by_address(client: Client, broker: redis.Redis) -> None:
+def test_requests_without_credentials_count_by_address(client: Client, broker: redis.Redis) -> None:
     wrong = {"Authorization": "Token nonsense"}
     assert [client.get("/api", headers=wrong).status_code for _ in range(5)] == [401, 401, 401, 429, 429]
     assert client.get("/api").status_code == 429
@@ -62,9 +62,7 @@ def test_without_a_limit_nothing_is_counted(client: Client, broker: redis.Redis,
     assert broker.keys(f"{access.KEY_PREFIX}*") == []
 
 
-def test_without_a_broker_all_are_let_through_and_the_log_says_so_once(
-    db: None, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_a_broker_requests_are_not_limited(db: None, caplog: pytest.LogCaptureFixture) -> None:
     ann = user("ann")
     with caplog.at_level(logging.WARNING):
         assert {ann.get("/api").status_code for _ in range(6)} == {200}
@@ -96,5 +94,5 @@ def test_a_wrong_rate_is_named(text: str) -> None:
         read_site({**BASE, "galileo_api_rate": text})
 
 
-def test_the_rate_is_no_label_of_a_worker() -> None:
+def test_the_rate_is_not_a_label_of_a_worker() -> None:
     assert labels_of({"galileo_api_rate": "5/s", "galileo_zone": "A"}) == {"zone": "A"}

@@ -58,7 +58,7 @@ def test_the_pages_together_have_every_trace_once(api: Client, experiment: Exper
     )  # fmt: skip
 
 
-def test_times_are_seconds_and_what_never_happened_is_null(api: Client, experiment: Experiment) -> None:
+def test_times_are_seconds_and_missing_times_are_null(api: Client, experiment: Experiment) -> None:
     by_outcome = {trace["outcome"]: trace for trace in all_pages(api, traces(experiment))}
     done, failed = by_outcome["completed"], by_outcome["timeout"]
     assert done["done"] - done["created"] == pytest.approx(0.00515, abs=1e-6)
@@ -95,7 +95,7 @@ def test_filters(api: Client, experiment: Experiment) -> None:
     ("query", "field"),
     [("limit=0", "limit"), ("limit=10001", "limit"), ("after=x", "after"), ("outcome=bad", "outcome"), ("x=1", "x")],
 )
-def test_what_is_wrong_is_named(api: Client, experiment: Experiment, query: str, field: str) -> None:
+def test_invalid_parameters_are_named(api: Client, experiment: Experiment, query: str, field: str) -> None:
     for wanted in ("", "&format=csv"):
         answer = api.get(f"{traces(experiment)}?{query}{wanted}")
         assert answer.status_code == 400

@@ -55,7 +55,7 @@ def test_one_that_does_not_run_is_a_409_and_an_unknown_one_a_404(api: Client, ex
     assert post(api, "202611220000-none", {"tracing": False}).status_code == 404
 
 
-def test_who_may_only_look_changes_nothing(client: Client, experiment: Experiment) -> None:
+def test_view_permission_cannot_change_tracing(client: Client, experiment: Experiment) -> None:
     user = User.objects.create_user("reader")
     user.user_permissions.add(Permission.objects.get(codename="view_experiment"))
     client.force_login(user)

@@ -50,12 +50,12 @@ def test_an_unknown_one_is_not_found(api: Client, workers: None, name: str) -> N
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-def test_who_does_not_answer_a_ping_is_null(api: Client, workers: None) -> None:
+def test_a_worker_that_does_not_answer_a_ping_is_null(api: Client, workers: None) -> None:
     answer = ping(api, {"timeout_s": 0.1})
     assert (answer.status_code, answer.json()) == (200, {"pi-1": None, "pi-2": None})
 
 
-def test_without_workers_nobody_is_called(api: Client, broker: redis.Redis) -> None:
+def test_a_ping_without_workers_is_empty(api: Client, broker: redis.Redis) -> None:
     assert ping(api).json() == {}
 
 

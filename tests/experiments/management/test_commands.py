@@ -32,7 +32,7 @@ def password(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.django_db
-def test_the_administrator_is_made_and_their_password_is_not_printed(password: str) -> None:
+def test_the_administrator_is_created_without_printing(password: str) -> None:
     out = run("ensure_admin")
     user = User.objects.get()
     assert (user.username, user.is_staff, user.is_superuser) == ("admin", True, True)
@@ -42,7 +42,7 @@ def test_the_administrator_is_made_and_their_password_is_not_printed(password: s
 
 
 @pytest.mark.django_db
-def test_an_administrator_who_is_there_is_brought_up_to_date(password: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_existing_administrator_is_updated(password: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("galileo_admin_user", "root")
     User.objects.create_user("root", password="another password", is_active=False)
     assert "up to date" in run("ensure_admin")

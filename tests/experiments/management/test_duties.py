@@ -12,7 +12,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(duties, "FIRST_PAUSE_S", 0.001)
 
 
-def test_a_duty_that_breaks_off_begins_again_and_the_others_go_on(caplog):
+def test_a_loop_that_raises_is_restarted(caplog):
     stop, broken, steady = threading.Event(), [], []
 
     def breaks_twice(told: threading.Event) -> None:
@@ -37,7 +37,7 @@ def test_a_duty_that_breaks_off_begins_again_and_the_others_go_on(caplog):
     assert "out of luck" in caplog.text
 
 
-def test_who_does_not_end_in_time_is_named_and_left(monkeypatch):
+def test_a_loop_that_does_not_end_in_time_is_named(monkeypatch):
     stop, released = threading.Event(), threading.Event()
     threads = duties.start({"deaf": lambda told: released.wait(10), "obedient": lambda told: told.wait(10)}, stop)
     stop.set()

@@ -45,7 +45,7 @@ def screen(*shown: tuple[Experiment, Progress]) -> str:
     return stream.getvalue()
 
 
-def test_a_line_has_phase_time_rates_response_times_and_what_went_wrong() -> None:
+def test_a_line_has_status_time_rates_and_errors() -> None:
     assert line(experiment(), PROGRESS) == (
         "202611220000-abcd RUNNING 0:00:12 of 0:01:30: rate 119.5/s of 120.0/s planned, "
         "response time p50 41.2 ms p99 250.0 ms, errors 5, dropped 7, late 3"
@@ -55,7 +55,7 @@ def test_a_line_has_phase_time_rates_response_times_and_what_went_wrong() -> Non
 CLOSED = replace(PROGRESS, planned=None, planned_rps=None, clients=8)
 
 
-def test_in_the_closed_model_clients_stand_in_place_of_what_is_planned() -> None:
+def test_the_closed_model_shows_clients_instead_of_a_rate() -> None:
     assert "rate 119.5/s from 8 clients, response time" in line(experiment(), CLOSED)
     shown = screen((experiment(), CLOSED))
     assert "clients 8" in shown and "sent 1,390" in shown
@@ -79,7 +79,7 @@ def test_the_live_display_shows_everything(part: str) -> None:
     assert part in screen((experiment(), PROGRESS))
 
 
-def test_the_live_display_redraws_in_place_and_leaves_the_last_state() -> None:
+def test_the_live_display_leaves_its_last_state() -> None:
     shown = screen((experiment("STARTING", None), NOTHING_YET), (experiment("FINISHED"), PROGRESS))
     assert shown.index("STARTING") < shown.index("FINISHED")
     assert "\x1b[2K" in shown
@@ -95,7 +95,7 @@ def test_a_display_that_was_never_shown_is_closed_silently() -> None:
     assert screen() == ""
 
 
-def test_plain_lines_come_at_each_change_of_phase_and_every_few_seconds_of_the_run() -> None:
+def test_plain_lines_come_at_changes_and_every_few_seconds() -> None:
     written: list[str] = []
     shown = [
         ("QUEUED", 0.0), ("QUEUED", 9.0), ("STARTING", 9.5), ("RUNNING", 10.0), ("RUNNING", 12.9), ("RUNNING", 13.0),

@@ -101,7 +101,7 @@ WRITABLE = [row for row in BAD if all(not isinstance(value, int) or abs(value) <
 
 
 @pytest.mark.parametrize(("changes", "path", "message"), WRITABLE[::5], ids=lambda value: "")
-def test_an_invalid_plan_exits_2_with_every_error_and_creates_nothing(
+def test_an_invalid_plan_exits_2_with_every_error(
     plan_file: Callable[..., Path], changes: dict[str, Any], path: str, message: str
 ) -> None:
     ended = run(plan_file(plan_with(changes)))
@@ -159,7 +159,7 @@ def test_an_invalid_plan_is_one_json_object_too(plan_file: Callable[..., Path]) 
 # --- workers ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_label_that_nobody_carries_exits_3_and_is_named(plan_file: Callable[..., Path], fleet: None) -> None:
+def test_a_label_without_workers_exits_3(plan_file: Callable[..., Path], fleet: None) -> None:
     ended = run(plan_file(plan_with({f"{WORKLOAD}.worker_labels": {"galileo_zone": "Z"}})), "--wait")
     assert ended.status == 3
     assert "galileo_zone=Z" in ended.err
@@ -223,9 +223,7 @@ def test_the_creator_is_the_option_or_the_plans_or_the_user(plan_file: Callable[
 # --- waiting ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_finished_experiment_exits_0_after_a_line_for_each_phase(
-    plan_file: Callable[..., Path], fleet: None, steps: Steps
-) -> None:
+def test_a_finished_experiment_exits_0(plan_file: Callable[..., Path], fleet: None, steps: Steps) -> None:
     steps += [set_to(status="STARTING"), started(1.0), set_to(status="FINALIZING"), set_to(**FINISHED)]
     ended = run(plan_file(), "--wait")
     experiment_id = Experiment.objects.get().id
@@ -329,7 +327,7 @@ def test_an_interrupted_run_is_one_json_object_too(plan_file: Callable[..., Path
     assert json.loads(ended.out)["status"] == "CANCELLED"
 
 
-def test_an_experiment_that_does_not_end_soon_is_said_to_be_about_to(
+def test_a_slow_end_is_reported_as_ending(
     plan_file: Callable[..., Path], fleet: None, steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_experiment, "CANCEL_WAIT_S", 0.05)
@@ -340,7 +338,7 @@ def test_an_experiment_that_does_not_end_soon_is_said_to_be_about_to(
     assert (Experiment.objects.get().status, Experiment.objects.get().ending) == ("FINALIZING", "CANCELLED")
 
 
-def test_an_interruption_before_the_experiment_exists_creates_none(
+def test_an_early_interruption_creates_no_experiment(
     plan_file: Callable[..., Path], fleet: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check = run_experiment.services.check_workers

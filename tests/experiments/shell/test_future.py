@@ -71,7 +71,7 @@ def test_requests_replaced_by_a_command_are_superseded(fleet: Fleet, c: ClientGr
     second.wait(5)
 
 
-def test_what_was_done_before_another_command_came_is_done(fleet: Fleet, c: ClientGroup) -> None:
+def test_requests_done_before_a_command_are_done(fleet: Fleet, c: ClientGroup) -> None:
     first = c.request(5)
     c.rps(1)
     assert not first.done  # nobody has begun the rate yet, nor said that the requests are made
@@ -80,7 +80,7 @@ def test_what_was_done_before_another_command_came_is_done(fleet: Fleet, c: Clie
     first.wait(5)
 
 
-def test_an_aborted_one_is_superseded_and_another_one_goes_on(fleet: Fleet, c: ClientGroup) -> None:
+def test_abort_ends_its_own_requests_alone(fleet: Fleet, c: ClientGroup) -> None:
     first = c.request(5)
     first.abort()
     number = number_of(first) + 1
@@ -110,7 +110,7 @@ def test_a_closed_group_ends_it(fleet: Fleet, c: ClientGroup) -> None:
         future.wait(5)
 
 
-def test_who_is_not_ready_yet_makes_the_requests_and_is_waited_for(fleet: Fleet) -> None:
+def test_pending_clients_make_the_requests_of_a_new_group(fleet: Fleet) -> None:
     fleet.join("pi-1")
     group = ClientGroup([groups.spawn(parse_group({"service": "s"}), "tester").id])
     future = group.request(5)

@@ -106,7 +106,7 @@ def essences(server: EchoServer) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", KWARGS)
-def test_keywords_mean_what_they_mean_to_requests(server: EchoServer, name: str) -> None:
+def test_keywords_are_those_of_requests(server: EchoServer, name: str) -> None:
     expected, like = as_requests_sends(server, name)
     path = "/moved" if "redirect" in name else "/x"
     response = g.request("shop", parameters={"method": "post", "path": path, "kwargs": KWARGS[name]()})
@@ -117,9 +117,7 @@ def test_keywords_mean_what_they_mean_to_requests(server: EchoServer, name: str)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WORDS)
-def test_an_app_of_the_services_name_makes_the_request_in_all_that_requests_knows(
-    server: EchoServer, name: str
-) -> None:
+def test_the_app_of_the_services_name_makes_the_request(server: EchoServer, name: str) -> None:
     expected, like = as_requests_sends(server, name)
     path = "/moved" if "redirect" in name else "/x"
     upload("shop", f"{PRELUDE}\ndef next_request():\n    return 'post', '{path}', {WORDS[name]}\n")
@@ -171,9 +169,7 @@ BROKEN = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("generator", BROKEN)
-def test_a_broken_app_is_an_exception_with_its_last_lines_and_nothing_is_sent(
-    server: EchoServer, generator: str
-) -> None:
+def test_a_broken_app_raises_its_last_lines(server: EchoServer, generator: str) -> None:
     upload("shop", generator)
     with pytest.raises(AppFailed, match=BROKEN[generator]) as failed:
         g.request("shop")
@@ -182,9 +178,7 @@ def test_a_broken_app_is_an_exception_with_its_last_lines_and_nothing_is_sent(
 
 
 @pytest.mark.slow
-def test_an_app_that_nothing_interrupts_ends_with_its_children_when_the_time_is_over(
-    broker: redis.Redis, settings: Any, tmp_path: Path
-) -> None:
+def test_a_time_out_kills_the_app_and_its_children(broker: redis.Redis, settings: Any, tmp_path: Path) -> None:
     (tmp_path / "deaf").mkdir()
     (tmp_path / "deaf" / "generator.py").write_text(
         "import pathlib, signal, subprocess, time\n"
@@ -232,7 +226,7 @@ def test_invalid_arguments_are_named_and_nothing_is_sent(
     assert server.take() == []
 
 
-def test_what_requests_cannot_make_is_a_sentence(server: EchoServer) -> None:
+def test_keywords_that_requests_rejects_are_a_shell_error(server: EchoServer) -> None:
     with pytest.raises(ShellError, match=r"^kwargs: "):
         g.request("shop", kwargs={"data": "text", "files": {"a": "b"}})
     with pytest.raises(ShellError, match=r"'unrouted'"):

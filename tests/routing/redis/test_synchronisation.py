@@ -79,7 +79,7 @@ def test_a_service_that_is_only_taken_out_of_the_set_is_removed(client):
     assert client.keys("routing:*") == []
 
 
-def test_a_service_that_we_removed_and_another_tool_sets_again_goes_on_counting(client, redis_table):
+def test_versions_continue_after_a_removal(client, redis_table):
     services.set_record("s", ["a"], [1], "ada")
     services.remove_record("s", "ada")
     set_route(client, "s", {"b": "1"})
@@ -135,7 +135,7 @@ def test_a_redis_that_forgot_an_adopted_change_gets_it_again(client, redis_table
         assert redis_table.read("s") == RoutingRecord("s", ["b"], [1], 2)
 
 
-def test_an_older_a_newer_or_an_unreadable_version_in_redis_is_replaced(client, redis_table):
+def test_a_wrong_stamp_in_redis_is_replaced(client, redis_table):
     records = [services.set_record(name, ["a"], [1], "") for name in ("newer", "older", "unreadable")]
     redis_table.write(RoutingRecord("older", ["x"], [1], 0))
     redis_table.write(RoutingRecord("newer", ["x"], [1], 9))
@@ -145,7 +145,7 @@ def test_an_older_a_newer_or_an_unreadable_version_in_redis_is_replaced(client, 
     assert len(models.RoutingRevision.objects.all()) == 3
 
 
-def test_what_was_set_and_removed_without_redis_is_so_there_later(redis_table, switch_redis, caplog):
+def test_changes_without_redis_are_projected_later(redis_table, switch_redis, caplog):
     services.set_record("gone", ["a"], [1], "")
     switch_redis(False)
     with caplog.at_level(logging.WARNING, "routing.redis.projection"):
@@ -162,9 +162,7 @@ def test_what_was_set_and_removed_without_redis_is_so_there_later(redis_table, s
 # --- both at once -----------------------------------------------------------------------------------------------------
 
 
-def test_a_change_of_ours_that_is_on_its_way_stands_over_one_of_another_tool(
-    client, redis_table, no_projection, caplog
-):
+def test_our_late_change_wins_over_another_tools(client, redis_table, no_projection, caplog):
     services.set_record("s", ["a"], [1], "ada")
     no_projection()
     ours = services.set_record("s", ["b"], [1], "ada")
@@ -174,7 +172,7 @@ def test_a_change_of_ours_that_is_on_its_way_stands_over_one_of_another_tool(
     assert "overwritten with version 2" in caplog.text
 
 
-def test_a_removal_of_ours_that_is_on_its_way_stands_over_a_change_by_another_tool(client, redis_table, no_projection):
+def test_our_late_removal_wins_over_another_tools_change(client, redis_table, no_projection):
     services.set_record("s", ["a"], [1], "ada")
     no_projection()
     services.remove_record("s", "ada")
@@ -183,7 +181,7 @@ def test_a_removal_of_ours_that_is_on_its_way_stands_over_a_change_by_another_to
     assert redis_table.services() == []
 
 
-def test_a_version_that_was_adopted_and_not_stamped_is_stamped_by_the_next_pass(client, redis_table, no_projection):
+def test_the_next_pass_stamps_an_adopted_version(client, redis_table, no_projection):
     services.set_record("s", ["a"], [1], "ada")
     set_route(client, "s", {"b": "1"})
     no_projection()
@@ -194,9 +192,7 @@ def test_a_version_that_was_adopted_and_not_stamped_is_stamped_by_the_next_pass(
     assert len(history("s")) == 2
 
 
-def test_what_another_tool_changes_while_its_last_change_is_adopted_is_the_version_after_that(
-    client, redis_table, monkeypatch
-):
+def test_a_change_during_adoption_is_the_next_version(client, redis_table, monkeypatch):
     services.set_record("s", ["a"], [1], "ada")
     set_route(client, "s", {"b": "1"})
     confirm = RedisRoutingTable.confirm
@@ -214,9 +210,7 @@ def test_what_another_tool_changes_while_its_last_change_is_adopted_is_the_versi
     assert [entry[1] for entry in history("s")] == [["a"], ["b"], ["c"]]
 
 
-def test_what_another_tool_sets_while_its_removal_is_adopted_is_the_version_after_that(
-    client, redis_table, monkeypatch
-):
+def test_a_record_set_during_its_removal_is_the_next_version(client, redis_table, monkeypatch):
     services.set_record("s", ["a"], [1], "ada")
     remove_route(client, "s")
     confirm_removal = RedisRoutingTable.confirm_removal
@@ -231,7 +225,7 @@ def test_what_another_tool_sets_while_its_removal_is_adopted_is_the_version_afte
     assert redis_table.read("s") == RoutingRecord("s", ["c"], [1], 3)
 
 
-def test_a_change_that_a_user_overtakes_while_it_is_adopted_is_not_written(client, monkeypatch):
+def test_a_users_change_during_adoption_wins(client, monkeypatch):
     services.set_record("s", ["a"], [1], "ada")
     set_route(client, "s", {"x": "1"})
     adopt = services.adopt
@@ -261,7 +255,7 @@ def not_numbers(client):
 
 
 @pytest.mark.parametrize("spoil", [half_written, without_weights, not_numbers])
-def test_what_makes_no_sense_is_said_once_and_neither_adopted_nor_removed(client, spoil, caplog):
+def test_unreadable_content_is_logged_once_and_not_adopted(client, spoil, caplog):
     before = services.set_record("s", ["a"], [1], "ada")
     spoil(client)
     for _ in range(3):
@@ -276,7 +270,7 @@ def test_what_makes_no_sense_is_said_once_and_neither_adopted_nor_removed(client
 
 
 @pytest.mark.parametrize("name", ["two words", "s" * 192, "Service", b"\xff"])
-def test_a_name_that_no_record_may_have_is_said_once_and_harms_no_other(client, name, caplog):
+def test_an_invalid_name_is_logged_once(client, name, caplog):
     services.set_record("service", ["a"], [1], "ada")
     client.sadd("routing:services", name)
     if isinstance(name, str):
@@ -288,7 +282,7 @@ def test_a_name_that_no_record_may_have_is_said_once_and_harms_no_other(client, 
     assert [record.service for record in selectors.records()] == ["fine", "service"]
 
 
-def test_a_record_of_ours_that_was_set_meanwhile_replaces_what_makes_no_sense(client, redis_table, no_projection):
+def test_our_record_replaces_unreadable_content(client, redis_table, no_projection):
     services.set_record("s", ["a"], [1], "ada")
     not_numbers(client)
     no_projection()

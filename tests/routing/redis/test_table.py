@@ -17,7 +17,7 @@ RECORD = RoutingRecord("myservice", ["host1:8080", "host2:8080"], [1, 2.5], 3)
 STAMP = b"3 " + hashlib.sha256(b"host1:8080 1\nhost2:8080 2.5").hexdigest()[:16].encode()
 
 
-def test_a_record_is_written_in_the_originals_schema_with_its_version_beside(client, redis_table):
+def test_a_record_is_written_in_the_originals_schema(client, redis_table):
     redis_table.write(RECORD)
     assert client.smembers("routing:services") == {b"myservice"}
     assert client.lrange("routing:hosts:myservice", 0, -1) == [b"host1:8080", b"host2:8080"]
@@ -50,7 +50,7 @@ def test_every_change_publishes_the_services_name(client, redis_table):
 
 
 @pytest.mark.parametrize("decode", [False, True])
-def test_any_client_reads_what_was_written(redis_server, redis_table, decode):
+def test_clients_with_and_without_decoding_read_a_record(redis_server, redis_table, decode):
     other = RoutingRecord("another", ["[::1]:80"], [1], 1)
     redis_table.write(RECORD)
     redis_table.write(other)
@@ -65,7 +65,7 @@ def test_any_client_reads_what_was_written(redis_server, redis_table, decode):
 
 
 @pytest.mark.parametrize("decode", [False, True])
-def test_an_event_loop_reads_what_was_written(redis_server, redis_table, decode):
+def test_an_event_loop_reads_a_record(redis_server, redis_table, decode):
     redis_table.write(RECORD)
 
     async def read(service):
@@ -83,7 +83,7 @@ def test_a_record_that_another_tool_wrote_reads_with_version_0(client, redis_tab
     assert redis_table.read("theirs") == RoutingRecord("theirs", ["a:80", "b:80"], [1, 0.5], 0)
 
 
-def test_a_service_that_goes_away_while_all_are_read_is_not_in_the_result(redis_table, monkeypatch):
+def test_a_service_removed_during_read_all_is_left_out(redis_table, monkeypatch):
     redis_table.write(RECORD)
     monkeypatch.setattr(redis_table, "services", lambda: ["gone", "myservice"])
     assert redis_table.read_all() == [RECORD]
@@ -142,7 +142,7 @@ def test_a_reader_never_sees_a_half_written_record(redis_server, redis_table):
         writer.join()
 
 
-def test_what_another_tool_has_changed_reads_as_version_0_until_it_is_confirmed(client, redis_table):
+def test_another_tools_change_is_version_0_until_confirmed(client, redis_table):
     redis_table.write(RECORD)
     set_route(client, "myservice", {"host3": "1.0"})
     theirs = RoutingRecord("myservice", ["host3"], [1], 0)
@@ -153,7 +153,7 @@ def test_what_another_tool_has_changed_reads_as_version_0_until_it_is_confirmed(
     assert redis_table.read("myservice") == adopted
 
 
-def test_what_is_something_else_by_now_is_not_confirmed(client, redis_table):
+def test_a_record_that_has_changed_is_not_confirmed(client, redis_table):
     set_route(client, "s", {"b": "1"})
     assert redis_table.confirm(RoutingRecord("s", ["a"], [1], 1)) is False
     assert redis_table.confirm(RoutingRecord("gone", ["a"], [1], 1)) is False
@@ -162,7 +162,7 @@ def test_what_is_something_else_by_now_is_not_confirmed(client, redis_table):
     assert redis_table.read("s") == RoutingRecord("s", ["b"], [1], 0)
 
 
-def test_a_change_between_the_look_and_the_stamp_is_not_confirmed(client, redis_table, monkeypatch):
+def test_a_change_before_the_stamp_is_not_confirmed(client, redis_table, monkeypatch):
     set_route(client, "s", {"a": "1"})
     parse = redis_table_module.parse_stored
 
@@ -176,7 +176,7 @@ def test_a_change_between_the_look_and_the_stamp_is_not_confirmed(client, redis_
     assert redis_table.read("s") == RoutingRecord("s", ["b"], [1], 0)
 
 
-def test_a_service_in_the_set_without_lists_is_half_written_and_not_removed(client, redis_table):
+def test_a_service_without_lists_is_half_written(client, redis_table):
     redis_table.write(RECORD)
     client.delete("routing:hosts:myservice", "routing:weights:myservice")
     with pytest.raises(RoutingError, match="hosts: "):
