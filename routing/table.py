@@ -25,7 +25,7 @@ _HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
 class RoutingError(ValueError):
-    """What Redis holds is not a routing record; the message names the key and the reason."""
+    """Stored values are not a routing record; the message names the key and the reason."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,4 +1,4 @@
-"""Who may use the API, and how often: permissions, open access and the rate limit."""
+"""Access to the API: permissions, open access and the rate limit."""
 
 from __future__ import annotations
 

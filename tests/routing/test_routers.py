@@ -1,4 +1,4 @@
-"""Routers by our names and the original's, and the place that a static one sends to."""
+"""Routers by our names and the original's, and the target of a static router."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Setting and removing records: the database is the truth, and Redis follows it after the commit."""
+"""Setting and removing records: the database is authoritative, and Redis follows after the commit."""
 
 import pytest
 from django.db import IntegrityError, transaction

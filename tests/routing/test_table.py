@@ -1,4 +1,4 @@
-"""A routing record reads as the original's did, and its rules name every error at once."""
+"""A routing record has the original's text, and its rules find every error at once."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""/api/apps: the original's routes and payloads, its permissions, and what is refused."""
+"""/api/apps: the original's routes and payloads, permissions and errors."""
 
 from __future__ import annotations
 

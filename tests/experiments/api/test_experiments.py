@@ -1,4 +1,4 @@
-"""The REST API: what it answers, to whom, and what it says to bad requests."""
+"""Experiments over the API: authentication, responses and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists over the API: plain arrays as the original's, which may be asked for in parts, and filtered."""
+"""Lists of the API: plain arrays as in the original, with parts and filters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The original's REST contract: what its tools send is taken, and what they read is there."""
+"""The original's REST contract: requests and responses of its tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors over the API: each is a problem of one shape, whatever raised it."""
+"""Errors of the API: each is a problem document of the same form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much a user may ask the API for in a time."""
+"""The rate limit of the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Duties run beside each other; one that breaks off begins again, and all end when they are told to."""
+"""The daemon's loops run in threads; one that raises is restarted, and all end with the stop event."""
 
 import threading
 

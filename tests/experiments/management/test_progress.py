@@ -1,4 +1,4 @@
-"""The progress display: what a terminal and what a log get to see."""
+"""The progress display on a terminal and in a log."""
 
 from __future__ import annotations
 

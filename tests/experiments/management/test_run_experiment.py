@@ -1,4 +1,4 @@
-"""`manage.py run_experiment`: exit statuses, what it prints, and what it leaves in the database."""
+"""`manage.py run_experiment`: exit statuses, output and the state of the database."""
 
 from __future__ import annotations
 

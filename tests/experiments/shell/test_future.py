@@ -1,4 +1,4 @@
-"""`wait()` on requests ends in any case, and says what became of them; the workers' part is played through Redis."""
+"""`wait()` on requests always ends, or raises the reason; the test writes the workers' messages to Redis."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_requests_replaced_by_a_command_are_superseded(fleet: Fleet, c: ClientGr
 def test_requests_done_before_a_command_are_done(fleet: Fleet, c: ClientGroup) -> None:
     first = c.request(5)
     c.rps(1)
-    assert not first.done  # nobody has begun the rate yet, nor said that the requests are made
+    assert not first.done  # no shard has reported the requests as done, or begun the rate
     number = number_of(first)
     fleet.say(messages.RUNNING, phase=number + 1, phases_done=[number])
     first.wait(5)

@@ -1,4 +1,4 @@
-"""`g.request`: one request now, as `requests` makes it of the same keywords, by itself or for a client app."""
+"""`g.request`: one request with the keywords of `requests`, with and without a client app."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Signed(requests.auth.AuthBase):
         return request
 
 
-# Each is called anew: files and generators are read once.
+# Functions, because files and generators are read only once.
 KWARGS: dict[str, Any] = {
     "none": lambda: {},
     "bytes": lambda: {"data": b"\x00\xff"},

@@ -1,4 +1,4 @@
-"""Whatever happens to database and Redis, in any order: two passes bring them in step, and no version comes twice."""
+"""After any events in the database and Redis, two passes synchronise them, and no version is used twice."""
 
 import random
 
@@ -82,7 +82,7 @@ def test_two_passes_bring_database_and_redis_in_step(client, redis_table, monkey
             getattr(world, happening)()
         synchronise()
         synchronise()
-        if world.is_nonsense(redis_table):  # for whoever wrote half of it to finish
+        if world.is_nonsense(redis_table):  # half written by another tool
             for service in SERVICES:
                 set_route(client, service, {"d:1": "1"})
             synchronise()

@@ -1,4 +1,4 @@
-"""What other tools change in Redis becomes a version; what Redis lost, or has not got yet, is projected."""
+"""Changes of other tools become versions; records that Redis lost, or lacks, are projected."""
 
 import logging
 

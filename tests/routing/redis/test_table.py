@@ -1,4 +1,4 @@
-"""The routing table in Redis keeps the original's schema, and is always read as of one moment."""
+"""The routing table in Redis has the original's schema, and is read in one transaction."""
 
 import asyncio
 import hashlib
