@@ -115,7 +115,7 @@ def test_a_signal_ends_the_daemon_in_order(site: DaemonSite, number: signal.Sign
     site.wait_until_empty()
     daemon.send_signal(number)
     assert daemon.wait(2) == 0
-    assert f"the experiment daemon ends: it got {number.name}" in site.log()
+    assert f"the experiment daemon stops on {number.name}" in site.log()
     assert "Traceback" not in site.log()
 
 

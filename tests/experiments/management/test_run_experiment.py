@@ -334,7 +334,7 @@ def test_a_slow_end_is_reported_as_ending(
     steps += [started(), lambda: os.kill(os.getpid(), signal.SIGINT)]
     ended = run(plan_file(), "--wait")
     assert ended.status == 130
-    assert ended.lines[-1].endswith("is cancelled and about to end")
+    assert ended.lines[-1].endswith("is cancelled and ending")
     assert (Experiment.objects.get().status, Experiment.objects.get().ending) == ("FINALIZING", "CANCELLED")
 
 
