@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from experiments.instructions.duty import InstructionDuty
 from experiments.instructions.queue import InstructionQueue, brisk_client
-from experiments.management import duties
+from experiments.management import loops
 from experiments.management.interruption import Interrupted, Interruption
 from experiments.recording import Recorder
 from loadgen.protocol.environment import LOG_LEVELS
@@ -45,17 +45,17 @@ class Command(BaseCommand):
             logging.getLogger().setLevel(options["logging"])
         stop = threading.Event()
         with Interruption() as interruption:
-            threads = duties.start(_duties(), stop)
+            threads = loops.start(_loops(), stop)
             try:
                 while any(thread.is_alive() for thread in threads):
                     interruption.wait(LOOK_S)
             except Interrupted:
                 log.info("the experiment daemon stops on %s", interruption.name)
             stop.set()
-            if left := duties.join(threads, END_WITHIN_S):
+            if left := loops.join(threads, END_WITHIN_S):
                 log.warning("%s did not stop in time; the end of the process stops it", ", ".join(left))
 
 
-def _duties() -> dict[str, duties.Duty]:
+def _loops() -> dict[str, loops.Loop]:
     """Returns the loops of the daemon by name; each runs in a thread of its own."""
     return {"instructions": InstructionDuty(InstructionQueue(brisk_client())).run, "recorder": Recorder().run}

@@ -12,7 +12,7 @@ from django.db import connections
 log = logging.getLogger(__name__)
 
 # Runs until the event is set.
-Duty = Callable[[threading.Event], None]
+Loop = Callable[[threading.Event], None]
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
@@ -20,14 +20,14 @@ LONGEST_PAUSE_S = 30.0
 WELL_AFTER_S = 60.0
 
 
-def start(duties: Mapping[str, Duty], stop: threading.Event) -> list[threading.Thread]:
+def start(loops: Mapping[str, Loop], stop: threading.Event) -> list[threading.Thread]:
     """Starts each loop. A loop that raises is logged, and restarted after a pause that grows.
 
     The threads are daemons, so that one that hangs in a system call does not delay the end of the process. A loop must
     tolerate that as it must tolerate a kill.
     """
     threads = [
-        threading.Thread(target=_run, args=(name, duty, stop), name=name, daemon=True) for name, duty in duties.items()
+        threading.Thread(target=_run, args=(name, loop, stop), name=name, daemon=True) for name, loop in loops.items()
     ]
     for thread in threads:
         thread.start()
@@ -42,12 +42,12 @@ def join(threads: list[threading.Thread], within_s: float) -> list[str]:
     return [thread.name for thread in threads if thread.is_alive()]
 
 
-def _run(name: str, duty: Duty, stop: threading.Event) -> None:
+def _run(name: str, loop: Loop, stop: threading.Event) -> None:
     pause_s = FIRST_PAUSE_S
     while not stop.is_set():
         began_at_s = time.monotonic()
         try:
-            duty(stop)
+            loop(stop)
         except Exception:  # the other loops continue, and this one is restarted
             if time.monotonic() - began_at_s > WELL_AFTER_S:
                 pause_s = FIRST_PAUSE_S

@@ -4,12 +4,12 @@ import threading
 
 import pytest
 
-from experiments.management import duties
+from experiments.management import loops
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(duties, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(loops, "FIRST_PAUSE_S", 0.001)
 
 
 def test_a_loop_that_raises_is_restarted(caplog):
@@ -25,13 +25,13 @@ def test_a_loop_that_raises_is_restarted(caplog):
         steady.append(1)
         told.wait(10)
 
-    threads = duties.start({"lucky": breaks_twice, "steady": goes_on}, stop)
+    threads = loops.start({"lucky": breaks_twice, "steady": goes_on}, stop)
     for _ in range(1000):
         if len(broken) == 3 and steady:
             break
         stop.wait(0.01)
     stop.set()
-    assert duties.join(threads, 5) == []
+    assert loops.join(threads, 5) == []
     assert (len(broken), len(steady)) == (3, 1)
     assert caplog.text.count("lucky failed; it is restarted in") == 2
     assert "out of luck" in caplog.text
@@ -39,9 +39,9 @@ def test_a_loop_that_raises_is_restarted(caplog):
 
 def test_a_loop_that_does_not_end_in_time_is_named(monkeypatch):
     stop, released = threading.Event(), threading.Event()
-    threads = duties.start({"deaf": lambda told: released.wait(10), "obedient": lambda told: told.wait(10)}, stop)
+    threads = loops.start({"deaf": lambda told: released.wait(10), "obedient": lambda told: told.wait(10)}, stop)
     stop.set()
-    assert duties.join(threads, 0.05) == ["deaf"]
+    assert loops.join(threads, 0.05) == ["deaf"]
     assert all(thread.daemon for thread in threads)
     released.set()
-    assert duties.join(threads, 5) == []
+    assert loops.join(threads, 5) == []
