@@ -65,7 +65,7 @@ test: venv-dev
 	$(VENV)/bin/python -m pytest $(IN_TWO)
 
 test-fast: venv-dev
-	$(VENV)/bin/python -m pytest -m "not slow" $(IN_TWO)
+	$(VENV)/bin/python -m pytest -m "not slow" --hypothesis-profile=fast $(IN_TWO)
 
 # The engine as it runs where there is no compiler, with sockets, too.
 INTERPRETED := galileo_compiled=false $(VENV)/bin/python -m pytest $(IN_TWO)
@@ -79,8 +79,8 @@ test-interpreted: venv-dev
 DATABASE_TESTS := tests/databases tests/routing tests/experiments
 
 test-databases: venv-dev
-	$(VENV)/bin/python -m tests.support.databases postgres -- $(VENV)/bin/python -m pytest $(IN_TWO) -m "not slow" $(DATABASE_TESTS)
-	$(VENV)/bin/python -m tests.support.databases mysql -- $(VENV)/bin/python -m pytest $(IN_TWO) -m "not slow" $(DATABASE_TESTS)
+	$(VENV)/bin/python -m tests.support.databases postgres -- $(VENV)/bin/python -m pytest $(IN_TWO) -m "not slow or database" $(DATABASE_TESTS)
+	$(VENV)/bin/python -m tests.support.databases mysql -- $(VENV)/bin/python -m pytest $(IN_TWO) -m "not slow or database" $(DATABASE_TESTS)
 
 # Each fault on both databases, which takes about 45 minutes; FAULT_DATABASE=split takes one database for each, and
 # FAULT_HALF=commit runs the half of the faults that the commit's hash picks.

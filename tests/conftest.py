@@ -1,12 +1,53 @@
 """Fixtures that every test may use."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
+from django.core.management.commands import flush
+from django.db import connection
 
+import tests.support.examples  # noqa: F401 - registers the profile before pytest loads it
 from loadgen.broker.options import redis_options
 from tests.support.redis_server import RedisServer
+
+MADE_BY_MIGRATIONS = {"auth_permission", "django_content_type"}
+NEEDS_A_DATABASE = {"db", "transactional_db", "live_server"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On another database than SQLite, deselects the tests that use none: they would do the same once more."""
+    if connection.vendor == "sqlite":
+        return
+    left_out = [
+        item
+        for item in items
+        if item.get_closest_marker("django_db") is None
+        and not NEEDS_A_DATABASE.intersection(getattr(item, "fixturenames", ()))
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def flush_keeps_permissions() -> Iterator[None]:
+    """After a test with transaction=True, Django empties all tables and makes permissions again; here, it keeps them.
+
+    That takes 20 ms instead of 150 ms. All tests share these rows; none changes them.
+    """
+
+    def statements(style: Any, database: Any, reset_sequences: bool = True, allow_cascade: bool = False) -> list[str]:
+        names = database.introspection.django_table_names(only_existing=True, include_views=False)
+        emptied = [name for name in names if name not in MADE_BY_MIGRATIONS]
+        return list(
+            database.ops.sql_flush(style, emptied, reset_sequences=reset_sequences, allow_cascade=allow_cascade)
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flush, "sql_flush", statements)
+        patch.setattr(flush, "emit_post_migrate_signal", lambda *_args, **_options: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ def test_the_checks_of_the_models_against_this_database_find_nothing(capsys):
     assert "no issues" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_our_tables_can_be_removed_and_made_again():
     try:
@@ -34,6 +35,7 @@ def test_our_tables_can_be_removed_and_made_again():
     assert Experiment.objects.count() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_traces_survive_the_way_to_partitions_and_back(broker):
     try:

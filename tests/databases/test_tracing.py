@@ -47,6 +47,7 @@ def test_batches_in_turn_traced_and_not_are_one_account():
     assert hosts_of(experiment)[0]["shards"][0]["routed"] == 20
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_what_was_stored_before_there_was_a_choice_is_traced(broker):
     try:

@@ -17,6 +17,7 @@ from experiments.analysis.histogram import (
     counts,
     middle_of,
 )
+from tests.support.examples import examples
 
 HOUR_NS = 3600 * 10**9
 durations = st.integers(min_value=0, max_value=100 * HOUR_NS)
@@ -55,7 +56,7 @@ def test_buckets_never_go_down_as_values_go_up(value):
     assert lower <= upper <= lower + 1
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.lists(durations, min_size=1, max_size=300), st.floats(min_value=0, max_value=1))
 def test_a_quantile_is_within_one_per_cent_of_the_exact_one(values, q):
     exact = sorted(values)[max(1, -int(-q * len(values) // 1)) - 1]

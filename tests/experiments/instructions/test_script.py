@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from experiments.instructions.script import Close, Mark, Rate, Sleep, Spawn, parse
 from experiments.plans import PlanInvalid
+from tests.support.examples import examples
 
 S = 1_000_000_000
 
@@ -103,7 +104,7 @@ def test_every_bad_line_is_named_at_once() -> None:
     ] * 3
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.lists(
         st.lists(

@@ -18,6 +18,7 @@ from loadgen.protocol.codec import from_wire, to_wire
 from loadgen.protocol.messages import CONTINUE, FAIL, ON_WORKER_LOSS, WorkloadSpec
 from routing.table import RoutingRecord
 from tests.experiments.plans.bad_plans import BAD, BAD_FILES, CLOSED_WORKLOAD, GOOD, QUEUED, WORKLOAD, plan_with
+from tests.support.examples import examples
 
 
 def errors_of(data: object) -> list[tuple[str, str]]:
@@ -305,13 +306,13 @@ def parse_or_refuse(data: object) -> Plan | None:
         return None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(JSON_LIKE | st.dictionaries(KEYS, JSON_LIKE) | NEARLY_PLANS)
 def test_arbitrary_data_is_a_plan_or_refused(data: object) -> None:
     parse_or_refuse(data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.dictionaries(WORKLOAD_KEYS, JSON_LIKE, max_size=4))
 def test_arbitrary_workload_fields_beside_good_ones_are_accepted_or_refused(fields: dict[str, Any]) -> None:
     plan = parse_or_refuse(plan_with({WORKLOAD: {"service": "web", "ticks": [1, 2, 3], **fields}}))
@@ -319,7 +320,7 @@ def test_arbitrary_workload_fields_beside_good_ones_are_accepted_or_refused(fiel
         json.dumps(plan.to_dict(), allow_nan=False).encode()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.dictionaries(WORKLOAD_KEYS, JSON_LIKE, max_size=4))
 def test_arbitrary_fields_beside_those_of_a_closed_workload_are_accepted_or_refused(fields: dict[str, Any]) -> None:
     plan = parse_or_refuse(plan_with({WORKLOAD: {**CLOSED_WORKLOAD, **fields}}))
@@ -327,7 +328,7 @@ def test_arbitrary_fields_beside_those_of_a_closed_workload_are_accepted_or_refu
         json.dumps(plan.to_dict(), allow_nan=False).encode()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_arbitrary_bytes_are_a_document_or_refused(text: bytes) -> None:
     try:
@@ -395,7 +396,7 @@ def good_plans(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(good_plans())
 def test_a_good_plan_survives_its_normal_form(data: dict[str, Any]) -> None:
     plan = parse(data)

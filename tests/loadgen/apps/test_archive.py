@@ -19,6 +19,7 @@ from loadgen.apps import archive
 from loadgen.apps.archive import MAX_MEMBERS, MAX_UNPACKED_BYTES, check, digest_of, pack, unpack
 from loadgen.apps.errors import AppInvalid
 from tests.support.archives import GENERATOR, MANIFEST, app_archive, member, zipped
+from tests.support.examples import examples
 
 
 def refusal(data: bytes) -> str:
@@ -191,7 +192,7 @@ def test_a_damaged_member_is_refused() -> None:
     assert "a: cannot be unpacked: Bad CRC-32" in refusal(bytes(data))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_whatever_is_done_to_an_archive_it_is_an_archive_or_refused(data: st.DataObject) -> None:
     content = bytearray(app_archive(("data/a.bin", b"abc" * 50)))

@@ -25,6 +25,7 @@ from loadgen.arrivals.distributions import (
     parameter_names,
     sampler,
 )
+from tests.support.examples import examples
 
 SEED = 20261122
 TURN = 2 * math.pi
@@ -188,7 +189,7 @@ def test_what_no_schedule_can_be_paced_with_is_refused_and_may_be_drawn_from(
 magnitudes = st.floats(-9, 9).map(lambda exponent: 10**exponent)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.sampled_from(RANDOM), st.lists(magnitudes | magnitudes.map(lambda value: -value), max_size=3), st.integers())
 def test_whatever_is_accepted_can_be_drawn_from_without_end(name: str, parameters: list[float], seed: int) -> None:
     try:

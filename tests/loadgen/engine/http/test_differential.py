@@ -23,6 +23,7 @@ from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import Result, build, play
 from tests.support.echo_server import EchoServer, Received, answer
+from tests.support.examples import examples
 
 CASES = 400
 # The engine has a name and an id of its own; all requests go to one host.
@@ -266,7 +267,7 @@ def test_a_template_gives_what_the_library_would_give() -> None:
     templates = Templates(preparer)
     known = 0
 
-    @settings(max_examples=300, derandomize=True, deadline=None)
+    @settings(max_examples=examples(300), derandomize=True, deadline=None)
     @given(
         st.sampled_from(["GET", "POST"]),
         plain_paths.map("/".__add__) | nasty_paths.map("/".__add__),

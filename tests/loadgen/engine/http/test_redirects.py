@@ -15,6 +15,7 @@ from loadgen.engine.http.redirects import RedirectError, next_hop
 from loadgen.engine.http.request import Preparer
 from loadgen.engine.http.wire import Wire
 from tests.support.echo_server import EchoServer, Received, answer
+from tests.support.examples import examples
 
 ID_HEADER = "X-Request-Id"
 OWN = ("user-agent", "x-request-id")
@@ -95,7 +96,7 @@ hops = st.tuples(st.sampled_from([301, 302, 303, 307, 308, 300, 304]), places, c
 
 
 @pytest.mark.slow
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=examples(200), derandomize=True, deadline=None)
 @given(
     method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH"]),
     kwargs=st.fixed_dictionaries(
