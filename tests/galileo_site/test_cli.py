@@ -8,20 +8,29 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from django.contrib.auth.models import User
 from rest_framework.authtoken.models import Token
 
 from experiments.models import ClientApp, ClientAppVersion
+from galileo_site.cli import main
 from loadgen.apps.archive import digest_of, pack
 from tests.support.archives import GENERATOR, MANIFEST, app_archive
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 SCRIPT = Path(__file__).parents[2] / "bin" / "galileo"
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+class Ran(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Ran]
 
 
 @pytest.fixture(autouse=True)
@@ -35,15 +44,45 @@ def token(db: None) -> str:
 
 
 @pytest.fixture
-def galileo(live_server: Any, token: str, tmp_path: Path) -> Command:
-    """Runs the command in the test's folder, as the administrator unless the keywords say otherwise."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("galileo_")}
-    plain |= {"galileo_venv": sys.prefix, "HOME": str(tmp_path)}
+def variables(live_server: Any, token: str, tmp_path: Path) -> dict[str, str]:
+    """The administrator's environment; the home folder is the test's."""
+    return {"galileo_api_url": f"{live_server.url}/api", "galileo_api_token": token, "HOME": str(tmp_path)}
 
-    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        ours = {"galileo_api_url": f"{live_server.url}/api", "galileo_api_token": token} | variables
-        command = [str(SCRIPT), *arguments]
-        return subprocess.run(command, cwd=tmp_path, env=plain | ours, capture_output=True, text=True, timeout=60)
+
+@pytest.fixture
+def galileo(
+    variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Runs the command in this process, in the test's folder, as the administrator unless keywords say otherwise."""
+
+    def run(*arguments: str, **others: str) -> Ran:
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            for name in [name for name in os.environ if name.startswith("galileo_")]:
+                patch.delenv(name)
+            for name, value in (variables | others).items():
+                patch.setenv(name, value)
+            try:
+                status = main(arguments)
+            except SystemExit as ended:  # argparse's
+                status = int(ended.code or 0)
+        return Ran(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def script(variables: dict[str, str], tmp_path: Path) -> Command:
+    """As `galileo`, by the script that users run."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("galileo_")}
+    environment = plain | {"galileo_venv": sys.prefix} | variables
+
+    def run(*arguments: str) -> Ran:
+        done = subprocess.run(
+            [str(SCRIPT), *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
 
     return run
 
@@ -57,15 +96,15 @@ def app(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_folder_is_deployed_listed_and_removed(galileo: Command, app: Path) -> None:
-    deployed = galileo("app", "deploy", "--path", "shop")
+def test_a_folder_is_deployed_listed_and_removed(galileo: Command, script: Command, app: Path) -> None:
+    deployed = script("app", "deploy", "--path", "shop")
     digest = digest_of(pack(app))
     assert (deployed.returncode, deployed.stdout, deployed.stderr) == (0, f"deployed shop (SHA-256 {digest})\n", "")
     assert ClientAppVersion.objects.get().digest == digest
     assert galileo("app", "deploy", "--path", str(app)).returncode == 0
     assert ClientAppVersion.objects.count() == 1
     assert galileo("app", "ls").stdout == "shop  1.0 buys\n"
-    removed = [galileo("app", "rm", "shop") for _ in range(2)]
+    removed = [run("app", "rm", "shop") for run in (galileo, script)]
     assert [(ran.returncode, ran.stdout, ran.stderr) for ran in removed] == [
         (0, "removed shop\n", ""),
         (1, "", "galileo: the client app shop does not exist\n"),

@@ -6,13 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from galileo_site.stack import ports
+from galileo_site.stack import demo, ports
+from galileo_site.stack.config import read_config
+from galileo_site.stack.interrupts import Interrupts
 from galileo_site.stack.state import StateDir, is_locked
+from tests.stack.stand_ins import fake
 from tests.stack.waiting import living, wait_for
 
 pytestmark = pytest.mark.slow
@@ -64,10 +70,17 @@ def names(calls: list[str]) -> list[str]:
     return [call.split()[0] for call in calls]
 
 
-def test_a_demo_starts_everything_runs_the_experiment_reports_and_stops(tmp_path: Path) -> None:
-    demo = Demo(tmp_path)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Demo, str]:
+    """A demo that has ended well, and its output."""
+    demo = Demo(tmp_path_factory.mktemp("demo"))
     status, output, errors = demo.end()
     assert (status, errors) == (0, "")
+    return demo, output
+
+
+def test_a_demo_starts_runs_reports_and_stops(finished: tuple[Demo, str]) -> None:
+    demo, output = finished
     calls = demo.calls()
     assert names(calls)[:2] == ["migrate", "ensure_admin"]
     assert {"api", "control", "ingest", "beat", "experimentd"} <= set(names(calls))
@@ -84,9 +97,8 @@ def test_a_demo_starts_everything_runs_the_experiment_reports_and_stops(tmp_path
     assert output.splitlines()[-2:] == ["Stopping Galileo …", "Everything is stopped."]
 
 
-def test_workers_stop_first_and_only_after_the_experiment(tmp_path: Path) -> None:
-    demo = Demo(tmp_path)
-    demo.end()
+def test_workers_stop_first_and_after_the_experiment(finished: tuple[Demo, str]) -> None:
+    demo, _ = finished
     ends = [call.split()[0] for call in demo.calls() if "got SIGTERM" in call]
     assert ends[:2] == ["worker", "worker"]
     assert sorted(ends[2:]) == ["api", "beat", "control", "experimentd", "ingest"]
@@ -94,12 +106,25 @@ def test_workers_stop_first_and_only_after_the_experiment(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("run", "report", "expected"), [("1", "0", 1), ("3", "0", 3), ("0", "1", 1), ("2", "1", 2)])
-def test_the_exit_status_is_zero_only_if_run_and_report_are_content(
-    tmp_path: Path, run: str, report: str, expected: int
+def test_the_exit_status_is_that_of_the_run_or_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: str, report: str, expected: int
 ) -> None:
-    demo = Demo(tmp_path, RUN_EXPERIMENT=run, REPORT=report)
-    assert demo.end()[0] == expected
-    assert "report" in names(demo.calls()), "a failed experiment is reported, too"
+    calls = tmp_path / "calls"
+    for name, value in {"CALLS": str(calls), "FAKE_RUN_EXPERIMENT": run, "FAKE_REPORT": report}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(demo, "manage", fake)
+    monkeypatch.setattr(demo, "running", running)
+    state = StateDir(tmp_path)
+    assert demo.demo(read_config(), state, Interrupts()) == expected
+    assert names(calls.read_text().splitlines()) == ["run_experiment", "report"], "a failed experiment is reported, too"
+
+
+@contextmanager
+def running(*_: object) -> Iterator[SimpleNamespace]:
+    """A session whose stack has no process."""
+    environments = SimpleNamespace(controller=lambda: dict(os.environ))
+    stack = SimpleNamespace(environments=environments, routes=[], service_names=[], watch=lambda: False)
+    yield SimpleNamespace(stack=stack)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +132,7 @@ def test_the_exit_status_is_zero_only_if_run_and_report_are_content(
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
     ids=str,
 )
-def test_a_signal_cancels_the_experiment_first_and_stops_everything(tmp_path: Path, number: int, status: int) -> None:
+def test_a_signal_cancels_the_experiment_then_stops_all(tmp_path: Path, number: int, status: int) -> None:
     demo = Demo(tmp_path, RUN_EXPERIMENT="wait")
     demo.wait_for_call("run_experiment waits")
     os.killpg(demo.process.pid, number)  # the whole foreground group gets it, as from a terminal
@@ -126,7 +151,7 @@ def test_a_signal_while_it_starts_stops_everything(tmp_path: Path) -> None:
     assert "api" not in names(demo.calls())
 
 
-def test_a_child_that_dies_while_starting_is_said_with_its_log_and_stops_everything(tmp_path: Path) -> None:
+def test_a_child_that_dies_at_the_start_is_named_with_its_log(tmp_path: Path) -> None:
     demo = Demo(tmp_path, CONTROL="4")
     status, _, errors = demo.end()
     assert status == 1
@@ -153,12 +178,11 @@ def test_a_child_that_dies_in_mid_run_is_started_again(tmp_path: Path) -> None:
 def test_when_the_demo_is_killed_its_children_end_too(tmp_path: Path) -> None:
     demo = Demo(tmp_path, RUN_EXPERIMENT="wait")
     demo.wait_for_call("run_experiment waits")
-    assert (
-        len(demo.children) == 12
-    )  # Redis, three services, web, control, ingest, beat, experimentd, two workers, the command
+    # Redis, three services, web, control, ingest, beat, experimentd, two workers, the command
+    assert len(demo.children) == 12
     demo.process.kill()
     demo.process.communicate()
     wait_for(lambda: not living(demo.children))
     assert not is_locked(demo.var / "lock")
-    assert (demo.var / "stack.json").exists(), "the description is stale now, and nobody believes it"
+    assert (demo.var / "stack.json").exists(), "the description is stale now; the lock is free"
     StateDir(demo.var).remove_empty_spools()

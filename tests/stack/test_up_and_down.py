@@ -64,8 +64,20 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     assert not is_locked(made.var / "lock")
 
 
-def test_up_returns_when_everything_is_ready_and_prints_address_user_and_password(machine: Machine) -> None:
-    ran = machine.run("up")
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Machine, subprocess.CompletedProcess[str]]]:
+    """A machine whose stack is up, and how `up` ended, for tests that leave it as it is."""
+    made = Machine(tmp_path_factory.mktemp("up"))
+    yield made, made.run("up")
+    made.run("down")
+    assert not is_locked(made.var / "lock")
+
+
+Up = tuple[Machine, "subprocess.CompletedProcess[str]"]
+
+
+def test_up_prints_the_address_and_the_password_when_ready(up: Up) -> None:
+    machine, ran = up
     assert (ran.returncode, ran.stderr) == (0, "")
     password = json.loads((machine.var / "secrets.json").read_text())["admin_password"]
     fields = dict(line.split(maxsplit=1) for line in ran.stdout.splitlines() if line.startswith("  "))
@@ -90,30 +102,28 @@ def test_up_returns_when_everything_is_ready_and_prints_address_user_and_passwor
     assert stat.S_IMODE((machine.var / "stack.json").stat().st_mode) == 0o600
 
 
-def test_up_says_that_the_api_is_open_also_when_it_runs_already(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_up_announces_an_open_api_also_the_second_time(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("galileo_api_auth", "none")
     assert "API        open to everybody" in machine.run("up").stdout
     monkeypatch.delenv("galileo_api_auth")
     assert "API        open to everybody" in machine.run("up").stdout
 
 
-def test_up_sets_the_route_to_the_example_services(machine: Machine) -> None:
-    machine.run("up")
+def test_up_sets_the_route_to_the_example_services(up: Up) -> None:
+    machine, _ = up
     (route,) = [call for call in machine.calls() if call.startswith("set_route ")]
     assert [part.rpartition("@")[2] for part in route.split()] == ["set_route", "squeezenet", "1", "2", "3"]
 
 
-def test_the_supervisor_has_left_the_terminal(machine: Machine) -> None:
-    machine.run("up")
+def test_the_supervisor_has_left_the_terminal(up: Up) -> None:
+    machine, _ = up
     supervisor = machine.processes()[0]
     assert os.getsid(supervisor.pid) == supervisor.pid
     assert supervisor.ppid() != os.getpid()
 
 
-def test_a_second_up_starts_nothing(machine: Machine) -> None:
-    machine.run("up")
+def test_a_second_up_starts_nothing(up: Up) -> None:
+    machine, _ = up
     before = machine.processes()
     ran = machine.run("up")
     assert ran.returncode == 0
@@ -140,7 +150,7 @@ def test_what_was_made_once_is_kept_for_the_next_start(machine: Machine) -> None
     assert shown == [line for line in second.stdout.splitlines() if "password" in line]
 
 
-def test_when_the_supervisor_is_killed_its_children_end_and_the_next_up_is_clean(machine: Machine) -> None:
+def test_a_killed_supervisor_takes_its_children_along(machine: Machine) -> None:
     machine.run("up")
     processes = machine.processes()
     processes[0].kill()
@@ -151,7 +161,7 @@ def test_when_the_supervisor_is_killed_its_children_end_and_the_next_up_is_clean
     assert machine.state()["pid"] != processes[0].pid
 
 
-def test_a_child_that_dies_is_started_again_and_the_log_says_so(machine: Machine) -> None:
+def test_a_child_that_dies_is_restarted_and_logged(machine: Machine) -> None:
     machine.run("up")
     pid = next(child["pid"] for child in machine.state()["children"] if child["name"] == "beat")
     os.kill(pid, signal.SIGKILL)
@@ -166,7 +176,7 @@ def test_a_child_that_dies_is_started_again_and_the_log_says_so(machine: Machine
     assert "started again 1 time" in machine.run("status").stdout
 
 
-def test_a_child_that_dies_while_starting_ends_up_with_its_log_and_stops_everything(machine: Machine) -> None:
+def test_a_child_that_dies_at_the_start_ends_up_with_its_log(machine: Machine) -> None:
     ran = machine.run("up", INGEST="7")
     assert ran.returncode == 1
     assert "ingest ended with status 7 while starting:" in ran.stdout + ran.stderr
