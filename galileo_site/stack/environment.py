@@ -1,4 +1,4 @@
-"""The environment variables of each child: what it needs, and no secret that it does not."""
+"""The environment variables of each child; a child gets only the secrets that it uses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _APPS = PROJECT_ROOT / "examples" / "apps"
 
 
 class Environments:
-    """Builds environments on top of `inherited` (the user's), whose own `galileo_*` labels reach the workers."""
+    """Builds environments on top of `inherited` (the user's); its `galileo_*` labels are passed to the workers."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Environments:
         }
 
     def controller(self) -> dict[str, str]:
-        """Of everything that runs Django."""
+        """For every process that runs Django."""
         database = {name: value for name, value in self._user.items() if name.startswith(f"{PREFIX}expdb_")}
         user = {name: value for name, value in self._user.items() if name not in database}
         return {
@@ -89,5 +89,5 @@ def manage(*arguments: str | Path) -> list[str]:
 
 
 def run(command: str) -> list[str]:
-    """Command line of one of Galileo's processes: the same script that people use."""
+    """Command line of one of Galileo's processes: the script that users run."""
     return [str(PROJECT_ROOT / "bin" / "run"), command]

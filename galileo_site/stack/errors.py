@@ -1,4 +1,4 @@
-"""What ends a command of the stack."""
+"""Exceptions that end a command of the stack."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import signal
 
 
 class StackError(Exception):
-    """The stack cannot do what was asked; the message is one sentence for the user, log lines may follow it."""
+    """A command failed; the message is one sentence for the user, and log lines may follow it."""
 
 
 class Interrupted(Exception):
-    """A signal asked us to stop."""
+    """A signal has arrived that ends the command."""
 
     def __init__(self, number: int) -> None:
         self.number = number

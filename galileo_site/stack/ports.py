@@ -9,7 +9,7 @@ from collections.abc import Set
 from galileo_site.stack.config import HOST
 from galileo_site.stack.errors import StackError
 
-# Below the range that Linux takes the ports of outgoing connections from: such a port stays free until we use it.
+# Below the range of Linux's ephemeral ports, so that no outgoing connection takes a port before it is used.
 _CANDIDATES = range(20000, 32000)
 
 
@@ -25,7 +25,7 @@ def is_free(port: int) -> bool:
 
 
 def check_free(port: int, what: str, variable: str) -> None:
-    """Raises StackError with what to do if the port is busy, or may not be used."""
+    """Raises StackError, which names the remedy, if the port is busy or not permitted."""
     if not is_free(port):
         raise StackError(
             f"The {what}'s port {port} on {HOST} is in use or not permitted; "
@@ -34,7 +34,7 @@ def check_free(port: int, what: str, variable: str) -> None:
 
 
 def pick_free(taken: Set[int] = frozenset()) -> int:
-    """A free port that is not in `taken`. Raises StackError if none is found."""
+    """Returns a free port that is not in `taken`. Raises StackError if none is found."""
     for _ in range(200):
         port = random.choice(_CANDIDATES)
         if port not in taken and is_free(port):

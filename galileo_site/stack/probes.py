@@ -1,4 +1,4 @@
-"""Checks whether a process does its work; each answers at once, and a refused connection is a plain no."""
+"""Readiness probes: each returns at once whether a process is ready; a refused connection means that it is not."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def redis_answers(port: int, password: str) -> Probe:
 
 
 def http_answers(port: int, path: str) -> Probe:
-    """Any answer below 500 is one, a request for a login too."""
+    """True when the server answers with a status below 500; a page that needs a login counts."""
 
     def probe() -> bool:
         connection = http.client.HTTPConnection(HOST, port, timeout=2)
@@ -48,7 +48,7 @@ def http_answers(port: int, path: str) -> Probe:
 
 
 def worker_registered(client: redis.Redis, name: str) -> Probe:
-    """True when the worker has registered since this call: what an earlier run has left is never renewed."""
+    """True when the worker has registered since this call; the registration of an earlier run is not renewed."""
     left = _registration(client, name)
 
     def probe() -> bool:

@@ -23,7 +23,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 @dataclass(frozen=True)
 class ChildSpec:
-    """`is_ready` None: ready as soon as it runs. `death_signal`: what it gets when its parent is killed."""
+    """`is_ready` None: ready as soon as it runs. `death_signal` is sent to it when its parent is killed."""
 
     name: str
     command: Sequence[str]
@@ -39,8 +39,8 @@ class ChildSpec:
 class Child:
     """One running instance of a spec, in its own process group, so that a terminal's Ctrl-C does not reach it.
 
-    A session of its own would make the kernel share out the cores by session first (sched(7), autogroup): then neither
-    a nice value nor a policy says anything to other processes of ours.
+    It gets no session of its own: the kernel would share out the cores by session first (sched(7), autogroup), and
+    nice values and policies would not count between Galileo's processes.
     """
 
     spec: ChildSpec
@@ -75,8 +75,10 @@ class Child:
 
 
 def start(spec: ChildSpec) -> Child:
-    """Starts the process; its output is appended to the log. To be called from the main thread: the kernel sends the
-    death signal when the thread that started the child ends."""
+    """Starts the process; its output is appended to the log.
+
+    Must be called from the main thread: the kernel sends the death signal when the thread that started the child ends.
+    """
     with spec.log.open("ab") as log:
         process = subprocess.Popen(
             tied(spec.command, spec.death_signal),
@@ -91,13 +93,13 @@ def start(spec: ChildSpec) -> Child:
 
 
 def tied(command: Sequence[str], number: signal.Signals) -> list[str]:
-    """The command as a program that gets signal `number` when the calling process has ended, however it ended."""
+    """Returns a command that runs `command` and gets signal `number` when the calling process ends, for any reason."""
     program = Path(__file__).with_name("tied.py")
     return [sys.executable, "-I", "-S", str(program), str(int(number)), str(os.getpid()), *command]
 
 
 def adopt_orphans() -> None:
-    """From now on, a descendant whose parent has died becomes our child, so that none can be overlooked."""
+    """Makes this process the parent of descendants whose own parent has died, so that `strays` finds them."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
@@ -137,7 +139,7 @@ def wait_ready(children: Sequence[Child], interrupts: Interrupts, say: Callable[
 
 
 def stop(children: Sequence[Child], interrupts: Interrupts) -> list[str]:
-    """SIGTERM to all at once, SIGKILL to whoever is left after its grace. Returns the names of the killed ones."""
+    """Sends SIGTERM to all at once, and SIGKILL to those that outlive their grace. Returns the names of the killed."""
     for child in children:
         if child.exit_status() is None:
             child.process.terminate()
@@ -156,7 +158,7 @@ def stop(children: Sequence[Child], interrupts: Interrupts) -> list[str]:
 
 
 def strays(known: Sequence[Child]) -> list[psutil.Process]:
-    """Children of ours that are not in `known`: processes that the known ones left behind. Reaps those that ended."""
+    """Returns the children of this process that are not in `known`. Reaps those that have ended."""
     pids = {child.pid for child in known}
     found = []
     for process in psutil.Process().children():
@@ -198,4 +200,4 @@ def reap(pid: int) -> None:
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
-        return  # somebody else has reaped it
+        return  # it was reaped elsewhere

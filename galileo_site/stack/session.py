@@ -1,4 +1,4 @@
-"""Running a stack under its lock: started, kept in the state file, and always stopped."""
+"""A stack that runs under its lock, is described in the state file, and is always stopped."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def running(
             try:
                 session.write("stopping")
                 say("Stopping Galileo …")
-            finally:  # whoever listened may be gone, and the disk full
+            finally:  # the reader of the output may be gone, and the disk full
                 session.stack.stop()
                 state.remove_empty_spools()
             say("Everything is stopped.")

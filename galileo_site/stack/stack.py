@@ -1,4 +1,4 @@
-"""What runs, in which order it starts, and that it stops in the reverse one."""
+"""Stack: the processes of one machine's Galileo, started in stages and stopped in the reverse order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
-# A child that has run this long is well again: its next restart is quick.
+# After a child has run for this long, its next restart is quick.
 _WELL_AFTER_S = 60.0
 # A worker ends its shards first, and its agent forwards what they left.
 _WORKER_GRACE_S = 40.0
@@ -39,7 +39,7 @@ class _Slot:
 
 
 def check_machine(config: StackConfig) -> None:
-    """Everything that can be known to fail before anything is started. Raises StackError."""
+    """Raises StackError for a problem that can be found before anything is started."""
     check_python()
     find_binary()
     ports.check_free(config.web_port, "web server", "galileo_web_port")
@@ -48,7 +48,7 @@ def check_machine(config: StackConfig) -> None:
 
 
 class Stack:
-    """All processes of one machine's Galileo. The caller holds the state directory's lock, and calls `stop` always."""
+    """All processes of one machine's Galileo. The caller holds the state directory's lock, and always calls `stop`."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Stack:
         return changed
 
     def stop(self) -> None:
-        """Stops everything, the last started first, and whatever it left behind. Raises StackError if that fails."""
+        """Stops everything, the last started first, and the processes left behind. Raises StackError if that fails."""
         while self._stages:
             stage = [slot.child for slot in self._stages.pop()]
             for name in processes.stop(stage, self._interrupts):

@@ -63,7 +63,7 @@ class StateDir:
         return self.logs / f"{name}.requests.log"
 
     def start_new_logs(self) -> None:
-        """Keeps the last run's logs as `*.log.1`; request logs begin anew, too, for reports are held against them."""
+        """Keeps the last run's logs as `*.log.1`; request logs start empty, because reports are compared with them."""
         for path in self.logs.glob("*.log"):
             path.replace(path.with_name(path.name + ".1"))
 
@@ -87,7 +87,7 @@ class StateDir:
         _write_atomically(self.env_file, "".join(lines))
 
     def read_state(self) -> dict[str, Any]:
-        """What runs, as its supervisor wrote it; empty if nothing was written. Only true while the lock is held."""
+        """Returns the supervisor's description of the stack, or {}. It is valid only while the lock is held."""
         try:
             state = json.loads(self.state_file.read_text())
         except (FileNotFoundError, ValueError):
@@ -112,11 +112,11 @@ class StateDir:
                     (parent / worker).mkdir(mode=0o700, exist_ok=True)
                     return parent / worker
             except OSError:
-                continue  # no such file system, or somebody else's file: the next place
+                continue  # no such file system, or another user's file: try the next place
         raise StackError(f"No spool directory can be made, neither in {_SHARED_MEMORY} nor in {self.root}.")
 
     def remove_empty_spools(self) -> None:
-        """For when no worker runs. A spool with batches stays: its worker forwards them at its next start."""
+        """Removes empty spools; no worker may run. A spool with batches stays: its worker forwards them later."""
         for parent in self._spool_parents():
             if not parent.is_dir() or not _is_ours(parent):
                 continue
@@ -145,7 +145,7 @@ class Lock:
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
-            return True  # without a state directory there is nothing to hold, and nobody who holds it
+            return True  # without a state directory, no process can hold the lock
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -136,7 +136,7 @@ def _shortest(path: Path) -> Path:
 
 
 def _copy_until_ready(supervisor: subprocess.Popen[bytes], state: StateDir, interrupts: Interrupts) -> None:
-    """Shows what the supervisor says, until it closes its output: it is ready then, or has ended."""
+    """Copies the supervisor's output until it is closed; then the supervisor is ready or has ended."""
     assert supervisor.stdout is not None
     os.set_blocking(supervisor.stdout.fileno(), False)
     while (chunk := supervisor.stdout.read()) != b"":
@@ -153,7 +153,7 @@ def _say_and_log(line: str) -> None:
     try:
         say(line)
     except BrokenPipeError:
-        _leave_terminal()  # whoever started us is gone
+        _leave_terminal()  # the process that started this one is gone
 
 
 def _leave_terminal() -> None:
@@ -168,7 +168,7 @@ def _log_to(path: Path) -> None:
 
 
 def _read_state(state: StateDir) -> dict[str, Any]:
-    """What runs, of a lock that is held; its holder may need a moment to write it. Raises StackError."""
+    """Returns the description of the stack that holds the lock; waits for it a moment. Raises StackError."""
     for _ in range(40):
         about = state.read_state()
         if about:
@@ -183,7 +183,7 @@ def _supervisor(state: StateDir) -> psutil.Process:
         if _PROGRAM in process.cmdline():
             return process
     except psutil.Error:
-        log.debug("the supervisor has ended, or belongs to somebody else")
+        log.debug("the supervisor has ended, or belongs to another user")
     raise StackError(f"{state.lock_file} is held by a process that is not Galileo's.")
 
 
