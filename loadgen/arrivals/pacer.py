@@ -43,8 +43,8 @@ Buckets = dict[int, list[Due]]
 Follow = Callable[[list[Due], Buckets, float], None]
 
 
-def phase_of(workload: int) -> float:
-    """Where in the first gap, 0 < phase < 1, a constant workload's first arrival lies."""
+def first_offset(workload: int) -> float:
+    """Returns the offset of a constant workload's first arrival in its first gap, 0 < offset < 1."""
     return (0.5 + workload * _GOLDEN) % 1.0
 
 
@@ -62,21 +62,21 @@ class Pacer(Protocol):
 
 
 class ConstantPacer:
-    """Arrival k of the workload is intended at Λ⁻¹(k + phase) and belongs to client k mod N.
+    """Arrival k of the workload is intended at Λ⁻¹(k + offset) and belongs to client k mod N.
 
     Args:
         clients: indexes of the clients to yield arrivals for, each below `total_clients`.
         total_clients: N, over all shards.
     """
 
-    def __init__(self, schedule: Schedule, clients: Sequence[int], total_clients: int, phase: float) -> None:
+    def __init__(self, schedule: Schedule, clients: Sequence[int], total_clients: int, offset: float) -> None:
         self._schedule = schedule
         self._clients = sorted(clients)
         self._total_clients = total_clients
-        self._phase = phase
+        self._offset = offset
 
     def __iter__(self) -> Iterator[Arrival]:
-        clients, total, phase = self._clients, self._total_clients, self._phase
+        clients, total, offset = self._clients, self._total_clients, self._offset
         if not clients:
             return
         steps = iter(self._schedule.steps)
@@ -84,7 +84,7 @@ class ConstantPacer:
         for sequence in count():
             turn = sequence * total
             for client in clients:
-                arrival = turn + client + phase
+                arrival = turn + client + offset
                 while arrival >= end:
                     step = next(steps, None)
                     if step is None:
@@ -93,12 +93,12 @@ class ConstantPacer:
                 yield int(origin_ns + (arrival - first) * ns_per_arrival), client, sequence
 
     def count(self) -> int:
-        phase, total = self._phase, self._schedule.total
-        arrivals = max(0, math.ceil(total - phase))
+        offset, total = self._offset, self._schedule.total
+        arrivals = max(0, math.ceil(total - offset))
         # The sum decides, as it does above: its rounding may differ from the difference's.
-        while arrivals and arrivals - 1 + phase >= total:
+        while arrivals and arrivals - 1 + offset >= total:
             arrivals -= 1
-        while arrivals + phase < total:
+        while arrivals + offset < total:
             arrivals += 1
         return _in_turn(arrivals, self._clients, self._total_clients)
 
@@ -251,7 +251,7 @@ class GapsPacer:
         for client, own in gaps.items():
             if (gap_s := next(own, None)) is not None:
                 if self._distribution == CONSTANT:
-                    gap_s *= phase_of(client)
+                    gap_s *= first_offset(client)
                 heappush(due, (_gap_ns(gap_s), client, 0))
         while due:
             yield due[0]
@@ -323,7 +323,7 @@ def build_pacer(
             schedule can be paced with.
     """
     if process == CONSTANT:
-        return ConstantPacer(schedule, clients, total_clients, phase_of(workload))
+        return ConstantPacer(schedule, clients, total_clients, first_offset(workload))
     if process == PRERECORDED:
         times_ns = sorted(round(time_s * 1e9) for time_s in parameters)
         within = times_ns[: bisect_left(times_ns, schedule.duration_ns)]

@@ -1,4 +1,4 @@
-"""The life of a run: prepare, start, the schedule's end or a stop, close."""
+"""The engine of a shard: prepares and starts a load, ends it at the schedule's end or at a stop, and closes it."""
 
 from __future__ import annotations
 
@@ -10,57 +10,41 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
-from loadgen.arrivals.pacer import build_pacer
-from loadgen.arrivals.schedule import Schedule
 from loadgen.engine.errors import AppError
-from loadgen.engine.executors.closed import ClosedDispatcher, ClosedPlan
-from loadgen.engine.executors.interactive import Coming, PhasedDispatcher
-from loadgen.engine.executors.open import Dispatcher, OpenDispatcher
-from loadgen.engine.garbage import Collector
-from loadgen.engine.http.app_response import MAX_HEARD_BYTES
+from loadgen.engine.executors import registry
+from loadgen.engine.executors.base import Command, CommandProgress, ExecutorContext
+from loadgen.engine.garbage import GarbageCollection
+from loadgen.engine.http.app_response import MAX_RESPONSE_BYTES
 from loadgen.engine.http.capture import Captures
 from loadgen.engine.http.debug import DebugPool
 from loadgen.engine.http.pool import Pool
 from loadgen.engine.http.sources import SourceFactory
+from loadgen.engine.plan_cut import PlanCut
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.routes import Routes
 from loadgen.engine.stalls import AppTime, Stall, StallWatch
+from loadgen.engine.ticks import TICK_NS, Ticks
 from loadgen.engine.timer import Timer, build_timer
 from loadgen.protocol.batch import Capture
-from loadgen.protocol.messages import (
-    CLOSED,
-    INTERACTIVE,
-    KEEP_ALIVE,
-    NO_CAPTURE,
-    Counters,
-    GroupDocument,
-    Phase,
-    ShardOrder,
-)
+from loadgen.protocol.messages import CLOSED, KEEP_ALIVE, NO_CAPTURE, Counters, GroupDocument, Phase, ShardOrder
 
-# Time-outs, the end of the run and stalls of the loop are looked at this often.
-TICK_S: Final = 0.01
-_TICK_NS: Final = 10_000_000
-_TICKS_PER_TENDING: Final = 100
-# Rows of a cut plan recorded per turn of the loop (about a millisecond).
-_CUT_PER_TURN: Final = 1000
-# Sequence numbers of an attempt that cannot know how far the one before it came begin here, as no id may come twice.
-# The controller makes 16 attempts at most, which fill the 32 bits of a record's field.
+# Sequence numbers of an attempt that cannot know where those of the one before it end begin here: no id may come twice.
+# The controller makes 16 attempts at most, which fill the 32 bits of a row's field.
 ATTEMPT_SEQUENCE_BITS: Final = 28
-# The rest of a longer plan is not worth its memory: it is left to the controller to count.
-MAX_CUT_ROWS: Final = 200_000
 
 
-class _Phase(Enum):
+class State(Enum):
+    """The state of an engine; it only moves forward."""
+
     NEW = "new"
-    RUNNING = "running"  # arrivals are dispatched, or the end of the schedule and what is in flight are awaited
-    STOPPING = "stopping"  # no new request; the rest of the plan is recorded, what is in flight has its grace
+    RUNNING = "running"  # requests are sent, or the schedule's end and the requests in flight are awaited
+    STOPPING = "stopping"  # no request is sent; the rest of the plan is recorded, requests in flight have their grace
     ENDED = "ended"
 
 
 @dataclass(frozen=True)
 class EngineGauges:
-    """State of the engine; `stall` is the longest one of the event loop since the last look."""
+    """The engine's condition; `stall` is the longest one of the event loop since the last call."""
 
     in_flight: int
     connections: int
@@ -70,12 +54,12 @@ class EngineGauges:
 
 
 class Engine:
-    """Sends the requests of one shard's clients. All methods belong to the event loop's thread.
+    """Sends the requests of one shard's clients. All methods must be called in the event loop's thread.
 
     Args:
-        order: which clients.
-        document: what they do.
-        source: makes their request source (`file_sources` for apps in a folder).
+        order: names the shard's clients.
+        document: holds the workload.
+        source: makes the request source (`file_sources` for apps in a folder).
         routes: the service's routes, kept up to date by the caller.
         monotonic_ns: the clock of `start`.
         max_connections: how many connections the process's file descriptors allow.
@@ -110,138 +94,102 @@ class Engine:
             is_closed_model=workload.model == CLOSED,
         )
         self._source = source(document, clients, routes.base_url)
-        self._dispatcher: Dispatcher
-        self._phased: PhasedDispatcher | None = None
-        first_sequence = (order.attempt - 1) << ATTEMPT_SEQUENCE_BITS
-        if workload.model == INTERACTIVE:
-            self._dispatcher = self._phased = PhasedDispatcher(
-                workload,
-                clients,
-                document.seed,
-                first_sequence,
-                self._source,
-                routes,
-                self._pool,
-                self._recorder,
-                self._arm,
-                self._dispatch_failed,
-            )
-            self._duration_ns = 0  # it ends when it is stopped, or its last client is closed
-        elif workload.model == CLOSED:
-            self._dispatcher = ClosedDispatcher(
-                ClosedPlan(workload, clients, document.seed),
-                first_sequence,
-                self._source,
-                routes,
-                self._pool,
-                self._recorder,
-                self._arm,
-                self._dispatch_failed,
-            )
-            self._duration_ns = 0  # it ends when its clients have
-        else:
-            schedule = Schedule([(round(duration_s * 1e9), rate_rps) for duration_s, rate_rps in workload.schedule])
-            pacer = build_pacer(
-                workload.arrival_process,
-                schedule,
-                clients,
-                document.total_clients,
-                document.seed,
-                workload.index,
-                workload.arrival_parameters,
-            )
-            self._dispatcher = OpenDispatcher(
-                iter(pacer),
-                self._source,
-                routes,
-                self._pool,
-                self._recorder,
-                round(workload.max_lateness_s * 1e9),
-                workload.max_in_flight,
-            )
-            self._duration_ns = schedule.duration_ns
-        self._collector = Collector()
-        self._phase = _Phase.NEW
+        context = ExecutorContext(
+            workload,
+            clients,
+            document.seed,
+            document.total_clients,
+            (order.attempt - 1) << ATTEMPT_SEQUENCE_BITS,
+            self._source,
+            routes,
+            self._pool,
+            self._recorder,
+            self._arm,
+            self._dispatch_failed,
+        )
+        self._executor = registry.build(workload.model, context)
+        self._plan_cut = PlanCut(self._executor, self._recorder, self._fail)
+        self._garbage = GarbageCollection()
+        self._state = State.NEW
         self._reason = ""
         self._error: Exception | None = None
-        self._is_cut = False  # a stop has recorded the rest of the plan, or has left it alone
         self._start_ns = 0
         self._expired_reason = ""
         self._grace_ends_ns = 0
         self._ended = asyncio.Event()
         self._timer: Timer | None = None
-        self._tick_handle: asyncio.Handle | None = None
-        self._ticks = 0
-        self._ticked_ns = 0
-        self.stalls = StallWatch(self._source.app_time, monotonic_ns, _TICK_NS)
+        self.stalls = StallWatch(self._source.app_time, monotonic_ns, TICK_NS)
+        self._ticks = Ticks(self._pool, self._garbage, self.stalls, self._on_tick, self._fail)
         routes.on_change = self._pool.retain
 
-    # --- The run
+    # --- The life of a load
 
     async def prepare(self) -> None:
         """Loads the client app for each client, or prepares the static request.
 
         Raises:
-            AppError: a sentence, and the last lines of the app's traceback where there is one.
+            AppError: with the last lines of the app's traceback if there is one.
         """
         await self._source.prepare()
-        if self._source.hears:
-            self._pool.listen(self._hear, MAX_HEARD_BYTES)
-        self._dispatcher.prepare()
-        self._collector.collect()
+        if self._source.wants_responses:
+            self._pool.listen(self._take_response, MAX_RESPONSE_BYTES)
+        self._executor.prepare()
+        self._garbage.collect()
 
     def send_until(self, monotonic_ns: int, reason: str) -> None:
-        """Sets the time after which the engine stops by itself, for `reason`, and leaves the rest of the plan alone.
+        """Sets the time at which the engine stops by itself, for `reason`, without recording the rest of the plan.
 
-        It is looked at before each turn: a process that was stopped or suspended sends nothing when it wakes too late.
+        The time is checked before each turn: a process that was suspended sends nothing when it resumes too late.
         """
-        if self._phase in (_Phase.STOPPING, _Phase.ENDED):
-            return  # nothing is sent any more
+        if self._is_ending:
+            return
         self._pool.send_until_ns = monotonic_ns
         self._expired_reason = reason
 
     def skip_passed(self, start_ns: int, limit: int) -> bool:
-        """Leaves out at most `limit` of the arrivals that have passed; whether there may be more.
+        """Skips at most `limit` of the arrivals whose time has passed; returns whether there may be more of them.
 
         For an attempt that takes over, before `start`; `start_ns` is the one that `start` will get.
         """
-        return self._dispatcher.skip(self._now_ns() - start_ns, limit)
+        return self._executor.skip(self._now_ns() - start_ns, limit)
 
     def start(self, start_ns: int) -> None:
         """Begins to send; the schedule's zero is `start_ns` of the monotonic clock. Does nothing after a stop."""
-        if self._phase in (_Phase.STOPPING, _Phase.ENDED):
+        if self._is_ending:
             return
-        if self._phase is not _Phase.NEW:
+        if self._state is not State.NEW:
             raise RuntimeError("the engine was started before")
-        self._phase = _Phase.RUNNING
+        self._state = State.RUNNING
         self._start_ns = start_ns
-        self._collector.freeze()
+        self._garbage.freeze()
         self._timer = build_timer(asyncio.get_running_loop(), self._dispatch)
         self._recorder.start_ns = start_ns
-        self._arm(self._dispatcher.start(start_ns))
-        self._begin_ticks()
+        self._arm(self._executor.start(start_ns))
+        self._ticks.start()
 
-    def begin_phase(self, phase: Phase, at_ns: int, clients: Sequence[int]) -> None:
-        """Interactive: lets a phase begin at that time of the monotonic clock, with these clients of the group, in
-        order; those that are missing are closed for good. A phase that is older than one given before is left alone.
+    def begin_command(self, message: Phase, at_ns: int, clients: Sequence[int]) -> None:
+        """Interactive: lets a command take effect at that time of the monotonic clock.
+
+        Args:
+            clients: the group's clients from then on, in order; the others are closed for good.
+
+        A command that is older than one given before is ignored.
         """
-        if self._phased is None:
-            raise RuntimeError("only an interactive load has phases")
-        if self._phase in (_Phase.NEW, _Phase.RUNNING):
-            self._phased.begin(Coming(at_ns, phase, clients))
+        if not self._is_ending:
+            self._executor.begin(Command(at_ns, message, clients))
 
     def keep_clients(self, clients: Sequence[int]) -> None:
-        """Interactive: closes for good all clients but these, of which some may be other shards'."""
-        if self._phased is not None and self._phase in (_Phase.NEW, _Phase.RUNNING):
-            self._phased.keep(clients)
+        """Interactive: closes all clients for good but these, some of which may belong to other shards."""
+        if not self._is_ending:
+            self._executor.keep(clients)
 
     @property
-    def phases(self) -> tuple[int, list[int]]:
-        """Interactive: numbers of the phase in force, 0 where there is none, and of the newest ones that are done."""
-        return (self._phased.begun, self._phased.done) if self._phased is not None else (0, [])
+    def commands(self) -> CommandProgress:
+        """Interactive: how far the commands have been executed."""
+        return self._executor.commands
 
     async def wait(self) -> str:
-        """Waits for the end; '' when the schedule ran to its end and nothing is in flight, else the reason.
+        """Waits for the end; returns its reason, '' if the schedule ran to its end and nothing is in flight.
 
         A programming error in the engine ends the load like a stop, and is raised here.
         """
@@ -251,53 +199,53 @@ class Engine:
         return self._reason
 
     def stop(self, grace_ns: int, reason: str, *, cut_rest: bool = True) -> None:
-        """Ends the load, in any phase; the first reason counts, the earliest end of a grace, too.
+        """Ends the load, in any state; the first reason counts, and the earliest end of a grace.
 
-        No request is sent from now on: the rest of the plan is recorded as CUT, or left to another attempt. What is in
-        flight may be answered until the grace ends; then it is ABORTED and its connection closed.
+        No request is sent from now on: the rest of the plan is recorded as CUT, or left to another attempt. Requests in
+        flight may be answered until the grace ends; then they are ABORTED and their connections closed.
         """
-        if self._phase is _Phase.ENDED:
+        if self._state is State.ENDED:
             return
         grace_ends_ns = self._now_ns() + grace_ns
         if not cut_rest:
-            self._is_cut = True
-        if self._phase is _Phase.STOPPING:
+            self._plan_cut.leave_rest()
+        if self._state is State.STOPPING:
             self._grace_ends_ns = min(self._grace_ends_ns, grace_ends_ns)
             return
-        self._phase = _Phase.STOPPING
+        self._state = State.STOPPING
         self._pool.on_end = None
         self._reason = reason
         self._grace_ends_ns = grace_ends_ns
         if self._timer is not None:
             self._timer.disarm()
         self._pool.send_until_ns = 0
-        self._pool.cut_waiters()
-        self._cut()
-        self._begin_ticks()
+        self._pool.cut_queued()
+        self._plan_cut.record()
+        self._ticks.start()
 
     async def close(self) -> None:
-        """Closes connections and timers. What was still in flight is recorded as ABORTED; a plan's rest is not."""
+        """Closes connections and timers. Requests in flight are recorded as ABORTED; a plan's rest is not recorded."""
         self._end(self._reason or "closed")
         await self._pool.close()
         self._source.close()
-        self._collector.thaw()
+        self._garbage.thaw()
         self.routes.on_change = None
 
     # --- What the shard reads
 
     def take(self) -> tuple[memoryview, list[str]]:
-        """The rows since the last call, and the host table that their `host` column indexes."""
+        """Returns the rows since the last call, and the host table that their `host` column indexes."""
         return self._recorder.take()
 
     def take_captures(self) -> list[Capture]:
-        """What was captured of the rows since the last call of `take`; to be called just before that."""
+        """Returns the captures of the rows since the last call of `take`; to be called just before that."""
         return self._captures.take() if self._captures is not None else []
 
     @property
     def counters(self) -> Counters:
-        """Totals so far, in accordance with each other at any time: planned = rows + in flight."""
+        """Totals so far, consistent at any time: planned = rows + in flight."""
         in_flight = self._pool.in_flight
-        counters = self._recorder.counters(in_flight, in_flight - self._pool.waiting)
+        counters = self._recorder.counters(in_flight, in_flight - self._pool.queued)
         return counters if self._captures is None else replace(counters, captures_left_out=self._captures.left_out)
 
     @property
@@ -310,29 +258,33 @@ class Engine:
         return len(self._pool.connections)
 
     def take_gauges(self) -> EngineGauges:
-        """The gauges; the longest stall is forgotten."""
+        """Returns the gauges, and forgets the longest stall."""
         return EngineGauges(
             self.in_flight, self.connections, self.stalls.take(), self._source.app_time, self._pool.long_waits
         )
 
     # --- The event loop's callbacks
 
+    @property
+    def _is_ending(self) -> bool:
+        return self._state in (State.STOPPING, State.ENDED)
+
     def _dispatch(self) -> None:
-        if self._phase is not _Phase.RUNNING:
+        if self._state is not State.RUNNING:
             return  # the timer had gone off before it was disarmed
         if self._now_ns() >= self._pool.send_until_ns:
             self.stop(self._stop_grace_ns, self._expired_reason, cut_rest=False)
             return
         try:
-            next_ns = self._dispatcher.turn()
+            next_ns = self._executor.turn()
         except Exception as error:  # noqa: BLE001
-            self._dispatch_failed(error)  # raised to the loop, it would be logged, and the load would stand still
+            self._dispatch_failed(error)  # if raised, the event loop would only log it, and the load would stand still
         else:
             self._arm(next_ns, again=True)
 
-    def _hear(self, client: int, status: int, data: bytes) -> None:
+    def _take_response(self, client: int, status: int, data: bytes) -> None:
         try:
-            self._source.hear(client, status, data)
+            self._source.on_response(client, status, data)
         except Exception as error:  # noqa: BLE001
             self._pool.on_response = None
             self._dispatch_failed(error)
@@ -345,7 +297,7 @@ class Engine:
             self.stop(0, f"internal error: {error!r}")
 
     def _arm(self, next_ns: int | None, *, again: bool = False) -> None:
-        """`again`: from the timer's own callback."""
+        """Sets the time of the next turn; `again`: from the timer's own callback."""
         assert self._timer is not None
         if next_ns is None:
             self._timer.disarm()
@@ -354,71 +306,35 @@ class Engine:
         else:
             self._timer.arm(next_ns)
 
-    def _begin_ticks(self) -> None:
-        if self._tick_handle is None:
-            self._ticked_ns = self._now_ns()
-            self.stalls.start(self._ticked_ns)
-            self._tick_handle = asyncio.get_running_loop().call_later(TICK_S, self._tick)
-
-    def _tick(self) -> None:
-        try:
-            self._look_after()
-        except Exception as error:  # noqa: BLE001
-            self._fail(error)
-
     def _fail(self, error: Exception) -> None:
-        """A programming error in a callback that will not come again: `wait` raises it."""
+        """Ends the load at once because of a programming error, which `wait` raises."""
         self._error = self._error or error
         self._end(f"internal error: {error!r}")
 
-    def _look_after(self) -> None:
-        now_ns = self._now_ns()
-        # What had come by the last tick was read since then. What came later may still lie in its socket: after a stall
-        # of ours, the target would seem not to have answered in time.
-        read_until_ns, self._ticked_ns = self._ticked_ns, now_ns
-        self.stalls.tick(now_ns)
-        self._ticks += 1
-        if self._ticks % _TICKS_PER_TENDING == 0:
-            self._collector.tend()
-        self._pool.sweep(read_until_ns)
-        if self._phase is _Phase.STOPPING and read_until_ns >= self._grace_ends_ns:
+    def _on_tick(self, read_until_ns: int) -> bool:
+        """Ends the load when it is over; returns whether it goes on."""
+        if self._state is State.STOPPING and read_until_ns >= self._grace_ends_ns:
             self._pool.abort()
-        if self._phased is not None and not self._pool.in_flight:
-            self._phased.settle()
-        if not self._pool.in_flight and self._may_end(now_ns):
-            self._end(self._reason)
-        else:
-            self._tick_handle = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        if not self._pool.in_flight:
+            self._executor.on_idle()
+            if self._may_end():
+                self._end(self._reason)
+        return self._state is not State.ENDED
 
-    def _may_end(self, now_ns: int) -> bool:
-        if self._phase is _Phase.STOPPING:
-            return self._is_cut
-        return self._dispatcher.is_over() and now_ns - self._start_ns >= self._duration_ns
-
-    def _cut(self) -> None:
-        if self._phase is not _Phase.STOPPING or self._is_cut:
-            return
-        try:
-            if self._recorder.cut_rows >= MAX_CUT_ROWS:
-                self._recorder.cut_short = True
-                self._is_cut = True
-            elif self._dispatcher.cut(_CUT_PER_TURN):
-                asyncio.get_running_loop().call_soon(self._cut)
-            else:
-                self._is_cut = True
-        except Exception as error:  # noqa: BLE001
-            self._fail(error)
+    def _may_end(self) -> bool:
+        if self._state is State.STOPPING:
+            return self._plan_cut.is_done
+        return self._executor.is_over() and self._now_ns() - self._start_ns >= self._executor.duration_ns
 
     def _end(self, reason: str) -> None:
-        if self._phase is _Phase.ENDED:
+        if self._state is State.ENDED:
             return
-        self._phase = _Phase.ENDED
+        self._state = State.ENDED
         self._reason = reason
+        self._plan_cut.leave_rest()
         self._pool.on_end = None
         self._pool.send_until_ns = 0
         if self._timer is not None:
             self._timer.close()
-        if self._tick_handle is not None:
-            self._tick_handle.cancel()
-        self.stalls.stop()
+        self._ticks.stop()
         self._ended.set()

@@ -9,7 +9,7 @@ import gc
 _DUE_AT = 50_000
 
 
-class Collector:
+class GarbageCollection:
     """`collect` before a run, `freeze` at its start, `tend` now and then, `thaw` at its end. Idempotent."""
 
     __slots__ = ("_frozen", "_was_enabled")
@@ -29,7 +29,7 @@ class Collector:
             gc.freeze()
             gc.disable()
 
-    def tend(self) -> None:
+    def collect_if_due(self) -> None:
         """Collects what cycles the run itself has made, if they are many: memory stays bounded in a long run."""
         if self._frozen and gc.get_count()[0] > _DUE_AT:
             gc.collect()

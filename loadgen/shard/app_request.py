@@ -20,8 +20,8 @@ from loadgen.apps.cache import AppCache, AppUnavailableError
 from loadgen.apps.one_request import ANSWER, CACHE, MAX_BODY_BYTES, QUESTION, AppAnswer, AppQuestion, AppRequest
 from loadgen.device.redis_connections import async_client
 from loadgen.engine import AppError, is_local
+from loadgen.engine.client_app import ClientApp, find_app
 from loadgen.engine.http import prepared
-from loadgen.engine.http.client_app import ClientApp, find_app
 from loadgen.engine.watchdog import Watchdog
 from loadgen.protocol.codec import from_wire, to_wire
 

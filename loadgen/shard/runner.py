@@ -363,7 +363,7 @@ class ShardRunner:
 
     def _begin_phase(self, phase: Phase, at_ns: int) -> None:
         if self._engine is not None and self._document is not None and not self._stop_reason:
-            self._engine.begin_phase(phase, at_ns, _active(self._document))
+            self._engine.begin_command(phase, at_ns, _active(self._document))
 
     def _take_route(self, route: RoutingRecord | None) -> None:
         if self._routes is not None:
@@ -401,7 +401,7 @@ class ShardRunner:
         """Says in the shard's status when a phase begins, and when one is done."""
         while self._engine is not None and not self._ended:
             raise_if_cancelled()
-            await self._status.say_phases(*self._engine.phases)
+            await self._status.say_phases(*self._engine.commands)
             await asyncio.sleep(_SEAL_CHECK_S)
 
     async def _watch_group_lease(self) -> None:

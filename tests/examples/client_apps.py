@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from loadgen.engine.http.client_app import ClientApp
+from loadgen.engine.client_app import ClientApp
 from loadgen.engine.watchdog import Watchdog
 
 APPS = Path(__file__).resolve().parents[2] / "examples" / "apps"

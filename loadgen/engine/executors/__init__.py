@@ -1,4 +1,4 @@
-"""The load models: open, closed and interactive."""
+"""The executors of the load models; a module of this package registers one (see registry.py)."""
 
 from loadgen import compiled
 

@@ -1,233 +1,181 @@
-"""Interactive loads: one phase follows on another, as the user commands them."""
+"""The interactive model: the clients do what the newest command says, until the next one takes effect."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
-from loadgen.arrivals.pacer import ConstantPacer, GapsPacer, phase_of
+from loadgen.arrivals.pacer import Arrival, ConstantPacer, GapsPacer, first_offset
 from loadgen.arrivals.schedule import Schedule
-from loadgen.engine.executors.closed import ClosedDispatcher, ClosedPlan
-from loadgen.engine.executors.open import Arrival, OpenDispatcher
-from loadgen.engine.http.pool import Pool
-from loadgen.engine.http.sources import RequestSource
-from loadgen.engine.recorder import Recorder
-from loadgen.engine.routes import Routes
-from loadgen.protocol.messages import BACK_TO_BACK, CLOSED, GAPS, RATE, Phase, WorkloadSpec
+from loadgen.engine.executors.base import Command, CommandProgress, Executor, ExecutorContext
+from loadgen.engine.executors.closed import ClosedExecutor
+from loadgen.engine.executors.open import OpenExecutor
+from loadgen.engine.executors.registry import register
+from loadgen.protocol.messages import BACK_TO_BACK, CLOSED, GAPS, INTERACTIVE, RATE, Phase
 
-# How long a rate lasts that nobody changes: as long as nanoseconds in a float are exact to some tenths.
+# How long a command lasts that no other one ends: nanoseconds in a float are exact to some tenths until then.
 _FOREVER_NS: Final = 1 << 53
-_DONE_KEPT: Final = 32  # numbers of phases
+_DONE_KEPT: Final = 32  # numbers of commands
 
 
-class Coming(NamedTuple):
-    """A phase, when it begins by the monotonic clock, and the group's clients from then on, in order."""
+@register(INTERACTIVE)
+class InteractiveExecutor(Executor):
+    """Executes one command after the other, each by an executor of its own, until all clients are closed.
 
-    at_ns: int
-    phase: Phase
-    clients: Sequence[int]
-
-
-class PhasedDispatcher:
-    """A Dispatcher that sends what the phase in force says, until it has no clients left.
-
-    A phase begins at its time, whatever the one before has left undone; what that one has in flight ends as it ends.
-    Sequence numbers of a phase begin above all of those before it.
-
-    Args:
-        clients: those of this shard; a phase goes on with those of them that are the group's still.
-        first_sequence: of the first phase.
-        wake: has `turn` called at a time of the monotonic clock.
-        fail: ends the load when a request source, or this code, is wrong.
+    A command takes effect at its time, however much the one before has left undone; the requests in flight end as they
+    do. The sequence numbers of a command's requests are above those of all commands before it.
     """
 
-    def __init__(
-        self,
-        workload: WorkloadSpec,
-        clients: Sequence[int],
-        seed: int,
-        first_sequence: int,
-        source: RequestSource,
-        routes: Routes,
-        pool: Pool,
-        recorder: Recorder,
-        wake: Callable[[int | None], None],
-        fail: Callable[[Exception], None],
-    ) -> None:
-        self._workload = workload
-        self._clients = clients
-        self._seed = seed
-        self._next_sequence = first_sequence
-        self._source = source
-        self._routes = routes
-        self._pool = pool
-        self._recorder = recorder
-        self._wake = wake
-        self._fail = fail
-        self._max_lateness_ns = round(workload.max_lateness_s * 1e9)
-        self._coming: deque[Coming] = deque()
-        self._phase: Phase | None = None
-        self._current: OpenDispatcher | ClosedDispatcher | None = None
+    def __init__(self, context: ExecutorContext) -> None:
+        self._context = context
+        self._arm = context.arm
+        self._now_ns = context.pool.now_ns
+        self._clients = context.clients  # of this shard; those that are still the group's
+        self._next_sequence = context.first_sequence
+        self._max_lateness_ns = round(context.workload.max_lateness_s * 1e9)
+        self._coming: deque[Command] = deque()
+        self._begun = 0  # number of the command in effect; 0 before the first
+        self._current: Executor | None = None  # of the command in effect; None while nothing is sent
         self._done: deque[int] = deque(maxlen=_DONE_KEPT)
         self._started = False
 
-    @property
-    def begun(self) -> int:
-        """Number of the phase in force; 0 before the first."""
-        return self._phase.number if self._phase is not None else 0
-
-    @property
-    def done(self) -> list[int]:
-        """Numbers of the newest phases all of whose requests were made and have ended, before another began."""
-        return list(self._done)
-
-    def begin(self, coming: Coming) -> None:
-        """Lets a phase follow on those that were given before; one that is older than they are is left alone."""
-        newest = self._coming[-1].phase.number if self._coming else self.begun
-        if coming.phase.number < newest:
-            return
-        self._coming.append(coming)
-        self._bound()
-        if self._started:
-            self._wake(self._pool.now_ns())
-
-    def keep(self, clients: Sequence[int]) -> None:
-        """Closes this shard's clients that are not among the group's any more; the others go on undisturbed."""
-        left = set(clients)
-        if left.issuperset(self._clients):
-            return
-        self._clients = [client for client in self._clients if client in left]
-        if not self._clients:
-            self._retire()
-        elif self._current is not None:
-            self._current.keep(left)
-            self._wake(self._pool.now_ns())
-
-    def settle(self) -> None:
-        """To be called while nothing is in flight: the phase in force may be done, unless another is to end it."""
-        if self._phase is None or self._coming or self._current is None or not self._current.is_over():
-            return
-        if not self._done or self._done[-1] != self._phase.number:
-            self._done.append(self._phase.number)
-
-    # --- As a Dispatcher
-
-    def prepare(self) -> None:
-        return
-
     def start(self, start_ns: int) -> int | None:
         self._started = True
-        return self._coming[0].at_ns if self._coming else None
+        return self.next_ns
+
+    @property
+    def next_ns(self) -> int | None:
+        current_ns = self._current.next_ns if self._current is not None else None
+        return self._before_next_command(current_ns)
 
     def turn(self) -> int | None:
-        now_ns = self._pool.now_ns()
+        now_ns = self._now_ns()
         is_due = bool(self._coming) and self._coming[0].at_ns <= now_ns
         next_ns: int | None = None
-        if self._current is not None and not (is_due and self._is_left_behind(now_ns)):
+        if self._current is not None and not (is_due and self._leaves_rest(self._current, now_ns)):
             next_ns = self._current.turn()
         if is_due and next_ns is None:
-            next_ns = self._switch(self._coming.popleft())
+            next_ns = self._execute(self._coming.popleft())
+        return self._before_next_command(next_ns)
+
+    def is_over(self) -> bool:
+        return self._started and not self._clients
+
+    def on_idle(self) -> None:
+        """Notes that the command in effect is done, unless the next one is to end it."""
+        if self._coming or self._current is None or not self._current.is_over():
+            return
+        if not self._done or self._done[-1] != self._begun:
+            self._done.append(self._begun)
+
+    def begin(self, command: Command) -> None:
+        newest = self._coming[-1].message.number if self._coming else self._begun
+        if command.message.number < newest:
+            return
+        self._coming.append(command)
+        self._end_current_before_next()
+        if self._started:
+            self._arm(self._now_ns())
+
+    def keep(self, clients: Collection[int]) -> None:
+        kept = set(clients)
+        if kept.issuperset(self._clients):
+            return
+        self._clients = [client for client in self._clients if client in kept]
+        if not self._clients:
+            self._retire_current()
+        elif self._current is not None:
+            self._current.keep(kept)
+            self._arm(self._now_ns())
+
+    @property
+    def commands(self) -> CommandProgress:
+        return CommandProgress(self._begun, list(self._done))
+
+    # --- One command after the other
+
+    def _execute(self, command: Command) -> int | None:
+        """Lets the command take effect; returns when its first request is due."""
+        self._retire_current()
+        self._begun = command.message.number
+        kept = set(command.clients)
+        self._clients = [client for client in self._clients if client in kept]
+        self._current = self._build(command.message, command.clients)
+        if self._current is None:
+            return None
+        self._current.start(command.at_ns)
+        self._end_current_before_next()
+        return self._current.next_ns
+
+    def _leaves_rest(self, current: Executor, now_ns: int) -> bool:
+        """Returns whether the next command, which is due, takes effect before all earlier requests were sent.
+
+        Otherwise gaps of 0 s could not be stopped.
+        """
+        return not current.sends_overdue or now_ns - self._coming[0].at_ns > self._max_lateness_ns
+
+    def _retire_current(self) -> None:
+        if self._current is not None:
+            self._next_sequence = max(self._next_sequence, self._current.retire())
+        self._current = None
+
+    def _end_current_before_next(self) -> None:
+        if self._coming and self._current is not None:
+            self._current.end_before(self._coming[0].at_ns)
+
+    def _before_next_command(self, next_ns: int | None) -> int | None:
+        """Returns the earlier one of this time and that of the next command."""
         if not self._coming:
             return next_ns
         at_ns = self._coming[0].at_ns
         return at_ns if next_ns is None else min(next_ns, at_ns)
 
-    def _is_left_behind(self, now_ns: int) -> bool:
-        """Whether the phase in force sends no more, although the next one is due.
+    # --- The executor of a command
 
-        Of a schedule, what was intended before that is sent first, as far as it is no backlog: nobody could stop gaps
-        of nothing. Who sends back to back stops at once.
-        """
-        return isinstance(self._current, ClosedDispatcher) or now_ns - self._coming[0].at_ns > self._max_lateness_ns
-
-    def is_over(self) -> bool:
-        return self._started and not self._clients
-
-    def skip(self, before_ns: int, limit: int) -> bool:
-        return False
-
-    def cut(self, limit: int) -> bool:
-        return False  # what a command has left undone was never planned
-
-    # --- One phase after the other
-
-    def _switch(self, coming: Coming) -> int | None:
-        self._retire()
-        self._phase = coming.phase
-        left = set(coming.clients)
-        self._clients = [client for client in self._clients if client in left]
-        self._current = self._build(coming.phase, coming.clients)
-        if self._current is None:
-            return None
-        next_ns = self._current.start(coming.at_ns)
-        self._bound()
-        return self._current.next_ns if isinstance(self._current, OpenDispatcher) else next_ns
-
-    def _retire(self) -> None:
-        if isinstance(self._current, ClosedDispatcher):
-            self._next_sequence = max(self._next_sequence, self._current.retire())
-        self._current = None
-
-    def _bound(self) -> None:
-        """The schedule in force ends where the next phase begins."""
-        if self._coming and isinstance(self._current, OpenDispatcher):
-            self._current.end_before(self._coming[0].at_ns)
-
-    def _build(self, phase: Phase, clients: Sequence[int]) -> OpenDispatcher | ClosedDispatcher | None:
-        """None for a phase that sends nothing."""
+    def _build(self, command: Phase, clients: Sequence[int]) -> Executor | None:
+        """Returns the executor of a command to these clients of the group; None if it sends nothing."""
         if not self._clients:
             return None
-        if phase.kind == RATE and phase.rate_rps > 0:
-            # The pacer deals arrivals out to places 0, 1, …: clients that were closed have left gaps in the indexes.
-            place = {client: number for number, client in enumerate(clients)}
-            own = {place[client]: client for client in self._clients}
-            schedule = Schedule([(_FOREVER_NS, phase.rate_rps * len(clients))])
-            pacer = ConstantPacer(schedule, list(own), len(clients), phase_of(self._workload.index))
+        if command.kind == RATE and command.rate_rps > 0:
+            # The pacer deals arrivals out to positions 0, 1, …; closed clients have left gaps in the indexes.
+            position = {client: number for number, client in enumerate(clients)}
+            own = {position[client]: client for client in self._clients}
+            schedule = Schedule([(_FOREVER_NS, command.rate_rps * len(clients))])
+            pacer = ConstantPacer(schedule, list(own), len(clients), first_offset(self._context.workload.index))
             return self._open((at_ns, own[number], sequence) for at_ns, number, sequence in pacer)
-        if phase.kind == GAPS:
-            seed = f"{self._seed}/{self._workload.index}/{phase.number}"
-            gaps = (phase.distribution, phase.parameters, phase.requests)
-            return self._open(GapsPacer(*gaps, self._clients, seed, phase.recorded))
-        if phase.kind == BACK_TO_BACK:
-            return self._closed(phase)
+        if command.kind == GAPS:
+            seed = f"{self._context.seed}/{self._context.workload.index}/{command.number}"
+            gaps = (command.distribution, command.parameters, command.requests)
+            return self._open(GapsPacer(*gaps, self._clients, seed, command.recorded))
+        if command.kind == BACK_TO_BACK:
+            return self._closed(command)
         return None
 
-    def _open(self, pacer: Iterable[Arrival]) -> OpenDispatcher:
-        return OpenDispatcher(
-            self._numbered(pacer, self._next_sequence),
-            self._source,
-            self._routes,
-            self._pool,
-            self._recorder,
-            self._max_lateness_ns,
-            self._workload.max_in_flight,
-        )
+    def _open(self, arrivals: Iterable[Arrival]) -> Executor:
+        return OpenExecutor(self._context, self._numbered(arrivals, self._next_sequence))
 
-    def _closed(self, phase: Phase) -> ClosedDispatcher:
+    def _closed(self, command: Phase) -> Executor:
         workload = replace(
-            self._workload,
+            self._context.workload,
             model=CLOSED,
             schedule=[[_FOREVER_NS / 1e9, float(max(self._clients) + 1)]],
-            requests_per_client=phase.requests,
+            requests_per_client=command.requests,
         )
-        return ClosedDispatcher(
-            ClosedPlan(workload, self._clients, self._seed),
-            self._next_sequence,
-            self._source,
-            self._routes,
-            self._pool,
-            self._recorder,
-            self._wake_for_current,
-            self._fail,
+        return ClosedExecutor(
+            replace(
+                self._context,
+                workload=workload,
+                clients=self._clients,
+                first_sequence=self._next_sequence,
+                arm=self._arm_for_current,
+            )
         )
 
-    def _wake_for_current(self, next_ns: int | None) -> None:
-        """For the phase in force; the one that is to follow begins on time all the same."""
-        if next_ns is not None and self._coming:
-            next_ns = min(next_ns, self._coming[0].at_ns)
-        self._wake(next_ns)
+    def _arm_for_current(self, next_ns: int | None) -> None:
+        """Arms the timer for the current executor, without putting off the next command."""
+        self._arm(None if next_ns is None else self._before_next_command(next_ns))
 
     def _numbered(self, arrivals: Iterable[Arrival], first_sequence: int) -> Iterator[Arrival]:
         for intended_ns, client, number in arrivals:

@@ -5,10 +5,13 @@ from loadgen.engine.http.connection cimport Connection
 from loadgen.engine.http.pool cimport Pool
 from loadgen.engine.recorder cimport Recorder
 
+cdef int INTENDED_NS, CLIENT
 
-cdef class OpenDispatcher:
+
+cdef class OpenExecutor:
+    cdef public int64_t duration_ns
     cdef public object _arrivals
-    cdef public object _aims
+    cdef public object _targets
     cdef public object _routes
     cdef public Pool _pool
     cdef public Recorder _recorder
@@ -17,7 +20,7 @@ cdef class OpenDispatcher:
     cdef public tuple _next
     cdef public bint _begun
     cdef public int64_t _start_ns
-    cdef public int _most
+    cdef public int _max_arrivals
 
     @cython.locals(burst=list, connection=Connection, begun_ns=int64_t, now_ns=int64_t)
     cpdef turn(self)

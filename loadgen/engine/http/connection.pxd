@@ -15,7 +15,7 @@ cdef class Connection:
     cdef public object _now_ns
     cdef public dict _heads
     cdef public bytes _last_head
-    cdef public object _last_framed
+    cdef public object _last_known
     cdef public object _transport
     cdef public object _parser
     cdef public object _wire

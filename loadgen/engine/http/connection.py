@@ -3,47 +3,95 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, cast
+from collections.abc import Callable
+from typing import Final, Protocol, cast
 
 import httptools
 
-from loadgen.engine.deadlines import NEVER
-from loadgen.engine.http import response_framing
+from loadgen.engine.deadlines import NEVER, Deadlines
 from loadgen.engine.http.redirects import RedirectError, next_hop
-from loadgen.engine.http.response_head import END_OF_HEAD, Framing, may_redirect
-from loadgen.engine.http.wire import DOTTED, Wire
+from loadgen.engine.http.response_head import (
+    END_OF_HEAD,
+    MAX_HEAD_BYTES,
+    KnownHead,
+    KnownHeads,
+    ResponseReader,
+    may_redirect,
+)
+from loadgen.engine.http.wire_request import DOTTED, FirstRequest, QueuedRequest, WireRequest
 from loadgen.engine.primitives import numbered, write_at_once
+from loadgen.engine.recorder import Recorder
 from loadgen.protocol.batch import NO_TIME
 from loadgen.protocol.outcomes import Outcome
 
-if TYPE_CHECKING:
-    from loadgen.engine.http.pool import HostPool
-
-# Where a connection is with its request. The order matters.
+# The stage of a connection's request. The order matters.
 CLOSED: Final = -1
 IDLE: Final = 0
 SENT: Final = 1  # no complete head of a response yet
 BODY: Final = 2  # the head is complete
 COMPLETE: Final = 3
-EXCESS: Final = 4  # complete, and more came behind it
-BROKEN: Final = 5  # no HTTP, although the parser takes it
+EXCESS: Final = 4  # complete, and more data came behind it
+BROKEN: Final = 5  # not HTTP, although the parser accepts it
 
 COMPLETED: Final = int(Outcome.COMPLETED)
 _NO_DESCRIPTOR: Final = -1
 _HEAD_END: Final = len(END_OF_HEAD)
 
 
-# When an arrival was first sent, the host that it was routed to, and when it times out: what a redirect leads to has
-# these from there.
-First = tuple[int, str, int]
+class ConnectionPool(Protocol):
+    """The part of a Pool that its connections use."""
+
+    in_flight: int
+    on_end: Callable[[int, int, int], None] | None
+
+    @property
+    def recorder(self) -> Recorder: ...
+
+    @property
+    def now_ns(self) -> Callable[[], int]: ...
+
+    @property
+    def heads(self) -> KnownHeads: ...
+
+    @property
+    def deadlines(self) -> Deadlines: ...
+
+    def follow(self, name: str, request: QueuedRequest) -> None:
+        """Sends the request that a redirect asks for."""
+
+
+class ConnectionHost(Protocol):
+    """The part of a HostPool that its connections use."""
+
+    @property
+    def pool(self) -> ConnectionPool: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def keep_alive(self) -> bool: ...
+
+    def connected(self, connection: Connection) -> None:
+        """The connection was established."""
+
+    def ready(self, connection: Connection) -> None:
+        """The connection can take a request."""
+
+    def closed(self, connection: Connection) -> None:
+        """The connection can take no more requests."""
+
+    def lost(self, connection: Connection) -> None:
+        """The connection's socket is closed."""
 
 
 class Connection:
-    """Belongs to one HostPool; every request given to `load` ends as exactly one row.
+    """Belongs to one host's pool; every request given to `load` ends as exactly one row.
 
-    An asyncio.Protocol by its methods: compiled, a class can have no base that is not.
+    An asyncio.Protocol by its methods: compiled, the class cannot have a base class that is not.
 
-    A response whose head is known, and whose body came with it, is read without the parser; all others by the parser.
+    A response with a known head, and with its body in the same piece of data, is read without the parser; all others
+    are read by the parser.
     """
 
     __slots__ = (
@@ -56,8 +104,8 @@ class Connection:
         "_host",
         "_intended_ns",
         "_keep",
-        "_last_framed",
         "_last_head",
+        "_last_known",
         "_now_ns",
         "_parser",
         "_partial",
@@ -77,14 +125,14 @@ class Connection:
         "queued_ns",
     )
 
-    def __init__(self, host: HostPool) -> None:
+    def __init__(self, host: ConnectionHost) -> None:
         self._host = host
         self._pool = host.pool
         self._recorder = host.pool.recorder
         self._now_ns = host.pool.now_ns
         self._heads = host.pool.heads.known
         self._last_head = b"\0"  # no response begins like this
-        self._last_framed: Framing | None = None
+        self._last_known: KnownHead | None = None
         self._descriptor = _NO_DESCRIPTOR
         self._buffered = False
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until the connection is made
@@ -95,9 +143,9 @@ class Connection:
         self._keep = False
         self._until_eof = False
         self._partial = b""
-        self._wire: Wire = None  # type: ignore[assignment]  # until a request is loaded
-        self._redirect = b""  # of a redirect that is to be followed: its head, and maybe more
-        self._first: First | None = None
+        self._wire: WireRequest = None  # type: ignore[assignment]  # until a request is loaded
+        self._redirect = b""  # head of a redirect that is to be followed, maybe with more data
+        self._first: FirstRequest | None = None
 
     # --- Called by the pool
 
@@ -107,9 +155,15 @@ class Connection:
         return self._transport is not None
 
     def load(
-        self, intended_ns: int, client: int, sequence: int, version: int, wire: Wire, first: First | None = None
+        self,
+        intended_ns: int,
+        client: int,
+        sequence: int,
+        version: int,
+        wire: WireRequest,
+        first: FirstRequest | None = None,
     ) -> bytes:
-        """Takes over a request of an idle connection; returns its bytes for `write`, which is to follow at once."""
+        """Gives an idle connection a request; returns its bytes for `write`, which must follow at once."""
         self._stage = SENT
         self._size = 0
         self._intended_ns = intended_ns
@@ -118,26 +172,27 @@ class Connection:
         self._version = version
         self._wire = wire
         self._first = first
-        if wire.id_form is DOTTED:  # as Wire.written, without calling it: nearly all requests are
+        if wire.id_form is DOTTED:  # as WireRequest.numbered does, without the call: nearly all requests are
             return numbered(wire.head, client, sequence, wire.tail)
-        return wire.written(client, sequence)
+        return wire.numbered(client, sequence)
 
     def write(self, data: bytes, dispatched_ns: int) -> int:
         """Writes the request that was loaded; returns the time after that.
 
-        It is written at once: the loop would do so at the end of its turn, when all requests of the turn count as sent.
+        The bytes are written at once: the loop's transport would write at the end of the loop's turn, and all requests
+        of the turn would seem to be sent then.
         """
         self._dispatched_ns = dispatched_ns
-        self._sent_ns = dispatched_ns  # until it is known better: the write itself may fail
+        self._sent_ns = dispatched_ns  # until the write has returned: it may fail
         written = 0
         if self._descriptor >= 0:
-            written = write_at_once(self._descriptor, data)  # what it does not take is the transport's matter
+            written = write_at_once(self._descriptor, data)  # the transport takes care of the rest
         if written != len(data):
             self._buffered = True
             self._transport.write(data[written:])
         self._sent_ns = sent_ns = self._now_ns()
         first = self._first
-        self.deadline_ns = deadline_ns = sent_ns + self._wire.timeout_ns if first is None else first[2]
+        self.deadline_ns = deadline_ns = sent_ns + self._wire.timeout_ns if first is None else first.deadline_ns
         if deadline_ns < self.queued_ns:
             self._pool.deadlines.queue(self)
         return sent_ns
@@ -164,23 +219,23 @@ class Connection:
     def data_received(self, data: bytes) -> None:
         before = self._stage
         if before <= IDLE:
-            self._close()  # nobody asked for this; what would come next could not be told apart from it
+            self._close()  # unsolicited data: it could not be told apart from the next response
             return
         if self._parser is None:
             if data.startswith(self._last_head):  # nearly always the same head comes again
-                end, framed = len(self._last_head), self._last_framed
+                end, known = len(self._last_head), self._last_known
             else:
                 end = data.find(END_OF_HEAD) + _HEAD_END
                 head = data[:end]
-                framed = self._heads.get(head)
-                if framed is not None:
-                    self._last_head, self._last_framed = head, framed
-            if framed is not None:
-                self._status, self._keep, length = framed
+                known = self._heads.get(head)
+                if known is not None:
+                    self._last_head, self._last_known = head, known
+            if known is not None:
+                self._status, self._keep, length = known
                 if len(data) - end == (0 if self._wire.bodiless else length):
                     self._size = len(data) - end
                     self._stage = COMPLETE
-                    self._end(COMPLETED, self._now_ns(), self._status)  # it is no redirect that is to be followed
+                    self._end(COMPLETED, self._now_ns(), self._status)  # not a redirect to be followed
                     return
             self._parser = httptools.HttpResponseParser(self)
         parser = self._parser
@@ -197,35 +252,32 @@ class Connection:
             self._fail(Outcome.MALFORMED)
             return
         if before == SENT and self._stage > SENT:
-            # However it came: in one piece it is whole before anybody could find it too long.
-            come = len(self._partial) + len(data)
-            if (
-                come > response_framing.MAX_HEAD_BYTES
-                and (self._partial + data).find(END_OF_HEAD) > response_framing.MAX_HEAD_BYTES
-            ):
+            # Also checked when the head came in one piece, which is complete before it is found too long.
+            received = len(self._partial) + len(data)
+            if received > MAX_HEAD_BYTES and (self._partial + data).find(END_OF_HEAD) > MAX_HEAD_BYTES:
                 self._fail(Outcome.MALFORMED)
                 return
-            if self._wire.follow is not None and may_redirect(self._status):
+            if self._wire.redirects is not None and may_redirect(self._status):
                 self._redirect = self._partial + data
             elif not self._partial:
                 self._pool.heads.learn(data)
         if self._stage >= COMPLETE:
             if self._wire.bodiless:
-                self._keep = self._keep or response_framing.keeps_alive(self._partial + data)
+                self._keep = self._keep or ResponseReader(self._partial + data).keeps_alive_without_body()
             self._partial = b""
-            self._parser = None  # of a response without a body it would wait for the body that the head announced
+            self._parser = None  # after a response without a body, it would wait for the body that the head announced
             self._complete()
         elif self._stage == SENT:
             self._partial += data
-            if len(self._partial) > response_framing.MAX_HEAD_BYTES:
+            if len(self._partial) > MAX_HEAD_BYTES:
                 self._fail(Outcome.MALFORMED)
         elif before == SENT:
             if not self._keep:
-                self._until_eof = response_framing.ends_with_eof(self._partial + data)
+                self._until_eof = ResponseReader(self._partial + data).ends_with_connection()
             self._partial = b""
 
     def pause_writing(self) -> None:
-        """What the socket does not take now, the transport keeps: the rest of one request."""
+        """Does nothing: the transport keeps what the socket does not take, the rest of one request."""
 
     def resume_writing(self) -> None:
         return
@@ -287,17 +339,17 @@ class Connection:
 
     def _end(self, outcome: int, done_ns: int, status: int) -> None:
         pool, first = self._pool, self._first
-        client, sequence = self._client, self._sequence  # this connection may soon serve another
+        client, sequence = self._client, self._sequence  # the connection may soon serve another request
         self._recorder.row(
             client,
             sequence,
             self._intended_ns,
             self._dispatched_ns,
-            self._sent_ns if first is None else first[0],
+            self._sent_ns if first is None else first.sent_ns,
             done_ns,
             outcome,
             status,
-            self._host.name if first is None else first[1],
+            self._host.name if first is None else first.host,
             self._size,
             self._version,
         )
@@ -310,7 +362,7 @@ class Connection:
             pool.on_end(client, sequence, outcome)
 
     def _follow(self) -> bool:
-        """Whether the arrival goes on where the response leads it, or ends because that cannot be followed."""
+        """Follows a redirect, or ends the arrival if it cannot be followed; False if the response is not a redirect."""
         head, self._redirect = self._redirect, b""
         try:
             hop = next_hop(self._wire, head)
@@ -319,15 +371,16 @@ class Connection:
             return True
         if hop is None:
             return False
-        # The time-out is that of the whole chain, waiting for connections included.
-        first = self._first or (self._sent_ns, self._host.name, self.deadline_ns)
-        waiter = self._intended_ns, self._dispatched_ns, self._client, self._sequence, self._version, hop.wire, first
+        first = self._first or FirstRequest(self._sent_ns, self._host.name, self.deadline_ns)
+        request = QueuedRequest(
+            self._intended_ns, self._dispatched_ns, self._client, self._sequence, self._version, hop.wire, first
+        )
         self._release()
-        self._pool.follow(hop.host, waiter)
+        self._pool.follow(hop.host, request)
         return True
 
     def _release(self) -> None:
-        """Gives the connection back, or closes it."""
+        """Returns the connection to its host, or closes it."""
         self.deadline_ns = NEVER
         reusable = self._keep and self._stage == COMPLETE and self._host.keep_alive
         self._stage = IDLE
@@ -337,7 +390,7 @@ class Connection:
             self._close()
 
     def _is_unsent(self) -> bool:
-        """A server may answer before it has read all of the request: then the rest of it still lies in the buffer."""
+        """Returns whether part of the request is still in the buffer: a server may answer before it has read it all."""
         self._buffered = self._transport.get_write_buffer_size() > 0
         return self._buffered
 
@@ -346,7 +399,7 @@ class Connection:
             return
         self._stage = CLOSED
         self.deadline_ns = NEVER
-        self._descriptor = _NO_DESCRIPTOR  # its number may soon be another file's
-        self._parser = None  # the parser holds this object's methods: a cycle, and nobody collects those while it runs
+        self._descriptor = _NO_DESCRIPTOR  # another file may soon have its number
+        self._parser = None  # it refers to this object's methods: a cycle, and none is collected during a load
         self._host.closed(self)
         self._transport.abort()

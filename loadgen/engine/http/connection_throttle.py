@@ -1,74 +1,93 @@
-"""When connections are opened: a few in each turn of the event loop, and none that would only be in the way."""
+"""Limits how many connections are opened per turn of the event loop, and opens none that would only cost time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
 from loadgen.engine.recorder import Recorder
 
-_SURELY_NEEDED_PER_TURN: Final = 8
-# When one in so many connections was answered within a turn of the loop, it is we who are slow.
+_ALWAYS_NEEDED_PER_TURN: Final = 8
+# When one in so many connections was answered within a turn of the loop, this process is the slow part.
 _ONE_IN: Final = 4
-# A shard that is slow needs so many all the same: with fewer, its turns are short, and each request costs more.
+# Below so many connections a slow shard opens more all the same: its turns would be short, and each request cost more.
 _FEW: Final = 64
-_PATIENCE_S: Final = 0.01  # one is opened so often all the same: the rule above may be wrong
+_PATIENCE_NS: Final = 10_000_000  # one connection is opened this often in any case: the rule above may be wrong
 
 
-class Opener(Protocol):
+class OpeningHost(Protocol):
     """A host that may lack connections."""
 
-    def open(self, most: int) -> bool:
-        """Opens up to `most` of the connections that it lacks; whether it lacks more."""
+    def open(self, limit: int) -> bool:
+        """Opens at most `limit` of the connections that the host lacks; returns whether it lacks more."""
 
 
-class Openings:
-    """Hosts that lack connections, and when each has its turn: in a turn of the loop, one host opens one.
+class ConnectionThrottle:
+    """Lets the hosts that lack connections open them in turn: one host opens one in each turn of the event loop.
 
-    Opening a connection costs as much as several requests. When many requests wait because this process stood still for
-    a moment, or is slow, the responses are there already: the connections that are open will soon have time for those
-    who wait, if the loop gets to read them, and further ones would only keep it from that. Not so while there are few.
+    Opening a connection costs as much as several requests. When many requests are queued because this process stood
+    still for a moment, or is slow, their responses are there already: the open connections will soon be free for the
+    queued requests, if the loop gets to read them, and more connections would only delay that. This does not hold while
+    there are few connections.
 
     Args:
         connections: those that are open.
-        surely_needed: whether those who wait need a connection each, whoever is slow: then several are opened in a
-            turn. So it is where a connection serves one request, and where as many wait as there are clients.
+        always_needed: whether each queued request needs a connection of its own, however slow this process is; several
+            are opened per turn then. It holds where a connection serves one request, and where no more requests can be
+            queued than there are clients.
     """
 
-    __slots__ = ("_answered", "_connections", "_handle", "_lacking", "_opened_at_s", "_recorder", "_surely_needed")
+    __slots__ = (
+        "_always_needed",
+        "_completed",
+        "_connections",
+        "_handle",
+        "_lacking",
+        "_now_ns",
+        "_opened_at_ns",
+        "_recorder",
+    )
 
-    def __init__(self, recorder: Recorder, connections: Collection[object], *, surely_needed: bool) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        connections: Collection[object],
+        now_ns: Callable[[], int],
+        *,
+        always_needed: bool,
+    ) -> None:
         self._recorder = recorder
+        self._now_ns = now_ns
         self._connections = connections
-        self._surely_needed = surely_needed
-        self._opened_at_s = 0.0
-        self._lacking: dict[Opener, None] = {}  # in the order in which they asked
+        self._always_needed = always_needed
+        self._opened_at_ns = 0
+        self._lacking: dict[OpeningHost, None] = {}  # in the order of their requests
         self._handle: asyncio.Handle | None = None
-        self._answered = 0  # in the whole run, when the last turn began
+        self._completed = 0  # requests in the whole run, when the last turn began
 
-    def ask(self, host: Opener) -> None:
-        """Lets the host open what it lacks, when it is its turn."""
+    def request(self, host: OpeningHost) -> None:
+        """Lets the host open the connections that it lacks, in its turn."""
         self._lacking[host] = None
         if self._handle is None:
             self._wait_for_turn()
 
     def _wait_for_turn(self) -> None:
-        self._answered = self._recorder.completed
+        self._completed = self._recorder.completed
         self._handle = asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
         self._handle = None
-        now_s = asyncio.get_running_loop().time()
-        if self._surely_needed or not self._are_we_slow() or now_s - self._opened_at_s > _PATIENCE_S:
-            self._opened_at_s = now_s
+        now_ns = self._now_ns()
+        if self._always_needed or not self._is_generator_slow() or now_ns - self._opened_at_ns > _PATIENCE_NS:
+            self._opened_at_ns = now_ns
             host = next(iter(self._lacking))
             del self._lacking[host]
-            if host.open(_SURELY_NEEDED_PER_TURN if self._surely_needed else 1):
+            if host.open(_ALWAYS_NEEDED_PER_TURN if self._always_needed else 1):
                 self._lacking[host] = None
         if self._lacking:
             self._wait_for_turn()
 
-    def _are_we_slow(self) -> bool:
+    def _is_generator_slow(self) -> bool:
         connections = len(self._connections)
-        return connections >= _FEW and self._recorder.completed - self._answered >= connections // _ONE_IN
+        return connections >= _FEW and self._recorder.completed - self._completed >= connections // _ONE_IN

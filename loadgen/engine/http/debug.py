@@ -1,7 +1,7 @@
-"""What the debug router has in place of connections: each request is answered at once, by nobody, with status 200.
+"""The pool of the debug router: it answers each request at once, with status 200, and sends nothing.
 
-The schedule is kept, client apps make their requests, and each has its row, without a network or a target: a plan and
-its apps can be tried, and what the generator itself costs is seen.
+The schedule is kept, client apps make their requests, and each request has its row, without a network or a target: to
+try out a plan and its apps, and to see what the generator itself costs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import asyncio
 from typing import Final
 
 from loadgen.engine.http.dialer import Dialer
-from loadgen.engine.http.pool import HostPool, Pool, Waiter
+from loadgen.engine.http.pool import HostPool, Pool
+from loadgen.engine.http.wire_request import QueuedRequest
 from loadgen.protocol.outcomes import Outcome
 
 COMPLETED: Final = int(Outcome.COMPLETED)
@@ -24,20 +25,18 @@ class DebugHost(HostPool):
 
     def __init__(self, pool: Pool, name: str, dialer: Dialer) -> None:
         super().__init__(pool, name, dialer)
-        self._unanswered: list[tuple[int, int, int, int, int, int]] = []
+        self._unanswered: list[tuple[QueuedRequest, int]] = []  # with the times when they were "sent"
 
-    def wait(self, waiter: Waiter) -> None:
+    def enqueue(self, request: QueuedRequest) -> None:
         if not self._unanswered:
             asyncio.get_running_loop().call_soon(self.answer)
-        intended_ns, dispatched_ns, client, sequence, version, _, _ = waiter
-        sent_ns = self.pool.now_ns()
-        self._unanswered.append((client, sequence, intended_ns, dispatched_ns, sent_ns, version))
+        self._unanswered.append((request, self.pool.now_ns()))
 
     def answer(self) -> None:
-        """Records the end of each request that waits for it."""
+        """Records the end of each unanswered request."""
         unanswered, self._unanswered = self._unanswered, []
         pool = self.pool
-        for client, sequence, intended_ns, dispatched_ns, sent_ns, version in unanswered:
+        for (intended_ns, dispatched_ns, client, sequence, version, _, _), sent_ns in unanswered:
             done_ns = pool.now_ns()
             pool.recorder.row(
                 client, sequence, intended_ns, dispatched_ns, sent_ns, done_ns, COMPLETED, _OK, self.name, 0, version

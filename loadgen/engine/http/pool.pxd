@@ -12,14 +12,14 @@ cdef class HostPool:
     cdef public bint routed
     cdef public dict idle
     cdef public object _dialer
-    cdef public object _waiters
-    cdef public bint _waits_alike
+    cdef public object _queue
+    cdef public bint _same_timeouts
     cdef public Py_ssize_t _open
-    cdef public Py_ssize_t _openings
+    cdef public Py_ssize_t _opening
     cdef public bint _retired
 
     cpdef ready(self, Connection connection)
-    cpdef wait(self, tuple waiter)
+    cpdef enqueue(self, request)
 
 
 cdef class Pool:
@@ -32,7 +32,7 @@ cdef class Pool:
     cdef public int64_t send_until_ns
     cdef public object on_end
     cdef public set connections
-    cdef public Py_ssize_t openings
+    cdef public Py_ssize_t opening
     cdef public Py_ssize_t in_flight
     cdef public Py_ssize_t long_waits
     cdef public object captures
@@ -40,7 +40,7 @@ cdef class Pool:
     cdef public object on_response
     cdef public object connection_kind
     cdef public dict hosts
-    cdef public object turns
+    cdef public object throttle
     cdef public object _max_connections
     cdef public object connect_timeout_s
     cdef public set _tasks

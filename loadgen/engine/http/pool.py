@@ -1,4 +1,4 @@
-"""Keep-alive connections per host, and the arrivals that wait for one."""
+"""The pool of keep-alive connections per host, and the requests that wait for one."""
 
 from __future__ import annotations
 
@@ -13,43 +13,39 @@ from typing import Final, cast
 
 from loadgen.engine.deadlines import NEVER, Deadlines
 from loadgen.engine.http.capture import Captures, CapturingConnection
-from loadgen.engine.http.connection import Connection, First
-from loadgen.engine.http.connection_throttle import Openings
+from loadgen.engine.http.connection import Connection
+from loadgen.engine.http.connection_throttle import ConnectionThrottle
 from loadgen.engine.http.dialer import Dialer, connect_outcome
-from loadgen.engine.http.response_head import Heads
+from loadgen.engine.http.response_head import KnownHeads
 from loadgen.engine.http.tls import TlsOptions
-from loadgen.engine.http.wire import Wire
+from loadgen.engine.http.wire_request import QueuedRequest, WireRequest
 from loadgen.engine.recorder import Recorder
 from loadgen.protocol.batch import NO_TIME
 from loadgen.protocol.outcomes import Outcome
 
-# Who waits longer for one of max_connections_per_host than this is counted: the wait is then the limit's doing.
+# A request that waits longer for one of max_connections_per_host is counted: the limit has caused the wait.
 POOL_WAIT_NS: Final = 10_000_000
 CLOSED_WITHIN_S: Final = 5.0
 
-# Intended, dispatched, client, sequence, routing version, wire, and what was sent first.
-Waiter = tuple[int, int, int, int, int, Wire, First | None]
-
-
-# What ends an arrival whose first request was sent, by what would end one that was not.
-_OF_HOPS = {Outcome.CUT: Outcome.ABORTED, Outcome.CONNECT_TIMEOUT: Outcome.TIMEOUT}
+# The outcome of an arrival whose first request was sent, by the outcome of one whose first request was not.
+_OUTCOMES_OF_HOPS: Final = {Outcome.CUT: Outcome.ABORTED, Outcome.CONNECT_TIMEOUT: Outcome.TIMEOUT}
 
 
 class HostPool:
     """The connections to one host.
 
-    An arrival takes the connection that became idle last (so that surplus ones rest, and time out at the server), else
-    it waits, and as many connections are opened as arrivals wait (openings.py), up to the limit per host. Whatever
-    connection is ready next serves the oldest waiter.
+    A request takes the connection that became idle last, so that surplus ones rest and time out at the server.
+    Otherwise it is queued, and as many connections are opened as requests are queued (connection_throttle.py), up to
+    the limit per host. The connection that is ready next serves the oldest queued request.
     """
 
     __slots__ = (
         "_dialer",
         "_open",
-        "_openings",
+        "_opening",
+        "_queue",
         "_retired",
-        "_waiters",
-        "_waits_alike",
+        "_same_timeouts",
         "idle",
         "keep_alive",
         "name",
@@ -61,70 +57,72 @@ class HostPool:
         self.pool = pool
         self.name = name
         self.keep_alive = pool.keep_alive
-        self.routed = False  # arrivals are routed to it; else redirects alone lead here
+        self.routed = False  # whether arrivals are routed to it; otherwise only redirects lead here
         self._dialer = dialer
         self._open = 0
-        # A stack from whose middle can be taken; who takes a connection sends with it at once.
+        # A stack from whose middle entries can be removed. A request must be written at once after taking one.
         self.idle: dict[Connection, None] = {}
-        self._waiters: deque[Waiter] = deque()
-        self._waits_alike = True  # who came first times out first
-        self._openings = 0
+        self._queue: deque[QueuedRequest] = deque()
+        self._same_timeouts = True  # of all queued requests: the oldest times out first
+        self._opening = 0
         self._retired = False
 
-    def send(self, intended_ns: int, dispatched_ns: int, client: int, sequence: int, version: int, wire: Wire) -> int:
+    def send(
+        self, intended_ns: int, dispatched_ns: int, client: int, sequence: int, version: int, wire: WireRequest
+    ) -> int:
         """Sends a request now, or as soon as a connection is ready; returns the time after that."""
         if self.idle:
             connection, _ = self.idle.popitem()
             return connection.write(connection.load(intended_ns, client, sequence, version, wire), dispatched_ns)
-        self.wait((intended_ns, dispatched_ns, client, sequence, version, wire, None))
+        self.enqueue(QueuedRequest(intended_ns, dispatched_ns, client, sequence, version, wire))
         return self.pool.now_ns()
 
-    def send_hop(self, waiter: Waiter) -> None:
-        """As `send`, for what a redirect leads to."""
+    def send_hop(self, request: QueuedRequest) -> None:
+        """Sends the request that a redirect asks for now, or as soon as a connection is ready."""
         if self.idle:
-            _send(self.idle.popitem()[0], waiter)
+            _send(self.idle.popitem()[0], request)
         else:
-            self.wait(waiter)
+            self.enqueue(request)
 
-    def wait(self, waiter: Waiter) -> None:
+    def enqueue(self, request: QueuedRequest) -> None:
         """Sends a request as soon as a connection is ready; to be called while none is idle."""
-        if not self._waiters:
-            self._waits_alike = waiter[6] is None
-        elif self._waits_alike:
-            self._waits_alike = waiter[6] is None and _time_outs(waiter) == _time_outs(self._waiters[0])
-        self._waiters.append(waiter)
+        if not self._queue:
+            self._same_timeouts = request.first is None
+        elif self._same_timeouts:
+            self._same_timeouts = request.first is None and _timeouts(request) == _timeouts(self._queue[0])
+        self._queue.append(request)
         self._open_another()
 
     @property
-    def waiting(self) -> int:
-        """How many wait that have sent nothing yet."""
-        return sum(waiter[6] is None for waiter in self._waiters)
+    def queued(self) -> int:
+        """How many queued requests are the first of their arrival."""
+        return sum(request.first is None for request in self._queue)
 
     def _open_another(self) -> None:
         if self._lacks_connection():
-            self.pool.turns.ask(self)
+            self.pool.throttle.request(self)
 
     def _lacks_connection(self) -> bool:
-        """Whether neither enough for all who wait, nor as many as are allowed, are there or on their way."""
-        return self._openings < len(self._waiters) and self._open + self._openings < self.pool.max_per_host
+        """Returns whether a queued request has no connection on the way, and the limit per host allows one more."""
+        return self._opening < len(self._queue) and self._open + self._opening < self.pool.max_per_host
 
-    def open(self, most: int) -> bool:
-        """Opens up to `most` of the connections that it lacks; whether it lacks more."""
-        while most and self._lacks_connection():
-            most -= 1
-            wire = self._waiters[self._openings][5]
-            self._openings += 1
-            self.pool.openings += 1
+    def open(self, limit: int) -> bool:
+        """Opens at most `limit` of the connections that the host lacks; returns whether it lacks more."""
+        while limit and self._lacks_connection():
+            limit -= 1
+            wire = self._queue[self._opening].wire
+            self._opening += 1
+            self.pool.opening += 1
             self.pool.start_task(self._connect(wire.connect_timeout_s))
         return self._lacks_connection()
 
     async def _connect(self, timeout_s: float | None) -> None:
         attempt = _Attempt(self)
         connected = False
-        failure = Outcome.CONNECT_OTHER  # stands for a programming error, too, which the loop then reports
+        failure = Outcome.CONNECT_OTHER  # also for a programming error, which the event loop then reports
         try:
-            if self.pool.is_full() and not self.pool.give_up_idle():
-                raise OSError(errno.EMFILE, "the descriptors left are kept for the spool and the broker")
+            if self.pool.is_full() and not self.pool.close_idle():
+                raise OSError(errno.EMFILE, "the remaining descriptors are kept for the spool and the broker")
             await self._dialer.connect(attempt, timeout_s)
             connected = True
         except (OSError, ValueError) as error:
@@ -133,40 +131,41 @@ class HostPool:
             made = [connection for connection in attempt.connections if connection.made]
             if not made:
                 self._failed(failure)
-            # uvloop closes the transport of a connect that is interrupted just now, and tells nobody.
+            # uvloop closes the transport of a connect that is cancelled just now without calling connection_lost (seen
+            # with uvloop 0.23).
             for connection in made[:-1] if connected else made:
                 connection.connection_lost(None)
 
     def _failed(self, outcome: Outcome) -> None:
-        self._openings -= 1
-        self.pool.openings -= 1
-        if self._openings < len(self._waiters):
-            self.record_unsent(self._waiters.popleft(), outcome)
+        self._opening -= 1
+        self.pool.opening -= 1
+        if self._opening < len(self._queue):
+            self.record_unsent(self._queue.popleft(), outcome)
         self._open_another()
 
     def connected(self, connection: Connection) -> None:
-        self._openings -= 1
-        self.pool.openings -= 1
+        self._opening -= 1
+        self.pool.opening -= 1
         self._open += 1
         self.pool.connections.add(connection)
         self.ready(connection)
 
     def ready(self, connection: Connection) -> None:
         """The connection can take a request."""
-        if self._waiters and self.pool.now_ns() >= self.pool.send_until_ns:
-            self.cut_waiters()
-        if self._waiters:
-            waiter = self._waiters.popleft()
-            sent_ns = _send(connection, waiter)
-            if self._open + self._openings >= self.pool.max_per_host and waiter[6] is None:
-                self.pool.long_waits += sent_ns - waiter[1] > POOL_WAIT_NS
+        if self._queue and self.pool.now_ns() >= self.pool.send_until_ns:
+            self.cut_queued()
+        if self._queue:
+            request = self._queue.popleft()
+            sent_ns = _send(connection, request)
+            if self._open + self._opening >= self.pool.max_per_host and request.first is None:
+                self.pool.long_waits += sent_ns - request.dispatched_ns > POOL_WAIT_NS
         elif self._retired:
             connection.abort()
         else:
             self.idle[connection] = None
 
     def closed(self, connection: Connection) -> None:
-        """The connection can take no request any more."""
+        """The connection can take no more requests."""
         self.idle.pop(connection, None)
 
     def lost(self, connection: Connection) -> None:
@@ -177,70 +176,83 @@ class HostPool:
             self._open_another()
 
     def is_forgettable(self) -> bool:
-        """Whether nothing is lost without it: redirects may lead to ever new hosts."""
-        return not (self.routed or self._open or self._openings or self._waiters)
+        """Returns whether the pool may forget the host: redirects may lead to any number of hosts."""
+        return not (self.routed or self._open or self._opening or self._queue)
 
-    def give_up_idle(self) -> bool:
-        """Closes a connection that nobody uses; False when there is none."""
+    def close_idle(self) -> bool:
+        """Closes an idle connection; returns whether there was one."""
         for connection in self.idle:
             connection.abort()
             return True
         return False
 
     def retire(self, retired: bool) -> None:
-        """Whether the host gets no new requests: then idle connections are closed."""
+        """Sets whether the host gets no new requests; if so, its idle connections are closed."""
         self._retired = retired
         if retired:
             for connection in list(self.idle):
                 connection.abort()
 
-    def cut_waiters(self) -> None:
-        """Records who still waits for a connection as CUT."""
-        while self._waiters:
-            self.record_unsent(self._waiters.popleft(), Outcome.CUT)
+    def cut_queued(self) -> None:
+        """Records the queued requests as CUT."""
+        while self._queue:
+            self.record_unsent(self._queue.popleft(), Outcome.CUT)
 
     def time_out(self, now_ns: int) -> None:
-        """Ends the waits that have lasted too long: connections may be busy, or few."""
-        waiters = self._waiters
-        if self._waits_alike:
-            over = list(takewhile(lambda waiter: self._wait_ends_ns(waiter) <= now_ns, waiters))
+        """Ends the requests that have been queued for too long: connections may be busy, or few."""
+        queue = self._queue
+        if self._same_timeouts:
+            over = list(takewhile(lambda request: self._wait_ends_ns(request) <= now_ns, queue))
             for _ in over:
-                waiters.popleft()
+                queue.popleft()
         else:
-            over = [waiter for waiter in waiters if self._wait_ends_ns(waiter) <= now_ns]
-            self._waiters = deque(waiter for waiter in waiters if self._wait_ends_ns(waiter) > now_ns)
-        for waiter in over:
-            self.pool.long_waits += waiter[6] is None and self._open + self._openings >= self.pool.max_per_host
-            self.record_unsent(waiter, Outcome.CONNECT_TIMEOUT)
+            over = [request for request in queue if self._wait_ends_ns(request) <= now_ns]
+            self._queue = deque(request for request in queue if self._wait_ends_ns(request) > now_ns)
+        for request in over:
+            self.pool.long_waits += request.first is None and self._open + self._opening >= self.pool.max_per_host
+            self.record_unsent(request, Outcome.CONNECT_TIMEOUT)
 
-    def _wait_ends_ns(self, waiter: Waiter) -> int:
-        """Who waits until others are done waits as long as for a response; while connections are being opened, as long
-        as that may take, if it is longer."""
-        _, dispatched_ns, _, _, _, wire, first = waiter
-        if first is not None:
-            return first[2]
-        wait_ns = wire.timeout_ns
-        if self._openings:
-            wait_ns = max(wait_ns, round((wire.connect_timeout_s or self.pool.connect_timeout_s) * 1e9))
-        return dispatched_ns + wait_ns
+    def _wait_ends_ns(self, request: QueuedRequest) -> int:
+        """Returns when a request's wait for a connection times out.
 
-    def record_unsent(self, waiter: Waiter, outcome: Outcome) -> None:
-        intended_ns, dispatched_ns, client, sequence, version, _, first = waiter
-        sent_ns, name, _ = first or (NO_TIME, self.name, 0)
+        The time-out of the response counts for it; while connections are being opened, the connect time-out does if it
+        is longer.
+        """
+        if request.first is not None:
+            return request.first.deadline_ns
+        wait_ns = request.wire.timeout_ns
+        if self._opening:
+            connect_timeout_s = request.wire.connect_timeout_s or self.pool.connect_timeout_s
+            wait_ns = max(wait_ns, round(connect_timeout_s * 1e9))
+        return request.dispatched_ns + wait_ns
+
+    def record_unsent(self, request: QueuedRequest, outcome: Outcome) -> None:
+        """Records the end of an arrival that is not sent, or not sent on."""
+        first = request.first
         if first is not None:
-            outcome = _OF_HOPS.get(outcome, Outcome.REDIRECT)
+            outcome = _OUTCOMES_OF_HOPS.get(outcome, Outcome.REDIRECT)
         self.pool.recorder.row(
-            client, sequence, intended_ns, dispatched_ns, sent_ns, NO_TIME, outcome, 0, name, 0, version
+            request.client,
+            request.sequence,
+            request.intended_ns,
+            request.dispatched_ns,
+            first.sent_ns if first is not None else NO_TIME,
+            NO_TIME,
+            outcome,
+            0,
+            first.host if first is not None else self.name,
+            0,
+            request.routing_version,
         )
         self.pool.in_flight -= 1
         if self.pool.on_end is not None:
-            self.pool.on_end(client, sequence, outcome)
+            self.pool.on_end(request.client, request.sequence, outcome)
 
 
 class _Attempt:
-    """Makes the connections that an attempt to open one may need, of which only the last can be of use.
+    """Makes the connections of one attempt to connect, one per address; only the last one can be used.
 
-    No closure of the coroutine that it is for: compiled, the two would hold each other, and the connections.
+    Not a closure of the coroutine: compiled, the two would refer to each other and to the connections.
     """
 
     __slots__ = ("_host", "connections")
@@ -254,27 +266,36 @@ class _Attempt:
         return cast(asyncio.BaseProtocol, self.connections[-1])  # by its methods
 
 
-def _time_outs(waiter: Waiter) -> tuple[int, float | None]:
-    return waiter[5].timeout_ns, waiter[5].connect_timeout_s
+def _timeouts(request: QueuedRequest) -> tuple[int, float | None]:
+    return request.wire.timeout_ns, request.wire.connect_timeout_s
 
 
-def _send(connection: Connection, waiter: Waiter) -> int:
-    """Sends what has waited for a connection; returns the time after that."""
-    intended_ns, dispatched_ns, client, sequence, version, wire, first = waiter
+def _send(connection: Connection, request: QueuedRequest) -> int:
+    """Sends a request that has waited for a connection; returns the time after that."""
+    intended_ns, dispatched_ns, client, sequence, version, wire, first = request
     return connection.write(connection.load(intended_ns, client, sequence, version, wire, first), dispatched_ns)
 
 
 class Pool:
-    """All connections of a shard. `in_flight` counts requests that wait for a connection or for their response.
+    """All connections of a shard.
 
     Args:
         now_ns: the monotonic clock.
         connect_timeout_s: for a look-up and a connect together.
         max_connections: what the process's file descriptors allow; one more is a CONNECT_NO_DESCRIPTOR.
-        max_per_host: connections to one host; who needs one more waits.
+        max_per_host: connections to one host; a request that needs one more waits.
         keep_alive: whether a connection serves more than one request.
-        captures: takes requests and responses as they went over the wire; None: nobody does.
-        is_closed_model: no more requests wait than there are clients.
+        captures: takes requests and responses as they went over the wire; None: they are not kept.
+        is_closed_model: whether no more requests can wait than there are clients.
+
+    Attributes:
+        send_until_ns: no request is sent from then on, queued ones included.
+        on_end: called at the end of each request with its client, sequence number and outcome.
+        on_response: called with each complete response, before its row is recorded: client, status, bytes.
+        opening: connections that are being opened.
+        in_flight: requests that wait for a connection or for their response.
+        long_waits: requests that waited longer than POOL_WAIT_NS while max_per_host was reached.
+        hosts: by name; with TLS, by name and options.
     """
 
     host_kind = HostPool
@@ -296,34 +317,32 @@ class Pool:
         self.max_per_host = max_per_host
         self.keep_alive = keep_alive
         self.deadlines = Deadlines()
-        self.heads = Heads()
-        self.send_until_ns = NEVER  # no request is sent from then on, of those that wait neither
-        # Told of the end of each request: its client, its sequence number, and its outcome.
+        self.heads = KnownHeads()
+        self.send_until_ns = NEVER
         self.on_end: Callable[[int, int, int], None] | None = None
         self.connections: set[Connection] = set()
-        self.openings = 0
+        self.opening = 0
         self.in_flight = 0
-        self.long_waits = 0  # requests that waited for longer than POOL_WAIT_NS when max_per_host was reached
+        self.long_waits = 0
         self.captures = captures
         self.kept_bytes = 0 if captures is None else captures.limit_bytes
-        # Told of each complete response, before its row is recorded: its client, its status, and its bytes.
         self.on_response: Callable[[int, int, bytes], None] | None = None
         self.connection_kind = Connection if captures is None else CapturingConnection
         self._max_connections = max_connections
-        # By name; with TLS, by name and options.
         self.hosts: dict[str | tuple[str, TlsOptions], HostPool] = {}
         self.connect_timeout_s = connect_timeout_s
         self._tasks: set[asyncio.Task[None]] = set()
-        self.turns = Openings(recorder, self.connections, surely_needed=is_closed_model or not keep_alive)
+        always_needed = is_closed_model or not keep_alive
+        self.throttle = ConnectionThrottle(recorder, self.connections, now_ns, always_needed=always_needed)
 
     def listen(self, on_response: Callable[[int, int, bytes], None], limit_bytes: int) -> None:
-        """Has each complete response told, `limit_bytes` of it; to be called before the first connection is opened."""
+        """Calls `on_response` with `limit_bytes` of each response; to be called before a connection is opened."""
         self.on_response = on_response
         self.kept_bytes = max(self.kept_bytes, limit_bytes)
         self.connection_kind = CapturingConnection
 
     def host(self, name: str, tls: TlsOptions | None) -> HostPool:
-        """The pool of a host that arrivals are routed to; made when it is first asked for."""
+        """Returns the pool of a host that arrivals are routed to; makes it at the first call."""
         host = self._host(name, tls)
         host.routed = True
         return host
@@ -336,29 +355,29 @@ class Pool:
             pool = self.hosts[key] = self.host_kind(self, name, dialer)
         return pool
 
-    def follow(self, name: str, waiter: Waiter) -> None:
-        """Sends what a redirect leads to."""
-        host = self._host(name, waiter[5].tls)
+    def follow(self, name: str, request: QueuedRequest) -> None:
+        """Sends the request that a redirect asks for."""
+        host = self._host(name, request.wire.tls)
         if self.now_ns() < self.send_until_ns:
-            host.send_hop(waiter)
+            host.send_hop(request)
         else:
-            host.record_unsent(waiter, Outcome.CUT)
+            host.record_unsent(request, Outcome.CUT)
 
     @property
-    def waiting(self) -> int:
-        """How many of those in flight wait for a connection."""
-        return sum(host.waiting for host in self.hosts.values())
+    def queued(self) -> int:
+        """How many arrivals in flight have sent nothing yet, as they wait for a connection."""
+        return sum(host.queued for host in self.hosts.values())
 
     def is_full(self) -> bool:
-        """Whether the connections there are, with those being opened, are too many."""
-        return len(self.connections) + self.openings > self._max_connections
+        """Returns whether there are too many connections, those being opened included."""
+        return len(self.connections) + self.opening > self._max_connections
 
-    def give_up_idle(self) -> bool:
-        """Closes an idle connection to where only redirects have led; False when there is none."""
-        return any(host.give_up_idle() for host in self.hosts.values() if not host.routed)
+    def close_idle(self) -> bool:
+        """Closes an idle connection to a host that only redirects lead to; returns whether there was one."""
+        return any(host.close_idle() for host in self.hosts.values() if not host.routed)
 
     def sweep(self, now_ns: int) -> None:
-        """Ends requests, and waits for a connection, whose time-out had come by then."""
+        """Ends the requests, queued ones included, whose time-out had come by then."""
         self.heads.tick()
         self.deadlines.sweep(now_ns)
         for key, host in list(self.hosts.items()):
@@ -368,17 +387,17 @@ class Pool:
         self.deadlines.forget_closed(len(self.connections))
 
     def retain(self, names: Collection[str]) -> None:
-        """Closes idle connections to other hosts; what is in flight there goes on."""
+        """Closes idle connections to all other hosts; requests in flight there go on."""
         for host in self.hosts.values():
             host.retire(host.routed and host.name not in names)
 
-    def cut_waiters(self) -> None:
+    def cut_queued(self) -> None:
         for host in self.hosts.values():
-            host.cut_waiters()
+            host.cut_queued()
 
     def abort(self) -> None:
         """Closes all connections; requests in flight end as ABORTED (sent) or CUT (not sent)."""
-        self.cut_waiters()
+        self.cut_queued()
         for connection in list(self.connections):
             connection.abort()
 
@@ -389,8 +408,8 @@ class Pool:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self.abort()  # what was established before its task was cancelled
-        with contextlib.suppress(TimeoutError):  # a transport that never reports its end must not keep the process
+        self.abort()  # connections that were established before their task was cancelled
+        with contextlib.suppress(TimeoutError):  # the process must end even if a transport never does
             async with asyncio.timeout(CLOSED_WITHIN_S):
                 while self.connections:
                     await asyncio.sleep(0)  # transports report their end in the loop's next turn

@@ -1,4 +1,4 @@
-"""Redirects, by the rules of `requests`: called for the rare 3xx, never for other responses."""
+"""Follows redirects by the rules of `requests`; called for the rare responses with a 3xx status only."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from urllib3 import HTTPHeaderDict
 
 from loadgen.engine.errors import AppError
 from loadgen.engine.http import prepared, tls
-from loadgen.engine.http.wire import Wire
+from loadgen.engine.http.response_head import final_head
+from loadgen.engine.http.wire_request import WireRequest
 from loadgen.protocol.request_ids import id_end
 
 
 class RedirectError(Exception):
-    """A redirect that cannot be followed: too many, or to something that is no HTTP URL."""
+    """A redirect cannot be followed: there were too many, or its target is not an HTTP URL."""
 
 
 class Hop(NamedTuple):
-    """Where a redirect leads; the request's id there is the arrival's with another end (messages.id_end)."""
+    """The target of a redirect; the request id there is the arrival's with another end (request_ids.id_end)."""
 
     host: str  # as in a routing record, always with a port
-    wire: Wire
+    wire: WireRequest
 
 
 @lru_cache(maxsize=1)
@@ -38,25 +39,25 @@ def _session() -> requests.Session:
     return prepared.new_session()
 
 
-def next_hop(wire: Wire, head: bytes) -> Hop | None:
-    """The request that a response asks for; None when it is a response like any other.
+def next_hop(wire: WireRequest, head: bytes) -> Hop | None:
+    """Returns the request that a response redirects to; None if it is a response like any other.
 
     Args:
-        wire: the request; its `follow` is not None.
-        head: the complete head of the response, maybe with interim ones (1xx) before it and more behind it.
+        wire: the request; its `redirects` is not None.
+        head: the complete head of the response, maybe with interim ones (1xx) before it and more data behind it.
 
     Raises:
-        RedirectError
+        RedirectError: the redirect cannot be followed.
     """
-    follow = wire.follow
-    assert follow is not None
+    state = wire.redirects
+    assert state is not None
     request, session = _request_of(wire), _session()
     try:
         response = _response_of(head, request)
         onward: Any = next(session.resolve_redirects(response, request, yield_requests=True), None)
         if onward is None:
             return None
-        if follow.hops >= session.max_redirects:
+        if state.hops >= session.max_redirects:
             raise RedirectError(f"more than {session.max_redirects} redirects")
         if "Transfer-Encoding" in onward.headers:
             raise RedirectError("a body of unknown length cannot be sent again")
@@ -64,10 +65,10 @@ def next_hop(wire: Wire, head: bytes) -> Hop | None:
         url = urlsplit(onward.url)
         port = url.port or {"http": 80, "https": 443}[url.scheme]
         if url.scheme == "https":
-            tls.context(follow.tls)
+            tls.context(state.tls)
     except (RequestException, http.client.HTTPException, AppError, LookupError, ValueError, OSError) as error:
         raise RedirectError(f"{type(error).__name__}: {error}") from error
-    hops = follow.hops + 1
+    hops = state.hops + 1
     _, line_break, id_line = wire.head.rpartition(b"\r\n") if wire.id_form else (b"", b"", b"")
     name = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
     return Hop(
@@ -76,26 +77,26 @@ def next_hop(wire: Wire, head: bytes) -> Hop | None:
             head="\r\n".join(lines).encode("latin-1") + line_break + id_line,
             tail=f"{id_end(wire.id_form, hops)}\r\n\r\n".encode() + body,
             bodiless=onward.method == "HEAD",
-            follow=replace(follow, origin=f"{url.scheme}://{url.netloc}", hops=hops, cookies=onward._cookies),
-            tls=follow.tls if url.scheme == "https" else None,
+            redirects=replace(state, origin=f"{url.scheme}://{url.netloc}", hops=hops, cookies=onward._cookies),
+            tls=state.tls if url.scheme == "https" else None,
         ),
     )
 
 
-def _request_of(wire: Wire) -> requests.PreparedRequest:
-    """The request as `requests` knows it, from its bytes."""
-    follow = wire.follow
-    assert follow is not None
+def _request_of(wire: WireRequest) -> requests.PreparedRequest:
+    """Returns the request as an object of `requests`, made from its bytes."""
+    state = wire.redirects
+    assert state is not None
     head = wire.head.rpartition(b"\r\n")[0] if wire.id_form else wire.head
     request_line, *fields = head.decode("latin-1").split("\r\n")
     request = requests.PreparedRequest()
     request.method, target, _ = request_line.split(" ")
-    request.url = follow.origin + target
+    request.url = state.origin + target
     request.headers = CaseInsensitiveDict(_field(line) for line in fields)
-    if not follow.own_host:
+    if not state.own_host:
         del request.headers["Host"]
     request.body = wire.tail.partition(b"\r\n\r\n")[2] or None
-    cast(Any, request)._cookies = follow.cookies if follow.cookies is not None else RequestsCookieJar()
+    cast(Any, request)._cookies = state.cookies if state.cookies is not None else RequestsCookieJar()
     return request
 
 
@@ -105,11 +106,11 @@ def _field(line: str) -> tuple[str, str]:
 
 
 def _response_of(head: bytes, request: requests.PreparedRequest) -> requests.Response:
-    lines = io.BytesIO(head.lstrip(b"\r\n"))  # the parser takes empty lines before it
-    status = 0
-    while status < 200:
-        status = int(lines.readline().split(None, 2)[1])
-        message = http.client.parse_headers(lines)
+    data = head.lstrip(b"\r\n")  # the parser accepts empty lines before the head
+    begin, end = final_head(data)
+    lines = io.BytesIO(data[begin:end])
+    status = int(lines.readline().split(None, 2)[1])
+    message = http.client.parse_headers(lines)  # as `requests` reads headers
     response = requests.Response()
     response.status_code = status
     response.headers = CaseInsensitiveDict(HTTPHeaderDict(message.items()))
@@ -117,6 +118,6 @@ def _response_of(head: bytes, request: requests.PreparedRequest) -> requests.Res
     response.request = request
     response._content = b""
     response._content_consumed = True  # type: ignore[attr-defined]
-    # `requests` takes the cookies from here.
+    # `requests` reads the cookies from here.
     response.raw = SimpleNamespace(_original_response=SimpleNamespace(msg=message))
     return response

@@ -13,7 +13,7 @@ from requests import PreparedRequest
 from loadgen.engine.errors import AppError
 from loadgen.engine.http import prepared, tls
 from loadgen.engine.http.templates import PlainRequests
-from loadgen.engine.http.wire import Follow, Wire
+from loadgen.engine.http.wire_request import RedirectState, WireRequest
 from loadgen.protocol.request_ids import id_begin, id_end, id_form
 
 _CACHE_ENTRIES = 1024
@@ -24,13 +24,13 @@ _LONGEST_KEY = 256  # values in a key; taking apart more than that costs about a
 class Preparer:
     """Prepares requests as `requests.request` does, without anything from its environment.
 
-    Plain requests are built from templates (plain.py). Of the others, equal ones are prepared once: they are compared
-    by value, so an app may change a dictionary and return it again; one with anything else than plain data in it (an
-    open file, an auth object) is prepared each time.
+    Plain requests are built from templates (templates.py). Of the others, equal ones are prepared once. They are
+    compared by value: an app may change a dictionary and return it again. A request that contains anything but plain
+    data (an open file, an auth object) is prepared each time.
 
     Args:
         id_header: name of the header that carries the request id; empty for none.
-        group_id: whose requests they are.
+        group_id: of the client group.
         timeout_s: time-out of requests without a `timeout` of their own.
     """
 
@@ -42,16 +42,16 @@ class Preparer:
         self._timeout_s = timeout_s
         self._session = prepared.new_session()
         self._plain = PlainRequests(self._id_name, self._id_line, self._end_of_head, self._prepare)
-        self._cache: OrderedDict[Any, Wire] = OrderedDict()
+        self._cache: OrderedDict[Any, WireRequest] = OrderedDict()
         self._cache_bytes = 0
 
-    def wire(self, base_url: str, method: Any, endpoint: Any, kwargs: Any) -> Wire:
-        """The bytes of a request.
+    def prepare(self, base_url: str, method: Any, endpoint: Any, kwargs: Any) -> WireRequest:
+        """Returns the request's bytes and time-outs.
 
         Raises:
-            AppError: naming what is wrong with method, endpoint or a keyword.
+            AppError: method, endpoint or a keyword is invalid; the message names it.
         """
-        wire = self._plain.wire(base_url, method, endpoint, kwargs)
+        wire = self._plain.request(base_url, method, endpoint, kwargs)
         if wire is not None:
             return wire
         key = value_key((base_url, method, endpoint, kwargs))
@@ -67,7 +67,7 @@ class Preparer:
             self._cache.move_to_end(key)
         return wire
 
-    def _prepare(self, base_url: str, method: Any, endpoint: Any, kwargs: Any) -> Wire:
+    def _prepare(self, base_url: str, method: Any, endpoint: Any, kwargs: Any) -> WireRequest:
         call = prepared.check(method, endpoint, kwargs)
         request = prepared.prepare(self._session, base_url, call)
         lines, body = prepared.write(request)
@@ -76,13 +76,15 @@ class Preparer:
         if secure:
             check_tls(call.tls)
         url = urlsplit(base_url)
-        follow = Follow(f"{url.scheme}://{url.netloc}", 0, _cookies(request), "Host" in request.headers, call.tls)
-        return Wire(
+        redirects = RedirectState(
+            f"{url.scheme}://{url.netloc}", 0, _cookies(request), "Host" in request.headers, call.tls
+        )
+        return WireRequest(
             ("\r\n".join(lines) + self._id_line).encode("latin-1"),
             self._end_of_head + body,
             round((call.timeout_s or self._timeout_s) * 1e9),
             request.method == "HEAD",
-            follow if call.follow else None,
+            redirects if call.follow else None,
             call.tls if secure else None,
             call.connect_timeout_s,
             self._id_form,
@@ -90,7 +92,7 @@ class Preparer:
 
 
 def check_tls(options: tls.TlsOptions) -> None:
-    """Raises AppError when a file that they name cannot be used."""
+    """Loads the files that the options name. Raises AppError if one cannot be used."""
     try:
         tls.context(options)
     except OSError as error:
@@ -102,13 +104,13 @@ def _cookies(request: PreparedRequest) -> CookieJar | None:
     return cookies if cookies is not None and len(cookies) else None
 
 
-def _size(wire: Wire) -> int:
+def _size(wire: WireRequest) -> int:
     return len(wire.head) + len(wire.tail)
 
 
 def value_key(value: Any) -> tuple[Any, ...] | None:
-    """The value as something hashable that equals another's key only if both are the same request; None if it is large
-    or not plain data."""
+    """Returns a hashable key, which two values share only if they make the same request; None for large values and for
+    those that are not plain data."""
     parts: list[Any] = []
     return tuple(parts) if _flatten(value, parts.append, parts) else None
 

@@ -1,4 +1,4 @@
-"""Request sources: what a client sends next."""
+"""Request sources: a workload's static request, or the requests that a client app returns."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from loadgen.engine.client_app import AppInstance, ClientApp, find_app
 from loadgen.engine.errors import AppError
 from loadgen.engine.http import tls
 from loadgen.engine.http.app_response import AppResponse
-from loadgen.engine.http.client_app import AppInstance, ClientApp, find_app
+from loadgen.engine.http.pool import HostPool, Pool
 from loadgen.engine.http.request import Preparer, check_tls
-from loadgen.engine.http.wire import Wire
+from loadgen.engine.http.wire_request import WireRequest
 from loadgen.engine.stalls import SLOW_CALL_NS, AppTime
 from loadgen.engine.watchdog import Watchdog
 from loadgen.protocol.messages import HTTPS, GroupDocument, WorkloadSpec
@@ -27,22 +28,22 @@ class RequestSource(Protocol):
     """The requests of a shard's clients.
 
     Attributes:
-        is_static: a host's request is the same for all clients and for ever.
-        hears: `hear` is to be called; known after `prepare`.
+        is_static: whether a host's request is the same for all clients and never changes.
+        wants_responses: whether `on_response` is to be called; known after `prepare`.
     """
 
     is_static: bool
-    hears: bool
+    wants_responses: bool
     app_time: AppTime
 
     async def prepare(self) -> None:
-        """Does what takes long before the start. Raises AppError."""
+        """Does slow work before the start. Raises AppError."""
 
-    def wire(self, client: int, host: str) -> Wire:
-        """The client's next request, for this host. Raises AppError."""
+    def next_request(self, client: int, host: str) -> WireRequest:
+        """Returns the client's next request, for this host. Raises AppError."""
 
-    def hear(self, client: int, status: int, data: bytes) -> None:
-        """Tells of a complete response, its bytes as they came. Raises AppError."""
+    def on_response(self, client: int, status: int, data: bytes) -> None:
+        """Takes a complete response, its bytes as they came. Raises AppError."""
 
     def close(self) -> None: ...
 
@@ -51,29 +52,51 @@ class RequestSource(Protocol):
 SourceFactory = Callable[[GroupDocument, Sequence[int], BaseUrl], RequestSource]
 
 
+class RequestTargets:
+    """Takes the clients' requests from their source, with the connections of the host that each is for.
+
+    `fixed` has, by host, the requests that are the same for all clients and never change.
+    """
+
+    __slots__ = ("_pool", "_source", "fixed")
+
+    def __init__(self, source: RequestSource, pool: Pool) -> None:
+        self._source = source
+        self._pool = pool
+        self.fixed: dict[str, tuple[HostPool, WireRequest]] = {}
+
+    def next(self, client: int, host: str) -> tuple[HostPool, WireRequest]:
+        """Returns the client's next request, for this host. Raises AppError."""
+        wire = self._source.next_request(client, host)
+        target = self._pool.host(host, wire.tls), wire
+        if self._source.is_static:
+            self.fixed[host] = target
+        return target
+
+
 class StaticSource:
     """The workload's one request."""
 
     is_static = True
-    hears = False
+    wants_responses = False
 
     def __init__(self, workload: WorkloadSpec, preparer: Preparer, base_url: BaseUrl) -> None:
         self._workload = workload
         self._preparer = preparer
         self._base_url = base_url
-        self.app_time = AppTime()  # stays 0: it calls no app
+        self.app_time = AppTime()  # stays 0
 
     async def prepare(self) -> None:
-        self.wire(0, "host")
+        self.next_request(0, "host")
 
-    def wire(self, client: int, host: str) -> Wire:
+    def next_request(self, client: int, host: str) -> WireRequest:
         workload = self._workload
         try:
-            return self._preparer.wire(self._base_url(host), workload.method, workload.path, workload.kwargs)
+            return self._preparer.prepare(self._base_url(host), workload.method, workload.path, workload.kwargs)
         except AppError as error:
             raise AppError(f"the workload's request to {workload.service}: {error}") from error
 
-    def hear(self, client: int, status: int, data: bytes) -> None:
+    def on_response(self, client: int, status: int, data: bytes) -> None:
         return
 
     def close(self) -> None:
@@ -81,13 +104,13 @@ class StaticSource:
 
 
 class AppSource:
-    """A client app, whose module runs once per client, as each client of its own process would run it, or once for all
-    of them where its manifest says `shared`.
+    """A client app, whose module runs once per client, as if each client had a process of its own, or once for all of
+    them if its manifest has `shared`.
 
     Args:
         apps_dir: the folder of this worker's own apps; None: it has none.
-        fetched: the app's folder as it came from the repository; None: it did not.
-        now_ns: the clock by which `app_time` counts the app's calls and the preparing of what they returned.
+        fetched: the app's folder from the repository; None: it was not fetched.
+        now_ns: the clock of `app_time`, which counts the app's calls and the preparation of its requests.
     """
 
     is_static = False
@@ -102,7 +125,7 @@ class AppSource:
         base_url: BaseUrl,
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self.hears = False
+        self.wants_responses = False
         self._now_ns = now_ns
         self.app_time = AppTime()
         self._workload = workload
@@ -116,7 +139,7 @@ class AppSource:
 
     async def prepare(self) -> None:
         assert self._workload.client_app is not None
-        if self._base_url("host").startswith(f"{HTTPS}:"):  # which a static host may say, too
+        if self._base_url("host").startswith(f"{HTTPS}:"):  # also by the scheme of a static host
             check_tls(tls.options())  # reads a large file
         name = self._workload.client_app
         app = ClientApp(name, find_app(name, self._apps_dir, self._fetched), self._watchdog)
@@ -129,18 +152,18 @@ class AppSource:
             for client in self._clients:
                 began_ns = self._now_ns()
                 self._instances[client] = app.instance(client, parameters, began_ns)
-                # A thousand modules take seconds; the shard's lease is renewed meanwhile, which takes several turns,
-                # and must not be cut in two by the next slow module.
+                # A thousand modules take seconds. The shard's lease is renewed meanwhile, which takes several turns of
+                # the event loop, and must be complete before the next slow module.
                 await asyncio.sleep(_AFTER_SLOW_S if self._now_ns() - began_ns > _SLOW_MODULE_NS else 0)
         except BaseException:
             self.close()
             raise
         finally:
-            self.hears = any(instance.hears for instance in self._instances.values())
+            self.wants_responses = any(instance.wants_responses for instance in self._instances.values())
 
-    def wire(self, client: int, host: str) -> Wire:
+    def next_request(self, client: int, host: str) -> WireRequest:
         began_ns = self._now_ns()
-        wire = self._instances[client].next_request(began_ns, self._preparer.wire, self._base_url(host))
+        wire = self._instances[client].next_request(began_ns, self._preparer.prepare, self._base_url(host))
         app_time = self.app_time
         took_ns = self._now_ns() - began_ns
         app_time.total_ns += took_ns
@@ -148,9 +171,9 @@ class AppSource:
             app_time.add_slow(took_ns)
         return wire
 
-    def hear(self, client: int, status: int, data: bytes) -> None:
+    def on_response(self, client: int, status: int, data: bytes) -> None:
         instance = self._instances[client]
-        if not instance.hears:
+        if not instance.wants_responses:
             return
         began_ns = self._now_ns()
         instance.on_response(AppResponse(status, data), began_ns)
@@ -167,10 +190,10 @@ class AppSource:
 
 
 def file_sources(apps_dir: Path | None, fetched: Path | None = None) -> SourceFactory:
-    """Sources whose client apps lie in a folder of this worker.
+    """Returns the factory of sources whose client apps are in a folder of this worker.
 
     Args:
-        apps_dir: the folder of its own apps, which come first.
+        apps_dir: the folder of the worker's own apps, which take precedence.
         fetched: the folder of the one app that was fetched from the repository.
     """
 

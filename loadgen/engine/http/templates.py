@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from requests import compat
 
 from loadgen.engine.http.prepared import header_name
-from loadgen.engine.http.wire import Follow, Wire
+from loadgen.engine.http.wire_request import RedirectState, WireRequest
 from loadgen.protocol.request_ids import IdForm
 
 # No escapes. Nor may a path have empty segments, or such that begin with a dot: those that are resolved are among them.
@@ -29,7 +29,7 @@ _SPECIAL = frozenset({"host", "cookie", "content-length", "transfer-encoding"})
 _LARGEST_BODY = 16384  # a larger one is better found in the cache than copied
 _MAX_TEMPLATES = 512
 
-Make = Callable[[str, str, str, dict[str, Any]], Wire]
+Make = Callable[[str, str, str, dict[str, Any]], WireRequest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class _Template:
     after: str  # what stands behind the target, without the headers that vary
     timeout_ns: int
     bodiless: bool
-    follow: Follow | None
+    redirects: RedirectState | None
     tls: Any
     connect_timeout_s: float | None
     id_form: IdForm
@@ -63,7 +63,7 @@ class PlainRequests:
         # Maybe not the standard library's, but the one that `requests` takes.
         self._encode_json: Callable[[Any], str] = cast(Any, compat).json.JSONEncoder(allow_nan=False).encode
 
-    def wire(self, base_url: str, method: Any, endpoint: Any, kwargs: Any) -> Wire | None:
+    def request(self, base_url: str, method: Any, endpoint: Any, kwargs: Any) -> WireRequest | None:
         """The request, or None if it is not plain.
 
         Raises:
@@ -125,18 +125,18 @@ class PlainRequests:
             return self._first(shape, (base_url, method, endpoint, kwargs), target, lines, body)
         if kind:
             lines += f"\r\nContent-Length: {len(body)}"
-        return Wire(
+        return WireRequest(
             f"{template.before}{target}{template.after}{lines}{self._id_line}".encode("latin-1"),
             self._end_of_head + body,
             template.timeout_ns,
             template.bodiless,
-            template.follow,
+            template.redirects,
             template.tls,
             template.connect_timeout_s,
             template.id_form,
         )
 
-    def _first(self, shape: tuple[Any, ...], request: Any, target: str, lines: str, body: bytes) -> Wire:
+    def _first(self, shape: tuple[Any, ...], request: Any, target: str, lines: str, body: bytes) -> WireRequest:
         """The first request of a shape, from `requests`; keeps its template, or None if there can be no such."""
         wire = self._make(*request)
         if len(self._templates) >= _MAX_TEMPLATES:
@@ -144,7 +144,7 @@ class PlainRequests:
         self._templates[shape] = self._cut(shape, wire, target, lines, body)
         return wire
 
-    def _cut(self, shape: tuple[Any, ...], wire: Wire, target: str, lines: str, body: bytes) -> _Template | None:
+    def _cut(self, shape: tuple[Any, ...], wire: WireRequest, target: str, lines: str, body: bytes) -> _Template | None:
         _, _, kind, names, _ = shape
         own = {str(name).lower() for name in names}
         request_line, *fields = wire.head.decode("latin-1").removesuffix(self._id_line).split("\r\n")
@@ -163,7 +163,7 @@ class PlainRequests:
             after,
             wire.timeout_ns,
             wire.bodiless,
-            wire.follow,
+            wire.redirects,
             wire.tls,
             wire.connect_timeout_s,
             wire.id_form,

@@ -45,7 +45,7 @@ def test_what_a_plan_may_hold_is_what_the_engine_takes(name: str) -> None:
     for value in EXAMPLES[name]:
         kwargs = spec_of({name: value})["kwargs"]
         assert kwargs == {name: value}
-        assert Preparer("X-Request-Id", "group", 30).wire("http://pi", "POST", "/", kwargs).head
+        assert Preparer("X-Request-Id", "group", 30).prepare("http://pi", "POST", "/", kwargs).head
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from loadgen.arrivals.distributions import CONSTANT, EXPOVARIATE, DistributionError, mean_gap, sampler
-from loadgen.arrivals.pacer import ARRIVAL_PROCESSES, PRERECORDED, Pacer, build_pacer, phase_of
+from loadgen.arrivals.pacer import ARRIVAL_PROCESSES, PRERECORDED, Pacer, build_pacer, first_offset
 from loadgen.arrivals.schedule import Schedule
 
 S = 1_000_000_000
@@ -122,7 +122,7 @@ def test_constant_clients_are_never_in_lockstep(clients: int) -> None:
 
 
 def test_workloads_have_different_phases() -> None:
-    phases = [phase_of(workload) for workload in range(20)]
+    phases = [first_offset(workload) for workload in range(20)]
     assert all(0 < phase < 1 for phase in phases)
     assert min(abs(a - b) for i, a in enumerate(phases) for b in phases[:i]) > 0.01
 

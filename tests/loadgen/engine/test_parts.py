@@ -11,9 +11,9 @@ import time
 import pytest
 
 from loadgen.engine.deadlines import NEVER, Deadlines
-from loadgen.engine.garbage import Collector
+from loadgen.engine.garbage import GarbageCollection
 from loadgen.engine.http.dialer import connect_outcome, split_host
-from loadgen.engine.http.response_framing import ends_with_eof, keeps_alive
+from loadgen.engine.http.response_head import ResponseReader
 from loadgen.engine.timer import LoopTimer, Timer, TimerFd
 from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.conftest import Run
@@ -110,7 +110,7 @@ def test_closed_connections_are_forgotten_before_their_time() -> None:
     ],
 )
 def test_whether_a_response_ends_with_its_connection_is_read_from_its_head(head: bytes, to_eof: bool) -> None:
-    assert ends_with_eof(head) is to_eof
+    assert ResponseReader(head).ends_with_connection() is to_eof
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_whether_a_response_ends_with_its_connection_is_read_from_its_head(head:
     ],
 )
 def test_whether_a_connection_is_kept_is_read_from_the_head(head: bytes, kept: bool) -> None:
-    assert keeps_alive(head) is kept
+    assert ResponseReader(head).keeps_alive_without_body() is kept
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_a_timer_calls_back_once_per_arming_and_not_before_its_time(run: Run[Non
 
 
 def test_the_collector_rests_during_a_run_and_works_again_after_it() -> None:
-    collector = Collector()
+    collector = GarbageCollection()
     frozen = gc.get_freeze_count()
     collector.collect()
     collector.freeze()
@@ -236,7 +236,7 @@ def test_the_collector_rests_during_a_run_and_works_again_after_it() -> None:
         for _ in range(60_000):
             cycle: list[object] = []
             cycle.append(cycle)
-        collector.tend()
+        collector.collect_if_due()
         assert gc.get_count()[0] < 50_000
     finally:
         collector.thaw()

@@ -185,7 +185,7 @@ def test_taking_rows_while_it_runs_loses_and_doubles_none(run: Run[None], target
 def test_the_rest_of_a_very_long_plan_is_cut_without_a_row_each(
     run: Run[Result], target: HttpTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadgen.engine.engine.MAX_CUT_ROWS", 2000)
+    monkeypatch.setattr("loadgen.engine.plan_cut.MAX_CUT_ROWS", 2000)
 
     async def scenario() -> Result:
         engine = build(target.host, rate=1000, duration=5)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from loadgen.engine import Engine
+from loadgen.engine.executors.interactive import InteractiveExecutor
 from loadgen.protocol.messages import BACK_TO_BACK, GAPS, RATE, Phase
 from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.conftest import Run
@@ -36,7 +37,7 @@ async def started(engine: Engine) -> int:
 
 
 def command(engine: Engine, number: int, at_ns: int, total: int = 4, **phase: Any) -> None:
-    engine.begin_phase(Phase(number, 0, **phase), at_ns, range(total))
+    engine.begin_command(Phase(number, 0, **phase), at_ns, range(total))
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -59,7 +60,7 @@ def test_a_rate_is_each_clients_and_changes_when_the_next_phase_begins(run: Run[
         command(engine, 2, zero_ns + 250 * MS, rate_rps=100.0)
         command(engine, 3, zero_ns + 450 * MS, rate_rps=0.0)
         await asyncio.sleep(0.6)
-        return engine.phases[0], await stopped(engine)
+        return engine.commands[0], await stopped(engine)
 
     begun, result = run(scenario())
     assert begun == 3
@@ -95,7 +96,7 @@ def test_a_backlog_does_not_keep_the_next_phase_waiting(run: Run[Result], target
         command(engine, 1, zero_ns, total=1, kind=GAPS, requests=1_000_000, parameters=[0.0])
         await asyncio.sleep(0.1)
         command(engine, 2, time.monotonic_ns(), total=1)
-        await until(lambda: engine.phases[0] == 2)
+        await until(lambda: engine.commands[0] == 2)
         rows = engine.counters.rows
         await asyncio.sleep(0.3)
         return rows, await stopped(engine)
@@ -112,8 +113,8 @@ def test_requests_that_another_phase_ends_are_not_done(run: Run[Result], target:
         command(engine, 1, zero_ns, kind=GAPS, requests=5, parameters=[10.0])
         await asyncio.sleep(0.05)
         command(engine, 2, time.monotonic_ns() + 100 * MS, rate_rps=10.0)
-        await until(lambda: engine.phases[0] == 2)
-        return engine.phases, await stopped(engine)
+        await until(lambda: engine.commands[0] == 2)
+        return engine.commands, await stopped(engine)
 
     assert run(scenario())[0] == (2, [])
 
@@ -122,12 +123,12 @@ def test_so_many_requests_with_gaps_and_then_the_phase_is_done(run: Run[Result],
     async def scenario() -> tuple[list[tuple[int, list[int]]], Result]:
         engine = interactive(target.host)
         zero_ns = await started(engine)
-        seen = [engine.phases]
+        seen = [engine.commands]
         command(engine, 1, zero_ns, kind=GAPS, requests=5, distribution="expovariate", parameters=[100.0])
-        await until(lambda: 1 in engine.phases[1])
+        await until(lambda: 1 in engine.commands[1])
         command(engine, 2, time.monotonic_ns(), kind=GAPS, requests=3, distribution="constant", parameters=[0.01])
-        await until(lambda: 2 in engine.phases[1])
-        return [*seen, engine.phases], await stopped(engine)
+        await until(lambda: 2 in engine.commands[1])
+        return [*seen, engine.commands], await stopped(engine)
 
     seen, result = run(scenario())
     assert seen == [(0, []), (2, [1, 2])]
@@ -140,7 +141,7 @@ def test_clients_of_one_constant_gap_do_not_fire_together(run: Run[Result], targ
         engine = interactive(target.host)
         zero_ns = await started(engine)
         command(engine, 1, zero_ns, kind=GAPS, requests=2, distribution="constant", parameters=[0.08])
-        await until(lambda: 1 in engine.phases[1])
+        await until(lambda: 1 in engine.commands[1])
         return await stopped(engine)
 
     intended = sorted(row.intended_ns // MS for row in run(scenario()).rows)
@@ -155,7 +156,7 @@ def test_recorded_gaps_are_gone_through_by_each_client(run: Run[Result], target:
         zero_ns = await started(engine)
         gaps = [0.01, 0.0, 0.02]
         command(engine, 1, zero_ns, total=2, kind=GAPS, distribution="prerecorded", parameters=gaps)
-        await until(lambda: 1 in engine.phases[1])
+        await until(lambda: 1 in engine.commands[1])
         return await stopped(engine)
 
     intended = sorted((row.client, row.intended_ns // MS) for row in run(scenario()).rows)
@@ -170,10 +171,10 @@ def test_each_client_goes_through_its_own_recorded_gaps_and_who_has_none_sends_n
         zero_ns = await started(engine)
         gaps = {"kind": GAPS, "distribution": "prerecorded", "requests": 2}
         command(engine, 1, zero_ns, total=3, recorded={"0": [0.01, 0.02, 0.5], "2": [0.04]}, **gaps)
-        await until(lambda: 1 in engine.phases[1])
+        await until(lambda: 1 in engine.commands[1])
         # A shard may have none of the clients that do: it is done at once.
         command(engine, 2, time.monotonic_ns(), total=3, recorded={"7": [5.0]}, **gaps)
-        await until(lambda: 2 in engine.phases[1])
+        await until(lambda: 2 in engine.commands[1])
         return await stopped(engine)
 
     intended = sorted((row.client, row.intended_ns // MS) for row in run(scenario()).rows)
@@ -185,9 +186,9 @@ def test_back_to_back_each_client_sends_exactly_its_requests(run: Run[Result], t
         engine = interactive(target.host)
         zero_ns = await started(engine)
         command(engine, 1, zero_ns, kind=BACK_TO_BACK, requests=25)
-        await until(lambda: 1 in engine.phases[1])
+        await until(lambda: 1 in engine.commands[1])
         command(engine, 2, time.monotonic_ns(), kind=BACK_TO_BACK, requests=5)
-        await until(lambda: 2 in engine.phases[1])
+        await until(lambda: 2 in engine.commands[1])
         return await stopped(engine)
 
     result = run(scenario())
@@ -204,7 +205,7 @@ def test_what_an_ended_phase_has_in_flight_counts_for_no_client_of_the_next(
         command(engine, 1, zero_ns, kind=BACK_TO_BACK)
         await until(lambda: engine.in_flight == 4)
         command(engine, 2, time.monotonic_ns(), kind=BACK_TO_BACK, requests=2)
-        await until(lambda: 2 in engine.phases[1])
+        await until(lambda: 2 in engine.commands[1])
         return await stopped(engine)
 
     result = run(scenario())
@@ -303,19 +304,19 @@ def test_what_sends_until_somebody_ends_it_is_unbounded(phase: Phase, unbounded:
 def test_who_pauses_after_what_could_not_be_sent_does_not_put_off_the_next_phase(run: Run[Result]) -> None:
     async def scenario() -> Result:
         engine = interactive("127.0.0.1:1", clients=1)  # refuses: the client tries again after a tenth of a second
-        assert engine._phased is not None
-        wake, woken_ns = engine._phased._wake, list[int]()
+        assert isinstance(engine._executor, InteractiveExecutor)
+        wake, woken_ns = engine._executor._arm, list[int]()
 
         def wake_and_note(at_ns: int | None) -> None:
             woken_ns.append(at_ns or 0)
             wake(at_ns)
 
-        engine._phased._wake = wake_and_note
+        engine._executor._arm = wake_and_note
         zero_ns = await started(engine)
         command(engine, 1, zero_ns, kind=BACK_TO_BACK)
         command(engine, 2, zero_ns + 50 * MS, rate_rps=0.0)
         told = len(woken_ns)
-        await until(lambda: engine.phases[0] == 2)
+        await until(lambda: engine.commands[0] == 2)
         assert len(woken_ns) > told
         assert max(woken_ns) <= zero_ns + 50 * MS
         return await stopped(engine)

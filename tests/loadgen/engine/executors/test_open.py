@@ -1,4 +1,4 @@
-"""The dispatcher's decisions, on a clock that only moves when a test says so."""
+"""The open executor's decisions, on a clock that only moves when a test says so."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from typing import Any, cast
 import pytest
 
 from loadgen.engine.errors import AppError
-from loadgen.engine.executors.open import ARRIVALS_PER_TURN, OpenDispatcher
-from loadgen.engine.http.connection import Connection, First
-from loadgen.engine.http.pool import HostPool, Pool, Waiter
-from loadgen.engine.http.wire import Wire
+from loadgen.engine.executors.base import ARRIVALS_PER_TURN, ExecutorContext
+from loadgen.engine.executors.open import OpenExecutor
+from loadgen.engine.http.connection import Connection
+from loadgen.engine.http.pool import HostPool, Pool
+from loadgen.engine.http.wire_request import FirstRequest, QueuedRequest, WireRequest
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.routes import Routes
 from loadgen.engine.stalls import AppTime
+from loadgen.protocol.messages import WorkloadSpec
 from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.harness import Row, record, unpack
 
 SECOND = 1_000_000_000
-WIRE = Wire(b"", b"", 30 * SECOND, False)
+WIRE = WireRequest(b"", b"", 30 * SECOND, False)
 
 
 class Clock:
@@ -37,7 +39,13 @@ class FakeConnection(Connection):
         self.host = host
 
     def load(
-        self, intended_ns: int, client: int, sequence: int, version: int, wire: Wire, first: First | None = None
+        self,
+        intended_ns: int,
+        client: int,
+        sequence: int,
+        version: int,
+        wire: WireRequest,
+        first: FirstRequest | None = None,
     ) -> bytes:
         self.host.loaded.append(intended_ns)
         return b"%d" % intended_ns
@@ -59,19 +67,21 @@ class FakeHost:
         self.idle: dict[FakeConnection, None] = {}
         self.loaded: list[int] = []
         self.written: list[tuple[int, int, int]] = []  # intended, dispatched, and how many had been loaded by then
-        self.waiting: list[Waiter] = []
+        self.queue: list[QueuedRequest] = []
 
-    def wait(self, waiter: Waiter) -> None:
-        self.waiting.append(waiter)
+    def enqueue(self, request: QueuedRequest) -> None:
+        self.queue.append(request)
 
-    def send(self, intended_ns: int, dispatched_ns: int, client: int, sequence: int, version: int, wire: Wire) -> int:
+    def send(
+        self, intended_ns: int, dispatched_ns: int, client: int, sequence: int, version: int, wire: WireRequest
+    ) -> int:
         self.sent.append((intended_ns, dispatched_ns, client, sequence, version))
         self.clock.now_ns += self.takes_ns
         return self.clock.now_ns
 
 
 class FakeSource:
-    hears = False
+    wants_responses = False
 
     def __init__(self, fails_at: int = -1, *, is_static: bool = False) -> None:
         self.app_time = AppTime()
@@ -81,13 +91,13 @@ class FakeSource:
     async def prepare(self) -> None:
         return
 
-    def wire(self, client: int, host: str) -> Wire:
+    def next_request(self, client: int, host: str) -> WireRequest:
         self.left -= 1
         if self.left == -1:
             raise AppError("no more")
         return WIRE
 
-    def hear(self, client: int, status: int, data: bytes) -> None:
+    def on_response(self, client: int, status: int, data: bytes) -> None:
         return
 
     def close(self) -> None:
@@ -107,16 +117,27 @@ class Bench:
         if routed:
             self.routes.update(record("a:1", version=3))
         plan = [(intended_ns, index % 2, index // 2) for index, intended_ns in enumerate(arrivals)]
-        self.dispatcher = OpenDispatcher(
-            iter(plan), source or FakeSource(), self.routes, self.pool, self.recorder, SECOND, max_in_flight
+        context = ExecutorContext(
+            workload=WorkloadSpec(0, "service", [], max_lateness_s=1.0, max_in_flight=max_in_flight),
+            clients=range(2),
+            seed=1,
+            total_clients=2,
+            first_sequence=0,
+            source=source or FakeSource(),
+            routes=self.routes,
+            pool=self.pool,
+            recorder=self.recorder,
+            arm=lambda at_ns: None,
+            on_error=lambda error: None,
         )
+        self.executor = OpenExecutor(context, iter(plan))
 
     def idle(self, connections: int) -> None:
         self.host.idle = {FakeConnection(self.host): None for _ in range(connections)}
 
     def at(self, now_ns: int) -> int | None:
         self.clock.now_ns = now_ns
-        return self.dispatcher.turn()
+        return self.executor.turn()
 
     def rows(self) -> list[Row]:
         return unpack(*self.recorder.take())
@@ -124,7 +145,7 @@ class Bench:
 
 def test_only_what_is_due_is_sent_and_the_next_time_is_told() -> None:
     bench = Bench([100, 200, 300_000])
-    assert bench.dispatcher.start(0) == 100
+    assert bench.executor.start(0) == 100
     assert bench.at(99) == 100
     assert bench.host.sent == []
     assert bench.at(200) == 300_000
@@ -137,20 +158,20 @@ def test_only_what_is_due_is_sent_and_the_next_time_is_told() -> None:
 
 def test_an_arrival_is_dispatched_when_the_one_before_it_was_sent() -> None:
     bench = Bench([100, 200])
-    bench.dispatcher.start(0)
+    bench.executor.start(0)
     bench.at(1000)
     assert bench.host.sent == [(100, 1000, 0, 0, 3), (200, 11_000, 1, 0, 3)]
 
 
 def test_all_requests_of_a_turn_are_loaded_before_the_first_is_written() -> None:
     bench = Bench([0, 20_000, 30_000, 40_000, 50_000, SECOND], source=FakeSource(is_static=True))
-    bench.dispatcher.start(0)
+    bench.executor.start(0)
     bench.at(0)  # the first of all asks the source
     bench.idle(3)
     assert bench.at(500_000) == SECOND
     # Each is dispatched when the one before it was sent, and all had been loaded when the first of them was.
     assert bench.host.written == [(20_000, 500_000, 3), (30_000, 510_000, 3), (40_000, 520_000, 3)]
-    assert [waiter[:2] for waiter in bench.host.waiting] == [(50_000, 500_000)]
+    assert [(queued.intended_ns, queued.dispatched_ns) for queued in bench.host.queue] == [(50_000, 500_000)]
     assert bench.host.idle == {}
     assert bench.pool.in_flight == 5
 
@@ -158,7 +179,7 @@ def test_all_requests_of_a_turn_are_loaded_before_the_first_is_written() -> None
 def test_what_was_loaded_is_written_though_a_later_arrival_meets_a_wrong_source() -> None:
     bench = Bench([0, 20_000, 30_000, 40_000, 50_000], source=FakeSource(fails_at=1, is_static=True))
     bench.routes.next = lambda client, sequence: "b:1" if (client, sequence) == (1, 1) else "a:1"
-    bench.dispatcher.start(0)
+    bench.executor.start(0)
     bench.at(0)
     bench.idle(3)
     with pytest.raises(AppError, match="no more"):
@@ -170,14 +191,14 @@ def test_what_was_loaded_is_written_though_a_later_arrival_meets_a_wrong_source(
 
 def test_what_becomes_due_during_a_turn_is_sent_in_it() -> None:
     bench = Bench([100, 10_050])
-    bench.dispatcher.start(0)
+    bench.executor.start(0)
     assert bench.at(100) is None
     assert len(bench.host.sent) == 2
 
 
 def test_an_arrival_reached_more_than_max_lateness_late_is_recorded_and_not_sent() -> None:
     bench = Bench([0, 1, SECOND, 2 * SECOND])
-    bench.dispatcher.start(0)
+    bench.executor.start(0)
     assert bench.at(SECOND + 1) == 2 * SECOND  # the first is late by 1 ns
     assert [sent[0] for sent in bench.host.sent] == [1, SECOND]
     (late,) = bench.rows()
@@ -187,7 +208,7 @@ def test_an_arrival_reached_more_than_max_lateness_late_is_recorded_and_not_sent
 
 def test_a_turn_is_bounded_so_that_responses_are_read_in_between() -> None:
     bench = Bench(range(3 * ARRIVALS_PER_TURN))
-    bench.dispatcher.start(0)
+    bench.executor.start(0)
     assert bench.at(1_000_000) == ARRIVALS_PER_TURN
     assert len(bench.host.sent) == ARRIVALS_PER_TURN
     assert bench.at(2_000_000) == 2 * ARRIVALS_PER_TURN
@@ -196,7 +217,7 @@ def test_a_turn_is_bounded_so_that_responses_are_read_in_between() -> None:
 
 def test_an_arrival_above_the_in_flight_bound_is_dropped_and_takes_no_hosts_turn() -> None:
     bench = Bench([1, 2, 3], max_in_flight=2)
-    bench.dispatcher.start(0)
+    bench.executor.start(0)
     bench.at(10)
     assert len(bench.host.sent) == 2
     assert [(row.outcome, row.host) for row in bench.rows()] == [(Outcome.DROPPED, None)]
@@ -205,7 +226,7 @@ def test_an_arrival_above_the_in_flight_bound_is_dropped_and_takes_no_hosts_turn
 
 def test_without_a_route_arrivals_are_recorded_as_such() -> None:
     bench = Bench([1, 2], routed=False)
-    bench.dispatcher.start(0)
+    bench.executor.start(0)
     bench.at(10)
     assert [row.outcome for row in bench.rows()] == [Outcome.NO_ROUTE] * 2
     assert bench.pool.in_flight == 0
@@ -213,30 +234,30 @@ def test_without_a_route_arrivals_are_recorded_as_such() -> None:
 
 def test_the_arrival_that_meets_a_wrong_source_is_cut() -> None:
     bench = Bench([1, 2, 3], source=FakeSource(fails_at=1))
-    bench.dispatcher.start(0)
+    bench.executor.start(0)
     with pytest.raises(AppError, match="no more"):
         bench.at(10)
     assert [row.outcome for row in bench.rows()] == [Outcome.CUT]
-    assert not bench.dispatcher.cut(10)
+    assert not bench.executor.cut(10)
     assert [(row.outcome, row.intended_ns) for row in bench.rows()] == [(Outcome.CUT, 3)]
 
 
 def test_the_rest_of_a_plan_is_cut_in_parts() -> None:
     bench = Bench(range(0, 10 * SECOND, SECOND))
-    bench.dispatcher.start(0)
+    bench.executor.start(0)
     bench.at(0)
     parts = []
     more = True
     while more:
-        more = bench.dispatcher.cut(4)
+        more = bench.executor.cut(4)
         parts.append([row.intended_ns // SECOND for row in bench.rows()])
     assert parts == [[1, 2, 3, 4], [5, 6, 7, 8], [9]]
-    assert not bench.dispatcher.cut(4)
+    assert not bench.executor.cut(4)
 
 
 def test_counters_agree_with_each_other_at_any_time() -> None:
     bench = Bench([1, 2, 3, 4], max_in_flight=3)
-    bench.dispatcher.start(0)
+    bench.executor.start(0)
     bench.at(10)
     counters: Any = bench.recorder.counters(in_flight=3, outstanding=2)
     assert (counters.planned, counters.rows, counters.sent, counters.dropped) == (4, 1, 2, 1)
@@ -244,7 +265,7 @@ def test_counters_agree_with_each_other_at_any_time() -> None:
 
 def test_a_slow_source_does_not_keep_the_loop_for_a_whole_turn() -> None:
     bench = Bench([0] * 64)
-    bench.dispatcher.start(0)
+    bench.executor.start(0)
     bench.host.takes_ns = 400_000
     assert bench.at(0) == 0  # to be called again at once
     assert len(bench.host.sent) == 3
@@ -252,7 +273,7 @@ def test_a_slow_source_does_not_keep_the_loop_for_a_whole_turn() -> None:
 
 def test_where_writes_are_slow_fewer_arrivals_make_a_turn_and_more_when_they_are_quick_again() -> None:
     bench = Bench(range(1000), source=FakeSource(is_static=True))
-    bench.dispatcher.start(0)
+    bench.executor.start(0)
     bench.idle(1000)
 
     def turns(takes_ns: int, number: int) -> list[int]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from loadgen.engine.http.connection_throttle import Openings
+from loadgen.engine.http.connection_throttle import ConnectionThrottle
 from loadgen.engine.recorder import Recorder
 from loadgen.protocol.messages import CLOSED, NEW
 from loadgen.protocol.outcomes import Outcome
@@ -39,10 +40,10 @@ def complete(recorder: Recorder, requests: int) -> None:
 def test_in_each_turn_of_the_loop_one_host_opens_one_connection_and_hosts_take_turns() -> None:
     async def scenario() -> list[list[str]]:
         opened: list[str] = []
-        openings = Openings(Recorder(), (), surely_needed=False)
+        throttle = ConnectionThrottle(Recorder(), (), lambda: 0, always_needed=False)
         a, b = Host("a", 3, opened), Host("b", 1, opened)
         for host in (a, b, a):
-            openings.ask(host)
+            throttle.request(host)
         turns = []
         for _ in range(6):
             turns.append(list(opened))
@@ -58,17 +59,20 @@ def test_in_each_turn_of_the_loop_one_host_opens_one_connection_and_hosts_take_t
     ]
 
 
-def lacking(connections: int, *, surely_needed: bool) -> tuple[list[str], Recorder]:
-    """A host that lacks 100 and has asked: what it opens, and where answers are recorded."""
+def lacking(
+    connections: int, *, always_needed: bool, now_ns: Callable[[], int] = lambda: 0
+) -> tuple[list[str], Recorder]:
+    """Returns the connections that a host opens which lacks 100, and the recorder of the answers."""
     opened: list[str] = []
     recorder = Recorder()
-    Openings(recorder, range(connections), surely_needed=surely_needed).ask(Host("a", 100, opened))
+    throttle = ConnectionThrottle(recorder, range(connections), now_ns, always_needed=always_needed)
+    throttle.request(Host("a", 100, opened))
     return opened, recorder
 
 
 def test_hardly_any_is_opened_while_a_good_part_of_all_connections_is_answered_in_each_turn() -> None:
     async def scenario(connections: int, answered: int) -> list[str]:
-        opened, recorder = lacking(connections, surely_needed=False)
+        opened, recorder = lacking(connections, always_needed=False)
         await asyncio.sleep(0)  # the first of all is opened at once
         for _ in range(10):
             complete(recorder, answered)
@@ -86,10 +90,11 @@ def test_hardly_any_is_opened_while_a_good_part_of_all_connections_is_answered_i
 
 def test_one_is_opened_now_and_then_however_slow_we_are() -> None:
     async def scenario() -> list[str]:
-        opened, recorder = lacking(64, surely_needed=False)
+        clock = [0]
+        opened, recorder = lacking(64, always_needed=False, now_ns=lambda: clock[0])
         await asyncio.sleep(0)
         complete(recorder, 64)
-        time.sleep(0.02)
+        clock[0] = 20_000_000
         await asyncio.sleep(0)
         return list(opened)
 
@@ -98,7 +103,7 @@ def test_one_is_opened_now_and_then_however_slow_we_are() -> None:
 
 def test_where_those_who_wait_surely_need_a_connection_each_more_are_opened_in_a_turn() -> None:
     async def scenario() -> list[str]:
-        opened, recorder = lacking(64, surely_needed=True)
+        opened, recorder = lacking(64, always_needed=True)
         complete(recorder, 64)
         await asyncio.sleep(0)
         return list(opened)
@@ -120,7 +125,7 @@ def test_an_engine_says_whether_those_who_wait_surely_need_a_connection_each(
         engine.start(time.monotonic_ns() - 900_000_000)
         engine._dispatch()
         await asyncio.sleep(0)
-        openings = engine._pool.openings
+        openings = engine._pool.opening
         await engine.close()
         return openings
 

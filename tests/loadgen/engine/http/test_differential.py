@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from loadgen.engine.errors import AppError
 from loadgen.engine.http.request import Preparer
-from loadgen.engine.http.wire import Wire
+from loadgen.engine.http.wire_request import WireRequest
 from loadgen.engine.stalls import AppTime
 from loadgen.protocol.messages import GroupDocument
 from loadgen.protocol.outcomes import Outcome
@@ -45,7 +45,7 @@ class Case:
 class Cases:
     """A request source with one case per arrival."""
 
-    is_static = hears = False
+    is_static = wants_responses = False
 
     def __init__(self, cases: Sequence[Case], preparer: Preparer, base_url: Callable[[str], str]) -> None:
         self.app_time = AppTime()
@@ -56,11 +56,11 @@ class Cases:
     async def prepare(self) -> None:
         return
 
-    def wire(self, client: int, host: str) -> Wire:
+    def next_request(self, client: int, host: str) -> WireRequest:
         case = next(self._cases)
-        return self._preparer.wire(self._base_url(host), case.method, case.endpoint, case.kwargs())
+        return self._preparer.prepare(self._base_url(host), case.method, case.endpoint, case.kwargs())
 
-    def hear(self, client: int, status: int, data: bytes) -> None:
+    def on_response(self, client: int, status: int, data: bytes) -> None:
         return
 
     def close(self) -> None:
@@ -76,7 +76,7 @@ class Templates:
         self._plain._make = self._count
         self.firsts = 0
 
-    def _count(self, *request: Any) -> Wire:
+    def _count(self, *request: Any) -> WireRequest:
         self.firsts += 1
         return self._make(*request)
 
@@ -92,12 +92,12 @@ class Templates:
             others = {bytes: b"other", str: "other", dict: {"other": 1}}
             sibling["data"] = others.get(type(kwargs["data"]))
         with suppress(AppError):
-            self._plain.wire(base_url, method, "/200/other", sibling)
+            self._plain.request(base_url, method, "/200/other", sibling)
 
     def knows(self, base_url: str, method: str, endpoint: str, kwargs: dict[str, Any]) -> bool:
         """Whether this request is written from a template."""
         before = self.firsts
-        return self._plain.wire(base_url, method, endpoint, kwargs) is not None and self.firsts == before
+        return self._plain.request(base_url, method, endpoint, kwargs) is not None and self.firsts == before
 
 
 ascii_text = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=12)
@@ -237,7 +237,7 @@ def test_the_engine_sends_what_requests_sends(run: Run[Result], server: EchoServ
         outcome = through_requests(server, case)
         if outcome is None:
             with pytest.raises(AppError):
-                preparer.wire(base_url, case.method, case.endpoint, case.kwargs())
+                preparer.prepare(base_url, case.method, case.endpoint, case.kwargs())
             continue
         templates.prime(base_url, case.method, case.kwargs())
         sent.append(case)
@@ -284,12 +284,12 @@ def test_a_template_gives_what_the_library_would_give() -> None:
         kwargs = {"params": params, "headers": headers, **content}
         kwargs = {name: value for name, value in kwargs.items() if value is not None}
         templates.prime(base_url, method, kwargs)
-        ours = preparer.wire(base_url, method, endpoint, kwargs)
+        ours = preparer.prepare(base_url, method, endpoint, kwargs)
         known += templates.knows(base_url, method, endpoint, kwargs)
         slow = preparer._prepare(base_url, method, endpoint, kwargs)
         assert sorted(ours.head.split(b"\r\n")) == sorted(slow.head.split(b"\r\n"))
         assert ours.head.rpartition(b"\r\n")[2] == b"X-Request-Id: group."
-        assert ours._replace(head=b"") == slow._replace(head=b"", follow=ours.follow)
+        assert ours._replace(head=b"") == slow._replace(head=b"", redirects=ours.redirects)
 
     compare()
     assert known >= 50

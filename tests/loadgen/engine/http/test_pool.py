@@ -13,12 +13,12 @@ import pytest
 from loadgen.engine.http.dialer import Dialer
 from loadgen.engine.http.pool import HostPool, Pool
 from loadgen.engine.http.tls import TlsOptions
-from loadgen.engine.http.wire import Follow, Wire
+from loadgen.engine.http.wire_request import RedirectState, WireRequest
 from loadgen.engine.recorder import Recorder
 from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.harness import unpack
 
-WIRE = Wire(b"GET / HTTP/1.1\r\nX-Request-Id: g.", b"\r\n\r\n", 10**9, False)
+WIRE = WireRequest(b"GET / HTTP/1.1\r\nX-Request-Id: g.", b"\r\n\r\n", 10**9, False)
 
 
 class DeafTransport(asyncio.Transport):
@@ -56,7 +56,7 @@ def test_a_connect_that_is_interrupted_just_now_leaves_no_connection_behind() ->
         return pool
 
     pool = asyncio.run(scenario())
-    assert (pool.in_flight, pool.openings) == (0, 0)
+    assert (pool.in_flight, pool.opening) == (0, 0)
     assert len(unpack(*recorder.take())) == 1
 
 
@@ -91,7 +91,7 @@ def test_a_pool_that_was_given_no_end_sends_at_any_time_of_the_clock(monkeypatch
     assert Pool(Recorder(), lambda: 0, 1.0, max_connections=100).send_until_ns > 100 * 366 * 86400 * 10**9
 
 
-def waits(*wires: Wire, at_s: list[float], max_per_host: int = sys.maxsize) -> list[list[int]]:
+def waits(*wires: WireRequest, at_s: list[float], max_per_host: int = sys.maxsize) -> list[list[int]]:
     """The sequence numbers of those whose waits have ended at each of these times; connects take for ever."""
     recorder = Recorder()
 
@@ -137,7 +137,7 @@ class OnceDialer:
             self.protocol.connection_made(DeafTransport({"socket": ours}))
 
 
-def answered(wire: Wire, *pieces: bytes) -> tuple[int, Pool]:
+def answered(wire: WireRequest, *pieces: bytes) -> tuple[int, Pool]:
     """The outcome of a request whose response comes in these pieces."""
     recorder = Recorder()
 
@@ -168,7 +168,7 @@ def test_a_head_is_too_long_or_not_however_it_comes(length: int, outcome: Outcom
 
 def test_a_head_that_leads_nowhere_is_known_when_it_comes_again() -> None:
     head = b"HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n"
-    follow = Follow("http://h:1", 0, None, own_host=False, tls=TlsOptions())
-    outcome, pool = answered(WIRE._replace(follow=follow), head)
+    follow = RedirectState("http://h:1", 0, None, own_host=False, tls=TlsOptions())
+    outcome, pool = answered(WIRE._replace(redirects=follow), head)
     assert outcome == Outcome.COMPLETED
     assert head in pool.heads.known

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from loadgen.engine.http.redirects import RedirectError, next_hop
 from loadgen.engine.http.request import Preparer
-from loadgen.engine.http.wire import Wire
+from loadgen.engine.http.wire_request import WireRequest
 from tests.support.echo_server import EchoServer, Received, answer
 from tests.support.examples import examples
 
@@ -34,28 +34,28 @@ def server() -> Iterator[EchoServer]:
 
 def prepared(
     server: EchoServer, method: str, path: str, kwargs: dict[str, Any], id_header: str = "X-Request-Id"
-) -> Wire:
-    return Preparer(id_header, "group", 30).wire(f"http://{server.host}", method, path, kwargs)
+) -> WireRequest:
+    return Preparer(id_header, "group", 30).prepare(f"http://{server.host}", method, path, kwargs)
 
 
-def exchange(host: str, wire: Wire) -> bytes:
+def exchange(host: str, wire: WireRequest) -> bytes:
     """The head of the response to a request."""
     name, _, port = host.rpartition(":")
     with socket.create_connection((name, int(port)), timeout=10) as sock:
-        sock.sendall(wire.written(3, 9))
+        sock.sendall(wire.numbered(3, 9))
         received = b""
         while not received.partition(b"\r\n\r\n")[1]:
             received += sock.recv(65536)
     return received
 
 
-def follow(server: EchoServer, wire: Wire) -> int | str:
+def follow(server: EchoServer, wire: WireRequest) -> int | str:
     """The status at the end of the redirects, or that they do not end well."""
     host = server.host
     while True:
         head = exchange(host, wire)
         status = int(head.split(b" ", 2)[1])
-        if wire.follow is None:
+        if wire.redirects is None:
             return status
         try:
             hop = next_hop(wire, head)

@@ -12,7 +12,7 @@ from requests.auth import AuthBase, HTTPDigestAuth
 
 from loadgen.engine.errors import AppError
 from loadgen.engine.http.request import Preparer
-from loadgen.engine.http.wire import Wire
+from loadgen.engine.http.wire_request import WireRequest
 from loadgen.protocol.request_ids import IdForm, request_id
 
 BASE = "http://pi:8080"
@@ -21,13 +21,13 @@ BASE = "http://pi:8080"
 class Parsed:
     """What a server reads from a wire."""
 
-    def __init__(self, wire: Wire, client: int = 3, sequence: int = 9) -> None:
+    def __init__(self, wire: WireRequest, client: int = 3, sequence: int = 9) -> None:
         self.url = b""
         self.headers: dict[str, str] = {}
         self.body = b""
         self.complete = False
         parser = httptools.HttpRequestParser(self)
-        parser.feed_data(wire.written(client, sequence))
+        parser.feed_data(wire.numbered(client, sequence))
         self.method = parser.get_method()
 
     def on_url(self, url: bytes) -> None:
@@ -49,7 +49,7 @@ def preparer(timeout_s: float = 30) -> Preparer:
 
 
 def prepare(method: Any = "GET", endpoint: Any = "/", base: str = BASE, **kwargs: Any) -> Parsed:
-    parsed = Parsed(preparer().wire(base, method, endpoint, kwargs))
+    parsed = Parsed(preparer().prepare(base, method, endpoint, kwargs))
     assert parsed.complete
     return parsed
 
@@ -130,8 +130,8 @@ def test_an_id_header_of_ones_own_does_not_replace_the_request_id() -> None:
 
 
 def test_head_has_a_response_without_a_body() -> None:
-    assert preparer().wire(BASE, "head", "/", {}).bodiless
-    assert not preparer().wire(BASE, "GET", "/", {}).bodiless
+    assert preparer().prepare(BASE, "head", "/", {}).bodiless
+    assert not preparer().prepare(BASE, "GET", "/", {}).bodiless
 
 
 @pytest.mark.parametrize(
@@ -141,16 +141,16 @@ def test_head_has_a_response_without_a_body() -> None:
 def test_a_time_out_of_its_own_replaces_the_workloads(
     timeout: Any, timeout_s: float, connect_timeout_s: float | None
 ) -> None:
-    wire = preparer(30).wire(BASE, "GET", "/", {"timeout": timeout})
+    wire = preparer(30).prepare(BASE, "GET", "/", {"timeout": timeout})
     assert (wire.timeout_ns, wire.connect_timeout_s) == (timeout_s * 10**9, connect_timeout_s)
 
 
 def test_redirects_are_followed_unless_they_are_forbidden() -> None:
-    followed = preparer().wire(BASE, "GET", "/", {}).follow
+    followed = preparer().prepare(BASE, "GET", "/", {}).redirects
     assert followed is not None
     assert (followed.origin, followed.hops, followed.own_host) == (BASE, 0, False)
-    assert preparer().wire(BASE, "GET", "/", {"allow_redirects": False}).follow is None
-    host = preparer().wire(BASE, "GET", "/", {"headers": {"Host": "x"}}).follow
+    assert preparer().prepare(BASE, "GET", "/", {"allow_redirects": False}).redirects is None
+    host = preparer().prepare(BASE, "GET", "/", {"headers": {"Host": "x"}}).redirects
     assert host is not None
     assert host.own_host
 
@@ -161,7 +161,7 @@ def test_keywords_that_change_nothing_are_accepted() -> None:
 
 def test_without_an_id_header_the_request_has_no_id() -> None:
     for _ in range(2):  # from the library, then from a template
-        wire = NAMELESS.wire(BASE, "POST", "/", {"json": 1})
+        wire = NAMELESS.prepare(BASE, "POST", "/", {"json": 1})
         assert wire.id_form is IdForm.NONE
         parsed = Parsed(wire)
         assert parsed.complete
@@ -175,7 +175,7 @@ NAMELESS = Preparer("", "group", 30)
 def test_ids_take_the_form_of_a_trace_context() -> None:
     traced = Preparer("traceparent", "group", 30)
     for path in ("/first", "/second"):  # from the library, then from a template
-        parsed = Parsed(traced.wire(BASE, "POST", path, {"json": 1, "headers": {"X-Own": "1"}}), 3, 9)
+        parsed = Parsed(traced.prepare(BASE, "POST", path, {"json": 1, "headers": {"X-Own": "1"}}), 3, 9)
         assert (parsed.url, parsed.body, parsed.complete) == (path.encode(), b"1", True)
         assert parsed.headers["traceparent"] == request_id("group", 3, 9, "traceparent")
 
@@ -221,41 +221,41 @@ def test_a_text_file_is_sent_with_the_length_of_what_was_read() -> None:
 )
 def test_what_cannot_be_sent_is_refused_with_its_name(method: Any, endpoint: Any, kwargs: Any, named: str) -> None:
     with pytest.raises(AppError, match=named):
-        preparer().wire(BASE, method, endpoint, kwargs)
+        preparer().prepare(BASE, method, endpoint, kwargs)
 
 
 def test_equal_requests_that_are_not_plain_are_prepared_once() -> None:
     one = preparer()
-    first = one.wire(BASE, "POST", "/ä", {"data": b"x" * 100, "headers": {"A": "b"}})
-    assert one.wire(BASE, "POST", "/ä", {"data": b"x" * 100, "headers": {"A": "b"}}) is first
-    assert one.wire("http://other", "POST", "/ä", {"data": b"x" * 100, "headers": {"A": "b"}}) is not first
+    first = one.prepare(BASE, "POST", "/ä", {"data": b"x" * 100, "headers": {"A": "b"}})
+    assert one.prepare(BASE, "POST", "/ä", {"data": b"x" * 100, "headers": {"A": "b"}}) is first
+    assert one.prepare("http://other", "POST", "/ä", {"data": b"x" * 100, "headers": {"A": "b"}}) is not first
 
 
 def test_a_large_body_is_found_rather_than_copied() -> None:
     one, body = preparer(), b"x" * 100_000
-    assert one.wire(BASE, "POST", "/", {"data": body}) is one.wire(BASE, "POST", "/", {"data": body})
+    assert one.prepare(BASE, "POST", "/", {"data": body}) is one.prepare(BASE, "POST", "/", {"data": body})
 
 
 def test_a_changed_dictionary_is_another_request() -> None:
     one = preparer()
     headers = {"A": "b", "B": "ü"}
-    first = one.wire(BASE, "GET", "/", {"headers": headers})
+    first = one.prepare(BASE, "GET", "/", {"headers": headers})
     headers["A"] = "c"
-    assert b"A: c" in one.wire(BASE, "GET", "/", {"headers": headers}).head
+    assert b"A: c" in one.prepare(BASE, "GET", "/", {"headers": headers}).head
     assert b"A: b" in first.head
 
 
 def test_the_templates_of_plain_requests_are_bounded() -> None:
     one = preparer()
     for number in range(1100):
-        one.wire(BASE, "GET", "/", {"headers": {f"X-{number}": "y"}})
+        one.prepare(BASE, "GET", "/", {"headers": {f"X-{number}": "y"}})
     assert len(one._plain._templates) <= 512
 
 
 def test_headers_with_a_meaning_of_their_own_have_no_template() -> None:
     one = preparer()
     for name in ("Host", "Cookie", "x-request-id", "Content-Length"):
-        one.wire(BASE, "GET", "/", {"headers": {name: "1"}})
+        one.prepare(BASE, "GET", "/", {"headers": {name: "1"}})
     assert set(one._plain._templates.values()) == {None}
 
 
@@ -266,21 +266,21 @@ def test_headers_with_a_meaning_of_their_own_have_no_template() -> None:
 def test_equal_values_of_different_types_are_different_requests(one: dict[str, Any], other: dict[str, Any]) -> None:
     both = preparer()
     for path in ("/", "/ä"):  # plain, and one that is kept
-        first = both.wire(BASE, "POST", path, {"json": one})
-        assert both.wire(BASE, "POST", path, {"json": other}).tail != first.tail
+        first = both.prepare(BASE, "POST", path, {"json": one})
+        assert both.prepare(BASE, "POST", path, {"json": other}).tail != first.tail
 
 
 def test_an_open_file_is_read_each_time() -> None:
     one = preparer()
-    tails = {one.wire(BASE, "POST", "/", {"data": io.BytesIO(text)}).tail for text in (b"first", b"again")}
+    tails = {one.prepare(BASE, "POST", "/", {"data": io.BytesIO(text)}).tail for text in (b"first", b"again")}
     assert tails == {b"\r\n\r\nfirst", b"\r\n\r\nagain"}
 
 
 def test_the_cache_of_prepared_requests_is_bounded() -> None:
     one = preparer()
     for number in range(1100):
-        one.wire(BASE, "GET", f"/ä{number}", {})
+        one.prepare(BASE, "GET", f"/ä{number}", {})
     assert len(one._cache) <= 1024
     for number in range(20):
-        one.wire(BASE, "POST", f"/large/{number}", {"data": b"x" * (2 << 20)})
+        one.prepare(BASE, "POST", f"/large/{number}", {"data": b"x" * (2 << 20)})
     assert sum(len(wire.head) + len(wire.tail) for wire in one._cache.values()) == one._cache_bytes <= 16 << 20

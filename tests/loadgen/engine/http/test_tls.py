@@ -172,20 +172,22 @@ def test_equal_options_share_one_context(certificates: Certificates) -> None:
 )
 def test_a_file_that_cannot_be_used_is_named_before_anything_is_sent(kwargs: dict[str, Any], named: str) -> None:
     with pytest.raises(AppError, match=named):
-        Preparer("X-Request-Id", "group", 30).wire("https://pi", "GET", "/", kwargs)
+        Preparer("X-Request-Id", "group", 30).prepare("https://pi", "GET", "/", kwargs)
 
 
 def test_a_bundle_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "bundle.pem").write_text("no certificate")
     with pytest.raises(AppError, match=r"verify: .* is no bundle"):
-        Preparer("X-Request-Id", "group", 30).wire("https://pi", "GET", "/", {"verify": str(tmp_path / "bundle.pem")})
+        Preparer("X-Request-Id", "group", 30).prepare(
+            "https://pi", "GET", "/", {"verify": str(tmp_path / "bundle.pem")}
+        )
 
 
 def test_a_request_carries_its_options_only_to_https(certificates: Certificates) -> None:
     one, path = Preparer("X-Request-Id", "group", 30), str(certificates.authority)
-    assert one.wire("https://pi", "GET", "/", {"verify": path}).tls is tls.options(path)
-    assert one.wire("https://pi", "GET", "/", {}).tls is tls.options()
-    assert one.wire("http://pi", "GET", "/", {"verify": path}).tls is None
+    assert one.prepare("https://pi", "GET", "/", {"verify": path}).tls is tls.options(path)
+    assert one.prepare("https://pi", "GET", "/", {}).tls is tls.options()
+    assert one.prepare("http://pi", "GET", "/", {"verify": path}).tls is None
 
 
 @pytest.mark.parametrize(
@@ -193,5 +195,5 @@ def test_a_request_carries_its_options_only_to_https(certificates: Certificates)
     [("https://pi", "pi"), ("https://pi:443", "pi"), ("https://pi:80", "pi:80"), ("http://pi:80", "pi")],
 )
 def test_the_default_port_of_the_scheme_is_not_named(base: str, host: str) -> None:
-    head = Preparer("X-Request-Id", "group", 30).wire(base, "GET", "/", {}).head
+    head = Preparer("X-Request-Id", "group", 30).prepare(base, "GET", "/", {}).head
     assert f"\r\nHost: {host}\r\n".encode() in head

@@ -144,10 +144,10 @@ class AppInstance:
 
     Attributes:
         what: what it calls the source of its requests, for messages.
-        hears: whether it wants to be told of responses.
+        wants_responses: whether it wants to be told of responses.
     """
 
-    __slots__ = ("_function", "_module", "_on_response", "_watchdog", "hears", "what", "who")
+    __slots__ = ("_function", "_module", "_on_response", "_watchdog", "wants_responses", "what", "who")
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class AppInstance:
     ) -> None:
         self.who = who
         self.what = what
-        self.hears = on_response is not None
+        self.wants_responses = on_response is not None
         self._module = module
         self._function = function
         self._on_response = on_response
@@ -207,7 +207,7 @@ class AppInstance:
 
     def on_response(self, response: AppResponse, began_ns: int) -> None:
         """Tells the app of a response. Raises AppError when the app raises, or does not come back."""
-        assert self._on_response is not None  # `hears` says so
+        assert self._on_response is not None  # `wants_responses` says so
         watchdog = self._watchdog
         try:
             watchdog.until_ns = began_ns + _CALL_LIMIT_NS

@@ -298,7 +298,7 @@ def test_a_response_is_what_its_bytes_say(data: bytes, body: bytes) -> None:
 
 
 def test_of_a_response_that_is_too_large_the_beginning_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(responses, "MAX_HEARD_BYTES", 100)
+    monkeypatch.setattr(responses, "MAX_RESPONSE_BYTES", 100)
     data = (HEAD + b"Content-Length: 1000\r\n\r\n" + b"x" * 1000)[:100]
     response = AppResponse(200, data)
     assert (response.truncated, set(response.text)) == (True, {"x"})
@@ -342,8 +342,8 @@ def test_of_a_large_response_no_more_than_the_limit_is_kept_and_all_of_it_is_cou
 
 @pytest.fixture
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadgen.engine.http.client_app._LOAD_LIMIT_NS", 300_000_000)
-    monkeypatch.setattr("loadgen.engine.http.client_app._CALL_LIMIT_NS", 300_000_000)
+    monkeypatch.setattr("loadgen.engine.client_app._LOAD_LIMIT_NS", 300_000_000)
+    monkeypatch.setattr("loadgen.engine.client_app._CALL_LIMIT_NS", 300_000_000)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A request as it goes out, and what its response may ask for next."""
+"""WireRequest: a request's bytes and time-outs; and a request as it waits for a connection."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from loadgen.engine.http.tls import TlsOptions
 from loadgen.engine.primitives import numbered
 from loadgen.protocol.request_ids import IdForm
 
-# Looked up here once: an enum's members take long to find.
+# Looked up here once: access to an enum's members is slow.
 DOTTED: Final = IdForm.DOTTED
 _TRACEPARENT: Final = IdForm.TRACEPARENT
 
 
 @dataclass(frozen=True, slots=True)
-class Follow:
+class RedirectState:
     """What is needed, besides the request's bytes, to follow a redirect as `requests` does.
 
     Attributes:
         origin: scheme and network location of the request, `http://pi:8080`.
-        hops: redirects that led here.
+        hops: redirects that were followed so far.
         cookies: those of the keyword and of the responses so far; None for none.
-        own_host: the request has a Host header of its own, which stays.
-        tls: for a hop to https.
+        own_host: whether the app set the Host header itself; it is kept then.
+        tls: options of a hop to https.
     """
 
     origin: str
@@ -34,23 +34,43 @@ class Follow:
     tls: TlsOptions
 
 
-class Wire(NamedTuple):
-    """A request's bytes for one host: `head` ends where the client and sequence number of the request id belong."""
+class WireRequest(NamedTuple):
+    """A request's bytes for one host: client and sequence number of the request id go between `head` and `tail`."""
 
     head: bytes
     tail: bytes
     timeout_ns: int  # from sending to the complete response
     bodiless: bool  # no body follows the response's head, whatever the head says (HEAD)
-    follow: Follow | None = None  # None: a redirect is a response like any other
+    redirects: RedirectState | None = None  # None: a redirect is a response like any other
     tls: TlsOptions | None = None  # None: no TLS
     connect_timeout_s: float | None = None  # None: the workload's
     id_form: IdForm = DOTTED
 
-    def written(self, client: int, sequence: int) -> bytes:
-        """The request as it goes out."""
+    def numbered(self, client: int, sequence: int) -> bytes:
+        """Returns the request's bytes with its id."""
         head, tail, form = self.head, self.tail, self.id_form
         if form is DOTTED:
             return numbered(head, client, sequence, tail)
         if form is _TRACEPARENT:
             return b"%b%08x%08x-%08x%b" % (head, client, sequence, sequence, tail)
         return head + tail
+
+
+class FirstRequest(NamedTuple):
+    """The first request of an arrival that follows redirects; its times and host are those of the row."""
+
+    sent_ns: int
+    host: str
+    deadline_ns: int  # of the whole chain, waiting for connections included
+
+
+class QueuedRequest(NamedTuple):
+    """A request that waits for a connection."""
+
+    intended_ns: int
+    dispatched_ns: int
+    client: int
+    sequence: int
+    routing_version: int
+    wire: WireRequest
+    first: FirstRequest | None = None  # None: nothing was sent for this arrival yet
