@@ -1,4 +1,4 @@
-"""Client apps: a folder with `generator.py` (and maybe `manifest.yml`) that says what a client sends."""
+"""Client apps: folders with a `generator.py`, and maybe a `manifest.yml`, that make the clients' requests."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _LOAD_LIMIT_NS: Final = round(LOAD_LIMIT_S * 1e9)
 
 
 def find_app(name: str, apps_dir: Path | None, fetched: Path | None) -> Path:
-    """The folder of an app: that of this worker's own apps, else the one that was fetched from the repository.
+    """Returns the folder of an app: this worker's own one, else the one that was fetched from the repository.
 
     Raises:
-        AppError: naming both places when the app is in neither.
+        AppError: the app is in neither place; the message names both.
     """
     if is_local(name, apps_dir):
         assert apps_dir is not None
@@ -44,15 +44,15 @@ def find_app(name: str, apps_dir: Path | None, fetched: Path | None) -> Path:
 
 
 def is_local(name: str | None, apps_dir: Path | None) -> bool:
-    """Whether an app is one of this worker's own."""
+    """Returns whether an app is one of this worker's own."""
     return bool(name and apps_dir and NAME_PATTERN.fullmatch(name) and (apps_dir / name).is_dir())
 
 
 class ClientApp:
-    """An app as it lies on disk, compiled once; `instance` executes its module for one client, or for all of them.
+    """An app's files, read and compiled once; `instance` executes its module for one client, or for all of them.
 
     Raises:
-        AppError: when its files cannot be read, or are not what they should be.
+        AppError: its files cannot be read, or are invalid.
     """
 
     def __init__(self, name: str, folder: Path, watchdog: Watchdog) -> None:
@@ -81,7 +81,7 @@ class ClientApp:
             raise AppError(f"client app {self.name!r}: {MODULE} is not Python:\n{traceback_tail(error)}") from error
 
     def parameters(self, given: dict[str, Any]) -> dict[str, Any]:
-        """What the app finds in its context: the plan's parameters, and its own defaults. Raises AppError."""
+        """Returns the parameters of the app's context: the plan's, and the app's own defaults. Raises AppError."""
         values, faults = filled(self.manifest.parameters, given, "client_parameters")
         if faults:
             raise AppError(f"client app {self.name!r}: {'; '.join(map(str, faults))}")
@@ -91,11 +91,11 @@ class ClientApp:
         """Executes the module with `context` (name, path, manifest, parameters) among its globals.
 
         Args:
-            client: whose it is; None for the one that all clients share.
+            client: the client of the instance; None for the one that all clients share.
             began_ns: now, by the clock of the watchdog.
 
         Raises:
-            AppError: when the module raises, does not end, or says nothing of requests.
+            AppError: the module raises, does not end, or defines no source of requests.
         """
         who = f"client app {self.name!r}" + ("" if client is None else f", client {client}")
         # Dataclasses, among others, look their module up in sys.modules.
@@ -112,7 +112,9 @@ class ClientApp:
                 what, function = _requests_of(module)
             except AppStuck as stuck:
                 raise AppError(f"{who}: {MODULE} did not end within {LOAD_LIMIT_S:g} s\n{stuck.where}") from stuck
-            except BaseException as error:  # as above: no signal's handler raises here
+            except (
+                BaseException
+            ) as error:  # whatever an app raises is its own error; no other signal handler raises here
                 raise AppError(f"{who}: {MODULE} raised {_sentence(error)}\n{traceback_tail(error)}") from error
             finally:
                 self._watchdog.call_ended()
@@ -128,13 +130,13 @@ class ClientApp:
 
 
 def _requests_of(module: ModuleType) -> tuple[str, Callable[[], Any] | None]:
-    """What the module calls the source of its requests, and the function to be called for each; None if it has none."""
+    """Returns the name of the module's source of requests, and the function to call for each; None if it has none."""
     function = getattr(module, "next_request", None)
     if callable(function):
         return "next_request()", function
     generator = getattr(module, "requests", None)
     if isinstance(generator, ModuleType) or not callable(generator):
-        return "", None  # who imports the library of that name has no generator by it
+        return "", None  # the library of that name, imported by the app, is not a generator
     requests: Iterator[Any] = iter(generator())
     return "requests()", requests.__next__
 
@@ -143,8 +145,9 @@ class AppInstance:
     """The module of one client, or of all.
 
     Attributes:
-        what: what it calls the source of its requests, for messages.
-        wants_responses: whether it wants to be told of responses.
+        what: the name of its source of requests, for messages.
+        who: the app's name and the client, for messages.
+        wants_responses: whether it defines `on_response`.
     """
 
     __slots__ = ("_function", "_module", "_on_response", "_watchdog", "wants_responses", "what", "who")
@@ -167,21 +170,21 @@ class AppInstance:
         self._watchdog = watchdog
 
     def next_request(self, began_ns: int, prepare: Callable[[str, Any, Any, Any], Prepared], base_url: str) -> Prepared:
-        """What `prepare` makes of the app's next request: of the base URL, method, endpoint and keywords.
+        """Returns the result of `prepare` for the app's next request: its base URL, method, endpoint and keywords.
 
         Args:
             began_ns: now, by the clock of the watchdog.
-            prepare: may call the app, too, which may have put generators, files and objects of its own in the keywords.
+            prepare: may run code of the app, too: generators, files and objects in the keywords.
 
         Raises:
-            AppError: when the app raises, does not come back, or returns something that is no request.
+            AppError: the app raises, does not return, or returns an invalid request.
         """
         watchdog = self._watchdog
         try:
             watchdog.until_ns = began_ns + _CALL_LIMIT_NS
             try:
                 request = self._function()
-            except BaseException as error:  # whatever an app raises is its fault, and tells what is wrong
+            except BaseException as error:  # whatever an app raises is its own error, and explains it
                 raise self._failed(self.what, error) from error
             parts = self._parts(request)
             try:
@@ -196,7 +199,7 @@ class AppInstance:
             watchdog.call_ended()
 
     def _parts(self, request: Any) -> tuple[Any, Any, Any]:
-        """Method, endpoint and keywords. Raises AppError."""
+        """Returns method, endpoint and keywords. Raises AppError."""
         if type(request) is tuple and len(request) == 3 and request[2] is not None:
             return request
         if not isinstance(request, (tuple, list)) or len(request) not in (2, 3):
@@ -206,14 +209,14 @@ class AppInstance:
         return method, endpoint, (request[2] if len(request) == 3 and request[2] is not None else {})
 
     def on_response(self, response: AppResponse, began_ns: int) -> None:
-        """Tells the app of a response. Raises AppError when the app raises, or does not come back."""
-        assert self._on_response is not None  # `wants_responses` says so
+        """Passes a response to the app. Raises AppError if the app raises, or does not return."""
+        assert self._on_response is not None  # as `wants_responses` is true
         watchdog = self._watchdog
         try:
             watchdog.until_ns = began_ns + _CALL_LIMIT_NS
             self._on_response(response)
             watchdog.call_ended()
-        except BaseException as error:  # whatever an app raises is its fault, and tells what is wrong
+        except BaseException as error:  # whatever an app raises is its own error, and explains it
             watchdog.call_ended()
             raise self._failed("on_response()", error) from error
 

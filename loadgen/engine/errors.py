@@ -1,4 +1,4 @@
-"""What can be wrong with a request source."""
+"""The error of a request source, and excerpts of tracebacks for its message."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _FRAMES = 3
 
 
 class AppError(Exception):
-    """A client app or a workload's request is wrong; the message is for its author, and ends the load."""
+    """A client app or a workload's request is invalid; ends the load. The message is for its author."""
 
 
 def traceback_tail(error: BaseException) -> str:
-    """The innermost frames and the exception of a traceback, as lines of text."""
+    """Returns the innermost frames of a traceback and the exception, as lines of text."""
     frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
     return "\n".join([*_lines(frames), "".join(traceback.format_exception_only(error)).rstrip()])
 
 
 def stack_tail(frame: FrameType | None) -> str:
-    """The innermost frames of what runs there, as lines of text."""
+    """Returns the innermost frames of a stack, as lines of text."""
     return "\n".join(_lines(traceback.extract_stack(frame)[-_FRAMES:]))
 
 

@@ -1,16 +1,16 @@
-"""Keeps the garbage collector out of the run: what is alive at its start is frozen; nothing is collected by chance."""
+"""Keeps the garbage collector out of a load: objects alive at its start are frozen, and collections are planned."""
 
 from __future__ import annotations
 
 import gc
 
-# Objects with possible cycles made since the last collection, above which one is due (failed connects and client apps
-# make cycles; requests make none).
+# A collection is due when so many objects that may be in cycles were made since the last one. Failed connects and
+# client apps make cycles; requests make none.
 _DUE_AT = 50_000
 
 
 class GarbageCollection:
-    """`collect` before a run, `freeze` at its start, `tend` now and then, `thaw` at its end. Idempotent."""
+    """`collect` before a run, `freeze` at its start, `collect_if_due` now and then, `thaw` at its end. Idempotent."""
 
     __slots__ = ("_frozen", "_was_enabled")
 
@@ -19,7 +19,7 @@ class GarbageCollection:
         self._was_enabled = False
 
     def collect(self) -> None:
-        """What takes long, done before time counts."""
+        """Collects once before the start, as it may take long."""
         gc.collect()
 
     def freeze(self) -> None:
@@ -30,7 +30,7 @@ class GarbageCollection:
             gc.disable()
 
     def collect_if_due(self) -> None:
-        """Collects what cycles the run itself has made, if they are many: memory stays bounded in a long run."""
+        """Collects the cycles that the load itself has made, if there are many: memory stays bounded in a long run."""
         if self._frozen and gc.get_count()[0] > _DUE_AT:
             gc.collect()
 

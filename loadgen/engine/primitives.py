@@ -1,4 +1,4 @@
-"""What is worth writing twice: here, and in primitives.pyx for a compiled engine (loadgen/compiled/__init__.py)."""
+"""The innermost functions, written twice: here, and in primitives.pyx for a compiled engine (loadgen/compiled)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _pack_into = RECORD.pack_into
 
 
 def numbered(head: bytes, client: int, sequence: int, tail: bytes) -> bytes:
-    """A request that carries the id `client.sequence`; neither is negative."""
+    """Returns a request with the id `client.sequence`; neither may be negative."""
     return b"%b%d.%d%b" % (head, client, sequence, tail)
 
 
 def write_at_once(descriptor: int, data: bytes) -> int:
-    """How many of the bytes a non-blocking socket takes now; 0 when it is not ready, or broken."""
+    """Writes to a non-blocking socket; returns how many bytes it accepted, 0 if it is not ready, or broken."""
     try:
         return os.write(descriptor, data)
     except OSError:
@@ -25,7 +25,7 @@ def write_at_once(descriptor: int, data: bytes) -> int:
 
 
 class Rows:
-    """The records of a batch that is being filled, one behind the other (loadgen/protocol/batch.py)."""
+    """The packed rows of the next batch (loadgen/protocol/batch.py)."""
 
     __slots__ = ("_buffer", "_end", "_position")
 
@@ -53,7 +53,7 @@ class Rows:
         size: int,
         routing_version: int,
     ) -> None:
-        """Adds a record. A value that its field cannot hold is a struct.error, or an OverflowError when compiled."""
+        """Adds a row. A value that its field cannot hold raises struct.error, or OverflowError when compiled."""
         position = self._position
         if position == self._end:
             self._buffer.extend(bytes(position))
@@ -76,9 +76,9 @@ class Rows:
         self._position = position + ROW_BYTES
 
     def take(self) -> memoryview:
-        """The records since the last call."""
+        """Returns the rows since the last call."""
         taken = memoryview(self._buffer)[: self._position]
-        # With room for as many again and some more: to copy the records, or to grow, would hold up the event loop.
+        # With room for as many rows again and some more: to copy the rows, or to grow, would hold up the event loop.
         self._begin(max(len(self) * 5 // 4, _LEAST_ROWS))
         return taken
 

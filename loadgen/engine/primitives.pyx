@@ -26,7 +26,7 @@ cdef packed struct Record:
 
 
 if sizeof(Record) != ROW_BYTES:
-    raise ImportError(f"primitives.pyx: its record has {sizeof(Record)} bytes, that of loadgen.protocol.batch {ROW_BYTES}")
+    raise ImportError(f"primitives.pyx: its row has {sizeof(Record)} bytes, that of loadgen.protocol.batch {ROW_BYTES}")
 
 
 # As many digits as a number of 64 bits has.
@@ -103,7 +103,7 @@ cdef class Rows:
             or not 0 <= routing_version <= UINT32_MAX
         ):
             values = client, sequence, outcome, status, host, size, routing_version
-            raise OverflowError(f"a record cannot hold one of these: {values}")
+            raise OverflowError(f"a row cannot hold one of these: {values}")
         if position == self._end:
             self._buffer.extend(bytes(position))
             self._end += position

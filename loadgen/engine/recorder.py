@@ -1,4 +1,4 @@
-"""Rows of the trace, and what they add up to."""
+"""The recorder: packs the rows of the trace, and keeps their totals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from loadgen.protocol.outcomes import CONNECT_OUTCOMES, FIRST_NOT_SENT, Outcome
 
 
 class Recorder:
-    """Writes one record per arrival into the buffer of the batch that is being filled."""
+    """Writes one row per arrival into the buffer of the next batch."""
 
     __slots__ = (
         "_bytes_received",
@@ -29,7 +29,7 @@ class Recorder:
         self._bytes_received = 0
         self.cut_short = False
         self.skipped = 0
-        self.start_ns = 0  # the schedule's zero, in the clock of the times that `row` gets
+        self.start_ns = 0  # the schedule's zero, by the clock of the times given to `row`
         self._rows = Rows()
         self._begin()
 
@@ -54,9 +54,9 @@ class Recorder:
         """Records an arrival's end.
 
         Args:
-            dispatched_ns: like `sent_ns` and `done_ns`, not before the time ahead of it, or NO_TIME; what was done was
-                sent, and what was sent was dispatched.
-            size: counts the bytes of the body that came, of an incomplete one, too.
+            dispatched_ns: like `sent_ns` and `done_ns`, NO_TIME or not before the preceding time; a request that is
+                done was sent, and one that was sent was dispatched.
+            size: received bytes of the body, complete or not.
         """
         index = self._host_index.get(host)
         if index is None:
@@ -80,7 +80,7 @@ class Recorder:
     def unsent(
         self, client: int, sequence: int, intended_ns: int, dispatched_ns: int, outcome: int, routing_version: int
     ) -> None:
-        """Records an arrival that the dispatcher got to, and sent to no host."""
+        """Records an arrival that the executor reached, and did not send."""
         self.row(client, sequence, intended_ns, dispatched_ns, NO_TIME, NO_TIME, outcome, 0, None, 0, routing_version)
 
     def cut(self, arrivals: Sequence[tuple[int, int, int]]) -> None:
@@ -92,7 +92,7 @@ class Recorder:
 
     @property
     def rows(self) -> int:
-        """How many were recorded since `take`."""
+        """How many rows were recorded since the last call of `take`."""
         return len(self._rows)
 
     @property
@@ -110,16 +110,16 @@ class Recorder:
         return index
 
     def take(self) -> tuple[memoryview, list[str]]:
-        """The records written since the last call (protocol/batch.py), and the hosts that their `host` indexes."""
+        """Returns the rows since the last call (protocol/batch.py), and the hosts that their `host` column indexes."""
         taken = self._rows.take(), self._hosts
         self._begin()
         return taken
 
     def counters(self, in_flight: int, outstanding: int) -> Counters:
-        """Totals so far.
+        """Returns the totals so far.
 
         Args:
-            in_flight: arrivals taken from the pacer that have no row yet.
+            in_flight: arrivals that have begun, and have no row yet.
             outstanding: those of them whose request was sent.
         """
         counts = self._counts

@@ -1,4 +1,4 @@
-"""Which host serves an arrival: the service's routing record, as this shard sees it, or where a fixed router leads."""
+"""Routes: the host of each arrival, by the service's routing record or by a fixed router."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from routing import routers
 from routing.routers import Balancer, RandomBalancer, WeightedBalancer
 from routing.table import RoutingRecord
 
-# Names the host of the client's request of that number; None: there is no route.
+# Returns the host of a client's request by its sequence number; None if there is no route.
 NextHost = Callable[[int, int], str | None]
-# Makes the balancer of a record's weights.
+# Makes a balancer from a record's weights.
 Balance = Callable[[Mapping[str, float]], Balancer]
 
 
 class Routes:
     """The hosts of a service's routing record; changes take effect with the next arrival.
 
-    `next` names a host, or is None while there is no host with a weight above 0. `version` is the record's, 0 while no
-    record, or one that another tool wrote, is in force.
+    `next` returns a host, or None while no host has a weight above 0. `version` is the record's; it is 0 while there is
+    no record, or one that another tool wrote.
 
     Args:
         balance: makes the balancer of a record's weights.
@@ -30,7 +30,7 @@ class Routes:
 
     __slots__ = ("_balance", "_balancer", "_root", "_router", "next", "on_change", "service", "version")
 
-    sends = True  # False: nothing is sent, each request is answered by nobody
+    sends = True  # False: requests are not sent, but answered by the debug pool
 
     def __init__(
         self, service: str, balance: Balance = WeightedBalancer, router: str = routers.HOST, scheme: str = HTTP
@@ -38,7 +38,7 @@ class Routes:
         self.service = service
         self.version = 0
         self.next: NextHost = _no_host
-        # Called with the hosts that are left, so that connections to the others can be closed.
+        # Called with the remaining hosts, so that connections to the others can be closed.
         self.on_change: Callable[[Collection[str]], None] | None = None
         self._balance = balance
         self._router = router
@@ -46,7 +46,7 @@ class Routes:
         self._balancer: Balancer | None = None
 
     def update(self, record: RoutingRecord | None) -> None:
-        """Takes over a changed record; None or a record without a positive weight: there is no route."""
+        """Takes over a changed record; with None, or a record without a positive weight, there is no route."""
         weights = record.weight_by_host() if record is not None else {}
         self.version = record.version if record is not None else 0
         routable = any(weight > 0 for weight in weights.values())
@@ -63,12 +63,12 @@ class Routes:
             self.on_change({host for host, weight in weights.items() if weight > 0})
 
     def base_url(self, host: str) -> str:
-        """What a request's path is appended to."""
+        """Returns the URL to which a request's path is appended."""
         return self._root + (host if self._router == routers.HOST else f"{host}/{self.service}")
 
 
 class FixedRoutes(Routes):
-    """All requests go to one place, whatever the routing record says."""
+    """Sends all requests to one place, whatever the routing record has."""
 
     __slots__ = ("_place",)
 
@@ -85,7 +85,7 @@ class FixedRoutes(Routes):
 
 
 class DebugRoutes(FixedRoutes):
-    """Nothing is sent: requests are made for a host that does not exist, and answered at once."""
+    """Sends nothing: requests are made for a host that does not exist, and answered at once."""
 
     __slots__ = ()
 
@@ -102,7 +102,7 @@ def build_routes(
     default_router: str = routers.HOST,
     default_static_host: str = routers.DEFAULT_STATIC_HOST,
 ) -> Routes:
-    """The routes of a shard.
+    """Returns the routes of a shard.
 
     Args:
         seed: the group's; with it, the random balancer draws the same in each run.

@@ -1,4 +1,4 @@
-"""Notices when the event loop stands still, and what it was busy with meanwhile."""
+"""Measures how long the event loop stands still, and what it was busy with meanwhile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from loadgen.device.process import run_queue_wait_ns
 
-# A call of a client app that takes longer holds up responses that are there: their times come out too long.
+# A longer call of a client app delays the reading of responses: their measured times are too long.
 SLOW_CALL_NS: Final = 10_000_000
 
 
@@ -20,20 +20,20 @@ class AppTime:
     A call in which the process waited for the CPU is not slow because of that.
 
     Args:
-        waited_ns: how long the process has waited for the CPU so far; asked at slow calls alone.
+        waited_ns: returns how long the process has waited for the CPU so far; called at slow calls only.
     """
 
     __slots__ = ("_waited_ns", "longest_ns", "slow_ns", "total_ns", "waited_before_ns")
 
     def __init__(self, waited_ns: Callable[[], int] = run_queue_wait_ns) -> None:
         self._waited_ns = waited_ns
-        self.waited_before_ns = 0  # what `waited_ns` was at some time shortly before the next call
+        self.waited_before_ns = 0  # value of `waited_ns` shortly before the next call
         self.total_ns = 0
         self.slow_ns = 0
         self.longest_ns = 0
 
     def add_slow(self, took_ns: int) -> None:
-        """A call of more than SLOW_CALL_NS, which the caller has added to `total_ns`."""
+        """Adds a call of more than SLOW_CALL_NS, which the caller has added to `total_ns`."""
         before_ns, self.waited_before_ns = self.waited_before_ns, self._waited_ns()
         took_ns -= self.waited_before_ns - before_ns
         if took_ns > SLOW_CALL_NS:
@@ -49,17 +49,17 @@ class Stall:
     """
 
     length_ns: int = 0
-    waited_ns: int = 0  # waiting for the CPU, which others had; the rest is without this
-    app_ns: int = 0  # in the client app, which may wait for something else
+    waited_ns: int = 0  # waiting for the CPU; the times below are without this
+    app_ns: int = 0  # in the client app, waits of its own included
     collecting_ns: int = 0  # in the garbage collector
     sealing_ns: int = 0  # in the sealing of a batch
     own_ns: int = 0  # on the CPU with anything else
 
 
 class StallWatch:
-    """Compares the times of ticks that should come `tick_ns` apart.
+    """Compares the times of ticks that should be `tick_ns` apart.
 
-    Who seals a batch adds the time to `sealing_ns`. The garbage collector is watched from `start` to `stop`.
+    The caller adds the time of sealing a batch to `sealing_ns`. The garbage collector is timed from `start` to `stop`.
 
     Args:
         now_ns: the monotonic clock.
@@ -136,9 +136,9 @@ class StallWatch:
 
 
 def _without(waited_ns: int, cpu_ns: int, *parts_ns: int) -> tuple[int, ...]:
-    """The parts of a stall without the time in which the process waited for the CPU, and what CPU time is left.
+    """Returns the parts of a stall without the wait for the CPU, and the rest of the CPU time.
 
-    When it waited is not known: it is taken from the longest part first, the likeliest one.
+    It is unknown in which part the process waited: the wait is subtracted from the longest part first.
     """
     left = list(parts_ns)
     for place in sorted(range(len(left)), key=lambda place: -left[place]):

@@ -1,4 +1,4 @@
-"""Timers that wake the event loop at an absolute time of CLOCK_MONOTONIC, as exactly as the platform can."""
+"""Timers that wake the event loop at an absolute time of CLOCK_MONOTONIC, as precisely as the platform can."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from time import monotonic_ns
 from typing import Protocol
 
-# A time that is nearer is awaited by polling: to sleep and to be woken would cost more of the CPU.
+# The loop polls until a time that is nearer than this: to sleep and to be woken would cost more CPU.
 NEAR_NS = 30_000
 _CLOCK_MONOTONIC = 1
 _TFD_NONBLOCK_CLOEXEC = os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
@@ -17,15 +17,15 @@ _TFD_TIMER_ABSTIME = 1
 
 
 class Timer(Protocol):
-    """Calls back once per `arm`, at its time or as soon after it as the loop can; a time that has passed is at once.
+    """Calls back once per `arm`, at its time or as soon after it as the loop can; at once for a time that has passed.
 
-    A callback arms the timer again, by `arm_again`, or disarms it.
+    The callback must call `arm_again` or `disarm`.
     """
 
     def arm(self, at_ns: int) -> None: ...
 
     def arm_again(self, at_ns: int) -> None:
-        """As `arm`, from the callback; it may be called back too early, if the time is near."""
+        """As `arm`, from the callback; the next call may come too early if the time is near."""
 
     def disarm(self) -> None: ...
 
@@ -41,7 +41,10 @@ class _Itimerspec(ctypes.Structure):
 
 
 class TimerFd:
-    """A Linux timerfd in the loop's poll set: wakes within tens of microseconds, where loops round to milliseconds.
+    """A Linux timerfd in the loop's poll set: wakes within tens of microseconds.
+
+    The timers of event loops have a resolution of milliseconds: asyncio rounds epoll's time-out, and uvloop has the
+    timers of libuv (MagicStack/uvloop#359).
 
     Setting a timerfd clears its expirations, so it is never read.
 
@@ -71,7 +74,7 @@ class TimerFd:
         self._set(self._fd, _TFD_TIMER_ABSTIME, self._pointer, None)
 
     def arm_again(self, at_ns: int) -> None:
-        # One that has expired, and is neither read nor set, lets the loop poll all else and then calls back again.
+        # An expired timerfd that is neither read nor set stays readable: the loop polls the rest and calls back again.
         if at_ns - monotonic_ns() >= NEAR_NS:
             self.arm(at_ns)
 
@@ -87,7 +90,7 @@ class TimerFd:
 
 
 class LoopTimer:
-    """The loop's own timer, where there is no timerfd: a millisecond late or so."""
+    """The loop's own timer, where there is no timerfd: about a millisecond late."""
 
     __slots__ = ("_callback", "_handle", "_loop")
 
@@ -117,7 +120,7 @@ class LoopTimer:
 
 
 def build_timer(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> Timer:
-    """The best timer of this platform, and of what descriptors are left."""
+    """Returns a TimerFd, or a LoopTimer if the platform or the limit of descriptors does not allow one."""
     try:
         return TimerFd(loop, callback)
     except OSError:

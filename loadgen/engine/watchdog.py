@@ -1,4 +1,4 @@
-"""Interrupts a client app that does not come back."""
+"""Interrupts a client app whose call does not return."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any, Final
 from loadgen.engine.deadlines import NEVER
 from loadgen.engine.errors import stack_tail
 
-# A shard renews its lease every 2 s, and it expires after 6: who is interrupted within these limits has it still, and
-# says itself what is wrong. A call that takes so long has made every other client of the shard late, too.
+# A shard renews its lease every 2 s, and it expires after 6: a shard interrupted within these limits still has its
+# lease, and reports the reason itself. A call that takes so long has made every other client of the shard late, too.
 CALL_LIMIT_S: Final = 3.0
-LOAD_LIMIT_S: Final = 5.0  # the lease is renewed just before; libraries may have to be loaded from a slow disk
+LOAD_LIMIT_S: Final = 5.0  # the lease was renewed just before; libraries may load from a slow disk
 _LOOK_S: Final = 0.25
 
 
 class AppStuck(BaseException):
-    """Raised where a client app is busy for too long; `where` are the lines of that place.
+    """Raised where a client app has been busy for too long; `where` has the innermost lines of its stack.
 
-    No Exception, as an app may well catch those in its endless loop.
+    Not an Exception, as an app may catch those in its endless loop.
     """
 
     def __init__(self, where: str) -> None:
@@ -30,11 +30,11 @@ class AppStuck(BaseException):
 
 
 class Watchdog:
-    """Raises AppStuck in the main thread once the time of the call in progress, `until_ns`, has come.
+    """Raises AppStuck in the main thread once `until_ns`, the limit of the call in progress, has passed.
 
-    A timer's signal does it, which Python handles between two instructions of the main thread, or while that waits for
-    something. A call that never comes back from C cannot be interrupted: the shard's lease expires then, and it is
-    counted as lost. Who watches must run in the main thread, and there is one at a time.
+    A timer's signal does it, which Python handles between two instructions of the main thread, or while it waits. A
+    call that never returns from C cannot be interrupted: the shard's lease expires then, and the shard counts as lost.
+    A watchdog must be used in the main thread, one at a time.
 
     Args:
         now_ns: the clock of `until_ns`.
@@ -55,7 +55,7 @@ class Watchdog:
         self._timer_before = signal.setitimer(signal.ITIMER_REAL, _LOOK_S, _LOOK_S)
 
     def stop(self) -> None:
-        """Gives the timer back to who had it before."""
+        """Restores the timer and the signal handler that were set before."""
         if self._before is None:
             return
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -72,5 +72,5 @@ class Watchdog:
     def _look(self, _signum: int, frame: FrameType | None) -> None:
         now_ns = self._now_ns()
         if now_ns >= self.until_ns:
-            self.until_ns = now_ns + round(CALL_LIMIT_S * 1e9)  # again, should the app catch even this
+            self.until_ns = now_ns + round(CALL_LIMIT_S * 1e9)  # once more, if the app catches even this
             raise AppStuck(stack_tail(frame))

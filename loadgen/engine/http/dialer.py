@@ -1,4 +1,4 @@
-"""Opens connections, and names what went wrong when one cannot be opened."""
+"""Opens connections, and gives a failed connect its outcome."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BY_ERRNO = {
 
 
 def connect_outcome(error: Exception) -> Outcome:
-    """The outcome of an arrival whose connect raised this."""
+    """Returns the outcome of an arrival whose connect raised this error."""
     if isinstance(error, ssl.SSLError):
         return Outcome.CONNECT_TLS
     if isinstance(error, (socket.gaierror, UnicodeError)):
@@ -43,7 +43,7 @@ def connect_outcome(error: Exception) -> Outcome:
 
 
 def split_host(host: str, default_port: int = DEFAULT_PORT) -> tuple[str, int]:
-    """Name or address, and port, of `host`, `host:port`, `[::1]` or `[::1]:port`."""
+    """Returns name or address, and port, of `host`, `host:port`, `[::1]` or `[::1]:port`."""
     name, colon, port = host.rpartition(":")
     if not colon or host.endswith("]"):
         name, port = host, str(default_port)
@@ -53,16 +53,16 @@ def split_host(host: str, default_port: int = DEFAULT_PORT) -> tuple[str, int]:
 class Dialer:
     """Connects to one host.
 
-    A look-up costs a thread and time: one serves all connects, and its answer is kept for 30 s, or for 1 s if it
-    failed, or if none of the addresses accepts a connection.
+    A look-up costs a thread and time: one serves all connects. Its answer is kept for 30 s; for 1 s if it failed, or if
+    no address accepts a connection.
 
     Args:
         timeout_s: for look-up, connect and TLS together.
-        tls_options: None for plain TCP; the port is 443 then by default.
+        tls_options: None for plain TCP; with TLS, the default port is 443.
 
     Raises:
         OSError: see `tls.context`.
-        ValueError: the port is no number.
+        ValueError: the port is not a number.
     """
 
     __slots__ = (
@@ -99,7 +99,7 @@ class Dialer:
     async def connect(self, protocol: Callable[[], asyncio.BaseProtocol], timeout_s: float | None = None) -> None:
         """Opens a connection to the first address that accepts one.
 
-        Each address but the last gets its share of the time that is left, so that one which does not answer does not
+        Each address but the last gets its share of the remaining time, so that an address that does not answer does not
         hide the others. The address that accepted is tried first from then on.
 
         Args:
@@ -137,20 +137,20 @@ class Dialer:
             await transport.opened()
 
     def _distrust(self) -> None:
-        """Asks for the addresses again soon: the host may have moved."""
+        """Lets the addresses be looked up again soon: the host may have moved."""
         if self._good_for_s == _RESOLVED_FOR_S:
             self._good_for_s = _FAILED_FOR_S
 
     async def _resolve(self) -> list[str]:
         if self._loop.time() - self._resolved_at > self._good_for_s or not (self._addresses or self._failure):
             if self._look_up is None:
-                self._look_up = self._loop.create_task(self._ask())
-            await asyncio.shield(self._look_up)  # a connect that times out leaves it to the others
+                self._look_up = self._loop.create_task(self._look_up_addresses())
+            await asyncio.shield(self._look_up)  # other connects still use it if this one times out
         if self._failure is not None:
             raise socket.gaierror(*self._failure.args)
         return self._addresses
 
-    async def _ask(self) -> None:
+    async def _look_up_addresses(self) -> None:
         found: list[Any] = []
         self._failure = None
         try:

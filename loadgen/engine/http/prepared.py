@@ -1,4 +1,4 @@
-"""What `requests` makes of a call, and the bytes that `urllib3` writes for it. The slow way, and the reference."""
+"""Requests as `requests` prepares them and `urllib3` writes them: the slow way, and the reference of the quick one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 import requests
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.util.url import _encode_target  # no public name; what its connection pool does before it writes
+from urllib3.util.url import _encode_target  # private, but its connection pool does this before it writes
 
 from loadgen.engine.errors import AppError
 from loadgen.engine.http import tls
 
-# Keywords that make the request itself; the others say how it is sent.
+# Keywords that make the request itself; the others control how it is sent.
 _OF_REQUEST = ("params", "data", "json", "files", "headers", "cookies", "auth")
 KEYWORDS = (*_OF_REQUEST, "timeout", "allow_redirects", "verify", "cert", "stream", "hooks", "proxies")
 USER_AGENT = "galileo"
@@ -27,7 +27,7 @@ _BLOCK = 16384
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A checked call of `requests.request`: what makes the request, and how it is to be sent."""
+    """A checked call of `requests.request`."""
 
     method: str
     path: str
@@ -39,19 +39,19 @@ class Call:
 
 
 def check(method: Any, endpoint: Any, kwargs: Any) -> Call:
-    """The call that these arguments are.
+    """Checks the arguments of a call.
 
     Raises:
-        AppError: naming what is wrong.
+        AppError: an argument is invalid; the message names it.
     """
     if not isinstance(method, str) or not _TOKEN.fullmatch(method):
-        raise AppError(f"method: the name of an HTTP method is needed, not {method!r:.80}")
+        raise AppError(f"method: must be the name of an HTTP method, got {method!r:.80}")
     if method.upper() == "CONNECT":
         raise AppError("method: CONNECT is not supported")
     if not isinstance(endpoint, str) or _URL_SCHEME.match(endpoint):
-        raise AppError(f"endpoint: a path on the service is needed, not {endpoint!r:.80}")
+        raise AppError(f"endpoint: must be a path on the service, got {endpoint!r:.80}")
     if not isinstance(kwargs, Mapping):
-        raise AppError(f"keywords: a dictionary is needed, not {kwargs!r:.80}")
+        raise AppError(f"keywords: must be a dictionary, got {kwargs!r:.80}")
     for name in kwargs:
         if name not in KEYWORDS:
             raise AppError(f"{name}: not a keyword of requests.request ({', '.join(KEYWORDS)})")
@@ -70,10 +70,10 @@ def check(method: Any, endpoint: Any, kwargs: Any) -> Call:
 
 
 def _timeouts(value: Any) -> tuple[float | None, float | None]:
-    """Seconds to connect, and from sending to the complete response; a number stands for both, as in `requests`."""
+    """Returns the seconds to connect, and from sending to the complete response; a number is both, as in `requests`."""
     pair = value if isinstance(value, (tuple, list)) else (value, value)
     if len(pair) != 2 or not all(map(_is_timeout, pair)):
-        raise AppError(f"timeout: a number of seconds above 0, or (connect, read), is needed, not {value!r:.80}")
+        raise AppError(f"timeout: must be a number of seconds above 0, or (connect, read), got {value!r:.80}")
     return pair[0], pair[1]
 
 
@@ -86,19 +86,19 @@ def _tls_options(kwargs: Mapping[str, Any]) -> tls.TlsOptions:
     if verify is None:
         verify = True
     if not isinstance(verify, (bool, str)) or verify == "":
-        raise AppError(f"verify: True, False or the path of a bundle of certificates is needed, not {verify!r:.80}")
+        raise AppError(f"verify: must be True, False or the path of a bundle of certificates, got {verify!r:.80}")
     if isinstance(cert, (tuple, list)):
         cert = tuple(cert)
         good = len(cert) == 2 and all(isinstance(part, str) for part in cert)
     else:
         good = cert is None or isinstance(cert, str)
     if not good:
-        raise AppError(f"cert: the path of a certificate, or (certificate, key), is needed, not {cert!r:.80}")
+        raise AppError(f"cert: must be the path of a certificate, or (certificate, key), got {cert!r:.80}")
     return tls.options(verify, cert or None)
 
 
 def new_session() -> requests.Session:
-    """A session that takes nothing from its environment (proxies, .netrc) and has the engine's own name."""
+    """Returns a session with the engine's User-Agent that ignores the environment (proxies, .netrc)."""
     session = requests.Session()
     session.trust_env = False
     session.headers["User-Agent"] = USER_AGENT
@@ -106,10 +106,10 @@ def new_session() -> requests.Session:
 
 
 def prepare(session: requests.Session, base_url: str, call: Call) -> requests.PreparedRequest:
-    """The request as `requests` prepares it.
+    """Prepares the request by `requests`.
 
     Raises:
-        AppError: whatever `requests`, or an auth object of the app, objects to.
+        AppError: `requests`, or an auth object of the app, has raised an error.
     """
     try:
         prepared = session.prepare_request(requests.Request(call.method, base_url + call.path, **call.keywords))
@@ -121,7 +121,7 @@ def prepare(session: requests.Session, base_url: str, call: Call) -> requests.Pr
 
 
 class _Sink:
-    """Stands in for a connected socket and keeps what is written."""
+    """A stand-in for a connected socket that keeps the written bytes."""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
@@ -134,7 +134,7 @@ class _Sink:
 
 
 def write(prepared: requests.PreparedRequest) -> tuple[list[str], bytes]:
-    """The lines of the request's head, and its body, as `urllib3` writes them for `requests`.
+    """Returns the lines of the request's head, and its body, as `urllib3` writes them for `requests`.
 
     Raises:
         AppError: the request cannot be written.
@@ -155,11 +155,11 @@ def write(prepared: requests.PreparedRequest) -> tuple[list[str], bytes]:
     head, _, body = b"".join(sink.parts).partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     if hasattr(prepared.body, "read") and not chunked:
-        # What was read counts, not what `requests` guessed from the file's position and size.
+        # The bytes that were read count. `requests` takes the size of a StringIO in characters (psf/requests#6917).
         lines = [line for line in lines if header_name(line) != "content-length"] + [f"Content-Length: {len(body)}"]
     return lines, body
 
 
 def header_name(line: str) -> str:
-    """The name in a line of a head, in lower case; of the request line, something that is no name."""
+    """Returns the name in a header line, in lower case; the value for a request line is never a header name."""
     return line.partition(":")[0].lower()

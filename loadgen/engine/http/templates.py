@@ -1,9 +1,9 @@
-"""Plain requests, as most apps make them, from templates: a few µs instead of the 200 that `requests` takes.
+"""Builds plain requests, as most apps make them, from templates, in a few µs instead of the 200 that `requests` takes.
 
-A template is cut out of what `requests` itself made of a first request of the same shape: base URL, method, names of
-headers, kind of body, and everything else by value. Only what is copied as it is, or coded by the same function of the
-standard library, may differ between requests of one shape: a path of characters that need no coding, parameters, values
-of headers, a body. A template that does not give back the very request that it was cut out of is never used.
+A template is cut out of the first request of a shape, as `requests` made it. A shape is the base URL, the method, the
+names of the headers, the kind of body, and all else by value. Requests of one shape differ only in parts that are
+copied, or encoded by the same function of the standard library: a path that needs no encoding, parameters, values of
+headers, a body. A template that does not reproduce the request that it was cut out of is never used.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from loadgen.engine.http.prepared import header_name
 from loadgen.engine.http.wire_request import RedirectState, WireRequest
 from loadgen.protocol.request_ids import IdForm
 
-# No escapes. Nor may a path have empty segments, or such that begin with a dot: those that are resolved are among them.
+# Without escapes. Paths with empty segments, or segments that begin with a dot, are excluded: some are resolved.
 _TARGET = re.compile(r"/[\w.~:@!$&'()*+,;=/-]*(?:\?[\w.~:@!$&'()*+,;=/-]+)?", re.ASCII)
 _VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")  # of a header
 _SCALARS = frozenset({str, int, float})
-# Headers that `requests` or the engine treats in a way of its own.
+# Headers that `requests` or the engine handles specially.
 _SPECIAL = frozenset({"host", "cookie", "content-length", "transfer-encoding"})
-_LARGEST_BODY = 16384  # a larger one is better found in the cache than copied
+_LARGEST_BODY = 16384  # a larger one is quicker found in the cache than copied
 _MAX_TEMPLATES = 512
 
 Make = Callable[[str, str, str, dict[str, Any]], WireRequest]
@@ -34,8 +34,8 @@ Make = Callable[[str, str, str, dict[str, Any]], WireRequest]
 
 @dataclass(frozen=True, slots=True)
 class _Template:
-    before: str  # what stands before the endpoint
-    after: str  # what stands behind the target, without the headers that vary
+    before: str  # the text before the endpoint
+    after: str  # the text behind the target, without the headers that vary
     timeout_ns: int
     bodiless: bool
     redirects: RedirectState | None
@@ -49,8 +49,8 @@ class PlainRequests:
 
     Args:
         id_name: name of the header that carries the request id, in lower case.
-        id_line: it as it ends what stands before client and sequence, with the line break before it.
-        end_of_head: what stands behind these, up to the body.
+        id_line: that header up to client and sequence, with the line break before it.
+        end_of_head: the bytes between the sequence and the body.
         make: prepares a request in the slow way.
     """
 
@@ -60,14 +60,14 @@ class PlainRequests:
         self._end_of_head = end_of_head
         self._make = make
         self._templates: dict[tuple[Any, ...], _Template | None] = {}
-        # Maybe not the standard library's, but the one that `requests` takes.
+        # Of the JSON library that `requests` uses, which may not be the standard library's.
         self._encode_json: Callable[[Any], str] = cast(Any, compat).json.JSONEncoder(allow_nan=False).encode
 
     def request(self, base_url: str, method: Any, endpoint: Any, kwargs: Any) -> WireRequest | None:
-        """The request, or None if it is not plain.
+        """Returns the request; None if it is not plain.
 
         Raises:
-            AppError: it is plain, the first of its shape, and wrong.
+            AppError: it is plain, the first of its shape, and invalid.
         """
         if type(endpoint) is not str or type(method) is not str or type(kwargs) is not dict:
             return None
@@ -114,7 +114,7 @@ class PlainRequests:
                         return None
                     fixed += (name, key)
         except (ValueError, TypeError, RecursionError):
-            return None  # `requests` says better what is wrong
+            return None  # the error message of `requests` is better
         if len(body) > _LARGEST_BODY:
             return None
         shape = (base_url, method, kind, names, fixed)
@@ -137,7 +137,7 @@ class PlainRequests:
         )
 
     def _first(self, shape: tuple[Any, ...], request: Any, target: str, lines: str, body: bytes) -> WireRequest:
-        """The first request of a shape, from `requests`; keeps its template, or None if there can be no such."""
+        """Returns the first request of a shape, from `requests`; keeps its template, or None if it has none."""
         wire = self._make(*request)
         if len(self._templates) >= _MAX_TEMPLATES:
             self._templates.clear()
@@ -171,12 +171,12 @@ class PlainRequests:
 
 
 def _is_flat(fields: dict[Any, Any]) -> bool:
-    """Whether `urlencode` alone gives what `requests` makes of the fields."""
+    """Returns whether `urlencode` alone encodes the fields as `requests` does."""
     return set(map(type, fields)) == {str} and _SCALARS.issuperset(map(type, fields.values()))
 
 
 def _fixed_key(value: Any) -> Any:
-    """A value that is part of the shape, as something hashable with its types; None for other than plain data."""
+    """Returns a hashable key of a value, with its types, as a part of the shape; None if it is not plain data."""
     kind = type(value)
     if value is None or kind is str or kind is int or kind is bool or kind is float:
         return (kind, value)

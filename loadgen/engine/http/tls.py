@@ -1,4 +1,4 @@
-"""TLS as `requests` sets it up: its certificate bundle, and what the keywords `verify` and `cert` mean to it."""
+"""TLS contexts as `requests` sets them up, from its certificate bundle and the keywords `verify` and `cert`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TlsOptions:
-    """How a server's certificate is checked, and the client's own one. Equal options are one object: see `options`.
+    """How a server's certificate is checked, and the client's own one. Equal options are one object (see `options`).
 
     Attributes:
         verify: True for the bundle of `requests`, False for no check at all, or the path of a bundle or folder.
@@ -25,7 +25,7 @@ class TlsOptions:
 
 
 def options(verify: bool | str = True, cert: str | tuple[str, str] | None = None) -> TlsOptions:
-    """The one object that stands for these options: it is a cheap key of connections that may be shared."""
+    """Returns the one object for these options: connections with the same object may be shared."""
     return _options(verify, cert)
 
 
@@ -36,12 +36,12 @@ def _options(verify: bool | str, cert: str | tuple[str, str] | None) -> TlsOptio
 
 @cache
 def context(chosen: TlsOptions) -> ssl.SSLContext:
-    """The context of all connections with these options; made once, as reading the bundle takes some 20 ms.
+    """Returns the context of all connections with these options; made once, as reading the bundle takes about 20 ms.
 
-    Sessions are not resumed: `requests` does not, and the target would be spared what its own clients cost it.
+    Sessions are not resumed: `requests` does not, and the target would have less work than with its own clients.
 
     Raises:
-        OSError: a file is missing or is not what it should be; the message names the keyword.
+        OSError: a file is missing or invalid; the message names the keyword.
     """
     made = create_urllib3_context(cert_reqs=ssl.CERT_NONE if chosen.verify is False else ssl.CERT_REQUIRED)
     made.set_alpn_protocols(["http/1.1"])
@@ -53,11 +53,11 @@ def context(chosen: TlsOptions) -> ssl.SSLContext:
             else:
                 made.load_verify_locations(cafile=str(bundle))
         except OSError as error:
-            raise OSError(f"verify: {bundle} is no bundle of certificates: {error}") from error
+            raise OSError(f"verify: {bundle} is not a bundle of certificates: {error}") from error
     if chosen.cert is not None:
         file, key = (chosen.cert, None) if isinstance(chosen.cert, str) else chosen.cert
         try:
-            # Without a password of its own, OpenSSL would ask for one at the terminal.
+            # Without a password, OpenSSL would ask for one at the terminal.
             made.load_cert_chain(file, key, password="")
         except OSError as error:
             raise OSError(f"cert: {file} cannot be used: {error}") from error

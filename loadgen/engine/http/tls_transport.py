@@ -1,9 +1,12 @@
 """TLS at a client's end, over a TCP transport of the event loop.
 
-Why not the loop's own, which costs as much CPU: uvloop's says that nothing waits to be sent while encrypted data waits
-in the transport below, so that a connection whose request is only half sent would be used for the next one; and a
-server is not told why it was refused. Nor does OpenSSL get the descriptor: it reads each record with two system calls,
-which costs more than the copies here; and uvloop, once it has seen a reset, says no more of a descriptor with data.
+The loop's own TLS costs as much CPU and has two faults. `get_write_buffer_size` of uvloop's transport is 0 while
+encrypted data waits in the TCP transport, so that a connection would be reused although its request is only half sent
+(seen with uvloop 0.23). And a server does not learn why it was refused, as the alert is not sent
+(python/cpython#98078; uvloop has its code from there).
+
+OpenSSL does not get the descriptor either. It reads each record with two system calls, which costs more than the copies
+here; and after a reset uvloop no longer reports that the descriptor has data (seen with uvloop 0.23).
 """
 
 from __future__ import annotations
@@ -14,24 +17,24 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-_RECORD_BYTES: Final = 16 * 1024  # a record holds no more: whoever reads so much leaves nothing of it with OpenSSL
-_AT_ONCE_BYTES: Final = 64 * 1024  # to be decrypted or encrypted: a BIO stays as large as it ever was
+_RECORD_BYTES: Final = 16 * 1024  # of a record at most: a read of this size leaves no data of it with OpenSSL
+_AT_ONCE_BYTES: Final = 64 * 1024  # to decrypt or encrypt: a BIO never shrinks
 _NO_DESCRIPTOR: Final = -1
 
 
 class TlsTransport(asyncio.Transport, asyncio.Protocol):
     """The protocol of a TCP transport below; the transport of a protocol above, which it makes after the handshake.
 
-    `connection_lost` has an exception when TLS or TCP broke, and none after an end of data, with or without TLS's own
-    sign of it (`close_notify`). `abort` sends no such sign, as `requests` sends none.
-    Not here: flow control of what is read, `close`, and what else no protocol of the engine asks for.
+    `connection_lost` gets an exception when TLS or TCP broke, and None after an end of data, with or without a
+    `close_notify`. `abort` sends no `close_notify`, as `requests` sends none. Flow control of reading, `close` and all
+    else that the engine's protocols do not use is not implemented.
 
     Args:
-        server_name: which the certificate has to name, if the context checks that.
+        server_name: the certificate must contain it if the context checks that.
         make_protocol: called when the handshake is complete.
 
     Raises:
-        ValueError: the name can be nobody's.
+        ValueError: the server name is not valid.
     """
 
     __slots__ = (
@@ -67,8 +70,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._decrypt = self._ssl.read
         self._encrypt = self._ssl.write
         self._make_protocol = make_protocol
-        self._protocol: asyncio.Protocol | None = None  # while there is none, hands are being shaken
-        self._shaken: asyncio.Future[None] | None = loop.create_future()  # until the end of the handshake was seen
+        self._protocol: asyncio.Protocol | None = None  # None during the handshake
+        self._shaken: asyncio.Future[None] | None = loop.create_future()  # None once `opened` has returned
         self._unsent = bytearray()  # not yet encrypted
         self._paused = False
         self._buffered = False
@@ -89,19 +92,19 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self.abort()
             raise
         finally:
-            self._shaken = None  # its exception knows this frame: a cycle, and nobody collects those in a run
+            self._shaken = None  # its exception refers to this frame: a cycle, and none is collected during a load
 
     # --- Called by the protocol above
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Sends at once what the socket takes."""
+        """Sends as much as the socket accepts at once, and the rest later."""
         if self._closed:
             return
         if not self._unsent and len(data) <= _AT_ONCE_BYTES:
             try:
                 self._encrypt(data)
             except ssl.SSLError:
-                pass  # `_flush` meets it again, and deals with it
+                pass  # `_flush` gets the same error, and handles it
             else:
                 self._write_out()
                 return
@@ -112,7 +115,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         return len(self._unsent) + self._tcp.get_write_buffer_size()
 
     def abort(self) -> None:
-        """Closes at once; `connection_lost` comes in another turn of the loop."""
+        """Closes at once; `connection_lost` is called in another turn of the loop."""
         self._closed = True
         self._tcp.abort()
 
@@ -146,7 +149,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closed = True
-        protocol, self._protocol = self._protocol, None  # the two know each other: a cycle, see above
+        protocol, self._protocol = self._protocol, None  # the two refer to each other: a cycle, see above
         if protocol is not None:
             protocol.connection_lost(self._error or exc)
         else:
@@ -163,7 +166,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     # --- Between the two
 
     def _shake_hands(self) -> bool:
-        """Whether it is done, and the protocol above has its transport."""
+        """Continues the handshake; returns whether it is complete and the protocol above has its transport."""
         try:
             self._ssl.do_handshake()
         except ssl.SSLWantReadError:
@@ -174,20 +177,20 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             return False
         self._write_out()
         if self._shaken is None or self._shaken.done():
-            return False  # who waited was cancelled in this very turn, and closes the connection
+            return False  # `opened` was cancelled in this turn, and closes the connection
         self._shaken.set_result(None)
         self._protocol = cast(asyncio.Protocol, self._make_protocol())
-        del self._make_protocol  # it may know the protocol: a cycle, see above
+        del self._make_protocol  # it may refer to the protocol: a cycle, see above
         self._protocol.connection_made(self)
         return not self._closed
 
     def _fail_handshake(self, error: ssl.SSLError) -> None:
         if self._shaken is not None and not self._shaken.done():
             self._shaken.set_exception(error)
-            self._shaken.exception()  # seen: who waited may be gone
+            self._shaken.exception()  # marked as retrieved: `opened` may have been cancelled
 
     def _receive(self) -> None:
-        """Hands up what has come, record by record."""
+        """Passes received data to the protocol above, record by record."""
         if self._protocol is None and not self._shake_hands():
             return
         protocol = cast(asyncio.Protocol, self._protocol)
@@ -196,7 +199,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             try:
                 data = self._decrypt(_RECORD_BYTES)
             except ssl.SSLWantReadError:
-                break  # part of a record, or one that is TLS's own
+                break  # an incomplete record, or one without data
             except ssl.SSLError as error:
                 self._fail(error)
                 return
@@ -211,14 +214,14 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self._flush()
 
     def _flush(self) -> None:
-        """Sends what waits, and what TLS itself has to say, as far as the transport below wants it."""
+        """Sends the waiting data and TLS's own messages, unless the transport below has paused."""
         while self._unsent and not self._paused:
-            # If this has to be tried again, it must not be less then: what waits only grows.
+            # A repeated attempt must not have less data, and does not: the waiting data only grows.
             piece = bytes(self._unsent[:_AT_ONCE_BYTES])
             try:
                 self._encrypt(piece)
             except ssl.SSLWantReadError:
-                break  # the server wants to shake hands again
+                break  # the server asks for another handshake
             except ssl.SSLError as error:
                 self._fail(error)
                 return
@@ -234,15 +237,15 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             try:
                 written = os.write(self._descriptor, data)
             except OSError:
-                written = 0  # not ready, or broken: either is the transport's matter
+                written = 0  # not ready, or broken: the transport handles either
         if written != len(data):
             self._buffered = True
             self._tcp.write(data[written:])
 
     def _fail(self, error: ssl.SSLError) -> None:
-        """Ends the connection because of this, after OpenSSL has told the server why."""
+        """Closes the connection because of an error, after sending the alert about it."""
         self._write_out()
-        error.with_traceback(None)  # its frames know this object: a cycle, see above
+        error.with_traceback(None)  # its frames refer to this object: a cycle, see above
         if self._protocol is None:
             self._fail_handshake(error)
         else:

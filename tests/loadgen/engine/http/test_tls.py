@@ -177,7 +177,7 @@ def test_a_file_that_cannot_be_used_is_named_before_anything_is_sent(kwargs: dic
 
 def test_a_bundle_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "bundle.pem").write_text("no certificate")
-    with pytest.raises(AppError, match=r"verify: .* is no bundle"):
+    with pytest.raises(AppError, match=r"verify: .* is not a bundle"):
         Preparer("X-Request-Id", "group", 30).prepare(
             "https://pi", "GET", "/", {"verify": str(tmp_path / "bundle.pem")}
         )
