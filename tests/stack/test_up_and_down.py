@@ -37,6 +37,7 @@ class Machine:
             **os.environ,
             "CALLS": str(self.calls_file),
             "galileo_state_dir": str(self.var),
+            "galileo_redis_port": "0",  # any free one: tests.settings names port 1, which root may use
             "galileo_web_port": str(self.port),
             **{f"FAKE_{name}": action for name, action in fakes.items()},
         }
