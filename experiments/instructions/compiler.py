@@ -1,42 +1,70 @@
-"""Commands → the configuration and the events of a plan.
+"""compile_script: the commands of a script → the configuration and the events of a plan.
 
-Each spawn is a workload of its worker's name, from the plan's start to its end: silent until `rps` says otherwise, and
-again after `close`. An interval is the time between two changes of a rate; the sleeps together are the duration.
+Each spawn becomes a workload of each worker that its HOST matches, from the plan's start to its end; its rate is 0
+until an `rps` sets it, and again after a `close`. The plan's intervals are the times between two changes of a rate; its
+duration is the sum of the sleeps.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
-from experiments.instructions.hosts import fits
 from experiments.instructions.script import Close, Command, Mark, Rate, Sleep, Spawn
 from experiments.plans import intervals
-from experiments.plans.errors import Problems
 from experiments.plans.events import MAX_EVENTS, TimedEvent
 from experiments.plans.fields import MAX_DURATION_S, NS
 from experiments.plans.intervals import MAX_LISTED
 from experiments.plans.load import MAX_CLIENTS, MAX_RATE_RPS
 from experiments.plans.parser import MAX_WORKLOADS
+from experiments.services import placement
 from experiments.services.placement import NoMatchingWorkers
+from routing.errors import Code, ErrorCollector
 
-# The numbers of all workloads together travel in the plan, and each workload's in its group's document.
+# The plan holds the rates of all workloads, and each group's document those of its workload.
 MAX_TICKS = 200_000
 SCRIPT = "script"
+
+# The original takes regular expressions. Of these, the usual ones for device names are accepted: [0-9], . and .* (or *,
+# or ?), none of which can take exponential time.
+_PATTERN = re.compile(r"[*?\[]")
+
+
+def live_hosts(host: str) -> dict[str, int]:
+    """Name → slots of the live workers that a HOST matches: a worker's name, or a pattern; sorted by name.
+
+    Raises:
+        NoMatchingWorkers: no live worker matches; the message lists the live workers.
+    """
+    if not _PATTERN.search(host):
+        return {worker.name: worker.slots for worker in placement.matching_workers({"worker_name": host})}
+    live = {worker.name: worker.slots for worker in placement.matching_workers({})}
+    found = {name: live[name] for name in sorted(live) if matches(host, name)}
+    if not found:
+        names = ", ".join(sorted(live))
+        raise NoMatchingWorkers(f"no live worker's name matches {host} (live workers: {names})")
+    return found
+
+
+def matches(host: str, name: str) -> bool:
+    """Whether a HOST matches the name of a worker."""
+    return host == name or bool(_PATTERN.search(host) and fnmatchcase(name, host.replace(".*", "*")))
 
 
 def compile_script(
     commands: Sequence[Command], hosts: Callable[[str], Mapping[str, int]], app_of: Callable[[str], str | None]
 ) -> dict[str, Any]:
-    """The `configuration` and the `events` of the plan that does what the commands say.
+    """The `configuration` and the `events` of the plan of a script.
 
     Args:
-        hosts: the names of the live workers that a HOST means, with their slots; raises NoMatchingWorkers.
-        app_of: the client app of a SERVICE, if it has one.
+        hosts: HOST → name → slots of the live workers that it matches; raises NoMatchingWorkers.
+        app_of: SERVICE → its client app, or None.
 
     Raises:
-        PlanInvalid: with every error; a path reads like `line 3`, or `script` where no one line is wrong.
+        InvalidInput: with every error; its path is like `line 3`, or `script` if it concerns the whole script.
     """
     compiler = _Compiler(hosts, app_of)
     for command in commands:
@@ -46,36 +74,39 @@ def compile_script(
 
 @dataclass
 class _Group:
-    """The clients of one spawn on one worker; `ticks` holds their rate together in each interval so far."""
+    """The clients of one spawn on one worker; `ticks` holds their total rate in each interval so far."""
 
     host: str
     spawn: Spawn
     ticks: list[float] = field(default_factory=list)
-    rate_rps: float = 0.0  # all clients together, from now on
+    rate_rps: float = 0.0  # the present rate of all clients together
     is_open: bool = True
 
-    def is_meant(self, command: Rate | Close) -> bool:
-        """As in the original, clients are named by worker, service and client app, which is the service's if unsaid."""
+    def is_selected(self, command: Rate | Close) -> bool:
+        """Whether the command selects these clients.
+
+        As in the original, clients are selected by worker, service and client app, which defaults to the service's.
+        """
         return (
             self.is_open
             and self.spawn.service == command.service
             and (self.spawn.client or command.service) == (command.client or command.service)
-            and fits(command.host, self.host)
+            and matches(command.host, self.host)
         )
 
 
 class _Compiler:
-    """Goes through a script once, and keeps what time it is."""
+    """Runs through the commands once; `_now_ns` is the plan's time at the present command."""
 
     def __init__(self, hosts: Callable[[str], Mapping[str, int]], app_of: Callable[[str], str | None]) -> None:
         self._hosts = hosts
         self._app_of = app_of
-        self._problems = Problems()
+        self._errors = ErrorCollector()
         self._groups: list[_Group] = []
         self._intervals_ns: list[int] = []
         self._events: list[TimedEvent] = []
         self._now_ns = 0
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
 
     def take(self, command: Command) -> None:
         match command:
@@ -86,14 +117,14 @@ class _Compiler:
             case Sleep():
                 self._sleep(command)
             case Close():
-                for group in self._meant(command):
+                for group in self._selected(command):
                     group.rate_rps, group.is_open = 0.0, False
             case Mark():
                 self._mark(command)
 
     def finish(self) -> dict[str, Any]:
         self._check_whole()
-        self._problems.raise_if_any()
+        self._errors.raise_if_any()
         return {
             "configuration": {
                 "duration": self._now_ns / NS,
@@ -107,31 +138,33 @@ class _Compiler:
         try:
             hosts = self._hosts(command.host)
         except NoMatchingWorkers as error:
-            self._wrong(command, str(error))
-            hosts = {command.host: MAX_WORKLOADS}  # what follows speaks of these clients, and is not wrong by itself
+            self._wrong(command, Code.MISSING, str(error))
+            hosts = {command.host: MAX_WORKLOADS}  # so that later commands for these clients are not errors, too
         if len(self._groups) + len(hosts) > MAX_WORKLOADS:
-            self._wrong_once(
-                command, f"at most {MAX_WORKLOADS} spawns are accepted, one for each worker that HOST means"
+            self._over_limit(
+                command,
+                f"at most {MAX_WORKLOADS} spawns are accepted; a spawn counts once for each worker that HOST matches",
             )
             return
         for host, slots in hosts.items():
             self._groups.append(_Group(host, command, [0.0] * len(self._intervals_ns)))
             if sum(group.host == host for group in self._groups) > slots:
-                self._wrong_once(
+                self._over_limit(
                     command,
-                    f"each spawn takes a slot of its worker for the whole experiment, and {host} has {slots}: spawn "
-                    "fewer times, on other workers, or raise its galileo_slots",
+                    f"each spawn takes a slot of its worker for the whole experiment, and {host} has {slots}: use "
+                    "fewer spawns or other workers, or raise its galileo_slots",
                 )
         if sum(group.spawn.clients for group in self._groups) > MAX_CLIENTS:
-            self._wrong_once(command, f"at most {MAX_CLIENTS:,} clients in total are accepted")
+            self._over_limit(command, f"at most {MAX_CLIENTS:,} clients in total are accepted")
 
     def _rate(self, command: Rate) -> None:
-        for group in self._meant(command):
+        for group in self._selected(command):
             group.rate_rps = command.rate_rps * group.spawn.clients
             if group.rate_rps > MAX_RATE_RPS:
                 self._wrong(
                     command,
-                    f"{group.spawn.clients} clients at {command.rate_rps:g} requests/s each are more than "
+                    Code.RANGE,
+                    f"{group.spawn.clients} clients at {command.rate_rps:g} requests/s each exceed "
                     f"{MAX_RATE_RPS:,} requests/s: lower RATE",
                 )
 
@@ -140,7 +173,7 @@ class _Compiler:
             return
         self._now_ns += command.duration_ns
         if self._now_ns > MAX_DURATION_S * NS:
-            self._wrong_once(command, "the sleeps up to here are more than 7 days together; that is the most")
+            self._over_limit(command, "the sleeps up to here must take at most 7 days in total")
         if self._intervals_ns and all(group.rate_rps == group.ticks[-1] for group in self._groups):
             self._intervals_ns[-1] += command.duration_ns
             return
@@ -150,33 +183,44 @@ class _Compiler:
 
     def _mark(self, command: Mark) -> None:
         if len(self._events) == MAX_EVENTS:
-            self._wrong_once(command, f"at most {MAX_EVENTS:,} events are accepted")
+            self._over_limit(command, f"at most {MAX_EVENTS:,} events are accepted")
         else:
             self._events.append(TimedEvent(self._now_ns, command.name, command.value))
 
-    def _meant(self, command: Rate | Close) -> list[_Group]:
-        meant = [group for group in self._groups if group.is_meant(command)]
-        if not meant:
+    def _selected(self, command: Rate | Close) -> list[_Group]:
+        selected = [group for group in self._groups if group.is_selected(command)]
+        if not selected:
             clients = f"{command.service} on {command.host}"
             if command.client:
                 clients = f"the client app {command.client} for {clients}"
-            self._wrong(command, f"there are no clients of {clients} here: spawn them first, in the same words")
-        return meant
+            self._wrong(
+                command,
+                Code.MISSING,
+                f"there are no clients of {clients} at this point: add a `spawn` with the same words before",
+            )
+        return selected
 
     def _check_whole(self) -> None:
         if not self._groups:
-            self._problems.add(SCRIPT, "nobody is spawned: begin with `spawn HOST SERVICE NUM`")
+            self._errors.add(SCRIPT, Code.REQUIRED, "it spawns no clients: begin with `spawn HOST SERVICE NUM`")
         elif not self._intervals_ns:
-            self._problems.add(SCRIPT, "it takes no time: say with `sleep SECONDS` how long each rate holds")
+            self._errors.add(SCRIPT, Code.REQUIRED, "it has no duration: add a `sleep SECONDS` after each `rps`")
         elif not any(any(group.ticks) for group in self._groups):
-            self._problems.add(SCRIPT, "nothing is sent: `rps HOST SERVICE RATE`, above 0, belongs before a `sleep`")
+            self._errors.add(
+                SCRIPT, Code.REQUIRED, "it sends no requests: add an `rps HOST SERVICE RATE` above 0 before a `sleep`"
+            )
         if len(self._groups) * len(self._intervals_ns) > MAX_TICKS:
-            self._problems.add(SCRIPT, "the rates of so many clients change too often: make several scripts of it")
-        if isinstance(intervals.in_plan(self._intervals_ns or [NS]), list) and len(self._intervals_ns) > MAX_LISTED:
-            self._problems.add(
+            self._errors.add(
                 SCRIPT,
-                f"its rates change more than {MAX_LISTED:,} times, after sleeps of different lengths: make these "
-                "equal, or make several scripts of it",
+                Code.RANGE,
+                f"spawns × changes of rates must be at most {MAX_TICKS:,}: divide it into several scripts",
+            )
+        if isinstance(intervals.in_plan(self._intervals_ns or [NS]), list) and len(self._intervals_ns) > MAX_LISTED:
+            self._errors.add(
+                SCRIPT,
+                Code.RANGE,
+                f"with sleeps of different lengths, its rates may change at most {MAX_LISTED:,} times: make the sleeps "
+                "equal, or divide it into several scripts",
             )
 
     def _workload(self, group: _Group) -> dict[str, Any]:
@@ -190,11 +234,11 @@ class _Compiler:
             "worker_labels": {"worker_name": group.host},
         }
 
-    def _wrong(self, command: Command, message: str) -> None:
-        self._problems.add(f"line {command.line}", message)
+    def _wrong(self, command: Command, code: Code, message: str) -> None:
+        self._errors.add(f"line {command.line}", code, message)
 
-    def _wrong_once(self, command: Command, message: str) -> None:
-        """Of a limit that every further line breaks, too."""
-        if message not in self._said:
-            self._said.add(message)
-            self._wrong(command, message)
+    def _over_limit(self, command: Command, message: str) -> None:
+        """Reports a limit once, although every further line exceeds it, too."""
+        if message not in self._reported:
+            self._reported.add(message)
+            self._wrong(command, Code.RANGE, message)

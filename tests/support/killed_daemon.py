@@ -19,7 +19,7 @@ MOMENTS = ("taken", "ticketed", "before the commit", "after the commit", "remove
 def main(moment: str) -> None:
     os.environ["DJANGO_SETTINGS_MODULE"] = "galileo_site.settings"
     django.setup()
-    from experiments.instructions import duty
+    from experiments.instructions import processing
     from experiments.instructions.queue import InstructionQueue
     from experiments.services import dispatch
 
@@ -27,7 +27,7 @@ def main(moment: str) -> None:
         "taken": (InstructionQueue, "wait"),
         "ticketed": (InstructionQueue, "oldest"),
         "before the commit": (dispatch, "kick_reconcile"),  # the last step within the transaction
-        "after the commit": (duty, "carry_out"),
+        "after the commit": (processing, "process"),
         "removed": (InstructionQueue, "remove"),
     }
     owner, name = place[moment]

@@ -11,8 +11,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from experiments.instructions.duty import InstructionDuty
-from experiments.instructions.queue import InstructionQueue, brisk_client
+from experiments.instructions.processing import InstructionLoop
+from experiments.instructions.queue import InstructionQueue, make_client
 from experiments.management import loops
 from experiments.management.interruption import Interrupted, Interruption
 from experiments.recording import Recorder
@@ -58,4 +58,4 @@ class Command(BaseCommand):
 
 def _loops() -> dict[str, loops.Loop]:
     """Returns the loops of the daemon by name; each runs in a thread of its own."""
-    return {"instructions": InstructionDuty(InstructionQueue(brisk_client())).run, "recorder": Recorder().run}
+    return {"instructions": InstructionLoop(InstructionQueue(make_client())).run, "recorder": Recorder().run}

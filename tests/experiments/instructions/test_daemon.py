@@ -37,7 +37,7 @@ def named(*names: str) -> list[dict[str, str]]:
     return [{"instructions": SCRIPT, "name": name} for name in names]
 
 
-def test_a_daemon_that_is_killed_at_any_moment_loses_no_instruction_and_carries_none_out_twice(
+def test_killed_daemon_neither_loses_nor_repeats_instructions(
     site: DaemonSite,
 ) -> None:
     site.push(*named("first", "second", "third"))
@@ -59,7 +59,7 @@ def test_a_daemon_that_is_killed_at_any_moment_loses_no_instruction_and_carries_
 
 
 @pytest.mark.parametrize("moment", ["before the commit", "after the commit"])
-def test_after_a_kill_at_one_moment_the_next_daemon_has_each_instruction_once(site: DaemonSite, moment: str) -> None:
+def test_daemon_after_a_kill_processes_each_instruction_once(site: DaemonSite, moment: str) -> None:
     site.push(*named("first"), {"instructions": "jump", "name": "second"}, *named("third"))
     assert site.start(killed_when=moment).wait(30) == -signal.SIGKILL
     site.start()
@@ -67,7 +67,7 @@ def test_after_a_kill_at_one_moment_the_next_daemon_has_each_instruction_once(si
     assert site.experiments() == [("first", "QUEUED"), ("second", "FAILED"), ("third", "QUEUED")]
 
 
-def test_two_daemons_at_once_share_the_queue_and_make_each_experiment_once_and_in_order(site: DaemonSite) -> None:
+def test_two_daemons_create_each_experiment_once_in_order(site: DaemonSite) -> None:
     names = [f"number {number}" for number in range(40)]
     site.start()
     site.start()
@@ -77,12 +77,12 @@ def test_two_daemons_at_once_share_the_queue_and_make_each_experiment_once_and_i
     assert site.experiments() == [(name, "QUEUED") for name in names]
 
 
-def test_what_comes_while_the_broker_is_away_is_done_when_it_is_back_and_said_once(site: DaemonSite) -> None:
+def test_daemon_waits_for_redis_and_logs_it_once(site: DaemonSite) -> None:
     daemon = site.start()
     site.push(*named("before"))
     site.wait_until_empty()
     site.redis.stop()
-    wait_for(lambda: "instructions wait: " in site.log(), "the daemon to miss its broker")
+    wait_for(lambda: "instructions wait: " in site.log(), "the daemon to notice that Redis is away")
     site.redis.start()
     site.join("exphost")
     site.push(*named("after"))
@@ -92,12 +92,12 @@ def test_what_comes_while_the_broker_is_away_is_done_when_it_is_back_and_said_on
     assert daemon.poll() is None
 
 
-def test_an_instruction_waits_for_a_database_that_is_not_there_yet(site: DaemonSite) -> None:
+def test_instruction_waits_for_a_missing_database(site: DaemonSite) -> None:
     whole = site.database.read_bytes()
     site.database.write_bytes(b"")
     site.start()
     site.push(*named("patient"))
-    wait_for(lambda: "instructions wait: " in site.log(), "the daemon to miss its tables")
+    wait_for(lambda: "instructions wait: " in site.log(), "the daemon to notice the missing tables")
     assert site.queued() == (0, 1)
     site.database.unlink()
     for left in site.directory.glob("galileo.sqlite3-*"):
@@ -109,7 +109,7 @@ def test_an_instruction_waits_for_a_database_that_is_not_there_yet(site: DaemonS
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_daemon_in_order(site: DaemonSite, number: signal.Signals) -> None:
+def test_signal_ends_the_daemon_in_order(site: DaemonSite, number: signal.Signals) -> None:
     daemon = site.start(level="debug")
     site.push(*named("first"))
     site.wait_until_empty()
@@ -119,6 +119,6 @@ def test_a_signal_ends_the_daemon_in_order(site: DaemonSite, number: signal.Sign
     assert "Traceback" not in site.log()
 
 
-def test_a_level_that_is_none_is_refused(site: DaemonSite) -> None:
+def test_unknown_logging_level_is_refused(site: DaemonSite) -> None:
     assert site.start(level="LOUD").wait(30) == 2
     assert "invalid choice: 'LOUD'" in site.log()

@@ -1,4 +1,4 @@
-"""The lists in Redis: first in first out, one ticket for each instruction, and nothing lost in between."""
+"""The lists in Redis: first in first out, one id for each instruction, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def lengths(broker: redis.Redis) -> tuple[int, int]:
     return int(broker.llen(INSTRUCTIONS_KEY)), int(broker.llen(INSTRUCTIONS_PROCESSING_KEY))
 
 
-def test_the_oldest_comes_first(broker: redis.Redis, queue: InstructionQueue) -> None:
+def test_oldest_instruction_comes_first(broker: redis.Redis, queue: InstructionQueue) -> None:
     for pushed in (b"one", b"two", b"three"):
         broker.lpush(INSTRUCTIONS_KEY, pushed)
     found = []
@@ -33,9 +33,7 @@ def test_the_oldest_comes_first(broker: redis.Redis, queue: InstructionQueue) ->
     assert lengths(broker) == (0, 0)
 
 
-def test_what_was_taken_stays_until_it_is_removed_and_keeps_its_ticket(
-    broker: redis.Redis, queue: InstructionQueue
-) -> None:
+def test_taken_instruction_keeps_its_id_until_removed(broker: redis.Redis, queue: InstructionQueue) -> None:
     broker.lpush(INSTRUCTIONS_KEY, b"one")
     queue.wait(1)
     assert lengths(broker) == (0, 1)
@@ -47,7 +45,7 @@ def test_what_was_taken_stays_until_it_is_removed_and_keeps_its_ticket(
     assert lengths(broker) == (0, 0)
 
 
-def test_two_pushes_of_the_same_text_are_two_instructions(broker: redis.Redis, queue: InstructionQueue) -> None:
+def test_same_text_pushed_twice_is_two_instructions(broker: redis.Redis, queue: InstructionQueue) -> None:
     broker.lpush(INSTRUCTIONS_KEY, b"same", b"same")
     queue.wait(1)
     queue.wait(1)
@@ -57,15 +55,15 @@ def test_two_pushes_of_the_same_text_are_two_instructions(broker: redis.Redis, q
     second = queue.oldest()
     assert second is not None
     assert (first.pushed, second.pushed) == (b"same", b"same")
-    assert first.ticket != second.ticket
+    assert first.instruction_id != second.instruction_id
     assert lengths(broker) == (0, 1)
 
 
-def test_an_empty_queue_gives_nothing(broker: redis.Redis, queue: InstructionQueue) -> None:
+def test_empty_queue_has_no_oldest_instruction(broker: redis.Redis, queue: InstructionQueue) -> None:
     assert queue.oldest() is None
 
 
-def test_what_is_too_large_is_cut_off_before_it_is_read(broker: redis.Redis, queue: InstructionQueue) -> None:
+def test_oversized_message_is_truncated_in_redis(broker: redis.Redis, queue: InstructionQueue) -> None:
     broker.lpush(INSTRUCTIONS_KEY, b"x" * (MAX_BYTES + 1000))
     queue.wait(1)
     entry = queue.oldest()
@@ -79,7 +77,7 @@ def test_what_is_too_large_is_cut_off_before_it_is_read(broker: redis.Redis, que
     "pushed",
     [b"", b"ticket:", b"ticket:12:x", b"ticket:" + b"A" * 32 + b":x", b"\xff\x00\n{", b"ticket:\n" + b"0" * 40],
 )
-def test_whatever_was_pushed_comes_out_as_it_was(broker: redis.Redis, queue: InstructionQueue, pushed: bytes) -> None:
+def test_any_bytes_are_returned_unchanged(broker: redis.Redis, queue: InstructionQueue, pushed: bytes) -> None:
     broker.lpush(INSTRUCTIONS_KEY, pushed)
     queue.wait(1)
     entry = queue.oldest()

@@ -1,4 +1,4 @@
-"""Each instruction becomes one experiment, or says why it does not; the queue goes on in any case."""
+"""Each instruction becomes one experiment, or is refused with a reason; neither blocks later instructions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from django.db import IntegrityError, OperationalError
 from django.test import Client
 
 from experiments.analysis import report
-from experiments.instructions import carrying_out
-from experiments.instructions.carrying_out import carry_out
-from experiments.instructions.duty import InstructionDuty
+from experiments.instructions import processing
+from experiments.instructions.processing import InstructionLoop, process
 from experiments.instructions.queue import Entry, InstructionQueue
 from experiments.models import Event, Experiment
 from experiments.services import experiments as services
@@ -34,20 +33,20 @@ def workers(broker: redis.Redis) -> None:
         register(broker, name, labels={"worker_name": name})
 
 
-def entry_of(pushed: object, ticket: str | None = None) -> Entry:
+def entry_of(pushed: object, instruction_id: str | None = None) -> Entry:
     raw = pushed if isinstance(pushed, bytes) else json.dumps(pushed).encode()
-    return Entry(b"", ticket or secrets.token_hex(16), raw)
+    return Entry(b"", instruction_id or secrets.token_hex(16), raw)
 
 
 def made_of(pushed: object) -> Experiment:
-    carry_out(entry_of(pushed))
+    process(entry_of(pushed))
     return Experiment.objects.get()
 
 
-# --- What works -------------------------------------------------------------------------------------------------------
+# --- Success ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_instruction_becomes_a_queued_experiment_like_any_other() -> None:
+def test_instruction_becomes_a_queued_experiment() -> None:
     experiment = made_of({"instructions": SCRIPT})
     assert (experiment.status, experiment.name, experiment.creator) == ("QUEUED", "instructions", "experimentd")
     assert experiment.metadata == {"instructions": SCRIPT}
@@ -58,14 +57,14 @@ def test_an_instruction_becomes_a_queued_experiment_like_any_other() -> None:
     assert [event.name for event in Event.objects.all()] == ["queued"]
 
 
-def test_its_id_name_and_creator_may_be_given() -> None:
+def test_instruction_may_give_id_name_and_creator() -> None:
     experiment = made_of({"instructions": SCRIPT, "exp_id": "baseline-7", "name": "base line", "creator": "carol"})
     assert (experiment.id, experiment.name, experiment.creator) == ("baseline-7", "base line", "carol")
     Experiment.objects.all().delete()
     assert made_of({"instructions": SCRIPT, "exp_id": "baseline-8"}).name == "baseline-8"
 
 
-def test_a_pattern_means_the_live_workers_that_it_fits() -> None:
+def test_pattern_selects_the_matching_live_workers() -> None:
     experiment = made_of({"instructions": "spawn pico[0-9] web 1\nrps pico.* web 1\nsleep 1\nclose pico? web"})
     assert [workload.worker_labels for workload in experiment.workloads.all()] == [
         {"worker_name": "pico1"},
@@ -73,7 +72,7 @@ def test_a_pattern_means_the_live_workers_that_it_fits() -> None:
     ]
 
 
-def test_an_app_of_the_services_name_is_taken_where_the_controller_can_see_it(settings: Any, tmp_path: Path) -> None:
+def test_app_of_the_service_is_used_if_the_controller_has_it(settings: Any, tmp_path: Path) -> None:
     (tmp_path / "squeezenet").mkdir()
     (tmp_path / "squeezenet" / "generator.py").touch()
     settings.SITE = settings.SITE.__class__(**{**vars(settings.SITE), "apps_dir": tmp_path})
@@ -84,35 +83,35 @@ def test_an_app_of_the_services_name_is_taken_where_the_controller_can_see_it(se
 # --- Exactly once -----------------------------------------------------------------------------------------------------
 
 
-def test_an_instruction_that_comes_again_under_its_ticket_makes_nothing_more() -> None:
+def test_instruction_processed_again_creates_nothing() -> None:
     for pushed in ({"instructions": SCRIPT}, {"instructions": "jump"}, {"instructions": SCRIPT, "exp_id": "x-1"}):
         again = entry_of(pushed)
-        carry_out(again)
-        carry_out(again)
+        process(again)
+        process(again)
     assert Experiment.objects.count() == 3
     assert not Event.objects.filter(name="instruction").exists()
 
 
 @pytest.mark.parametrize("asked", [{}, {"exp_id": "x-1"}])
 @pytest.mark.parametrize("script", [SCRIPT, "jump"])
-def test_a_daemon_that_loses_the_race_for_an_instruction_leaves_it_at_that(
+def test_daemon_that_loses_the_race_creates_nothing(
     monkeypatch: pytest.MonkeyPatch, asked: dict[str, str], script: str
 ) -> None:
     entry = entry_of({"instructions": script, **asked})
-    real = carrying_out._plan_of
+    real = processing._plan_of
 
     def while_another_daemon_makes_it(instruction: Any) -> Any:
-        monkeypatch.setattr(carrying_out, "_plan_of", real)
-        carry_out(entry)
+        monkeypatch.setattr(processing, "_plan_of", real)
+        process(entry)
         return real(instruction)
 
-    monkeypatch.setattr(carrying_out, "_plan_of", while_another_daemon_makes_it)
-    carry_out(entry)
+    monkeypatch.setattr(processing, "_plan_of", while_another_daemon_makes_it)
+    process(entry)
     assert Experiment.objects.count() == 1
     assert not Event.objects.filter(name="instruction").exists()
 
 
-def test_a_ticket_is_of_one_experiment_only() -> None:
+def test_instruction_id_belongs_to_one_experiment() -> None:
     made = made_of({"instructions": SCRIPT})
     with pytest.raises(IntegrityError):
         services.create_failed("again", "x", "why", metadata={}, ticket=made.ticket)
@@ -120,32 +119,30 @@ def test_a_ticket_is_of_one_experiment_only() -> None:
 
 
 @pytest.mark.parametrize("script", [SCRIPT, "jump"])
-def test_an_id_that_is_taken_is_said_on_its_timeline_and_in_the_log_and_nothing_runs(
-    script: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_taken_id_is_an_event_and_a_log_line(script: str, caplog: pytest.LogCaptureFixture) -> None:
     first = made_of({"instructions": SCRIPT, "exp_id": "x-1"})
-    carry_out(entry_of({"instructions": script, "exp_id": "x-1"}))
+    process(entry_of({"instructions": script, "exp_id": "x-1"}))
     assert Experiment.objects.get() == first
     (event,) = Event.objects.filter(name="instruction")
-    assert event.value == "another instruction asked for this id, and was refused"
+    assert event.value == "another instruction with this id was refused"
     assert "there is an experiment x-1 already; give it another exp_id" in caplog.text
 
 
-# --- What is wrong ----------------------------------------------------------------------------------------------------
+# --- Errors -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("pushed", "reason"),
     [
-        ({"instructions": "sleep 1\njump pi"}, "line 2: unknown word 'jump'; known are spawn, rps, sleep, close"),
-        ({"instructions": "rps exphost web 1"}, "line 1: there are no clients of web on exphost here: spawn them"),
+        ({"instructions": "sleep 1\njump pi"}, "line 2: unknown command 'jump'; "),
+        ({"instructions": "rps exphost web 1"}, "line 1: there are no clients of web on exphost at this point"),
         ({"instructions": "spawn nobody web 1\nrps nobody web 1\nsleep 1"},
          "line 1: no live worker carries the label galileo_worker_name=nobody "
          "(there are workers with galileo_worker_name = exphost, pico1, pico2)"),
         ({"instructions": "spawn x* web 1\nrps x* web 1\nsleep 1"},
-         "line 1: no live worker's name fits x* (there are exphost, pico1, pico2)"),
+         "line 1: no live worker's name matches x* (live workers: exphost, pico1, pico2)"),
         ({"instructions": "spawn exphost web many\nrps exphost web 1\nsleep 1"}, "line 1: NUM must be a whole number"),
-        ({"instructions": ""}, "script: nobody is spawned"),
+        ({"instructions": ""}, "script: it spawns no clients"),
         ({}, "instructions: is missing"),
         ({"instructions": 5}, "instructions: the text of a script is needed, not 5"),
         ({"instructions": ["sleep 1"]}, "instructions: the text of a script is needed, not a list"),
@@ -164,7 +161,7 @@ def test_an_id_that_is_taken_is_said_on_its_timeline_and_in_the_log_and_nothing_
     ],
     ids=range(20),
 )  # fmt: skip
-def test_a_wrong_instruction_is_an_experiment_that_failed_and_says_why(
+def test_wrong_instruction_is_a_failed_experiment_with_reason(
     pushed: object, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     experiment = made_of(pushed)
@@ -176,20 +173,20 @@ def test_a_wrong_instruction_is_an_experiment_that_failed_and_says_why(
     assert not experiment.workloads.exists()
 
 
-def test_a_wrong_instruction_keeps_the_id_the_name_and_the_script_that_it_gave() -> None:
+def test_wrong_instruction_keeps_id_name_and_script() -> None:
     asked = {"instructions": "jump", "exp_id": "x-1", "name": "n", "creator": "c"}
     experiment = made_of(asked)
     assert (experiment.id, experiment.name, experiment.creator) == ("x-1", "n", "c")
     assert experiment.metadata == {"instructions": "jump"}
 
 
-def test_all_that_is_wrong_is_named_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     experiment = made_of({"instructions": "jump\nsleep x", "name": 5, "exp_id": "a b"})
     assert experiment.reason.count("; ") >= 3
     assert all(part in experiment.reason for part in ("line 1: ", "line 2: ", "name: ", "exp_id: "))
 
 
-def test_without_a_worker_it_fails_with_the_sentence_of_placement(broker: redis.Redis) -> None:
+def test_no_live_worker_fails_the_experiment(broker: redis.Redis) -> None:
     broker.flushall()
     assert made_of({"instructions": SCRIPT}).reason == "no worker is running: start one with `bin/run worker`"
 
@@ -207,15 +204,17 @@ def test_without_a_worker_it_fails_with_the_sentence_of_placement(broker: redis.
     ],
     ids=range(7),
 )
-def test_what_cannot_be_read_is_a_line_in_the_log(pushed: bytes, reason: str, caplog: pytest.LogCaptureFixture) -> None:
-    carry_out(entry_of(pushed))
+def test_unreadable_instruction_is_logged_and_dropped(
+    pushed: bytes, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    process(entry_of(pushed))
     assert not Experiment.objects.exists()
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert reason in record.getMessage()
     assert len(record.getMessage()) < 1000
 
 
-def test_an_experiment_that_was_never_a_plan_has_its_pages_and_can_be_deleted(admin_client: Client) -> None:
+def test_experiment_without_a_plan_can_be_shown_and_deleted(admin_client: Client) -> None:
     experiment = made_of({"instructions": "jump"})
     assert experiment.reason in report.render(report.build(experiment, [], fresh=True))
     shown = admin_client.get(f"/admin/experiments/experiment/{experiment.id}/change/")
@@ -230,8 +229,8 @@ def test_an_experiment_that_was_never_a_plan_has_its_pages_and_can_be_deleted(ad
 
 
 @pytest.fixture
-def duty(broker: redis.Redis) -> InstructionDuty:
-    return InstructionDuty(InstructionQueue(broker))
+def loop(broker: redis.Redis) -> InstructionLoop:
+    return InstructionLoop(InstructionQueue(broker))
 
 
 def push(broker: redis.Redis, *pushed: object) -> None:
@@ -243,7 +242,7 @@ def left(broker: redis.Redis) -> int:
     return int(broker.llen(INSTRUCTIONS_KEY)) + int(broker.llen(INSTRUCTIONS_PROCESSING_KEY))
 
 
-def test_nothing_that_is_wrong_holds_up_the_next(broker: redis.Redis, duty: InstructionDuty) -> None:
+def test_wrong_instructions_do_not_block_the_next(broker: redis.Redis, loop: InstructionLoop) -> None:
     push(
         broker,
         b"{",
@@ -251,41 +250,41 @@ def test_nothing_that_is_wrong_holds_up_the_next(broker: redis.Redis, duty: Inst
         b"x" * 2_000_000,
         {"instructions": SCRIPT, "name": "good"},
     )
-    for _ in range(8):  # one to take each, one to carry it out
-        duty.step()
+    for _ in range(8):  # for each, one step to take it and one to process it
+        loop.step()
     assert left(broker) == 0
     found = Experiment.objects.order_by("created").values_list("name", "status")
     assert list(found) == [("bad", "FAILED"), ("good", "QUEUED")]
 
 
-def test_a_fault_of_ours_in_one_instruction_does_not_stop_the_others(
-    broker: redis.Redis, duty: InstructionDuty, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_programming_error_does_not_block_later_instructions(
+    broker: redis.Redis, loop: InstructionLoop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     push(broker, {"instructions": SCRIPT})
-    duty.step()
+    loop.step()
     with monkeypatch.context() as patched:
-        patched.setattr(carrying_out, "_plan_of", lambda instruction: 1 / 0)
-        duty.step()
-    assert "cannot be carried out, and is left out" in caplog.text
+        patched.setattr(processing, "_plan_of", lambda instruction: 1 / 0)
+        loop.step()
+    assert "cannot be processed and is dropped" in caplog.text
     push(broker, {"instructions": SCRIPT})
-    duty.step()
-    duty.step()
+    loop.step()
+    loop.step()
     assert (Experiment.objects.count(), left(broker)) == (1, 0)
 
 
 @pytest.mark.parametrize("error", [OperationalError("away"), redis.ConnectionError("away")])
-def test_while_the_database_or_the_broker_is_away_an_instruction_waits(
-    broker: redis.Redis, duty: InstructionDuty, monkeypatch: pytest.MonkeyPatch, error: Exception
+def test_instruction_waits_for_database_and_redis(
+    broker: redis.Redis, loop: InstructionLoop, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def away(_: object) -> None:
         raise error
 
     push(broker, {"instructions": SCRIPT})
-    duty.step()
+    loop.step()
     with monkeypatch.context() as patched:
-        patched.setattr(carrying_out, "sync_workers", lambda: away(None))
+        patched.setattr(processing, "sync_workers", lambda: away(None))
         with pytest.raises(type(error)):
-            duty.step()
+            loop.step()
     assert left(broker) == 1
-    duty.step()
+    loop.step()
     assert (Experiment.objects.count(), left(broker)) == (1, 0)
