@@ -1,4 +1,4 @@
-"""What was heard and is not stored yet. It has a bound: what comes beyond it is dropped, and counted."""
+"""Backlog: received samples and events that are not stored yet. Above its bound, they are dropped and counted."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from django.utils import timezone
 
 from loadgen.protocol.topics import Mark, Sample
 
-# Two minutes of what thirty nodes send; some 50 MB.
+# Two minutes of the samples of thirty nodes; about 50 MB.
 LIMIT = 100_000
 MAX_TALLIES = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A sample or an event, and when it came by the controller's clock, which experiments are started and ended by."""
+    """A sample or an event, and its arrival by the controller's clock, which also times the starts of experiments."""
 
     at: datetime
     content: Sample | Mark
@@ -27,11 +27,11 @@ class Arrival:
 
 @dataclass
 class Tally:
-    """What came within a second and cannot be stored."""
+    """Messages of one second that cannot be stored."""
 
     unparsable: int = 0
     dropped: int = 0
-    example: str = ""  # of what could not be parsed
+    example: str = ""  # a message that could not be parsed
 
     def add(self, other: Tally) -> None:
         self.unparsable += other.unparsable
@@ -41,19 +41,19 @@ class Tally:
 
 @dataclass(frozen=True)
 class Taken:
-    """What is to be stored at once; the tallies by their second."""
+    """Arrivals and tallies to be stored in one transaction; tallies are keyed by their second."""
 
     arrivals: list[Arrival] = field(default_factory=list)
     tallies: dict[datetime, Tally] = field(default_factory=dict)
 
     @property
     def times(self) -> list[datetime]:
-        """All times in it, in no order."""
+        """The times of all arrivals and tallies, unordered."""
         return [*(arrival.at for arrival in self.arrivals), *self.tallies]
 
 
 class Backlog:
-    """Filled by one thread, emptied by another."""
+    """Filled by one thread, and emptied by another."""
 
     def __init__(self, limit: int = LIMIT, now: Callable[[], datetime] = timezone.now) -> None:
         self._limit = limit
@@ -61,7 +61,7 @@ class Backlog:
         self._arrivals: deque[Arrival] = deque()
         self._tallies: dict[datetime, Tally] = {}
         self._changed = threading.Condition()
-        self._awaited = 0  # how many arrivals end the wait
+        self._awaited = 0  # number of arrivals that ends the wait
 
     def __len__(self) -> int:
         return len(self._arrivals)
@@ -85,20 +85,20 @@ class Backlog:
             self._tally(self._now(), Tally(unparsable=1, example=example))
 
     def wait(self, for_arrivals: int, at_most_s: float) -> None:
-        """Returns when so many have come, or when the time is over."""
+        """Waits for that number of arrivals, at most for the given time."""
         with self._changed:
             self._awaited = for_arrivals
             self._changed.wait_for(lambda: len(self._arrivals) >= for_arrivals, at_most_s)
 
     def take(self, at_most: int) -> Taken:
-        """The oldest arrivals, and all tallies."""
+        """Removes and returns the oldest arrivals and all tallies."""
         with self._changed:
             arrivals = [self._arrivals.popleft() for _ in range(min(at_most, len(self._arrivals)))]
             tallies, self._tallies = self._tallies, {}
             return Taken(arrivals, tallies)
 
     def give_back(self, taken: Taken) -> None:
-        """Takes back what could not be stored, in its order."""
+        """Puts back arrivals and tallies that could not be stored, in their order."""
         with self._changed:
             self._arrivals.extendleft(reversed(taken.arrivals))
             for second, tally in taken.tallies.items():

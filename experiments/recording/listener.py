@@ -1,6 +1,7 @@
-"""Hears telemetry and events, and puts them into the backlog as they come.
+"""Listener: a thread that receives telemetry and events, and adds them to the backlog.
 
-Redis keeps no message for who is not there: what is published while the broker, or we, are away is lost to us.
+It is a thread of its own, so that a slow database does not make Redis wait. Redis keeps no messages for absent
+subscribers: messages that are published while Redis or this process is down are lost.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _AWAY_PAUSE_S = 1.0
 
 
 class Listener(threading.Thread):
-    """Runs until `stop`; it subscribes again whenever the broker has been away."""
+    """Runs until `stop`; subscribes again after Redis was unavailable."""
 
     def __init__(self, client: redis.Redis, backlog: Backlog) -> None:
         super().__init__(name="recording-listener", daemon=True)
@@ -41,14 +42,14 @@ class Listener(threading.Thread):
                 self._listen()
             except RedisError as error:
                 if not self._away:
-                    log.warning("telemetry and events cannot be heard, the broker is away: %s", error)
+                    log.warning("telemetry and events cannot be received, Redis is unavailable: %s", error)
                 self._away = True
                 self._stopped.wait(_AWAY_PAUSE_S)
 
     def _listen(self) -> None:
         with Subscription(self._client, channels=[EVENTS_CHANNEL], patterns=[TELEMETRY_PATTERN]) as subscription:
             if self._away:
-                log.info("the broker is back, telemetry and events are heard again")
+                log.info("Redis is back, telemetry and events are received again")
             self._away = False
             while not self._stopped.is_set():
                 published = subscription.get(_TURN_S)

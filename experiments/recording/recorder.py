@@ -1,7 +1,7 @@
-"""The recorder's loop. It keeps nothing that a killed one would take along but the last second's arrivals.
+"""Recorder: stores the telemetry and events of every active experiment, about once a second.
 
-What it has to do is read from the database each second, so that it goes on wherever another one was killed. Two of them
-at once store everything once.
+It reads the active experiments from the database each second, so that it can continue after another one was killed,
+with whom only the arrivals of the last second are lost. Two recorders at the same time store everything once.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from routing.redis import redis_client
 log = logging.getLogger(__name__)
 
 STORE_EVERY_S = 1.0
-STORE_ROWS = 500  # or sooner, when so much has come
-MAX_ROWS = 5000  # in one transaction, when there is much to catch up with
-COMPLAIN_EVERY_S = 60.0
-DESCRIBE_EVERY_S = 20.0  # nodes that come while an experiment is active
+STORE_ROWS = 500  # or as soon as so many arrivals wait
+MAX_ROWS = 5000  # in one transaction, after an outage
+LOG_EVERY_S = 60.0
+DESCRIBE_EVERY_S = 20.0  # for nodes that appear while an experiment is active
 _JOIN_S = 2.0
 
 
 class ListenerEnded(Exception):
-    """The listener ended of an error, which the log has."""
+    """The listener ended with an error, which was logged."""
 
 
 class Recorder:
-    """Records telemetry and events of every active experiment, and what its nodes are."""
+    """Records telemetry and events of every active experiment, and the information about its nodes."""
 
     def __init__(self, client: redis.Redis | None = None, backlog: Backlog | None = None) -> None:
         self._client = redis_client() if client is None else client
         self._backlog = Backlog() if backlog is None else backlog
         self._away = False  # the database
         self._broker_away = False
-        self._complain_at_s = 0.0
+        self._log_at_s = 0.0
         self._describe_at_s = 0.0
-        self._complaints = 0
+        self._malformed = 0
 
     def run(self, stop: threading.Event) -> None:
-        """Returns soon after `stop` is set, with everything stored that was heard.
+        """Runs until `stop` is set, and then stores everything that was received.
 
         Raises:
-            ListenerEnded: and whoever runs us should end, to be started anew.
+            ListenerEnded: nothing is received any more; the caller should restart the recorder.
         """
         listener = Listener(self._client, self._backlog)
         listener.start()
@@ -58,21 +58,21 @@ class Recorder:
             while not stop.is_set():
                 self._backlog.wait(STORE_ROWS, STORE_EVERY_S)
                 if not self.turn():
-                    stop.wait(STORE_EVERY_S)  # however much has come: it is of no use to ask without a pause
+                    stop.wait(STORE_EVERY_S)  # pauses also when the backlog is large
                 if not listener.is_alive():
-                    raise ListenerEnded("telemetry and events are not recorded any more")
+                    raise ListenerEnded("telemetry and events are no longer recorded")
         finally:
             listener.stop()
-            self.turn()  # before the wait, for which whoever ends us may have no time
+            self.turn()  # before the wait, during which the process may be killed
             listener.join(_JOIN_S)
             if not self.turn():
                 log.warning("%s samples and events are lost with this process", len(self._backlog))
             connection.close()
 
     def turn(self) -> bool:
-        """Stores all that has come, and takes up experiments that have begun; False while the database is away."""
+        """Stores all arrivals and describes new experiments' nodes. Returns whether the database was available."""
         try:
-            self._take_up()
+            self._describe_nodes()
             while True:
                 taken = self._backlog.take(MAX_ROWS)
                 self._store(taken)
@@ -89,14 +89,14 @@ class Recorder:
         self._away = False
         return True
 
-    def _take_up(self) -> None:
+    def _describe_nodes(self) -> None:
         now_s = time.monotonic()
         also_known = now_s >= self._describe_at_s
         try:
             nodes.describe(also_known=also_known)
         except RedisError as error:
             if not self._broker_away:
-                log.warning("what the nodes are cannot be read yet: %s", error)
+                log.warning("the information about the nodes cannot be read yet: %s", error)
             self._broker_away = True
             return
         self._broker_away = False
@@ -104,7 +104,7 @@ class Recorder:
             self._describe_at_s = now_s + DESCRIBE_EVERY_S
 
     def _store(self, taken: Taken) -> None:
-        """One try more when the database refuses: an experiment that was deleted just now is not looked at again."""
+        """Stores, with a second try after an error, because an experiment may have just been deleted."""
         for is_last_try in (False, True):
             try:
                 store(taken)
@@ -114,15 +114,15 @@ class Recorder:
                 raise
             except DatabaseError:
                 if is_last_try:
-                    log.exception("%s samples and events cannot be stored, they are lost", len(taken.arrivals))
+                    log.exception("%s samples and events cannot be stored and are lost", len(taken.arrivals))
                     self._backlog.note_dropped(len(taken.arrivals))
-        self._complain(taken)
+        self._log_malformed(taken)
 
-    def _complain(self, taken: Taken) -> None:
-        """Tells of what makes no sense, now and then."""
+    def _log_malformed(self, taken: Taken) -> None:
+        """Logs the number of malformed messages, at most once per LOG_EVERY_S."""
         unparsable = [tally for tally in taken.tallies.values() if tally.unparsable]
-        self._complaints += sum(tally.unparsable for tally in unparsable)
-        if unparsable and time.monotonic() >= self._complain_at_s:
-            log.warning("%s messages make no sense, such as %s", self._complaints, unparsable[0].example)
-            self._complain_at_s = time.monotonic() + COMPLAIN_EVERY_S
-            self._complaints = 0
+        self._malformed += sum(tally.unparsable for tally in unparsable)
+        if unparsable and time.monotonic() >= self._log_at_s:
+            log.warning("%s messages are malformed, such as %s", self._malformed, unparsable[0].example)
+            self._log_at_s = time.monotonic() + LOG_EVERY_S
+            self._malformed = 0

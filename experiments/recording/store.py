@@ -1,4 +1,4 @@
-"""The one transaction of the recorder: what was heard is stored together, or not at all."""
+"""Stores samples and events for the experiments that were active when they arrived, in one transaction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SECOND = timedelta(seconds=1)
 
 @dataclass(frozen=True)
 class Window:
-    """When an experiment was active: from leaving the queue to the end of its load (None: it still is)."""
+    """The time in which an experiment was active: from leaving the queue to the end of its load (None: active)."""
 
     experiment_id: str
     starting: datetime
@@ -30,9 +30,9 @@ class Window:
 
 
 def store(taken: Taken) -> None:
-    """Stores what came for every experiment that was active then, and forgets the rest. Database errors propagate.
+    """Stores each arrival for every experiment that was active then; others are discarded. Database errors propagate.
 
-    What is stored already, stays as it is: after an error that came with the commit, the same may be stored again.
+    Rows that exist already are kept: after an error during a commit, the same arrivals may be stored again.
     """
     times = taken.times
     windows = _windows(min(times), max(times) + _SECOND) if times else []

@@ -1,4 +1,4 @@
-"""The recorder: what it hears is stored for every experiment that was active then, once, and what is not is counted."""
+"""The recorder stores what it receives for every experiment that was active then, once, and counts the rest."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def taken(*contents: Sample | Mark, at: datetime = NOON) -> Taken:
 # --- the backlog ------------------------------------------------------------------------------------------------------
 
 
-def test_the_backlog_has_a_bound_and_counts_what_is_dropped_by_the_second() -> None:
+def test_backlog_is_bounded_and_counts_drops_by_the_second() -> None:
     times = iter([NOON, NOON, NOON + 0.5 * SECOND, NOON + SECOND, NOON + SECOND])
     backlog = Backlog(2, lambda: next(times))
     for number in range(4):
@@ -73,7 +73,7 @@ def test_the_backlog_has_a_bound_and_counts_what_is_dropped_by_the_second() -> N
     assert backlog.take(10) == Taken()
 
 
-def test_what_is_given_back_comes_first_and_in_order() -> None:
+def test_arrivals_given_back_come_first_in_order() -> None:
     backlog = Backlog(now=lambda: NOON)
     for number in range(4):
         backlog.add(sample(number))
@@ -87,7 +87,7 @@ def test_what_is_given_back_comes_first_and_in_order() -> None:
     assert found.tallies[NOON].unparsable == 2
 
 
-def test_a_long_outage_does_not_fill_the_memory_with_tallies() -> None:
+def test_number_of_tallies_is_bounded() -> None:
     seconds = itertools.count()
     backlog = Backlog(0, lambda: NOON + next(seconds) * SECOND)
     for number in range(MAX_TALLIES + 50):
@@ -98,7 +98,7 @@ def test_a_long_outage_does_not_fill_the_memory_with_tallies() -> None:
     assert sum(tally.dropped for tally in tallies.values()) == MAX_TALLIES + 50
 
 
-def test_waiting_ends_when_enough_has_come() -> None:
+def test_wait_ends_when_enough_arrivals_came() -> None:
     backlog = Backlog()
     timer = threading.Timer(0.05, lambda: [backlog.add(sample(number)) for number in range(3)])
     timer.start()
@@ -113,7 +113,7 @@ def test_waiting_ends_when_enough_has_come() -> None:
 # --- storing ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_sample_belongs_to_every_experiment_that_was_active_when_it_came() -> None:
+def test_sample_is_stored_for_each_active_experiment() -> None:
     long, second = active(NOON, None), active(NOON + 2 * SECOND, NOON + 4 * SECOND, "FINALIZING")
     ended = active(NOON - 60 * SECOND, NOON + SECOND, "FINISHED")
     queued = batches.make_experiment(status="QUEUED")
@@ -127,7 +127,7 @@ def test_a_sample_belongs_to_every_experiment_that_was_active_when_it_came() -> 
     assert stored(queued) == []
 
 
-def test_without_an_active_experiment_nothing_is_stored() -> None:
+def test_nothing_is_stored_without_an_active_experiment() -> None:
     active(NOON - 60 * SECOND, NOON - SECOND, "FINISHED")
     store(taken(sample(), Mark(1, "news")))
     store(Taken())
@@ -135,7 +135,7 @@ def test_without_an_active_experiment_nothing_is_stored() -> None:
     assert not Event.objects.exists()
 
 
-def test_the_same_sample_and_event_are_stored_once_and_the_rest_all_the_same() -> None:
+def test_duplicates_are_stored_once_beside_new_rows() -> None:
     experiment = active()
     store(taken(sample(1), Mark(1, "up", "3")))
     store(taken(sample(1, value=2.0), sample(2), sample(1, subsystem="0"), Mark(1, "up", "3"), Mark(1, "up", "4")))
@@ -145,7 +145,7 @@ def test_the_same_sample_and_event_are_stored_once_and_the_rest_all_the_same() -
     assert list(experiment.events.values_list("name", "value").order_by("id")) == [("up", "3"), ("up", "4")]
 
 
-def test_an_event_is_on_the_timeline_at_its_own_time() -> None:
+def test_event_is_on_the_timeline_at_its_own_time() -> None:
     experiment = active()
     store(taken(Mark(batches.START_NS + 5_000_000, "scaled-up", "web 3")))
     event = experiment.events.get()
@@ -153,7 +153,7 @@ def test_an_event_is_on_the_timeline_at_its_own_time() -> None:
     assert event.timestamp == batches.START + timedelta(milliseconds=5)
 
 
-def test_what_cannot_be_stored_is_counted_for_those_that_were_active_then() -> None:
+def test_malformed_messages_count_for_active_experiments() -> None:
     first, later = active(), active(NOON + 10 * SECOND)
     store(Taken([], {NOON: Tally(2, 1, "telem/x: no\0"), NOON + SECOND: Tally(1, 0, "telem/y: no")}))
     store(Taken([], {NOON + 2 * SECOND: Tally(1, 5, "telem/z: no")}))
@@ -163,7 +163,7 @@ def test_what_cannot_be_stored_is_counted_for_those_that_were_active_then() -> N
     assert not Recording.objects.filter(experiment=later).exists()
 
 
-def test_what_an_experiment_recorded_goes_with_it(broker: redis.Redis) -> None:
+def test_recorded_rows_are_deleted_with_their_experiment(broker: redis.Redis) -> None:
     gone, other = active(status="FINISHED", end=NOON + SECOND), active()
     store(taken(*map(sample, range(50))))
     NodeInfo.objects.create(experiment=gone, node="pi")
@@ -185,7 +185,7 @@ def listening(broker: redis.Redis, *names: str) -> Iterator[redis.client.PubSub]
         yield pubsub
 
 
-def test_what_the_nodes_are_is_stored_when_an_experiment_begins(broker: redis.Redis) -> None:
+def test_nodes_are_described_when_an_experiment_begins(broker: redis.Redis) -> None:
     register(broker, "pi-1")
     registry.sync_workers()
     broker.hset(node_info_key("pi-1"), mapping={"arch": "arm64", "ram": b"\xff\0"})
@@ -205,7 +205,7 @@ def test_what_the_nodes_are_is_stored_when_an_experiment_begins(broker: redis.Re
     assert (found["pi1"].info, found["pi1"].worker["hostname"]) == ({}, "pi1")  # a worker without telemetry
 
 
-def test_a_node_that_comes_later_is_added(broker: redis.Redis) -> None:
+def test_node_that_appears_later_is_described(broker: redis.Redis) -> None:
     experiment = active()
     nodes.describe()
     with listening(broker, "late"):
@@ -215,7 +215,7 @@ def test_a_node_that_comes_later_is_added(broker: redis.Redis) -> None:
     assert experiment.nodes.filter(node="late").exists()
 
 
-def test_an_experiment_is_taken_up_once_the_broker_answers(broker: redis.Redis, monkeypatch: Any, caplog: Any) -> None:
+def test_nodes_are_described_once_redis_is_back(broker: redis.Redis, monkeypatch: Any, caplog: Any) -> None:
     experiment = active()
     recorder = Recorder(broker)
     with monkeypatch.context() as patch:
@@ -238,7 +238,7 @@ def _raises(error: Exception) -> Any:
 
 
 @contextmanager
-def heard(broker: redis.Redis) -> Iterator[Backlog]:
+def listened(broker: redis.Redis) -> Iterator[Backlog]:
     """A backlog that a listener fills."""
     backlog = Backlog()
     listener = Listener(broker, backlog)
@@ -252,9 +252,9 @@ def heard(broker: redis.Redis) -> Iterator[Backlog]:
         assert not listener.is_alive()
 
 
-def test_what_is_published_is_stored_and_what_makes_no_sense_is_counted(broker: redis.Redis) -> None:
+def test_published_samples_are_stored_malformed_ones_counted(broker: redis.Redis) -> None:
     experiment = active()
-    with heard(broker) as backlog:
+    with listened(broker) as backlog:
         broker.publish("telem/pi/rd/sda", "1700000000.5 3.5")
         broker.publish("telem/pi/cpu", "yesterday 3.5")
         broker.publish("telem/pi/cpu", "1700000000 nan")
@@ -276,19 +276,19 @@ def test_what_is_published_is_stored_and_what_makes_no_sense_is_counted(broker: 
 
 
 @pytest.mark.slow
-def test_a_listener_hears_again_after_the_broker_was_away_and_says_so_once(tmp_path: Path, caplog: Any) -> None:
+def test_listener_subscribes_again_and_logs_an_outage_once(tmp_path: Path, caplog: Any) -> None:
     caplog.set_level("INFO")
     with RedisServer(tmp_path) as server:
         client = redis.Redis.from_url(server.url, **redis_options())
-        with client, heard(client) as backlog:
+        with client, listened(client) as backlog:
             server.stop()
-            wait_for(lambda: "cannot be heard" in caplog.text, "the outage to be told of", 10)
+            wait_for(lambda: "cannot be listening" in caplog.text, "the outage to be logged", 10)
             time.sleep(1.5)
             server.start()
             wait_for(lambda: _reaches_somebody(client), "a listener", 10)
             wait_for(lambda: len(backlog), "the sample", 10)
-    assert caplog.text.count("cannot be heard") == 1
-    assert caplog.text.count("are heard again") == 1
+    assert caplog.text.count("cannot be listening") == 1
+    assert caplog.text.count("are listening again") == 1
 
 
 def _reaches_somebody(client: redis.Redis) -> bool:
@@ -298,9 +298,7 @@ def _reaches_somebody(client: redis.Redis) -> bool:
         return False
 
 
-def test_what_comes_while_the_database_is_away_is_stored_when_it_is_back(
-    broker: redis.Redis, monkeypatch: Any, caplog: Any
-) -> None:
+def test_arrivals_of_a_database_outage_are_stored_later(broker: redis.Redis, monkeypatch: Any, caplog: Any) -> None:
     caplog.set_level("INFO")
     # The connection is that of the test's own transaction.
     monkeypatch.setattr(recorder_module.connection, "close", lambda: None)
@@ -324,9 +322,7 @@ def test_what_comes_while_the_database_is_away_is_stored_when_it_is_back(
 
 
 @pytest.mark.slow
-def test_a_database_that_is_away_is_not_asked_without_a_pause_however_much_waits(
-    broker: redis.Redis, monkeypatch: Any
-) -> None:
+def test_database_outage_is_polled_with_pauses(broker: redis.Redis, monkeypatch: Any) -> None:
     monkeypatch.setattr(recorder_module.connection, "close", lambda: None)
     monkeypatch.setattr(recorder_module, "STORE_EVERY_S", 0.1)
     monkeypatch.setattr(recorder_module, "STORE_ROWS", 1)
@@ -348,7 +344,7 @@ def test_a_database_that_is_away_is_not_asked_without_a_pause_however_much_waits
     assert len(backlog) == 1
 
 
-def test_a_batch_of_an_experiment_that_was_just_deleted_is_tried_again(broker: redis.Redis, monkeypatch: Any) -> None:
+def test_store_is_retried_after_an_experiment_was_deleted(broker: redis.Redis, monkeypatch: Any) -> None:
     experiment = active()
     backlog = Backlog(now=lambda: NOON)
     backlog.add(sample(1))
@@ -358,7 +354,7 @@ def test_a_batch_of_an_experiment_that_was_just_deleted_is_tried_again(broker: r
     assert stored(experiment) == [1]
 
 
-def test_a_batch_that_no_database_takes_is_counted_and_does_not_stop_the_next(
+def test_rows_refused_by_the_database_are_counted_as_dropped(
     broker: redis.Redis, monkeypatch: Any, caplog: Any
 ) -> None:
     experiment = active()
@@ -375,7 +371,7 @@ def test_a_batch_that_no_database_takes_is_counted_and_does_not_stop_the_next(
     assert "1 samples and events cannot be stored" in caplog.text
 
 
-def test_more_than_a_transactions_worth_is_stored_in_one_turn(broker: redis.Redis, monkeypatch: Any) -> None:
+def test_one_turn_stores_more_than_one_transaction(broker: redis.Redis, monkeypatch: Any) -> None:
     monkeypatch.setattr(recorder_module, "MAX_ROWS", 7)
     experiment = active()
     backlog = Backlog(now=lambda: NOON)
@@ -385,7 +381,7 @@ def test_more_than_a_transactions_worth_is_stored_in_one_turn(broker: redis.Redi
     assert stored(experiment) == list(range(20))
 
 
-def test_a_recorder_whose_listener_died_ends_with_an_error(broker: redis.Redis, monkeypatch: Any) -> None:
+def test_recorder_ends_with_an_error_if_its_listener_died(broker: redis.Redis, monkeypatch: Any) -> None:
     monkeypatch.setattr(recorder_module.connection, "close", lambda: None)
     monkeypatch.setattr(recorder_module, "STORE_EVERY_S", 0.05)
     monkeypatch.setattr(Listener, "run", lambda self: None)
@@ -393,7 +389,7 @@ def test_a_recorder_whose_listener_died_ends_with_an_error(broker: redis.Redis, 
         Recorder(broker).run(threading.Event())
 
 
-def test_a_recorder_ends_soon_with_everything_stored(broker: redis.Redis, monkeypatch: Any) -> None:
+def test_stopped_recorder_stores_everything_first(broker: redis.Redis, monkeypatch: Any) -> None:
     monkeypatch.setattr(recorder_module, "STORE_EVERY_S", 0.05)
     monkeypatch.setattr(recorder_module.connection, "close", lambda: None)
     experiment = active(batches.START)
