@@ -215,8 +215,8 @@ def _read_parameters(line: _Line, text: str) -> dict[str, Any]:
     problems = Problems()
     if check_json(parameters, line.path, problems):
         return parameters
-    for error in problems.errors:
-        line.errors.add(error.path, Code.FORMAT, error.message)
+    for problem in problems.errors:
+        line.errors.add(problem.path, Code.FORMAT, problem.message)
     return {}
 
 
