@@ -39,7 +39,7 @@ def as_kind(number: int, arrival: Row) -> Row:
     return row(arrival.client, arrival.sequence, arrival.intended_ns, KINDS[number % len(KINDS)])
 
 
-def test_a_complete_run_closes_with_one_row_for_each_planned_arrival():
+def test_complete_run_has_one_row_per_planned_arrival():
     experiment = make_experiment(shards=2, workers=("pi1", "pi2"), status="FINISHED")
     deliver(experiment)
     account = account_of(experiment)
@@ -48,7 +48,7 @@ def test_a_complete_run_closes_with_one_row_for_each_planned_arrival():
     assert account.complete
 
 
-def test_every_outcome_has_its_line():
+def test_each_outcome_has_a_line_of_the_account():
     experiment = make_experiment([[1.0, float(len(KINDS))]], clients=1, status="FINISHED")
     deliver(experiment, as_kind)
     account = account_of(experiment)
@@ -61,20 +61,20 @@ def test_every_outcome_has_its_line():
     assert account.to_dict()["closes"] is True
 
 
-def test_two_workloads_are_counted_apart_although_their_clients_have_the_same_numbers():
+def test_workloads_with_equal_client_numbers_are_counted_apart():
     experiment = make_experiment([[2.0, 10.0]], [[2.0, 5.0]], status="FINISHED")
     deliver(experiment)
     account = account_of(experiment)
     assert (account.planned, account.distinct, account.contradictions()) == (30, 30, [])
 
 
-def test_the_plan_is_counted_without_the_shards_help():
+def test_planned_arrivals_are_computed_from_the_plan():
     whole = shards_of(make_experiment([[1.0, 7.0], [0.5, 9.0]], clients=5))
     parts = shards_of(make_experiment([[1.0, 7.0], [0.5, 9.0]], clients=5, shards=3))
     assert sum(map(planned_of, parts)) == sum(map(planned_of, whole)) == 11
 
 
-def test_a_stored_plan_count_is_taken_as_it_is():
+def test_stored_number_of_planned_arrivals_is_used():
     experiment = make_experiment(status="FINISHED")
     deliver(experiment)
     Shard.objects.update(planned=21)
@@ -84,7 +84,7 @@ def test_a_stored_plan_count_is_taken_as_it_is():
     assert not account.complete
 
 
-def test_rows_of_a_batch_that_is_not_here_are_missing():
+def test_rows_of_an_absent_batch_are_missing():
     experiment = make_experiment(status="FINISHED")
     first, _, final = run_payloads(shards_of(experiment)[0])
     ingest(first)
@@ -94,7 +94,7 @@ def test_rows_of_a_batch_that_is_not_here_are_missing():
     assert not account.complete
 
 
-def test_what_a_lost_shard_did_not_tell_is_lost():
+def test_arrivals_without_rows_of_a_lost_shard_are_lost():
     experiment = make_experiment(shards=2, status="FINISHED")
     here, gone = shards_of(experiment)
     for batch in run_payloads(here):
@@ -106,7 +106,7 @@ def test_what_a_lost_shard_did_not_tell_is_lost():
     assert account.contradictions() == []
 
 
-def test_what_a_shard_skipped_that_began_again_is_lost():
+def test_arrivals_skipped_by_a_restarted_shard_are_lost():
     experiment = make_experiment(status="FINISHED")
     (shard,) = shards_of(experiment)
     rows = rows_of(shard)
@@ -120,7 +120,7 @@ def test_what_a_shard_skipped_that_began_again_is_lost():
     assert (account.rows, account.lost, account.missing, account.contradictions()) == (16, 4, 0, [])
 
 
-def test_a_shard_that_took_over_is_held_to_its_plan_with_what_it_skipped():
+def test_skipped_arrivals_count_towards_the_plan_of_a_takeover():
     experiment = make_experiment(status="FINISHED")
     Shard.objects.update(attempt=2)
     (shard,) = shards_of(experiment)
@@ -134,7 +134,7 @@ def test_a_shard_that_took_over_is_held_to_its_plan_with_what_it_skipped():
     ]
 
 
-def test_a_shard_that_was_ordered_again_before_the_start_is_held_to_its_plan():
+def test_shard_restarted_before_the_start_is_held_to_its_plan():
     experiment = make_experiment(status="FINISHED")
     Shard.objects.update(attempt=2)
     deliver(experiment, lambda number, arrival: arrival)
@@ -144,7 +144,7 @@ def test_a_shard_that_was_ordered_again_before_the_start_is_held_to_its_plan():
     assert len(account.contradictions()) == 2
 
 
-def test_an_experiment_that_never_ran_has_nothing_to_account_for():
+def test_experiment_that_never_ran_has_an_empty_account():
     experiment = make_experiment(status="CANCELLED")
     experiment.groups.all().delete()
     account = account_of(experiment)
@@ -155,14 +155,14 @@ def contradictions(experiment: Experiment) -> str:
     return "; ".join(account_of(experiment).contradictions())
 
 
-def test_the_same_arrival_from_two_shards_is_found():
+def test_arrival_sent_by_two_shards_is_a_contradiction():
     experiment = make_experiment(shards=2, status="FINISHED")
     deliver(experiment)
     Trace.objects.filter(client=1, sequence=0).update(client=0)
     assert "20 rows name only 19 different arrivals" in contradictions(experiment)
 
 
-def test_a_row_that_vanished_from_the_database_is_found():
+def test_row_deleted_from_the_database_is_a_contradiction():
     experiment = make_experiment(status="FINISHED")
     deliver(experiment)
     Trace.objects.filter(client=1, sequence=0).delete()
@@ -171,14 +171,14 @@ def test_a_row_that_vanished_from_the_database_is_found():
     assert "the statistics count 20 arrivals, but the rows 19" in found
 
 
-def test_statistics_that_differ_from_the_rows_are_found():
+def test_statistics_that_differ_from_rows_are_a_contradiction():
     experiment = make_experiment(status="FINISHED")
     deliver(experiment)
     SecondStats.objects.filter(second=SecondStats.objects.earliest("second").second).update(sent=0)
     assert "the statistics count 10 sent, but the rows 20" in contradictions(experiment)
 
 
-def test_a_row_that_was_sent_without_a_sending_time_is_found():
+def test_sent_row_without_a_sending_time_is_a_contradiction():
     experiment = make_experiment(status="FINISHED")
     deliver(experiment, lambda number, row: replace(row, sent_ns=-1, done_ns=-1) if number == 3 else row)
     assert "20 rows were sent by their outcome, but 19 have a sending time" in contradictions(experiment)
@@ -192,7 +192,7 @@ def test_a_row_that_was_sent_without_a_sending_time_is_found():
         ({"planned": 22}, "planned 22 arrivals, but the plan gives it 20"),
     ],
 )
-def test_totals_of_a_shard_that_differ_from_its_rows_are_found(change, sentence):
+def test_totals_that_differ_from_rows_are_a_contradiction(change, sentence):
     experiment = make_experiment(status="FINISHED")
     deliver(experiment)
     honest = Counters(planned=20, rows=20, sent=20, completed=20)
@@ -200,7 +200,7 @@ def test_totals_of_a_shard_that_differ_from_its_rows_are_found(change, sentence)
     assert sentence in contradictions(experiment)
 
 
-def test_more_rows_than_the_plan_has_are_found():
+def test_more_rows_than_planned_are_a_contradiction():
     experiment = make_experiment(status="FINISHED")
     (shard,) = shards_of(experiment)
     rows = [*rows_of(shard), row(0, 99, 1)]
@@ -212,7 +212,7 @@ def test_more_rows_than_the_plan_has_are_found():
     )
 
 
-def test_the_rest_of_a_stopped_plan_that_was_cut_without_rows_is_part_of_the_account():
+def test_arrivals_cut_without_rows_are_in_the_account():
     experiment = make_experiment([[2.0, 20.0]], status="FINISHED")
     (shard,) = shards_of(experiment)
     for batch in run_payloads(shard, rows_of(shard)[:25]):

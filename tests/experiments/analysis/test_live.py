@@ -32,7 +32,7 @@ def experiment() -> Experiment:
     return experiment
 
 
-def test_a_second_holds_what_was_intended_in_it():
+def test_arrivals_count_for_their_intended_second():
     (shard,) = shards_of(make_experiment())
     rows = [
         row(0, 0, 999_999_999, size=5),
@@ -59,12 +59,12 @@ def test_a_second_holds_what_was_intended_in_it():
     assert (wait.count, wait.max_ns, wait.sum_ns) == (2, 100_000, 200_000)
 
 
-def test_shards_have_seconds_of_their_own(experiment):
+def test_seconds_are_kept_per_shard(experiment):
     assert SecondStats.objects.count() == 12
     assert sum(SecondStats.objects.values_list("arrivals", flat=True)) == 70
 
 
-def test_progress_in_the_middle(experiment):
+def test_progress_of_a_running_experiment(experiment):
     progress = live.progress(experiment, at(5.5))
     assert (progress.elapsed_s, progress.duration_s) == (5.5, 6.0)
     assert (progress.planned, progress.planned_rps) == (68, pytest.approx(5))
@@ -75,7 +75,7 @@ def test_progress_in_the_middle(experiment):
     assert (progress.errors, progress.dropped, progress.late) == (0, 0, 0)
 
 
-def test_progress_does_not_take_the_part_of_a_second_before_the_start_for_a_quiet_one():
+def test_progress_ignores_the_part_of_a_second_before_the_start():
     experiment = make_experiment([[6.0, 10.0]])
     Experiment.objects.update(start_broker_ns=START_NS + NS // 2)
     experiment.refresh_from_db()
@@ -86,7 +86,7 @@ def test_progress_does_not_take_the_part_of_a_second_before_the_start_for_a_quie
     assert live.progress(experiment, at(4.0)).achieved_rps == pytest.approx(20 / 1.5)
 
 
-def test_progress_counts_what_went_wrong():
+def test_progress_counts_errors_and_unsent_arrivals():
     experiment = make_experiment([[1.0, 20.0]])
     (shard,) = shards_of(experiment)
     kinds = [Outcome.DROPPED] * 3 + [Outcome.LATE] * 2 + [Outcome.TIMEOUT] * 4 + [Outcome.COMPLETED] * 11

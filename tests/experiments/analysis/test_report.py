@@ -57,7 +57,7 @@ def write(tmp_path):
     return write
 
 
-def test_a_log_of_trace_contexts_proves_the_account_and_names_what_it_lacks(experiment, write):
+def test_log_of_trace_contexts_is_compared_with_the_rows(experiment, write):
     workload = experiment.groups.get().workload
     workload.spec["request_id_header"] = "traceparent"
     workload.save()
@@ -69,7 +69,7 @@ def test_a_log_of_trace_contexts_proves_the_account_and_names_what_it_lacks(expe
     assert found["examples"]["missing"] == [lines[0].split()[1]]
 
 
-def test_an_honest_log_proves_the_account(experiment, write):
+def test_complete_log_confirms_the_account(experiment, write):
     lines = lines_of(experiment)
     built = report.build(experiment, write(lines[:7], ["1700000000.0 - GET /health", *lines[7:]]))
     assert (built["problems"], built["sound"]) == ([], True)
@@ -80,7 +80,7 @@ def test_an_honest_log_proves_the_account(experiment, write):
     assert target["intervals"] == [10, 10]
 
 
-def test_a_request_without_a_response_need_not_be_in_the_log(experiment, write):
+def test_request_without_response_may_be_absent_from_the_log(experiment, write):
     timed_out = Trace.objects.filter(outcome=Outcome.TIMEOUT).select_related("shard")
     ids = {request_id(row.shard.group_id, row.client, row.sequence) for row in timed_out}
     built = report.build(experiment, write([line for line in lines_of(experiment) if line.split()[1] not in ids]))
@@ -88,27 +88,27 @@ def test_a_request_without_a_response_need_not_be_in_the_log(experiment, write):
     assert (built["target"]["logged"], built["target"]["errors_not_logged"]) == (18, 2)
 
 
-def test_a_completed_request_that_the_log_lacks_contradicts(experiment, write):
+def test_completed_request_absent_from_the_log_is_reported(experiment, write):
     lines = lines_of(experiment)
     gone = lines.pop(0).split()[1]
     built = report.build(experiment, write(lines))
     assert built["problems"] == [f"completed requests that are in no log: 1, such as {gone}"]
 
 
-def test_a_logged_request_that_was_not_sent_contradicts(experiment, write):
+def test_logged_request_that_was_not_sent_is_reported(experiment, write):
     stranger = f"{experiment.id}.0.1.777"
     built = report.build(experiment, write([*lines_of(experiment), f"1700000000.5 {stranger} GET /"]))
     assert built["problems"] == [f"logged requests that were not sent according to the rows: 1, such as {stranger}"]
 
 
-def test_a_request_that_was_received_twice_contradicts(experiment, write):
+def test_request_received_twice_is_reported(experiment, write):
     lines = lines_of(experiment)
     twice = lines[3].split()[1]
     built = report.build(experiment, write(lines[:10], [lines[3], *lines[10:]]))
     assert built["problems"] == [f"requests that were logged more than once: 1, such as {twice}"]
 
 
-def test_a_redirects_requests_are_their_arrivals_and_come_once_each(experiment, write):
+def test_requests_of_redirects_belong_to_their_arrivals(experiment, write):
     lines = lines_of(experiment)
     name = lines[0].split()[1]
     hops = [f"1700000000 {name}.1 GET /next", f"1700000000 {name}.2 GET /last"]
@@ -120,29 +120,29 @@ def test_a_redirects_requests_are_their_arrivals_and_come_once_each(experiment, 
     assert stranger["target"]["unknown"] == 1
 
 
-def test_the_same_file_given_twice_is_one_log(experiment, write):
+def test_same_log_given_twice_counts_once(experiment, write):
     (path,) = write(lines_of(experiment))
     assert report.build(experiment, [path, path.parent / "." / path.name])["sound"]
 
 
-def test_a_target_with_another_clock_is_counted_on_the_experiments_axis(experiment, write):
+def test_times_of_a_log_are_corrected_by_the_clock_difference(experiment, write):
     lines = lines_of(experiment, offset_s=-300)
     target = report.build(experiment, write(lines))["target"]
     assert target["files"][0]["clock_difference_s"] == pytest.approx(-300, abs=1e-3)
     assert target["intervals"] == [10, 10]
 
 
-def test_a_log_without_times_has_no_interval_counts(experiment, write):
+def test_log_without_times_has_no_interval_counts(experiment, write):
     target = report.build(experiment, write([line.split(" ", 1)[1] for line in lines_of(experiment)]))["target"]
     assert (target["logged"], target["intervals"], target["files"][0]["clock_difference_s"]) == (20, None, None)
 
 
-def test_an_empty_log_contradicts_every_completed_request(experiment, write):
+def test_empty_log_lacks_every_completed_request(experiment, write):
     built = report.build(experiment, write([]))
     assert (built["target"]["missing"], built["sound"]) == (18, False)
 
 
-def test_rows_that_are_missing_are_a_problem():
+def test_missing_rows_are_a_problem():
     experiment = make_experiment(status="FINISHED")
     first, _, final = run_payloads(shards_of(experiment)[0])
     ingest(first)
@@ -151,7 +151,7 @@ def test_rows_that_are_missing_are_a_problem():
     assert built["problems"] == ["20 arrivals were planned, but 13 have a row: 7 are missing, 0 were lost"]
 
 
-def test_a_stored_summary_is_taken_unless_a_fresh_one_is_asked_for(experiment):
+def test_stored_summary_is_used_unless_fresh(experiment):
     stored = summary.summarise(experiment)
     stored["account"]["planned"] = 999
     experiment.summary = stored
@@ -159,7 +159,7 @@ def test_a_stored_summary_is_taken_unless_a_fresh_one_is_asked_for(experiment):
     assert report.build(experiment, [], fresh=True)["summary"]["account"]["planned"] == 20
 
 
-def test_the_text_has_every_part_and_fits_on_a_page(experiment, write):
+def test_text_has_every_section_within_100_columns(experiment, write):
     text = report.render(report.build(experiment, write(lines_of(experiment))))
     assert max(map(len, text.splitlines())) <= 100
     assert not any(line != line.rstrip() for line in text.splitlines())
@@ -198,7 +198,7 @@ def add_telemetry(experiment, node, metric, values, *, subsystem="", first_s=0):
         )
 
 
-def test_the_report_says_how_busy_each_node_was_while_the_load_ran(experiment):
+def test_report_has_the_load_of_each_node(experiment):
     Experiment.objects.update(end=experiment.start + timedelta(seconds=2))
     experiment.refresh_from_db()
     add_telemetry(experiment, "pi2", "cpu", [90, 10, 20, 60, 99], first_s=-1)  # the first and the last are outside
@@ -220,7 +220,7 @@ def test_the_report_says_how_busy_each_node_was_while_the_load_ran(experiment):
     assert "no room" not in text
 
 
-def test_the_report_says_what_of_the_telemetry_is_missing(experiment):
+def test_report_counts_malformed_and_dropped_telemetry(experiment):
     assert "Telemetry" not in report.render(report.build(experiment, []))
     example = "telem/pi/cpu: value: a number is needed, not 'much'"
     Recording.objects.create(experiment=experiment, began=experiment.start, unparsable=2, example=example, dropped=1234)
@@ -229,7 +229,7 @@ def test_the_report_says_what_of_the_telemetry_is_missing(experiment):
     assert "because the buffer was full: 1,234" in text
 
 
-def test_a_bad_run_is_said_in_full(write):
+def test_report_of_a_bad_run_names_every_problem(write):
     experiment = make_experiment(status="FAILED")
     Experiment.objects.update(reason="worker pi1 was lost " * 20, name="n" * 191)
     experiment.refresh_from_db()
@@ -239,7 +239,7 @@ def test_a_bad_run_is_said_in_full(write):
     assert "VERDICT INVALID" in text
 
 
-def test_an_experiment_that_never_started_has_a_report():
+def test_experiment_that_never_started_has_a_report():
     experiment = make_experiment(status="CANCELLED")
     experiment.groups.all().delete()
     Experiment.objects.update(start=None, start_broker_ns=None)
@@ -253,14 +253,14 @@ def run(*arguments: object) -> str:
     return out.getvalue()
 
 
-def test_the_command_prints_text_or_json(experiment, write):
+def test_command_prints_text_or_json(experiment, write):
     (path,) = write(lines_of(experiment))
     assert f"Experiment {experiment.id}" in run(experiment.id, "--target-log", path)
     built = json.loads(run(experiment.id, "--target-log", path, "--json"))
     assert (built["id"], built["sound"], built["summary"]["verdict"]["status"]) == (experiment.id, True, "VALID")
 
 
-def test_the_command_fails_when_the_log_contradicts_but_prints_the_report(experiment, write):
+def test_command_prints_the_report_and_fails_on_contradictions(experiment, write):
     (path,) = write(lines_of(experiment)[1:])
     out = StringIO()
     with pytest.raises(CommandError, match="does not close: completed requests that are in no log: 1") as error:
@@ -273,17 +273,17 @@ def test_the_command_fails_when_the_log_contradicts_but_prints_the_report(experi
     ("status", "sentence"),
     [("RUNNING", "has not ended, it is RUNNING"), ("FINALIZING", "has not ended, it is FINALIZING")],
 )
-def test_the_command_waits_for_nobody(status, sentence):
+def test_command_refuses_an_experiment_that_has_not_ended(status, sentence):
     with pytest.raises(CommandError, match=sentence):
         run(make_experiment(status=status).id)
 
 
-def test_the_command_says_what_it_does_not_find(experiment, tmp_path):
+def test_command_names_what_does_not_exist(experiment, tmp_path):
     with pytest.raises(CommandError, match="there is no experiment '202001010000-none'"):
         run("202001010000-none")
     with pytest.raises(CommandError, match=r"nowhere\.log: No such file"):
         run(experiment.id, "--target-log", tmp_path / "nowhere.log")
 
 
-def test_the_first_logged_second_is_that_of_the_plan(experiment):
+def test_first_logged_second_is_that_of_the_plan(experiment):
     assert lines_of(experiment)[0].startswith(str(START_S))

@@ -56,7 +56,7 @@ def column(experiment: Experiment, name: str, **part: Any) -> list[Any]:
     return [point[name] for point in points(experiment, **part)]
 
 
-def test_it_has_a_point_per_second_over_all_shards_and_services(experiment):
+def test_series_has_a_point_per_second_over_all_shards(experiment):
     found = points(experiment)
     assert [point["offset_s"] for point in found] == [0, 1, 2, 3, 4, 5]
     assert [point["second"] for point in found] == list(range(START_S, START_S + 6))
@@ -72,7 +72,7 @@ def test_it_has_a_point_per_second_over_all_shards_and_services(experiment):
     assert (first["size"], first["errors"], first["clients"]) == (1400, 0, None)
 
 
-def test_it_reads_no_traces(experiment):
+def test_series_reads_no_traces(experiment):
     with CaptureQueriesContext(connection) as queries:
         points(experiment)
     assert not [query for query in queries if "experiments_trace" in query["sql"]]
@@ -98,14 +98,14 @@ def test_it_reads_no_traces(experiment):
         ({"from_s": 2, "to_s": 5, "step_s": 2}, [48, 9]),
     ],
 )
-def test_a_part_of_it(experiment, part, arrivals):
+def test_part_of_a_series(experiment, part, arrivals):
     found = points(experiment, **part)
     assert [point["arrivals"] for point in found] == arrivals
     if "service" not in part or "workload" not in part:
         assert [point["planned"] for point in found] == pytest.approx(arrivals)
 
 
-def test_a_step_adds_up_what_its_seconds_hold():
+def test_step_is_the_sum_of_its_seconds():
     experiment = make_experiment([[4.0, 1.0]])
     (shard,) = shards_of(experiment)
     kinds = [Outcome.COMPLETED, Outcome.DROPPED, Outcome.TIMEOUT, Outcome.LATE]
@@ -119,7 +119,7 @@ def test_a_step_adds_up_what_its_seconds_hold():
     assert point["response_max_s"] == pytest.approx(3)
 
 
-def test_of_a_host_there_is_what_was_sent_and_completed():
+def test_series_of_a_host_has_sent_and_completed():
     experiment = make_experiment([[2.0, 4.0]])
     (shard,) = shards_of(experiment)
     rows = rows_of(
@@ -138,20 +138,20 @@ def test_of_a_host_there_is_what_was_sent_and_completed():
     assert column(experiment, "sent", host="nobody:80") == [0, 0]
 
 
-def test_quiet_seconds_are_there():
+def test_seconds_without_arrivals_have_points():
     experiment = make_experiment([[1.0, 2.0], [2.0, 0.0], [1.0, 2.0]])
     deliver(experiment)
     assert column(experiment, "arrivals") == [2, 0, 0, 2]
     assert points(experiment)[1]["response_p50_s"] is None
 
 
-def test_a_range_that_is_read_in_spans_has_the_same_points(experiment, monkeypatch):
+def test_range_read_in_spans_has_the_same_points(experiment, monkeypatch):
     whole = points(experiment, step_s=2)
     monkeypatch.setattr(series, "_SPAN_S", 1)
     assert points(experiment, step_s=2) == whole
 
 
-def test_arrivals_that_were_cut_before_their_shard_knew_the_start_are_in_no_point():
+def test_arrivals_cut_before_the_start_was_known_have_no_point():
     experiment = make_experiment([[1.0, 2.0]])
     (shard,) = shards_of(experiment)
     ingest(payload(shard, [row(0, 0, 0, Outcome.CUT)], epoch_broker_ns=0))
@@ -160,7 +160,7 @@ def test_arrivals_that_were_cut_before_their_shard_knew_the_start_are_in_no_poin
     assert column(experiment, "arrivals") == [1]
 
 
-def test_the_rest_of_a_plan_that_was_cut_off_is_shown_when_it_is_asked_for():
+def test_cut_rest_of_a_plan_is_shown_if_requested():
     experiment = make_experiment([[6.0, 1.0]], status="CANCELLED")
     (shard,) = shards_of(experiment)
     rows = [row(0, at, at * NS, Outcome.CUT if at > 1 else Outcome.COMPLETED) for at in range(6)]
@@ -172,7 +172,7 @@ def test_the_rest_of_a_plan_that_was_cut_off_is_shown_when_it_is_asked_for():
     assert column(experiment, "cut", to_s=10) == [0, 0, 1, 1, 1, 1]
 
 
-def test_a_start_amid_a_second_leaves_the_first_one_partial():
+def test_first_second_is_partial_if_the_start_lies_within_it():
     experiment = make_experiment([[2.0, 10.0]])
     Experiment.objects.update(start_broker_ns=START_NS + NS // 2)
     experiment.refresh_from_db()
@@ -182,7 +182,7 @@ def test_a_start_amid_a_second_leaves_the_first_one_partial():
     assert column(experiment, "offset_s", from_s=0.6) == [0.5]
 
 
-def test_without_statistics_or_a_start_there_are_no_points():
+def test_no_statistics_or_start_gives_no_points():
     experiment = make_experiment()
     assert points(experiment) == []
     experiment.start_broker_ns = None
@@ -203,7 +203,7 @@ def test_part_that_does_not_exist_is_refused(experiment, part, field, code):
     assert [(error.path, error.code) for error in refused.value.errors] == [(field, code)]
 
 
-def test_too_much_is_refused_and_without_a_step_there_are_never_too_many_points(experiment, monkeypatch):
+def test_too_many_points_or_rows_are_refused(experiment, monkeypatch):
     monkeypatch.setattr(series, "MAX_POINTS", 4)
     with pytest.raises(InvalidInput, match="more than 4 points") as refused:
         series_of(experiment, Part(step_s=1))

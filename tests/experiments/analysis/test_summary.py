@@ -45,7 +45,7 @@ def route(version: int, *weights: float) -> None:
     )
 
 
-def test_a_clean_run_is_valid_and_its_summary_is_json():
+def test_clean_run_is_valid_and_its_summary_is_json():
     experiment = make_experiment(shards=2, workers=("pi1", "pi2"), status="FINALIZING")
     deliver(experiment)
     result = summary.summarise(experiment)
@@ -64,7 +64,7 @@ def test_a_clean_run_is_valid_and_its_summary_is_json():
     assert times["connection_wait"]["count"] == 20
 
 
-def test_workloads_are_summed_up_apart_and_together():
+def test_workloads_are_summed_separately_and_together():
     experiment = make_experiment([[2.0, 10.0]], [[2.0, 5.0]], status="FINISHED")
     deliver(experiment)
     result = summary.summarise(experiment)
@@ -74,7 +74,7 @@ def test_workloads_are_summed_up_apart_and_together():
     assert [part["service"] for part in result["intervals"]] == ["service0", "service1"]
 
 
-def test_intervals_of_different_lengths_are_counted_each_by_itself(monkeypatch):
+def test_intervals_of_different_lengths_are_counted(monkeypatch):
     lengths = [0.5, 1.0, 0.25, 1.0, 2.0]
     schedule = [[length, rate] for length, rate in zip(lengths, [8.0, 0.0, 16.0, 3.0, 1.0], strict=True)]
     experiment = make_experiment(schedule, interval_s=lengths, status="FINALIZING")
@@ -90,14 +90,14 @@ def test_intervals_of_different_lengths_are_counted_each_by_itself(monkeypatch):
     assert counted() == expected
 
 
-def test_a_last_interval_that_is_longer_than_the_others_is_one_all_the_same():
+def test_longer_last_interval_is_one_interval():
     experiment = make_experiment([[1.0, 4.0], [1.0, 4.0], [3.0, 4.0]], interval_s=[1.0, 1.0, 3.0], status="FINALIZING")
     deliver(experiment)
     (workload,) = summary.summarise(experiment)["intervals"]
     assert [row["arrivals"] for row in workload["intervals"]] == [4, 4, 12]
 
 
-def test_a_workload_that_is_silent_throughout_closes_the_account_and_spoils_nothing():
+def test_workload_without_arrivals_is_valid():
     experiment = make_experiment([[2.0, 0.0]], [[2.0, 10.0]], status="FINALIZING")
     deliver(experiment)
     result = summary.summarise(experiment)
@@ -111,7 +111,7 @@ def test_a_workload_that_is_silent_throughout_closes_the_account_and_spoils_noth
     assert "service0" in report_text.render(report.build(experiment, []))
 
 
-def test_intervals_hold_planned_and_achieved_rates_and_a_last_shorter_one():
+def test_intervals_have_planned_and_achieved_rates():
     experiment = make_experiment([[2.0, 10.0], [2.0, 20.0], [1.0, 4.0]], interval_s=2.0, status="FINISHED")
     deliver(experiment)
     (workload,) = summary.summarise(experiment)["intervals"]
@@ -123,7 +123,7 @@ def test_intervals_hold_planned_and_achieved_rates_and_a_last_shorter_one():
     assert workload["sent_after"] == 0
 
 
-def test_a_request_that_waited_counts_where_it_was_sent():
+def test_request_that_waited_counts_in_its_sending_interval():
     experiment = make_experiment([[2.0, 1.0], [1.0, 1.0]], interval_s=2.0, status="FINISHED")
     (shard,) = shards_of(experiment)
     waits = {0: 2 * NS + 1, 2: 3 * NS + NS // 2}  # into the next interval; behind the end of a shorter last one
@@ -141,7 +141,7 @@ def routed(shard: Shard, *hosts: int, version: int = 1) -> list[Row]:
     return [replace(r, host=hosts[n % len(hosts)], routing_version=version) for n, r in enumerate(rows)]
 
 
-def test_hosts_are_held_against_their_weights():
+def test_shares_of_hosts_are_compared_with_weights():
     route(1, 1, 3)
     experiment = make_experiment(status="FINISHED")
     (shard,) = shards_of(experiment)
@@ -156,7 +156,7 @@ def test_hosts_are_held_against_their_weights():
     assert service["shards"] == [{"shard": str(shard), "routing_version": 1, "routed": 20, "max_deviation": 0.0}]
 
 
-def test_a_change_of_weights_is_judged_version_by_version():
+def test_deviations_are_per_routing_version():
     route(1, 1, 1)
     route(2, 1, 0)
     experiment = make_experiment(status="FINISHED")
@@ -174,7 +174,7 @@ def test_a_change_of_weights_is_judged_version_by_version():
     assert [(row["routing_version"], row["max_deviation"]) for row in service["shards"]] == [(1, 0.5), (2, 0.0)]
 
 
-def test_a_host_that_got_nothing_is_shown_with_its_weight():
+def test_host_without_requests_is_shown_with_its_weight():
     route(1, 1, 1, 2)
     experiment = make_experiment(status="FINISHED")
     (shard,) = shards_of(experiment)
@@ -187,7 +187,7 @@ def test_a_host_that_got_nothing_is_shown_with_its_weight():
     assert service["shards"][0]["max_deviation"] == 10
 
 
-def test_a_routing_version_of_another_tool_has_no_weights():
+def test_routing_version_of_another_tool_has_no_weights():
     assert max_deviation({"a": 3}, None) is None
     experiment = make_experiment(status="FINISHED")
     (shard,) = shards_of(experiment)
@@ -197,7 +197,7 @@ def test_a_routing_version_of_another_tool_has_no_weights():
     assert (service["hosts"][0]["weight_share"], service["shards"][0]["max_deviation"]) == (None, None)
 
 
-def test_workers_are_shown_with_the_worst_of_their_shards():
+def test_workers_have_the_worst_figures_of_their_shards():
     experiment = make_experiment(shards=3, workers=("pi1", "pi2"), status="FINISHED")
     for shard in shards_of(experiment):
         gauges = Gauges(wall_ns=10 * NS, cpu_ns=shard.index * NS, wait_ns=NS // 10, max_stall_ns=7_000_000)
@@ -222,7 +222,7 @@ def test_workers_are_shown_with_the_worst_of_their_shards():
         (Gauges(wall_ns=10 * NS, clock_offset_ns=NS, clock_uncertainty_ns=1000), "clock drift"),
     ],
 )
-def test_a_generator_in_trouble_is_degraded(gauges, words):
+def test_overloaded_generator_is_degraded(gauges, words):
     experiment = make_experiment(status="FINISHED")
     deliver(experiment, gauges=gauges)
     verdict = summary.summarise(experiment)["verdict"]
@@ -236,7 +236,7 @@ def set_spec(experiment: Experiment, **fields: object) -> None:
     workload.save()
 
 
-def test_a_slow_client_app_is_named_with_its_share_its_longest_call_and_its_part_of_a_stall():
+def test_slow_client_app_is_named_with_its_figures():
     experiment = make_experiment(status="FINISHED")
     set_spec(experiment, client_app="dawdler")
     gauges = {"wall_ns": 10 * NS, "cpu_ns": 2 * NS, "max_stall_ns": NS, "stall_app_ns": 3 * NS // 4}
@@ -256,7 +256,7 @@ def test_a_slow_client_app_is_named_with_its_share_its_longest_call_and_its_part
     )
 
 
-def test_waits_at_the_limit_of_connections_are_the_plans_doing():
+def test_waits_for_max_connections_are_degraded():
     experiment = make_experiment(status="FINISHED")
     deliver(experiment, gauges=Gauges(wall_ns=10 * NS, pool_waits=5))
     assert summary.summarise(experiment)["shards"][0]["pool_wait_share"] is None, "there is no limit"
@@ -267,7 +267,7 @@ def test_waits_at_the_limit_of_connections_are_the_plans_doing():
     assert (reason["level"], "max_connections_per_host = 2, 25 %" in reason["sentence"]) == ("DEGRADED", True)
 
 
-def test_running_out_of_ports_is_invalid_and_says_what_helps():
+def test_running_out_of_ports_is_invalid_with_advice():
     experiment = make_experiment(status="FINISHED")
     (shard,) = shards_of(experiment)
     rows = rows_of(shard, lambda n, r: replace(r, outcome=Outcome.CONNECT_NO_PORT, sent_ns=-1, done_ns=-1))
@@ -279,7 +279,7 @@ def test_running_out_of_ports_is_invalid_and_says_what_helps():
     assert "net.ipv4.ip_local_port_range" in verdict["reasons"][0]["sentence"]
 
 
-def test_a_descriptor_limit_that_is_too_low_is_degraded():
+def test_descriptor_limit_that_is_too_low_is_degraded():
     experiment = make_experiment(status="FINISHED")
     Shard.objects.update(descriptor_limit=256)
     deliver(experiment)
@@ -295,7 +295,7 @@ def test_running_out_of_descriptors_is_invalid():
     assert summary.summarise(experiment)["verdict"]["status"] == "INVALID"
 
 
-def test_faults_of_the_target_leave_the_verdict_alone():
+def test_faults_of_the_target_do_not_affect_the_verdict():
     experiment = make_experiment([[1.0, 8.0]], status="FINISHED")
     (shard,) = shards_of(experiment)
     kinds = [Outcome.TIMEOUT, Outcome.RESET, Outcome.CLOSED, Outcome.MALFORMED]
@@ -310,7 +310,7 @@ def test_faults_of_the_target_leave_the_verdict_alone():
 
 
 @pytest.mark.parametrize(("status", "broke"), [("LOST", "was lost: it is gone"), ("FAILED", "failed: it is gone")])
-def test_a_shard_that_came_to_grief_makes_the_run_invalid(status, broke):
+def test_failed_or_lost_shard_makes_the_run_invalid(status, broke):
     experiment = make_experiment(status="FINISHED")
     deliver(experiment)
     Shard.objects.update(status=status, reason="it is gone")
@@ -319,7 +319,7 @@ def test_a_shard_that_came_to_grief_makes_the_run_invalid(status, broke):
     assert broke in verdict["reasons"][0]["sentence"]
 
 
-def test_a_shard_that_began_again_during_the_run_makes_it_invalid():
+def test_shard_restarted_during_the_run_makes_it_invalid():
     experiment = make_experiment(status="FINISHED")
     (shard,) = shards_of(experiment)
     rows = rows_of(shard)
@@ -334,7 +334,7 @@ def test_a_shard_that_began_again_during_the_run_makes_it_invalid():
     assert "was restarted during the run" in verdict["reasons"][0]["sentence"]
 
 
-def test_an_experiment_that_never_started_has_a_summary():
+def test_experiment_that_never_started_has_a_summary():
     experiment = make_experiment(status="CANCELLED")
     experiment.groups.all().delete()
     Experiment.objects.update(start=None, start_broker_ns=None, reason="cancelled by tester")
@@ -345,7 +345,7 @@ def test_an_experiment_that_never_started_has_a_summary():
     assert "CANCELLED: cancelled by tester" in result["verdict"]["reasons"][0]["sentence"]
 
 
-def test_a_failure_while_getting_ready_has_a_summary():
+def test_experiment_that_failed_before_the_start_has_a_summary():
     experiment = make_experiment(status="FAILED")
     Shard.objects.update(status="FAILED", reason="no such app")
     (shard,) = shards_of(experiment)
@@ -354,14 +354,14 @@ def test_a_failure_while_getting_ready_has_a_summary():
     assert (account["planned"], account["rows"], account["lost"], account["contradictions"]) == (20, 0, 20, [])
 
 
-def test_events_stand_on_the_experiments_own_axis():
+def test_events_have_offsets_from_the_start():
     experiment = make_experiment(status="FINISHED")
     Event.objects.create(experiment=experiment, timestamp=START, name="running", key="running")
     (event,) = summary.summarise(experiment)["events"]
     assert (event["offset_s"], event["name"]) == (0.0, "running")
 
 
-def test_a_batch_that_comes_after_the_summary_makes_it_stale_until_it_is_revised():
+def test_late_batch_makes_the_summary_stale_until_revised():
     experiment = make_experiment(status="FINALIZING")
     first, *rest = run_payloads(shards_of(experiment)[0])
     ingest(first)
@@ -394,5 +394,5 @@ def test_a_batch_that_comes_after_the_summary_makes_it_stale_until_it_is_revised
         (list(range(1, 61)), list(range(1, 61)), 1.0),
     ],
 )
-def test_a_peak_is_the_worst_five_seconds(walls_s, used_s, peak):
+def test_peak_is_the_worst_five_seconds(walls_s, used_s, peak):
     assert peak_share([wall * NS for wall in walls_s], [used * NS for used in used_s]) == peak

@@ -32,7 +32,7 @@ def read(tmp_path, text, *groups, header="X-Request-Id"):
         (f"1700000000.5 {GROUP}.3.14 answered {GROUP}.3.14", 1700000000.5),
     ],
 )
-def test_an_id_is_found_wherever_it_stands_once_per_line(tmp_path, line, time_s):
+def test_id_is_found_at_any_position_once_per_line(tmp_path, line, time_s):
     log = read(tmp_path, line + "\n")
     assert list(log.groups[GROUP].keys) == [key_of(3, 14)]
     assert log.groups[GROUP].times_s[0] == pytest.approx(time_s, abs=1e-6, nan_ok=True)
@@ -57,41 +57,41 @@ def test_an_id_is_found_wherever_it_stands_once_per_line(tmp_path, line, time_s)
         "",
     ],
 )
-def test_what_only_looks_like_an_id_is_none(tmp_path, line):
+def test_similar_text_is_not_an_id(tmp_path, line):
     log = read(tmp_path, line + "\n")
     assert (log.lines, log.requests) == (1, 0)
 
 
-def test_requests_that_followed_a_redirect_are_apart_from_those_that_met_it(tmp_path):
+def test_requests_after_a_redirect_are_kept_apart(tmp_path):
     log = read(tmp_path, f"1700000000 {GROUP}.3.14\n1700000001 {GROUP}.3.14.1\nid={GROUP}.3.14.30;\n{GROUP}.3.14.1\n")
     ids = log.groups[GROUP]
     assert (log.requests, list(ids.keys), list(ids.times_s)) == (1, [key_of(3, 14)], [1700000000])
     assert ids.hops().tolist() == [[key_of(3, 14), number] for number in (1, 30, 1)]
 
 
-def test_groups_and_lines_are_counted_apart(tmp_path):
+def test_groups_and_lines_are_counted_separately(tmp_path):
     log = read(tmp_path, f"{GROUP}.0.0\n{OTHER}.0.0\n{OTHER}.0.1\nhello\n{OTHER}.0.1", GROUP, OTHER)
     assert (log.lines, log.requests) == (5, 4)
     assert list(log.groups[OTHER].keys) == [0, 1, 1]
 
 
-def test_bytes_of_any_encoding_do_no_harm(tmp_path):
+def test_bytes_of_any_encoding_are_read(tmp_path):
     log = read(tmp_path, b"\xff\xfe\x00 " + f"{GROUP}.0.0".encode() + b" \xe9\n")
     assert log.requests == 1
 
 
-def test_a_number_that_no_client_reaches_is_kept_as_an_unknown_one(tmp_path):
+def test_number_above_32_bits_is_an_unknown_id(tmp_path):
     log = read(tmp_path, f"{GROUP}.99999999999999999999.5")
     assert list(log.groups[GROUP].keys) == [0xFFFFFFFF << 32 | 5]
 
 
-def test_an_experiment_without_groups_finds_nothing(tmp_path):
+def test_experiment_without_groups_finds_nothing(tmp_path):
     path = tmp_path / "target.log"
     path.write_text("1700000000.1 a GET /\n")
     assert read_log(path, {}).requests == 0
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path):
+def test_unreadable_file_is_named(tmp_path):
     with pytest.raises(TargetLogError, match=r"nowhere\.log: No such file"):
         read_log(tmp_path / "nowhere.log", {GROUP: "X-Request-Id"})
 
@@ -113,7 +113,7 @@ def hop_of(number):
         TRACED.removesuffix("01") + "00",
     ],
 )
-def test_a_trace_context_is_found_wherever_it_stands_once_per_line(tmp_path, line):
+def test_trace_context_is_found_at_any_position_once_per_line(tmp_path, line):
     log = read(tmp_path, line + "\n", header="traceparent")
     assert list(log.groups[GROUP].keys) == [key_of(3, 14)]
 
@@ -132,12 +132,12 @@ def test_a_trace_context_is_found_wherever_it_stands_once_per_line(tmp_path, lin
         request_id(GROUP, 3, 14),
     ],
 )
-def test_what_only_looks_like_a_trace_context_is_none(tmp_path, line):
+def test_similar_text_is_not_a_trace_context(tmp_path, line):
     log = read(tmp_path, line + "\n", header="traceparent")
     assert (log.lines, log.requests) == (1, 0)
 
 
-def test_redirects_of_a_trace_context_are_told_by_its_span(tmp_path):
+def test_span_id_gives_the_redirect_of_a_trace_context(tmp_path):
     log = read(tmp_path, "".join(f"{hop_of(number)}\n" for number in (0, 1, 30)), header="traceparent")
     assert list(log.groups[GROUP].keys) == [key_of(3, 14)]
     assert log.groups[GROUP].hops().tolist() == [[key_of(3, 14), 1], [key_of(3, 14), 30]]

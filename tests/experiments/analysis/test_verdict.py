@@ -34,7 +34,7 @@ CLEAN = VerdictFacts(
 )
 
 
-def test_a_clean_run_is_valid_without_a_reason():
+def test_clean_run_is_valid_without_a_reason():
     verdict = judge(CLEAN)
     assert (verdict.status, verdict.reasons) == ("VALID", [])
 
@@ -91,7 +91,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("facts", "status", "words"), CASES, ids=[words for _, _, words in CASES])
-def test_each_fault_has_its_level_and_says_figure_threshold_and_advice(facts, status, words):
+def test_each_fault_has_its_level_figure_limit_and_advice(facts, status, words):
     verdict = judge(facts)
     assert verdict.status == status
     matching = [reason for reason in verdict.reasons if words in reason.sentence]
@@ -112,11 +112,11 @@ def test_each_fault_has_its_level_and_says_figure_threshold_and_advice(facts, st
         replace(CLEAN, shards=(replace(SHARD, clock_uncertainty_s=1.0),)),
     ],
 )
-def test_a_figure_at_its_threshold_or_unknown_is_valid(facts):
+def test_figure_at_its_limit_or_unknown_is_valid(facts):
     assert judge(facts) == judge(CLEAN)
 
 
-def test_the_worst_reason_decides_and_comes_first():
+def test_worst_reason_decides_and_comes_first():
     verdict = judge(run(late=1, no_port=3, missing=1))
     assert verdict.status == "INVALID"
     assert [reason.level for reason in verdict.reasons] == ["INVALID", "DEGRADED", "DEGRADED"]
@@ -145,13 +145,13 @@ STALLS = [
 
 
 @pytest.mark.parametrize(("stall", "causes", "advice"), STALLS, ids=[causes for _, causes, _ in STALLS])
-def test_a_stall_names_what_it_went_into_and_what_to_do_about_the_most_of_it(stall, causes, advice):
+def test_stall_names_its_causes_and_the_remedy_of_the_longest(stall, causes, advice):
     (reason,) = judge(shard(stall=stall)).reasons
     told, _, last = reason.sentence.rpartition(": ")
     assert causes in told
     assert advice in last
 
 
-def test_every_threshold_states_what_it_is_about_and_what_to_do():
+def test_every_limit_has_a_meaning_and_advice():
     assert all(threshold.about and threshold.advice for threshold in LIMITS)
     assert {level for level, _ in RULES} == {"INVALID", "DEGRADED"}

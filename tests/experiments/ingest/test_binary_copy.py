@@ -25,7 +25,7 @@ row = st.tuples(
 
 @settings(deadline=None)
 @given(st.lists(row, min_size=1, max_size=30))
-def test_every_row_is_there_once_with_its_nulls_and_texts(rows: list[tuple[int, ...]]) -> None:
+def test_copy_data_has_each_row_once_with_nulls_and_texts(rows: list[tuple[int, ...]]) -> None:
     wide, nullable, text, small = (np.array(values, dtype=np.int64) for values in zip(*rows, strict=True))
 
     data = copy_data(

@@ -57,7 +57,7 @@ def batch_of(shard: Shard, number: int = 0) -> str:
 
 
 @pytest.mark.parametrize("number", [1, SQLITE_ROWS - 1, SQLITE_ROWS, SQLITE_ROWS + 1, 2 * SQLITE_ROWS])
-def test_every_row_is_stored_however_many_a_statement_has(shard, broker, number):
+def test_every_row_is_stored_for_any_size_of_a_statement(shard, broker, number):
     ingest(payload(shard, [row(client, client + 1, 1_000 * client) for client in range(number)]))
     stored = Trace.objects.order_by("id").values_list("id", "client", "sequence", "intended_ns")
     assert list(stored) == [
@@ -65,7 +65,7 @@ def test_every_row_is_stored_however_many_a_statement_has(shard, broker, number)
     ]
 
 
-def test_a_batch_becomes_rows_in_the_brokers_clock(shard, broker):
+def test_batch_becomes_rows_in_the_clock_of_redis(shard, broker):
     rows = [
         row(3, 7, 1_000, host=1, size=42, routing_version=5),
         row(1, 0, 2_000, Outcome.TIMEOUT),
@@ -99,14 +99,14 @@ def test_captures_are_stored_beside_their_traces_once(shard, broker):
     assert Trace.objects.get(id=capture.id).outcome == Outcome.TIMEOUT
 
 
-def test_a_batch_whose_captures_are_wrong_is_refused_whole(shard, broker):
+def test_batch_with_wrong_captures_is_refused(shard, broker):
     section = encode_captures([Captured(5, b"", b"")])
     ingest(to_message(raw(shard, [row(0, 0, 0)], captures_bytes=len(section)) + section))
     assert (Batch.objects.count(), Trace.objects.count(), Capture.objects.count()) == (0, 0, 0)
     assert "captures: bytes of different rows" in acks(broker)[0]
 
 
-def test_rows_of_many_hosts_and_outcomes_keep_what_is_theirs(shard, broker):
+def test_rows_keep_their_hosts_and_outcomes(shard, broker):
     hosts = ["größer.example:80", "tab\tnew\nline\\N", "h" * 255, "x", "🚀:1"]
     outcomes = [Outcome.COMPLETED, Outcome.TIMEOUT, Outcome.DROPPED, Outcome.CUT]
     rows = []
@@ -124,7 +124,7 @@ def test_rows_of_many_hosts_and_outcomes_keep_what_is_theirs(shard, broker):
         assert [getattr(trace, name) for trace in stored] == [None if t == -1 else EPOCH_NS + t for t in times], name
 
 
-def test_the_worker_hears_of_each_batch_and_progress_moves(shard, broker):
+def test_each_batch_is_acknowledged_and_counts_as_progress(shard, broker):
     for batch in run_payloads(shard):
         ingest(batch)
     assert acks(broker) == [batch_of(shard, number) for number in range(3)]
@@ -132,7 +132,7 @@ def test_the_worker_hears_of_each_batch_and_progress_moves(shard, broker):
     assert int(broker.get(ingest_progress_key(QUEUE))) == 3
 
 
-def test_the_same_batch_again_is_only_acknowledged_again(shard, broker):
+def test_duplicate_batch_is_only_acknowledged(shard, broker):
     batch = payload(shard, [row(0, 0, 0)])
     ingest(batch)
     ingest(batch)
@@ -141,7 +141,7 @@ def test_the_same_batch_again_is_only_acknowledged_again(shard, broker):
     assert acks(broker) == [batch_of(shard)] * 2
 
 
-def test_batches_out_of_order_give_the_same_as_in_order(shard, broker):
+def test_order_of_batches_does_not_matter(shard, broker):
     batches = run_payloads(shard)
     for batch in reversed(batches):
         ingest(batch)
@@ -159,7 +159,7 @@ def test_batches_out_of_order_give_the_same_as_in_order(shard, broker):
     assert forwards == backwards
 
 
-def test_a_crash_between_commit_and_acknowledgement_is_made_good_by_the_next_delivery(shard, broker, monkeypatch):
+def test_batch_sent_again_after_a_crash_is_acknowledged(shard, broker, monkeypatch):
     batch = payload(shard, [row(0, 0, 0)])
     with monkeypatch.context() as patch:
         patch.setattr("experiments.ingest.ingest._acknowledge", lambda *_, **__: pytest.fail("killed here"))
@@ -170,14 +170,14 @@ def test_a_crash_between_commit_and_acknowledgement_is_made_good_by_the_next_del
     assert (Batch.objects.count(), Trace.objects.count(), acks(broker)) == (1, 1, [batch_of(shard)])
 
 
-def test_a_broker_that_is_away_loses_nothing(shard, no_broker, caplog):
+def test_batch_is_stored_while_redis_is_away(shard, no_broker, caplog):
     ingest(payload(shard, [row(0, 0, 0)]))
     assert Trace.objects.count() == 1
     assert "could not be acknowledged" in caplog.text
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_database_error_stores_nothing_acknowledges_nothing_and_reaches_the_caller(shard, broker, monkeypatch):
+def test_database_error_propagates_without_acknowledgement(shard, broker, monkeypatch):
     def fail(*_, **__):
         raise DatabaseError("the disk is full")
 
@@ -187,33 +187,33 @@ def test_a_database_error_stores_nothing_acknowledges_nothing_and_reaches_the_ca
     assert (Batch.objects.count(), Trace.objects.count(), acks(broker)) == (0, 0, [])
 
 
-def test_the_final_batch_brings_the_shards_totals(shard, broker):
+def test_final_batch_has_the_totals_of_the_shard(shard, broker):
     ingest(payload(shard, number=4, end="finished", reason="stopped", counters=Counters(planned=20, rows=20)))
     shard.refresh_from_db()
     assert (shard.batches, shard.reason, shard.totals["planned"]) == (5, "stopped", 20)
 
 
 @pytest.mark.parametrize(("end", "gone"), [("finished", False), ("failed", False), ("lost", True)])
-def test_the_final_batch_says_how_the_shard_ended_and_whether_its_process_is_gone(shard, broker, end, gone):
+def test_final_batch_tells_how_the_shard_ended(shard, broker, end, gone):
     ingest(payload(shard, end=end, counters=Counters(planned=12, skipped=8)))
     shard.refresh_from_db()
     assert (shard.end, shard.gone, shard.totals["skipped"]) == (end, gone, 8)
 
 
-def test_a_batch_that_is_not_final_says_nothing_of_the_end(shard, broker):
+def test_batch_that_is_not_final_does_not_end_the_shard(shard, broker):
     ingest(payload(shard, [row(0, 0, 0)]))
     shard.refresh_from_db()
     assert (shard.end, shard.gone, shard.totals) == ("", False, None)
 
 
-def test_an_end_without_a_reason_keeps_the_one_that_is_known(shard, broker):
+def test_end_without_a_reason_keeps_the_stored_reason(shard, broker):
     Shard.objects.update(reason="worker pi1 was lost")
     ingest(payload(shard, end="finished"))
     shard.refresh_from_db()
     assert shard.reason == "worker pi1 was lost"
 
 
-def test_the_final_batch_of_an_earlier_attempt_leaves_the_present_one_alone(shard, broker):
+def test_final_batch_of_an_earlier_attempt_changes_nothing(shard, broker):
     batch = payload(shard, [row(0, 0, 0)], end="finished")
     Shard.objects.update(attempt=2)
     ingest(batch)
@@ -230,7 +230,7 @@ def test_the_final_batch_of_an_earlier_attempt_leaves_the_present_one_alone(shar
         {"experiment_id": "202001010000-old1"},
     ],
 )
-def test_a_batch_of_what_was_deleted_is_acknowledged_and_counted(shard, broker, change):
+def test_batch_of_a_deleted_experiment_counts_as_orphan(shard, broker, change):
     ingest(payload(shard, [row(0, 0, 0)], **change))
     assert (Batch.objects.count(), Trace.objects.count()) == (0, 0)
     changed = {"group_id": shard.group_id, "shard_id": shard.id, **change}
@@ -238,7 +238,7 @@ def test_a_batch_of_what_was_deleted_is_acknowledged_and_counted(shard, broker, 
     assert int(broker.get(ORPHANS_KEY)) == 1
 
 
-def test_what_is_not_traced_is_in_the_statistics_alone(shard, broker):
+def test_untraced_rows_are_only_in_the_statistics(shard, broker):
     rows = [row(0, 0, 0), row(1, 0, 1_000, Outcome.TIMEOUT, host=1, routing_version=2), row(2, 0, 2_000, Outcome.CUT)]
     section = encode_captures([Captured(0, b"GET /", b"")])
     file = raw(shard, rows, traced=False, captures_bytes=len(section)) + section
@@ -252,7 +252,7 @@ def test_what_is_not_traced_is_in_the_statistics_alone(shard, broker):
     assert second.routed == {"1": {"10.0.0.1:80": 1}, "2": {"10.0.0.2:80": 1}}
 
 
-def test_a_second_in_which_tracing_was_paused_is_counted_apart(shard, broker):
+def test_traced_and_untraced_arrivals_of_a_second_are_apart(shard, broker):
     for number, traced in enumerate([True, False, False, True]):
         ingest(payload(shard, [row(number, 0, number)], number=number, first_row=number, traced=traced))
     assert list(SecondStats.objects.order_by("traced").values_list("traced", "arrivals", "routed")) == [
@@ -262,7 +262,7 @@ def test_a_second_in_which_tracing_was_paused_is_counted_apart(shard, broker):
     assert [trace.client for trace in Trace.objects.order_by("id")] == [0, 3]
 
 
-def test_an_interactive_groups_clients_are_counted_without_tracing_too(shard, broker):
+def test_clients_of_a_group_are_counted_without_tracing(shard, broker):
     experiment = shard.group.experiment
     Experiment.objects.update(interactive=True)
     ClientGroup.objects.update(interactive=True, seed=1, phase={"number": 1, "start_broker_ns": 0})
@@ -272,7 +272,7 @@ def test_an_interactive_groups_clients_are_counted_without_tracing_too(shard, br
     assert (Trace.objects.count(), SecondStats.objects.get().arrivals) == (0, 2)
 
 
-def test_acknowledgements_of_a_worker_that_is_gone_do_not_pile_up(shard, broker, monkeypatch):
+def test_number_of_unread_answers_is_bounded(shard, broker, monkeypatch):
     monkeypatch.setattr("experiments.ingest.ingest.MAX_ANSWERS", 2)
     for number in range(4):
         ingest(payload(shard, number=number))
@@ -332,7 +332,7 @@ def malformed(shard: Shard) -> dict[str, tuple[bytes, str]]:
     }
 
 
-def test_what_is_no_batch_and_nobodys_is_logged_counted_and_dropped(shard, broker, caplog):
+def test_malformed_batch_without_origin_is_logged_and_counted(shard, broker, caplog):
     cases = without_origin(shard)
     for name, (data, reason) in cases.items():
         caplog.clear()
@@ -342,7 +342,7 @@ def test_what_is_no_batch_and_nobodys_is_logged_counted_and_dropped(shard, broke
     assert (Batch.objects.count(), broker.keys("galileo:acks:*")) == (0, [])
 
 
-def test_a_batch_that_is_refused_is_logged_counted_and_answered_with_the_reason(shard, broker, caplog):
+def test_malformed_batch_is_logged_counted_and_refused(shard, broker, caplog):
     cases = malformed(shard)
     for name, (data, reason) in cases.items():
         caplog.clear()
@@ -358,7 +358,7 @@ def test_a_batch_that_is_refused_is_logged_counted_and_answered_with_the_reason(
     assert (Batch.objects.count(), Trace.objects.count(), acks(broker)) == (0, 0, [])
 
 
-def test_a_header_of_a_later_version_with_other_fields_still_tells_whose_it_is(shard, broker):
+def test_header_of_a_later_version_has_an_origin(shard, broker):
     packed = msgpack.packb({"v": 2, "worker": "pi1", "group_id": shard.group_id, "shard_id": shard.id, "attempt": 1,
                             "number": 5, "colour": {"red": [1]}})  # fmt: skip
     ingest(zstandard.compress(MESSAGE_MAGIC + struct.pack("<I", len(packed)) + packed + b"columns"))
@@ -370,7 +370,7 @@ def test_a_header_of_a_later_version_with_other_fields_still_tells_whose_it_is(s
     "change",
     [{"worker": None}, {"group_id": 7}, {"shard_id": "1"}, {"attempt": True}, {"number": 1.0}, {"number": 2**40}],
 )
-def test_a_field_of_a_later_version_that_is_of_another_type_is_not_answered(shard, broker, change):
+def test_origin_of_another_type_is_not_answered(shard, broker, change):
     fields = {"v": 2, "worker": "pi1", "group_id": "g", "shard_id": 1, "attempt": 1, "number": 5, **change}
     packed = msgpack.packb(fields)
     ingest(zstandard.compress(MESSAGE_MAGIC + struct.pack("<I", len(packed)) + packed))
@@ -378,20 +378,18 @@ def test_a_field_of_a_later_version_that_is_of_another_type_is_not_answered(shar
     assert int(broker.get(MALFORMED_KEY)) == 1
 
 
-def test_a_refusal_is_told_to_the_worker_that_the_header_names_and_to_no_other(shard, broker):
+def test_refusal_goes_only_to_the_worker_in_the_header(shard, broker):
     ingest(payload(shard, worker="pi2", hosts=["a", "a"]))
     assert [answer.split(" ")[0] for answer in acks(broker, "pi2")] == [batch_of(shard)]
     assert acks(broker) == []
 
 
-def test_a_payload_that_is_not_bytes_is_no_batch():
+def test_payload_must_be_bytes():
     with pytest.raises(MessageError, match="must be bytes, got str"):
         read("text")  # type: ignore[arg-type]
 
 
-def test_what_is_refused_is_set_aside_by_the_workers_agent_and_what_is_good_is_deleted(
-    shard, broker, redis_server, tmp_path
-):
+def test_agent_sets_refused_batches_aside_and_deletes_others(shard, broker, redis_server, tmp_path):
     spool = Spool(tmp_path, 1 << 20)
     link = RedisIngest(settings_for(redis_server, "pi1", tmp_path), redis_server.client())
     forwarder = Forwarder(spool, link, 1)
@@ -408,6 +406,6 @@ def test_what_is_refused_is_set_aside_by_the_workers_agent_and_what_is_good_is_d
     link.close()
 
 
-def test_a_malformed_batch_without_a_broker_is_only_logged(no_broker, db, caplog):
+def test_malformed_batch_is_only_logged_while_redis_is_away(no_broker, db, caplog):
     ingest(b"hello")
     assert "could not be counted" in caplog.text

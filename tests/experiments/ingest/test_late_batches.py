@@ -58,7 +58,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, name: str, *batches: bytes) -> No
     monkeypatch.setattr(summaries, name, interrupted)
 
 
-def test_late_batches_mark_the_summary_which_the_reconciler_makes_anew():
+def test_reconciler_revises_the_summary_after_late_batches():
     experiment, late = make_ended()
     for batch in late:
         ingest(batch)
@@ -72,7 +72,7 @@ def test_late_batches_mark_the_summary_which_the_reconciler_makes_anew():
     assert experiment.summary["verdict"] == {"status": "VALID", "reasons": []}
 
 
-def test_it_is_made_anew_amid_the_load_of_another_experiment(broker: redis.Redis):
+def test_summary_is_revised_while_another_experiment_runs(broker: redis.Redis):
     experiment, (batch, *_) = make_ended()
     make_experiment(status="RUNNING")
     broker.lpush("galileo.ingest.0", b"more")
@@ -83,7 +83,7 @@ def test_it_is_made_anew_amid_the_load_of_another_experiment(broker: redis.Redis
     assert seen(experiment) == (3, 8, False)
 
 
-def test_one_summary_is_made_anew_at_each_pass():
+def test_each_pass_revises_one_summary():
     marked = [make_ended() for _ in range(2)]
     for _, (batch, *_) in marked:
         ingest(batch)
@@ -96,7 +96,7 @@ def test_one_summary_is_made_anew_at_each_pass():
     assert stale == [[True, True], [False, True], [False, False]]
 
 
-def test_a_summary_that_cannot_be_made_does_not_hold_up_the_others(monkeypatch, caplog):
+def test_failing_summary_does_not_block_the_others(monkeypatch, caplog):
     (broken, (first, *_)), (sound, (second, *_)) = make_ended(), make_ended()
     ingest(first)
     ingest(second)
@@ -115,7 +115,7 @@ def test_a_summary_that_cannot_be_made_does_not_hold_up_the_others(monkeypatch, 
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "FINALIZING"])
-def test_an_experiment_that_has_not_ended_is_neither_marked_nor_given_a_summary(status):
+def test_running_experiment_gets_no_summary_and_no_flag(status):
     experiment = make_experiment(status=status)
     for batch in run_payloads(shards_of(experiment)[0]):
         ingest(batch)
@@ -125,7 +125,7 @@ def test_an_experiment_that_has_not_ended_is_neither_marked_nor_given_a_summary(
     assert (experiment.summary, experiment.summary_stale) == (None, False)
 
 
-def test_an_experiment_that_ended_without_a_summary_gets_one():
+def test_ended_experiment_without_a_summary_gets_one():
     experiment = make_experiment(status="FAILED")
     for batch in run_payloads(shards_of(experiment)[0]):
         ingest(batch)
@@ -134,7 +134,7 @@ def test_an_experiment_that_ended_without_a_summary_gets_one():
     assert seen(experiment) == (3, 0, False)
 
 
-def test_a_batch_that_comes_while_the_summary_is_made_keeps_the_mark(monkeypatch):
+def test_batch_during_a_revision_keeps_the_flag(monkeypatch):
     experiment, (one, other, third) = make_ended()
     ingest(one)
 
@@ -149,7 +149,7 @@ def test_a_batch_that_comes_while_the_summary_is_made_keeps_the_mark(monkeypatch
     assert seen(experiment) == (5, 0, False), "it came in time for the summary itself"
 
 
-def test_a_batch_that_comes_between_two_looks_at_a_summary_that_was_up_to_date_keeps_the_mark(monkeypatch):
+def test_batch_between_two_counts_keeps_the_flag(monkeypatch):
     experiment, (one, *_) = make_ended()
     Experiment.objects.update(summary_stale=True)
 
@@ -161,7 +161,7 @@ def test_a_batch_that_comes_between_two_looks_at_a_summary_that_was_up_to_date_k
     assert seen(experiment) == (3, 8, False)
 
 
-def test_a_mark_without_a_new_batch_is_cleared_without_the_work(monkeypatch):
+def test_flag_without_a_new_batch_is_cleared_cheaply(monkeypatch):
     experiment, _ = make_ended()
     ingest(run_payloads(shards_of(experiment)[0], batches=5)[0])  # again
     assert seen(experiment) == (2, 12, True)
@@ -185,7 +185,7 @@ def killed_at(module: ModuleType, function: str, monkeypatch: pytest.MonkeyPatch
             yield
 
 
-def test_the_mark_outlives_a_reviser_that_is_killed(monkeypatch):
+def test_flag_survives_a_killed_revision(monkeypatch):
     experiment, (batch, *_) = make_ended()
     ingest(batch)
 
@@ -197,7 +197,7 @@ def test_the_mark_outlives_a_reviser_that_is_killed(monkeypatch):
     assert seen(experiment) == (3, 8, False)
 
 
-def test_a_batch_whose_ingest_was_killed_before_it_marked_is_sent_again_and_marks_then(monkeypatch, broker):
+def test_batch_sent_again_sets_the_flag_after_a_kill(monkeypatch, broker):
     experiment, (batch, *_) = make_ended()
     answers = broker.llen(ack_key("pi1"))
 
@@ -210,7 +210,7 @@ def test_a_batch_whose_ingest_was_killed_before_it_marked_is_sent_again_and_mark
     assert (seen(experiment), broker.llen(ack_key("pi1"))) == ((2, 12, True), answers + 1)
 
 
-def test_a_deleted_experiment_is_not_revised():
+def test_deleted_experiment_is_not_revised():
     experiment, (batch, *_) = make_ended()
     ingest(batch)
     held = Experiment.objects.get(pk=experiment.pk)

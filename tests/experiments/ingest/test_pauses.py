@@ -7,12 +7,12 @@ from experiments.ingest.ingest import pause_for_other_writers
 
 
 @pytest.mark.parametrize(("took_s", "pause_s"), [(0.0, 0.0), (0.004, 0.001), (0.2, 0.05), (0.4, 0.1), (30.0, 0.1)])
-def test_a_batch_is_followed_by_a_pause_of_a_quarter_of_its_time_up_to_a_bound(took_s, pause_s):
+def test_pause_is_a_quarter_of_the_time_up_to_a_bound(took_s, pause_s):
     expected = [pytest.approx(pause_s)] if connection.vendor == "sqlite" else []
     assert pauses_after(took_s) == expected
 
 
-def test_each_batch_is_followed_by_a_pause_of_its_own():
+def test_each_batch_is_followed_by_its_own_pause():
     now_s, pauses = [100.0], []
 
     @pause_for_other_writers(lambda: now_s[0], pauses.append)
@@ -24,7 +24,7 @@ def test_each_batch_is_followed_by_a_pause_of_its_own():
     assert pauses == ([pytest.approx(0.01), pytest.approx(0.02)] if connection.vendor == "sqlite" else [])
 
 
-def test_an_error_comes_through_at_once():
+def test_error_propagates_without_a_pause():
     pauses = []
     with pytest.raises(ZeroDivisionError), pause_for_other_writers(sleep=pauses.append):
         raise ZeroDivisionError

@@ -81,7 +81,7 @@ def of_any_outcome(seed: int, number: int, arrival: Row) -> Row:
     shards=st.integers(1, 3),
     seed=st.integers(0, 1000),
 )
-def test_however_traced_and_untraced_batches_are_cut_the_account_is_exact(cut, lost, shards, seed):
+def test_account_is_exact_for_any_mix_of_traced_batches(cut, lost, shards, seed):
     experiment = make_experiment([[1.5, 20.0]], shards=shards, status="FINISHED", interval_s=0.4)
     rows = {
         shard.id: rows_of(shard, lambda number, arrival: of_any_outcome(seed, number, arrival))
@@ -118,7 +118,7 @@ def _arrived(experiment: Experiment, rows: dict[int, list[Row]], cut: Cut) -> li
     return found
 
 
-def test_nothing_of_a_soak_is_stored_but_its_statistics():
+def test_untraced_run_stores_only_statistics():
     experiment = run([(5, False)])
     account = account_of(experiment)
     assert (account.planned, account.rows, account.untraced, account.completed) == (20, 0, 20, 20)
@@ -126,7 +126,7 @@ def test_nothing_of_a_soak_is_stored_but_its_statistics():
     assert account.to_dict()["untraced"] == 20
 
 
-def test_summary_report_and_verdict_say_how_many_were_not_traced():
+def test_number_of_untraced_arrivals_is_reported():
     experiment = run([(4, True), (3, False)])
     built = report.build(experiment, [])
     assert (built["problems"], built["sound"]) == ([], True)
@@ -142,7 +142,7 @@ def test_summary_report_and_verdict_say_how_many_were_not_traced():
     assert "not traced" not in report.render(report.build(run([(4, True)]), []))
 
 
-def test_a_remark_does_not_hide_a_reason():
+def test_remark_does_not_hide_a_reason():
     experiment = run([(4, True), (3, False)])
     Batch.objects.filter(experiment=experiment, traced=False).first().delete()
     result = summary.summarise(experiment)["verdict"]
@@ -150,13 +150,13 @@ def test_a_remark_does_not_hide_a_reason():
     assert [reason["level"] for reason in result["reasons"]][-1] == "VALID"
 
 
-def test_a_summary_of_another_format_is_made_again():
+def test_summary_of_another_format_is_made_again():
     experiment = run([(5, False)])
     experiment.summary = {"format": 1, "account": {"planned": 999}}
     assert report.build(experiment, [])["summary"]["account"]["untraced"] == 20
 
 
-def test_a_row_that_was_to_be_stored_and_vanished_is_found():
+def test_deleted_row_of_a_traced_batch_is_found():
     experiment = run([(4, True), (3, False)])
     Trace.objects.filter(experiment=experiment).first().delete()
     found = "; ".join(account_of(experiment).contradictions())
@@ -164,7 +164,7 @@ def test_a_row_that_was_to_be_stored_and_vanished_is_found():
     assert "the statistics count 14 arrivals, but the rows 13" in found
 
 
-def test_statistics_of_what_was_not_traced_that_vanished_are_found():
+def test_deleted_statistics_of_untraced_arrivals_are_found():
     experiment = run([(4, True), (3, False)])
     SecondStats.objects.filter(experiment=experiment, traced=False).first().delete()
     account = account_of(experiment)
@@ -174,7 +174,7 @@ def test_statistics_of_what_was_not_traced_that_vanished_are_found():
     )
 
 
-def test_outcomes_that_differ_from_what_the_shard_has_counted_are_found():
+def test_outcomes_that_differ_from_the_counters_are_found():
     experiment = run([(5, False)])
     for second in SecondStats.objects.filter(experiment=experiment):
         SecondStats.objects.filter(id=second.id).update(outcomes={"16": second.arrivals}, sent=0, completed=0)
@@ -182,7 +182,7 @@ def test_outcomes_that_differ_from_what_the_shard_has_counted_are_found():
     assert "counted 0 as dropped, but 10 of its rows are" in found
 
 
-def test_hosts_and_their_exact_shares_are_those_of_a_traced_run():
+def test_hosts_and_shares_equal_those_of_a_traced_run():
     RoutingRevision.objects.create(
         service="service0", version=1, hosts=["10.0.0.1:80", "10.0.0.2:80"], weights=[1.0, 1.0]
     )
@@ -202,7 +202,7 @@ def test_hosts_and_their_exact_shares_are_those_of_a_traced_run():
 
 
 @pytest.mark.parametrize("offset_ns", [0, 300_000_000, 999_999_999])
-def test_intervals_are_those_of_a_traced_run_also_where_they_do_not_begin_with_a_second(offset_ns):
+def test_intervals_equal_those_of_a_traced_run(offset_ns):
     schedule = [[1.0, 10.0], [0.5, 0.0], [1.0, 20.0], [0.25, 8.0]]
     found = []
     for traced in (True, False):
@@ -216,7 +216,7 @@ def test_intervals_are_those_of_a_traced_run_also_where_they_do_not_begin_with_a
     assert [each["sent"] for each in found[1][0]["intervals"]] == [10, 0, 20, 2]
 
 
-def test_arrivals_where_nothing_was_planned_are_divided_by_time():
+def test_arrivals_outside_the_schedule_are_divided_by_time():
     experiment = make_experiment([[1.0, 4.0], [1.0, 0.0]], interval_s=0.5, status="FINISHED")
     (shard,) = shards_of(experiment)
     rows = [row(0, number, NS + number) for number in range(7)]
@@ -246,7 +246,7 @@ def ids_of(experiment: Experiment) -> list[str]:
     ]
 
 
-def test_the_targets_log_holds_as_many_other_ids_as_were_sent_untraced(logged):
+def test_log_has_as_many_other_ids_as_were_sent_untraced(logged):
     experiment = run([(4, True), (3, False)])
     ids = ids_of(experiment)
     found = logged(experiment, ids)
@@ -266,7 +266,7 @@ def test_the_targets_log_holds_as_many_other_ids_as_were_sent_untraced(logged):
     ]
 
 
-def test_an_untraced_request_without_a_response_need_not_be_in_the_log(logged):
+def test_untraced_request_without_response_may_be_absent(logged):
     experiment = make_experiment(status="FINISHED")
     (shard,) = shards_of(experiment)
     rows = rows_of(
