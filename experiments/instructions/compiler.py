@@ -12,14 +12,12 @@ from typing import Any
 
 from experiments.instructions.hosts import fits
 from experiments.instructions.script import Close, Command, Mark, Rate, Sleep, Spawn
-from experiments.plans import intervals
-from experiments.plans.errors import Problems
-from experiments.plans.events import MAX_EVENTS, TimedEvent
+from experiments.plans import PlanInvalid
 from experiments.plans.fields import MAX_DURATION_S, NS
-from experiments.plans.intervals import MAX_LISTED
-from experiments.plans.load import MAX_CLIENTS, MAX_RATE_RPS
-from experiments.plans.parser import MAX_WORKLOADS
+from experiments.plans.plan import MAX_EVENTS, MAX_LISTED_INTERVALS, MAX_WORKLOADS, plain_intervals
+from experiments.plans.workload import MAX_CLIENTS, MAX_RATE_RPS
 from experiments.services.placement import NoMatchingWorkers
+from routing.errors import Code, ErrorCollector
 
 # The numbers of all workloads together travel in the plan, and each workload's in its group's document.
 MAX_TICKS = 200_000
@@ -70,10 +68,10 @@ class _Compiler:
     def __init__(self, hosts: Callable[[str], Mapping[str, int]], app_of: Callable[[str], str | None]) -> None:
         self._hosts = hosts
         self._app_of = app_of
-        self._problems = Problems()
+        self._errors = ErrorCollector()
         self._groups: list[_Group] = []
         self._intervals_ns: list[int] = []
-        self._events: list[TimedEvent] = []
+        self._events: list[dict[str, Any]] = []
         self._now_ns = 0
         self._said: set[str] = set()
 
@@ -93,21 +91,21 @@ class _Compiler:
 
     def finish(self) -> dict[str, Any]:
         self._check_whole()
-        self._problems.raise_if_any()
+        self._errors.raise_if_any(PlanInvalid)
         return {
             "configuration": {
                 "duration": self._now_ns / NS,
-                "interval": intervals.in_plan(self._intervals_ns),
+                "interval": plain_intervals(self._intervals_ns),
                 "workloads": [self._workload(group) for group in self._groups],
             },
-            "events": [event.to_dict() for event in self._events],
+            "events": self._events,
         }
 
     def _spawn(self, command: Spawn) -> None:
         try:
             hosts = self._hosts(command.host)
         except NoMatchingWorkers as error:
-            self._wrong(command, str(error))
+            self._wrong(command, Code.MISSING, str(error))
             hosts = {command.host: MAX_WORKLOADS}  # what follows speaks of these clients, and is not wrong by itself
         if len(self._groups) + len(hosts) > MAX_WORKLOADS:
             self._wrong_once(
@@ -131,6 +129,7 @@ class _Compiler:
             if group.rate_rps > MAX_RATE_RPS:
                 self._wrong(
                     command,
+                    Code.RANGE,
                     f"{group.spawn.clients} clients at {command.rate_rps:g} requests/s each are more than "
                     f"{MAX_RATE_RPS:,} requests/s: lower RATE",
                 )
@@ -152,7 +151,7 @@ class _Compiler:
         if len(self._events) == MAX_EVENTS:
             self._wrong_once(command, f"at most {MAX_EVENTS:,} events are accepted")
         else:
-            self._events.append(TimedEvent(self._now_ns, command.name, command.value))
+            self._events.append({"at": self._now_ns / NS, "name": command.name, "value": command.value})
 
     def _meant(self, command: Rate | Close) -> list[_Group]:
         meant = [group for group in self._groups if group.is_meant(command)]
@@ -160,23 +159,35 @@ class _Compiler:
             clients = f"{command.service} on {command.host}"
             if command.client:
                 clients = f"the client app {command.client} for {clients}"
-            self._wrong(command, f"there are no clients of {clients} here: spawn them first, in the same words")
+            self._wrong(
+                command, Code.MISSING, f"there are no clients of {clients} here: spawn them first, in the same words"
+            )
         return meant
 
     def _check_whole(self) -> None:
         if not self._groups:
-            self._problems.add(SCRIPT, "nobody is spawned: begin with `spawn HOST SERVICE NUM`")
+            self._errors.add(SCRIPT, Code.REQUIRED, "nobody is spawned: begin with `spawn HOST SERVICE NUM`")
         elif not self._intervals_ns:
-            self._problems.add(SCRIPT, "it takes no time: say with `sleep SECONDS` how long each rate holds")
+            self._errors.add(
+                SCRIPT, Code.REQUIRED, "it takes no time: say with `sleep SECONDS` how long each rate holds"
+            )
         elif not any(any(group.ticks) for group in self._groups):
-            self._problems.add(SCRIPT, "nothing is sent: `rps HOST SERVICE RATE`, above 0, belongs before a `sleep`")
+            self._errors.add(
+                SCRIPT, Code.REQUIRED, "nothing is sent: `rps HOST SERVICE RATE`, above 0, belongs before a `sleep`"
+            )
         if len(self._groups) * len(self._intervals_ns) > MAX_TICKS:
-            self._problems.add(SCRIPT, "the rates of so many clients change too often: make several scripts of it")
-        if isinstance(intervals.in_plan(self._intervals_ns or [NS]), list) and len(self._intervals_ns) > MAX_LISTED:
-            self._problems.add(
+            self._errors.add(
+                SCRIPT, Code.RANGE, "the rates of so many clients change too often: make several scripts of it"
+            )
+        if (
+            isinstance(plain_intervals(self._intervals_ns or [NS]), list)
+            and len(self._intervals_ns) > MAX_LISTED_INTERVALS
+        ):
+            self._errors.add(
                 SCRIPT,
-                f"its rates change more than {MAX_LISTED:,} times, after sleeps of different lengths: make these "
-                "equal, or make several scripts of it",
+                Code.RANGE,
+                f"its rates change more than {MAX_LISTED_INTERVALS:,} times, after sleeps of different lengths: make "
+                "these equal, or make several scripts of it",
             )
 
     def _workload(self, group: _Group) -> dict[str, Any]:
@@ -190,11 +201,11 @@ class _Compiler:
             "worker_labels": {"worker_name": group.host},
         }
 
-    def _wrong(self, command: Command, message: str) -> None:
-        self._problems.add(f"line {command.line}", message)
+    def _wrong(self, command: Command, code: Code, message: str) -> None:
+        self._errors.add(f"line {command.line}", code, message)
 
     def _wrong_once(self, command: Command, message: str) -> None:
         """Of a limit that every further line breaks, too."""
         if message not in self._said:
             self._said.add(message)
-            self._wrong(command, message)
+            self._wrong(command, Code.RANGE, message)

@@ -21,12 +21,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.plans.errors import Problems
-from experiments.plans.events import MAX_VALUE
-from experiments.plans.fields import MAX_DURATION_S, MIN_DURATION_S, NS, check_json, shown, text_reason
-from experiments.plans.load import MAX_CLIENTS, MAX_RATE_RPS
+from experiments.plans import PlanInvalid
+from experiments.plans.fields import MAX_DURATION_S, MIN_DURATION_S, NS, json_faults, text_reason
+from experiments.plans.parsing import Faults, path_of, shown
+from experiments.plans.plan import MAX_EVENT_VALUE
+from experiments.plans.workload import MAX_CLIENTS, MAX_RATE_RPS
 from loadgen.protocol.environment import NAME_PATTERN
 from routing import table
+from routing.errors import Code, ErrorCollector
 
 _NUMBER = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?", re.ASCII)
 _WHOLE = re.compile(r"\d{1,9}", re.ASCII)
@@ -88,36 +90,36 @@ def parse(text: str) -> list[Command]:
     Raises:
         PlanInvalid: with every wrong line; a path reads like `line 3`.
     """
-    problems = Problems()
+    errors = ErrorCollector()
     commands = []
     for number, content in enumerate(text.splitlines(), start=1):
-        line = _Line(number, problems)
+        line = _Line(number, errors)
         try:
             words = shlex.split(content, comments=True)
         except ValueError as error:
-            line.wrong(f"{str(error).lower()}: {shown(content.strip())}")
+            line.wrong(Code.FORMAT, f"{str(error).lower()}: {shown(content.strip())}")
             continue
         if words == ["exit"]:
             break
         if words and (command := _command(line, words)):
             commands.append(command)
-    problems.raise_if_any()
+    errors.raise_if_any(PlanInvalid)
     return commands
 
 
 class _Line:
     """Notes what is wrong with one line."""
 
-    def __init__(self, number: int, problems: Problems) -> None:
+    def __init__(self, number: int, errors: ErrorCollector) -> None:
         self.number = number
-        self.problems = problems
+        self.errors = errors
 
     @property
     def path(self) -> str:
         return f"line {self.number}"
 
-    def wrong(self, message: str) -> None:
-        self.problems.add(self.path, message)
+    def wrong(self, code: Code, message: str) -> None:
+        self.errors.add(self.path, code, message)
 
 
 def _command(line: _Line, words: list[str]) -> Command | None:
@@ -126,16 +128,16 @@ def _command(line: _Line, words: list[str]) -> Command | None:
     if word not in _GRAMMAR:
         near = difflib.get_close_matches(word[:60], _GRAMMAR, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(_GRAMMAR)} and exit"
-        line.wrong(f"unknown word {shown(word)}; {hint}")
+        line.wrong(Code.UNKNOWN, f"unknown word {shown(word)}; {hint}")
         return None
     usage, least, most, read = _GRAMMAR[word]
     if not least <= len(arguments) <= most:
         few = "few" if len(arguments) < least else "many"
-        line.wrong(f"too {few} words; write {usage}")
+        line.wrong(Code.FORMAT, f"too {few} words; write {usage}")
         return None
-    before = len(line.problems)
+    before = len(line.errors)
     command = read(line, arguments)
-    return command if len(line.problems) == before else None
+    return command if len(line.errors) == before else None
 
 
 def _read_spawn(line: _Line, arguments: list[str]) -> Command:
@@ -150,14 +152,17 @@ def _read_rate(line: _Line, arguments: list[str]) -> Command:
     host, service, rate, *client = arguments
     rate_rps = _read_number(line, "RATE", "requests per second of each client", rate)
     if rate_rps > MAX_RATE_RPS:
-        line.wrong(f"RATE must be at most {MAX_RATE_RPS:,}, not {shown(rate)}")
+        line.wrong(Code.RANGE, f"RATE must be at most {MAX_RATE_RPS:,}, got {shown(rate)}")
     return Rate(line.number, *_read_target(line, host, service), rate_rps, _read_client(line, *client))
 
 
 def _read_sleep(line: _Line, arguments: list[str]) -> Command:
     seconds = _read_number(line, "SECONDS", "a duration", arguments[0])
     if seconds and not MIN_DURATION_S <= seconds <= MAX_DURATION_S:
-        line.wrong(f"SECONDS must be 0, or from {MIN_DURATION_S:g} to {MAX_DURATION_S:,}, not {shown(arguments[0])}")
+        line.wrong(
+            Code.RANGE,
+            f"SECONDS must be 0, or from {MIN_DURATION_S:g} to {MAX_DURATION_S:,}, got {shown(arguments[0])}",
+        )
         return Sleep(line.number, 0)
     return Sleep(line.number, round(seconds * NS))
 
@@ -170,30 +175,32 @@ def _read_close(line: _Line, arguments: list[str]) -> Command:
 def _read_mark(line: _Line, arguments: list[str]) -> Command:
     name, value = arguments[0], " ".join(arguments[1:])
     if reason := text_reason(name):
-        line.wrong(f"NAME {reason}")
-    if len(value) > MAX_VALUE:
-        line.wrong(f"VALUE must have at most {MAX_VALUE} characters, not {len(value)}")
+        line.wrong(reason[0], f"NAME {reason[1]}")
+    if len(value) > MAX_EVENT_VALUE:
+        line.wrong(Code.RANGE, f"VALUE must have at most {MAX_EVENT_VALUE} characters, got {len(value)}")
     return Mark(line.number, name, value)
 
 
 def _read_target(line: _Line, host: str, service: str) -> tuple[str, str]:
     if reason := text_reason(host, _MAX_HOST):
-        line.wrong(f"HOST {reason}")
+        line.wrong(reason[0], f"HOST {reason[1]}")
     for error in table.find_service_errors(service):
-        line.wrong(f"SERVICE {error.message}")
+        line.wrong(error.code, f"SERVICE {error.message}")
     return host, service
 
 
 def _read_clients(line: _Line, text: str) -> int:
     if not _WHOLE.fullmatch(text) or not 1 <= int(text) <= MAX_CLIENTS:
-        line.wrong(f"NUM must be a whole number of clients from 1 to {MAX_CLIENTS:,}, not {shown(text)}")
+        line.wrong(Code.RANGE, f"NUM must be a whole number of clients from 1 to {MAX_CLIENTS:,}, got {shown(text)}")
         return 1
     return int(text)
 
 
 def _read_client(line: _Line, text: str = "") -> str | None:
     if text and not NAME_PATTERN.fullmatch(text):
-        line.wrong(f"CLIENT must be the name of a client app (letters, digits, ., _ and -), not {shown(text)}")
+        line.wrong(
+            Code.FORMAT, f"CLIENT must be the name of a client app (letters, digits, ., _ and -), got {shown(text)}"
+        )
     return text or None
 
 
@@ -201,12 +208,16 @@ def _read_parameters(line: _Line, text: str) -> dict[str, Any]:
     try:
         parameters = json.loads(text)
     except (ValueError, RecursionError) as error:
-        line.wrong(f"PARAMETERS must be a mapping in JSON: {error}")
+        line.wrong(Code.FORMAT, f"PARAMETERS must be a mapping in JSON: {error}")
         return {}
     if not isinstance(parameters, dict):
-        line.wrong(f"PARAMETERS must be a mapping in JSON, not {shown(parameters)}")
+        line.wrong(Code.TYPE, f"PARAMETERS must be a mapping in JSON, got {shown(parameters)}")
         return {}
-    return parameters if check_json(parameters, line.path, line.problems) else {}
+    faults = Faults()
+    json_faults(parameters, faults)
+    for place, code, message in faults:
+        line.errors.add(path_of((line.path, *place)), code, message)
+    return {} if len(faults) else parameters
 
 
 def _read_number(line: _Line, name: str, what: str, text: str) -> float:
@@ -214,7 +225,7 @@ def _read_number(line: _Line, name: str, what: str, text: str) -> float:
     value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if math.isfinite(value):
         return value
-    line.wrong(f"{name} must be a number ({what}), not {shown(text)}")
+    line.wrong(Code.FORMAT, f"{name} must be a number ({what}), got {shown(text)}")
     return 0.0
 
 
