@@ -81,7 +81,7 @@ def test_an_event_has_a_name_and_maybe_a_value_of_several_words() -> None:
         ("spawn pi web 1.5", "NUM must be a whole number"),
         ("spawn pi web 100001", "NUM must be a whole number"),
         ("spawn pi web " + "9" * 5000, "NUM must be a whole number"),
-        ("spawn pi a/b 1", "SERVICE 'a/b' must be of ASCII letters"),
+        ("spawn pi a/b 1", "SERVICE must be printable ASCII characters"),
         ("spawn '' web 1", "HOST must not be empty"),
         ("spawn pi web 1 a/b", "CLIENT must be the name of a client app"),
         ("spawn pi web 1 app [1]", "PARAMETERS must be a mapping in JSON, got a list"),
