@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from experiments.plans import parse
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

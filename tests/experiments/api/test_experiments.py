@@ -221,7 +221,7 @@ def test_an_invalid_plan_is_refused_with_every_error(
 ) -> None:
     answer = post(api, plan_with(changes))
     assert answer.status_code == 400
-    assert [error["field"] for error in answer.json()["errors"] if message in error["message"]] == [path]
+    assert [(error["field"], error["code"]) for error in answer.json()["errors"]] == [(path, code)]
     assert not Experiment.objects.exists()
 
 
@@ -229,7 +229,7 @@ def test_an_invalid_plan_is_refused_with_every_error(
 def test_a_plan_must_be_an_object(api: Client, body: str) -> None:
     answer = api.post(EXPERIMENTS, body, content_type=JSON)
     assert answer.status_code == 400
-    assert answer.json()["errors"][0]["message"].startswith("a mapping is needed")
+    assert answer.json()["errors"][0]["message"].startswith("must be a mapping")
 
 
 @pytest.mark.parametrize(
