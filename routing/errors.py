@@ -111,6 +111,10 @@ class ErrorCollector:
         else:
             self._beyond += 1
 
+    def leave_out(self, number: int) -> None:
+        """Counts errors that were left out where they were found."""
+        self._beyond += number
+
     @property
     def errors(self) -> list[FieldError]:
         """The errors in the order in which they were added; beyond MAX_ERRORS, one that gives the number left out."""

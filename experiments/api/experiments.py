@@ -15,7 +15,6 @@ from experiments import plans, selectors
 from experiments.api.access import ModelPermissions
 from experiments.api.base import JSON, View, array, experiment_of, lists, not_found
 from experiments.api.parsing import parse_body, parse_query
-from experiments.api.plan_schema import PLAN, TRACING
 from experiments.api.schema import location_of, problem
 from experiments.api.serializers import (
     EventSerializer,
@@ -27,7 +26,8 @@ from experiments.api.serializers import (
     WindowSerializer,
 )
 from experiments.models import Experiment
-from experiments.plans.commands import parse_tracing
+from experiments.plans.commands import Tracing, parse_tracing
+from experiments.plans.parsing import json_schema
 from experiments.plans.recordings import LISTS, read_lists, with_recordings
 from experiments.services import deletion, interactive
 from experiments.services import experiments as services
@@ -119,7 +119,7 @@ class ExperimentListView(View):
         return array(request, found, lambda some: ExperimentSerializer(some, many=True).data, query)
 
     @extend_schema(
-        request={JSON: PLAN},
+        request={JSON: json_schema(plans.Plan)},
         responses={201: OpenApiResponse(str, "The id of the experiment.")}
         | problem(409, "An experiment with this id exists."),
         parameters=[location_of("the experiment")],
@@ -223,7 +223,7 @@ class TracingView(View):
     queryset = Experiment.objects.none()
 
     @extend_schema(
-        request={JSON: TRACING},
+        request={JSON: json_schema(Tracing)},
         responses={200: TracingSerializer} | problem(409, "The experiment is not interactive, or not running."),
         operation_id="experiments_tracing",
     )

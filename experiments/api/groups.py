@@ -13,13 +13,12 @@ from rest_framework.response import Response
 from experiments import selectors
 from experiments.api.base import JSON, View, array, lists, not_found
 from experiments.api.parsing import parse_query
-from experiments.api.plan_schema import CLIENTS, COMMAND, GROUP
 from experiments.api.schema import location_of, problem
 from experiments.api.serializers import FilterField, FreeField, PlainSerializer, TimestampField, WindowSerializer
 from experiments.models import ClientGroup
-from experiments.plans import parse_group
-from experiments.plans.commands import parse_clients, parse_command
-from experiments.plans.recorded_gaps import Readers, lists_of
+from experiments.plans import GroupWorkload, parse_group
+from experiments.plans.commands import ClientsChange, Command, Readers, lists_of, parse_clients, parse_command
+from experiments.plans.parsing import json_schema
 from experiments.services import groups as services
 from routing.redis import redis_client
 
@@ -113,7 +112,11 @@ class GroupListView(GroupView):
         found = selectors.open_groups(**exactly)
         return array(request, found, lambda some: GroupSerializer(some, many=True).data, query)
 
-    @extend_schema(request={JSON: GROUP}, responses={201: GroupSerializer}, parameters=[location_of("the group")])
+    @extend_schema(
+        request={JSON: json_schema(GroupWorkload)},
+        responses={201: GroupSerializer},
+        parameters=[location_of("the group")],
+    )
     def post(self, request: Request) -> Response:
         """Spawns a client group. Its clients send nothing before the first command, and can send when it is `ready`."""
         workload = parse_group(request.data, selectors.client_app_of)
@@ -140,7 +143,7 @@ class GroupCommandView(GroupView):
     """Commands need the permission to add groups, like every operation that makes load."""
 
     @extend_schema(
-        request={JSON: COMMAND},
+        request={JSON: json_schema(Command)},
         responses={200: NumberSerializer} | problem(409, NOT_OPEN),
         operation_id="groups_command",
     )
@@ -154,7 +157,7 @@ class GroupCommandView(GroupView):
 
 class GroupClientsView(GroupView):
     @extend_schema(
-        request={JSON: CLIENTS},
+        request={JSON: json_schema(ClientsChange)},
         responses={200: GroupSerializer} | problem(409, NOT_OPEN),
         operation_id="groups_clients",
     )

@@ -11,7 +11,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
-from experiments.plans.document import MAX_BYTES
+from experiments.plans.parsing import MAX_BYTES
 from routing.errors import Code, FieldError, InvalidInput
 
 # The path of errors that concern the whole body; DRF uses it, too (NON_FIELD_ERRORS_KEY).

@@ -17,7 +17,6 @@ from rest_framework import exceptions
 from rest_framework.views import exception_handler
 
 from experiments.api.schema import PROBLEM_JSON
-from experiments.plans import PlanInvalid
 from loadgen.apps.errors import AppInvalid
 from routing.errors import Code, FieldError, InvalidInput, RequestRefused
 
@@ -42,8 +41,6 @@ def handle(error: Exception, context: dict[str, Any]) -> JsonResponse | None:
     """Returns the response to an exception of a view; None for a programming error, which `failed` answers."""
     if isinstance(error, InvalidInput):
         return problem(400, "The request is invalid; see `errors`.", error.errors)
-    if isinstance(error, PlanInvalid):
-        return handle(InvalidInput(FieldError(e.path, Code.FORMAT, e.message) for e in error.errors), context)
     if isinstance(error, AppInvalid):
         return handle(InvalidInput(FieldError(e.field, Code.FORMAT, e.message) for e in error.faults), context)
     if isinstance(error, RequestRefused):

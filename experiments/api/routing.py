@@ -14,9 +14,10 @@ from rest_framework.response import Response
 from experiments.api.access import ModelPermissions
 from experiments.api.base import JSON, View, array, lists
 from experiments.api.parsing import BODY, parse_query
-from experiments.api.plan_schema import CHANGED_TARGETS, RECORD, TARGETS
 from experiments.api.schema import location_of, problem
 from experiments.api.serializers import FilterField, PlainSerializer, WindowSerializer
+from experiments.plans.parsing import json_schema
+from experiments.plans.routes import ChangedTargets, Route, Targets
 from routing import models, selectors, services
 from routing.errors import Code, FieldError, InvalidInput
 
@@ -64,7 +65,7 @@ class RecordListView(RoutingView):
         return array(request, found, lambda some: RecordSerializer(some, many=True).data, query)
 
     @extend_schema(
-        request={JSON: RECORD},
+        request={JSON: json_schema(Route)},
         responses={201: RecordSerializer} | problem(409, "The service has a record already."),
         parameters=[location_of("the record")],
     )
@@ -85,14 +86,14 @@ class RecordView(RoutingView):
             raise services.RecordMissing(service)
         return Response(RecordSerializer(record).data)
 
-    @extend_schema(request={JSON: TARGETS}, responses=RecordSerializer)
+    @extend_schema(request={JSON: json_schema(Targets)}, responses=RecordSerializer)
     def put(self, request: Request, service: str) -> Response:
         """Creates or replaces the routing record of a service."""
         body = _read(request.data, known=("hosts", "weights"), required=("hosts",))
         record = services.set_record(service, body["hosts"], body.get("weights"), self.by)
         return Response(RecordSerializer(record).data)
 
-    @extend_schema(request={JSON: CHANGED_TARGETS}, responses=RecordSerializer)
+    @extend_schema(request={JSON: json_schema(ChangedTargets)}, responses=RecordSerializer)
     def patch(self, request: Request, service: str) -> Response:
         """Changes hosts, weights or both of a routing record."""
         body = _read(request.data, known=("hosts", "weights"))

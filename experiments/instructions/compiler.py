@@ -14,12 +14,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from experiments.instructions.script import Close, Command, Mark, Rate, Sleep, Spawn
-from experiments.plans import intervals
-from experiments.plans.events import MAX_EVENTS, TimedEvent
 from experiments.plans.fields import MAX_DURATION_S, NS
-from experiments.plans.intervals import MAX_LISTED
-from experiments.plans.load import MAX_CLIENTS, MAX_RATE_RPS
-from experiments.plans.parser import MAX_WORKLOADS
+from experiments.plans.plan import MAX_EVENTS, MAX_LISTED_INTERVALS, MAX_WORKLOADS, plain_intervals
+from experiments.plans.workload import MAX_CLIENTS, MAX_RATE_RPS
 from experiments.services import placement
 from experiments.services.placement import NoMatchingWorkers
 from routing.errors import Code, ErrorCollector
@@ -104,7 +101,7 @@ class _Compiler:
         self._errors = ErrorCollector()
         self._groups: list[_Group] = []
         self._intervals_ns: list[int] = []
-        self._events: list[TimedEvent] = []
+        self._events: list[dict[str, Any]] = []
         self._now_ns = 0
         self._reported: set[str] = set()
 
@@ -128,10 +125,10 @@ class _Compiler:
         return {
             "configuration": {
                 "duration": self._now_ns / NS,
-                "interval": intervals.in_plan(self._intervals_ns),
+                "interval": plain_intervals(self._intervals_ns),
                 "workloads": [self._workload(group) for group in self._groups],
             },
-            "events": [event.to_dict() for event in self._events],
+            "events": self._events,
         }
 
     def _spawn(self, command: Spawn) -> None:
@@ -185,7 +182,7 @@ class _Compiler:
         if len(self._events) == MAX_EVENTS:
             self._over_limit(command, f"at most {MAX_EVENTS:,} events are accepted")
         else:
-            self._events.append(TimedEvent(self._now_ns, command.name, command.value))
+            self._events.append({"at": self._now_ns / NS, "name": command.name, "value": command.value})
 
     def _selected(self, command: Rate | Close) -> list[_Group]:
         selected = [group for group in self._groups if group.is_selected(command)]
@@ -215,12 +212,15 @@ class _Compiler:
                 Code.RANGE,
                 f"spawns × changes of rates must be at most {MAX_TICKS:,}: divide it into several scripts",
             )
-        if isinstance(intervals.in_plan(self._intervals_ns or [NS]), list) and len(self._intervals_ns) > MAX_LISTED:
+        if (
+            isinstance(plain_intervals(self._intervals_ns or [NS]), list)
+            and len(self._intervals_ns) > MAX_LISTED_INTERVALS
+        ):
             self._errors.add(
                 SCRIPT,
                 Code.RANGE,
-                f"with sleeps of different lengths, its rates may change at most {MAX_LISTED:,} times: make the sleeps "
-                "equal, or divide it into several scripts",
+                f"with sleeps of different lengths, its rates may change at most {MAX_LISTED_INTERVALS:,} times: make "
+                "the sleeps equal, or divide it into several scripts",
             )
 
     def _workload(self, group: _Group) -> dict[str, Any]:

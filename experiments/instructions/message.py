@@ -1,58 +1,68 @@
-"""What was pushed into the queue → an instruction."""
+"""Instruction: a script and the name of its experiment, read from a message of the queue."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
-from experiments.plans.errors import PlanError, Problems
-from experiments.plans.fields import Section, check_json, shown
-from experiments.plans.ids import read_id
+from experiments.plans import PlanInvalid
+from experiments.plans.fields import Reason, Text, checked, json_faults
+from experiments.plans.parsing import Context, Faults, Section, shown
+from experiments.plans.parsing import read as read_section
+from experiments.plans.plan import ExperimentId
+from routing.errors import Code, FieldError
 
 MAX_BYTES = 1 << 20
 
 
 class UnreadableInstruction(ValueError):
-    """Not even the id that it asks for can be told; the message says why."""
+    """Not even the id that the message asks for can be read; the text gives the reason."""
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """A script and what its experiment is to be called; `errors` says what is wrong beside the script.
+    """A script and the name of its experiment; `errors` are those of the message, not of the script.
 
-    `experiment_id` is a permitted one, or None: none was asked for, or a wrong one.
+    `experiment_id` is a permitted one, or None where there is none, or a wrong one.
     """
 
     script: str
     experiment_id: str | None
     name: str
     creator: str
-    errors: list[PlanError]
+    errors: list[FieldError]
+
+
+def _script_reason(value: object) -> Reason | None:
+    if not isinstance(value, str):
+        return Code.TYPE, f"must be the text of a script, got {shown(value)}"
+    faults = Faults()
+    json_faults(value, faults)
+    return next(((code, message) for _, code, message in faults), None)
+
+
+class _Message(Section):
+    instructions: Annotated[str, checked(_script_reason)]
+    exp_id: ExperimentId | None = None
+    name: Text | None = None
+    creator: Text | None = None
 
 
 def read(pushed: bytes) -> Instruction:
-    """Raises UnreadableInstruction for what is too large, no JSON, or no mapping."""
+    """Raises UnreadableInstruction for a message that is too large, not valid JSON, or not a mapping."""
     if len(pushed) > MAX_BYTES:
-        raise UnreadableInstruction(f"it has more than {MAX_BYTES:,} bytes, which is the most that is accepted")
+        raise UnreadableInstruction(f"it must have at most {MAX_BYTES:,} bytes, got {len(pushed):,}")
     try:
         data = json.loads(pushed.decode())
     except (ValueError, RecursionError) as error:
-        raise UnreadableInstruction(f"it is no JSON: {error}") from error
+        raise UnreadableInstruction(f"it is not valid JSON: {error}") from error
     if not isinstance(data, dict):
-        raise UnreadableInstruction(f'a mapping like {{"instructions": "spawn …"}} is needed, not {shown(data)}')
-    section = Section(data, "", Problems())
-    script, experiment_id = _read_script(section), read_id(section, "exp_id")
-    name, creator = section.text("name", ""), section.text("creator", "")
-    section.close()
-    return Instruction(script, experiment_id, name, creator, section.problems.errors)
-
-
-def _read_script(section: Section) -> str:
-    value: Any = section.get("instructions", required=True)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        section.wrong("instructions", f"the text of a script is needed, not {shown(value)}")
-        return ""
-    return value if check_json(value, section.at("instructions"), section.problems) else ""
+        raise UnreadableInstruction(f'it must be a mapping like {{"instructions": "spawn …"}}, got {shown(data)}')
+    context, errors = Context(), []
+    try:
+        read_section(_Message, data, context)
+    except PlanInvalid as invalid:
+        errors = invalid.errors
+    (found,) = context.parts_of(_Message)  # with defaults for wrong values
+    return Instruction(found.instructions or "", found.exp_id, found.name or "", found.creator or "", errors)

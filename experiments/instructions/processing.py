@@ -25,7 +25,7 @@ from experiments.instructions.message import Instruction, UnreadableInstruction,
 from experiments.instructions.queue import Entry, InstructionQueue
 from experiments.instructions.script import parse
 from experiments.models import Experiment
-from experiments.plans import Plan, PlanInvalid
+from experiments.plans import Plan
 from experiments.services import events, ids, placement
 from experiments.services import experiments as services
 from experiments.services.placement import NoMatchingWorkers
@@ -140,7 +140,7 @@ def _create(instruction: Instruction, instruction_id: str) -> Experiment:
     try:
         plan = _plan_of(instruction)
         return services.create(plan, CREATOR, experiment_id=instruction.experiment_id, ticket=instruction_id)
-    except (InvalidInput, PlanInvalid, NoMatchingWorkers) as error:
+    except (InvalidInput, NoMatchingWorkers) as error:
         return _create_failed(instruction, instruction_id, str(error))
 
 
@@ -159,7 +159,7 @@ def _plan_of(instruction: Instruction) -> Plan:
     """The plan of an instruction's script.
 
     Raises:
-        InvalidInput, PlanInvalid: with all errors of the instruction and of its script.
+        InvalidInput: with all errors of the instruction and of its script.
         NoMatchingWorkers: there is no live worker.
     """
     errors = [FieldError(error.path, Code.FORMAT, error.message) for error in instruction.errors]

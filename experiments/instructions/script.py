@@ -21,10 +21,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.plans.errors import Problems
-from experiments.plans.events import MAX_VALUE
-from experiments.plans.fields import MAX_DURATION_S, MIN_DURATION_S, NS, check_json, shown, text_reason
-from experiments.plans.load import MAX_CLIENTS, MAX_RATE_RPS
+from experiments.plans.fields import MAX_DURATION_S, MIN_DURATION_S, NS, json_faults, text_reason
+from experiments.plans.parsing import Faults, path_of, shown
+from experiments.plans.plan import MAX_EVENT_VALUE
+from experiments.plans.workload import MAX_CLIENTS, MAX_RATE_RPS
 from loadgen.protocol.environment import NAME_PATTERN
 from routing import table
 from routing.errors import Code, ErrorCollector
@@ -174,17 +174,17 @@ def _read_close(line: _Line, arguments: list[str]) -> Command:
 def _read_mark(line: _Line, arguments: list[str]) -> Command:
     name, value = arguments[0], " ".join(arguments[1:])
     if reason := text_reason(name):
-        line.wrong(Code.FORMAT, f"NAME {reason}")
-    if len(value) > MAX_VALUE:
-        line.wrong(Code.RANGE, f"VALUE must have at most {MAX_VALUE} characters, got {len(value)}")
+        line.wrong(reason[0], f"NAME {reason[1]}")
+    if len(value) > MAX_EVENT_VALUE:
+        line.wrong(Code.RANGE, f"VALUE must have at most {MAX_EVENT_VALUE} characters, got {len(value)}")
     return Mark(line.number, name, value)
 
 
 def _read_target(line: _Line, host: str, service: str) -> tuple[str, str]:
     if reason := text_reason(host, _MAX_HOST):
-        line.wrong(Code.FORMAT, f"HOST {reason}")
+        line.wrong(reason[0], f"HOST {reason[1]}")
     for error in table.find_service_errors(service):
-        line.wrong(Code.FORMAT, f"SERVICE {error.message}")
+        line.wrong(error.code, f"SERVICE {error.message}")
     return host, service
 
 
@@ -212,12 +212,11 @@ def _read_parameters(line: _Line, text: str) -> dict[str, Any]:
     if not isinstance(parameters, dict):
         line.wrong(Code.TYPE, f"PARAMETERS must be a mapping in JSON, got {shown(parameters)}")
         return {}
-    problems = Problems()
-    if check_json(parameters, line.path, problems):
-        return parameters
-    for problem in problems.errors:
-        line.errors.add(problem.path, Code.FORMAT, problem.message)
-    return {}
+    faults = Faults()
+    json_faults(parameters, faults)
+    for place, code, message in faults:
+        line.errors.add(path_of((line.path, *place)), code, message)
+    return {} if len(faults) else parameters
 
 
 def _read_number(line: _Line, name: str, what: str, text: str) -> float:

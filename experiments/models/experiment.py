@@ -3,7 +3,7 @@
 from django.db import models
 from django.db.models import F, Q
 
-from experiments.plans.model import BALANCED, PLACEMENTS, QUEUE
+from experiments.plans.workload import BALANCED, PLACEMENTS, QUEUE
 from loadgen.protocol.keys import label_queue
 
 

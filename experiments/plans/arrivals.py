@@ -1,78 +1,51 @@
-"""Arrival processes and think times in a plan: distributions of Python's `random` by name, with their parameters.
+"""Distributions in plans: the arrival process and the think time of a workload, and the gaps of a command.
 
-Only an arrival process may be prerecorded; see recordings.
+A distribution is a name and its parameters, those of the functions in Python's `random`. The parameters are empty where
+none were given, and the defaults hold. Only an arrival process may be prerecorded (recordings.py): then the parameters
+are the times.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from experiments.plans.fields import Section, child, duration_of, number_reason, shown
-from experiments.plans.recordings import PROCESS, TIMES, read_recording
+from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
+
+from experiments.plans.fields import duration_of, number_reason
+from experiments.plans.parsing import Faults, Place, refused, shown
+from experiments.plans.recordings import PROCESS, TIMES, RecordedArrivals
 from loadgen.arrivals import distributions
 from loadgen.arrivals.distributions import CONSTANT, EXPOVARIATE, DistributionError
 from loadgen.arrivals.pacer import PRERECORDED
+from routing.errors import Code
 
-# The original's words, and the field's.
-_ALSO_CALLED = {"exponential": EXPOVARIATE, "poisson": EXPOVARIATE}
+# The names of the original Galileo, and of the literature.
+_ALIASES = {"exponential": EXPOVARIATE, "poisson": EXPOVARIATE}
 
-Distribution = tuple[str, list[float]]
-DEFAULT_ARRIVALS: Distribution = (CONSTANT, [])
+Pair = tuple[str, list[float]]
 
 
-def read_arrivals(section: Section) -> Distribution:
-    """The arrival process of a workload and its parameters, which of a prerecorded one are the times, in order."""
-    value = section.get("arrival_pattern")
+def read_arrivals(value: Any, info: ValidationInfo) -> Pair:
+    """The arrival process of a workload: a distribution whose mean the rate sets, or recorded times in order."""
     if value == PRERECORDED:
         value = {PROCESS: PRERECORDED}
     if isinstance(value, dict) and value.get(PROCESS) == PRERECORDED:
-        times_s = read_recording(Section(value, section.at("arrival_pattern"), section.problems))
-        return PRERECORDED, times_s
-    return read_distribution(section, "arrival_pattern", DEFAULT_ARRIVALS)
+        return PRERECORDED, RecordedArrivals.model_validate(value, context=info.context).times_s
+    return _read(value, in_seconds=False)
 
 
-def read_distribution(section: Section, key: str, default: Distribution, in_seconds: bool = False) -> Distribution:
-    """A distribution's name and parameters; the default where there is none, or a wrong one.
-
-    Accepted are `lognormvariate`, `{process: lognormvariate, mu: 0, sigma: 1}`, and the original's forms
-    `[lognormvariate, 0, 1]` and `{lognormvariate: [0, 1]}`. Without parameters the list is empty: the defaults hold.
-
-    Args:
-        in_seconds: the samples are taken as they are, in seconds, and a number or a duration alone is a constant.
-            Otherwise the rate sets their mean, which must be finite and above 0; a number for `constant` says nothing.
-    """
-    value = section.get(key)
-    if value is None:
-        return default
-    if in_seconds and (seconds := duration_of(value)) is not None:
-        if reason := number_reason(seconds, 0, distributions.HIGHEST):
-            section.wrong(key, reason)
-            return default
-        return CONSTANT, [seconds]
-    name, given = _name_and_parameters(section, key, value, in_seconds)
-    if name is None or given is None:
-        return default
-    try:
-        parameters = _numbers(section, key, name, given)
-        if parameters is None:
-            return default
-        if in_seconds:
-            distributions.complete(name, parameters)
-        elif name == CONSTANT:
-            return CONSTANT, []
-        else:
-            distributions.mean_gap(name, parameters)
-        return name, list(distributions.complete(name, parameters)) if parameters else []
-    except DistributionError as error:
-        if error.parameter and isinstance(value, dict) and PROCESS in value:
-            section.wrong(f"{key}.{error.parameter}", error.message)
-        else:
-            section.wrong(key, str(error))
-        return default
+def read_seconds(value: Any) -> Pair:
+    """A distribution of seconds, which is drawn from as it is; a number or a duration alone is a constant."""
+    seconds = duration_of(value)
+    if seconds is None:
+        return _read(value, in_seconds=True)
+    if reason := number_reason(seconds, 0, distributions.HIGHEST):
+        raise refused(*reason)
+    return CONSTANT, [seconds]
 
 
-def in_plan(distribution: Distribution) -> Any:
-    """What was read, as a plan writes it: reading that gives the same again."""
+def plain(distribution: Pair) -> Any:
+    """The distribution as a plan writes it; reading that gives the same again."""
     name, parameters = distribution
     if name == PRERECORDED:
         return {PROCESS: name, TIMES: parameters}
@@ -81,42 +54,81 @@ def in_plan(distribution: Distribution) -> Any:
     return {PROCESS: name, **dict(zip(distributions.parameter_names(name), parameters, strict=True))}
 
 
-def _name_and_parameters(section: Section, key: str, value: Any, in_seconds: bool) -> tuple[str | None, Any]:
-    """The distribution's name, None for a wrong one, and what is given as its parameters."""
+def _read(value: Any, in_seconds: bool) -> Pair:
+    """A distribution of one of the forms that plans accept.
+
+    They are `lognormvariate`, `{process: lognormvariate, mu: 0, sigma: 1}`, and the original's `[lognormvariate, 0, 1]`
+    and `{lognormvariate: [0, 1]}`.
+    """
+    faults = Faults()
+    name, given = _name_and_parameters(value, faults, in_seconds)
+    parameters = _numbers(name, given, faults) if name else []
+    faults.raise_if_any()
+    try:
+        if not in_seconds and name == CONSTANT:
+            return CONSTANT, []  # the rate sets the gap
+        complete = list(distributions.complete(name, parameters)) if parameters or in_seconds else []
+        if not in_seconds:
+            distributions.mean_gap(name, parameters)
+        return name, complete if parameters else []
+    except DistributionError as error:
+        named = error.parameter and isinstance(value, dict) and PROCESS in value
+        faults.add((error.parameter,) if named else (), Code.RANGE, error.message if named else str(error))
+    faults.raise_if_any()
+    raise AssertionError("unreachable: the error was raised")
+
+
+def _name_and_parameters(value: Any, faults: Faults, in_seconds: bool) -> tuple[str, Any]:
+    """The distribution's name ("" where it is wrong), and the data of its parameters."""
     given: Any = []
     name = value
+    place: Place = ()
     if isinstance(value, list | tuple) and value:
         name, given = value[0], list(value[1:])
     elif isinstance(value, dict) and PROCESS in value:
         name, given = value[PROCESS], {parameter: item for parameter, item in value.items() if parameter != PROCESS}
+        place = (PROCESS,)
     elif isinstance(value, dict) and len(value) == 1:
         ((name, item),) = value.items()
         given = list(item) if isinstance(item, list | tuple) else [] if item is None else [item]
-    if isinstance(name, str) and (found := _ALSO_CALLED.get(name, name)) in distributions.DISTRIBUTIONS:
+    if isinstance(name, str) and (found := _ALIASES.get(name, name)) in distributions.DISTRIBUTIONS:
         return found, given
-    recorded = () if in_seconds else (PRERECORDED,)
-    known = ", ".join((*distributions.DISTRIBUTIONS, *_ALSO_CALLED, *recorded))
-    place = f"{key}.{PROCESS}" if isinstance(value, dict) and PROCESS in value else key
-    section.wrong(place, f"one of {known} is needed, not {shown(name)}")
-    return None, None
+    known = ", ".join((*distributions.DISTRIBUTIONS, *_ALIASES, *(() if in_seconds else (PRERECORDED,))))
+    faults.add(place, Code.CHOICE, f"must be one of {known}; got {shown(name)}")
+    return "", given
 
 
-def _numbers(section: Section, key: str, name: str, given: Any) -> list[float | None] | None:
-    """The parameters in the function's order, None for those left out; None when something is wrong with them."""
+def _numbers(name: str, given: Any, faults: Faults) -> list[float | None]:
+    """The parameters in the function's order, None for those left out at their place; empty where none is given."""
     names = distributions.parameter_names(name)
-    before = len(section.problems)
+    items: list[tuple[str | int, Any]]
     if isinstance(given, dict):
         for parameter in given:
             if parameter not in names:
-                path = child(section.at(key), parameter)
-                section.problems.add(path, f"unknown key; {name} takes {', '.join(names)}")
-        items = [(child(section.at(key), parameter), given.get(parameter)) for parameter in names]
+                place = parameter if isinstance(parameter, str) else shown(parameter)
+                faults.add((place,), Code.UNKNOWN, f"unknown key; the parameters of {name} are {', '.join(names)}")
+        items = [(parameter, given.get(parameter)) for parameter in names]
     else:
-        items = [(f"{section.at(key)}[{index}]", item) for index, item in enumerate(given, 1)]
-    for path, item in items:
+        items = list(enumerate(given, 1))
+    for key, item in items:
         if item is not None and (reason := number_reason(item, -distributions.HIGHEST, distributions.HIGHEST)):
-            section.problems.add(path, reason)
-    if len(section.problems) > before:
-        return None
+            faults.add((key,), *reason)
     parameters = [item for _, item in items]
     return [] if all(item is None for item in parameters) else parameters
+
+
+def _schema(*simple: dict[str, Any], more: tuple[str, ...] = (), **recorded: Any) -> WithJsonSchema:
+    names = {"type": "string", "enum": [*distributions.DISTRIBUTIONS, *_ALIASES, *more]}
+    as_list = {"type": "array", "prefixItems": [names], "minItems": 1}
+    return WithJsonSchema({"anyOf": [*simple, names, as_list, {"type": "object"}], **recorded})
+
+
+Arrivals = Annotated[Pair, PlainValidator(read_arrivals), PlainSerializer(plain), _schema(more=(PRERECORDED,))]
+Seconds = Annotated[
+    Pair,
+    PlainValidator(read_seconds),
+    PlainSerializer(plain),
+    _schema(
+        {"type": "number", "minimum": 0, "maximum": distributions.HIGHEST}, {"type": "string", "format": "duration"}
+    ),
+]

@@ -1,121 +1,247 @@
-"""Commands to an interactive group, from plain data."""
+"""Commands to interactive groups and experiments, from plain data: load, clients, marks, tracing.
+
+The gaps of a command may be recorded:
+
+("prerecorded", [0.1, 0.2])     each client goes through these gaps
+("prerecorded", "monday.csv")   each client goes through those of a file, where files may be read
+("prerecorded",)                each client goes through the Redis list whose key is its id
+"""
 
 from __future__ import annotations
 
 import random
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from os import PathLike
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
 
-from experiments.plans.arrivals import read_distribution
-from experiments.plans.errors import Problems
-from experiments.plans.events import MAX_VALUE
-from experiments.plans.fields import Section, number_reason, text_reason
-from experiments.plans.load import MAX_CLIENTS, MAX_RATE_RPS, MAX_REQUESTS_PER_CLIENT
-from experiments.plans.recorded_gaps import Readers, is_recorded, read_recorded_gaps
+import redis
+from pydantic import ConfigDict, Field, PlainValidator, ValidationError, ValidationInfo, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from experiments.plans.arrivals import Pair, read_seconds
+from experiments.plans.fields import Reason, Text, checked, number_reason, text_reason
+from experiments.plans.parsing import Context, Faults, Section, read, refused
+from experiments.plans.plan import MAX_EVENT_VALUE, About
+from experiments.plans.recordings import (
+    FILE,
+    GAPS,
+    MAX_RECORDED,
+    Reader,
+    RecordedArrivals,
+    Recording,
+    gaps_of_lists,
+    read_file,
+)
+from experiments.plans.workload import MAX_CLIENTS, MAX_RATE_RPS, MAX_REQUESTS_PER_CLIENT
 from loadgen.arrivals import distributions
 from loadgen.arrivals.pacer import PRERECORDED
-from loadgen.protocol.messages import BACK_TO_BACK, GAPS, RATE
+from loadgen.protocol import messages
+from routing.errors import Code
 
 _DRAWS = 1000
+
+# The gaps of each client by its index as a text; raises ValueError with a message.
+OwnReader = Callable[[], dict[str, list[float]]]
+
+
+@dataclass(frozen=True)
+class Readers:
+    """How recorded gaps are read that a command only names; None where it may not name them."""
+
+    file: Reader | None = None
+    own_lists: OwnReader | None = None
+
+
 NO_READERS = Readers()
-WITHOUT_END = "one of n (the number of requests of each client) and ia (the gap before each) is needed"
+
+
+@dataclass
+class _CommandContext(Context):
+    readers: Readers = NO_READERS
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """The gaps of a command: a distribution of seconds, or recorded gaps of all clients or of each by its index."""
+
+    distribution: str
+    parameters: list[float] = field(default_factory=list)
+    recorded: dict[str, list[float]] = field(default_factory=dict)
+
+    def take_time(self) -> bool:
+        """Whether some gaps are above 0, or the gaps have an end."""
+        if self.distribution == PRERECORDED:
+            return True
+        draw = distributions.sampler(self.distribution, self.parameters, random.Random(0))
+        return any(draw() > 0 for _ in range(_DRAWS))
+
+
+def files_of(folder: Path) -> Reader:
+    """A reader of files by names relative to a folder."""
+    return partial(read_file, folder)
+
+
+def lists_of(client: redis.Redis, group_id: str, indexes: list[int]) -> OwnReader:
+    """A reader of the lists of a group's clients, whose keys are their ids; raises RedisError without Redis."""
+
+    def read_own() -> dict[str, list[float]]:
+        if not indexes:
+            raise ValueError(f"client group {group_id} has no clients yet that could have lists")
+        found = gaps_of_lists(client, [f"{group_id}.{index}" for index in indexes])
+        return dict(zip(map(str, indexes), found, strict=True))
+
+    return read_own
+
+
+def _read_gaps(value: Any, info: ValidationInfo) -> Gaps:
+    name = value[0] if isinstance(value, list | tuple) and value else value
+    if not isinstance(name, str) or name != PRERECORDED:
+        pair: Pair = read_seconds(value)
+        return Gaps(*pair)
+    readers = info.context.readers if isinstance(info.context, _CommandContext) else NO_READERS
+    behind = [] if isinstance(value, str) else value[1:]
+    try:
+        if not behind and readers.own_lists is not None:
+            return Gaps(PRERECORDED, recorded=readers.own_lists())
+        if len(behind) == 1 and isinstance(behind[0], list | tuple):
+            return _recorded({GAPS: list(behind[0])}, info)
+        if len(behind) == 1 and isinstance(behind[0], str | PathLike):
+            if readers.file is None:
+                raise refused(Code.CONFLICT, f"a {FILE} cannot be read here; give the recorded {GAPS} themselves")
+            return _recorded(readers.file(behind[0]), info)
+    except (PydanticCustomError, ValidationError):
+        raise
+    except ValueError as error:  # a reader's
+        raise refused(Code.UNREADABLE, str(error)) from error
+    raise refused(
+        Code.FORMAT,
+        f"{PRERECORDED} must be followed by a list of 1 to {MAX_RECORDED:,} {GAPS} in seconds, the name of a file "
+        "(in the shell), or nothing, for the Redis list of each client",
+    )
+
+
+def _recorded(recording: Recording, info: ValidationInfo) -> Gaps:
+    times_s = RecordedArrivals.model_validate(recording, context=info.context).times_s
+    return Gaps(PRERECORDED, [round(later - earlier, 9) for earlier, later in pairwise([0.0, *times_s])])
+
+
+_Rate = Annotated[
+    float,
+    checked(lambda value: number_reason(value, 0, MAX_RATE_RPS), Annotated[float, Field(ge=0, le=MAX_RATE_RPS)]),
+]
+
+
+class Command(Section):
+    """Either `rps`, or one or both of `n` and `ia`."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, json_schema_extra={"example": {"rps": 2.5}})
+    keeps_null: ClassVar[frozenset[str]] = frozenset({"rps"})
+
+    rps: _Rate | None = Field(None, description="The requests per second of each client; 0 is a pause.")
+    n: Annotated[int, Field(ge=1, le=MAX_REQUESTS_PER_CLIENT)] | None = Field(
+        None, description="The number of requests of each client. Default: no end."
+    )
+    ia: Annotated[Gaps, PlainValidator(_read_gaps), WithJsonSchema({})] | None = Field(
+        None,
+        description='The gap before each request: seconds, a distribution such as `["expovariate", 5]`, or recorded '
+        'gaps: `["prerecorded", [0.1, 0.2]]`, or `["prerecorded"]` for a Redis list whose key is the client\'s id.'
+        " Default: back to back.",
+    )
+
+    def resolved(self, given: dict[str, Any], faults: Faults, context: Any) -> Self:
+        if "rps" in given:
+            if given["rps"] is None:
+                faults.add(("rps",), *(number_reason(None, 0, MAX_RATE_RPS) or (Code.TYPE, "")))
+            for key in ("n", "ia"):
+                if key in given:
+                    faults.add((key,), Code.CONFLICT, "has no effect beside rps; remove one of them")
+        elif "n" not in given and "ia" not in given:
+            message = "must have one of n (the number of requests of each client) and ia (the gap before each)"
+            faults.add(("n",), Code.REQUIRED, message)
+        elif self.n is None and self.ia and not len(faults) and not self.ia.take_time():
+            message = "gaps that are never above 0 need n, the number of requests of each client"
+            faults.add(("ia",), Code.CONFLICT, message)
+        return self
+
+    def phase_fields(self) -> dict[str, Any]:
+        """The fields of messages.Phase, without its number and its start."""
+        if self.rps is not None:
+            return {"kind": messages.RATE, "rate_rps": float(self.rps)}
+        if self.ia is None:
+            return {"kind": messages.BACK_TO_BACK, "requests": self.n}
+        return {"kind": messages.GAPS, "requests": self.n} | {
+            name: value
+            for name, value in vars(self.ia).items()
+            if name != "recorded" or self.ia.distribution == PRERECORDED
+        }
+
+
+class ClientsChange(Section):
+    """One of `add` and `close`: a number of clients."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"add": 3}})
+
+    add: Annotated[int, Field(ge=1, le=MAX_CLIENTS)] | None = Field(None, description="The clients to add.")
+    close: Annotated[int, Field(ge=1, le=MAX_CLIENTS)] | None = Field(None, description="The clients to close.")
+
+    def resolved(self, given: dict[str, Any], faults: Faults, context: Any) -> Self:
+        if len(given) != 1 and not len(faults):
+            faults.add(("add",), Code.REQUIRED, "must have one of add and close, a number of clients")
+        return self
+
+
+def _mark_value_reason(value: object) -> Reason | None:
+    return None if value == "" else text_reason(value, MAX_EVENT_VALUE)
+
+
+class Mark(Section):
+    """A mark for an experiment's timeline."""
+
+    name: Text = Field(description="The name.")
+    value: Annotated[str, checked(_mark_value_reason, Annotated[str, Field(max_length=MAX_EVENT_VALUE)])] = Field(
+        "", description="A text of your own."
+    )
+
+
+class Tracing(Section):
+    """Whether traces are stored from now on."""
+
+    tracing: bool = Field(description="`false`: only statistics are stored.")
 
 
 def parse_command(data: object, readers: Readers = NO_READERS) -> dict[str, Any]:
-    """The fields of messages.Phase that a command amounts to, without number and start.
-
-    `{"rps": 2.5}` is a rate of each client. `{"n": 10, "ia": ["expovariate", 5]}` is requests, of which one of the two
-    may be missing: without `ia` they are made back to back, without `n` they have no end.
+    """The fields of messages.Phase that a command like `{"rps": 2.5}` or `{"n": 10, "ia": 0.5}` stands for.
 
     Args:
         readers: of recorded gaps that are only named.
 
     Raises:
-        PlanInvalid: with every error, each naming its field.
+        PlanInvalid: with every error, each with its key; also in the functions below.
     """
-    problems = Problems()
-    section = Section(data, "", problems)
-    found = _read(section, problems, readers)
-    section.close()
-    problems.raise_if_any()
-    return found
+    return read(Command, data, _CommandContext(readers=readers)).phase_fields()
 
 
 def parse_clients(data: object) -> tuple[int, int]:
-    """How many clients to add and to close, of `{"add": 3}` or `{"close": 2}`; 0 where not given.
-
-    Raises:
-        PlanInvalid: with every error, each naming its field.
-    """
-    problems = Problems()
-    section = Section(data, "", problems)
-    found = {key: section.optional_integer(key, 1, MAX_CLIENTS) or 0 for key in ("add", "close")}
-    section.close()
-    if not len(problems) and sum(map(bool, found.values())) != 1:
-        problems.add("add", "one of add and close, a number of clients, is needed")
-    problems.raise_if_any()
-    return found["add"], found["close"]
+    """The numbers of clients to add and to close, from `{"add": 3}` or `{"close": 2}`; 0 where not given."""
+    change = read(ClientsChange, data)
+    return change.add or 0, change.close or 0
 
 
 def parse_mark(data: object) -> tuple[str, str]:
-    """The `name` and the `value` ("" if not given) of a mark for an experiment's timeline.
-
-    Raises:
-        PlanInvalid: with every error, each naming its field.
-    """
-    problems = Problems()
-    section = Section(data, "", problems)
-    name, value = section.text("name", "", required=True), section.get("value")
-    if value not in (None, "") and (reason := text_reason(value, MAX_VALUE)):
-        section.wrong("value", reason)
-    section.close()
-    problems.raise_if_any()
-    return name, value or ""
+    """The name and the value ("" if not given) of a mark."""
+    mark = read(Mark, data)
+    return mark.name, mark.value
 
 
 def parse_tracing(data: object) -> bool:
-    """Whether traces are to be stored, of `{"tracing": false}`.
-
-    Raises:
-        PlanInvalid: with every error, each naming its field.
-    """
-    problems = Problems()
-    section = Section(data, "", problems)
-    section.get("tracing", required=True)
-    tracing = section.flag("tracing", True)
-    section.close()
-    problems.raise_if_any()
-    return tracing
+    """Whether traces are to be stored, from `{"tracing": false}`."""
+    return read(Tracing, data).tracing
 
 
-def _read(section: Section, problems: Problems, readers: Readers) -> dict[str, Any]:
-    rps = section.get("rps")
-    if "rps" in section:  # also as None, which is no rate
-        if reason := number_reason(rps, 0, MAX_RATE_RPS):
-            section.wrong("rps", reason)
-            return {}
-        return {"kind": RATE, "rate_rps": float(rps)}
-    requests = section.optional_integer("n", 1, MAX_REQUESTS_PER_CLIENT)
-    if not section.has("ia"):
-        if requests is None:
-            problems.add("n", WITHOUT_END)
-        return {"kind": BACK_TO_BACK, "requests": requests}
-    gaps = section.get("ia")
-    if is_recorded(gaps):
-        recorded = read_recorded_gaps(section, "ia", gaps, readers)
-        return {
-            "kind": GAPS,
-            "requests": requests,
-            "distribution": PRERECORDED,
-            "parameters": recorded.of_all,
-            "recorded": recorded.of_each,
-        }
-    name, parameters = read_distribution(section, "ia", (distributions.CONSTANT, [0.0]), in_seconds=True)
-    if requests is None and not len(problems) and not _takes_time(name, parameters):
-        section.wrong("ia", "gaps that are never above 0 need n, the number of requests of each client")
-    return {"kind": GAPS, "requests": requests, "distribution": name, "parameters": parameters}
-
-
-def _takes_time(name: str, parameters: list[float]) -> bool:
-    """Whether some gaps of a distribution are above 0: else there would be no end of requests at one moment."""
-    draw = distributions.sampler(name, parameters, random.Random(0))
-    return any(draw() > 0 for _ in range(_DRAWS))
+def parse_about(data: object) -> About:
+    """The name, the creator and the metadata of an interactive experiment."""
+    return read(About, data)

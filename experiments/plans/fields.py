@@ -1,15 +1,23 @@
-"""Typed reading of plain data. Every method returns a usable value and notes what is wrong, so that reading goes on."""
+"""The types of values in plans: texts, durations, choices, lists of numbers, labels and free JSON.
+
+pydantic checks whole numbers and booleans by itself (strictly: `true` is not a number, and `"5"` neither). A type here
+is for what pydantic does not have, or has with a less helpful message.
+"""
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
-from experiments.plans.document import MAX_DEPTH
-from experiments.plans.errors import Problems
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, PlainValidator, WithJsonSchema
+from pydantic_core import CoreSchema, core_schema
+
+from experiments.plans.parsing import MAX_DEPTH, Faults, Place, refused, shown
+from loadgen.protocol.environment import NAME_PATTERN, PREFIX
+from routing import table
+from routing.errors import Code
 
 NS = 1_000_000_000
 MAX_TEXT = 191  # the text columns of the models
@@ -25,186 +33,86 @@ _DURATION = re.compile(
 _UNIT_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _NOT_STORABLE = re.compile(r"[\x00\ud800-\udfff]")  # PostgreSQL's JSON takes no NUL, UTF-8 no lone surrogate
+_NOT_STORABLE_MESSAGE = "must not contain NUL or lone surrogates"
 
-Number = TypeVar("Number", int, float)
-
-
-def shown(value: object) -> str:
-    """A short text of any value for an error message; never fails, whatever its size."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "nothing"}[value]
-    if isinstance(value, int) and value.bit_length() > 128:
-        return "a huge number"
-    if isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, str):
-        return repr(value if len(value) <= 60 else value[:57] + "…")
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list | tuple):
-        return "a list"
-    return f"a {type(value).__name__}"
+Reason = tuple[Code, str]  # why a value is refused
 
 
-def child(path: str, key: object) -> str:
-    """The path of a mapping's key."""
-    name = key[:60] if isinstance(key, str) and key.strip() and key.isprintable() else shown(key)
-    return f"{path}.{name}" if path else name
+# Reasons: why a value is refused, or None.
 
 
-class Section:
-    """A mapping of the plan, read key by key; `close` notes the keys that nobody asked for.
-
-    Something that is no mapping is noted once and then read as an empty one, without further errors
-    (`broken`).
-    """
-
-    def __init__(self, data: object, path: str, problems: Problems) -> None:
-        self.path = path
-        self.problems = problems
-        self.broken = not isinstance(data, dict)
-        if self.broken:
-            problems.add(path or "plan", f"a mapping is needed, not {shown(data)}")
-        self._data: dict[Any, Any] = data if isinstance(data, dict) else {}
-        self._asked: dict[str, None] = {}  # in the order of asking
-
-    def at(self, key: str) -> str:
-        return child(self.path, key)
-
-    def wrong(self, key: str, message: str) -> None:
-        self.problems.add(self.at(key), message)
-
-    def __contains__(self, key: str) -> bool:
-        """Whether the key is there, with a value or without."""
-        return key in self._data
-
-    def has(self, key: str) -> bool:
-        """Whether there is a value; `key:` without one counts as absent."""
-        self._asked[key] = None
-        return self._data.get(key) is not None
-
-    def get(self, key: str, required: bool = False) -> Any:
-        """The raw value, None if absent."""
-        found = self.has(key)
-        if required and not found and not self.broken:
-            self.wrong(key, "is missing")
-        return self._data.get(key)
-
-    def close(self) -> None:
-        for key in self._data:
-            if key not in self._asked:
-                near = difflib.get_close_matches(key[:60], self._asked, n=1) if isinstance(key, str) else []
-                hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(self._asked)}"
-                self.problems.add(child(self.path, key), f"unknown key; {hint}")
-
-    def text(self, key: str, default: str, required: bool = False) -> str:
-        value = self.get(key, required)
-        if value is None:
-            return default
-        reason = text_reason(value)
-        if reason:
-            self.wrong(key, reason)
-            return default
-        return str(value).strip()
-
-    def choice(self, key: str, default: str, choices: Sequence[str]) -> str:
-        value = self.get(key)
-        if value is None:
-            return default
-        if not isinstance(value, str) or value not in choices:
-            self.wrong(key, f"one of {', '.join(choices)} is needed, not {shown(value)}")
-            return default
-        return value
-
-    def flag(self, key: str, default: bool) -> bool:
-        value = self.get(key)
-        if value is None:
-            return default
-        if not isinstance(value, bool):
-            self.wrong(key, f"true or false is needed, not {shown(value)}")
-            return default
-        return value
-
-    def integer(self, key: str, default: int, low: int, high: int) -> int:
-        value = self.get(key)
-        if value is None:
-            return default
-        if isinstance(value, bool) or not isinstance(value, int):
-            self.wrong(key, f"a whole number from {low} to {high} is needed, not {shown(value)}")
-            return default
-        if not low <= value <= high:
-            self.wrong(key, f"must be from {low} to {high}, not {shown(value)}")
-            return default
-        return value
-
-    def optional_integer(self, key: str, low: int, high: int) -> int | None:
-        """As `integer`; None if absent."""
-        return self.integer(key, low, low, high) if self.has(key) else None
-
-    def duration_ns(self, key: str, high_s: float = MAX_DURATION_S) -> int | None:
-        """A duration that must be there, in ns; None if it is missing or wrong."""
-        value = self.get(key, required=True)
-        if value is None:
-            return None
-        seconds = self.seconds(key, value, high_s)
-        return None if seconds is None else round(seconds * NS)
-
-    def duration_s(self, key: str, default: float, high_s: float) -> float:
-        value = self.get(key)
-        seconds = None if value is None else self.seconds(key, value, high_s)
-        return default if seconds is None else seconds
-
-    def seconds(self, key: str, value: object, high_s: float) -> float | None:
-        """The seconds of a duration from 1 ms to `high_s`; None, and noted at `key`, if it is none."""
-        seconds = duration_of(value)
-        if seconds is None:
-            self.wrong(
-                key, f"a duration like 10s, 2m, 1h30m, 500ms or a number of seconds is needed, not {shown(value)}"
-            )
-        elif not MIN_DURATION_S <= seconds <= high_s:
-            self.wrong(key, f"must be from 1ms to {_as_duration(high_s)}, not {shown(value)}")
-            return None
-        return seconds
-
-    def json_mapping(self, key: str) -> dict[str, Any]:
-        """A mapping of anything that JSON can hold."""
-        value = self.get(key)
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            self.wrong(key, f"a mapping is needed, not {shown(value)}")
-            return {}
-        return value if check_json(value, self.at(key), self.problems) else {}
-
-
-def text_reason(value: object, most: int = MAX_TEXT) -> str | None:
-    """Why this is no short, printable, non-empty text, or None."""
+def text_reason(value: object, most: int = MAX_TEXT) -> Reason | None:
+    """For a short string without control characters, which is not blank."""
     if not isinstance(value, str):
-        return f"a text is needed, not {shown(value)}"
+        return Code.TYPE, f"must be a string, got {shown(value)}"
     if not value.strip():
-        return "must not be empty"
+        return Code.REQUIRED, "must not be empty"
     if len(value.strip()) > most:
-        return f"must have at most {most} characters, not {len(value.strip())}"
+        return Code.RANGE, f"must have at most {most} characters, got {len(value.strip())}"
     if _CONTROL.search(value):
-        return "must not contain control characters"
+        return Code.FORMAT, "must not contain control characters"
     return None
 
 
-def number_reason(value: object, low: float, high: float) -> str | None:
-    """Why this is no finite number from `low` to `high`, or None."""
+def number_reason(value: object, low: float, high: float) -> Reason | None:
+    """For a finite number from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return f"a number is needed, not {shown(value)}"
+        return Code.TYPE, f"must be a number, got {shown(value)}"
     if isinstance(value, float) and not math.isfinite(value):
-        return f"a finite number is needed, not {value}"
+        return Code.RANGE, f"must be a finite number, got {value}"
     if value < low:
-        return f"must be at least {low:g}, not {shown(value)}" if low else f"must not be negative: {shown(value)}"
+        return Code.RANGE, f"must be at least {low:g}, got {shown(value)}"
     if value > high:
-        return f"must be at most {high:,.0f}, not {shown(value)}"
+        return Code.RANGE, f"must be at most {high:,.0f}, got {shown(value)}"
     return None
+
+
+def whole_number_reason(value: object, low: int, high: int) -> Reason | None:
+    """For a whole number from `low` to `high`; 2.0 is refused, too."""
+    if isinstance(value, float):
+        return Code.TYPE, f"must be a whole number, got {shown(value)}"
+    return number_reason(value, low, high)
+
+
+def json_faults(value: object, faults: Faults, place: Place = ()) -> bool:
+    """Adds everything in `value` that the database's JSON cannot hold; returns whether there was nothing."""
+    before = len(faults)
+    pending: list[tuple[object, Place]] = [(value, place)]
+    while pending:  # no recursion: the depth is the user's
+        item, at = pending.pop()
+        if isinstance(item, dict | list | tuple) and len(at) - len(place) >= MAX_DEPTH:
+            faults.add(place, Code.RANGE, f"lists and mappings are nested more than {MAX_DEPTH} deep")
+            break
+        if isinstance(item, dict):
+            for key, inner in item.items():
+                if not isinstance(key, str) or _NOT_STORABLE.search(key):
+                    faults.add((*at, "?"), Code.FORMAT, "a key must be a string without NUL and lone surrogates")
+                else:
+                    pending.append((inner, (*at, key)))
+        elif isinstance(item, list | tuple):
+            pending.extend((inner, (*at, index)) for index, inner in enumerate(item))
+        elif reason := _leaf_reason(item):
+            faults.add(at, *reason)
+    return len(faults) == before
+
+
+def _leaf_reason(value: object) -> Reason | None:
+    if value is None or isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        return (Code.FORMAT, _NOT_STORABLE_MESSAGE) if _NOT_STORABLE.search(value) else None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else (Code.RANGE, f"must be a finite number, got {value}")
+    if isinstance(value, int):
+        return number_reason(value, -MAX_INTEGER, MAX_INTEGER)
+    return Code.TYPE, f"must be a string, a number, a boolean, a list or a mapping, got {shown(value)}"
+
+
+# Durations.
 
 
 def duration_of(value: object) -> float | None:
-    """Seconds of a duration as a plan writes it, of any size; None if it is none."""
+    """Seconds of a duration as a plan writes it, of any size; None if it is not a duration."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -219,46 +127,192 @@ def duration_of(value: object) -> float | None:
     return sum(float(number) * _UNIT_S[unit] for unit, number in found.groupdict().items() if number)
 
 
-def check_json(value: object, path: str, problems: Problems) -> bool:
-    """Notes everything in `value` that the database's JSON cannot hold; True if there was nothing."""
-    before = len(problems)
-    pending: list[tuple[object, str, int]] = [(value, path, 0)]
-    while pending:  # no recursion: the depth is the user's
-        item, place, depth = pending.pop()
-        if isinstance(item, dict | list | tuple) and depth >= MAX_DEPTH:
-            problems.add(path, f"lists and mappings are nested more than {MAX_DEPTH} deep")
-            break
-        if isinstance(item, dict):
-            for key, inner in item.items():
-                if not isinstance(key, str) or _NOT_STORABLE.search(key):
-                    problems.add(child(place, "?"), "a key must be a text without NUL and lone surrogates")
-                else:
-                    pending.append((inner, child(place, key), depth + 1))
-        elif isinstance(item, list | tuple):
-            pending.extend((inner, f"{place}[{index}]", depth + 1) for index, inner in enumerate(item))
-        else:
-            reason = _leaf_reason(item)
-            if reason:
-                problems.add(place, reason)
-    return len(problems) == before
-
-
-def _leaf_reason(value: object) -> str | None:
-    if value is None or isinstance(value, bool):
-        return None
-    if isinstance(value, str):
-        return "must not contain NUL or lone surrogates" if _NOT_STORABLE.search(value) else None
-    if isinstance(value, int | float):
-        return number_reason(value, -MAX_INTEGER, MAX_INTEGER) if isinstance(value, int) else _float_reason(value)
-    return f"texts, numbers, booleans, lists and mappings are accepted, not {shown(value)}"
-
-
-def _float_reason(value: float) -> str | None:
-    return None if math.isfinite(value) else f"a finite number is needed, not {value}"
-
-
-def _as_duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """The duration in its largest whole unit, like `7d`."""
     for unit, size in _UNIT_S.items():
         if seconds >= size and seconds % size == 0:
             return f"{seconds / size:g}{unit}"
     return f"{seconds:g}s"
+
+
+def duration_reason(value: object, high_s: float) -> Reason | None:
+    """For a duration from 1 ms to `high_s`."""
+    seconds = duration_of(value)
+    if seconds is None:
+        code = Code.FORMAT if isinstance(value, str) else Code.TYPE
+        return code, f"must be a duration like 10s, 2m, 1h30m or 500ms, or a number of seconds, got {shown(value)}"
+    if not MIN_DURATION_S <= seconds <= high_s:
+        return Code.RANGE, f"must be from 1ms to {duration_text(high_s)}, got {shown(value)}"
+    return None
+
+
+def seconds_of(value: object, high_s: float) -> float:
+    """The seconds of a duration from 1 ms to `high_s`. Raises PydanticCustomError."""
+    if reason := duration_reason(value, high_s):
+        raise refused(*reason)
+    return duration_of(value) or 0.0
+
+
+def duration(high_s: float = MAX_DURATION_S) -> PlainValidator:
+    """A duration from 1 ms to `high_s`, in seconds."""
+    return PlainValidator(lambda value: seconds_of(value, high_s), json_schema_input_type=duration_type(high_s))
+
+
+def duration_type(high_s: float, low_s: float = MIN_DURATION_S) -> Any:
+    """What a duration may be in JSON."""
+    return (
+        Annotated[float, Field(ge=low_s, le=high_s)]
+        | Annotated[str, Field(min_length=1, json_schema_extra={"format": "duration"})]
+    )
+
+
+# Strings.
+
+
+def checked(reason_of: Callable[[Any], Reason | None], kind: Any = str) -> PlainValidator:
+    """A value that is taken as it is, unless there is a reason to refuse it."""
+
+    def validated(value: Any) -> Any:
+        if reason := reason_of(value):
+            raise refused(*reason)
+        return value
+
+    return PlainValidator(validated, json_schema_input_type=kind)
+
+
+def _read_text(value: object) -> str:
+    if reason := text_reason(value):
+        raise refused(*reason)
+    return str(value).strip()
+
+
+def _service_reason(value: object) -> Reason | None:
+    for error in table.find_service_errors(value):
+        return error.code, error.message
+    return None
+
+
+def _app_reason(value: object) -> Reason | None:
+    if isinstance(value, str) and NAME_PATTERN.fullmatch(value):
+        return None
+    return (
+        Code.FORMAT if isinstance(value, str) else Code.TYPE,
+        f"must be the name of a client app (at most 63 letters, digits, '.', '_' and '-'), got {shown(value)}",
+    )
+
+
+class one_of:
+    """One of these strings."""
+
+    def __init__(self, choices: Sequence[str]) -> None:
+        self.choices = list(choices)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.literal_schema(self.choices)
+
+
+# A string that is shown and indexed: not empty, of one line, without blanks around it.
+Text = Annotated[
+    str, PlainValidator(_read_text, json_schema_input_type=Annotated[str, Field(min_length=1, max_length=MAX_TEXT)])
+]
+# The printable signs of ASCII but for space, / ? # and %.
+_SERVICE_PATTERN = r"^[!\"$&-.0->@-~]+$"
+Service = Annotated[
+    str,
+    checked(
+        _service_reason,
+        Annotated[str, Field(min_length=1, max_length=table.MAX_NAME_LENGTH, pattern=_SERVICE_PATTERN)],
+    ),
+]
+ClientApp = Annotated[str, checked(_app_reason, Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")])]
+
+
+# Lists.
+
+
+def listed(most: int, what: str, least: int = 0) -> BeforeValidator:
+    """A list with at most so many items; its items are checked by the list's type."""
+
+    def counted(value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            raise refused(Code.TYPE, f"must be a list of {what}, got {shown(value)}")
+        if len(value) < least:
+            raise refused(Code.REQUIRED, "must not be empty")
+        if len(value) > most:
+            raise refused(Code.RANGE, f"must have at most {most:,} {what}, got {len(value):,}")
+        return list(value)
+
+    bounds = Field(min_length=least, max_length=most)
+    return BeforeValidator(counted, json_schema_input_type=Annotated[list[Any], bounds])
+
+
+def number_list(
+    reason_of: Callable[[object], Reason | None], what: str, items: Any, most: int = MAX_INTEGER, least: int = 0
+) -> PlainValidator:
+    """A list of numbers, each as it is given; in one pass, as there may be 100,000."""
+
+    def read(value: object) -> list[Any]:
+        if not isinstance(value, list | tuple):
+            raise refused(Code.TYPE, f"must be a list of {what}, got {shown(value)}")
+        if not least <= len(value) <= most:
+            raise refused(Code.RANGE, f"must have from {least} to {most:,} numbers, got {len(value):,}")
+        faults = Faults()
+        for index, item in enumerate(value):
+            if reason := reason_of(item):
+                faults.add((index,), *reason)
+        faults.raise_if_any()
+        return list(value)
+
+    bounds = Field(min_length=least or None, max_length=most if most < MAX_INTEGER else None)
+    return PlainValidator(read, json_schema_input_type=Annotated[list[items], bounds])
+
+
+# Mappings.
+
+
+def _read_json(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise refused(Code.TYPE, f"must be a mapping, got {shown(value)}")
+    faults = Faults()
+    json_faults(value, faults)
+    faults.raise_if_any()
+    return value
+
+
+def _read_labels(value: object) -> dict[str, str]:
+    """Labels without the prefix `galileo_`."""
+    if not isinstance(value, dict):
+        raise refused(Code.TYPE, f"must be a mapping of labels like {{zone: A}}, got {shown(value)}")
+    faults = Faults()
+    labels = {}
+    for key, item in value.items():
+        place = (key if isinstance(key, str) else shown(key),)
+        label = key.removeprefix(PREFIX) if isinstance(key, str) else ""
+        if not NAME_PATTERN.fullmatch(label):
+            faults.add(place, Code.FORMAT, "the name of a label must have at most 63 letters, digits, '.', '_' and '-'")
+        elif label in labels:
+            faults.add(place, Code.DUPLICATE, f"the label {label!r} is given twice, with and without {PREFIX}")
+        text = str(item) if isinstance(item, int) and not isinstance(item, bool) and abs(item) < 10**18 else item
+        if not isinstance(text, str) or not NAME_PATTERN.fullmatch(text):
+            code = Code.FORMAT if isinstance(text, str) else Code.TYPE
+            faults.add(
+                place, code, f"must be a string of at most 63 letters, digits, '.', '_' and '-', got {shown(item)}"
+            )
+        labels[label] = text if isinstance(text, str) else ""
+    faults.raise_if_any()
+    return labels
+
+
+JsonMapping = Annotated[dict[str, Any], PlainValidator(_read_json, json_schema_input_type=dict[str, Any])]
+Labels = Annotated[
+    dict[str, str],
+    PlainValidator(_read_labels),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {
+                "anyOf": [{"type": "string", "minLength": 1, "maxLength": 63}, {"type": "integer"}]
+            },
+        }
+    ),
+]

@@ -1,4 +1,4 @@
-"""Recorded arrivals: times or gaps, in a plan, a CSV or JSON file or Redis lists, and the rates that they amount to.
+"""Recordings: times or gaps of arrivals in a plan, in a CSV or JSON file or in Redis lists, and their rates.
 
 The k-th recorded arrival of a service belongs to client k mod N, as with constant arrivals. A recording is part of the
 plan that is stored, so that the experiment can be repeated without the file or the lists.
@@ -15,16 +15,18 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
 import redis
+from pydantic import Field
 
-from experiments.plans.errors import PlanError, PlanInvalid
-from experiments.plans.fields import MAX_DURATION_S, NS, Section, number_reason, shown
+from experiments.plans.fields import MAX_DURATION_S, NS, number_list, number_reason
+from experiments.plans.parsing import Faults, PlanInvalid, Section, shown
 from loadgen.arrivals.pacer import PRERECORDED
+from routing.errors import Code, FieldError
 
 PROCESS = "process"
-# They travel in the group's document, which each shard, and each agent, reads.
+# Each shard and each agent reads them in the document of their group.
 MAX_RECORDED = 50_000
 MAX_LISTS = 1000
 MAX_FILE_BYTES = 8 << 20
@@ -35,34 +37,42 @@ _KEY = re.compile(r"[^\x00-\x20\x7f\ud800-\udfff]{1,191}")
 Recording = dict[str, list[Any]]
 Reader = Callable[[Any], Recording]
 
+_Numbers = Annotated[
+    list[float],
+    number_list(
+        lambda item: number_reason(item, 0, MAX_DURATION_S),
+        "seconds",
+        Annotated[float, Field(ge=0, le=MAX_DURATION_S)],
+        most=MAX_RECORDED,
+        least=1,
+    ),
+]
 
-def read_recording(section: Section) -> list[float]:
-    """The times in order, in seconds since the start, of a mapping with `times` or `gaps`; [] when it is wrong."""
-    section.has(PROCESS)
-    named = [key for key in (FILE, LISTS) if section.has(key)]
-    for key in named:  # with_recordings has not been asked to read it
-        section.wrong(key, f"cannot be read here; give the recorded `{TIMES}` or `{GAPS}` themselves")
-    given = [key for key in (TIMES, GAPS) if section.has(key)]
-    if len(given) != 1 and not named:
-        section.problems.add(section.path, f"one of `{TIMES}`, `{GAPS}`, `{FILE}` and `{LISTS}` is needed")
-    section.close()
-    if len(given) != 1:
-        return []
-    (key,) = given
-    value = section.get(key)
-    if not isinstance(value, list | tuple):
-        section.wrong(key, f"a list of seconds is needed, not {shown(value)}")
-        return []
-    if not 0 < len(value) <= MAX_RECORDED:
-        section.wrong(key, f"from 1 to {MAX_RECORDED:,} numbers are accepted, not {len(value):,}")
-        return []
-    before = len(section.problems)
-    for index, item in enumerate(value):
-        if reason := number_reason(item, 0, MAX_DURATION_S):
-            section.wrong(f"{key}[{index}]", reason)
-    if len(section.problems) > before:
-        return []
-    return sorted(round(time_s, 9) for time_s in (accumulate(value) if key == GAPS else value))
+
+class RecordedArrivals(Section):
+    """Recorded arrivals: `times` since the start or `gaps`, in seconds. `with_recordings` reads files and lists."""
+
+    process: str = PRERECORDED
+    times: _Numbers | None = None
+    gaps: _Numbers | None = None
+    file: Any = None
+    lists: Any = None
+
+    def resolved(self, given: dict[str, Any], faults: Faults, context: Any) -> Self:
+        named = [key for key in (FILE, LISTS) if key in given]
+        for key in named:
+            faults.add(
+                (key,), Code.CONFLICT, f"cannot be read here; give the recorded `{TIMES}` or `{GAPS}` themselves"
+            )
+        if not named and (TIMES in given) == (GAPS in given):
+            faults.add((), Code.REQUIRED, f"must have one of `{TIMES}`, `{GAPS}`, `{FILE}` and `{LISTS}`")
+        return self
+
+    @property
+    def times_s(self) -> list[float]:
+        """The times in order, in seconds since the start."""
+        times = self.times if self.gaps is None else accumulate(self.gaps)
+        return sorted(round(time_s, 9) for time_s in times or ())
 
 
 def rates_rps(times_s: Sequence[float], intervals_ns: Sequence[int]) -> list[float]:
@@ -79,11 +89,11 @@ def rates_rps(times_s: Sequence[float], intervals_ns: Sequence[int]) -> list[flo
 
 
 def with_recordings(data: Any, readers: Mapping[str, Reader]) -> Any:
-    """The plan's data with the recordings that it only names; what else is wrong with it is left to `parse`.
+    """The plan's data with the recordings that it only names; `parse` finds all other errors.
 
     Args:
-        readers: by key, `file` or `lists`: what gives {times: […]} or {gaps: […]} for its value, or raises ValueError
-            with a sentence.
+        readers: by key, `file` or `lists`: a function of the key's value that returns {times: […]} or {gaps: […]}, or
+            raises ValueError with a message.
 
     Raises:
         PlanInvalid: a recording that cannot be read.
@@ -103,7 +113,8 @@ def with_recordings(data: Any, readers: Mapping[str, Reader]) -> Any:
             try:
                 read |= readers[key](value) if key in readers else {key: value}
             except ValueError as error:
-                errors.append(PlanError(f"configuration.workloads[{index}].arrival_pattern.{key}", str(error)))
+                path = f"configuration.workloads[{index}].arrival_pattern.{key}"
+                errors.append(FieldError(path, Code.UNREADABLE, str(error)))
         found.append({**workload, "arrival_pattern": read})
     if errors:
         raise PlanInvalid(errors)
@@ -111,9 +122,9 @@ def with_recordings(data: Any, readers: Mapping[str, Reader]) -> Any:
 
 
 def read_file(folder: Path, name: object) -> Recording:
-    """A CSV or JSON file, by a name relative to the folder. Raises ValueError with a sentence."""
+    """A CSV or JSON file, by a name relative to the folder. Raises ValueError with a message."""
     if not isinstance(name, str | PathLike):
-        raise ValueError(f"the name of a file is needed, not {shown(name)}")
+        raise ValueError(f"must be the name of a file, got {shown(name)}")
     path = folder / name
     try:
         with path.open("rb") as file:
@@ -121,22 +132,23 @@ def read_file(folder: Path, name: object) -> Recording:
     except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
         raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if len(content) > MAX_FILE_BYTES:
-        raise ValueError(f"{path} is too large: at most {MAX_FILE_BYTES >> 20} MiB are accepted")
+        raise ValueError(f"{path} must have at most {MAX_FILE_BYTES >> 20} MiB")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8") from error
+        raise ValueError(f"{path} is not valid UTF-8") from error
     return _from_json(path, text) if path.suffix.lower() == ".json" else _from_csv(path, text)
 
 
 def read_lists(client: redis.Redis, keys: object) -> Recording:
-    """The gaps of Redis lists, one per recorded client, as times of them all together; the lists stay as they are.
+    """The times of all arrivals whose gaps lie in Redis lists, one list per recorded client; the lists are kept.
 
-    They are the original's: the key is the client's id, the gaps were added with LPUSH, so the oldest one comes last.
+    They have the original's form: the key is the client's id, and the gaps were added with LPUSH, so that the oldest
+    one comes last.
 
     Raises:
-        ValueError: with a sentence, which shows nothing of what a list holds: it may be anybody's.
-        redis.RedisError: Redis is away.
+        ValueError: with a message, which shows none of a list's values, as the list may hold other users' data.
+        redis.RedisError: Redis cannot be reached.
     """
     return {TIMES: sorted(time_s for gaps in gaps_of_lists(client, keys) for time_s in accumulate(gaps))}
 
@@ -144,12 +156,12 @@ def read_lists(client: redis.Redis, keys: object) -> Recording:
 def gaps_of_lists(client: redis.Redis, keys: object) -> list[list[float]]:
     """The gaps of each of these lists, oldest first; raises as `read_lists` does."""
     if not isinstance(keys, list) or not 0 < len(keys) <= MAX_LISTS:
-        raise ValueError(f"from 1 to {MAX_LISTS:,} keys of Redis lists are needed, one per client")
+        raise ValueError(f"must have from 1 to {MAX_LISTS:,} keys of Redis lists, one per client")
     found: list[list[float]] = []
     total = 0
     for key in keys:
         if not isinstance(key, str) or not _KEY.fullmatch(key):
-            raise ValueError(f"the key of a Redis list is needed, not {shown(key)}")
+            raise ValueError(f"must be the key of a Redis list, got {shown(key)}")
         found.append(_gaps_of(client, key))
         total += len(found[-1])
         if total > MAX_RECORDED:
@@ -163,13 +175,13 @@ def _gaps_of(client: redis.Redis, key: str) -> list[float]:
         found: Any = client.lrange(key, -MAX_RECORDED - 1, -1)
         gaps = [float(gap) for gap in reversed(found)]
     except redis.ResponseError as error:
-        raise ValueError(f"{key!r} is no list in Redis") from error
+        raise ValueError(f"{key!r} is not a list in Redis") from error
     except ValueError as error:
-        raise ValueError(f"the list {key!r} holds something that is no number") from error
+        raise ValueError(f"the list {key!r} has an item that is not a number") from error
     if not gaps:
-        raise ValueError(f"there is no list {key!r} in Redis, or it is empty")
+        raise ValueError(f"the list {key!r} is missing in Redis, or empty")
     if any(number_reason(gap, 0, MAX_DURATION_S) for gap in gaps):
-        raise ValueError(f"the list {key!r} holds something that is no gap in seconds")
+        raise ValueError(f"the list {key!r} has an item that is not a gap in seconds")
     return gaps
 
 
@@ -177,9 +189,9 @@ def _from_json(path: Path, text: str) -> Recording:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(data, dict) or len(data) != 1 or not set(data) <= {TIMES, GAPS}:
-        raise ValueError(f'{path}: {{"{TIMES}": […]}} or {{"{GAPS}": […]}} is needed')
+        raise ValueError(f'{path} must hold {{"{TIMES}": […]}} or {{"{GAPS}": […]}}')
     return data
 
 
@@ -191,7 +203,7 @@ def _from_csv(path: Path, text: str) -> Recording:
         if len(found) != 1:
             raise ValueError(
                 f"{path}: the first line must name one column `time` (seconds since the start) or `gap` (seconds since "
-                "the arrival before)"
+                "the previous arrival)"
             )
         (column,) = found
         numbers = []
@@ -199,7 +211,7 @@ def _from_csv(path: Path, text: str) -> Recording:
             if row:  # not an empty line
                 numbers.append(_number(path, rows.line_num, row[column] if column < len(row) else ""))
     except csv.Error as error:
-        raise ValueError(f"{path}, line {rows.line_num}: no CSV: {error}") from error
+        raise ValueError(f"{path}, line {rows.line_num}: not valid CSV: {error}") from error
     return {_COLUMNS[header[column]]: numbers}
 
 
@@ -207,4 +219,4 @@ def _number(path: Path, line: int, text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise ValueError(f"{path}, line {line}: a number is needed, not {shown(text)}") from error
+        raise ValueError(f"{path}, line {line}: must be a number, got {shown(text)}") from error

@@ -1,213 +1,200 @@
-"""The request of a workload without a client app: method, path, and the keywords of `requests.request`."""
+"""RequestKeys: the request of a workload without a client app (method, path, and keywords of `requests.request`)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
-from experiments.plans.errors import Problems
-from experiments.plans.fields import Section, check_json, child, number_reason, shown, text_reason
-from experiments.plans.model import OFF
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
+
+from experiments.plans.fields import Reason, checked, json_faults, number_reason, text_reason
+from experiments.plans.parsing import Faults, Place, Section, refused, shown
+from loadgen.protocol.messages import DATA_KEYWORDS, WorkloadSpec
 from loadgen.protocol.request_ids import TRACEPARENT
+from routing.errors import Code
 
-# Those of `requests.request` that data can express, and that change what is sent.
-KWARGS = (
-    "params", "data", "json", "files", "headers", "cookies", "auth", "timeout", "allow_redirects", "verify", "cert",
-)  # fmt: skip
+OFF = "off"  # in a plan: requests carry no id
 MAX_PATH = 2000
 MAX_TIMEOUT_S = 3600
+_DEFAULTS = WorkloadSpec(index=0, service="", schedule=[])
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")  # RFC 9110, 5.6.2
 _METHOD = re.compile(r"[A-Za-z]{1,20}")
 _PATH = re.compile(r"/[!-~\u00a1-\ud7ff\ue000-\U0010ffff]*")
 _HEADER_VALUE = re.compile(r"[\t -~\u00a0-\u00ff]*")
-# They frame the message, or belong to the connection: the engine sets them.
+# The engine sets these headers: they frame the message, or belong to the connection.
 _ENGINES_HEADERS = frozenset(
     {"content-length", "transfer-encoding", "connection", "expect", "upgrade", "te", "trailer"}
 )
 
 
-def read_method(section: Section, default: str) -> str:
-    value = section.get("method")
-    if value is None:
-        return default
+def _read_method(value: object) -> str:
     if not isinstance(value, str) or not _METHOD.fullmatch(value) or value.upper() == "CONNECT":
-        section.wrong("method", f"an HTTP method like GET or POST is needed, not {shown(value)}")
-        return default
+        raise refused(_string_code(value), f"must be an HTTP method like GET or POST, got {shown(value)}")
     return value.upper()
 
 
-def read_path(section: Section, default: str) -> str:
-    value = section.get("path")
-    if value is None:
-        return default
-    if not isinstance(value, str) or len(value) > MAX_PATH or not _PATH.fullmatch(value):
-        section.wrong(
-            "path", f"must begin with / and have no space and at most {MAX_PATH} characters, not {shown(value)}"
-        )
-        return default
-    return value
+def _path_reason(value: object) -> Reason | None:
+    if isinstance(value, str) and len(value) <= MAX_PATH and _PATH.fullmatch(value):
+        return None
+    message = f"must begin with / and have at most {MAX_PATH} characters and no space, got {shown(value)}"
+    return _string_code(value), message
 
 
-def read_request_id_header(section: Section, default: str) -> str:
+def _read_request_id_header(value: object) -> str:
     """The header's name; "" for off."""
-    value = section.get("request_id_header")
-    if value is None:
-        return default
     if value == OFF:
         return ""
-    if isinstance(value, str) and value.lower() == TRACEPARENT:
-        return TRACEPARENT  # its standard asks for lower case
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
-        section.wrong("request_id_header", f"the name of an HTTP header, or {OFF}, is needed, not {shown(value)}")
-        return default
+        raise refused(_string_code(value), f"must be the name of an HTTP header, or {OFF}, got {shown(value)}")
     if value.lower() in _ENGINES_HEADERS | {"host"}:
-        section.wrong("request_id_header", f"{value} has another meaning in HTTP; take a name like X-Request-Id")
-        return default
-    return value
+        raise refused(Code.CONFLICT, f"{value} has another meaning in HTTP; take a name like X-Request-Id")
+    return TRACEPARENT if value.lower() == TRACEPARENT else value  # its standard asks for lower case
 
 
-def read_kwargs(section: Section) -> dict[str, Any]:
-    """The checked keywords, {} if anything is wrong with them."""
-    value = section.get("kwargs")
-    if value is None:
-        return {}
-    problems, path, before = section.problems, section.at("kwargs"), len(section.problems)
+def _string_code(value: object) -> Code:
+    return Code.FORMAT if isinstance(value, str) else Code.TYPE
+
+
+def _read_kwargs(value: object) -> dict[str, Any]:
+    """The checked keywords, without those that are null."""
     if not isinstance(value, dict):
-        section.wrong("kwargs", f"a mapping is needed, not {shown(value)}")
-        return {}
+        raise refused(Code.TYPE, f"must be a mapping, got {shown(value)}")
+    faults = Faults()
     for key, item in value.items():
-        if not isinstance(key, str) or key not in KWARGS:
-            problems.add(child(path, key), f"not accepted; the keywords are {', '.join(KWARGS)}")
+        if not isinstance(key, str) or key not in DATA_KEYWORDS:
+            place = key if isinstance(key, str) else shown(key)
+            faults.add((place,), Code.UNKNOWN, f"not accepted; the keywords are {', '.join(DATA_KEYWORDS)}")
         elif item is not None:
-            _CHECKS[key](item, child(path, key), problems)
+            _CHECKS[key](item, (key,), faults)
     if value.get("json") is not None:
         for other in ("data", "files"):
             if value.get(other) is not None:
-                problems.add(child(path, "json"), f"takes the place of {other}; give one of the two")
+                faults.add(("json",), Code.CONFLICT, f"has no effect beside {other}; remove one of them")
     if isinstance(value.get("data"), str) and value.get("files") is not None:
-        problems.add(child(path, "data"), "must be a mapping beside files")
-    return {key: item for key, item in value.items() if item is not None} if len(problems) == before else {}
+        faults.add(("data",), Code.TYPE, "must be a mapping beside files")
+    faults.raise_if_any()
+    return {key: item for key, item in value.items() if item is not None}
 
 
 def longest_request_s(spec: dict[str, Any]) -> float:
-    """How long a request of a workload (a WorkloadSpec as a dict) may take: to wait for a connection, or to open one,
-    and then to be answered."""
+    """The longest time that a request of a workload (a WorkloadSpec as a dict) may take.
+
+    It is the time to wait for a connection or to open one, and then to receive the response.
+    """
     timeout = spec["kwargs"].get("timeout")
     connect_s, read_s = timeout if isinstance(timeout, list) else (timeout, timeout)
     return float((connect_s or spec["connect_timeout_s"]) + 2 * (read_s or spec["request_timeout_s"]))
 
 
-def _check_params(value: object, path: str, problems: Problems) -> None:
+# Each check adds what is wrong with a keyword's value at its place.
+
+
+def _check_fields(value: object, place: Place, faults: Faults) -> None:
+    """A string as it is, or the fields of a form or of a query."""
     if isinstance(value, str):
-        check_json(value, path, problems)
-    else:
-        _check_fields(value, path, problems)
-
-
-def _check_data(value: object, path: str, problems: Problems) -> None:
-    """A text as it is, or the fields of a form."""
-    _check_params(value, path, problems)
-
-
-def _check_fields(value: object, path: str, problems: Problems) -> None:
-    if not isinstance(value, dict):
-        problems.add(path, f"a mapping or a text is needed, not {shown(value)}")
-    elif check_json(value, path, problems):
+        json_faults(value, faults, place)
+    elif not isinstance(value, dict):
+        faults.add(place, Code.TYPE, f"must be a mapping or a string, got {shown(value)}")
+    elif json_faults(value, faults, place):
         for key, item in value.items():
             for each in item if isinstance(item, list | tuple) else [item]:
                 if isinstance(each, dict | list | tuple):
-                    problems.add(child(path, key), "a text, a number or a list of those is needed")
+                    message = f"must be a string, a number or a list of those, got {shown(item)}"
+                    faults.add((*place, key), Code.TYPE, message)
 
 
-def _check_files(value: object, path: str, problems: Problems) -> None:
-    if not isinstance(value, dict):
-        problems.add(path, f"a mapping of names is needed, not {shown(value)}")
-        return
-    for key, item in value.items():
+def _check_json(value: object, place: Place, faults: Faults) -> None:
+    json_faults(value, faults, place)
+
+
+def _check_files(value: object, place: Place, faults: Faults) -> None:
+    for key, item, at in _items(value, place, faults):
         parts = item if isinstance(item, list | tuple) else [item]
-        if not 1 <= len(parts) <= 3 or (parts is item and len(parts) == 1) or not _all_texts(parts):
-            problems.add(
-                child(path, key), "the content, [file name, content] or [file name, content, content type] is needed"
-            )
+        if (
+            not 1 <= len(parts) <= 3
+            or (parts is item and len(parts) == 1)
+            or not all(isinstance(part, str) for part in parts)
+        ):
+            message = "must be the content, [file name, content] or [file name, content, content type]"
+            faults.add(at, Code.FORMAT, message)
         elif not isinstance(key, str) or not all(_HEADER_VALUE.fullmatch(part) for part in (key, *parts[2:])):
-            problems.add(child(path, key), "name and content type must be texts of one line")
+            faults.add(at, Code.FORMAT, "the name and the content type must be strings of one line")
         else:
-            check_json(list(parts), child(path, key), problems)
+            json_faults(list(parts), faults, at)
 
 
-def _all_texts(values: Sequence[object]) -> bool:
-    return all(isinstance(value, str) for value in values)
-
-
-def _check_headers(value: object, path: str, problems: Problems) -> None:
-    if not isinstance(value, dict):
-        problems.add(path, f"a mapping is needed, not {shown(value)}")
-        return
-    for name, item in value.items():
+def _check_headers(value: object, place: Place, faults: Faults) -> None:
+    for name, item, at in _items(value, place, faults):
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            problems.add(child(path, name), "this is no name of an HTTP header")
+            faults.add(at, Code.FORMAT, "not a valid name of an HTTP header")
         elif name.lower() in _ENGINES_HEADERS:
-            problems.add(child(path, name), "is set by the engine, and cannot be given")
+            faults.add(at, Code.CONFLICT, "the engine sets this header; remove it")
         elif not isinstance(item, str) or not _HEADER_VALUE.fullmatch(item) or item != item.strip():
-            problems.add(child(path, name), f"a text of one line is needed (in quotation marks), not {shown(item)}")
+            message = f"must be a string of one line (in quotation marks), got {shown(item)}"
+            faults.add(at, _string_code(item), message)
 
 
-def _check_cookies(value: object, path: str, problems: Problems) -> None:
-    if not isinstance(value, dict):
-        problems.add(path, f"a mapping is needed, not {shown(value)}")
-        return
-    for name, item in value.items():
+def _check_cookies(value: object, place: Place, faults: Faults) -> None:
+    for name, item, at in _items(value, place, faults):
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            problems.add(child(path, name), "this is no name of a cookie")
+            faults.add(at, Code.FORMAT, "not a valid name of a cookie")
         elif not isinstance(item, str) or not _HEADER_VALUE.fullmatch(item) or ";" in item:
-            problems.add(child(path, name), f"a text without ; is needed (in quotation marks), not {shown(item)}")
+            faults.add(at, _string_code(item), f"must be a string without ; (in quotation marks), got {shown(item)}")
 
 
-def _check_auth(value: object, path: str, problems: Problems) -> None:
+def _items(value: object, place: Place, faults: Faults) -> list[tuple[Any, Any, Place]]:
+    """The keys, values and places of a mapping; none, and an error, where it is not one."""
+    if isinstance(value, dict):
+        return [(key, item, (*place, key if isinstance(key, str) else shown(key))) for key, item in value.items()]
+    faults.add(place, Code.TYPE, f"must be a mapping, got {shown(value)}")
+    return []
+
+
+def _check_auth(value: object, place: Place, faults: Faults) -> None:
     if not isinstance(value, list | tuple) or len(value) != 2:
-        problems.add(path, f"a list [user, password] is needed, not {shown(value)}")
+        faults.add(place, Code.FORMAT, f"must be a list [user, password], got {shown(value)}")
         return
     for index, item in enumerate(value):
         reason = text_reason(item, most=1000)
         if reason is None and not _HEADER_VALUE.fullmatch(str(item)):
-            reason = "must be of Latin-1 characters"
+            reason = Code.FORMAT, "must have only characters of Latin-1"
         if reason:
-            problems.add(f"{path}[{index}]", reason)
+            faults.add((*place, index), *reason)
 
 
-def _check_timeout(value: object, path: str, problems: Problems) -> None:
+def _check_timeout(value: object, place: Place, faults: Faults) -> None:
     if not isinstance(value, list | tuple):
         if reason := number_reason(value, 0.001, MAX_TIMEOUT_S):
-            problems.add(path, reason)
+            faults.add(place, *reason)
     elif len(value) != 2:
-        problems.add(path, f"a number of seconds, or [connect, read], is needed, not {shown(value)}")
+        faults.add(place, Code.FORMAT, f"must be a number of seconds or [connect, read], got a list of {len(value)}")
     else:
         for index, item in enumerate(value):
             if item is not None and (reason := number_reason(item, 0.001, MAX_TIMEOUT_S)):
-                problems.add(f"{path}[{index}]", reason)
+                faults.add((*place, index), *reason)
 
 
-def _check_allow_redirects(value: object, path: str, problems: Problems) -> None:
+def _check_allow_redirects(value: object, place: Place, faults: Faults) -> None:
     if not isinstance(value, bool):
-        problems.add(path, f"true or false is needed, not {shown(value)}")
+        faults.add(place, Code.TYPE, f"must be true or false, got {shown(value)}")
 
 
-def _check_verify(value: object, path: str, problems: Problems) -> None:
-    if not isinstance(value, bool) and (not isinstance(value, str) or text_reason(value, most=4096)):
-        problems.add(path, f"true, false or the path of a bundle on the workers is needed, not {shown(value)}")
+def _check_verify(value: object, place: Place, faults: Faults) -> None:
+    if not isinstance(value, bool) and text_reason(value, most=4096):
+        faults.add(place, Code.FORMAT, f"must be true, false or a bundle's path on the workers, got {shown(value)}")
 
 
-def _check_cert(value: object, path: str, problems: Problems) -> None:
+def _check_cert(value: object, place: Place, faults: Faults) -> None:
     paths = value if isinstance(value, list | tuple) and len(value) == 2 else [value]
-    if not all(isinstance(item, str) and not text_reason(item, most=4096) for item in paths):
-        problems.add(path, f"a path on the workers, or [certificate, key], is needed, not {shown(value)}")
+    if any(text_reason(path, most=4096) for path in paths):
+        faults.add(place, Code.FORMAT, f"must be a path on the workers or [certificate, key], got {shown(value)}")
 
 
-_CHECKS = {
-    "params": _check_params,
-    "data": _check_data,
-    "json": check_json,
+_CHECKS: dict[str, Callable[[Any, Place, Faults], None]] = {
+    "params": _check_fields,
+    "data": _check_fields,
+    "json": _check_json,
     "files": _check_files,
     "headers": _check_headers,
     "cookies": _check_cookies,
@@ -217,3 +204,29 @@ _CHECKS = {
     "verify": _check_verify,
     "cert": _check_cert,
 }
+
+RequestIdHeader = Annotated[
+    str,
+    PlainValidator(_read_request_id_header, json_schema_input_type=Annotated[str, Field(min_length=1, max_length=100)]),
+    PlainSerializer(lambda name: name or OFF),
+]
+_Method = Annotated[
+    str,
+    PlainValidator(_read_method, json_schema_input_type=Annotated[str, Field(pattern="^[A-Za-z]{1,20}$")]),
+]
+_Path = Annotated[str, checked(_path_reason, Annotated[str, Field(pattern="^/", max_length=MAX_PATH)])]
+_Kwargs = Annotated[
+    dict[str, Any],
+    PlainValidator(_read_kwargs),
+    WithJsonSchema({"type": "object", "properties": {key: {} for key in DATA_KEYWORDS}, "additionalProperties": False}),
+]
+
+
+class RequestKeys(Section):
+    """The request, where there is no client app."""
+
+    method: _Method = Field(_DEFAULTS.method, description="The HTTP method.")
+    path: _Path = Field(_DEFAULTS.path, description="The path of the request, with its query.")
+    kwargs: _Kwargs = Field(
+        default_factory=dict, description="Keywords of `requests.request`; [see below](#the-request)."
+    )

@@ -1,38 +1,113 @@
-"""Routing records, in a plan and on a command line."""
+"""Route: the weighted hosts of a service, in the `routing` of a plan and in requests of the API."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Self
 
-from experiments.plans.fields import Section, child, shown
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo
+
+from experiments.plans.fields import Service, checked
+from experiments.plans.parsing import Faults, Section, refused, shown
 from routing import table
+from routing.errors import Code
 
-MAX_RECORDS = 1000
+MAX_ROUTES = 1000
+
+# The rules of hosts and weights are those of the routing table, which judges both together.
+_NAME = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = rf"^(\[[0-9A-Fa-f:.]+\]|{_NAME}(\.{_NAME})*\.?)(:[0-9]{{1,5}})?$"
+_Host = Annotated[str, Field(min_length=1, max_length=table.MAX_NAME_LENGTH, pattern=_HOST)]
+_Hosts = Annotated[
+    list[str],
+    checked(
+        lambda value: None,
+        Annotated[list[_Host], Field(min_length=1, max_length=100_000, json_schema_extra={"uniqueItems": True})],
+    ),
+]
+_Weights = Annotated[
+    list[float],
+    checked(
+        lambda value: None,
+        Annotated[
+            list[Annotated[float, Field(ge=0)]],
+            Field(
+                min_length=1,
+                max_length=100_000,
+                json_schema_extra={"contains": {"type": "number", "exclusiveMinimum": 0}},
+            ),
+        ],
+    ),
+]
 
 
-def read_routing(root: Section) -> list[table.RoutingRecord]:
-    """A list of {service, hosts, weights}, or a mapping of service → {hosts, weights}; without weights all are 1."""
-    value, problems = root.get("routing"), root.problems
-    if value is None:
-        return []
+class ChangedTargets(Section):
+    """Hosts, weights or both; what is not given stays as it is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"minProperties": 1, "example": {"hosts": ["10.0.0.1:8080"], "weights": [1]}}
+    )
+
+    hosts: _Hosts | None = Field(None, description="The hosts, each as `host[:port]`.")
+    weights: _Weights | None = Field(None, description="The weight of each host. Default: 1 each.")
+
+
+class Targets(Section):
+    """The hosts of a service; hosts[i] has weights[i]."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"hosts": ["10.0.0.1:8080"], "weights": [1]}})
+
+    hosts: _Hosts = Field(description="The hosts, each as `host[:port]`.")
+    weights: _Weights | None = Field(None, description="The weight of each host. Default: 1 each.")
+
+
+class Route(Targets):
+    """The hosts of a service; hosts[i] has weights[i]."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"service": "shop", "hosts": ["10.0.0.1:8080", "10.0.0.2:8080"], "weights": [1, 2]}
+        }
+    )
+
+    service: Service = Field(description="The name of the service.")
+
+    def resolved(self, given: dict[str, Any], faults: Faults, context: Any) -> Self:
+        if "hosts" not in given:
+            return self
+        weights = self.weights
+        if weights is None and isinstance(self.hosts, list | tuple):
+            weights = [1] * len(self.hosts)
+        for error in table.find_target_errors(self.hosts, weights):
+            faults.add((error.path,), error.code, error.message)
+        return self.model_copy(update={"weights": weights})
+
+
+def read_routing(value: object, info: ValidationInfo) -> list[table.RoutingRecord]:
+    """A list of {service, hosts, weights}, or a mapping of service → {hosts, weights}."""
+    items: list[tuple[str | int, object]]
     if isinstance(value, dict):
-        items = [(child("routing", key), _named(key, item)) for key, item in value.items()]
+        items = [(key if isinstance(key, str) else shown(key), _named(key, item)) for key, item in value.items()]
     elif isinstance(value, list | tuple):
-        items = [(f"routing[{index}]", item) for index, item in enumerate(value)]
+        items = list(enumerate(value))
     else:
-        root.wrong("routing", f"a list of records or a mapping of services is needed, not {shown(value)}")
-        return []
+        message = f"must be a list of routes or a mapping of services, got {shown(value)}"
+        raise refused(Code.TYPE, message)
+    faults = Faults()
+    if len(items) > MAX_ROUTES:
+        faults.add((), Code.RANGE, f"must have at most {MAX_ROUTES} routes, got {len(items)}")
     records: dict[str, table.RoutingRecord] = {}
-    for path, item in items[:MAX_RECORDS]:
-        record = _read_record(Section(item, path, problems))
-        if record is None:
+    for key, item in items[:MAX_ROUTES]:
+        try:
+            route = Route.model_validate(item, context=info.context)
+        except ValidationError as error:
+            faults.take((key,), error)
             continue
         # Keys of some databases do not tell case apart.
-        if record.service.lower() in records:
-            problems.add(f"{path}.service", f"{shown(record.service)} is routed twice (case does not count)")
-        records[record.service.lower()] = record
-    if len(items) > MAX_RECORDS:
-        root.wrong("routing", f"at most {MAX_RECORDS} records are accepted, not {len(items)}")
+        if route.service.lower() in records:
+            message = f"{shown(route.service)} is routed twice (case does not count)"
+            faults.add((key, "service"), Code.DUPLICATE, message)
+        records[route.service.lower()] = table.RoutingRecord(route.service, route.hosts, route.weights or ())
+    faults.raise_if_any()
     return list(records.values())
 
 
@@ -40,43 +115,5 @@ def _named(service: object, item: object) -> object:
     return {"service": service, **item} if isinstance(item, dict) and "service" not in item else item
 
 
-def _read_record(section: Section) -> table.RoutingRecord | None:
-    service, hosts = section.get("service", required=True), section.get("hosts", required=True)
-    weights = section.get("weights")
-    section.close()
-    if service is None or hosts is None:
-        return None
-    if weights is None and isinstance(hosts, list | tuple):
-        weights = [1] * len(hosts)
-    errors = table.find_errors(service, hosts, weights)
-    for error in errors:
-        section.wrong(error.path, error.message)
-    return None if errors else table.RoutingRecord(service, hosts, weights)
-
-
-def parse_route(text: str) -> dict[str, Any]:
-    """A record from the command line's form SERVICE=HOST:PORT@WEIGHT,…, as `routing` of a plan has it.
-
-    Without @WEIGHT the weight is 1. Only the form is read here; `parse` and the routing table check the content.
-
-    Raises:
-        ValueError: with a sentence.
-    """
-    service, equals, listed = text.partition("=")
-    if not equals or not service or not listed:
-        raise ValueError(f"SERVICE=HOST:PORT@WEIGHT,… is needed, not {shown(text)}")
-    return {"service": service, **parse_hosts(listed.split(","))}
-
-
-def parse_hosts(parts: list[str]) -> dict[str, list[Any]]:
-    """Hosts and weights from texts of the form HOST:PORT@WEIGHT. Raises ValueError with a sentence."""
-    hosts: list[str] = []
-    weights: list[float] = []
-    for part in parts:
-        host, at, weight = part.strip().partition("@")
-        try:
-            weights.append(float(weight) if at else 1)
-        except ValueError as error:
-            raise ValueError(f"HOST:PORT@WEIGHT is needed, and {shown(weight)} is no number") from error
-        hosts.append(host)
-    return {"hosts": hosts, "weights": weights}
+def plain_routing(records: list[table.RoutingRecord]) -> dict[str, Any]:
+    return {each.service: {"hosts": list(each.hosts), "weights": list(each.weights)} for each in records}

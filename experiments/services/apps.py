@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from experiments import selectors
 from experiments.models import ClientApp, ClientAppVersion, Experiment, Workload
-from experiments.plans.errors import PlanError, PlanInvalid
+from experiments.plans import PlanInvalid
 from loadgen.apps import archive
 from loadgen.apps.archive import CheckedArchive
 from loadgen.apps.errors import AppInvalid, Fault
@@ -29,7 +29,7 @@ from loadgen.apps.manifest import MANIFEST, declared_parameters
 from loadgen.apps.parameters import filled
 from loadgen.protocol.keys import APP_TTL_S, app_key
 from loadgen.protocol.messages import WorkloadSpec
-from routing.errors import Unavailable
+from routing.errors import Code, FieldError, Unavailable
 from routing.redis import redis_client
 
 log = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ def resolved(specs: Iterable[WorkloadSpec], place: str = "configuration.workload
         _, faults = (
             ({}, []) if is_local else filled(declared_parameters(version.manifest), spec.client_parameters, field)
         )
-        errors += [PlanError(fault.field, fault.message) for fault in faults]
+        errors += [FieldError(fault.field, Code.FORMAT, fault.message) for fault in faults]
         found.append(dataclasses.replace(spec, client_app_digest=version.digest))
     if errors:
         raise PlanInvalid(errors)

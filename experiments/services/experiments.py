@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from experiments.models import ClientGroup, Experiment, Workload
 from experiments.plans import Plan
-from experiments.plans.model import QUEUE
+from experiments.plans.workload import QUEUE
 from experiments.services import apps, desired, dispatch, events, interactive, partitions, placement
 from experiments.services.ids import IdTaken, save_new
 from experiments.services.registry import sync_workers
@@ -28,7 +28,7 @@ def create(plan: Plan, creator: str, *, experiment_id: str | None = None, ticket
     """Queues an experiment. The plan is valid (experiments.plans); the seed is drawn here when the plan gives none.
 
     Args:
-        experiment_id: a permitted one (experiments.plans.ids); None: the plan's, else one is drawn.
+        experiment_id: a permitted one (experiments.plans.plan); None: the plan's, else one is drawn.
         ticket: of the instruction that asks for it; no two experiments have the same one.
 
     Raises:
@@ -36,7 +36,7 @@ def create(plan: Plan, creator: str, *, experiment_id: str | None = None, ticket
         IdTaken: nothing was created; the experiment that is there may be the one with this ticket.
         IntegrityError: there is an experiment with this ticket; nothing was created.
     """
-    experiment_id = experiment_id or plan.experiment_id
+    experiment_id = experiment_id or plan.experiment.id
     if (
         experiment_id
         and not Experiment.objects.filter(id=experiment_id).exists()
@@ -46,13 +46,13 @@ def create(plan: Plan, creator: str, *, experiment_id: str | None = None, ticket
     specs = apps.resolved(plan.workload_specs())
     now = timezone.now()
     experiment = Experiment(
-        name=plan.name,
-        creator=plan.creator or creator,
+        name=plan.experiment.name,
+        creator=plan.experiment.creator or creator,
         created=now,
         seed=plan.seed if plan.seed is not None else secrets.randbits(63),
         plan=plan.to_dict(),
         metadata=plan.metadata,
-        tracing=plan.tracing,
+        tracing=plan.configuration.tracing,
         ticket=ticket,
     )
     with transaction.atomic():

@@ -13,8 +13,7 @@ from django.db.models import F, Max, QuerySet
 from django.utils import timezone
 
 from experiments.models import ClientGroup, Shard, Workload
-from experiments.plans import WorkloadPlan
-from experiments.plans.model import interactive_spec
+from experiments.plans import GroupWorkload
 from experiments.services import apps, desired, events, interactive, placement, queue_orders, shards
 from experiments.services.clock import broker_now_ns
 from experiments.services.locks import one_at_a_time
@@ -41,14 +40,14 @@ class GroupNotReady(Conflict):
     """Clients are being added to the group; the message names it."""
 
 
-def spawn(workload: WorkloadPlan, creator: str) -> ClientGroup:
+def spawn(workload: GroupWorkload, creator: str) -> ClientGroup:
     """Makes a group whose clients send nothing yet; they take part once all of its shards are ready (`follow`).
 
     Raises:
         PlanInvalid: its client app does not take these parameters.
         NoMatchingWorkers, NoFreeSlot, AppMissing
     """
-    (spec,) = apps.resolved([interactive_spec(workload)], place="")
+    (spec,) = apps.resolved([workload.spec()], place="")
     sync_workers()
     row = Workload(
         experiment=None,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from django.db.models import Count, QuerySet
 
 from experiments.models import Client, Shard, Worker, Workload
-from experiments.plans.model import QUEUE
+from experiments.plans.workload import QUEUE
 from loadgen.protocol import messages
 from routing.errors import Unavailable
 

@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 from experiments import selectors
 from experiments.models import ClientGroup as Group
 from experiments.models import Shard
-from experiments.plans.commands import parse_clients, parse_command
-from experiments.plans.recorded_gaps import Readers, files_of, lists_of
+from experiments.plans.commands import Readers, files_of, lists_of, parse_clients, parse_command
 from experiments.selectors import ClientInfo
 from experiments.services import groups, queue_orders
 from experiments.shell.errors import GroupFailed, NotReady, check_timeout

@@ -10,8 +10,7 @@ from typing import Any
 from django.db import close_old_connections
 
 from experiments.models import Experiment as Row
-from experiments.plans import parse_about
-from experiments.plans.commands import parse_mark
+from experiments.plans.commands import parse_about, parse_mark
 from experiments.services import events, interactive
 from experiments.shell.errors import NoExperiment
 

@@ -15,8 +15,7 @@ from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
 
 from experiments.models import Workload
-from experiments.plans import WorkloadPlan
-from experiments.plans.model import interactive_spec
+from experiments.plans import GroupWorkload
 from experiments.services import apps
 from experiments.shell import app_process
 from experiments.shell.errors import ShellError, invalid
@@ -43,7 +42,7 @@ def check_kwargs(value: object, field: str) -> dict[str, Any]:
     return kwargs
 
 
-def send(workload: WorkloadPlan, kwargs: dict[str, Any]) -> requests.Response:
+def send(workload: GroupWorkload, kwargs: dict[str, Any]) -> requests.Response:
     """Makes a workload's request to one of its service's hosts, drawn by weight.
 
     As on a worker, settings of the environment are ignored, such as proxies.
@@ -73,9 +72,9 @@ def send(workload: WorkloadPlan, kwargs: dict[str, Any]) -> requests.Response:
             raise ShellError(f"kwargs: not accepted by requests: {error}") from error
 
 
-def _request_of_app(workload: WorkloadPlan, base_url: str) -> AppRequest:
+def _request_of_app(workload: GroupWorkload, base_url: str) -> AppRequest:
     """Returns the request of the workload's client app. Raises AppFailed, AppMissing, InvalidInput."""
-    (spec,) = apps.resolved([interactive_spec(workload)], place="")
+    (spec,) = apps.resolved([workload.spec()], place="")
     apps.provide([Workload(spec=dataclasses.asdict(spec))])
     apps_dir = settings.SITE.apps_dir
     assert spec.client_app is not None
@@ -91,7 +90,7 @@ def _request_of_app(workload: WorkloadPlan, base_url: str) -> AppRequest:
     )
 
 
-def _send_prepared(session: requests.Session, asked: AppRequest, workload: WorkloadPlan) -> requests.Response:
+def _send_prepared(session: requests.Session, asked: AppRequest, workload: GroupWorkload) -> requests.Response:
     request = requests.PreparedRequest()
     request.method, request.url, request.body = asked.method, asked.url, asked.body
     request.headers = CaseInsensitiveDict(asked.headers)
@@ -110,7 +109,7 @@ def _send_prepared(session: requests.Session, asked: AppRequest, workload: Workl
     )
 
 
-def _base_url(workload: WorkloadPlan, router: str) -> str:
+def _base_url(workload: GroupWorkload, router: str) -> str:
     if router == routers.DEBUG:
         return f"{workload.scheme}://{routers.DEBUG_HOST}"
     if router == routers.STATIC:

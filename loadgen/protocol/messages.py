@@ -26,6 +26,14 @@ KEEP_ALIVE, NEW = "keep-alive", "new"
 CONNECTION_MODES = (KEEP_ALIVE, NEW)
 
 
+# The keywords of `requests.request` that make the request, and those that say how it is sent.
+REQUEST_KEYWORDS = ("params", "data", "json", "files", "headers", "cookies", "auth")
+SENDING_KEYWORDS = ("timeout", "allow_redirects", "verify", "cert")
+# Those that a plan may give. A client app may give more, whose values are Python objects or have no effect.
+DATA_KEYWORDS = (*REQUEST_KEYWORDS, *SENDING_KEYWORDS)
+KEYWORDS = (*DATA_KEYWORDS, "stream", "hooks", "proxies")
+
+
 # What is kept of a request and its response besides the row. headers: their heads. full: their bodies, too. errors: as
 # full, of those that ended in an error or with an HTTP status of 400 or more.
 NO_CAPTURE, CAPTURE_HEADERS, CAPTURE_FULL, CAPTURE_ERRORS = "none", "headers", "full", "errors"

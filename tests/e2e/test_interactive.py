@@ -12,14 +12,14 @@ from loadgen.protocol.request_ids import request_id
 from tests.support.waiting import wait_for
 
 WRONG = {
-    "g.spawn('live', 0)": "PlanInvalid: num: must be from 1 to",
+    "g.spawn('live', 0)": "PlanInvalid: num: must be at least 1",
     "g.spawn('no way')": "PlanInvalid: service: ",
     "g.spawn('live', worker_labels={'zone': 'Z'})": "NoMatchingWorkers: no live worker carries the label galileo_zone=",
     "g.spawn('live', parameters={'path': 'x'})": "PlanInvalid: client_parameters.path: must begin with /",
     "g.spawn('live', client='missing-app')": "GroupFailed: ",
-    "g.spawn('live').rps(-1)": "PlanInvalid: rps: must not be negative",
-    "g.spawn('live').request()": "PlanInvalid: n: one of n",
-    "g.spawn('live').request(ia=('nope', 1))": "PlanInvalid: ia: one of constant",
+    "g.spawn('live').rps(-1)": "PlanInvalid: rps: must be at least 0",
+    "g.spawn('live').request()": "PlanInvalid: n: must have one of n",
+    "g.spawn('live').request(ia=('nope', 1))": "PlanInvalid: ia: must be one of constant",
     "c = g.spawn('live'); c.close(); c.rps(1)": "GroupClosed: client group",
     "g.clients('g-nothere')": "ShellError: client group g-nothere",
     "exp.stop()": "NoExperiment: no experiment was started in this shell",
@@ -97,7 +97,7 @@ def test_recorded_gaps_come_from_a_file_and_from_a_list_of_each_client_again_and
         """
     )
     ((group_id,), refused) = said
-    assert refused == f"ia: there is no list '{group_id}.1' in Redis, or it is empty"
+    assert refused == f"ia: the list '{group_id}.1' in Redis, or it is empty"
     at_s = {name.removeprefix(f"{group_id}."): at_s for at_s, name, _, _ in target.log() if name.startswith(group_id)}
     # Three of the file, then twice two of the first list, and three of the second.
     assert sorted(name.split(".")[0] for name in at_s) == ["0"] * 7 + ["1"] * 9

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.plans.parser import parse
+from experiments.plans import parse
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PLANS = sorted(EXAMPLES.glob("*.yml"))
@@ -58,5 +58,5 @@ def test_the_routing_of_a_plan_has_a_weight_for_each_host() -> None:
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
 def test_a_plan_is_a_valid_one(path: Path) -> None:
     plan = parse(yaml.safe_load(path.read_text()))
-    assert plan.name == path.stem
+    assert plan.experiment.name == path.stem
     assert all(workload.client == "squeezenet" for workload in plan.workloads)

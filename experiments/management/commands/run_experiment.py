@@ -22,14 +22,15 @@ from experiments import plans, selectors
 from experiments.analysis import live
 from experiments.management.interruption import Interrupted, Interruption
 from experiments.management.progress import Display, LiveDisplay, PlainDisplay
+from experiments.management.route_arguments import parse_route
 from experiments.models import Experiment
-from experiments.plans.document import MAX_BYTES
+from experiments.plans.parsing import MAX_BYTES, whole_invalid
 from experiments.plans.recordings import FILE, LISTS, read_file, read_lists, with_recordings
-from experiments.plans.routes import parse_route
 from experiments.services import clock
 from experiments.services import experiments as services
 from experiments.services.ids import IdTaken
 from experiments.services.placement import NoMatchingWorkers
+from routing.errors import Code, FieldError
 from routing.redis import redis_client
 
 EXIT_FAILED, EXIT_INVALID, EXIT_NO_WORKERS, EXIT_INTERRUPTED = 1, 2, 3, 130
@@ -214,7 +215,7 @@ def _read(path: str) -> dict[str, Any]:
             with Path(path).open("rb") as file:
                 data = plans.load_yaml(file.read(MAX_BYTES + 1))
     except OSError as error:
-        raise plans.PlanInvalid([plans.PlanError("plan", f"{path} cannot be read: {error.strerror}")]) from error
+        raise whole_invalid(f"{path} cannot be read: {error.strerror}") from error
     readers = {FILE: partial(read_file, Path(path).parent), LISTS: partial(read_lists, redis_client())}
     recorded: dict[str, Any] = with_recordings(data, readers)
     return recorded
@@ -227,7 +228,7 @@ def _with_options(data: dict[str, Any], routes: list[str], creator: str | None) 
         try:
             records.append(parse_route(text))
         except ValueError as error:
-            raise plans.PlanInvalid([plans.PlanError("--route", str(error))]) from error
+            raise plans.PlanInvalid([FieldError("--route", Code.FORMAT, str(error))]) from error
     routing = data.get("routing")
     if records and isinstance(routing, dict):
         data = {**data, "routing": {**routing, **{record["service"]: record for record in records}}}

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from experiments.plans.routes import parse_hosts
+from experiments.management.route_arguments import parse_hosts
 from routing import services
 from routing.errors import InvalidInput
 

@@ -14,10 +14,8 @@ from urllib3.util.url import _encode_target  # private, but its connection pool 
 
 from loadgen.engine.errors import AppError
 from loadgen.engine.http import tls
+from loadgen.protocol.messages import KEYWORDS, REQUEST_KEYWORDS
 
-# Keywords that make the request itself; the others control how it is sent.
-_OF_REQUEST = ("params", "data", "json", "files", "headers", "cookies", "auth")
-KEYWORDS = (*_OF_REQUEST, "timeout", "allow_redirects", "verify", "cert", "stream", "hooks", "proxies")
 USER_AGENT = "galileo"
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -60,7 +58,7 @@ def check(method: Any, endpoint: Any, kwargs: Any) -> Call:
     hooks = kwargs.get("hooks") or {}
     if not isinstance(hooks, Mapping) or any(hooks.values()):
         raise AppError("hooks: not supported; the engine keeps no response that a hook could be given")
-    keywords = {name: kwargs[name] for name in _OF_REQUEST if name in kwargs}
+    keywords = {name: kwargs[name] for name in REQUEST_KEYWORDS if name in kwargs}
     if isinstance(keywords.get("auth"), list):  # JSON has no tuples
         keywords["auth"] = tuple(keywords["auth"])
     connect_timeout_s, timeout_s = _timeouts(kwargs.get("timeout"))

@@ -12,6 +12,7 @@ from django.test import Client
 
 from experiments.models import Event, Experiment, Shard, Worker
 from experiments.services import experiments, registry
+from routing.errors import Code
 from tests.experiments.plans.bad_plans import BAD, CLOSED_WORKLOAD, GOOD, MISSING, QUEUED, WORKLOAD, plan_with
 from tests.support import batches
 from tests.support.messages import errors_of
@@ -214,13 +215,13 @@ def is_json(data: Any) -> bool:
 SENDABLE = [row for row in BAD if MISSING not in row[0].values() and is_json(row[0])]
 
 
-@pytest.mark.parametrize(("changes", "path", "message"), SENDABLE[::4], ids=lambda value: "")
+@pytest.mark.parametrize(("changes", "path", "code"), SENDABLE[::4], ids=lambda value: "")
 def test_an_invalid_plan_is_refused_with_every_error(
-    api: Client, changes: dict[str, Any], path: str, message: str
+    api: Client, changes: dict[str, Any], path: str, code: Code
 ) -> None:
     answer = post(api, plan_with(changes))
     assert answer.status_code == 400
-    assert [error["field"] for error in answer.json()["errors"] if message in error["message"]] == [path]
+    assert [(error["field"], error["code"]) for error in answer.json()["errors"]] == [(path, code)]
     assert not Experiment.objects.exists()
 
 
@@ -228,13 +229,13 @@ def test_an_invalid_plan_is_refused_with_every_error(
 def test_a_plan_must_be_an_object(api: Client, body: str) -> None:
     answer = api.post(EXPERIMENTS, body, content_type=JSON)
     assert answer.status_code == 400
-    assert answer.json()["errors"][0]["message"].startswith("a mapping is needed")
+    assert answer.json()["errors"][0]["message"].startswith("must be a mapping")
 
 
 @pytest.mark.parametrize(
     ("body", "error"),
     [
-        (b"", ("configuration", "format")),
+        (b"", ("configuration", "required")),
         (b"{", ("body", "unreadable")),
         (b'{"a": NaN}', ("body", "unreadable")),
         (b'{"a": -Infinity}', ("body", "unreadable")),
@@ -242,7 +243,7 @@ def test_a_plan_must_be_an_object(api: Client, body: str) -> None:
         (b"\xff\xfe", ("body", "unreadable")),
         (b"[" * 100_000, ("body", "unreadable")),
         (b'{"seed": ' + b"9" * 10_000 + b"}", ("body", "unreadable")),
-        (b'{"seed": 1e999}', ("seed", "format")),
+        (b'{"seed": 1e999}', ("seed", "type")),
     ],
     ids=range(9),
 )

@@ -65,7 +65,7 @@ def test_gaps_come_from_redis_lists_and_not_from_files(
         broker.lpush(f"{group['id']}.{index}", "0.5", "1")
     before = list(ClientGroup.objects.values())
     for ia, reason in {
-        ("prerecorded",): f"there is no list '{group['id']}.2' in Redis",
+        ("prerecorded",): f"the list '{group['id']}.2' is missing in Redis",
         ("prerecorded", "/etc/hostname"): "a file cannot be read here",
     }.items():
         answer = post(api, f"{path}/command", {"ia": ia})

@@ -49,7 +49,7 @@ def problem(answer: Any, status: int) -> dict[str, Any]:
         ("post", EXPERIMENTS, "{", JSON, 400, ["body"]),
         ("post", EXPERIMENTS, "a: 1", "text/yaml", 415, []),
         ("post", EXPERIMENTS, " " * 1_100_000, JSON, 413, []),
-        ("post", "/api/groups", {"num": 0}, JSON, 400, ["num", "service"]),
+        ("post", "/api/groups", {"num": 0}, JSON, 400, ["service", "num"]),
         ("post", "/api/routing", {"service": "s"}, JSON, 400, ["hosts"]),
         ("patch", "/api/routing/s", {}, JSON, 400, ["body"]),
         ("post", "/api/apps", "no zip", "application/zip", 400, ["archive"]),

@@ -95,7 +95,7 @@ def test_a_route_is_set_printed_and_projected(broker: redis.Redis) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["web", "a:1@x"], "'x' is no number"),
+        (["web", "a:1@x"], "'x' is not a number"),
         (["web", "a:1@-1"], r"weights\[0\]: "),
         (["web", "a:99999", "http://b"], r"hosts\[0\]: .*\nhosts\[1\]: "),
         (["a b", "a:1"], "service: "),

@@ -97,7 +97,7 @@ def test_the_shards_of_a_recorded_workload_have_its_times_together() -> None:
 def test_all_recordings_of_a_plan_together_are_bounded() -> None:
     plan = recorded({"times": [1.0] * 30_000})
     plan["configuration"]["workloads"] *= 2
-    with pytest.raises(PlanInvalid, match="60,000 recorded arrivals in total; at most 50,000 are accepted"):
+    with pytest.raises(PlanInvalid, match="at most 50,000 recorded arrivals in total, got 60,000"):
         parse(plan)
 
 
@@ -138,15 +138,15 @@ def test_a_file_of_arrivals_takes_the_place_of_its_name(
         ("a.csv", b"", "the first line must name one column `time`"),
         ("a.csv", b"0.5\n1\n", "the first line must name one column `time`"),
         ("a.csv", b"time,gap\n1,2\n", "the first line must name one column `time`"),
-        ("a.csv", b"time\n1\nx\n", "line 3: a number is needed, not 'x'"),
-        ("a.csv", b"client,time\n1,2\n3\n", "line 3: a number is needed, not ''"),
-        ("a.csv", b"\xff\xfe", "is no text in UTF-8"),
-        ("a.csv", b'time\n"' + b"1" * 200_000, "no CSV"),
-        ("a.csv", b"1" * ((8 << 20) + 1), "is too large: at most 8 MiB"),
-        ("a.json", b"[1, 2]", '{"times": […]} or {"gaps": […]} is needed'),
-        ("a.json", b'{"times": [1], "gaps": [1]}', '{"times": […]} or {"gaps": […]} is needed'),
-        ("a.json", b"{", "is no JSON"),
-        ("a.json", b"[" * 100_000, "is no JSON"),
+        ("a.csv", b"time\n1\nx\n", "line 3: must be a number, got 'x'"),
+        ("a.csv", b"client,time\n1,2\n3\n", "line 3: must be a number, got ''"),
+        ("a.csv", b"\xff\xfe", "is not valid UTF-8"),
+        ("a.csv", b'time\n"' + b"1" * 200_000, "not valid CSV"),
+        ("a.csv", b"1" * ((8 << 20) + 1), "must have at most 8 MiB"),
+        ("a.json", b"[1, 2]", 'must hold {"times": […]} or {"gaps": […]}'),
+        ("a.json", b'{"times": [1], "gaps": [1]}', 'must hold {"times": […]} or {"gaps": […]}'),
+        ("a.json", b"{", "is not valid JSON"),
+        ("a.json", b"[" * 100_000, "is not valid JSON"),
     ],
 )
 def test_a_file_that_is_no_recording_is_refused_with_its_place_in_the_plan(
@@ -185,7 +185,7 @@ def test_what_else_is_wrong_with_a_plan_is_left_as_it_is(data: Any, tmp_path: Pa
 
 
 def test_a_file_has_a_name(tmp_path: Path) -> None:
-    with pytest.raises(PlanInvalid, match=r"arrival_pattern\.file: the name of a file is needed, not 3"):
+    with pytest.raises(PlanInvalid, match=r"arrival_pattern\.file: must be the name of a file, got 3"):
         with_file(recorded({"file": 3}), tmp_path)
 
 
@@ -205,15 +205,15 @@ def test_redis_lists_of_gaps_are_read_oldest_first_and_stay_as_they_are(broker: 
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ("client-1", "from 1 to 1,000 keys of Redis lists are needed"),
-        ([], "from 1 to 1,000 keys of Redis lists are needed"),
-        ([3], "the key of a Redis list is needed, not 3"),
-        (["a b"], "the key of a Redis list is needed, not 'a b'"),
-        (["good", "missing"], "there is no list 'missing' in Redis, or it is empty"),
-        (["text"], "'text' is no list in Redis"),
-        (["words"], "the list 'words' holds something that is no number"),
-        (["negative"], "the list 'negative' holds something that is no gap in seconds"),
-        (["infinite"], "the list 'infinite' holds something that is no gap in seconds"),
+        ("client-1", "must have from 1 to 1,000 keys of Redis lists"),
+        ([], "must have from 1 to 1,000 keys of Redis lists"),
+        ([3], "must be the key of a Redis list, got 3"),
+        (["a b"], "must be the key of a Redis list, got 'a b'"),
+        (["good", "missing"], "the list 'missing' is missing in Redis, or empty"),
+        (["text"], "'text' is not a list in Redis"),
+        (["words"], "the list 'words' has an item that is not a number"),
+        (["negative"], "the list 'negative' has an item that is not a gap in seconds"),
+        (["infinite"], "the list 'infinite' has an item that is not a gap in seconds"),
         (["long"], "the lists hold more than 50,000 gaps"),
         (["half", "half"], "the lists hold more than 50,000 gaps"),
     ],

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from experiments.plans import parse
-from experiments.plans.requests import KWARGS, longest_request_s
+from experiments.plans.requests import longest_request_s
 from loadgen.engine.http.request import Preparer
 from loadgen.protocol.codec import to_wire
+from loadgen.protocol.messages import DATA_KEYWORDS
 from tests.experiments.plans.bad_plans import WORKLOAD, plan_with
 
 EXAMPLES: dict[str, list[Any]] = {
@@ -37,10 +38,10 @@ def spec_of(kwargs: dict[str, Any], **workload: Any) -> dict[str, Any]:
 
 
 def test_each_keyword_has_an_example() -> None:
-    assert set(EXAMPLES) == set(KWARGS)
+    assert set(EXAMPLES) == set(DATA_KEYWORDS)
 
 
-@pytest.mark.parametrize("name", KWARGS)
+@pytest.mark.parametrize("name", DATA_KEYWORDS)
 def test_what_a_plan_may_hold_is_what_the_engine_takes(name: str) -> None:
     for value in EXAMPLES[name]:
         kwargs = spec_of({name: value})["kwargs"]

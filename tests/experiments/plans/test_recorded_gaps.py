@@ -10,8 +10,7 @@ import pytest
 import redis
 
 from experiments.plans import PlanInvalid
-from experiments.plans.commands import parse_command
-from experiments.plans.recorded_gaps import Readers, files_of, lists_of
+from experiments.plans.commands import Readers, files_of, lists_of, parse_command
 from loadgen.protocol.messages import GAPS
 
 FILES = {
@@ -54,13 +53,13 @@ def test_a_file_holds_gaps_or_times_that_each_client_goes_through(readers: Reade
         ("nowhere.csv", "nowhere.csv cannot be read: No such file"),
         ("../", "cannot be read"),
         ("a\0b", "cannot be read"),
-        ("words.csv", "line 3: a number is needed, not 'soon'"),
-        ("negative.json", "ia.gaps[1]: must not be negative: -2"),
-        ("endless.json", "ia.gaps[1]: a finite number is needed, not inf"),
-        ("none.json", "ia.gaps: from 1 to 50,000 numbers are accepted, not 0"),
-        ("long.json", "ia.gaps: from 1 to 50,000 numbers are accepted, not 50,001"),
+        ("words.csv", "line 3: must be a number, got 'soon'"),
+        ("negative.json", "ia.gaps[1]: must be at least 0, got -2"),
+        ("endless.json", "ia.gaps[1]: must be a finite number, got inf"),
+        ("none.json", "ia.gaps: must have from 1 to 50,000 numbers, got 0"),
+        ("long.json", "ia.gaps: must have from 1 to 50,000 numbers, got 50,001"),
         ("other.csv", "the first line must name one column `time`"),
-        (["0.1"], "ia.gaps[0]: a number is needed, not '0.1'"),
+        (["0.1"], "ia.gaps[0]: must be a number, got '0.1'"),
     ],
 )
 def test_a_recording_that_is_none_is_refused_with_what_is_wrong(readers: Readers, behind: Any, message: str) -> None:
@@ -84,13 +83,13 @@ def test_each_client_goes_through_the_list_of_its_id_again_and_again(broker: red
 @pytest.mark.parametrize(
     ("indexes", "message"),
     [
-        ([0, 1], "ia: there is no list 'g-1.1' in Redis, or it is empty"),
-        ([2], "ia: the list 'g-1.2' holds something that is no number"),
-        ([3], "ia: the list 'g-1.3' holds something that is no gap in seconds"),
-        ([4], "ia: 'g-1.4' is no list in Redis"),
+        ([0, 1], "ia: the list 'g-1.1' is missing in Redis, or empty"),
+        ([2], "ia: the list 'g-1.2' has an item that is not a number"),
+        ([3], "ia: the list 'g-1.3' has an item that is not a gap in seconds"),
+        ([4], "ia: 'g-1.4' is not a list in Redis"),
         ([0, 5], "ia: the lists hold more than 50,000 gaps"),
         ([], "ia: client group g-1 has no clients yet"),
-        (list(range(1001)), "ia: from 1 to 1,000 keys of Redis lists are needed"),
+        (list(range(1001)), "ia: must have from 1 to 1,000 keys of Redis lists"),
     ],
 )
 def test_lists_that_are_no_recordings_are_refused_with_their_clients_id(

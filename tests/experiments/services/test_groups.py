@@ -292,27 +292,27 @@ class TestInteractiveExperiment:
 @pytest.mark.parametrize(
     ("data", "error"),
     [
-        ({}, "n: one of n"),
-        ({"rps": -1}, "rps: must not be negative"),
-        ({"rps": float("nan")}, "rps: a finite number"),
-        ({"rps": "many"}, "rps: a number is needed"),
-        ({"rps": None}, "rps: a number is needed, not nothing"),
-        ({"n": 0}, "n: must be from 1"),
-        ({"n": 1.5}, "n: a whole number"),
-        ({"ia": -1}, "ia: must not be negative"),
+        ({}, "n: must have one of n"),
+        ({"rps": -1}, "rps: must be at least 0"),
+        ({"rps": float("nan")}, "rps: must be a finite number"),
+        ({"rps": "many"}, "rps: must be a number"),
+        ({"rps": None}, "rps: must be a number, got nothing"),
+        ({"n": 0}, "n: must be at least 1"),
+        ({"n": 1.5}, "n: must be a whole number"),
+        ({"ia": -1}, "ia: must be at least 0"),
         ({"ia": 0}, "ia: gaps that are never above 0 need n"),
         ({"ia": ["uniform", -2, -1]}, "ia: gaps that are never above 0 need n"),
         ({"ia": ["expovariate", 0]}, "ia: lambd: must be from"),
-        ({"ia": ["nope"]}, "ia: one of constant"),
-        ({"ia": ["prerecorded", []]}, "ia.gaps: from 1 to 50,000 numbers"),
-        ({"ia": ["prerecorded", 3]}, "ia: prerecorded takes a list"),
-        ({"ia": ["prerecorded", [1], [2]]}, "ia: prerecorded takes a list"),
+        ({"ia": ["nope"]}, "ia: must be one of constant"),
+        ({"ia": ["prerecorded", []]}, "ia.gaps: must have from 1 to 50,000 numbers"),
+        ({"ia": ["prerecorded", 3]}, "ia: prerecorded must be followed by a list"),
+        ({"ia": ["prerecorded", [1], [2]]}, "ia: prerecorded must be followed by a list"),
         ({"ia": ["prerecorded", "/etc/hostname"]}, "ia: a file cannot be read here"),
-        ({"ia": "prerecorded"}, "ia: prerecorded takes a list"),
-        ({"ia": ["prerecorded", [1, "x"]]}, r"ia.gaps\[1\]: a number"),
-        ({"rps": 1, "n": 3}, "n: unknown key"),
+        ({"ia": "prerecorded"}, "ia: prerecorded must be followed by a list"),
+        ({"ia": ["prerecorded", [1, "x"]]}, r"ia.gaps\[1\]: must be a number"),
+        ({"rps": 1, "n": 3}, "n: has no effect beside rps"),
         ({"rate": 1}, "rate: unknown key"),
-        ([], "plan: a mapping is needed"),
+        ([], "plan: must be a mapping"),
     ],
 )
 def test_a_wrong_command_is_refused_with_its_field(data, error):
@@ -325,9 +325,9 @@ def test_a_wrong_command_is_refused_with_its_field(data, error):
     [
         ({}, "tracing: is missing"),
         ({"tracing": None}, "tracing: is missing"),
-        ({"tracing": "no"}, "tracing: true or false is needed"),
+        ({"tracing": "no"}, "tracing: must be true or false"),
         ({"tracing": True, "experiment": 1}, "experiment: unknown key"),
-        ([], "plan: a mapping is needed"),
+        ([], "plan: must be a mapping"),
     ],
 )
 def test_wrong_words_on_tracing_are_refused_with_their_field(data, error):
@@ -345,11 +345,17 @@ def test_a_wrong_number_of_clients_is_refused(data):
     ("data", "error"),
     [
         ({}, "service: is missing"),
-        ({"service": "s", "num": 0}, "num: must be from 1"),
+        ({"service": "s", "num": 0}, "num: must be at least 1"),
         ({"service": "s", "ticks": [1]}, "ticks: unknown key"),
-        ({"service": "s", "worker_labels": 3}, "worker_labels: a mapping"),
-        ({"service": "s", "num": 1, "shards_per_worker": 3}, "shards_per_worker: each shard needs .* raise num to 3"),
-        ({"service": "s", "client_parameters": {"method": "GO GO"}}, "client_parameters.method: an HTTP method"),
+        ({"service": "s", "worker_labels": 3}, "worker_labels: must be a mapping"),
+        (
+            {"service": "s", "num": 1, "shards_per_worker": 3},
+            "shards_per_worker: must not be above the number of clients, 1, .* raise num",
+        ),
+        (
+            {"service": "s", "client_parameters": {"method": "GO GO"}},
+            "client_parameters.method: must be an HTTP method",
+        ),
     ],
 )
 def test_a_wrong_group_is_refused_with_its_field(data, error):
