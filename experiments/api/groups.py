@@ -16,7 +16,7 @@ from experiments.api.parsing import parse_query
 from experiments.api.plan_schema import CLIENTS, COMMAND, GROUP
 from experiments.api.schema import location_of, problem
 from experiments.api.serializers import FilterField, FreeField, PlainSerializer, TimestampField, WindowSerializer
-from experiments.models import ClientGroup
+from experiments.models import ClientGroup, GroupState
 from experiments.plans import parse_group
 from experiments.plans.commands import parse_clients, parse_command
 from experiments.plans.recorded_gaps import Readers, lists_of
@@ -40,12 +40,13 @@ class GroupSerializer(GroupModelSerializer):
         source="experiment_id", allow_null=True, help_text="the interactive experiment that records the group now"
     )
     clients = serializers.IntegerField(source="total_clients")
-    command = FreeField(source="phase", help_text="the last command")
+    command = FreeField(source="interactive.command_fields", help_text="the last command")
     does = serializers.SerializerMethodField(help_text="the load, for people")
     sends = serializers.SerializerMethodField(help_text="the requests, for people")
     ready = serializers.SerializerMethodField(help_text="whether all clients can send")
-    created = TimestampField()
-    ended = TimestampField(allow_null=True, help_text="when its last shard ended")
+    creator = serializers.CharField(source="interactive.creator")
+    created = TimestampField(source="created_at")
+    ended = TimestampField(source="interactive.ended_at", allow_null=True, help_text="when its last shard ended")
 
     class Meta:
         model = ClientGroup
@@ -61,7 +62,7 @@ class GroupSerializer(GroupModelSerializer):
         return selectors.sends(group)
 
     def get_ready(self, group: ClientGroup) -> bool:
-        return not group.pending and group.state == ClientGroup.State.RUN
+        return not group.interactive_part.pending and group.state == GroupState.RUN
 
 
 class ClientSerializer(PlainSerializer):
@@ -89,7 +90,7 @@ class NumberSerializer(PlainSerializer):
 
 class GroupQuerySerializer(WindowSerializer):
     service = FilterField(source="workload__service", help_text="exact match")
-    creator = FilterField(help_text="exact match")
+    creator = FilterField(source="interactive_part__creator", help_text="exact match")
 
 
 class GroupView(View):
@@ -98,7 +99,9 @@ class GroupView(View):
     queryset = ClientGroup.objects.none()
 
     def found(self, group_id: str) -> ClientGroup:
-        group = ClientGroup.objects.select_related("workload").filter(id=group_id, interactive=True).first()
+        group = (
+            ClientGroup.objects.interactive().select_related("workload", "interactive_part").filter(id=group_id).first()
+        )
         if group is None:
             raise not_found("client group", group_id)
         return group
