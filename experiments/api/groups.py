@@ -112,7 +112,7 @@ class GroupListView(GroupView):
     def get(self, request: Request) -> Response:
         """Lists the interactive client groups that are not closed, oldest first."""
         query = parse_query(request, GroupQuerySerializer)
-        exactly = {name: query[name] for name in ("workload__service", "creator") if name in query}
+        exactly = {name: query[name] for name in ("workload__service", "interactive_part__creator") if name in query}
         found = selectors.open_groups(**exactly)
         return array(request, found, lambda some: GroupSerializer(some, many=True).data, query)
 

@@ -199,7 +199,7 @@ def add_telemetry(experiment, node, metric, values, *, subsystem="", first_s=0):
 
 
 def test_report_has_the_load_of_each_node(experiment):
-    Experiment.objects.update(ended_at=experiment.start + timedelta(seconds=2))
+    Experiment.objects.update(ended_at=experiment.started_at + timedelta(seconds=2))
     experiment.refresh_from_db()
     add_telemetry(experiment, "pi2", "cpu", [90, 10, 20, 60, 99], first_s=-1)  # the first and the last are outside
     add_telemetry(experiment, "pi2", "ram", [1024 * 100, 1024 * 300])
@@ -273,7 +273,7 @@ def test_command_prints_the_report_and_fails_on_contradictions(experiment, write
 
 @pytest.mark.parametrize(
     ("status", "sentence"),
-    [("RUNNING", "has not ended, it is RUNNING"), ("FINALIZING", "has not ended, it is FINALIZING")],
+    [("RUNNING", "has not ended: it is RUNNING"), ("FINALIZING", "has not ended: it is FINALIZING")],
 )
 def test_command_refuses_an_experiment_that_has_not_ended(status, sentence):
     with pytest.raises(CommandError, match=sentence):
@@ -281,7 +281,7 @@ def test_command_refuses_an_experiment_that_has_not_ended(status, sentence):
 
 
 def test_command_names_what_does_not_exist(experiment, tmp_path):
-    with pytest.raises(CommandError, match="there is no experiment '202001010000-none'"):
+    with pytest.raises(CommandError, match="experiment '202001010000-none' does not exist"):
         run("202001010000-none")
     with pytest.raises(CommandError, match=r"nowhere\.log: No such file"):
         run(experiment.id, "--target-log", tmp_path / "nowhere.log")

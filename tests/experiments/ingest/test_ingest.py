@@ -193,7 +193,7 @@ def test_final_batch_has_the_totals_of_the_shard(shard, broker):
     assert (shard.batches, shard.reason, shard.totals["planned"]) == (5, "stopped", 20)
 
 
-@pytest.mark.parametrize(("end", "gone"), [("finished", False), ("failed", False), ("lost", True)])
+@pytest.mark.parametrize(("end", "process_ended"), [("finished", False), ("failed", False), ("lost", True)])
 def test_final_batch_tells_how_the_shard_ended(shard, broker, end, process_ended):
     ingest(payload(shard, end=end, counters=Counters(planned=12, skipped=8)))
     shard.refresh_from_db()

@@ -164,7 +164,7 @@ def test_malformed_messages_count_for_active_experiments() -> None:
 
 
 def test_recorded_rows_are_deleted_with_their_experiment(broker: redis.Redis) -> None:
-    gone, other = active(status="FINISHED", ended_at=NOON + SECOND), active()
+    gone, other = active(status="FINISHED", end=NOON + SECOND), active()
     store(taken(*map(sample, range(50))))
     NodeInfo.objects.create(experiment=gone, node="pi")
     Recording.objects.create(experiment=gone, began_at=NOON)
