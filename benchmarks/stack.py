@@ -153,7 +153,7 @@ class BenchStack(Galileo):
     def _last_row_s(self, experiment_id: str) -> float:
         """When the last batch with rows was stored; the broker's clock is that of this machine."""
         sql = (
-            "SELECT MAX(b.received) FROM experiments_batch b"
+            "SELECT MAX(b.received_at) FROM experiments_batch b"
             " JOIN experiments_shard s ON s.id = b.shard_id JOIN experiments_clientgroup g ON g.id = s.group_id"
             " WHERE g.experiment_id = ? AND b.rows > 0"
         )

@@ -12,32 +12,31 @@ from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 
 from experiments.analysis.live import read_client_counts
 from experiments.models import (
+    ACTIVE_STATUSES,
+    ENDED_SHARD_STATUSES,
     ClientApp,
     ClientAppVersion,
     ClientGroup,
     Event,
     Experiment,
+    ExperimentStatus,
     NodeInfo,
     Recording,
-    Shard,
     TelemetrySample,
     Worker,
 )
-from experiments.services.registry import LIVE
 from loadgen.arrivals.distributions import described
 from loadgen.arrivals.pacer import PRERECORDED
 from loadgen.protocol.environment import NAME_PATTERN
 from loadgen.protocol.messages import GAPS, RATE
 
-Status = Experiment.Status
-
 # The original's words, which the API keeps, and the phases that each stands for.
 WORDS: dict[str, tuple[str, ...]] = {
-    "QUEUED": (Status.QUEUED,),
-    "IN_PROGRESS": tuple(Experiment.ACTIVE),
-    "FINISHED": (Status.FINISHED,),
-    "FAILED": (Status.FAILED,),
-    "CANCELLED": (Status.CANCELLED,),
+    "QUEUED": (ExperimentStatus.QUEUED,),
+    "IN_PROGRESS": tuple(ACTIVE_STATUSES),
+    "FINISHED": (ExperimentStatus.FINISHED,),
+    "FAILED": (ExperimentStatus.FAILED,),
+    "CANCELLED": (ExperimentStatus.CANCELLED,),
 }
 _WORD_OF = {phase: word for word, phases in WORDS.items() for phase in phases}
 
@@ -53,7 +52,7 @@ def experiments(word: str | None = None, **exactly: str) -> QuerySet[Experiment]
     Args:
         exactly: the creator or the name that they have.
     """
-    found = Experiment.objects.defer("plan", "metadata", "summary").filter(**exactly)
+    found = Experiment.objects.without_documents().filter(**exactly)
     return found if word is None else found.filter(status__in=WORDS[word])
 
 
@@ -68,7 +67,7 @@ def experiment_status(experiment_id: str) -> Experiment | None:
 
 def interactive_experiment() -> Experiment | None:
     """The interactive experiment that runs."""
-    return experiments().filter(status=Status.RUNNING, interactive=True).first()
+    return Experiment.objects.running_interactive().without_documents().first()
 
 
 def timeline(experiment_id: str) -> QuerySet[Event]:
@@ -132,7 +131,7 @@ class WorkerLoad:
 def live_workers(labels: Mapping[str, str] | None = None) -> list[WorkerLoad]:
     """Workers whose heartbeat is there, draining ones too, by name; only those that carry all the labels."""
     wanted = (labels or {}).items()
-    return [load for load in _loads(Worker.objects.filter(status__in=LIVE)) if wanted <= load.worker.labels.items()]
+    return [load for load in _loads(Worker.objects.live()) if wanted <= load.worker.labels.items()]
 
 
 def worker(name: str) -> WorkerLoad | None:
@@ -145,7 +144,9 @@ def worker(name: str) -> WorkerLoad | None:
 
 def _loads(workers: QuerySet[Worker]) -> list[WorkerLoad]:
     # What is grouped comes in no order of its own, whatever the model says.
-    counted = workers.annotate(used_slots=Count("shards", filter=~Q(shards__status__in=Shard.ENDED))).order_by("name")
+    counted = workers.annotate(used_slots=Count("shards", filter=~Q(shards__status__in=ENDED_SHARD_STATUSES))).order_by(
+        "name"
+    )
     return [WorkerLoad(worker, worker.used_slots) for worker in counted]
 
 
@@ -158,7 +159,7 @@ def verdict_of(experiment: Experiment) -> str | None:
 
 def groups(group_ids: list[str]) -> list[ClientGroup]:
     """Interactive client groups, in this order; those that do not exist are left out."""
-    found = ClientGroup.objects.select_related("workload").in_bulk(group_ids)
+    found = ClientGroup.objects.select_related("workload", "interactive_part").in_bulk(group_ids)
     return [found[group_id] for group_id in group_ids if group_id in found]
 
 
@@ -166,10 +167,10 @@ def open_groups(**exactly: str) -> list[ClientGroup]:
     """The interactive client groups that are not closed, oldest first.
 
     Args:
-        exactly: the `creator` or the `workload__service` that they have.
+        exactly: the `interactive_part__creator` or the `workload__service` that they have.
     """
-    found = ClientGroup.objects.filter(interactive=True, ended=None, **exactly).exclude(state=ClientGroup.State.STOP)
-    return list(found.select_related("workload").order_by("created", "id"))
+    found = ClientGroup.objects.open().filter(**exactly).select_related("workload", "interactive_part")
+    return list(found.order_by("created_at", "id"))
 
 
 @dataclass(frozen=True)
@@ -191,12 +192,21 @@ def clients_of(group: ClientGroup) -> list[ClientInfo]:
 
 def client_indexes(group: ClientGroup) -> list[int]:
     """The indexes of the clients of an interactive group that take part."""
-    return [index for begin, end in group.active for index in range(begin, end)]
+    return [index for begin, end in group.interactive_part.active for index in range(begin, end)]
+
+
+def workers_of_clients(group: ClientGroup) -> dict[int, str | None]:
+    """The name of the worker of each client, by the client's index; None while no worker has taken its shard."""
+    return {
+        index: shard.worker.name if shard.worker else None
+        for shard in group.shards.select_related("worker")
+        for index in shard.client_indexes
+    }
 
 
 def doing(group: ClientGroup) -> str:
     """What an interactive group's clients do, for people: 2 requests/s each."""
-    phase = group.command
+    phase = group.interactive_part.command
     if phase.kind == RATE:
         return f"{phase.rate_rps:g} requests/s each" if phase.rate_rps else "nothing"
     many = "requests" if phase.requests is None else f"{phase.requests} requests"

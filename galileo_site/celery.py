@@ -7,11 +7,13 @@ from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "galileo_site.settings")
 
+from galileo_site.environment import exit_if_wrong
 from loadgen.broker.options import celery_options, queue
 from loadgen.protocol import keys
 
 app = Celery("galileo")
-app.conf.update(celery_options(settings.SITE.redis))
+with exit_if_wrong():
+    app.conf.update(celery_options(settings.SITE.redis))
 app.conf.update(
     task_queues=[queue(keys.CONTROL_QUEUE)]
     + [

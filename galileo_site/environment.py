@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
 
 from loadgen.protocol.environment import LOG_LEVELS, Reader, RedisSettings, read_redis
 
@@ -48,6 +52,15 @@ class SiteSettings:
     logging_level: str
     apps_dir: Path | None
     api_rate: ApiRate | None
+
+
+@contextmanager
+def exit_if_wrong() -> Iterator[None]:
+    """Around the first use of the settings in an entry point: prints the list of wrong variables and exits with 1."""
+    try:
+        yield
+    except ImproperlyConfigured as error:
+        sys.exit(f"galileo: {error}")
 
 
 def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:

@@ -1,6 +1,6 @@
 """Django settings; the settings of an installation come from the environment (environment.py)."""
 
-import sys
+from django.core.exceptions import ImproperlyConfigured
 
 from galileo_site.environment import NONE, PROJECT_DIR, read_site
 from loadgen.broker.options import redis_options
@@ -9,7 +9,7 @@ from loadgen.protocol.environment import SettingsError
 try:
     SITE = read_site()
 except SettingsError as error:
-    sys.exit(f"galileo: {error}")
+    raise ImproperlyConfigured(str(error)) from None
 
 if SITE.database["ENGINE"].endswith("mysql"):
     import pymysql
@@ -120,8 +120,8 @@ SPECTACULAR_SETTINGS = {
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "ENUM_NAME_OVERRIDES": {
         "Status": "experiments.selectors.WORDS",
-        "Phase": "experiments.models.Experiment.Status",
-        "WorkerStatus": "experiments.models.Worker.Status",
+        "Phase": "experiments.models.ExperimentStatus",
+        "WorkerStatus": "experiments.models.WorkerStatus",
     },
     "SORT_OPERATION_PARAMETERS": False,
 }

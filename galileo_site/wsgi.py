@@ -6,9 +6,12 @@ import os
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
+from galileo_site.environment import exit_if_wrong
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "galileo_site.settings")
 
-application = get_wsgi_application()
+with exit_if_wrong():
+    application = get_wsgi_application()
 if settings.GALILEO_API_IS_OPEN:
     logging.getLogger(__name__).warning(
         "galileo_api_auth=none: everyone who can reach this server has full access to /api "

@@ -37,7 +37,7 @@ class RoutingRecord(models.Model):
 class RoutingHost(models.Model):
     """A host of a record; the position is its place in the record's list, from 0."""
 
-    record = models.ForeignKey(RoutingRecord, on_delete=models.CASCADE, related_name="hosts")
+    record = models.ForeignKey(RoutingRecord, on_delete=models.CASCADE, db_index=False, related_name="hosts")
     position = models.PositiveIntegerField()
     host = models.CharField(max_length=table.MAX_NAME_LENGTH)
     # The validator says it at the field; the constraint below could only name itself.

@@ -60,7 +60,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 @pytest.fixture
 def broker(redis_server: RedisServer, settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis.Redis]:
     """The server, emptied, as the broker of Django's side: a client of it."""
-    from experiments.services import dispatch
+    from experiments.services import sending
     from galileo_site.celery import app
     from loadgen.protocol.environment import RedisSettings
     from routing.redis import redis_client
@@ -72,12 +72,12 @@ def broker(redis_server: RedisServer, settings, monkeypatch: pytest.MonkeyPatch)
     settings.SITE = site
     settings.GALILEO_REDIS_URL = site.redis.url
     redis_client.cache_clear()
-    dispatch._sender.cache_clear()
+    sending._sender.cache_clear()
     client = redis.Redis.from_url(site.redis.url, **redis_options())
     client.flushall()
     yield client
     client.close()
     redis_client().close()
     redis_client.cache_clear()
-    dispatch._sender().close()
-    dispatch._sender.cache_clear()
+    sending._sender().close()
+    sending._sender.cache_clear()

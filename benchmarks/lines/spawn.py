@@ -75,7 +75,8 @@ def _last_shard(stack: BenchStack) -> int:
 def _times(stack: BenchStack, experiment_id: str) -> tuple[float, float]:
     """When the shard was ordered, and when its experiment left the queue, since the epoch."""
     sql = (
-        "SELECT s.dispatched, e.starting FROM experiments_shard s JOIN experiments_clientgroup g ON g.id = s.group_id"
+        "SELECT s.ordered_at, e.starting_at FROM experiments_shard s"
+        " JOIN experiments_clientgroup g ON g.id = s.group_id"
         " JOIN experiments_experiment e ON e.id = g.experiment_id WHERE e.id = ?"
     )
     dispatched, starting = (

@@ -12,7 +12,7 @@ from experiments.models import ClientApp, ClientAppVersion
 
 @admin.register(ClientApp)
 class ClientAppAdmin(ReadOnlyAdmin):
-    list_display = ["name", "newest", "created"]
+    list_display = ["name", "newest", "created_at"]
     search_fields = ["name"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ClientApp]:
@@ -27,7 +27,7 @@ class ClientAppAdmin(ReadOnlyAdmin):
 
 @admin.register(ClientAppVersion)
 class ClientAppVersionAdmin(ReadOnlyAdmin):
-    list_display = ["app", "number", "digest", "archive_bytes", "unpacked_bytes", "creator", "created"]
+    list_display = ["app", "number", "digest", "archive_bytes", "unpacked_bytes", "creator", "created_at"]
     list_filter = ["app"]
     search_fields = ["app__name", "digest"]
     list_select_related = ["app"]

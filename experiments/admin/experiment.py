@@ -15,15 +15,14 @@ from django.utils.safestring import SafeString
 from experiments import selectors
 from experiments.admin.base import LargeTableAdmin, ReadOnlyAdmin, as_json, experiment_filter, list_link
 from experiments.analysis import report as reports
-from experiments.models import Event, Experiment, Workload
-from experiments.services import experiments as services
+from experiments.models import ENDED_STATUSES, Event, Experiment, Workload
+from experiments.services import ending
 from loadgen.protocol.messages import CLOSED
 
 PARTS = {
     "workload": "workloads",
     "clientgroup": "client groups",
     "shard": "shards",
-    "client": "clients",
     "event": "events",
     "trace": "traces",
     "batch": "trace batches",
@@ -35,10 +34,10 @@ PARTS = {
 
 @admin.register(Experiment)
 class ExperimentAdmin(ReadOnlyAdmin):
-    list_display = ["id", "name", "creator", "stands", "verdict", "created", "start", "end"]
-    list_filter = ["status", "created", "creator"]
+    list_display = ["id", "name", "creator", "stands", "verdict", "created_at", "started_at", "ended_at"]
+    list_filter = ["status", "created_at", "creator"]
     search_fields = ["id", "name", "creator"]
-    date_hierarchy = "created"
+    date_hierarchy = "created_at"
     actions = ["cancel"]
     fieldsets = [
         (
@@ -49,7 +48,7 @@ class ExperimentAdmin(ReadOnlyAdmin):
                     "name",
                     "creator",
                     "stands",
-                    "ending",
+                    "final_status",
                     "reason",
                     "verdict",
                     "tracing",
@@ -58,7 +57,10 @@ class ExperimentAdmin(ReadOnlyAdmin):
                 ]
             },
         ),
-        ("Times", {"fields": ["created", "starting", "start", "end", "finalizing", "start_broker_ns"]}),
+        (
+            "Times",
+            {"fields": ["created_at", "starting_at", "started_at", "ended_at", "finalizing_at", "start_broker_ns"]},
+        ),
         ("Report", {"fields": ["report"]}),
         ("Plan", {"fields": ["seed", "metadata_json", "plan_json"]}),
         ("Summary", {"fields": ["summary_json"], "classes": ["collapse"]}),
@@ -83,7 +85,7 @@ class ExperimentAdmin(ReadOnlyAdmin):
 
     @admin.display(description="status", ordering="status")
     def stands(self, experiment: Experiment) -> str:
-        return f"{experiment.status}, being deleted" if experiment.deleting else str(experiment.status)
+        return f"{experiment.status}, being deleted" if experiment.deletion_requested else str(experiment.status)
 
     @admin.display(description="verdict", empty_value="-")
     def verdict(self, experiment: Experiment) -> str | None:
@@ -119,14 +121,14 @@ class ExperimentAdmin(ReadOnlyAdmin):
     @admin.action(description="Cancel selected experiments", permissions=["cancel"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Experiment]) -> HttpResponse | None:
         """Asks first; then stops the load of each."""
-        chosen = queryset.exclude(status__in=Experiment.ENDED)
+        chosen = queryset.exclude(status__in=ENDED_STATUSES)
         if not chosen:
             self.message_user(request, "None of the selected experiments is queued or active.", messages.WARNING)
             return None
         if "confirmed" not in request.POST:
             return TemplateResponse(request, "admin/experiments/experiment/cancel.html", self._context(request, chosen))
         for experiment in chosen:
-            services.cancel(experiment.id, f"cancelled by {request.user.get_username()}")
+            ending.cancel(experiment.id, f"cancelled by {request.user.get_username()}")
             self.message_user(request, f"{experiment} is cancelled.", messages.SUCCESS)
         return None
 

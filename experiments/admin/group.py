@@ -1,37 +1,54 @@
-"""Client groups, shards and clients."""
+"""Client groups and shards."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from experiments import selectors
-from experiments.admin.base import LargeTableAdmin, ReadOnlyAdmin, as_json, experiment_filter, in_milliseconds
-from experiments.models import Client, ClientGroup, Shard
+from experiments.admin.base import ReadOnlyAdmin, as_json, experiment_filter, in_milliseconds
+from experiments.models import ClientGroup, GroupState, Shard
 from experiments.services import groups as services
 from loadgen.protocol.messages import RATE
+
+
+class InteractiveFilter(admin.SimpleListFilter):
+    title = "interactive"
+    parameter_name = "interactive"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("1", "Yes"), ("0", "No")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ClientGroup]) -> QuerySet[ClientGroup]:
+        wanted = self.value()
+        return queryset if wanted is None else queryset.filter(interactive_part__isnull=wanted == "0")
 
 
 @admin.register(ClientGroup)
 class ClientGroupAdmin(ReadOnlyAdmin):
     list_display = [
         "id", "experiment", "workload", "state", "does", "total_clients", "creator", "version", "projected_version",
-        "created",
+        "created_at",
     ]  # fmt: skip
-    list_filter = [experiment_filter("experiment_id"), "state", "interactive"]
+    list_filter = [experiment_filter("experiment_id"), "state", InteractiveFilter]
     search_fields = ["id", "workload__service"]
-    list_select_related = ["experiment", "workload"]
-    ordering = ["-created"]
+    list_select_related = ["experiment", "workload", "interactive_part"]
+    ordering = ["-created_at"]
     actions = ["pause", "close"]
 
     @admin.display(description="does", empty_value="-")
     def does(self, group: ClientGroup) -> str | None:
         """What an interactive group was told to do."""
-        is_open = group.interactive and group.state != ClientGroup.State.STOP
+        is_open = group.interactive is not None and group.state != GroupState.STOP
         return selectors.doing(group) if is_open else None
+
+    @admin.display(description="creator", ordering="interactive_part__creator", empty_value="-")
+    def creator(self, group: ClientGroup) -> str | None:
+        return group.interactive.creator if group.interactive else None
 
     def has_command_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("experiments.change_clientgroup")
@@ -48,7 +65,7 @@ class ClientGroupAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, queryset: QuerySet[ClientGroup], done: str, do: Callable[[str], object]
     ) -> None:
         """An experiment's own groups are left alone: they end with their plan, or when it is cancelled."""
-        chosen = queryset.filter(interactive=True).exclude(state=ClientGroup.State.STOP)
+        chosen = queryset.filter(pk__in=ClientGroup.objects.interactive().not_stopped())
         if not chosen:
             self.message_user(request, "None of the selected groups is interactive and open.", messages.WARNING)
         for group in chosen:
@@ -75,11 +92,3 @@ class ShardAdmin(ReadOnlyAdmin):
     clients_json = staticmethod(as_json("clients"))
     totals_json = staticmethod(as_json("totals"))
     uncertainty = staticmethod(in_milliseconds("clock_uncertainty_ns"))
-
-
-@admin.register(Client)
-class ClientAdmin(LargeTableAdmin):
-    list_display = ["id", "client_id", "shard_id"]
-    list_filter = [experiment_filter("group__experiment_id")]
-    fields = ["client_id", "group", "shard", "index"]
-    readonly_fields = ["client_id"]

@@ -47,9 +47,9 @@ class TraceAdmin(LargeTableAdmin):
 
 @admin.register(Batch)
 class BatchAdmin(LargeTableAdmin):
-    list_display = ["id", "shard_id", "attempt", "number", "rows", "traced", "received"]
+    list_display = ["id", "shard_id", "attempt", "number", "rows", "traced", "received_at"]
     list_filter = [experiment_filter("shard__group__experiment_id")]
-    fields = ["shard", "attempt", "number", "rows", "traced", "received", "counters_json", "gauges_json"]
+    fields = ["shard", "attempt", "number", "rows", "traced", "received_at", "counters_json", "gauges_json"]
     readonly_fields = ["counters_json", "gauges_json"]
 
     counters_json = staticmethod(as_json("counters"))

@@ -7,13 +7,13 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 
 from experiments.admin.base import ReadOnlyAdmin, as_json, in_milliseconds
-from experiments.models import Shard, Worker
+from experiments.models import ENDED_SHARD_STATUSES, Worker
 
 
 @admin.register(Worker)
 class WorkerAdmin(ReadOnlyAdmin):
-    list_display = ["name", "status", "labels_text", "used_slots", "slots", "cores", "memory", "machine", "heartbeat",
-                    "uncertainty"]  # fmt: skip
+    list_display = ["name", "status", "labels_text", "used_slots", "slots", "cores", "memory", "machine",
+                    "heartbeat_at", "uncertainty"]  # fmt: skip
     list_filter = ["status", "machine"]
     search_fields = ["name", "hostname"]
     exclude = ["labels", "versions"]
@@ -24,7 +24,7 @@ class WorkerAdmin(ReadOnlyAdmin):
     uncertainty = staticmethod(in_milliseconds("clock_uncertainty_ns"))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
-        active = Count("shards", filter=~Q(shards__status__in=Shard.ENDED))
+        active = Count("shards", filter=~Q(shards__status__in=ENDED_SHARD_STATUSES))
         workers: QuerySet[Worker] = super().get_queryset(request).annotate(used_slots=active)
         return workers
 

@@ -18,7 +18,7 @@ from django.db.models import Count, Sum
 from django.db.models.functions import Coalesce
 
 from experiments.analysis.shard_scope import is_unplanned, planned_of, shards_of
-from experiments.models import Batch, Experiment, SecondStats, Shard, Trace
+from experiments.models import Batch, Experiment, SecondStats, Shard, ShardStatus, Trace
 from loadgen.protocol.outcomes import FIRST_NOT_SENT, Outcome, account_line
 
 LINES = ("completed", "errors", "dropped", "late", "connect_failed", "cut")
@@ -45,7 +45,7 @@ class ShardAccount:
     @property
     def broke_off(self) -> bool:
         """Whether arrivals may lack rows, because the shard was lost, failed, restarted, or sent no last batch."""
-        return self.totals is None or self.restarted or self.status in (Shard.Status.LOST, Shard.Status.FAILED)
+        return self.totals is None or self.restarted or self.status in (ShardStatus.LOST, ShardStatus.FAILED)
 
     @property
     def losses_unknown(self) -> bool:
@@ -92,7 +92,7 @@ class ShardAccount:
         """A sentence for each difference between the shard's own counters, its rows and the plan."""
         found: list[str] = []
         totals = self.totals
-        if totals is None or self.status in (Shard.Status.LOST, Shard.Status.FAILED):
+        if totals is None or self.status in (ShardStatus.LOST, ShardStatus.FAILED):
             return found
         if self.requests_planned is not None and self.planned > self.requests_planned:
             found.append(

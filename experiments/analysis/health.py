@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.analysis.shard_scope import gauges_of, shards_of
 from experiments.analysis.verdict import StallFacts
-from experiments.models import Batch, Experiment, Shard
+from experiments.models import Batch, Experiment, Shard, ShardStatus
 
 NS = 1_000_000_000
 # CPU shares over shorter windows would show the sampling rather than the load.
@@ -53,9 +53,9 @@ class ShardHealth:
     @property
     def failure(self) -> str:
         """How the shard failed, as the end of a sentence; "" when it finished."""
-        if self.shard.status == Shard.Status.LOST:
+        if self.shard.status == ShardStatus.LOST:
             return f"was lost: {self.shard.reason}" if self.shard.reason else "was lost"
-        if self.shard.status == Shard.Status.FAILED:
+        if self.shard.status == ShardStatus.FAILED:
             return f"failed: {self.shard.reason}" if self.shard.reason else "failed"
         if self.shard.totals is None:
             return "never reported its end"

@@ -51,11 +51,11 @@ def node_loads(experiment: Experiment) -> dict[str, Any] | None:
 def _during_the_load(experiment: Experiment) -> QuerySet[TelemetrySample]:
     samples = TelemetrySample.objects.filter(experiment=experiment, subsystem="", value__gte=0, value__lte=MAX_VALUE)
     start_ns = experiment.start_broker_ns
-    if experiment.start is None or start_ns is None:
+    if experiment.started_at is None or start_ns is None:
         return samples.none()
-    if experiment.end is None:
+    if experiment.ended_at is None:
         return samples.filter(timestamp_ns__gte=start_ns)
-    end_ns = start_ns + round((experiment.end - experiment.start).total_seconds() * NS)
+    end_ns = start_ns + round((experiment.ended_at - experiment.started_at).total_seconds() * NS)
     return samples.filter(timestamp_ns__gte=start_ns, timestamp_ns__lte=end_ns)
 
 

@@ -197,9 +197,9 @@ def _until(experiment: Experiment, zero: int, to_s: float | None) -> int:
     last = _stored(experiment).filter(second__gte=zero).aggregate(last=Max("second"))["last"]
     known = zero if last is None else int(last) + 1
     if to_s is None:
-        if experiment.end is None or experiment.start is None:
+        if experiment.ended_at is None or experiment.started_at is None:
             return known
-        to_s = (experiment.end - experiment.start).total_seconds()
+        to_s = (experiment.ended_at - experiment.started_at).total_seconds()
     start_ns = experiment.start_broker_ns or 0
     return max(zero, min(known, -(-(start_ns + round(to_s * NS)) // NS)))
 

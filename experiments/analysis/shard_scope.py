@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments.models import Batch, Experiment, Shard
+from experiments.models import Batch, Experiment, Shard, ShardStatus
 from loadgen.arrivals.pacer import Pacer, build_pacer
 from loadgen.arrivals.schedule import Schedule
 from loadgen.protocol.messages import OPEN, WorkloadSpec
@@ -90,7 +90,7 @@ def _reduced_to(experiment: Experiment, shard: Shard) -> Shard:
         shard.totals = {**totals, "planned": totals["rows"], "cut_short": False}
         shard.planned = totals["rows"]
         if batches.filter(number__gt=counters[-1][0]).exists():  # it ran on after the experiment's last batch
-            shard.status, shard.reason, shard.gone = Shard.Status.FINISHED, "", False
+            shard.status, shard.reason, shard.process_ended = ShardStatus.FINISHED, "", False
     return shard
 
 

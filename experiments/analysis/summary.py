@@ -57,7 +57,7 @@ def summarise(experiment: Experiment) -> dict[str, Any]:
 
 def _ended_as(experiment: Experiment) -> str:
     """The status that it ended with, or is about to end with; "" while it is running."""
-    return experiment.status if experiment.status in Experiment.ENDED else experiment.ending
+    return experiment.status if experiment.has_ended else experiment.final_status
 
 
 def _workloads(experiment: Experiment) -> list[tuple[dict[str, Any], list[SecondStats]]]:
@@ -145,7 +145,7 @@ def _events(experiment: Experiment) -> list[dict[str, Any]]:
     return [
         {
             "timestamp": event.timestamp.timestamp(),
-            "offset_s": (event.timestamp - experiment.start).total_seconds() if experiment.start else None,
+            "offset_s": (event.timestamp - experiment.started_at).total_seconds() if experiment.started_at else None,
             "name": event.name,
             "value": event.value,
         }

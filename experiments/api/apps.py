@@ -74,7 +74,7 @@ class AppSerializer(VersionModelSerializer):
 class AppVersionSerializer(VersionModelSerializer):
     version = serializers.IntegerField(source="number")
     manifest = FreeField()
-    created = TimestampField()
+    created = TimestampField(source="created_at")
 
     class Meta:
         model = ClientAppVersion

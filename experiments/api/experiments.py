@@ -25,11 +25,11 @@ from experiments.api.serializers import (
     TimestampField,
     WindowSerializer,
 )
-from experiments.models import Experiment
+from experiments.models import Experiment, ExperimentStatus
 from experiments.plans.commands import Tracing, parse_tracing
 from experiments.plans.parsing import json_schema
 from experiments.plans.recordings import LISTS, read_lists, with_recordings
-from experiments.services import deletion, interactive
+from experiments.services import deletion, ending, interactive
 from experiments.services import experiments as services
 from loadgen.protocol.topics import MAX_EVENT_VALUE
 from routing.errors import NotFound
@@ -47,11 +47,12 @@ class ExperimentSerializer(ExperimentModelSerializer):
 
     status = serializers.SerializerMethodField(help_text="status, in the words of the original Galileo")
     phase = serializers.ChoiceField(
-        Experiment.Status.choices, source="status", read_only=True, help_text="the step of the life cycle"
+        ExperimentStatus.choices, source="status", read_only=True, help_text="the step of the life cycle"
     )
-    created = TimestampField()
-    start = TimestampField(allow_null=True, help_text="time 0 of its schedule")
-    end = TimestampField(allow_null=True, help_text="when the load ended")
+    deleting = serializers.BooleanField(source="deletion_requested", read_only=True)
+    created = TimestampField(source="created_at")
+    start = TimestampField(source="started_at", allow_null=True, help_text="time 0 of its schedule")
+    end = TimestampField(source="ended_at", allow_null=True, help_text="when the load ended")
 
     class Meta:
         model = Experiment
@@ -186,10 +187,10 @@ class CancelView(View):
         reason = parse_body(request.data, CancelSerializer)["reason"]
         by = f"cancelled by {request.user.get_username()}"
         try:
-            experiment = services.cancel(experiment_id, f"{by}: {reason}" if reason else by)
+            experiment = ending.cancel(experiment_id, f"{by}: {reason}" if reason else by)
         except Experiment.DoesNotExist:
             raise not_found("experiment", experiment_id) from None
-        has_ended = experiment.status in Experiment.ENDED
+        has_ended = experiment.has_ended
         code = status.HTTP_200_OK if has_ended else status.HTTP_202_ACCEPTED
         return Response(ExperimentSerializer(experiment).data, code)
 
@@ -209,7 +210,7 @@ class SummaryView(View):
 
 
 def _no_summary(experiment: Experiment) -> str:
-    if experiment.status not in Experiment.ENDED:
+    if not experiment.has_ended:
         return f"The experiment {experiment.id} is {experiment.status}; its summary is made when it has ended."
     reason = f": {experiment.reason}" if experiment.reason else ""
     return f"The experiment {experiment.id} ended as {experiment.status} without a summary{reason}."

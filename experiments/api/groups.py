@@ -15,7 +15,7 @@ from experiments.api.base import JSON, View, array, lists, not_found
 from experiments.api.parsing import parse_query
 from experiments.api.schema import location_of, problem
 from experiments.api.serializers import FilterField, FreeField, PlainSerializer, TimestampField, WindowSerializer
-from experiments.models import ClientGroup
+from experiments.models import ClientGroup, GroupState
 from experiments.plans import GroupWorkload, parse_group
 from experiments.plans.commands import ClientsChange, Command, Readers, lists_of, parse_clients, parse_command
 from experiments.plans.parsing import json_schema
@@ -39,12 +39,13 @@ class GroupSerializer(GroupModelSerializer):
         source="experiment_id", allow_null=True, help_text="the interactive experiment that records the group now"
     )
     clients = serializers.IntegerField(source="total_clients")
-    command = FreeField(source="phase", help_text="the last command")
+    command = FreeField(source="interactive.command_fields", help_text="the last command")
     does = serializers.SerializerMethodField(help_text="the load, for people")
     sends = serializers.SerializerMethodField(help_text="the requests, for people")
     ready = serializers.SerializerMethodField(help_text="whether all clients can send")
-    created = TimestampField()
-    ended = TimestampField(allow_null=True, help_text="when its last shard ended")
+    creator = serializers.CharField(source="interactive.creator")
+    created = TimestampField(source="created_at")
+    ended = TimestampField(source="interactive.ended_at", allow_null=True, help_text="when its last shard ended")
 
     class Meta:
         model = ClientGroup
@@ -60,7 +61,7 @@ class GroupSerializer(GroupModelSerializer):
         return selectors.sends(group)
 
     def get_ready(self, group: ClientGroup) -> bool:
-        return not group.pending and group.state == ClientGroup.State.RUN
+        return not group.interactive_part.pending and group.state == GroupState.RUN
 
 
 class ClientSerializer(PlainSerializer):
@@ -88,7 +89,7 @@ class NumberSerializer(PlainSerializer):
 
 class GroupQuerySerializer(WindowSerializer):
     service = FilterField(source="workload__service", help_text="exact match")
-    creator = FilterField(help_text="exact match")
+    creator = FilterField(source="interactive_part__creator", help_text="exact match")
 
 
 class GroupView(View):
@@ -97,7 +98,9 @@ class GroupView(View):
     queryset = ClientGroup.objects.none()
 
     def found(self, group_id: str) -> ClientGroup:
-        group = ClientGroup.objects.select_related("workload").filter(id=group_id, interactive=True).first()
+        group = (
+            ClientGroup.objects.interactive().select_related("workload", "interactive_part").filter(id=group_id).first()
+        )
         if group is None:
             raise not_found("client group", group_id)
         return group
@@ -108,7 +111,7 @@ class GroupListView(GroupView):
     def get(self, request: Request) -> Response:
         """Lists the interactive client groups that are not closed, oldest first."""
         query = parse_query(request, GroupQuerySerializer)
-        exactly = {name: query[name] for name in ("workload__service", "creator") if name in query}
+        exactly = {name: query[name] for name in ("workload__service", "interactive_part__creator") if name in query}
         found = selectors.open_groups(**exactly)
         return array(request, found, lambda some: GroupSerializer(some, many=True).data, query)
 

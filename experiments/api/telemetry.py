@@ -41,7 +41,7 @@ from experiments.api.serializers import (
 )
 from experiments.models import Event, Experiment, TelemetrySample
 from experiments.services import events
-from experiments.services.clock import to_datetime
+from experiments.services.broker import to_datetime
 from loadgen.protocol.topics import MAX_EVENT_NAME, MAX_EVENT_VALUE, MAX_NS, is_name
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from experiments.api.access import ModelPermissions
 from experiments.api.base import View, array, lists, not_found
 from experiments.api.parsing import parse_body, parse_query
 from experiments.api.serializers import NumberField, PlainSerializer, TimestampField, WindowSerializer
-from experiments.models import Worker
-from experiments.services import pinging
+from experiments.models import Worker, WorkerStatus
+from experiments.services import workers
 from loadgen.protocol.environment import NAME_PATTERN, PREFIX
 
 _LABEL = rf"^{NAME_PATTERN.pattern}=.*$"
@@ -23,7 +23,7 @@ class WorkerSerializer(PlainSerializer):
     """A worker. `clock_offset_ns` is the broker's clock minus the worker's monotonic clock, ± the uncertainty."""
 
     name = serializers.CharField(source="worker.name")
-    status = serializers.ChoiceField(Worker.Status.choices, source="worker.status")
+    status = serializers.ChoiceField(WorkerStatus.choices, source="worker.status")
     labels = serializers.DictField(child=serializers.CharField(), source="worker.labels")
     slots = serializers.IntegerField(source="worker.slots")
     used_slots = serializers.IntegerField()
@@ -31,8 +31,8 @@ class WorkerSerializer(PlainSerializer):
     memory_bytes = serializers.IntegerField(source="worker.memory_bytes")
     machine = serializers.CharField(source="worker.machine")
     versions = serializers.DictField(child=serializers.CharField(), source="worker.versions", help_text="by package")
-    started = TimestampField(source="worker.started")
-    heartbeat = TimestampField(source="worker.heartbeat")
+    started = TimestampField(source="worker.started_at")
+    heartbeat = TimestampField(source="worker.heartbeat_at")
     clock_offset_ns = serializers.IntegerField(source="worker.clock_offset_ns")
     clock_uncertainty_ns = serializers.IntegerField(source="worker.clock_uncertainty_ns")
 
@@ -92,4 +92,4 @@ class PingView(View):
     )
     def post(self, request: Request) -> Response:
         """Pings each live worker through the broker. Returns the round-trip times."""
-        return Response(pinging.ping(parse_body(request.data, PingSerializer)["timeout_s"]))
+        return Response(workers.ping(parse_body(request.data, PingSerializer)["timeout_s"]))

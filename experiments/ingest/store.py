@@ -12,7 +12,7 @@ from experiments.analysis.live import added_client_counts
 from experiments.ingest import aggregate
 from experiments.ingest.received import ReceivedBatch
 from experiments.ingest.writers import Traces
-from experiments.models import Batch, Capture, ClientGroup, Experiment, Shard
+from experiments.models import ENDED_STATUSES, Batch, Capture, ClientGroup, Experiment, Shard
 from experiments.models.trace import trace_key
 from loadgen.protocol.messages import LOST, BatchHeader
 
@@ -48,9 +48,9 @@ def _store(batch: ReceivedBatch, traces: Traces | None, seconds: aggregate.Secon
     # Group ids are unique over all databases, so that a shard id of another database does not match.
     if group_id != header.group_id:
         return Stored()
-    group = ClientGroup.objects.select_related("workload").get(id=group_id)
+    group = ClientGroup.objects.select_related("workload", "interactive_part").get(id=group_id)
     experiment_id = _experiment_of(group, header.experiment_id)
-    if experiment_id is None and not group.interactive:
+    if experiment_id is None and group.interactive is None:
         return Stored()
     if Batch.objects.filter(shard=header.shard_id, attempt=header.attempt, number=header.number).exists():
         return Stored(experiment_id, known=True)
@@ -62,7 +62,7 @@ def _store(batch: ReceivedBatch, traces: Traces | None, seconds: aggregate.Secon
         version=header.version,
         traced=header.traced,
         rows=header.rows,
-        received=timezone.now(),
+        received_at=timezone.now(),
         counters=vars(header.counters),
         gauges=vars(header.gauges),
     )
@@ -71,7 +71,7 @@ def _store(batch: ReceivedBatch, traces: Traces | None, seconds: aggregate.Secon
         _store_captures(batch, experiment_id)
     if seconds and experiment_id is not None:
         aggregate.add(seconds, header.shard_id, experiment_id, group.workload.index, traced=header.traced)
-    if group.interactive and header.rows:
+    if group.interactive is not None and header.rows:
         _add_client_counts(batch)
     if header.final:
         _store_totals(header)
@@ -84,7 +84,7 @@ def _experiment_of(group: ClientGroup, named: str | None) -> str | None:
     A shard that ended before it knew its experiment sends None. Batches that an interactive group sent for a deleted
     experiment, or for none, count for its clients, and are stored because later experiments subtract their counters.
     """
-    if not group.interactive:
+    if group.interactive is None:
         return group.experiment_id if named in (None, group.experiment_id) else None
     return named if Experiment.objects.filter(id=named, interactive=True).exists() else None
 
@@ -114,10 +114,10 @@ def _store_totals(header: BatchHeader) -> None:
     changes: dict[str, Any] = {
         "totals": vars(header.counters),
         "batches": header.number + 1,
-        "end": header.end,
+        "final_state": header.end,
     }
     if header.end == LOST:
-        changes["gone"] = True  # the worker itself reported it: this attempt is no longer running
+        changes["process_ended"] = True  # the worker itself reported it: this attempt is no longer running
     if reason := header.reason.replace("\0", ""):
         changes["reason"] = reason
     Shard.objects.filter(id=header.shard_id, attempt=header.attempt).update(**changes)
@@ -128,7 +128,7 @@ def mark_summary_stale(experiment_id: str) -> None:
 
     Before the end there is nothing to note, because the first summary will include the batch.
     """
-    ended = Experiment.objects.filter(pk=experiment_id, status__in=Experiment.ENDED)
+    ended = Experiment.objects.filter(pk=experiment_id, status__in=ENDED_STATUSES)
     if ended.exists():  # rarely true; saves a write for all other batches
         # Unconditional: a process that has not seen this batch may be about to clear the flag.
         ended.update(summary_stale=True)

@@ -24,12 +24,12 @@ from experiments.instructions.compiler import compile_script, live_hosts
 from experiments.instructions.message import Instruction, UnreadableInstruction, read
 from experiments.instructions.queue import Entry, InstructionQueue
 from experiments.instructions.script import parse
-from experiments.models import Experiment
+from experiments.models import Experiment, ExperimentStatus
 from experiments.plans import Plan
-from experiments.services import events, ids, placement
+from experiments.services import events, experiments, placement
 from experiments.services import experiments as services
 from experiments.services.placement import NoMatchingWorkers
-from experiments.services.registry import sync_workers
+from experiments.services.workers import sync_workers
 from loadgen.protocol.keys import INSTRUCTIONS_KEY
 from routing.errors import Code, FieldError, InvalidInput
 
@@ -109,10 +109,10 @@ def process(entry: Entry) -> None:
         return
     try:
         experiment = _create(instruction, entry.instruction_id)
-    except (ids.IdTaken, IntegrityError) as error:
+    except (experiments.IdTaken, IntegrityError) as error:
         if _has_experiment(entry):
             log.info("another daemon processed instruction %s first", entry.instruction_id)
-        elif isinstance(error, ids.IdTaken) and instruction.experiment_id:
+        elif isinstance(error, experiments.IdTaken) and instruction.experiment_id:
             if Experiment.objects.filter(id=instruction.experiment_id).exists():
                 _refuse(str(error), instruction.experiment_id, entry.instruction_id)
             else:  # only traces of a deleted experiment have this id
@@ -124,7 +124,7 @@ def process(entry: Entry) -> None:
 
 
 def _log_result(entry: Entry, experiment: Experiment) -> None:
-    if experiment.status == Experiment.Status.FAILED:
+    if experiment.status == ExperimentStatus.FAILED:
         log.warning(
             "instruction %s is experiment %s, FAILED: %s", entry.instruction_id, experiment.id, experiment.reason
         )
@@ -133,13 +133,13 @@ def _log_result(entry: Entry, experiment: Experiment) -> None:
 
 
 def _has_experiment(entry: Entry) -> bool:
-    return Experiment.objects.filter(ticket=entry.instruction_id).exists()
+    return Experiment.objects.filter(instruction_id=entry.instruction_id).exists()
 
 
 def _create(instruction: Instruction, instruction_id: str) -> Experiment:
     try:
         plan = _plan_of(instruction)
-        return services.create(plan, CREATOR, experiment_id=instruction.experiment_id, ticket=instruction_id)
+        return services.create(plan, CREATOR, experiment_id=instruction.experiment_id, instruction_id=instruction_id)
     except (InvalidInput, NoMatchingWorkers) as error:
         return _create_failed(instruction, instruction_id, str(error))
 
@@ -151,7 +151,7 @@ def _create_failed(instruction: Instruction, instruction_id: str, reason: str) -
         reason,
         metadata=_metadata_of(instruction),
         experiment_id=instruction.experiment_id,
-        ticket=instruction_id,
+        instruction_id=instruction_id,
     )
 
 

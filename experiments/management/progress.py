@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.analysis.live import Progress
-from experiments.models import Experiment
+from experiments.models import Experiment, ExperimentStatus
 
 LINE_EVERY_S = 3.0
 _BAR_WIDTH = 60
@@ -67,7 +67,7 @@ class PlainDisplay:
     def show(self, experiment: Experiment, progress: Progress) -> None:
         now_s = self._clock()
         is_new = experiment.status != self._status
-        is_due = experiment.status == Experiment.Status.RUNNING and now_s - self._written_at_s >= LINE_EVERY_S
+        is_due = experiment.status == ExperimentStatus.RUNNING and now_s - self._written_at_s >= LINE_EVERY_S
         if is_new or is_due:
             self._status, self._written_at_s = experiment.status, now_s
             self._write(line(experiment, progress))

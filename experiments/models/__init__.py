@@ -1,29 +1,45 @@
-"""What is stored: experiments and their parts, workers, traces and the statistics over them, telemetry, events,
-client apps."""
+"""The database models of experiments."""
 
 from experiments.models.app import ClientApp, ClientAppVersion
 from experiments.models.event import Event
-from experiments.models.experiment import Experiment, Workload
-from experiments.models.group import Client, ClientGroup, Shard
+from experiments.models.experiment import ACTIVE_STATUSES, ENDED_STATUSES, Experiment, ExperimentStatus, Workload
+from experiments.models.group import (
+    ENDED_SHARD_STATUSES,
+    ClientGroup,
+    GroupState,
+    InteractiveGroup,
+    OnWorkerLoss,
+    Shard,
+    ShardStatus,
+)
 from experiments.models.telemetry import NodeInfo, Recording, TelemetrySample
 from experiments.models.trace import Batch, Capture, SecondStats, Trace
-from experiments.models.worker import Worker
+from experiments.models.worker import LIVE_WORKER_STATUSES, Worker, WorkerStatus
 
 __all__ = [
+    "ACTIVE_STATUSES",
+    "ENDED_SHARD_STATUSES",
+    "ENDED_STATUSES",
+    "LIVE_WORKER_STATUSES",
     "Batch",
     "Capture",
-    "Client",
     "ClientApp",
     "ClientAppVersion",
     "ClientGroup",
     "Event",
     "Experiment",
+    "ExperimentStatus",
+    "GroupState",
+    "InteractiveGroup",
     "NodeInfo",
+    "OnWorkerLoss",
     "Recording",
     "SecondStats",
     "Shard",
+    "ShardStatus",
     "TelemetrySample",
     "Trace",
     "Worker",
+    "WorkerStatus",
     "Workload",
 ]

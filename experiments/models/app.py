@@ -1,15 +1,14 @@
-"""Client apps of the repository, and their versions."""
+"""ClientApp and ClientAppVersion: the repository of client apps."""
 
 from django.db import models
 from django.db.models import Q
 
 
 class ClientApp(models.Model):
-    """An app that was uploaded; each upload of another archive is a version of it, and the newest one is what a new
-    experiment gets."""
+    """An uploaded client app. Each upload of a different archive adds a version; new experiments get the newest."""
 
     name = models.CharField(max_length=63, unique=True)
-    created = models.DateTimeField()
+    created_at = models.DateTimeField()
 
     class Meta:
         ordering = ["name"]
@@ -21,16 +20,16 @@ class ClientApp(models.Model):
 
 
 class ClientAppVersion(models.Model):
-    """An archive of an app; the file lies in `galileo_apps_repo_dir` under its digest."""
+    """One archive of an app. Its file is in `galileo_apps_repo_dir`, named by its digest."""
 
-    app = models.ForeignKey(ClientApp, on_delete=models.CASCADE, related_name="versions")
-    number = models.PositiveIntegerField(help_text="counted from 1")
-    digest = models.CharField(max_length=64, db_index=True, help_text="SHA-256 of the archive")
+    app = models.ForeignKey(ClientApp, on_delete=models.CASCADE, db_index=False, related_name="versions")
+    number = models.PositiveIntegerField(help_text="from 1")
+    digest = models.CharField(max_length=64, help_text="SHA-256 of the archive")
     manifest = models.JSONField()
     archive_bytes = models.PositiveIntegerField()
     unpacked_bytes = models.PositiveIntegerField()
     creator = models.CharField(max_length=191)
-    created = models.DateTimeField()
+    created_at = models.DateTimeField()
 
     class Meta:
         ordering = ["app", "-number"]

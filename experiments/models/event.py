@@ -1,4 +1,4 @@
-"""The timeline of an experiment."""
+"""Event: an entry of an experiment's timeline."""
 
 from django.db import models
 
@@ -6,13 +6,13 @@ from experiments.models.experiment import Experiment
 
 
 class Event(models.Model):
-    """Something that happened: a state that was entered, a routing change, a lost worker, a user's mark."""
+    """An entry of the timeline: a change of status, a routing change, a lost shard, or a user's mark."""
 
-    experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="events")
+    experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, db_index=False, related_name="events")
     timestamp = models.DateTimeField()
     name = models.CharField(max_length=191)
     value = models.TextField(blank=True)
-    key = models.CharField(max_length=255, help_text="names the happening, so that it is recorded once")
+    key = models.CharField(max_length=255, help_text="unique within the experiment, so that an event is recorded once")
 
     class Meta:
         ordering = ["timestamp", "id"]

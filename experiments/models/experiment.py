@@ -1,4 +1,6 @@
-"""An experiment and its workloads."""
+"""Experiment and Workload: one run of a plan, and the load that each service gets in it."""
+
+from __future__ import annotations
 
 from django.db import models
 from django.db.models import F, Q
@@ -7,100 +9,129 @@ from experiments.plans.workload import BALANCED, PLACEMENTS, QUEUE
 from loadgen.protocol.keys import label_queue
 
 
+class ExperimentStatus(models.TextChoices):
+    """QUEUED → STARTING → RUNNING → FINALIZING → FINISHED | FAILED | CANCELLED."""
+
+    QUEUED = "QUEUED"
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    FINALIZING = "FINALIZING"
+    FINISHED = "FINISHED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+ACTIVE_STATUSES = (ExperimentStatus.STARTING, ExperimentStatus.RUNNING, ExperimentStatus.FINALIZING)
+ENDED_STATUSES = (ExperimentStatus.FINISHED, ExperimentStatus.FAILED, ExperimentStatus.CANCELLED)
+
+
+class ExperimentQuerySet(models.QuerySet["Experiment"]):
+    def oldest_first(self) -> ExperimentQuerySet:
+        return self.order_by("created_at", "id")
+
+    def queued(self) -> ExperimentQuerySet:
+        return self.filter(status=ExperimentStatus.QUEUED)
+
+    def active(self) -> ExperimentQuerySet:
+        """Experiments that have left the queue and have not ended."""
+        return self.filter(status__in=ACTIVE_STATUSES)
+
+    def ended(self) -> ExperimentQuerySet:
+        return self.filter(status__in=ENDED_STATUSES)
+
+    def running_interactive(self) -> ExperimentQuerySet:
+        return self.filter(status=ExperimentStatus.RUNNING, interactive=True)
+
+    def to_delete(self) -> ExperimentQuerySet:
+        """Experiments that are removed as soon as their load has ended."""
+        return self.filter(deletion_requested=True)
+
+    def with_stale_summary(self) -> ExperimentQuerySet:
+        return self.ended().filter(summary_stale=True)
+
+    def without_documents(self) -> ExperimentQuerySet:
+        """Leaves the large columns in the database until they are read."""
+        return self.defer("plan", "metadata", "summary")
+
+
 class Experiment(models.Model):
-    """One run of a plan.
-
-    QUEUED → STARTING → RUNNING → FINALIZING → FINISHED | FAILED | CANCELLED. `ending` is the end that FINALIZING leads
-    to. Moved only by experiments/services, each step one conditional UPDATE.
-    """
-
-    class Status(models.TextChoices):
-        QUEUED = "QUEUED"
-        STARTING = "STARTING"
-        RUNNING = "RUNNING"
-        FINALIZING = "FINALIZING"
-        FINISHED = "FINISHED"
-        FAILED = "FAILED"
-        CANCELLED = "CANCELLED"
-
-    ENDED = (Status.FINISHED, Status.FAILED, Status.CANCELLED)
-    ACTIVE = (Status.STARTING, Status.RUNNING, Status.FINALIZING)
+    """One run of a plan. Only experiments/services writes it; each change of status is one conditional UPDATE."""
 
     id = models.CharField(primary_key=True, max_length=24, editable=False)  # YYYYMMDDHHMM-xxxx
     name = models.CharField(max_length=191)
     creator = models.CharField(max_length=191)
-    status = models.CharField(max_length=12, choices=Status, default=Status.QUEUED, db_index=True)
-    ending = models.CharField(max_length=12, choices=[(end, end) for end in ENDED], blank=True)
+    status = models.CharField(max_length=12, choices=ExperimentStatus, default=ExperimentStatus.QUEUED, db_index=True)
+    final_status = models.CharField(
+        max_length=12,
+        choices=[(status, status) for status in ENDED_STATUSES],
+        blank=True,
+        help_text="the status that FINALIZING leads to",
+    )
     reason = models.TextField(blank=True, help_text="why it failed or was cancelled")
-    created = models.DateTimeField()
-    starting = models.DateTimeField(null=True, blank=True, help_text="when it left the queue")
-    start = models.DateTimeField(null=True, blank=True, help_text="the zero of its schedule")
-    end = models.DateTimeField(null=True, blank=True, db_index=True, help_text="when the load ended")
-    finalizing = models.DateTimeField(null=True, blank=True)
+    stop_requested_at = models.DateTimeField(
+        null=True, blank=True, help_text="when a user asked for its end; written after the stop was put in Redis"
+    )
+    created_at = models.DateTimeField()
+    starting_at = models.DateTimeField(null=True, blank=True, help_text="when it left the queue")
+    started_at = models.DateTimeField(null=True, blank=True, help_text="the zero of its schedule")
+    ended_at = models.DateTimeField(null=True, blank=True, db_index=True, help_text="when the load ended")
+    finalizing_at = models.DateTimeField(null=True, blank=True)
     start_broker_ns = models.BigIntegerField(
         null=True, blank=True, help_text="the zero of its schedule in the broker's clock"
     )
     seed = models.BigIntegerField()
     plan = models.JSONField(default=dict)
     metadata = models.JSONField(default=dict, blank=True)
-    interactive = models.BooleanField(default=False, help_text="it has no plan: it records what its user does")
-    tracing = models.BooleanField(default=True, help_text="whether its traces are stored, or only their statistics")
-    renewed = models.DateTimeField(
-        null=True, blank=True, help_text="interactive: when its user's session last said that it lives"
+    interactive = models.BooleanField(default=False, help_text="records interactive client groups; has no plan")
+    tracing = models.BooleanField(default=True, help_text="whether traces are stored, or only their statistics")
+    renewed_at = models.DateTimeField(
+        null=True, blank=True, help_text="interactive: when its user's session last renewed it"
     )
     summary = models.JSONField(null=True, blank=True)
     summary_stale = models.BooleanField(
         default=False, editable=False, db_index=True, help_text="a batch came after the summary"
     )
-    deleting = models.BooleanField(
-        default=False, editable=False, db_index=True, help_text="it is removed as soon as its load has ended"
+    deletion_requested = models.BooleanField(
+        default=False, editable=False, db_index=True, help_text="removed as soon as its load has ended"
     )
-    ticket = models.CharField(
-        max_length=32, null=True, editable=False, help_text="of the instruction that it was made from"
+    instruction_id = models.CharField(
+        max_length=32, null=True, editable=False, help_text="id of the instruction that created it"
     )
 
+    objects = ExperimentQuerySet.as_manager()
+
     class Meta:
-        ordering = ["-created", "-id"]
+        ordering = ["-created_at", "-id"]
         constraints = [
+            models.CheckConstraint(name="experiment_status_known", condition=Q(status__in=ExperimentStatus.values)),
             models.CheckConstraint(
-                name="experiment_status_known",
-                condition=Q(
-                    status__in=[
-                        "QUEUED",
-                        "STARTING",
-                        "RUNNING",
-                        "FINALIZING",
-                        "FINISHED",
-                        "FAILED",
-                        "CANCELLED",
-                    ]
-                ),
+                name="experiment_final_status_known", condition=Q(final_status__in=["", *ENDED_STATUSES])
             ),
-            models.CheckConstraint(
-                name="experiment_ending_known",
-                condition=Q(ending__in=["", "FINISHED", "FAILED", "CANCELLED"]),
-            ),
-            models.UniqueConstraint(name="experiment_ticket_once", fields=["ticket"]),
+            models.UniqueConstraint(name="experiment_instruction_once", fields=["instruction_id"]),
             models.CheckConstraint(name="experiment_seed_not_negative", condition=Q(seed__gte=0)),
             models.CheckConstraint(
                 name="experiment_end_after_start",
-                condition=Q(end__isnull=True) | Q(start__isnull=True) | Q(end__gte=F("start")),
+                condition=Q(ended_at__isnull=True) | Q(started_at__isnull=True) | Q(ended_at__gte=F("started_at")),
             ),
         ]
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status in ENDED_STATUSES
 
     def __str__(self) -> str:
         return f"{self.id} {self.name}"
 
 
 class Workload(models.Model):
-    """What one service gets in an experiment, or from an interactive group; `spec` holds the fields of
-    loadgen.protocol.messages.WorkloadSpec.
+    """The load that one service gets from an experiment or from an interactive group.
 
-    An interactive experiment has a copy of the workload of each group that it records.
+    `spec` holds the fields of loadgen.protocol.messages.WorkloadSpec. An interactive experiment has a copy of the
+    workload of each group that it records.
     """
 
     experiment = models.ForeignKey(
-        Experiment, on_delete=models.CASCADE, null=True, blank=True, related_name="workloads"
+        Experiment, on_delete=models.CASCADE, null=True, blank=True, db_index=False, related_name="workloads"
     )
     index = models.PositiveIntegerField()
     service = models.CharField(max_length=191)
@@ -108,7 +139,7 @@ class Workload(models.Model):
     worker_labels = models.JSONField(default=dict, blank=True)
     placement = models.CharField(max_length=8, choices=[(policy, policy) for policy in PLACEMENTS], default=BALANCED)
     shards_per_worker = models.PositiveIntegerField(null=True, blank=True, help_text="empty: as many as the load needs")
-    shards = models.PositiveIntegerField(null=True, blank=True, help_text="placement queue: how many there are")
+    shards = models.PositiveIntegerField(null=True, blank=True, help_text="placement queue: the number of shards")
     spec = models.JSONField()
 
     class Meta:

@@ -1,4 +1,6 @@
-"""Client groups, their clients, and the shards that run them."""
+"""ClientGroup, InteractiveGroup and Shard: the clients of a workload, and the parts that workers run."""
+
+from __future__ import annotations
 
 from django.db import models
 from django.db.models import Q
@@ -6,100 +8,144 @@ from django.db.models import Q
 from experiments.models.experiment import Experiment, Workload
 from experiments.models.worker import Worker
 from loadgen.protocol.messages import Phase
-from loadgen.protocol.request_ids import request_id
+
+
+class GroupState(models.TextChoices):
+    HOLD = "hold"
+    RUN = "run"
+    STOP = "stop"
+
+
+class OnWorkerLoss(models.TextChoices):
+    CONTINUE = "continue"
+    REPLACE = "replace"
+    FAIL = "fail"
+
+
+class ShardStatus(models.TextChoices):
+    """PENDING → DISPATCHED → READY → RUNNING → FINISHED | FAILED | LOST."""
+
+    PENDING = "PENDING"
+    DISPATCHED = "DISPATCHED"
+    READY = "READY"
+    RUNNING = "RUNNING"
+    FINISHED = "FINISHED"
+    FAILED = "FAILED"
+    LOST = "LOST"
+
+
+ENDED_SHARD_STATUSES = (ShardStatus.FINISHED, ShardStatus.FAILED, ShardStatus.LOST)
+
+
+class ClientGroupQuerySet(models.QuerySet["ClientGroup"]):
+    def interactive(self) -> ClientGroupQuerySet:
+        return self.filter(interactive_part__isnull=False)
+
+    def following(self) -> ClientGroupQuerySet:
+        """Interactive groups with shards that have not ended."""
+        return self.filter(interactive_part__isnull=False, interactive_part__ended_at=None)
+
+    def open(self) -> ClientGroupQuerySet:
+        """Interactive groups that take commands."""
+        return self.following().not_stopped()
+
+    def not_stopped(self) -> ClientGroupQuerySet:
+        return self.exclude(state=GroupState.STOP)
 
 
 class ClientGroup(models.Model):
     """Clients of one service and one configuration. The row is the truth of the desired state and issues its version;
-    `projected_version` is the newest one known to be in Redis.
+    `projected_version` is the newest version known to be in Redis.
 
-    A group belongs to an experiment with a plan; or it is interactive, does what its user commands (`phase`), and
-    `experiment` is the interactive experiment that records it now, if there is one.
+    A group belongs to an experiment with a plan, or it is interactive (see `InteractiveGroup`); then `experiment` is
+    the interactive experiment that records it now, if there is one.
     """
-
-    class State(models.TextChoices):
-        HOLD = "hold"
-        RUN = "run"
-        STOP = "stop"
-
-    class OnWorkerLoss(models.TextChoices):
-        CONTINUE = "continue"
-        REPLACE = "replace"
-        FAIL = "fail"
 
     id = models.CharField(primary_key=True, max_length=40, editable=False)  # <experiment>.<workload>, g-xxxxxx
     experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, null=True, blank=True, related_name="groups")
     workload = models.OneToOneField(Workload, on_delete=models.CASCADE, related_name="group")
-    state = models.CharField(max_length=4, choices=State, default=State.HOLD)
+    state = models.CharField(max_length=4, choices=GroupState, default=GroupState.HOLD)
     version = models.PositiveIntegerField(default=1)
     projected_version = models.PositiveIntegerField(default=0)
     total_clients = models.PositiveIntegerField()
     start_broker_ns = models.BigIntegerField(null=True, blank=True)
     on_worker_loss = models.CharField(max_length=8, choices=OnWorkerLoss, default=OnWorkerLoss.CONTINUE)
-    created = models.DateTimeField()
-    interactive = models.BooleanField(default=False, db_index=True)
-    creator = models.CharField(max_length=191, blank=True, help_text="interactive: who spawned it")
-    seed = models.BigIntegerField(null=True, blank=True, help_text="interactive; else the experiment's")
-    phase = models.JSONField(null=True, blank=True, help_text="interactive: what its clients do (messages.Phase)")
-    active = models.JSONField(default=list, blank=True, help_text="interactive: (begin, end) ranges of open clients")
-    pending = models.JSONField(default=list, blank=True, help_text="interactive: such ranges of clients to come")
-    ended = models.DateTimeField(null=True, blank=True, help_text="interactive: when all of its shards had ended")
+    created_at = models.DateTimeField()
+
+    objects = ClientGroupQuerySet.as_manager()
 
     class Meta:
         ordering = ["id"]
         constraints = [
             models.CheckConstraint(
-                name="group_commanded_has_a_phase",
-                condition=Q(interactive=False) | Q(seed__isnull=False, phase__isnull=False),
+                name="group_on_worker_loss_known", condition=Q(on_worker_loss__in=OnWorkerLoss.values)
             ),
-            models.CheckConstraint(
-                name="group_on_worker_loss_known", condition=Q(on_worker_loss__in=["continue", "replace", "fail"])
-            ),
-            models.CheckConstraint(name="group_state_known", condition=Q(state__in=["hold", "run", "stop"])),
+            models.CheckConstraint(name="group_state_known", condition=Q(state__in=GroupState.values)),
             models.CheckConstraint(name="group_version_positive", condition=Q(version__gte=1)),
             models.CheckConstraint(
-                name="group_runs_from_a_start", condition=~Q(state="run") | Q(start_broker_ns__isnull=False)
+                name="group_runs_from_a_start",
+                condition=~Q(state=GroupState.RUN) | Q(start_broker_ns__isnull=False),
             ),
         ]
 
     @property
-    def random_seed(self) -> int:
-        """What its clients' random sources are seeded with, together with their indexes."""
-        if self.seed is not None:
-            return self.seed
-        assert self.experiment is not None  # whose group is not interactive
-        return self.experiment.seed
+    def interactive(self) -> InteractiveGroup | None:
+        """The fields of an interactive group; None for the group of a plan."""
+        return getattr(self, "interactive_part", None)
 
     @property
-    def command(self) -> Phase:
-        """What the clients of an interactive group do."""
-        return Phase(**(self.phase or {}))
+    def random_seed(self) -> int:
+        """Seeds the random sources of its clients, together with their indexes."""
+        if self.interactive is not None:
+            return self.interactive.seed
+        assert self.experiment is not None  # the group of a plan
+        return self.experiment.seed
 
     def __str__(self) -> str:
         return self.id
 
 
+class InteractiveGroup(models.Model):
+    """The fields of a client group that a user commands. Ranges are (begin, end) pairs of client indexes."""
+
+    group = models.OneToOneField(
+        ClientGroup, on_delete=models.CASCADE, primary_key=True, related_name="interactive_part"
+    )
+    creator = models.CharField(max_length=191, blank=True)
+    seed = models.BigIntegerField()
+    command_fields = models.JSONField(help_text="the current command (fields of messages.Phase)")
+    active = models.JSONField(default=list, blank=True, help_text="ranges of the clients that take part")
+    pending = models.JSONField(default=list, blank=True, help_text="ranges of the clients whose shards are not ready")
+    ended_at = models.DateTimeField(null=True, blank=True, db_index=True, help_text="when all of its shards had ended")
+
+    @property
+    def command(self) -> Phase:
+        return Phase(**self.command_fields)
+
+    def __str__(self) -> str:
+        return self.group_id
+
+
+class ShardQuerySet(models.QuerySet["Shard"]):
+    def not_ended(self) -> ShardQuerySet:
+        """Shards that hold a slot of their worker."""
+        return self.exclude(status__in=ENDED_SHARD_STATUSES)
+
+    def attempt_of(self, shard: Shard) -> ShardQuerySet:
+        """The row of `shard`, unless it has had another attempt since it was read."""
+        return self.filter(id=shard.id, attempt=shard.attempt)
+
+
 class Shard(models.Model):
     """The part of a group that one task on one worker runs.
 
-    PENDING → DISPATCHED → READY → RUNNING → FINISHED | FAILED | LOST. `clients` holds (start, stop, step) ranges.
-    `planned` is computed by the controller from the plan (None in the closed model); `totals` (Counters), `batches` and
-    `end` come with the final batch. A LOST shard is either `gone`, or out of reach and perhaps running. One that is
-    ordered from a label's queue has a `worker` once one has taken it.
+    `clients` holds (start, stop, step) ranges. `planned` is computed by the controller from the plan (None in the
+    closed model); `totals` (Counters), `batches` and `final_state` come with the final batch. A LOST shard whose
+    process is not known to have ended may be out of reach and still running. A shard that is ordered from a label's
+    queue has a `worker` as soon as one has taken it.
     """
 
-    class Status(models.TextChoices):
-        PENDING = "PENDING"
-        DISPATCHED = "DISPATCHED"
-        READY = "READY"
-        RUNNING = "RUNNING"
-        FINISHED = "FINISHED"
-        FAILED = "FAILED"
-        LOST = "LOST"
-
-    ENDED = (Status.FINISHED, Status.FAILED, Status.LOST)
-
-    group = models.ForeignKey(ClientGroup, on_delete=models.CASCADE, related_name="shards")
+    group = models.ForeignKey(ClientGroup, on_delete=models.CASCADE, db_index=False, related_name="shards")
     index = models.PositiveIntegerField()
     worker = models.ForeignKey(
         Worker,
@@ -110,16 +156,16 @@ class Shard(models.Model):
         help_text="empty: no worker has taken it yet",
     )
     worker_instance = models.CharField(
-        max_length=64, blank=True, help_text="the worker's instance that it was given to, or that took it"
+        max_length=64, blank=True, help_text="the instance of the worker that runs it or is to run it"
     )
-    status = models.CharField(max_length=10, choices=Status, default=Status.PENDING, db_index=True)
+    status = models.CharField(max_length=10, choices=ShardStatus, default=ShardStatus.PENDING, db_index=True)
     attempt = models.PositiveIntegerField(default=1)
     clients = models.JSONField()
-    missed_since = models.DateTimeField(null=True, blank=True, help_text="since when no look has found a lease")
-    missed_at = models.DateTimeField(null=True, blank=True, help_text="the last look that found none")
-    dispatched = models.DateTimeField(null=True, blank=True)
-    gone = models.BooleanField(default=False, help_text="lost, and its process is known to have ended")
-    end = models.CharField(max_length=8, blank=True, help_text="how its final batch says that it ended")
+    missed_since = models.DateTimeField(null=True, blank=True, help_text="since when every check found no lease")
+    missed_at = models.DateTimeField(null=True, blank=True, help_text="the last check that found no lease")
+    ordered_at = models.DateTimeField(null=True, blank=True)
+    process_ended = models.BooleanField(default=False, help_text="lost, and its process is known to have ended")
+    final_state = models.CharField(max_length=8, blank=True, help_text="the state in its final batch")
     reason = models.TextField(blank=True)
     clock_offset_ns = models.BigIntegerField(null=True, blank=True)
     clock_uncertainty_ns = models.BigIntegerField(null=True, blank=True)
@@ -131,47 +177,32 @@ class Shard(models.Model):
     )
     batches = models.PositiveIntegerField(null=True, blank=True)
 
+    objects = ShardQuerySet.as_manager()
+
     class Meta:
         ordering = ["group", "index"]
         constraints = [
             models.UniqueConstraint(name="shard_index_unique", fields=["group", "index"]),
             models.CheckConstraint(name="shard_attempt_positive", condition=Q(attempt__gte=1)),
-            models.CheckConstraint(
-                name="shard_status_known",
-                condition=Q(status__in=["PENDING", "DISPATCHED", "READY", "RUNNING", "FINISHED", "FAILED", "LOST"]),
-            ),
+            models.CheckConstraint(name="shard_status_known", condition=Q(status__in=ShardStatus.values)),
             models.CheckConstraint(
                 name="shard_runs_on_a_worker",
-                condition=~Q(status__in=["READY", "RUNNING"]) | Q(worker__isnull=False),
+                condition=~Q(status__in=[ShardStatus.READY, ShardStatus.RUNNING]) | Q(worker__isnull=False),
             ),
         ]
 
     @property
+    def has_ended(self) -> bool:
+        return self.status in ENDED_SHARD_STATUSES
+
+    @property
+    def client_indexes(self) -> list[int]:
+        return [index for bounds in self.clients for index in range(*bounds)]
+
+    @property
     def place(self) -> str:
-        """On which worker it is, or in which queue its order waits: the end of a sentence."""
+        """The worker, or the queue in which its order waits: the end of a sentence."""
         return f"on {self.worker.name}" if self.worker else f"in the queue {self.group.workload.queue}"
 
     def __str__(self) -> str:
         return f"{self.group_id}/{self.index}"
-
-
-class Client(models.Model):
-    """One emulated client; its index is unique in its group and seeds its random source."""
-
-    group = models.ForeignKey(ClientGroup, on_delete=models.CASCADE, related_name="clients")
-    shard = models.ForeignKey(Shard, on_delete=models.CASCADE, related_name="client_set")
-    index = models.PositiveIntegerField()
-
-    class Meta:
-        ordering = ["group", "index"]
-        constraints = [models.UniqueConstraint(name="client_index_unique", fields=["group", "index"])]
-
-    @property
-    def client_id(self) -> str:
-        return f"{self.group_id}.{self.index}"
-
-    def request_id(self, sequence: int) -> str:
-        return request_id(self.group_id, self.index, sequence, self.group.workload.spec["request_id_header"])
-
-    def __str__(self) -> str:
-        return self.client_id

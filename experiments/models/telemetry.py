@@ -1,4 +1,4 @@
-"""What the devices told of themselves during an experiment."""
+"""TelemetrySample, NodeInfo, Recording: the telemetry of an experiment."""
 
 from django.db import models
 
@@ -9,16 +9,17 @@ from loadgen.protocol.topics import MAX_METRIC, MAX_NODE, MAX_SUBSYSTEM
 class TelemetrySample(models.Model):
     """One value of one metric of a node. A series (experiment, metric, node, subsystem) has one value at a time.
 
-    The time is kept in ns, as those of traces are, and so exactly as it was sent: it compares with them without a
-    conversion, and not every database has times of less than 1 µs. The key of a series is unique, so that a sample
-    that is stored again, by a second daemon or after a commit whose answer was lost, is there once.
+    The time is in ns, as the times of traces are, because not every database stores less than 1 µs. The unique key
+    keeps a sample from being stored twice, by a second daemon or after a commit whose answer was lost.
     """
 
     experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, db_index=False, related_name="telemetry")
     metric = models.CharField(max_length=MAX_METRIC)
     node = models.CharField(max_length=MAX_NODE)
-    subsystem = models.CharField(max_length=MAX_SUBSYSTEM, blank=True, help_text="a device, say; empty: the whole node")
-    timestamp_ns = models.BigIntegerField(help_text="since the Unix epoch, as it was sent")
+    subsystem = models.CharField(
+        max_length=MAX_SUBSYSTEM, blank=True, help_text="for example a device; empty: the whole node"
+    )
+    timestamp_ns = models.BigIntegerField(help_text="since the Unix epoch")
     value = models.FloatField()
 
     class Meta:
@@ -35,12 +36,14 @@ class TelemetrySample(models.Model):
 
 
 class NodeInfo(models.Model):
-    """What a node was when the experiment began: in its own words (telemd's), and as a worker's agent says."""
+    """A node as it was when the experiment began, as described by telemd and by the worker's agent."""
 
     experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, db_index=False, related_name="nodes")
     node = models.CharField(max_length=MAX_NODE)
-    info = models.JSONField(default=dict, blank=True, help_text="telemd's hash; empty: it publishes no telemetry")
-    worker = models.JSONField(default=dict, blank=True, help_text="empty: it is no worker")
+    info = models.JSONField(
+        default=dict, blank=True, help_text="the hash that telemd published; empty: the node publishes no telemetry"
+    )
+    worker = models.JSONField(default=dict, blank=True, help_text="empty: the node is not a worker")
 
     class Meta:
         ordering = ["experiment", "node"]
@@ -52,13 +55,15 @@ class NodeInfo(models.Model):
 
 
 class Recording(models.Model):
-    """Says that the recorder has taken up an experiment, and what of its telemetry and events is not stored."""
+    """The recorder has begun to record an experiment; counts of the messages that it could not store."""
 
     experiment = models.OneToOneField(Experiment, on_delete=models.CASCADE, primary_key=True, related_name="recording")
-    began = models.DateTimeField(help_text="when the recorder first saw it; earlier telemetry is not stored")
-    unparsable = models.PositiveBigIntegerField(default=0, help_text="messages that make no sense")
-    example = models.TextField(blank=True, help_text="the first of them")
-    dropped = models.PositiveBigIntegerField(default=0, help_text="what there was no room for, the database being away")
+    began_at = models.DateTimeField(help_text="earlier telemetry is not stored")
+    unparsable = models.PositiveBigIntegerField(default=0, help_text="messages that could not be parsed")
+    example = models.TextField(blank=True, help_text="the first message that could not be parsed")
+    dropped = models.PositiveBigIntegerField(
+        default=0, help_text="messages dropped because the buffer was full while the database was unavailable"
+    )
 
     class Meta:
         ordering = ["experiment"]

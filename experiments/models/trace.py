@@ -1,4 +1,4 @@
-"""Trace batches, traces, and the per-second statistics over them: written by ingest alone, in one transaction."""
+"""Batch, Trace, Capture, SecondStats: written by ingest alone, each batch in one transaction."""
 
 from django.db import models
 
@@ -9,26 +9,28 @@ ROW_BITS = 32
 
 
 def trace_key(shard_id: int, row: int) -> int:
-    """Primary key of a trace: the shard's id above, its row number below; no row can be stored twice."""
+    """Returns a trace's primary key: the shard's id in the high bits, the row number in the low ones."""
     return shard_id << ROW_BITS | row
 
 
 class Batch(models.Model):
-    """A trace batch that is in the database; `counters` and `gauges` are those of its header. Of an interactive group,
-    nobody may have recorded it: then it has no experiment, and no traces. If it is not `traced`, its rows are in the
-    statistics alone."""
+    """A stored trace batch; `counters` and `gauges` come from its header.
 
-    # No constraint: ingest would wait for whoever has locked the experiment's row.
+    A batch of an interactive group that no experiment recorded has no experiment and no traces. The rows of a batch
+    that is not `traced` are in the statistics only.
+    """
+
+    # No constraint: ingest would wait for the process that has locked the experiment's row.
     experiment = models.ForeignKey(
         Experiment, on_delete=models.SET_NULL, null=True, db_constraint=False, related_name="batches"
     )
-    shard = models.ForeignKey(Shard, on_delete=models.CASCADE, related_name="batch_set")
+    shard = models.ForeignKey(Shard, on_delete=models.CASCADE, db_index=False, related_name="batch_set")
     attempt = models.PositiveIntegerField()
     number = models.PositiveIntegerField()
-    version = models.PositiveBigIntegerField(default=0, help_text="of the group's document that the shard obeyed")
+    version = models.PositiveBigIntegerField(default=0, help_text="of the group's document that the shard had applied")
     traced = models.BooleanField(default=True, help_text="whether its rows are stored")
     rows = models.PositiveIntegerField()
-    received = models.DateTimeField()
+    received_at = models.DateTimeField()
     counters = models.JSONField()
     gauges = models.JSONField()
 
@@ -42,11 +44,11 @@ class Batch(models.Model):
 
 
 class Trace(models.Model):
-    """What became of one planned arrival.
+    """The outcome of one planned arrival.
 
-    `id` is `trace_key`, computed, never generated. Times are ns in the broker's clock, null when that never happened
-    (an arrival that was cut may not even have been dispatched). No constraint ties it to other tables, because
-    PostgreSQL holds it in partitions by experiment, and the key there is (id, experiment_id); see services/partitions.
+    `id` is computed by `trace_key`. Times are ns in the broker's clock, null for steps that did not happen. There is no
+    foreign-key constraint because PostgreSQL stores the table in partitions by experiment, with the key
+    (id, experiment_id); see services/partitions.py.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -55,7 +57,7 @@ class Trace(models.Model):
         Shard, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="traces"
     )
     client = models.PositiveIntegerField(help_text="index in its group")
-    sequence = models.BigIntegerField(help_text="the client's arrivals, counted from 0")
+    sequence = models.BigIntegerField(help_text="number of the client's arrival, from 0")
     intended_ns = models.BigIntegerField()
     dispatched_ns = models.BigIntegerField(null=True)
     sent_ns = models.BigIntegerField(null=True)
@@ -74,10 +76,7 @@ class Trace(models.Model):
 
 
 class Capture(models.Model):
-    """A request and its response as they went over the wire, cut off at the workload's `capture_bytes`.
-
-    `id` is that of the trace.
-    """
+    """The bytes of a request and its response, cut off at the workload's `capture_bytes`; `id` is the trace's id."""
 
     id = models.BigAutoField(primary_key=True)
     experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="captures")
@@ -92,17 +91,22 @@ class Capture(models.Model):
 
 
 class SecondStats(models.Model):
-    """Arrivals of one shard whose intended time lies in one second of the broker's clock (`second`, since the epoch):
-    those that have a row, or those that have none, as they were not `traced`.
+    """Arrivals of one shard whose intended time lies in one second of the broker's clock (`second`, since the epoch),
+    apart for arrivals with rows (`traced`) and without.
 
-    `outcomes` maps Outcome codes to counts, `hosts` maps a host to {"sent": n, "completed": n}. `routed` says of
-    arrivals without a row what only rows tell of others: it maps a routing version to {host: arrivals that were routed
-    there}. The histograms merge by adding their counts (experiments/analysis/histogram.py; relative error at most 1 %).
+    `outcomes` maps Outcome codes to counts, `hosts` maps a host to {"sent": n, "completed": n}. `routed` is filled for
+    arrivals without rows: it maps a routing version to {host: arrivals routed there}. The histograms merge by adding
+    their counts (experiments/analysis/histogram.py; relative error at most 1 %).
     """
 
-    # No constraint: ingest would wait for whoever has locked the experiment's row.
-    experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, db_constraint=False, related_name="seconds")
-    shard = models.ForeignKey(Shard, on_delete=models.CASCADE, related_name="seconds", db_index=False)
+    # No constraint: ingest would wait for the process that has locked the experiment's row.
+    experiment = models.ForeignKey(
+        Experiment, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="seconds"
+    )
+    # No constraint either, and no cascade, as both would search the table by shard: the experiment's cascade suffices.
+    shard = models.ForeignKey(
+        Shard, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="seconds"
+    )
     workload = models.PositiveIntegerField(help_text="index in the plan")
     second = models.BigIntegerField()
     traced = models.BooleanField(default=True, help_text="whether these arrivals have rows")

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from experiments.models import Experiment, Recording, TelemetrySample
+from experiments.models import ACTIVE_STATUSES, Experiment, Recording, TelemetrySample
 from experiments.recording.backlog import Taken, Tally
 from experiments.services import events
 from loadgen.protocol.topics import Mark, Sample
@@ -60,8 +60,8 @@ def store(taken: Taken) -> None:
 
 
 def _windows(first: datetime, last: datetime) -> list[Window]:
-    recent = Q(status__in=Experiment.ACTIVE) | Q(end__gte=first)
-    rows = Experiment.objects.filter(recent, starting__lte=last).values_list("id", "starting", "end")
+    recent = Q(status__in=ACTIVE_STATUSES) | Q(ended_at__gte=first)
+    rows = Experiment.objects.filter(recent, starting_at__lte=last).values_list("id", "starting_at", "ended_at")
     windows = [Window(experiment_id, starting, end) for experiment_id, starting, end in rows if starting is not None]
     return [window for window in windows if window.overlaps(first, last)]
 
@@ -80,7 +80,7 @@ def _row(experiment_id: str, sample: Sample) -> TelemetrySample:
 def _count(experiment_id: str, tally: Tally) -> None:
     if not tally.unparsable and not tally.dropped:
         return
-    Recording.objects.get_or_create(experiment_id=experiment_id, defaults={"began": timezone.now()})
+    Recording.objects.get_or_create(experiment_id=experiment_id, defaults={"began_at": timezone.now()})
     recording = Recording.objects.filter(experiment_id=experiment_id)
     recording.update(unparsable=F("unparsable") + tally.unparsable, dropped=F("dropped") + tally.dropped)
     if tally.example:

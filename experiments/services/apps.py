@@ -20,7 +20,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from experiments import selectors
-from experiments.models import ClientApp, ClientAppVersion, Experiment, Workload
+from experiments.models import ENDED_STATUSES, ClientApp, ClientAppVersion, Workload
 from experiments.plans import PlanInvalid
 from loadgen.apps import archive
 from loadgen.apps.archive import CheckedArchive
@@ -84,7 +84,7 @@ def _add(checked: CheckedArchive, archive_bytes: int, creator: str) -> ClientApp
     name, now = checked.manifest.name, timezone.now()
     app = ClientApp.objects.select_for_update().filter(name=name).first()
     if app is None:
-        app = ClientApp.objects.create(name=name, created=now)
+        app = ClientApp.objects.create(name=name, created_at=now)
     newest = app.versions.order_by("-number").first()
     if newest is not None and newest.digest == checked.digest:
         return newest
@@ -96,7 +96,7 @@ def _add(checked: CheckedArchive, archive_bytes: int, creator: str) -> ClientApp
         archive_bytes=archive_bytes,
         unpacked_bytes=checked.unpacked_bytes,
         creator=creator,
-        created=now,
+        created_at=now,
     )
     log.info("client app %s, version %d (%s), uploaded by %s", name, version.number, version.digest, creator)
     return version
@@ -190,8 +190,8 @@ def _store(digest: str, data: bytes) -> None:
 def _remove_unneeded() -> None:
     """Removes archives that neither a version nor an experiment that has not ended needs, and what a kill left."""
     folder = Path(settings.GALILEO_APPS_REPO_DIR)
-    waiting = Workload.objects.exclude(experiment__status__in=Experiment.ENDED).exclude(
-        experiment=None, group__ended__isnull=False
+    waiting = Workload.objects.exclude(experiment__status__in=ENDED_STATUSES).exclude(
+        experiment=None, group__interactive_part__ended_at__isnull=False
     )
     needed = {spec.get("client_app_digest") for spec in waiting.values_list("spec", flat=True)}
     needed |= set(ClientAppVersion.objects.values_list("digest", flat=True))

@@ -6,7 +6,7 @@ from django.db import connection, transaction
 from redis.exceptions import RedisError
 
 from experiments.models import Experiment, Trace
-from experiments.services import experiments, lifecycle, partitions
+from experiments.services import ending, lifecycle, partitions
 
 # What a pass of the reconciler removes of traces that lie in one table with those of others: it must not take long.
 ROWS_PER_PASS = 50_000
@@ -21,10 +21,10 @@ def delete(experiment_id: str) -> Experiment | None:
     Raises:
         Experiment.DoesNotExist
     """
-    if not Experiment.objects.filter(id=experiment_id).update(deleting=True):
+    if not Experiment.objects.filter(id=experiment_id).update(deletion_requested=True):
         raise Experiment.DoesNotExist
-    experiment = experiments.cancel(experiment_id, "deleted")
-    if experiment.status in Experiment.ENDED:
+    experiment = ending.cancel(experiment_id, "deleted")
+    if experiment.has_ended:
         try:
             lifecycle.tidy_if_untidy(experiment)
         except RedisError:
@@ -36,8 +36,8 @@ def delete(experiment_id: str) -> Experiment | None:
 
 def go_on(experiment_id: str) -> None:
     """The next step in removing an experiment that is marked; whoever marked it may have died since."""
-    experiment = experiments.cancel(experiment_id, "deleted")
-    if experiment.status not in Experiment.ENDED:
+    experiment = ending.cancel(experiment_id, "deleted")
+    if not experiment.has_ended:
         return
     lifecycle.tidy_if_untidy(experiment)
     if connection.vendor == "postgresql" or not _remove_some_traces(experiment_id):

@@ -6,7 +6,7 @@ import redis.exceptions
 from django.db import transaction
 from django.db.models import F
 
-from experiments.models import ClientGroup
+from experiments.models import ClientGroup, Experiment, GroupState
 from loadgen.protocol import codec, keys
 from loadgen.protocol.messages import GroupDocument, WorkloadSpec
 from routing.redis import redis_client
@@ -24,6 +24,7 @@ return tonumber(ARGV[1])
 
 
 def document_of(group: ClientGroup) -> GroupDocument:
+    interactive = group.interactive
     return GroupDocument(
         version=group.version,
         group_id=group.id,
@@ -34,9 +35,9 @@ def document_of(group: ClientGroup) -> GroupDocument:
         workload=WorkloadSpec(**group.workload.spec),
         start_broker_ns=group.start_broker_ns,
         on_worker_loss=group.on_worker_loss,
-        phase=group.command if group.interactive else None,
-        active=group.active,
-        pending=group.pending,
+        phase=interactive.command if interactive else None,
+        active=interactive.active if interactive else [],
+        pending=interactive.pending if interactive else [],
         tracing=group.experiment is None or group.experiment.tracing,
     )
 
@@ -79,11 +80,18 @@ def project_stale(group_ids: list[str]) -> None:
 
 def run_from(group_ids: list[str], start_broker_ns: int) -> None:
     """Sets held groups to `run` from a common start; a group that was stopped meanwhile stays stopped."""
-    ClientGroup.objects.filter(id__in=group_ids, state=ClientGroup.State.HOLD).update(
-        state=ClientGroup.State.RUN, start_broker_ns=start_broker_ns, version=F("version") + 1
+    ClientGroup.objects.filter(id__in=group_ids, state=GroupState.HOLD).update(
+        state=GroupState.RUN, start_broker_ns=start_broker_ns, version=F("version") + 1
     )
     for group_id in group_ids:
         project_after_commit(group_id)
+
+
+def record_in(group: ClientGroup, experiment: Experiment | None) -> None:
+    """Has an interactive group recorded by this experiment from its next version on, or by none."""
+    ClientGroup.objects.filter(id=group.id).update(experiment=experiment, version=F("version") + 1)
+    if group.interactive is not None and group.interactive.ended_at is None:  # Redis holds nothing of ended groups
+        project_after_commit(group.id)
 
 
 def stop_now(group_ids: list[str]) -> None:
@@ -91,18 +99,20 @@ def stop_now(group_ids: list[str]) -> None:
 
     When the broker is away, the row alone is changed and the reconciler projects it.
     """
-    for group in ClientGroup.objects.filter(id__in=group_ids).select_related("experiment", "workload"):
-        group.state, group.version = ClientGroup.State.STOP, group.version + 1
+    for group in ClientGroup.objects.filter(id__in=group_ids).select_related(
+        "experiment", "workload", "interactive_part"
+    ):
+        group.state, group.version = GroupState.STOP, group.version + 1
         try:
             _write(document_of(group))
         except redis.exceptions.RedisError as error:
             log.warning("group %s: its stop waits for the broker: %s", group.id, error)
         # Another writer may have issued this version for another state: then the next version carries the stop.
         while not ClientGroup.objects.filter(id=group.id, version=group.version - 1).update(
-            state=ClientGroup.State.STOP, version=group.version
+            state=GroupState.STOP, version=group.version
         ):
             row = ClientGroup.objects.filter(id=group.id).first()
-            if row is None or row.state == ClientGroup.State.STOP:
+            if row is None or row.state == GroupState.STOP:
                 break
             group.version = row.version + 1
         project_after_commit(group.id)
@@ -127,7 +137,7 @@ def leave_stop(group_id: str, shard_ids: list[int], seconds: int) -> None:
 
 def _write_newest(group_id: str) -> int:
     """Writes the document as the row has it; returns its version."""
-    group = ClientGroup.objects.select_related("experiment", "workload").get(id=group_id)
+    group = ClientGroup.objects.select_related("experiment", "workload", "interactive_part").get(id=group_id)
     _write(document_of(group))
     return group.version
 

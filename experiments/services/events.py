@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
-from experiments.models import Event, Experiment
-from experiments.services.clock import to_datetime
+from experiments.models import Event, Experiment, ExperimentStatus
+from experiments.services.broker import to_datetime
 from loadgen.protocol.topics import Mark
 from routing import selectors as routing_selectors
 from routing.errors import Conflict
@@ -40,7 +40,7 @@ def mark(experiment_id: str, name: str, value: str = "", at: datetime | None = N
         ExperimentOver: its summary holds the timeline already.
     """
     experiment = Experiment.objects.only("status").get(id=experiment_id)
-    if experiment.status in Experiment.ENDED:
+    if experiment.has_ended:
         raise ExperimentOver(f"experiment {experiment_id} has ended, its timeline is closed")
     return Event.objects.create(
         experiment=experiment,
@@ -75,12 +75,12 @@ def _key_of(mark: Mark) -> str:
 
 def record_routing_changes(experiment: Experiment) -> None:
     """Puts the routing versions of the experiment's services on its timeline: the first in force, and each change."""
-    if experiment.start is None:
+    if experiment.started_at is None:
         return
     services = list(experiment.workloads.values_list("service", flat=True))
     known = set(experiment.events.filter(name="routing").values_list("key", flat=True))
-    revisions = routing_selectors.in_force(services, experiment.start)
-    revisions += routing_selectors.revisions(services, since=experiment.start, until=experiment.end)
+    revisions = routing_selectors.in_force(services, experiment.started_at)
+    revisions += routing_selectors.revisions(services, since=experiment.started_at, until=experiment.ended_at)
     for revision in revisions:
         key = f"routing:{revision.service}:{revision.version}"
         if key in known:
@@ -88,19 +88,19 @@ def record_routing_changes(experiment: Experiment) -> None:
         routes = zip(revision.hosts, revision.weights, strict=True)
         hosts = "removed" if revision.removed else ", ".join(f"{host}@{weight:g}" for host, weight in routes)
         value = f"{revision.service} version {revision.version}: {hosts} (by {revision.changed_by})"
-        record(experiment.id, "routing", value, key=key, at=max(revision.changed_at, experiment.start))
+        record(experiment.id, "routing", value, key=key, at=max(revision.changed_at, experiment.started_at))
 
 
 def record_planned(experiment: Experiment) -> None:
     """Puts the plan's own events on its timeline once their time has come; what an early end leaves out never comes."""
     planned = experiment.plan.get("events", [])
-    if experiment.start is None or not planned:
+    if experiment.started_at is None or not planned:
         return
-    until = experiment.end or timezone.now()
-    if experiment.ending == Experiment.Status.FINISHED:
+    until = experiment.ended_at or timezone.now()
+    if experiment.final_status == ExperimentStatus.FINISHED:
         until += _END_SLACK
     known = set(experiment.events.filter(key__startswith=_PLANNED).values_list("key", flat=True))
     for number, event in enumerate(planned):
-        key, at = f"{_PLANNED}{number}", experiment.start + timedelta(seconds=event["at"])
+        key, at = f"{_PLANNED}{number}", experiment.started_at + timedelta(seconds=event["at"])
         if at <= until and key not in known:
             record(experiment.id, event["name"], event["value"], key=key, at=at)

@@ -1,19 +1,52 @@
-"""Create and cancel experiments."""
+"""Creation of experiments."""
 
 import dataclasses
 import secrets
+import string
+from datetime import datetime
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from experiments.models import ClientGroup, Experiment, Workload
+from experiments.models import Experiment, ExperimentStatus, Workload
 from experiments.plans import Plan
 from experiments.plans.workload import QUEUE
-from experiments.services import apps, desired, dispatch, events, interactive, partitions, placement
-from experiments.services.ids import IdTaken, save_new
-from experiments.services.registry import sync_workers
-from experiments.services.transitions import CANCELLED_UNSAID, end_at, move_experiment
+from experiments.services import apps, events, partitions, placement, sending
+from experiments.services.workers import sync_workers
+from routing.errors import Conflict
+
+ID_ATTEMPTS = 20
+
+
+class IdTaken(Conflict):
+    """There is an experiment of the asked id already, or its traces are; the message says so."""
+
+
+def save_new(experiment: Experiment, asked_id: str | None = None) -> None:
+    """Inserts the row under the asked id, or under one that is drawn until it is free, within the caller's transaction.
+
+    Raises:
+        IdTaken
+    """
+    for _ in range(ID_ATTEMPTS):
+        experiment.id = asked_id or new_id(experiment.created_at)
+        try:
+            with transaction.atomic():
+                experiment.save(force_insert=True)
+            return
+        except IntegrityError:
+            if not Experiment.objects.filter(id=experiment.id).exists():
+                raise
+            if asked_id:
+                raise IdTaken(f"there is an experiment {asked_id} already") from None
+    raise RuntimeError(f"no free experiment id was found in {ID_ATTEMPTS} attempts")
+
+
+def new_id(now: datetime) -> str:
+    """`YYYYMMDDHHMM-xxxx`: the minute and four random characters, as the original Galileo makes it."""
+    alphabet = string.ascii_lowercase + string.digits
+    return f"{now:%Y%m%d%H%M}-{''.join(secrets.choice(alphabet) for _ in range(4))}"
 
 
 def check_workers(plan: Plan) -> None:
@@ -24,17 +57,19 @@ def check_workers(plan: Plan) -> None:
             placement.matching_workers(workload.worker_labels)
 
 
-def create(plan: Plan, creator: str, *, experiment_id: str | None = None, ticket: str | None = None) -> Experiment:
+def create(
+    plan: Plan, creator: str, *, experiment_id: str | None = None, instruction_id: str | None = None
+) -> Experiment:
     """Queues an experiment. The plan is valid (experiments.plans); the seed is drawn here when the plan gives none.
 
     Args:
         experiment_id: a permitted one (experiments.plans.plan); None: the plan's, else one is drawn.
-        ticket: of the instruction that asks for it; no two experiments have the same one.
+        instruction_id: of the instruction that asks for it; no two experiments have the same one.
 
     Raises:
         PlanInvalid: a client app of the repository does not take its parameters.
-        IdTaken: nothing was created; the experiment that is there may be the one with this ticket.
-        IntegrityError: there is an experiment with this ticket; nothing was created.
+        IdTaken: nothing was created; the experiment that is there may be the one from this instruction.
+        IntegrityError: there is an experiment from this instruction; nothing was created.
     """
     experiment_id = experiment_id or plan.experiment.id
     if (
@@ -48,12 +83,12 @@ def create(plan: Plan, creator: str, *, experiment_id: str | None = None, ticket
     experiment = Experiment(
         name=plan.experiment.name,
         creator=plan.experiment.creator or creator,
-        created=now,
+        created_at=now,
         seed=plan.seed if plan.seed is not None else secrets.randbits(63),
         plan=plan.to_dict(),
         metadata=plan.metadata,
         tracing=plan.configuration.tracing,
-        ticket=ticket,
+        instruction_id=instruction_id,
     )
     with transaction.atomic():
         save_new(experiment, experiment_id)
@@ -71,7 +106,7 @@ def create(plan: Plan, creator: str, *, experiment_id: str | None = None, ticket
                 spec=dataclasses.asdict(spec),
             )
         events.record(experiment.id, "queued", at=now)
-        dispatch.kick_reconcile()
+        sending.kick_reconcile()
     return experiment
 
 
@@ -82,7 +117,7 @@ def create_failed(
     *,
     metadata: dict[str, Any],
     experiment_id: str | None = None,
-    ticket: str | None = None,
+    instruction_id: str | None = None,
 ) -> Experiment:
     """Stores an experiment that nobody can run, FAILED from the first, so that its reason is seen.
 
@@ -92,56 +127,15 @@ def create_failed(
     experiment = Experiment(
         name=name,
         creator=creator,
-        created=timezone.now(),
-        status=Experiment.Status.FAILED,
-        ending=Experiment.Status.FAILED,
+        created_at=timezone.now(),
+        status=ExperimentStatus.FAILED,
+        final_status=ExperimentStatus.FAILED,
         reason=reason,
         seed=0,
         metadata=metadata,
-        ticket=ticket,
+        instruction_id=instruction_id,
     )
     with transaction.atomic():
         save_new(experiment, experiment_id)
-        events.record(experiment.id, "failed", reason, at=experiment.created)
-    return experiment
-
-
-def cancel(experiment_id: str, reason: str) -> Experiment:
-    """Stops an experiment's load and leads it to CANCELLED; one that is ending or has ended is left alone.
-
-    Raises:
-        Experiment.DoesNotExist
-    """
-    experiment = Experiment.objects.get(id=experiment_id)
-    status = Experiment.Status
-    if experiment.status not in (status.QUEUED, status.STARTING, status.RUNNING):
-        return experiment
-    if experiment.interactive:
-        return interactive.cancel(experiment_id, reason)
-    now = timezone.now()
-    ended = {"ending": status.CANCELLED, "reason": reason, "end": end_at(now)}
-    if move_experiment(experiment_id, status.QUEUED, status.CANCELLED, **ended):
-        events.record(experiment_id, "cancelled", reason, at=now)
-    else:
-        # The abort path: Redis `stop` first, the row second.
-        desired.stop_now(list(ClientGroup.objects.filter(experiment=experiment).values_list("id", flat=True)))
-        for source in (status.STARTING, status.RUNNING):
-            if move_experiment(experiment_id, source, status.FINALIZING, finalizing=now, **ended):
-                # A start may have slipped in between the stop and this change.
-                desired.stop_now(
-                    list(
-                        ClientGroup.objects.filter(experiment=experiment)
-                        .exclude(state=ClientGroup.State.STOP)
-                        .values_list("id", flat=True)
-                    )
-                )
-                events.record(experiment_id, "cancelled", reason, at=now)
-                break
-        else:
-            # The reconciler may have seen the stopped shards before the row was told.
-            unsaid = Experiment.objects.filter(id=experiment_id, ending=status.CANCELLED, reason=CANCELLED_UNSAID)
-            if unsaid.update(reason=reason):
-                events.record(experiment_id, "cancelled", reason, at=now)
-    dispatch.kick_reconcile()
-    experiment.refresh_from_db()
+        events.record(experiment.id, "failed", reason, at=experiment.created_at)
     return experiment

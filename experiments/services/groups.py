@@ -9,15 +9,14 @@ import string
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Max, QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from experiments.models import ClientGroup, Shard, Workload
+from experiments.models import ClientGroup, GroupState, InteractiveGroup, Shard, ShardStatus, Workload
 from experiments.plans import GroupWorkload
 from experiments.services import apps, desired, events, interactive, placement, queue_orders, shards
-from experiments.services.clock import broker_now_ns
-from experiments.services.locks import one_at_a_time
-from experiments.services.registry import sync_workers
+from experiments.services.broker import broker_now_ns, one_at_a_time
+from experiments.services.workers import sync_workers
 from loadgen.protocol.keys import GROUP_LEASE_S
 from loadgen.protocol.messages import RATE, Phase
 from routing.errors import Conflict
@@ -28,7 +27,7 @@ log = logging.getLogger(__name__)
 EFFECTIVE_AHEAD_NS = 80_000_000
 # Where a shard is out of reach: one that returns later than this ends by itself when it finds nothing.
 STOP_STAYS_S = 3600
-STOP = ClientGroup.State.STOP
+STOP = GroupState.STOP
 _ID_LETTERS = string.ascii_lowercase + string.digits
 
 
@@ -71,15 +70,17 @@ def spawn(workload: GroupWorkload, creator: str) -> ClientGroup:
         group = ClientGroup.objects.create(
             id="g-" + "".join(secrets.choice(_ID_LETTERS) for _ in range(8)),
             workload=row,
-            interactive=True,
-            creator=creator,
-            state=ClientGroup.State.RUN,
+            state=GroupState.RUN,
             start_broker_ns=now_ns,
             total_clients=0,
+            created_at=timezone.now(),
+        )
+        InteractiveGroup.objects.create(
+            group=group,
+            creator=creator,
             seed=secrets.randbits(63),
-            phase=dataclasses.asdict(Phase(1, now_ns)),
+            command_fields=dataclasses.asdict(Phase(1, now_ns)),
             pending=[[0, workload.clients]],
-            created=timezone.now(),
         )
         interactive.record_new(group)
         desired.project_after_commit(group.id)  # before: an order whose group is not there is refused
@@ -100,7 +101,8 @@ def add(group_id: str, clients: int) -> None:
     with transaction.atomic():
         group = _open(ClientGroup.objects.select_for_update().select_related("workload"), group_id)
         first = next_client(group)
-        group.pending = [*group.pending, [first, first + clients]]
+        part = group.interactive_part
+        part.pending = [*part.pending, [first, first + clients]]
         _save(group)
         shards.add_shards(group, shares, first)
 
@@ -117,9 +119,9 @@ def command(group_id: str, **phase: Any) -> int:
     with transaction.atomic():
         group = _open(ClientGroup.objects.select_for_update(), group_id)
         desired.renew([group_id])  # before: a shard that nobody renewed for long would pause what it has just begun
-        _begin(group, Phase(group.command.number + 1, broker_now_ns() + EFFECTIVE_AHEAD_NS, **phase))
+        _begin(group, Phase(group.interactive_part.command.number + 1, broker_now_ns() + EFFECTIVE_AHEAD_NS, **phase))
         _save(group)
-    return group.command.number
+    return group.interactive_part.command.number
 
 
 def close(group_id: str, clients: int | None = None) -> None:
@@ -134,30 +136,31 @@ def close(group_id: str, clients: int | None = None) -> None:
     if clients is not None:
         with transaction.atomic():
             group = _open(ClientGroup.objects.select_for_update(), group_id)
-            if group.pending:
+            if group.interactive_part.pending:
                 raise GroupNotReady(f"clients are being added to client group {group_id}; close some when it is ready")
             left = group.total_clients - clients
             if left > 0:
-                group.active = _first(group.active, left)
+                group.interactive_part.active = _first(group.interactive_part.active, left)
                 group.total_clients = left
                 _save(group)
     if left <= 0:
-        desired.stop_now([ClientGroup.objects.get(id=group_id, interactive=True).id])
+        desired.stop_now([ClientGroup.objects.interactive().get(id=group_id).id])
 
 
 def next_client(group: ClientGroup) -> int:
     """The index of the next client that is added: indexes are never used again, as request ids are made of them."""
-    newest = group.clients.aggregate(newest=Max("index"))["newest"]
-    return 0 if newest is None else int(newest) + 1
+    return max(
+        (bounds[1] for clients in group.shards.values_list("clients", flat=True) for bounds in clients), default=0
+    )
 
 
 def follow_all() -> None:
     """Follows every group that has not ended, and renews the lease of the open ones."""
-    groups = list(ClientGroup.objects.filter(interactive=True, ended=None).order_by("created"))
+    groups = list(ClientGroup.objects.following().order_by("created_at"))
     if not groups:
         return
     desired.project_stale([group.id for group in groups])
-    desired.renew([group.id for group in groups if group.state == ClientGroup.State.RUN])
+    desired.renew([group.id for group in groups if group.state == GroupState.RUN])
     for group in groups:
         try:
             follow(group.id)
@@ -172,21 +175,21 @@ def follow(group_id: str) -> ClientGroup:
         ClientGroup.DoesNotExist
         NoMatchingWorkers, NoFreeSlot: for a shard that nobody took, and nobody can take.
     """
-    group = ClientGroup.objects.select_related("experiment", "workload").get(id=group_id)
+    group = ClientGroup.objects.select_related("experiment", "workload", "interactive_part").get(id=group_id)
     members = list(group.shards.select_related("worker", "group__workload", "group__experiment").order_by("index"))
     shards.follow(group.experiment, members)
     for shard in members:
         is_hopeless = shard.attempt >= shards.MAX_ATTEMPTS and not queue_orders.may_be_taken(shard)
         if shards.is_silent(shard) and (group.state == STOP or is_hopeless):
             shards.give_up(group.experiment, shard, "nobody took its order")
-    if all(shard.status in Shard.ENDED for shard in members):
+    if all(shard.has_ended for shard in members):
         _end(group.id)
         return ClientGroup.objects.get(id=group_id)
-    if group.state == ClientGroup.State.RUN:
-        untaken = [shard for shard in members if shard.status == Shard.Status.DISPATCHED]
+    if group.state == GroupState.RUN:
+        untaken = [shard for shard in members if shard.status == ShardStatus.DISPATCHED]
         for shard in shards.to_order_again(untaken):
             shards.order_again(group.experiment, shard)
-        if any(_is_settled(members, bounds) for bounds in group.pending):
+        if any(_is_settled(members, bounds) for bounds in group.interactive_part.pending):
             group = _take_in(group_id, members)
         _note_desertion(group, members)
     return group
@@ -205,21 +208,22 @@ def _of(members: list[Shard], ranges: list[list[int]]) -> list[Shard]:
 def _is_settled(members: list[Shard], bounds: list[int]) -> bool:
     """Whether every shard of these clients is ready, or has come to grief."""
     own = _of(members, [bounds])
-    return bool(own) and all(shard.status not in (Shard.Status.PENDING, Shard.Status.DISPATCHED) for shard in own)
+    return bool(own) and all(shard.status not in (ShardStatus.PENDING, ShardStatus.DISPATCHED) for shard in own)
 
 
 def _take_in(group_id: str, members: list[Shard]) -> ClientGroup:
     """Lets the clients take part whose shards are ready."""
     with transaction.atomic():
         group = ClientGroup.objects.select_for_update().get(id=group_id)
-        settled = [bounds for bounds in group.pending if _is_settled(members, bounds)]
-        if group.state != ClientGroup.State.RUN or not settled:
+        part = group.interactive_part
+        settled = [bounds for bounds in part.pending if _is_settled(members, bounds)]
+        if group.state != GroupState.RUN or not settled:
             return group
-        before = [shard for shard in _of(members, group.active) if shard.status not in Shard.ENDED]
-        group.pending = [bounds for bounds in group.pending if bounds not in settled]
-        group.active = sorted([*group.active, *settled])
-        group.total_clients = sum(end - begin for begin, end in group.active)
-        phase = group.command
+        before = [shard for shard in _of(members, part.active) if not shard.has_ended]
+        part.pending = [bounds for bounds in part.pending if bounds not in settled]
+        part.active = sorted([*part.active, *settled])
+        group.total_clients = sum(end - begin for begin, end in part.active)
+        phase = part.command
         number, start_ns = phase.number + 1, broker_now_ns() + EFFECTIVE_AHEAD_NS
         if phase.kind == RATE:
             # All clients' turns are dealt out anew. Requests that are to be made are not begun anew by the others.
@@ -238,12 +242,12 @@ def _is_done(members: list[Shard], number: int) -> bool:
 
 def _note_desertion(group: ClientGroup, members: list[Shard]) -> None:
     """A shard that nobody had renewed has paused by itself: then the group does, until it is told otherwise."""
-    said = shards.statuses_of([shard for shard in members if shard.status == Shard.Status.RUNNING])
-    if any(status.is_deserted and status.phase == group.command.number for status in said.values()):
+    said = shards.statuses_of([shard for shard in members if shard.status == ShardStatus.RUNNING])
+    if any(status.is_deserted and status.phase == group.interactive_part.command.number for status in said.values()):
         reason = f"no controller had renewed it for {GROUP_LEASE_S} s"
         log.warning("client group %s pauses: %s", group.id, reason)
         if group.experiment_id is not None:
-            key = f"deserted:{group.id}:{group.command.number}"
+            key = f"deserted:{group.id}:{group.interactive_part.command.number}"
             events.record(group.experiment_id, "client group paused", f"{group.id}: {reason}", key=key)
         command(group.id, kind=RATE)
 
@@ -254,12 +258,10 @@ def _end(group_id: str) -> None:
         group = ClientGroup.objects.select_for_update().get(id=group_id)
         members = list(group.shards.all())
         # Clients may have been added just now.
-        if group.ended is not None or any(shard.status not in Shard.ENDED for shard in members):
+        if group.interactive_part.ended_at is not None or any(not shard.has_ended for shard in members):
             return
-        group.state, group.ended, group.pending = STOP, timezone.now(), []
-        ClientGroup.objects.filter(id=group_id).update(
-            state=STOP, ended=group.ended, pending=[], version=F("version") + 1
-        )
+        InteractiveGroup.objects.filter(group=group_id).update(ended_at=timezone.now(), pending=[])
+        ClientGroup.objects.filter(id=group_id).update(state=STOP, version=F("version") + 1)
     ids = [shard.id for shard in members]
     if all(shards.is_over(shard) for shard in members):
         desired.forget(group_id, ids)
@@ -268,25 +270,21 @@ def _end(group_id: str) -> None:
 
 
 def _open(groups: QuerySet[ClientGroup], group_id: str) -> ClientGroup:
-    group = groups.get(id=group_id, interactive=True)
-    if group.state == ClientGroup.State.STOP:
+    group = groups.get(id=group_id, interactive_part__isnull=False)
+    if group.state == GroupState.STOP:
         raise GroupClosed(f"client group {group_id} is closed; spawn another one")
     return group
 
 
 def _begin(group: ClientGroup, phase: Phase) -> None:
-    group.phase = dataclasses.asdict(phase)
+    group.interactive_part.command_fields = dataclasses.asdict(phase)
 
 
 def _save(group: ClientGroup) -> None:
     """Within a transaction that holds the row's lock."""
-    ClientGroup.objects.filter(id=group.id).update(
-        phase=group.phase,
-        active=group.active,
-        pending=group.pending,
-        total_clients=group.total_clients,
-        version=F("version") + 1,
-    )
+    part = group.interactive_part
+    part.save(update_fields=["command_fields", "active", "pending"])
+    ClientGroup.objects.filter(id=group.id).update(total_clients=group.total_clients, version=F("version") + 1)
     desired.project_after_commit(group.id)
 
 

@@ -10,13 +10,23 @@ from django.utils import timezone
 
 from experiments.analysis.shard_scope import is_unplanned, planned_of
 from experiments.analysis.summary import summarise
-from experiments.models import Batch, ClientGroup, Experiment, Shard, Workload
+from experiments.models import (
+    ENDED_STATUSES,
+    Batch,
+    ClientGroup,
+    Experiment,
+    ExperimentStatus,
+    OnWorkerLoss,
+    Shard,
+    ShardStatus,
+    Workload,
+)
 from experiments.plans.requests import longest_request_s
-from experiments.services import apps, desired, events, interactive, queue_orders, shards, summaries
+from experiments.services import apps, desired, ending, events, interactive, queue_orders, shards, summaries
 from experiments.services.apps import AppMissing
-from experiments.services.clock import broker_now_ns
+from experiments.services.broker import broker_now_ns
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers, matching_workers
-from experiments.services.transitions import CANCELLED_UNSAID, end_at, move_experiment
+from experiments.services.transitions import move_experiment
 from routing import routers
 from routing import services as routing_services
 from routing.errors import InvalidInput
@@ -25,9 +35,6 @@ from routing.redis.table import RedisRoutingTable
 from routing.table import RoutingError
 
 log = logging.getLogger(__name__)
-
-Status = Experiment.Status
-OnWorkerLoss = ClientGroup.OnWorkerLoss
 
 # From the barrier to the first arrival: every shard must have the start in hand before it comes.
 START_AHEAD_NS = 2_500_000_000
@@ -49,7 +56,7 @@ def starting(experiment: Experiment) -> None:
         _place(experiment)
         apps.provide(experiment.workloads.all())  # a broker that was restarted may have lost them
     except (NoMatchingWorkers, NoRoute, RoutingError, InvalidInput, AppMissing) as error:
-        return _end(experiment, Status.FAILED, str(error))
+        return _fail(experiment, str(error))
     except NoFreeSlot as error:
         return _fail_when_overdue(experiment, str(error))
     members = shards.of_experiment(experiment)
@@ -59,15 +66,19 @@ def starting(experiment: Experiment) -> None:
             shards.order_again(experiment, shard)
     except (NoMatchingWorkers, NoFreeSlot, AppMissing) as error:
         return _fail_when_overdue(experiment, str(error))
-    if failed := [shard for shard in members if shard.status in (Shard.Status.FAILED, Shard.Status.FINISHED)]:
-        return _end(experiment, Status.FAILED, f"shard {failed[0]} did not start: {failed[0].reason}")
+    if failed := [shard for shard in members if shard.status in (ShardStatus.FAILED, ShardStatus.FINISHED)]:
+        return _fail(experiment, f"shard {failed[0]} did not start: {failed[0].reason}")
     if unready := queue_orders.unready(members):
         return _fail_when_overdue(experiment, unready)
     start_broker_ns = broker_now_ns() + START_AHEAD_NS
     start = timezone.now() + timedelta(microseconds=START_AHEAD_NS // 1000)
     with transaction.atomic():
         if move_experiment(
-            experiment.id, Status.STARTING, Status.RUNNING, start=start, start_broker_ns=start_broker_ns
+            experiment.id,
+            ExperimentStatus.STARTING,
+            ExperimentStatus.RUNNING,
+            started_at=start,
+            start_broker_ns=start_broker_ns,
         ):
             events.record(experiment.id, "running", at=start)
             desired.run_from(list(experiment.groups.values_list("id", flat=True)), start_broker_ns)
@@ -81,29 +92,35 @@ def running(experiment: Experiment) -> None:
     shards.follow(experiment, members)
     left_s = _time_left_s(experiment)
     if overdue := _overdue(experiment, members, left_s):
-        return _end(experiment, Status.FAILED, overdue)
-    lost = [shard for shard in members if shard.status == Shard.Status.LOST]
+        return _fail(experiment, overdue)
+    lost = [shard for shard in members if shard.status == ShardStatus.LOST]
     if fatal := [shard for shard in lost if shard.group.on_worker_loss == OnWorkerLoss.FAIL]:
         reason = f"shard {fatal[0]} was lost, and on_worker_loss is fail: {fatal[0].reason}"
-        return _end(experiment, Status.FAILED, reason)
+        return _fail(experiment, reason)
     if left_s > 0:
         _replace(experiment, members)
         # One that is out of reach may send until the plan's end, and one that could not be replaced yet may be then.
-        if any(not shard.gone or shard.group.on_worker_loss == OnWorkerLoss.REPLACE for shard in lost):
+        if any(not shard.process_ended or shard.group.on_worker_loss == OnWorkerLoss.REPLACE for shard in lost):
             return None
     else:
         for shard in filter(shards.is_silent, members):
             shards.give_up(experiment, shard, "nobody took its order before the plan's end")
-    if any(shard.status not in Shard.ENDED for shard in members):
+    if any(not shard.has_ended for shard in members):
         return None
-    if failed := [shard for shard in members if shard.status == Shard.Status.FAILED]:
-        return _end(experiment, Status.FAILED, f"shard {failed[0]}: {failed[0].reason}")
-    if all(shard.status == Shard.Status.LOST for shard in members):
-        return _end(experiment, Status.FAILED, f"every shard was lost: {members[0].reason}")
-    if any(shard.status == Shard.Status.FINISHED and shard.reason for shard in members):
-        # Who cancels stops the shards first. We saw their end before the row was told of it.
-        return _end(experiment, Status.CANCELLED, CANCELLED_UNSAID)
-    return _end(experiment, Status.FINISHED, "")
+    if failed := [shard for shard in members if shard.status == ShardStatus.FAILED]:
+        return _fail(experiment, f"shard {failed[0]}: {failed[0].reason}")
+    if all(shard.status == ShardStatus.LOST for shard in members):
+        return _fail(experiment, f"every shard was lost: {members[0].reason}")
+    if any(shard.status == ShardStatus.FINISHED and shard.reason for shard in members):
+        # A cancel stops the shards first: their end is seen before the row is changed.
+        ending.end_as_stopped(experiment)
+    else:
+        ending.finish(experiment)
+    return None
+
+
+def _fail(experiment: Experiment, reason: str) -> None:
+    ending.fail(experiment, reason)
 
 
 def _replace(experiment: Experiment, members: list[Shard]) -> None:
@@ -117,24 +134,22 @@ def _replace(experiment: Experiment, members: list[Shard]) -> None:
 
 def finalizing(experiment: Experiment) -> None:
     """Waits for every batch that the shards' totals name, or for the deadline; then sums up."""
-    waited = timezone.now() - (experiment.finalizing or timezone.now())
+    waited = timezone.now() - (experiment.finalizing_at or timezone.now())
     is_in_time = waited < timedelta(seconds=settings.GALILEO_FINALIZE_TIMEOUT_S)
     if experiment.interactive:
         if not is_in_time or interactive.is_complete(experiment):
             _sum_up(experiment)
         return
-    if experiment.ending != Status.FINISHED:
-        # Whoever ended it may have died before every group was told.
-        untold = experiment.groups.exclude(state=ClientGroup.State.STOP)
-        desired.stop_now(list(untold.values_list("id", flat=True)))
+    if experiment.final_status != ExperimentStatus.FINISHED:
+        ending.stop_groups(experiment.id)  # the process that ended it may have died before it had stopped every group
     members = shards.of_experiment(experiment)
     shards.follow(experiment, members)
     if is_in_time and any(_is_awaited(shard, waited) for shard in members):
         return
     for shard in members:
-        if shard.status not in Shard.ENDED:
+        if not shard.has_ended:
             Shard.objects.filter(id=shard.id, status=shard.status).update(
-                status=Shard.Status.LOST,
+                status=ShardStatus.LOST,
                 reason=shard.reason or ("it never ended" if shard.worker else "no worker took its order"),
             )
         if shard.planned is None and not is_unplanned(shard):
@@ -145,25 +160,19 @@ def finalizing(experiment: Experiment) -> None:
 def _sum_up(experiment: Experiment) -> None:
     events.record_routing_changes(experiment)
     summary = summarise(experiment)
-    ending = experiment.ending or Status.FAILED
+    final_status = experiment.final_status or ExperimentStatus.FAILED
     with transaction.atomic():
-        if not move_experiment(experiment.id, Status.FINALIZING, ending, summary=summary, summary_stale=True):
+        if not ending.conclude(experiment, final_status, summary=summary, summary_stale=True):
             return
-        events.record(experiment.id, ending.lower(), experiment.reason)
-        _stop_groups(experiment)
+        events.record(experiment.id, final_status.lower(), experiment.reason)
     experiment.refresh_from_db()
     summaries.revise(experiment)  # a batch may have come between the summary and the change of status
     tidy(experiment)
 
 
-def _stop_groups(experiment: Experiment) -> None:
-    """A new version in any case: until `tidy` has brought it to Redis, the experiment is not done with."""
-    experiment.groups.update(state=ClientGroup.State.STOP, version=F("version") + 1)
-
-
 def untidy() -> Experiment | None:
     """An experiment that has ended without `tidy`: control was killed, or the broker away, just then."""
-    left = ClientGroup.objects.filter(experiment__status__in=Experiment.ENDED, projected_version__lt=F("version"))
+    left = ClientGroup.objects.filter(experiment__status__in=ENDED_STATUSES, projected_version__lt=F("version"))
     group = left.select_related("experiment").order_by("id").first()
     return group.experiment if group else None
 
@@ -222,15 +231,15 @@ def _reads_table(workload: Workload) -> bool:
 
 
 def _fail_when_overdue(experiment: Experiment, reason: str) -> None:
-    waited = timezone.now() - (experiment.starting or timezone.now())
+    waited = timezone.now() - (experiment.starting_at or timezone.now())
     if waited > timedelta(seconds=settings.GALILEO_START_TIMEOUT_S):
-        _end(experiment, Status.FAILED, f"{reason} within {settings.GALILEO_START_TIMEOUT_S} s")
+        _fail(experiment, f"{reason} within {settings.GALILEO_START_TIMEOUT_S} s")
 
 
 def _overdue(experiment: Experiment, members: list[Shard], left_s: float) -> str:
     if left_s > -OVERTIME_S or left_s > -OVERTIME_S - _longest_request_s(experiment):
         return ""
-    late = [shard for shard in members if shard.status not in Shard.ENDED]
+    late = [shard for shard in members if not shard.has_ended]
     return f"shard {late[0]} {late[0].place} had not ended {OVERTIME_S} s after its time" if late else ""
 
 
@@ -249,43 +258,21 @@ def _longest_request_s(experiment: Experiment) -> float:
 def give_up_when_overdue(experiment: Experiment) -> None:
     """Ends an experiment whose phase fails again and again, so that it cannot hold up the queue for ever."""
     now = timezone.now()
-    if experiment.status == Status.STARTING:
+    if experiment.status == ExperimentStatus.STARTING:
         _fail_when_overdue(experiment, "it could not be started (see the log of control)")
-    elif experiment.status == Status.FINALIZING and experiment.finalizing is not None:
-        if now - experiment.finalizing > timedelta(seconds=2 * settings.GALILEO_FINALIZE_TIMEOUT_S):
+    elif experiment.status == ExperimentStatus.FINALIZING and experiment.finalizing_at is not None:
+        if now - experiment.finalizing_at > timedelta(seconds=2 * settings.GALILEO_FINALIZE_TIMEOUT_S):
             reason = f"{experiment.reason} its summary could not be made (see the log of control)".strip()
-            with transaction.atomic():
-                if move_experiment(
-                    experiment.id, Status.FINALIZING, Status.FAILED, ending=Status.FAILED, reason=reason
-                ):
-                    _stop_groups(experiment)
+            ending.conclude(experiment, ExperimentStatus.FAILED, reason=reason)
     elif not experiment.interactive and (
         overdue := _overdue(experiment, shards.of_experiment(experiment), _time_left_s(experiment))
     ):
-        _end(experiment, Status.FAILED, overdue)
-
-
-def _end(experiment: Experiment, ending: str, reason: str) -> None:
-    """Leads an experiment to FINALIZING; its groups are stopped first, so that nothing sends on."""
-    if ending != Status.FINISHED:
-        desired.stop_now(list(experiment.groups.values_list("id", flat=True)))
-    now = timezone.now()
-    with transaction.atomic():
-        if move_experiment(
-            experiment.id,
-            experiment.status,
-            Status.FINALIZING,
-            ending=ending,
-            reason=reason,
-            end=end_at(now),
-            finalizing=now,
-        ):
-            events.record(experiment.id, "finalizing", reason, at=now)
+        _fail(experiment, overdue)
 
 
 def _is_awaited(shard: Shard, waited: timedelta) -> bool:
     if shard.batches is None:
         # Lost, or ordered and never taken by a worker: nobody knows how much there is to wait for.
-        is_unknown = shard.status in (Shard.Status.LOST, Shard.Status.DISPATCHED)
+        is_unknown = shard.status in (ShardStatus.LOST, ShardStatus.DISPATCHED)
         return not is_unknown or waited < timedelta(seconds=LOST_SETTLE_S)
     return Batch.objects.filter(shard=shard, attempt=shard.attempt).count() < shard.batches

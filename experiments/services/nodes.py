@@ -8,7 +8,6 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from experiments.models import Experiment, NodeInfo, Recording, Worker
-from experiments.services.registry import LIVE
 from loadgen.protocol.topics import (
     COMMANDS_PATTERN,
     COMMANDS_PREFIX,
@@ -61,7 +60,7 @@ def describe(*, also_known: bool = False) -> None:
     Args:
         also_known: adds, to experiments that were taken up before, the nodes that have come since.
     """
-    active = Experiment.objects.filter(status__in=Experiment.ACTIVE)
+    active = Experiment.objects.active()
     wanted = list((active if also_known else active.filter(recording__isnull=True)).values_list("id", flat=True))
     if not wanted:
         return
@@ -73,7 +72,7 @@ def describe(*, also_known: bool = False) -> None:
         ]
         # The experiment may be deleted just now; and what is there already, stays as it was when the node came.
         with suppress(IntegrityError), transaction.atomic():
-            Recording.objects.get_or_create(experiment_id=experiment_id, defaults={"began": timezone.now()})
+            Recording.objects.get_or_create(experiment_id=experiment_id, defaults={"began_at": timezone.now()})
             NodeInfo.objects.bulk_create(rows, ignore_conflicts=True)
 
 
@@ -105,7 +104,7 @@ def _workers() -> dict[str, dict[str, Any]]:
             "labels": worker.labels,
             "versions": worker.versions,
         }
-        for worker in Worker.objects.filter(status__in=LIVE)
+        for worker in Worker.objects.live()
     }
 
 

@@ -7,12 +7,13 @@ whatever else turns up there; a bound one would have to wait, on a device whose 
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db.models import Count, QuerySet
 
-from experiments.models import Client, Shard, Worker, Workload
+from experiments.models import Shard, Worker, Workload
 from experiments.plans.workload import QUEUE
 from loadgen.protocol import messages
 from routing.errors import Unavailable
@@ -46,7 +47,7 @@ def matching_workers(labels: dict[str, str]) -> list[Worker]:
     Raises:
         NoMatchingWorkers: naming the first label that no live worker carries, or the combination.
     """
-    live = list(Worker.objects.filter(status=Worker.Status.READY))
+    live = list(Worker.objects.ready())
     if not live:
         raise NoMatchingWorkers("no worker is running: start one with `bin/run worker`")
     for label, value in labels.items():
@@ -100,7 +101,7 @@ def place(
         NoMatchingWorkers, NoFreeSlot
     """
     matching = matching_workers(labels)
-    active = Shard.objects.exclude(status__in=Shard.ENDED)
+    active = Shard.objects.not_ended()
     used = dict(active.values_list("worker").annotate(Count("id")).values_list("worker", "id__count"))
     free = [worker for worker in matching if used.get(worker.id, 0) < worker.slots]
     if not free:
@@ -141,8 +142,11 @@ def _shards_for(rate_rps: float, rooms: list[int]) -> int:
 
 
 def _clients_by_worker() -> dict[int, int]:
-    active = Client.objects.exclude(shard__status__in=Shard.ENDED).values("shard__worker").annotate(Count("id"))
-    return dict(active.values_list("shard__worker", "id__count"))
+    """The number of clients of the shards of each worker, by the worker's id."""
+    counts: Counter[int] = Counter()
+    for worker_id, clients in Shard.objects.not_ended().exclude(worker=None).values_list("worker", "clients"):
+        counts[worker_id] += sum(len(range(*bounds)) for bounds in clients)
+    return counts
 
 
 def _holders(shards: QuerySet[Shard]) -> str:

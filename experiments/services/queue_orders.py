@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from experiments.models import Shard, Worker
-from experiments.services.registry import note_missed
+from experiments.models import Shard, ShardStatus, Worker
+from experiments.services.workers import note_missed
 from routing.redis import redis_client
 
 # Who has taken an order starts a process for it, and says so then.
@@ -20,7 +20,7 @@ def may_be_taken(shard: Shard) -> bool:
     queue = shard.group.workload.queue
     if shard.worker is not None or queue is None:
         return False
-    row = Shard.objects.filter(id=shard.id, attempt=shard.attempt)
+    row = Shard.objects.attempt_of(shard)
     if not redis_client().llen(queue):
         return note_missed(row, shard) < _TAKER_IS_SILENT
     if shard.missed_since is not None:
@@ -34,13 +34,13 @@ def note_taker(shard: Shard, name: str) -> None:
     if worker is None:
         return
     fields = {"worker": worker, "worker_instance": worker.instance, "missed_since": None}
-    if Shard.objects.filter(id=shard.id, attempt=shard.attempt, worker=None).update(**fields):
+    if Shard.objects.attempt_of(shard).filter(worker=None).update(**fields):
         shard.worker, shard.worker_instance, shard.missed_since = worker, worker.instance, None
 
 
 def unready(shards: list[Shard]) -> str:
     """Which of these shards of a load are not ready, and where they are; "" when all are."""
-    waiting = [shard for shard in shards if shard.status != Shard.Status.READY]
+    waiting = [shard for shard in shards if shard.status != ShardStatus.READY]
     sentences = []
     if slow := [shard.worker.name for shard in waiting if shard.worker]:
         sentences.append(f"{len(slow)} shard(s) on {', '.join(sorted(set(slow)))} did not get ready")

@@ -9,11 +9,11 @@ from django.utils import timezone
 from redis.exceptions import LockNotOwnedError, RedisError
 from redis.lock import Lock
 
-from experiments.models import Experiment
+from experiments.models import Experiment, ExperimentStatus
 from experiments.services import deletion, desired, events, groups, lifecycle, summaries
-from experiments.services.locks import Busy, held, one_at_a_time
-from experiments.services.registry import sync_workers
+from experiments.services.broker import Busy, held, one_at_a_time
 from experiments.services.transitions import move_experiment
+from experiments.services.workers import sync_workers
 from routing.redis.synchronisation import synchronise
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def _pass(lock: Lock) -> None:
         synchronise()
     with _set_apart("the interactive client groups"):
         groups.follow_all()
-    for experiment in Experiment.objects.filter(status__in=Experiment.ACTIVE).order_by("created", "id"):
+    for experiment in Experiment.objects.active().oldest_first():
         with suppress(LockNotOwnedError):  # it has expired
             lock.reacquire()
         with suppress(Experiment.DoesNotExist):  # it was deleted meanwhile
@@ -66,15 +66,15 @@ def _set_apart(what: str) -> Iterator[None]:
 
 
 _PHASES = {
-    Experiment.Status.STARTING: lifecycle.starting,
-    Experiment.Status.RUNNING: lifecycle.running,
-    Experiment.Status.FINALIZING: lifecycle.finalizing,
+    ExperimentStatus.STARTING: lifecycle.starting,
+    ExperimentStatus.RUNNING: lifecycle.running,
+    ExperimentStatus.FINALIZING: lifecycle.finalizing,
 }
 
 
 def _forward(experiment: Experiment) -> None:
     """Takes an experiment through as many phases as are due; one that cannot go on ends when its time is over."""
-    while phase := _PHASES.get(Experiment.Status(experiment.status)):
+    while phase := _PHASES.get(ExperimentStatus(experiment.status)):
         before = experiment.status
         passed = False
         with _set_apart(f"experiment {experiment.id}"):
@@ -92,8 +92,8 @@ def _forward(experiment: Experiment) -> None:
 
 def _revise_one() -> None:
     """Makes one summary anew for batches that came after the experiment's end; a pass must not take long."""
-    stale = Experiment.objects.filter(status__in=Experiment.ENDED, summary_stale=True)
-    for experiment in stale.order_by("created", "id"):
+    stale = Experiment.objects.with_stale_summary()
+    for experiment in stale.oldest_first():
         with _set_apart(f"the summary of experiment {experiment.id}"):
             summaries.revise(experiment)
             return  # one that cannot be made does not hold up the others
@@ -101,9 +101,7 @@ def _revise_one() -> None:
 
 def _delete_marked() -> None:
     """Takes each experiment that is to be deleted a step further; no queued one of them is promoted."""
-    for experiment_id in (
-        Experiment.objects.filter(deleting=True).values_list("id", flat=True).order_by("created", "id")
-    ):
+    for experiment_id in Experiment.objects.to_delete().oldest_first().values_list("id", flat=True):
         with _set_apart(f"the deletion of experiment {experiment_id}"), suppress(Experiment.DoesNotExist):
             deletion.go_on(experiment_id)
 
@@ -117,12 +115,12 @@ def _tidy_one() -> None:
 
 def _promote() -> Experiment | None:
     """Takes the oldest queued experiment out of the queue when none is active."""
-    if Experiment.objects.filter(status__in=Experiment.ACTIVE).exists():
+    if Experiment.objects.active().exists():
         return None
-    oldest = Experiment.objects.filter(status=Experiment.Status.QUEUED).order_by("created", "id").first()
+    oldest = Experiment.objects.queued().oldest_first().first()
     now = timezone.now()
     if oldest is None or not move_experiment(
-        oldest.id, Experiment.Status.QUEUED, Experiment.Status.STARTING, starting=now
+        oldest.id, ExperimentStatus.QUEUED, ExperimentStatus.STARTING, starting_at=now
     ):
         return None
     events.record(oldest.id, "starting", at=now)

@@ -8,13 +8,22 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from experiments.models import Client, ClientGroup, Experiment, Shard, Worker, Workload
-from experiments.services import apps, desired, dispatch, events, placement, queue_orders
-from experiments.services.registry import LIVE, OVERDUE_NS, as_text, is_missed_for_good, note_missed
+from experiments.models import (
+    LIVE_WORKER_STATUSES,
+    ClientGroup,
+    Experiment,
+    ExperimentStatus,
+    Shard,
+    ShardStatus,
+    Worker,
+    WorkerStatus,
+    Workload,
+)
+from experiments.services import apps, desired, events, placement, queue_orders, sending
 from experiments.services.transitions import move_shard
+from experiments.services.workers import OVERDUE_NS, as_text, is_missed_for_good, note_missed
 from loadgen.protocol import keys, messages
 from loadgen.protocol.codec import MessageError, from_json
-from loadgen.protocol.messages import ShardStatus
 from routing.redis import redis_client
 
 log = logging.getLogger(__name__)
@@ -36,7 +45,7 @@ def place_group(experiment: Experiment, workload: Workload) -> None:
     shares = placement.shares_of(workload, workload.clients)
     with transaction.atomic():
         # A cancel that comes now waits for the row, and finds the group to stop.
-        starting = Experiment.objects.select_for_update().filter(id=experiment.id, status=Experiment.Status.STARTING)
+        starting = Experiment.objects.select_for_update().filter(id=experiment.id, status=ExperimentStatus.STARTING)
         if not starting.exists():
             return
         group = ClientGroup.objects.create(
@@ -45,7 +54,7 @@ def place_group(experiment: Experiment, workload: Workload) -> None:
             workload=workload,
             total_clients=workload.clients,
             on_worker_loss=experiment.plan["configuration"].get("on_worker_loss", messages.CONTINUE),
-            created=timezone.now(),
+            created_at=timezone.now(),
         )
         desired.project_after_commit(group.id)
         add_shards(group, shares)
@@ -63,11 +72,7 @@ def add_shards(group: ClientGroup, shares: list[placement.Share], first_client: 
             worker_instance=share.worker.instance if share.worker else "",
             clients=clients,
         )
-        Client.objects.bulk_create(
-            (Client(group=group, shard=shard, index=client) for bounds in clients for client in range(*bounds)),
-            batch_size=1000,
-        )
-        dispatch.dispatch(shard)
+        sending.dispatch(shard)
 
 
 def of_experiment(experiment: Experiment) -> list[Shard]:
@@ -78,7 +83,7 @@ def of_experiment(experiment: Experiment) -> list[Shard]:
     )
 
 
-def statuses_of(shards: list[Shard]) -> dict[int, ShardStatus]:
+def statuses_of(shards: list[Shard]) -> dict[int, messages.ShardStatus]:
     """What the shards last said, by shard id; what another attempt said is left out."""
     values = redis_client().mget([keys.shard_key(shard.id) for shard in shards]) if shards else []
     said = {}
@@ -86,7 +91,7 @@ def statuses_of(shards: list[Shard]) -> dict[int, ShardStatus]:
         if value is None:
             continue
         try:
-            status = from_json(ShardStatus, value)
+            status = from_json(messages.ShardStatus, value)
         except MessageError as error:
             log.warning("shard %s: its status cannot be read: %s", shard, error)
             continue
@@ -100,30 +105,32 @@ def follow(experiment: Experiment | None, shards: list[Shard]) -> None:
 
     What becomes of them is put on the experiment's timeline; interactive groups may have none.
     """
-    active = [shard for shard in shards if shard.status not in (Shard.Status.FINISHED, Shard.Status.FAILED)]
+    active = [shard for shard in shards if shard.status not in (ShardStatus.FINISHED, ShardStatus.FAILED)]
     said = statuses_of(active)
     leased = leases_of(active)
     for shard in active:
         _follow_one(experiment, shard, said.get(shard.id), leased.get(shard.id))
 
 
-def _follow_one(experiment: Experiment | None, shard: Shard, status: ShardStatus | None, lease_ms: int | None) -> None:
-    if status is not None and (shard.status != Shard.Status.LOST or _is_back(status, lease_ms)):
+def _follow_one(
+    experiment: Experiment | None, shard: Shard, status: messages.ShardStatus | None, lease_ms: int | None
+) -> None:
+    if status is not None and (shard.status != ShardStatus.LOST or _is_back(status, lease_ms)):
         if shard.worker is None:
             queue_orders.note_taker(shard, status.worker)
         if shard.worker is not None:
             _obey(experiment, shard, status, shard.worker)
-    if shard.status in (Shard.Status.FINISHED, Shard.Status.FAILED):
+    if shard.status in (ShardStatus.FINISHED, ShardStatus.FAILED):
         return
     if shard.totals is not None:
-        end = _STATUS_OF[shard.end]
+        end = _STATUS_OF[shard.final_state]
         if end != shard.status:
-            _move(experiment, shard, end, gone=end == Shard.Status.LOST)
-    elif shard.status == Shard.Status.LOST:
+            _move(experiment, shard, end, process_ended=end == ShardStatus.LOST)
+    elif shard.status == ShardStatus.LOST:
         return
     elif lease_ms is None:
         if reason := _loss(shard):
-            _move(experiment, shard, Shard.Status.LOST, reason=reason)
+            _move(experiment, shard, ShardStatus.LOST, reason=reason)
     elif lease_ms < keys.LEASE_TTL_MS - OVERDUE_NS // 1_000_000:
         note_missed(_row_of(shard), shard)
     elif shard.missed_since is not None:
@@ -138,9 +145,9 @@ def _move(experiment: Experiment | None, shard: Shard, target: str, **fields: An
     with transaction.atomic():
         if not move_shard(shard, target, **fields) or experiment is None:
             return
-        if target == Shard.Status.LOST != before:
+        if target == ShardStatus.LOST != before:
             what, why = "lost", shard.reason
-        elif before == Shard.Status.LOST != target:
+        elif before == ShardStatus.LOST != target:
             what, why = "back", f"it is {target.lower()}"
         else:
             return
@@ -148,26 +155,26 @@ def _move(experiment: Experiment | None, shard: Shard, target: str, **fields: An
         events.record(experiment.id, f"shard {what}", f"{shard}: {why}", key=key)
 
 
-def _is_back(status: ShardStatus, lease_ms: int | None) -> bool:
+def _is_back(status: messages.ShardStatus, lease_ms: int | None) -> bool:
     """Whether a lost shard has been heard of again: the last words of a dead one stay in Redis for a while, too."""
     return lease_ms is not None or status.state in messages.ENDS
 
 
 _STATUS_OF = {
-    messages.READY: Shard.Status.READY,
-    messages.RUNNING: Shard.Status.RUNNING,
-    messages.FINISHED: Shard.Status.FINISHED,
-    messages.FAILED: Shard.Status.FAILED,
-    messages.LOST: Shard.Status.LOST,
+    messages.READY: ShardStatus.READY,
+    messages.RUNNING: ShardStatus.RUNNING,
+    messages.FINISHED: ShardStatus.FINISHED,
+    messages.FAILED: ShardStatus.FAILED,
+    messages.LOST: ShardStatus.LOST,
 }
 
 
-def _obey(experiment: Experiment | None, shard: Shard, status: ShardStatus, worker: Worker) -> None:
+def _obey(experiment: Experiment | None, shard: Shard, status: messages.ShardStatus, worker: Worker) -> None:
     target = _STATUS_OF.get(status.state)
-    if target is None or (target == shard.status and shard.gone == (target == Shard.Status.LOST)):
+    if target is None or (target == shard.status and shard.process_ended == (target == ShardStatus.LOST)):
         return
-    facts: dict[str, Any] = {"gone": target == Shard.Status.LOST, "missed_since": None}
-    if shard.status == Shard.Status.DISPATCHED:
+    facts: dict[str, Any] = {"process_ended": target == ShardStatus.LOST, "missed_since": None}
+    if shard.status == ShardStatus.DISPATCHED:
         # Its order may have waited for a later start of the worker than the one that it was given to.
         facts["worker_instance"] = worker.instance
     if status.clock is not None:
@@ -194,7 +201,7 @@ def _attempt_of(lease: bytes | str | None) -> int:
 
 
 def _row_of(shard: Shard) -> QuerySet[Shard]:
-    return Shard.objects.filter(id=shard.id, attempt=shard.attempt)
+    return Shard.objects.attempt_of(shard)
 
 
 def _loss(shard: Shard) -> str:
@@ -205,9 +212,9 @@ def _loss(shard: Shard) -> str:
     worker = shard.worker
     if worker is None:  # nobody has taken it
         return ""
-    if worker.status not in LIVE or worker.instance != shard.worker_instance:
+    if worker.status not in LIVE_WORKER_STATUSES or worker.instance != shard.worker_instance:
         return f"worker {worker.name} was lost"
-    if shard.status not in (Shard.Status.READY, Shard.Status.RUNNING):
+    if shard.status not in (ShardStatus.READY, ShardStatus.RUNNING):
         return ""
     if is_missed_for_good(_row_of(shard), shard):
         return f"its process on {worker.name} died or hangs"
@@ -223,29 +230,29 @@ def to_order_again(shards: list[Shard]) -> list[Shard]:
 
 
 def _is_due(shard: Shard) -> bool:
-    if shard.status == Shard.Status.LOST:
+    if shard.status == ShardStatus.LOST:
         # The pauses grow: a worker that loses each attempt at once must not use them all up.
-        return shard.dispatched is None or timezone.now() - shard.dispatched > timedelta(seconds=shard.attempt**2)
+        return shard.ordered_at is None or timezone.now() - shard.ordered_at > timedelta(seconds=shard.attempt**2)
     return is_silent(shard) and not queue_orders.may_be_taken(shard)
 
 
 def is_silent(shard: Shard) -> bool:
     """Whether a shard was ordered, and nobody has taken the order in time."""
-    if shard.status != Shard.Status.DISPATCHED:
+    if shard.status != ShardStatus.DISPATCHED:
         return False
-    late = shard.dispatched is None or timezone.now() - shard.dispatched > timedelta(seconds=SILENT_S)
+    late = shard.ordered_at is None or timezone.now() - shard.ordered_at > timedelta(seconds=SILENT_S)
     return late and not leases_of([shard])
 
 
 def is_over(shard: Shard) -> bool:
     """Whether no attempt of it can be alive: an earlier one may be out of reach still."""
-    ended = shard.gone or shard.status in (Shard.Status.FINISHED, Shard.Status.FAILED)
+    ended = shard.process_ended or shard.status in (ShardStatus.FINISHED, ShardStatus.FAILED)
     return ended and shard.attempt == 1
 
 
 def give_up(experiment: Experiment | None, shard: Shard, reason: str) -> None:
     """Counts a shard that nobody runs as lost."""
-    _move(experiment, shard, Shard.Status.LOST, gone=True, reason=reason)
+    _move(experiment, shard, ShardStatus.LOST, process_ended=True, reason=reason)
 
 
 def order_again(experiment: Experiment | None, shard: Shard) -> None:
@@ -263,8 +270,8 @@ def order_again(experiment: Experiment | None, shard: Shard) -> None:
     fields: dict[str, Any] = {
         "totals": None,
         "batches": None,
-        "end": "",
-        "gone": False,
+        "final_state": "",
+        "process_ended": False,
         "attempt": shard.attempt + 1,
         "reason": "",
         "missed_since": None,
@@ -273,20 +280,20 @@ def order_again(experiment: Experiment | None, shard: Shard) -> None:
     }
     with transaction.atomic():
         # A cancel, or the close of an interactive group, that comes now waits for the row.
-        if not _is_wanted(experiment, shard) or not move_shard(shard, Shard.Status.PENDING, **fields):
+        if not _is_wanted(experiment, shard) or not move_shard(shard, ShardStatus.PENDING, **fields):
             return
         place = f"{shard}: attempt {shard.attempt} {shard.place}"
         log.warning("shard ordered again: %s", place)
         if experiment is not None:
             events.record(experiment.id, "shard ordered again", place, key=f"again:{shard.id}:{shard.attempt}")
-        dispatch.dispatch(shard)
+        sending.dispatch(shard)
 
 
 def _is_wanted(experiment: Experiment | None, shard: Shard) -> bool:
     """Locks what a cancel or a close changes, and says whether there was none."""
-    if shard.group.interactive or experiment is None:
+    if shard.group.interactive is not None or experiment is None:
         groups = ClientGroup.objects.select_for_update().filter(id=shard.group_id)
-        return groups.exclude(state=ClientGroup.State.STOP).exists()
+        return groups.not_stopped().exists()
     return Experiment.objects.select_for_update().filter(id=experiment.id, status=experiment.status).exists()
 
 
@@ -297,6 +304,6 @@ def _next_worker(shard: Shard) -> Worker | None:
     try:
         return placement.place(shard.group.workload.worker_labels, 1, avoid=shard.worker)[0].worker
     except placement.NoFreeSlot:
-        if shard.status == Shard.Status.DISPATCHED and shard.worker and shard.worker.status == Worker.Status.READY:
+        if shard.status == ShardStatus.DISPATCHED and shard.worker and shard.worker.status == WorkerStatus.READY:
             return shard.worker  # the slot that it waits for is its own
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 
 from experiments.analysis.summary import summarise
-from experiments.models import Experiment
+from experiments.models import ENDED_STATUSES, Experiment
 
 
 def is_stale(experiment: Experiment) -> bool:
@@ -29,7 +29,7 @@ def revise(experiment: Experiment) -> None:
         # Ingest sets `summary_stale` after it has committed a batch. If it does so before this lock, the count below
         # includes the batch; if later, it sets the flag again after our commit. So no batch is forgotten, wherever
         # this process is killed.
-        locked = Experiment.objects.select_for_update().filter(pk=experiment.pk, status__in=Experiment.ENDED)
+        locked = Experiment.objects.select_for_update().filter(pk=experiment.pk, status__in=ENDED_STATUSES)
         if locked.only("pk").first() is None:
             return
         stale = summary["batches"] != _batches(experiment)

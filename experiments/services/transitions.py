@@ -1,19 +1,8 @@
-"""Status changes: each is one conditional UPDATE, and the caller learns whether it won."""
+"""Status changes: each is one conditional UPDATE, and returns whether this process made the change."""
 
-from datetime import datetime
 from typing import Any
 
-from django.db.models import Case, DateTimeField, F, Value, When
-
 from experiments.models import Experiment, Shard
-
-# The reason of a cancel, as long as whoever cancels has not said one.
-CANCELLED_UNSAID = "its shards were told to stop"
-
-
-def end_at(now: datetime) -> Case:
-    """The value of `end` for an experiment that ends now: not before its start, which may lie ahead."""
-    return Case(When(start__gt=now, then=F("start")), default=Value(now), output_field=DateTimeField())
 
 
 def move_experiment(experiment_id: str, source: str, target: str, **fields: Any) -> bool:

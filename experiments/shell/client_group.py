@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from experiments import selectors
 from experiments.models import ClientGroup as Group
-from experiments.models import Shard
+from experiments.models import GroupState, Shard, ShardStatus
 from experiments.plans.commands import Readers, files_of, lists_of, parse_clients, parse_command
 from experiments.selectors import ClientInfo
 from experiments.services import groups, queue_orders
@@ -61,7 +61,7 @@ class ClientGroup:
         return [
             Client(info.client_id)
             for row in self._rows()
-            if row.state != Group.State.STOP
+            if row.state != GroupState.STOP
             for info in selectors.clients_of(row)
         ]
 
@@ -131,17 +131,17 @@ class ClientGroup:
         check_timeout(timeout)
         deadline_s = time.monotonic() + timeout
         for row in self._rows():
-            awaited = [shard.id for shard in groups.shards_of(row, row.pending)]
-            while row.pending and not row.ended:
+            awaited = [shard.id for shard in groups.shards_of(row, row.interactive_part.pending)]
+            while row.interactive_part.pending and not row.interactive_part.ended_at:
                 if time.monotonic() > deadline_s:
-                    why = queue_orders.unready(groups.shards_of(row, row.pending))
+                    why = queue_orders.unready(groups.shards_of(row, row.interactive_part.pending))
                     raise NotReady(f"client group {row.id} was not ready within {timeout:g} s: {why}")
                 time.sleep(LOOK_EVERY_S)
                 row = groups.follow(row.id)  # noqa: PLW2901
-            failed = Shard.objects.filter(id__in=awaited, status__in=(Shard.Status.FAILED, Shard.Status.LOST)).first()
+            failed = Shard.objects.filter(id__in=awaited, status__in=(ShardStatus.FAILED, ShardStatus.LOST)).first()
             if failed is not None:
                 raise GroupFailed(f"shard {failed}: {failed.reason}")
-            if row.ended:
+            if row.interactive_part.ended_at:
                 raise GroupFailed(f"client group {row.id} is closed")
 
     def _rows(self) -> list[Group]:
@@ -162,7 +162,7 @@ class ClientGroup:
 
 def _described(group: Group) -> str:
     """g-1a2b3c4d: myservice, 2 clients sending 10 requests/s each."""
-    if group.state == Group.State.STOP:
+    if group.state == GroupState.STOP:
         return f"{group.id}: {group.workload.service}, closed"
     clients = f"{group.total_clients} client{'s' if group.total_clients != 1 else ''}"
     return f"{group.id}: {group.workload.service}, {clients} sending {selectors.doing(group)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from experiments.models import ClientGroup, Shard
+from experiments.models import ClientGroup, GroupState, Shard, ShardStatus
 from experiments.services import groups
 from experiments.services.shards import statuses_of
 from experiments.shell.errors import GroupFailed, NotReady, Superseded, check_timeout
@@ -30,8 +30,8 @@ class RequestFuture:
         self._shards = {
             group.id: [
                 shard.id
-                for shard in groups.shards_of(group, group.active or group.pending)
-                if shard.status not in Shard.ENDED
+                for shard in groups.shards_of(group, group.interactive_part.active or group.interactive_part.pending)
+                if not shard.has_ended
             ]
             for group in ClientGroup.objects.filter(id__in=phases)
         }
@@ -59,7 +59,7 @@ class RequestFuture:
         """Makes the clients send no more of these requests; requests in flight are completed."""
         for group_id, number in self._phases.items():
             group = ClientGroup.objects.get(id=group_id)
-            if group.command.number == number and group.state != ClientGroup.State.STOP:
+            if group.interactive_part.command.number == number and group.state != GroupState.STOP:
                 groups.command(group_id, kind=RATE)
 
     def _is_done(self, group_id: str, number: int) -> bool:
@@ -69,11 +69,11 @@ class RequestFuture:
         members = list(Shard.objects.filter(id__in=self._shards[group_id]))
         said = statuses_of(members)
         left = [shard for shard in members if shard.id not in said or number not in said[shard.id].phases_done]
-        alive = [shard for shard in left if shard.status not in Shard.ENDED]
-        broken = [shard for shard in left if shard.status in (Shard.Status.LOST, Shard.Status.FAILED)]
+        alive = [shard for shard in left if not shard.has_ended]
+        broken = [shard for shard in left if shard.status in (ShardStatus.LOST, ShardStatus.FAILED)]
         if broken:
             raise GroupFailed(f"shard {broken[0]} was lost before its clients were done: {broken[0].reason}")
-        if group.state == ClientGroup.State.STOP and left:
+        if group.state == GroupState.STOP and left:
             raise GroupFailed(f"client group {group_id} was closed before its clients were done")
         # A shard reports what it did of these requests when it begins the next command; before that it is not known.
         if any(shard.id in said and said[shard.id].phase > number for shard in alive):

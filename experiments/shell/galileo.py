@@ -10,7 +10,7 @@ import requests
 from experiments import selectors
 from experiments.models import ClientGroup as Group
 from experiments.plans import parse_group
-from experiments.services import groups, interactive, pinging, registry
+from experiments.services import groups, interactive, workers
 from experiments.shell import one_request
 from experiments.shell.client_group import ClientGroup
 from experiments.shell.errors import NoExperiment, ShellError, check_timeout
@@ -29,12 +29,12 @@ class Galileo:
 
     def workers(self) -> list[str]:
         """Returns the names of the live workers."""
-        registry.sync_workers()
+        workers.sync_workers()
         return [load.worker.name for load in selectors.live_workers()]
 
     def workers_info(self) -> list[dict[str, Any]]:
         """Returns labels, slots, cores, memory, machine, versions and clock of each live worker."""
-        registry.sync_workers()
+        workers.sync_workers()
         return [selectors.worker_facts(load) for load in selectors.live_workers()]
 
     def discover(self) -> list[str]:
@@ -44,7 +44,7 @@ class Galileo:
     def ping(self, timeout: float = 1.0) -> dict[str, float]:
         """Returns round-trip times in seconds by worker, without workers that do not respond within `timeout`."""
         check_timeout(timeout)
-        return {name: trip_s for name, trip_s in pinging.ping(timeout).items() if trip_s is not None}
+        return {name: trip_s for name, trip_s in workers.ping(timeout).items() if trip_s is not None}
 
     def spawn(
         self,
@@ -90,9 +90,7 @@ class Galileo:
             ShellError: a group does not exist.
         """
         known = [group.id for group in selectors.open_groups()]
-        if unknown := [
-            group_id for group_id in ids if not Group.objects.filter(id=group_id, interactive=True).exists()
-        ]:
+        if unknown := [group_id for group_id in ids if not Group.objects.interactive().filter(id=group_id).exists()]:
             raise ShellError(f"client group {unknown[0]} does not exist; open groups: {', '.join(known) or 'none'}")
         return ClientGroup(ids or known)
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import selectors
-from experiments.services import registry
+from experiments.services import workers
 from experiments.shell.client_group import ClientGroup
 
 
@@ -23,7 +23,7 @@ class Show:
     def workers(self) -> None:
         """Prints the live workers with their labels and slots."""
         rows = []
-        registry.sync_workers()
+        workers.sync_workers()
         for load in selectors.live_workers():
             worker = load.worker
             labels = " ".join(f"{label}={value}" for label, value in sorted(worker.labels.items()))
@@ -36,7 +36,7 @@ class Show:
         """Prints the clients of the open groups with their requests and failures so far."""
         rows = []
         for group in selectors.open_groups():
-            workers = dict(group.clients.values_list("index", "shard__worker__name"))
+            workers = selectors.workers_of_clients(group)
             for info in ClientGroup([group.id]).info():
                 worker = workers.get(int(info.client_id.rpartition(".")[2])) or ""
                 rows.append((info.client_id, group.workload.service, worker, info.requests, info.failures))
@@ -46,7 +46,13 @@ class Show:
         """Prints the open client groups with their load."""
         rows = []
         for group in selectors.open_groups():
-            row = [group.id, group.workload.service, group.total_clients, selectors.doing(group), group.creator]
+            row = [
+                group.id,
+                group.workload.service,
+                group.total_clients,
+                selectors.doing(group),
+                group.interactive_part.creator,
+            ]
             if parameters:
                 row.append(selectors.sends(group))
             rows.append(row)

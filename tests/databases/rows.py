@@ -12,12 +12,12 @@ from django.db import models
 from experiments.models import (
     Batch,
     Capture,
-    Client,
     ClientApp,
     ClientAppVersion,
     ClientGroup,
     Event,
     Experiment,
+    InteractiveGroup,
     NodeInfo,
     Recording,
     SecondStats,
@@ -47,8 +47,8 @@ def make_experiment(experiment_id: str = EXPERIMENT_ID, **fields: Any) -> Experi
         "name": "test",
         "creator": "tester",
         "status": "RUNNING",
-        "created": START,
-        "start": START,
+        "created_at": START,
+        "started_at": START,
         "seed": 7,
     }
     make_partition(experiment_id)
@@ -63,8 +63,8 @@ def make_worker(name: str = "pi", **fields: Any) -> Worker:
         "memory_bytes": 8 << 30,
         "machine": "aarch64",
         "hostname": "pi",
-        "started": START,
-        "heartbeat": START,
+        "started_at": START,
+        "heartbeat_at": START,
         "clock_offset_ns": START_NS,
         "clock_uncertainty_ns": 50_000,
     }
@@ -82,7 +82,7 @@ def make_shard(experiment: Experiment, worker: Worker, index: int = 0, group_id:
         state="run",
         total_clients=3,
         start_broker_ns=START_NS,
-        created=START,
+        created_at=START,
     )
     return Shard.objects.create(group=group, index=0, worker=worker, worker_instance="pi-1", clients=[[0, 3, 1]])
 
@@ -140,7 +140,7 @@ def app_version(app: ClientApp, number: int = 1) -> ClientAppVersion:
         archive_bytes=100,
         unpacked_bytes=200,
         creator="tester",
-        created=START,
+        created_at=START,
     )
 
 
@@ -148,15 +148,15 @@ def fill(shard: Shard) -> list[models.Model]:
     """What belongs to a shard, and what its experiment recorded: one row each."""
     group = shard.group
     rows: list[models.Model] = [
-        Client(group=group, shard=shard, index=1),
-        Batch(shard=shard, attempt=1, number=0, rows=1, received=START, counters={}, gauges={}),
+        InteractiveGroup(group=group, seed=7, command_fields={"number": 1, "start_broker_ns": START_NS}),
+        Batch(shard=shard, attempt=1, number=0, rows=1, received_at=START, counters={}, gauges={}),
         trace(shard),
         Capture(id=trace_key(shard.id, 0), experiment_id=group.experiment_id, request=b"q", response=b"r"),
         second_stats(shard),
         Event(experiment_id=group.experiment_id, timestamp=START, name="running", key=f"running:{shard.id}"),
         sample(group.experiment_id),
         NodeInfo(experiment_id=group.experiment_id, node="pi", info={}, worker={}),
-        Recording(experiment_id=group.experiment_id, began=START),
+        Recording(experiment_id=group.experiment_id, began_at=START),
     ]
     for row in rows:
         row.save(force_insert=True)
@@ -168,7 +168,7 @@ def one_of_each() -> dict[type, Any]:
     shard = make_shard(make_experiment(), make_worker())
     group = shard.group
     record = RoutingRecord.objects.create(service="web")
-    app = ClientApp.objects.create(name="shop", created=START)
+    app = ClientApp.objects.create(name="shop", created_at=START)
     rows: list[models.Model] = [
         shard,
         group,

@@ -11,19 +11,24 @@ from django.db import DataError, IntegrityError, connection, models, transaction
 from django.db.models.deletion import ProtectedError
 
 from experiments.models import (
+    ENDED_STATUSES,
     Batch,
-    Client,
     ClientApp,
     ClientAppVersion,
     ClientGroup,
     Event,
     Experiment,
+    ExperimentStatus,
+    InteractiveGroup,
     NodeInfo,
+    OnWorkerLoss,
     SecondStats,
     Shard,
+    ShardStatus,
     TelemetrySample,
     Trace,
     Worker,
+    WorkerStatus,
     Workload,
 )
 from routing.models import RoutingHost, RoutingRecord, RoutingRevision
@@ -40,9 +45,9 @@ Model = type[models.Model]
 # Constraint, model, and changes of a good row that each break it.
 CHECKS: list[tuple[str, Model, list[dict[str, Any]]]] = [
     ("experiment_status_known", Experiment, [{"status": "DONE"}, {"status": ""}]),
-    ("experiment_ending_known", Experiment, [{"ending": "RUNNING"}, {"ending": "-"}]),
+    ("experiment_final_status_known", Experiment, [{"final_status": "RUNNING"}, {"final_status": "-"}]),
     ("experiment_seed_not_negative", Experiment, [{"seed": -1}]),
-    ("experiment_end_after_start", Experiment, [{"end": rows.START - timedelta(microseconds=1)}]),
+    ("experiment_end_after_start", Experiment, [{"ended_at": rows.START - timedelta(microseconds=1)}]),
     ("workload_has_clients", Workload, [{"clients": 0}]),
     ("workload_shards_positive", Workload, [{"shards_per_worker": 0}]),
     (
@@ -53,7 +58,6 @@ CHECKS: list[tuple[str, Model, list[dict[str, Any]]]] = [
     ("group_on_worker_loss_known", ClientGroup, [{"on_worker_loss": "ignore"}, {"on_worker_loss": ""}]),
     ("group_state_known", ClientGroup, [{"state": "go"}, {"state": ""}]),
     ("group_version_positive", ClientGroup, [{"version": 0}]),
-    ("group_commanded_has_a_phase", ClientGroup, [{"interactive": True}]),
     ("group_runs_from_a_start", ClientGroup, [{"start_broker_ns": None}]),
     ("shard_attempt_positive", Shard, [{"attempt": 0}]),
     ("shard_status_known", Shard, [{"status": "STOPPED"}, {"status": ""}]),
@@ -67,11 +71,10 @@ CHECKS: list[tuple[str, Model, list[dict[str, Any]]]] = [
 ]
 # Constraint, model, and changes of a second row that each make it another one; unchanged, it is refused.
 UNIQUE: list[tuple[str, Model, list[dict[str, Any]]]] = [
-    ("experiment_ticket_once", Experiment, [{"id": "202611220102-ab13", "ticket": "1"}]),
+    ("experiment_instruction_once", Experiment, [{"id": "202611220102-ab13", "instruction_id": "1"}]),
     ("app_version_unique", ClientAppVersion, [{"number": 2}]),
     ("workload_index_unique", Workload, [{"index": 1}]),
     ("shard_index_unique", Shard, [{"index": 1}]),
-    ("client_index_unique", Client, [{"index": 2}]),
     ("batch_once", Batch, [{"attempt": 2}, {"number": 1}]),
     ("second_once_per_shard", SecondStats, [{"second": 1}, {"workload": 1}, {"traced": False}]),
     ("event_once", Event, [{"key": "another"}]),
@@ -90,19 +93,19 @@ UNIQUE: list[tuple[str, Model, list[dict[str, Any]]]] = [
 ]
 # Changes that leave a good row good: the edges of the rules.
 GOOD: list[tuple[Model, dict[str, Any]]] = [
-    *((Experiment, {"status": status}) for status in Experiment.Status.values),
-    *((Experiment, {"ending": ending}) for ending in ("", *Experiment.ENDED)),
+    *((Experiment, {"status": status}) for status in ExperimentStatus.values),
+    *((Experiment, {"final_status": status}) for status in ("", *ENDED_STATUSES)),
     (Experiment, {"seed": 0}),
-    (Experiment, {"end": rows.START}),
-    (Experiment, {"end": rows.START, "start": None}),
+    (Experiment, {"ended_at": rows.START}),
+    (Experiment, {"ended_at": rows.START, "started_at": None}),
     (Workload, {"clients": 1, "index": 0}),
     (Workload, {"placement": "queue", "shards": 1}),
     *((ClientGroup, {"state": state, "start_broker_ns": None}) for state in ("hold", "stop")),
-    *((ClientGroup, {"on_worker_loss": policy}) for policy in ClientGroup.OnWorkerLoss.values),
+    *((ClientGroup, {"on_worker_loss": policy}) for policy in OnWorkerLoss.values),
     (ClientGroup, {"version": 1, "projected_version": 0}),
-    *((Shard, {"status": status}) for status in Shard.Status.values),
+    *((Shard, {"status": status}) for status in ShardStatus.values),
     *((Shard, {"status": status, "worker": None, "worker_instance": ""}) for status in ("DISPATCHED", "LOST")),
-    *((Worker, {"status": status}) for status in Worker.Status.values),
+    *((Worker, {"status": status}) for status in WorkerStatus.values),
     (Worker, {"slots": 1, "cores": 0}),
     (RoutingHost, {"weight": 0}),
     (ClientAppVersion, {"archive_bytes": 0, "unpacked_bytes": 0, "manifest": {}}),
@@ -181,13 +184,13 @@ def test_each_of_a_hosts_two_keys_is_refused_alone(one_of_each):
             RoutingHost.objects.bulk_create([another(host, **change)])
 
 
-def test_a_ticket_is_of_one_experiment_and_many_have_none(one_of_each):
-    Experiment.objects.update(ticket="1")
+def test_an_instruction_makes_at_most_one_experiment(one_of_each):
+    Experiment.objects.update(instruction_id="1")
     with pytest.raises(IntegrityError), transaction.atomic():
-        rows.make_experiment("202611220102-ab13", ticket="1")
+        rows.make_experiment("202611220102-ab13", instruction_id="1")
     rows.make_experiment("202611220102-ab14")
     rows.make_experiment("202611220102-ab15")
-    assert sorted(Experiment.objects.values_list("ticket", flat=True), key=str) == ["1", None, None]
+    assert sorted(Experiment.objects.values_list("instruction_id", flat=True), key=str) == ["1", None, None]
 
 
 @pytest.mark.parametrize("model", [Experiment, ClientGroup, Trace])
@@ -225,10 +228,8 @@ def test_a_count_is_never_negative(model, column, one_of_each):
         (ClientGroup, {"workload_id": 999}),
         (Shard, {"group_id": "nowhere"}),
         (Shard, {"worker_id": 999}),
-        (Client, {"group_id": "nowhere"}),
-        (Client, {"shard_id": 999}),
+        (InteractiveGroup, {"group_id": "nowhere"}),
         (Batch, {"shard_id": 999}),
-        (SecondStats, {"shard_id": 999}),
         (Event, {"experiment_id": "nowhere"}),
         (RoutingHost, {"record_id": 999}),
     ],

@@ -14,7 +14,7 @@ OUTLIVE = {Worker, RoutingRecord, RoutingHost, RoutingRevision, ClientApp, Clien
 
 
 def test_an_ended_experiment_goes_with_every_row_of_its_own(broker, one_of_each):
-    Experiment.objects.update(status="FINISHED", ending="FINISHED")
+    Experiment.objects.update(status="FINISHED", final_status="FINISHED")
     Trace.objects.bulk_create(rows.trace(one_of_each[Shard], row) for row in range(1, 2000))
     deletion.delete(rows.EXPERIMENT_ID)
     counts = {model: model.objects.count() for model in rows.our_models()}
@@ -29,11 +29,11 @@ def test_another_experiment_keeps_every_row(broker, one_of_each):
 
 
 def test_a_queued_experiment_goes_and_a_running_one_stays_until_its_load_is_stopped(broker, one_of_each):
-    rows.make_experiment("202611220102-zz99", status="QUEUED", start=None)
+    rows.make_experiment("202611220102-zz99", status="QUEUED", started_at=None)
     deletion.delete("202611220102-zz99")
     standing = deletion.delete(rows.EXPERIMENT_ID)
     assert standing is not None
-    assert (standing.status, standing.deleting) == ("FINALIZING", True)
+    assert (standing.status, standing.deletion_requested) == ("FINALIZING", True)
     assert Trace.objects.count() == 1
 
 

@@ -1,11 +1,12 @@
-"""The migrations are the models, lead to them from nothing, and back."""
+"""The migrations equal the models, lead to them from nothing, and back; other versions' databases are refused."""
 
 import pytest
 from django.core.management import call_command
+from django.core.management.base import SystemCheckError
 from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 
-from experiments.models import Experiment, Trace
-from experiments.services import deletion
+from experiments.models import Experiment
 from tests.databases import rows
 
 pytestmark = [pytest.mark.database, pytest.mark.django_db]
@@ -35,46 +36,10 @@ def test_our_tables_can_be_removed_and_made_again():
     assert Experiment.objects.count() == 1
 
 
-@pytest.mark.slow
-@pytest.mark.django_db(transaction=True)
-def test_traces_survive_the_way_to_partitions_and_back(broker):
-    try:
-        migrate("zero")
-        migrate("0001")
-        unpartitioned = keys_and_checks()
-        migrate_fully()
-        worker = rows.make_worker()
-        for number in range(3):
-            rows.fill(rows.make_shard(rows.make_experiment(f"202611220102-ab1{number}"), worker))
-        written = traces()
-        migrate("0001")
-        assert (traces(), keys_and_checks()) == (written, unpartitioned)
-        migrate_fully()
-        assert traces() == written
-    finally:
-        migrate_fully()
-    Experiment.objects.update(status="FINISHED", ending="FINISHED")
-    deletion.delete("202611220102-ab10")
-    assert traces() == written[1:]
-
-
-def migrate(target):
-    call_command("migrate", "experiments", target, verbosity=0)
-
-
-def migrate_fully():
-    call_command("migrate", verbosity=0)
-
-
-def traces():
-    return list(Trace.objects.order_by("id").values())
-
-
-def keys_and_checks():
-    """Columns of the table of traces that have an index or a constraint, and which kind."""
-    with connection.cursor() as cursor:
-        found = connection.introspection.get_constraints(cursor, Trace._meta.db_table)
-    return sorted(str({**constraint, "definition": None}) for constraint in found.values())
+def test_a_database_of_another_version_is_refused():
+    MigrationRecorder(connection).record_applied("experiments", "0010_deleting")
+    with pytest.raises(SystemCheckError, match=r"galileo\.E001.*experiments\.0010_deleting"):
+        call_command("migrate", verbosity=0, skip_checks=False)
 
 
 def our_tables():

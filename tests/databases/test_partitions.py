@@ -11,7 +11,7 @@ from experiments.analysis.account import account_of
 from experiments.ingest.received import read
 from experiments.ingest.store import store
 from experiments.models import Experiment, Trace
-from experiments.services import deletion, experiments, ids, partitions, summaries
+from experiments.services import deletion, experiments, partitions, summaries
 from tests.databases import rows
 from tests.databases.threads import elsewhere, unfinished
 from tests.support.batches import make_experiment, run_payloads, shards_of
@@ -53,7 +53,7 @@ def test_an_id_is_free_again_when_a_deletion_had_to_leave_its_partition_but_not_
     experiments.create(plan(), "ada", experiment_id="again")
     with unfinished(Trace.objects.count):
         deletion.delete("again")
-        with pytest.raises(ids.IdTaken, match="the traces of an earlier experiment again are still being read"):
+        with pytest.raises(experiments.IdTaken, match="the traces of an earlier experiment again are still being read"):
             experiments.create(plan(), "ada", experiment_id="again")
         assert not Experiment.objects.exists()
     assert present() == {"again"}

@@ -23,7 +23,7 @@ def taken(*contents: Sample | Mark, tallies: dict | None = None) -> Taken:
 
 @pytest.fixture
 def experiment() -> Experiment:
-    return rows.make_experiment(starting=rows.START - timedelta(seconds=1))
+    return rows.make_experiment(starting_at=rows.START - timedelta(seconds=1))
 
 
 def test_the_longest_names_and_the_extremes_of_values_come_back_exactly(experiment):
@@ -58,9 +58,9 @@ def test_counts_add_up_and_the_first_example_stays(experiment):
 
 def test_an_experiment_is_taken_up_once(broker, experiment):
     nodes.describe(also_known=True)
-    began = Recording.objects.get().began
+    began = Recording.objects.get().began_at
     nodes.describe(also_known=True)
-    assert Recording.objects.get().began == began
+    assert Recording.objects.get().began_at == began
 
 
 def test_a_sample_of_an_experiment_that_is_gone_leaves_nothing_behind(experiment):
@@ -74,11 +74,11 @@ def test_a_sample_of_an_experiment_that_is_gone_leaves_nothing_behind(experiment
 
 
 def test_a_deletion_takes_all_samples_in_one_statement(broker, experiment):
-    other = rows.make_experiment("202611220102-zz99", starting=timezone.now())
+    other = rows.make_experiment("202611220102-zz99", starting_at=timezone.now())
     rows.sample(other.id).save()
     store(taken(*(Sample("pi", "cpu", "", number, 1.0) for number in range(3000))))
     assert TelemetrySample.objects.count() == 3001
-    Experiment.objects.filter(pk=experiment.pk).update(status="FINISHED", ending="FINISHED")
+    Experiment.objects.filter(pk=experiment.pk).update(status="FINISHED", final_status="FINISHED")
     with CaptureQueriesContext(connection) as queries:
         deletion.delete(experiment.id)
     about_samples = [query["sql"] for query in queries if "experiments_telemetrysample" in query["sql"]]

@@ -109,12 +109,16 @@ def test_a_text_that_is_too_long_is_never_cut_silently(model, field, length, one
     ],
 )
 def test_a_time_keeps_its_microseconds_and_its_zone(moment, one_of_each):
-    Experiment.objects.update(created=moment, start=moment, end=moment + timedelta(microseconds=1))
-    stored = Experiment.objects.get(created=moment)
-    assert (stored.created, stored.start, stored.end - stored.start) == (moment, moment, timedelta(microseconds=1))
-    assert stored.created.utcoffset() == timedelta(0)
-    assert not Experiment.objects.filter(created__gt=moment).exists()
-    assert Experiment.objects.filter(end__gt=F("start")).count() == 1
+    Experiment.objects.update(created_at=moment, started_at=moment, ended_at=moment + timedelta(microseconds=1))
+    stored = Experiment.objects.get(created_at=moment)
+    assert (stored.created_at, stored.started_at, stored.ended_at - stored.started_at) == (
+        moment,
+        moment,
+        timedelta(microseconds=1),
+    )
+    assert stored.created_at.utcoffset() == timedelta(0)
+    assert not Experiment.objects.filter(created_at__gt=moment).exists()
+    assert Experiment.objects.filter(ended_at__gt=F("started_at")).count() == 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 70_000])

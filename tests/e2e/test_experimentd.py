@@ -41,7 +41,7 @@ def exphost(galileo: Galileo) -> Iterator[Galileo]:
 
 
 def ids_of(galileo: Galileo) -> list[str]:
-    rows = galileo.query("SELECT id FROM experiments_experiment WHERE ticket IS NOT NULL ORDER BY created")
+    rows = galileo.query("SELECT id FROM experiments_experiment WHERE instruction_id IS NOT NULL ORDER BY created_at")
     return [experiment_id for (experiment_id,) in rows]
 
 
@@ -94,7 +94,7 @@ def test_events_respawns_and_an_id_of_its_own_on_two_workers(exphost, target):
     )
     assert placed == [("pushed-1.0", "exphost"), ("pushed-1.1", "worker-a"), ("pushed-1.2", "exphost")]
     marks = galileo.query(
-        "SELECT v.name, v.value, ROUND((julianday(v.timestamp) - julianday(e.start)) * 86400, 2)"
+        "SELECT v.name, v.value, ROUND((julianday(v.timestamp) - julianday(e.started_at)) * 86400, 2)"
         " FROM experiments_event v JOIN experiments_experiment e ON e.id = v.experiment_id"
         " WHERE e.id = 'pushed-1' AND v.key LIKE 'plan:%' ORDER BY v.key"
     )

@@ -63,7 +63,10 @@ def test_a_session_commands_clients_and_each_request_is_counted(galileo, shell, 
     (group_id,), clients, names = said[0]
     assert clients == 4
     assert names == [f"{group_id}.{index}" for index in range(4)]
-    wait_for(lambda: galileo.query("SELECT ended FROM experiments_clientgroup WHERE id = ?", group_id)[0][0], "an end")
+    wait_for(
+        lambda: galileo.query("SELECT ended_at FROM experiments_interactivegroup WHERE group_id = ?", group_id)[0][0],
+        "an end",
+    )
     logged = Counter(name for _, name, _, _ in target.log() if name.startswith(group_id))
     assert set(logged.values()) == {1}
     by_client = Counter(int(name.split(".")[-2]) for name in logged)
@@ -257,7 +260,7 @@ def test_an_experiment_whose_session_dies_is_ended_and_says_so(galileo, shell):
     shell(
         """
         from datetime import timedelta
-        Experiment.objects.update(renewed=Experiment.objects.get().renewed - timedelta(minutes=1))
+        Experiment.objects.update(renewed_at=Experiment.objects.get().renewed_at - timedelta(minutes=1))
         """.replace("get()", f"get(id={experiment_id!r})")
     )
     assert galileo.wait_for_status(experiment_id, "FINISHED", "FAILED") == "FINISHED"

@@ -28,7 +28,7 @@ def test_ctrl_c_cancels_the_experiment_stops_the_load_and_exits_130(galileo, tar
     seen = len(target.log())
     time.sleep(1)
     assert len(target.log()) == seen
-    ((experiment_id,),) = galileo.query("SELECT id FROM experiments_experiment ORDER BY created DESC LIMIT 1")
+    ((experiment_id,),) = galileo.query("SELECT id FROM experiments_experiment ORDER BY created_at DESC LIMIT 1")
     galileo.wait_for_status(experiment_id, "CANCELLED")
     rows = assert_account_closes(galileo, experiment_id, target)
     assert len(rows) == 3000

@@ -24,7 +24,7 @@ from experiments.services import partitions
 now = timezone.now()
 partitions.add({ID!r})
 about = {{"id": {ID!r}, "name": "t", "creator": "t", "status": "RUNNING", "seed": 1}}
-Experiment.objects.create(**about, created=now, starting=now, start=now)
+Experiment.objects.create(**about, created_at=now, starting_at=now, started_at=now)
 """
 RECORDER = "import threading; from experiments.recording import Recorder; Recorder().run(threading.Event())"
 

@@ -7,8 +7,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from rest_framework.authtoken.models import Token
 
-from experiments.models import Experiment
-from experiments.services import experiments, registry
+from experiments.models import ExperimentStatus
+from experiments.services import experiments, workers
 from experiments.services.shards import place_group
 from experiments.services.transitions import move_experiment
 from tests.support.fleet import Fleet
@@ -28,7 +28,7 @@ def placed(make_experiment):
 
     def place(**fields):
         experiment = make_experiment(**fields)
-        assert move_experiment(experiment.id, Experiment.Status.QUEUED, Experiment.Status.STARTING)
+        assert move_experiment(experiment.id, ExperimentStatus.QUEUED, ExperimentStatus.STARTING)
         place_group(experiment, experiment.workloads.get())
         return experiment
 
@@ -47,7 +47,7 @@ def make_experiment(db, broker):
 
 @pytest.fixture
 def fleet(broker, monkeypatch):
-    monkeypatch.setattr(registry, "broker_is_fresh", lambda: False)
-    monkeypatch.setattr(registry, "MISSED", timedelta(microseconds=1))
-    monkeypatch.setattr(registry, "AFTER_GAP", timedelta(0))
+    monkeypatch.setattr(workers, "broker_is_fresh", lambda: False)
+    monkeypatch.setattr(workers, "MISSED", timedelta(microseconds=1))
+    monkeypatch.setattr(workers, "AFTER_GAP", timedelta(0))
     return Fleet(broker)

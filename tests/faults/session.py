@@ -94,10 +94,10 @@ class Session:
         self._asks("POST", f"/{group_id}/command", command)
 
     def _phase_of(self, group_id: str) -> dict[str, Any]:
-        return dict(self._group(group_id).phase)
+        return dict(self._group(group_id).interactive_part.command_fields)
 
     def _group(self, group_id: str) -> ClientGroup:
-        (group,) = self._rig.galileo.read(ClientGroup.objects.filter(id=group_id))
+        (group,) = self._rig.galileo.read(ClientGroup.objects.select_related("interactive_part").filter(id=group_id))
         return group
 
     def _asks(self, method: str, path: str, data: Any = None) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class Session:
         wait_for(lambda: not self._are_open(), "the client groups to end")
 
     def _are_open(self) -> bool:
-        return bool(self._rig.galileo.read(ClientGroup.objects.filter(id__in=self._groups, ended=None)))
+        return bool(self._rig.galileo.read(ClientGroup.objects.following().filter(id__in=self._groups)))
 
 
 def clients_of(shard: Shard) -> frozenset[int]:

@@ -34,8 +34,8 @@ def make_worker(name: str = "pi1", **fields: Any) -> Worker:
         "memory_bytes": 1 << 30,
         "machine": "aarch64",
         "hostname": name,
-        "started": START,
-        "heartbeat": START,
+        "started_at": START,
+        "heartbeat_at": START,
         "clock_offset_ns": 0,
         "clock_uncertainty_ns": 50_000,
     }
@@ -64,10 +64,10 @@ def make_experiment(
         name="test",
         creator="tester",
         status=status,
-        ending=status if ended else ("FINISHED" if status == "FINALIZING" else ""),
-        created=START,
-        starting=START,
-        start=START,
+        final_status=status if ended else ("FINISHED" if status == "FINALIZING" else ""),
+        created_at=START,
+        starting_at=START,
+        started_at=START,
         start_broker_ns=START_NS,
         seed=7,
         plan={
@@ -96,7 +96,7 @@ def make_experiment(
             state="run",
             total_clients=clients,
             start_broker_ns=START_NS,
-            created=START,
+            created_at=START,
         )
         for position in range(shards):
             Shard.objects.create(

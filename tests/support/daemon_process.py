@@ -107,6 +107,6 @@ class DaemonSite:
         """Name and status of each, in the order in which they were made."""
         connection = sqlite3.connect(self.database, timeout=20)
         try:
-            return connection.execute("SELECT name, status FROM experiments_experiment ORDER BY created").fetchall()
+            return connection.execute("SELECT name, status FROM experiments_experiment ORDER BY created_at").fetchall()
         finally:
             connection.close()

@@ -43,7 +43,7 @@ class Fleet:
         return order
 
     def say(self, state, reason="", only=None, **fields):
-        for shard in Shard.objects.exclude(status__in=Shard.ENDED).filter(**(only or {})):
+        for shard in Shard.objects.not_ended().filter(**(only or {})):
             clock = ClockSample(offset_ns=5, uncertainty_ns=20_000)
             status = ShardStatus(shard.id, shard.attempt, shard.worker.name, 1, state, clock, 4096, reason, **fields)
             self.broker.set(keys.shard_key(shard.id), to_json(status))
@@ -58,7 +58,7 @@ class Fleet:
         status = ShardStatus(shard.id, shard.attempt, worker, 1, state, reason=reason)
         self.broker.set(keys.shard_key(shard.id), to_json(status))
         self.broker.delete(keys.lease_key(shard.id))
-        Shard.objects.filter(id=shard.id).update(dispatched=timezone.now() - timedelta(seconds=60))
+        Shard.objects.filter(id=shard.id).update(ordered_at=timezone.now() - timedelta(seconds=60))
 
     def die(self):
         for shard in Shard.objects.all():
@@ -68,8 +68,8 @@ class Fleet:
         """As if each shard's only batch had been ingested; it held no rows."""
         counters, gauges = asdict(Counters()), asdict(Gauges())
         for shard in Shard.objects.all():
-            Shard.objects.filter(id=shard.id).update(totals=counters, batches=1, end=messages.FINISHED)
-            header = {"rows": 0, "received": timezone.now(), "counters": counters, "gauges": gauges}
+            Shard.objects.filter(id=shard.id).update(totals=counters, batches=1, final_state=messages.FINISHED)
+            header = {"rows": 0, "received_at": timezone.now(), "counters": counters, "gauges": gauges}
             Batch.objects.get_or_create(shard=shard, attempt=shard.attempt, number=0, defaults=header)
 
 

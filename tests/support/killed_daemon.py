@@ -21,12 +21,12 @@ def main(moment: str) -> None:
     django.setup()
     from experiments.instructions import processing
     from experiments.instructions.queue import InstructionQueue
-    from experiments.services import dispatch
+    from experiments.services import sending
 
     place: dict[str, tuple[Any, str]] = {
         "taken": (InstructionQueue, "wait"),
         "ticketed": (InstructionQueue, "oldest"),
-        "before the commit": (dispatch, "kick_reconcile"),  # the last step within the transaction
+        "before the commit": (sending, "kick_reconcile"),  # the last step within the transaction
         "after the commit": (processing, "process"),
         "removed": (InstructionQueue, "remove"),
     }

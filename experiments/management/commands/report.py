@@ -36,7 +36,7 @@ class Command(BaseCommand):
             experiment = Experiment.objects.get(pk=options["id"])
         except Experiment.DoesNotExist:
             raise CommandError(f"experiment {options['id']!r} does not exist") from None
-        if experiment.status not in Experiment.ENDED:
+        if not experiment.has_ended:
             raise CommandError(f"experiment {experiment.id} has not ended: it is {experiment.status}")
         try:
             built = report.build(experiment, [Path(path) for path in options["target_log"]], fresh=True)

@@ -23,12 +23,12 @@ from experiments.analysis import live
 from experiments.management.interruption import Interrupted, Interruption
 from experiments.management.progress import Display, LiveDisplay, PlainDisplay
 from experiments.management.route_arguments import parse_route
-from experiments.models import Experiment
+from experiments.models import Experiment, ExperimentStatus
 from experiments.plans.parsing import MAX_BYTES, whole_invalid
 from experiments.plans.recordings import FILE, LISTS, read_file, read_lists, with_recordings
-from experiments.services import clock
+from experiments.services import broker, ending
 from experiments.services import experiments as services
-from experiments.services.ids import IdTaken
+from experiments.services.experiments import IdTaken
 from experiments.services.placement import NoMatchingWorkers
 from routing.errors import Code, FieldError
 from routing.redis import redis_client
@@ -132,7 +132,7 @@ class Command(BaseCommand):
                     # The experiment continues without this command: wait for the database, or for an interrupt.
                     connection.close()
                 else:
-                    if experiment is None or experiment.status in Experiment.ENDED:
+                    if experiment is None or experiment.has_ended:
                         return
                 interruption.wait(refresh_s)
         finally:
@@ -147,7 +147,7 @@ class Command(BaseCommand):
         while time.monotonic() < end_at_s and not interruption.hurry:
             try:
                 if not is_cancelled:
-                    experiment = services.cancel(experiment_id, f"interrupted: run_experiment got {interruption.name}")
+                    experiment = ending.cancel(experiment_id, f"interrupted: run_experiment got {interruption.name}")
                     is_cancelled = True
                 experiment = selectors.experiment_status(experiment_id)
             except Experiment.DoesNotExist:
@@ -156,12 +156,12 @@ class Command(BaseCommand):
             except OperationalError as error:
                 self.stderr.write(f"the experiment could not be cancelled yet: {error}")
                 connection.close()
-            if is_cancelled and (experiment is None or experiment.status in Experiment.ENDED):
+            if is_cancelled and (experiment is None or experiment.has_ended):
                 break
             time.sleep(CANCEL_LOOK_S)
         if experiment is None:
             text = f"interrupted; experiment {experiment_id} was deleted"
-        elif experiment.status in Experiment.ENDED:
+        elif experiment.has_ended:
             text = f"interrupted; experiment {experiment_id} is {experiment.status}, its load has stopped"
         elif is_cancelled:
             text = f"interrupted; experiment {experiment_id} is cancelled and ending"
@@ -182,7 +182,7 @@ class Command(BaseCommand):
             f"report: manage.py report {experiment.id}"
         )
         self._print_end(experiment, options, text, error=experiment.reason)
-        return 0 if experiment.status == Experiment.Status.FINISHED else EXIT_FAILED
+        return 0 if experiment.status == ExperimentStatus.FINISHED else EXIT_FAILED
 
     def _print_end(self, experiment: Experiment | None, options: dict[str, Any], text: str, error: str = "") -> None:
         if not options["json"]:
@@ -252,6 +252,6 @@ def _user() -> str:
 def _broker_offset_ns() -> int:
     """Returns the broker's clock minus this computer's, exact enough for a display."""
     try:
-        return clock.broker_now_ns() - time.time_ns()
+        return broker.broker_now_ns() - time.time_ns()
     except redis.exceptions.RedisError:
         return 0

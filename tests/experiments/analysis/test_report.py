@@ -199,7 +199,7 @@ def add_telemetry(experiment, node, metric, values, *, subsystem="", first_s=0):
 
 
 def test_report_has_the_load_of_each_node(experiment):
-    Experiment.objects.update(end=experiment.start + timedelta(seconds=2))
+    Experiment.objects.update(ended_at=experiment.started_at + timedelta(seconds=2))
     experiment.refresh_from_db()
     add_telemetry(experiment, "pi2", "cpu", [90, 10, 20, 60, 99], first_s=-1)  # the first and the last are outside
     add_telemetry(experiment, "pi2", "ram", [1024 * 100, 1024 * 300])
@@ -223,7 +223,9 @@ def test_report_has_the_load_of_each_node(experiment):
 def test_report_counts_malformed_and_dropped_telemetry(experiment):
     assert "Telemetry" not in report.render(report.build(experiment, []))
     example = "telem/pi/cpu: value: a number is needed, not 'much'"
-    Recording.objects.create(experiment=experiment, began=experiment.start, unparsable=2, example=example, dropped=1234)
+    Recording.objects.create(
+        experiment=experiment, began_at=experiment.started_at, unparsable=2, example=example, dropped=1234
+    )
     text = report.render(report.build(experiment, []))
     assert f"malformed messages: 2, such as {example}" in text
     assert "because the buffer was full: 1,234" in text
@@ -242,7 +244,7 @@ def test_report_of_a_bad_run_names_every_problem(write):
 def test_experiment_that_never_started_has_a_report():
     experiment = make_experiment(status="CANCELLED")
     experiment.groups.all().delete()
-    Experiment.objects.update(start=None, start_broker_ns=None)
+    Experiment.objects.update(started_at=None, start_broker_ns=None)
     experiment.refresh_from_db()
     assert "VERDICT INVALID" in report.render(report.build(experiment, []))
 
@@ -271,7 +273,7 @@ def test_command_prints_the_report_and_fails_on_contradictions(experiment, write
 
 @pytest.mark.parametrize(
     ("status", "sentence"),
-    [("RUNNING", "has not ended, it is RUNNING"), ("FINALIZING", "has not ended, it is FINALIZING")],
+    [("RUNNING", "has not ended: it is RUNNING"), ("FINALIZING", "has not ended: it is FINALIZING")],
 )
 def test_command_refuses_an_experiment_that_has_not_ended(status, sentence):
     with pytest.raises(CommandError, match=sentence):
@@ -279,7 +281,7 @@ def test_command_refuses_an_experiment_that_has_not_ended(status, sentence):
 
 
 def test_command_names_what_does_not_exist(experiment, tmp_path):
-    with pytest.raises(CommandError, match="there is no experiment '202001010000-none'"):
+    with pytest.raises(CommandError, match="experiment '202001010000-none' does not exist"):
         run("202001010000-none")
     with pytest.raises(CommandError, match=r"nowhere\.log: No such file"):
         run(experiment.id, "--target-log", tmp_path / "nowhere.log")

@@ -166,7 +166,7 @@ def test_cut_rest_of_a_plan_is_shown_if_requested():
     rows = [row(0, at, at * NS, Outcome.CUT if at > 1 else Outcome.COMPLETED) for at in range(6)]
     for batch in run_payloads(shard, rows):
         ingest(batch)
-    Experiment.objects.update(end=START + timedelta(seconds=1.4))
+    Experiment.objects.update(ended_at=START + timedelta(seconds=1.4))
     experiment.refresh_from_db()
     assert column(experiment, "completed") == [1, 1]
     assert column(experiment, "cut", to_s=10) == [0, 0, 1, 1, 1, 1]

@@ -337,7 +337,7 @@ def test_shard_restarted_during_the_run_makes_it_invalid():
 def test_experiment_that_never_started_has_a_summary():
     experiment = make_experiment(status="CANCELLED")
     experiment.groups.all().delete()
-    Experiment.objects.update(start=None, start_broker_ns=None, reason="cancelled by tester")
+    Experiment.objects.update(started_at=None, start_broker_ns=None, reason="cancelled by tester")
     experiment.refresh_from_db()
     result = summary.summarise(experiment)
     assert (result["intervals"], result["hosts"], result["workers"]) == ([], [], [])

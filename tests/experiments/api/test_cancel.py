@@ -98,7 +98,7 @@ def test_an_ending_experiment_is_not_cancelled(api: Client, broker: redis.Redis)
     experiment = batches.make_experiment(status="FINALIZING")
     assert cancel(api, experiment.id).status_code == 202
     experiment.refresh_from_db()
-    assert (experiment.status, experiment.ending) == ("FINALIZING", "FINISHED")
+    assert (experiment.status, experiment.final_status) == ("FINALIZING", "FINISHED")
 
 
 def test_an_interactive_one_is_cancelled(api: Client, broker: redis.Redis) -> None:

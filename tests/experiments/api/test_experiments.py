@@ -11,7 +11,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from experiments.models import Event, Experiment, Shard, Worker
-from experiments.services import experiments, registry
+from experiments.services import experiments, workers
 from routing.errors import Code
 from tests.experiments.plans.bad_plans import BAD, CLOSED_WORKLOAD, GOOD, MISSING, QUEUED, WORKLOAD, plan_with
 from tests.support import batches
@@ -122,7 +122,7 @@ def test_the_list_has_the_originals_words_and_our_phases(api: Client) -> None:
         ("QUEUED", "QUEUED"), ("IN_PROGRESS", "RUNNING"), ("FINISHED", "FINISHED"),
     }  # fmt: skip
     first = listed[made[0].id]
-    assert first["created"] == made[0].created.timestamp()
+    assert first["created"] == made[0].created_at.timestamp()
     assert first["end"] is None
     assert set(first) == {"id", "name", "creator", "status", "phase", "deleting", "created", "start", "end"}
 
@@ -175,7 +175,7 @@ def test_deleting_an_active_experiment_stops_it_first(api: Client, broker: redis
         experiment.id, "IN_PROGRESS", "FINALIZING", True,
     )  # fmt: skip
     experiment.refresh_from_db()
-    assert (experiment.status, experiment.ending) == ("FINALIZING", "CANCELLED")
+    assert (experiment.status, experiment.final_status) == ("FINALIZING", "CANCELLED")
 
 
 def test_an_ended_experiment_is_removed(api: Client, broker: redis.Redis) -> None:
@@ -190,7 +190,7 @@ def test_an_ended_experiment_is_removed(api: Client, broker: redis.Redis) -> Non
 def test_live_workers_are_listed_with_the_slots_that_are_in_use(api: Client, broker: redis.Redis) -> None:
     for name in ("pi-1", "pi-2", "pi-3"):
         register(broker, name)
-    registry.sync_workers()
+    workers.sync_workers()
     Worker.objects.filter(name="pi-3").update(status="LOST")
     experiment = batches.make_experiment(shards=3, workers=("pi-1", "pi-1", "pi-2"))
     Shard.objects.filter(group__experiment=experiment, worker__name="pi-2").update(status="FINISHED")

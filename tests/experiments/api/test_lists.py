@@ -13,7 +13,7 @@ from django.test import Client
 
 from experiments.models import Experiment
 from experiments.plans import parse_group
-from experiments.services import apps, groups, registry
+from experiments.services import apps, groups, workers
 from routing import services as routing
 from tests.support import batches
 from tests.support.archives import app_archive
@@ -71,7 +71,7 @@ def test_filters_of_experiments_match_exactly(api: Client) -> None:
 def test_workers_are_filtered_by_labels(api: Client, broker: redis.Redis) -> None:
     for name, zone in (("pi-1", "A"), ("pi-2", "A"), ("pi-3", "B")):
         register(broker, name, labels={"zone": zone, "worker_name": name})
-    registry.sync_workers()
+    workers.sync_workers()
     assert ids(api.get("/api/worker?label=zone=A"), "name") == ["pi-1", "pi-2"]
     assert ids(api.get("/api/worker?label=galileo_zone=A&label=worker_name=pi-2"), "name") == ["pi-2"]
     assert ids(api.get("/api/worker?limit=1&offset=2"), "name") == ["pi-3"]

@@ -61,7 +61,7 @@ def test_without_workers_it_is_a_503_with_a_reason(api: Client, broker: redis.Re
 def test_an_experiment_has_the_originals_fields(api: Client, fleet: None, slash: str) -> None:
     queued = post(api, EXAMPLE).json()
     ended = batches.make_experiment(status="FINISHED")
-    Experiment.objects.filter(id=ended.id).update(end=batches.START)
+    Experiment.objects.filter(id=ended.id).update(ended_at=batches.START)
     listed = {each["id"]: each for each in api.get(f"/api/experiments{slash}").json()}
     for experiment_id in (queued, ended.id):
         shown = api.get(f"/api/experiments/{experiment_id}{slash}").json()

@@ -26,7 +26,7 @@ from experiments.api.index import document as described
 from experiments.ingest.ingest import ingest
 from experiments.models import Event, TelemetrySample
 from experiments.plans import parse_group
-from experiments.services import apps, groups, registry
+from experiments.services import apps, groups, workers
 from experiments.services import experiments as services
 from galileo_site.wsgi import application
 from loadgen.protocol.keys import worker_key
@@ -127,7 +127,7 @@ def headers(broker: redis.Redis, settings: Any, tmp_path: Any) -> dict[str, str]
     settings.GALILEO_APPS_REPO_DIR = tmp_path / "apps"
     register(broker, "pi-1", slots=1000)
     broker.persist(worker_key("pi-1"))
-    registry.sync_workers()
+    workers.sync_workers()
     apps.upload(app_archive(), "admin")
     routing.set_record("web", ["127.0.0.1:9"])
     queued = services.create(plan(), "admin")

@@ -139,7 +139,9 @@ def test_a_series_is_read_by_the_index_alone(api: Client, experiment: Experiment
 
 
 def test_an_experiment_counts_missing_telemetry(api: Client, experiment: Experiment) -> None:
-    Recording.objects.create(experiment=experiment, began=batches.START, unparsable=2, example="telem/x: no", dropped=1)
+    Recording.objects.create(
+        experiment=experiment, began_at=batches.START, unparsable=2, example="telem/x: no", dropped=1
+    )
     shown = api.get(f"/api/experiments/{experiment.id}").json()
     assert shown["recording"] == {"unparsable": 2, "example": "telem/x: no", "dropped": 1}
 

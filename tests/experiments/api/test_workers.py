@@ -11,7 +11,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from experiments.models import Worker
-from experiments.services import registry
+from experiments.services import workers
 from tests.support.workers import register
 
 pytestmark = pytest.mark.django_db
@@ -20,10 +20,10 @@ JSON = "application/json"
 
 
 @pytest.fixture
-def workers(broker: redis.Redis) -> None:
+def registered(broker: redis.Redis) -> None:
     for name in ("pi-1", "pi-2"):
         register(broker, name)
-    registry.sync_workers()
+    workers.sync_workers()
 
 
 def ping(api: Client, body: Any = None) -> Any:
@@ -31,26 +31,26 @@ def ping(api: Client, body: Any = None) -> Any:
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_a_worker_is_shown_as_in_the_list(api: Client, workers: None, slash: str) -> None:
+def test_a_worker_is_shown_as_in_the_list(api: Client, registered: None, slash: str) -> None:
     shown = api.get(f"/api/worker/pi-1{slash}").json()
     assert shown == api.get("/api/worker").json()[0]
     assert shown["name"] == "pi-1"
 
 
-def test_one_that_is_lost_is_shown_as_such(api: Client, workers: None) -> None:
+def test_one_that_is_lost_is_shown_as_such(api: Client, registered: None) -> None:
     Worker.objects.filter(name="pi-2").update(status="LOST")
     assert api.get("/api/worker/pi-2").json()["status"] == "LOST"
     assert [worker["name"] for worker in api.get("/api/worker").json()] == ["pi-1"]
 
 
 @pytest.mark.parametrize("name", ["pi-3", "PI-1", "x" * 64, "ä", "%00", "pi-1/x"])
-def test_an_unknown_one_is_not_found(api: Client, workers: None, name: str) -> None:
+def test_an_unknown_one_is_not_found(api: Client, registered: None, name: str) -> None:
     answer = api.get(f"/api/worker/{name}")
     assert answer.status_code == 404
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-def test_a_worker_that_does_not_answer_a_ping_is_null(api: Client, workers: None) -> None:
+def test_a_worker_that_does_not_answer_a_ping_is_null(api: Client, registered: None) -> None:
     answer = ping(api, {"timeout_s": 0.1})
     assert (answer.status_code, answer.json()) == (200, {"pi-1": None, "pi-2": None})
 
@@ -71,7 +71,7 @@ def test_a_ping_without_workers_is_empty(api: Client, broker: redis.Redis) -> No
         ([], "body"),
     ],
 )
-def test_a_wrong_body_is_named(api: Client, workers: None, body: Any, field: str) -> None:
+def test_a_wrong_body_is_named(api: Client, registered: None, body: Any, field: str) -> None:
     answer = ping(api, body)
     assert answer.status_code == 400
     assert [error["field"] for error in answer.json()["errors"]] == [field]
@@ -80,14 +80,14 @@ def test_a_wrong_body_is_named(api: Client, workers: None, body: Any, field: str
 def test_without_a_broker_a_ping_is_a_503(api: Client) -> None:
     Worker.objects.create(
         name="pi-1", instance="i", slots=1, cores=1, memory_bytes=1, machine="x", hostname="h",
-        started="2026-01-01T00:00Z", heartbeat="2026-01-01T00:00Z", clock_offset_ns=0, clock_uncertainty_ns=0,
+        started_at="2026-01-01T00:00Z", heartbeat_at="2026-01-01T00:00Z", clock_offset_ns=0, clock_uncertainty_ns=0,
     )  # fmt: skip
     answer = ping(api, {"timeout_s": 0.1})
     assert answer.status_code == 503
     assert "broker" in answer.json()["detail"]
 
 
-def test_to_ping_is_to_read(client: Client, workers: None) -> None:
+def test_to_ping_is_to_read(client: Client, registered: None) -> None:
     user = User.objects.create_user("somebody")
     client.force_login(user)
     assert ping(client).status_code == 403

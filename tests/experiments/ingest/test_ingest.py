@@ -14,7 +14,7 @@ from experiments.analysis.live import read_client_counts
 from experiments.ingest.ingest import MALFORMED_KEY, ORPHANS_KEY, ingest
 from experiments.ingest.received import read
 from experiments.ingest.writers import SQLITE_ROWS
-from experiments.models import Batch, Capture, ClientGroup, Experiment, SecondStats, Shard, Trace
+from experiments.models import Batch, Capture, Experiment, InteractiveGroup, SecondStats, Shard, Trace
 from experiments.models.trace import trace_key
 from loadgen.agent.forwarder import Forwarder
 from loadgen.agent.ingest_link import RedisIngest
@@ -193,17 +193,17 @@ def test_final_batch_has_the_totals_of_the_shard(shard, broker):
     assert (shard.batches, shard.reason, shard.totals["planned"]) == (5, "stopped", 20)
 
 
-@pytest.mark.parametrize(("end", "gone"), [("finished", False), ("failed", False), ("lost", True)])
-def test_final_batch_tells_how_the_shard_ended(shard, broker, end, gone):
+@pytest.mark.parametrize(("end", "process_ended"), [("finished", False), ("failed", False), ("lost", True)])
+def test_final_batch_tells_how_the_shard_ended(shard, broker, end, process_ended):
     ingest(payload(shard, end=end, counters=Counters(planned=12, skipped=8)))
     shard.refresh_from_db()
-    assert (shard.end, shard.gone, shard.totals["skipped"]) == (end, gone, 8)
+    assert (shard.final_state, shard.process_ended, shard.totals["skipped"]) == (end, process_ended, 8)
 
 
 def test_batch_that_is_not_final_does_not_end_the_shard(shard, broker):
     ingest(payload(shard, [row(0, 0, 0)]))
     shard.refresh_from_db()
-    assert (shard.end, shard.gone, shard.totals) == ("", False, None)
+    assert (shard.final_state, shard.process_ended, shard.totals) == ("", False, None)
 
 
 def test_end_without_a_reason_keeps_the_stored_reason(shard, broker):
@@ -218,7 +218,7 @@ def test_final_batch_of_an_earlier_attempt_changes_nothing(shard, broker):
     Shard.objects.update(attempt=2)
     ingest(batch)
     shard.refresh_from_db()
-    assert (shard.totals, shard.batches, shard.end, shard.gone) == (None, None, "", False)
+    assert (shard.totals, shard.batches, shard.final_state, shard.process_ended) == (None, None, "", False)
     assert (Trace.objects.count(), acks(broker)) == (1, [batch_of(shard)])
 
 
@@ -265,7 +265,7 @@ def test_traced_and_untraced_arrivals_of_a_second_are_apart(shard, broker):
 def test_clients_of_a_group_are_counted_without_tracing(shard, broker):
     experiment = shard.group.experiment
     Experiment.objects.update(interactive=True)
-    ClientGroup.objects.update(interactive=True, seed=1, phase={"number": 1, "start_broker_ns": 0})
+    InteractiveGroup.objects.create(group=shard.group, seed=1, command_fields={"number": 1, "start_broker_ns": 0})
     ingest(payload(shard, [row(0, 0, 0), row(3, 0, 1)], traced=False, experiment_id=experiment.id))
     shard.refresh_from_db()
     assert read_client_counts(shard.client_counts) == {0: (1, 0), 3: (1, 0)}

@@ -65,7 +65,7 @@ def make_experiments() -> None:
         RoutingRevision.objects.create(
             service="service0", version=version, hosts=["10.0.0.1:80", "10.0.0.2:80"], weights=weights
         )
-    Experiment.objects.update(end=batches.START + timedelta(seconds=3))
+    Experiment.objects.update(ended_at=batches.START + timedelta(seconds=3))
 
 
 def ingest_all() -> None:

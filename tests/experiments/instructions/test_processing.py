@@ -114,7 +114,7 @@ def test_daemon_that_loses_the_race_creates_nothing(
 def test_instruction_id_belongs_to_one_experiment() -> None:
     made = made_of({"instructions": SCRIPT})
     with pytest.raises(IntegrityError):
-        services.create_failed("again", "x", "why", metadata={}, ticket=made.ticket)
+        services.create_failed("again", "x", "why", metadata={}, instruction_id=made.instruction_id)
     assert Experiment.objects.count() == 1
 
 
@@ -166,7 +166,7 @@ def test_wrong_instruction_is_a_failed_experiment_with_reason(
 ) -> None:
     experiment = made_of(pushed)
     assert experiment.reason in caplog.text
-    assert (experiment.status, experiment.ending) == ("FAILED", "FAILED")
+    assert (experiment.status, experiment.final_status) == ("FAILED", "FAILED")
     assert reason in experiment.reason
     (event,) = experiment.events.all()
     assert (event.name, event.value) == ("failed", experiment.reason)
@@ -253,7 +253,7 @@ def test_wrong_instructions_do_not_block_the_next(broker: redis.Redis, loop: Ins
     for _ in range(8):  # for each, one step to take it and one to process it
         loop.step()
     assert left(broker) == 0
-    found = Experiment.objects.order_by("created").values_list("name", "status")
+    found = Experiment.objects.order_by("created_at").values_list("name", "status")
     assert list(found) == [("bad", "FAILED"), ("good", "QUEUED")]
 
 

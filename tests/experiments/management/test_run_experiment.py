@@ -20,7 +20,7 @@ from experiments import selectors
 from experiments.management.commands import run_experiment
 from experiments.management.interruption import Interruption
 from experiments.models import Experiment, Worker
-from experiments.services import clock
+from experiments.services import broker
 from routing.errors import Code
 from tests.experiments.plans.bad_plans import BAD, BAD_FILES, GOOD, WORKLOAD, plan_with
 from tests.support.workers import register
@@ -88,11 +88,15 @@ def set_to(**fields: Any) -> Callable[[], object]:
 
 def started(seconds_ago: float = 0.0) -> Callable[[], object]:
     return lambda: Experiment.objects.update(
-        status="RUNNING", start_broker_ns=clock.broker_now_ns() - int(seconds_ago * 1e9)
+        status="RUNNING", start_broker_ns=broker.broker_now_ns() - int(seconds_ago * 1e9)
     )
 
 
-FINISHED = {"status": "FINISHED", "ending": "FINISHED", "summary": {"verdict": {"status": "VALID", "reasons": []}}}
+FINISHED = {
+    "status": "FINISHED",
+    "final_status": "FINISHED",
+    "summary": {"verdict": {"status": "VALID", "reasons": []}},
+}
 
 
 # --- plans ------------------------------------------------------------------------------------------------------------
@@ -215,7 +219,7 @@ def test_the_creator_is_the_option_or_the_plans_or_the_user(plan_file: Callable[
     run(plan_file(), "--creator", "bob")
     run(plan_file())
     run(plan_file(plan_with({"experiment": None})))
-    creators = [experiment.creator for experiment in Experiment.objects.order_by("created")]
+    creators = [experiment.creator for experiment in Experiment.objects.order_by("created_at")]
     assert creators[:2] == ["bob", "alice"]
     assert creators[2]
 
@@ -258,7 +262,7 @@ def test_on_a_terminal_one_block_is_redrawn_in_place(
 def test_another_end_exits_1_with_the_reason(
     plan_file: Callable[..., Path], fleet: None, steps: Steps, status: str
 ) -> None:
-    steps += [set_to(status=status, ending=status, reason="every shard was lost")]
+    steps += [set_to(status=status, final_status=status, reason="every shard was lost")]
     ended = run(plan_file(), "--wait")
     assert ended.status == 1
     assert ended.lines[-1].startswith(f"{status} (every shard was lost), verdict none; report: manage.py report 2")
@@ -335,7 +339,7 @@ def test_a_slow_end_is_reported_as_ending(
     ended = run(plan_file(), "--wait")
     assert ended.status == 130
     assert ended.lines[-1].endswith("is cancelled and ending")
-    assert (Experiment.objects.get().status, Experiment.objects.get().ending) == ("FINALIZING", "CANCELLED")
+    assert (Experiment.objects.get().status, Experiment.objects.get().final_status) == ("FINALIZING", "CANCELLED")
 
 
 def test_an_early_interruption_creates_no_experiment(

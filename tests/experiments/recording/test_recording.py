@@ -22,7 +22,7 @@ from experiments.recording.backlog import MAX_TALLIES, Arrival, Backlog, Taken, 
 from experiments.recording.listener import Listener
 from experiments.recording.recorder import ListenerEnded, Recorder
 from experiments.recording.store import store
-from experiments.services import deletion, nodes, registry
+from experiments.services import deletion, nodes, workers
 from loadgen.broker.options import redis_options
 from loadgen.protocol.topics import Mark, Sample, commands_channel, node_info_key
 from tests.support import batches
@@ -44,7 +44,7 @@ def sample(number: int = 0, **fields: Any) -> Sample:
 
 def active(starting: datetime = NOON, end: datetime | None = None, status: str = "RUNNING") -> Experiment:
     experiment = batches.make_experiment(status=status)
-    Experiment.objects.filter(pk=experiment.pk).update(starting=starting, start=starting, end=end)
+    Experiment.objects.filter(pk=experiment.pk).update(starting_at=starting, started_at=starting, ended_at=end)
     experiment.refresh_from_db()
     return experiment
 
@@ -117,7 +117,7 @@ def test_sample_is_stored_for_each_active_experiment() -> None:
     long, second = active(NOON, None), active(NOON + 2 * SECOND, NOON + 4 * SECOND, "FINALIZING")
     ended = active(NOON - 60 * SECOND, NOON + SECOND, "FINISHED")
     queued = batches.make_experiment(status="QUEUED")
-    Experiment.objects.filter(pk=queued.pk).update(starting=None, start=None)
+    Experiment.objects.filter(pk=queued.pk).update(starting_at=None, started_at=None)
     arrivals = [Arrival(NOON + number * SECOND, sample(number)) for number in (-1, 0, 1, 2, 3, 4, 5)]
     store(Taken(arrivals))
 
@@ -167,7 +167,7 @@ def test_recorded_rows_are_deleted_with_their_experiment(broker: redis.Redis) ->
     gone, other = active(status="FINISHED", end=NOON + SECOND), active()
     store(taken(*map(sample, range(50))))
     NodeInfo.objects.create(experiment=gone, node="pi")
-    Recording.objects.create(experiment=gone, began=NOON)
+    Recording.objects.create(experiment=gone, began_at=NOON)
     deletion.delete(gone.id)
     assert set(TelemetrySample.objects.values_list("experiment_id", flat=True)) == {other.id}
     assert not NodeInfo.objects.exists()
@@ -187,7 +187,7 @@ def listening(broker: redis.Redis, *names: str) -> Iterator[redis.client.PubSub]
 
 def test_nodes_are_described_when_an_experiment_begins(broker: redis.Redis) -> None:
     register(broker, "pi-1")
-    registry.sync_workers()
+    workers.sync_workers()
     broker.hset(node_info_key("pi-1"), mapping={"arch": "arm64", "ram": b"\xff\0"})
     broker.hset(node_info_key("camera"), mapping={"arch": "amd64"})
     broker.hset(node_info_key("gone"), mapping={"arch": "amd64"})

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from experiments.models import ClientApp, ClientAppVersion, Experiment, Shard
+from experiments.models import ClientApp, ClientAppVersion, Experiment, ExperimentStatus, Shard
 from experiments.plans import PlanInvalid
-from experiments.services import apps, experiments, registry
+from experiments.services import apps, experiments, workers
 from experiments.services.lifecycle import starting
 from experiments.services.transitions import move_experiment
 from loadgen.apps.archive import digest_of
@@ -105,8 +105,8 @@ def experiment(broker: redis.Redis) -> Experiment:
     created = experiments.create(plan(client="shop"), "tester")
     apps.upload(SECOND, "ann")
     register(broker, "pi-1")
-    registry.sync_workers()
-    assert move_experiment(created.id, Experiment.Status.QUEUED, Experiment.Status.STARTING)
+    workers.sync_workers()
+    assert move_experiment(created.id, ExperimentStatus.QUEUED, ExperimentStatus.STARTING)
     created.refresh_from_db()
     return created
 
@@ -128,7 +128,7 @@ def test_the_archive_is_there_before_the_first_order(
 ) -> None:
     there = []
     monkeypatch.setattr(
-        "experiments.services.shards.dispatch.dispatch",
+        "experiments.services.shards.sending.dispatch",
         lambda shard: there.append(broker.exists(app_key(digest_of(FIRST)))),
     )
     starting(experiment)
@@ -154,7 +154,7 @@ def test_a_shard_that_is_ordered_again_finds_its_app(experiment: Experiment, bro
     broker.delete(app_key(digest_of(FIRST)))
     Shard.objects.update(status="LOST")
     (shard,) = shards.of_experiment(experiment)
-    Shard.objects.update(dispatched=shard.dispatched.replace(year=2020))
+    Shard.objects.update(ordered_at=shard.ordered_at.replace(year=2020))
     (shard,) = shards.to_order_again(shards.of_experiment(experiment))
     shards.order_again(experiment, shard)
     assert Shard.objects.get().attempt == 2
@@ -179,7 +179,7 @@ def test_an_archive_that_is_gone_fails_the_experiment_with_the_reason(experiment
     apps.archive_file(digest_of(FIRST)).unlink()
     starting(experiment)
     experiment.refresh_from_db()
-    assert (experiment.status, experiment.ending) == ("FINALIZING", "FAILED")
+    assert (experiment.status, experiment.final_status) == ("FINALIZING", "FAILED")
     assert experiment.reason.startswith(f"client app shop: its archive {digest_of(FIRST)}.zip cannot be read")
     assert not Shard.objects.exists()
 

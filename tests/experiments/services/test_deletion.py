@@ -5,7 +5,7 @@ import redis
 
 from experiments.ingest.ingest import ORPHANS_KEY, ingest
 from experiments.models import ClientGroup, Event, Experiment, Trace
-from experiments.services import deletion, desired, experiments, interactive, lifecycle
+from experiments.services import deletion, desired, ending, interactive, lifecycle
 from experiments.services.reconcile import reconcile
 from loadgen.protocol import keys, messages
 from tests.support.batches import make_experiment as make_placed
@@ -50,7 +50,7 @@ def test_a_queued_experiment_goes_with_all_that_is_its(make_experiment):
 def test_a_running_one_is_stopped_and_goes_by_itself_when_it_has_ended(broker, fleet, started):
     standing = deletion.delete(started.id)
     assert standing is not None
-    assert (standing.status, standing.ending, standing.deleting) == ("FINALIZING", "CANCELLED", True)
+    assert (standing.status, standing.final_status, standing.deletion_requested) == ("FINALIZING", "CANCELLED", True)
     assert ClientGroup.objects.get().state == "stop"
     reconcile()
     assert Experiment.objects.exists(), "its batches are not there yet"
@@ -64,7 +64,7 @@ def test_asked_again_it_stands_as_it_stood(started):
     first, second = deletion.delete(started.id), deletion.delete(started.id)
     assert first is not None
     assert second is not None
-    assert (first.status, first.end) == (second.status, second.end)
+    assert (first.status, first.ended_at) == (second.status, second.ended_at)
 
 
 def test_an_unknown_one_is_none(broker):
@@ -72,14 +72,14 @@ def test_an_unknown_one_is_none(broker):
         deletion.delete("202611220000-abcd")
 
 
-@pytest.mark.parametrize("moment", [(experiments, "cancel"), (desired, "stop_now"), (experiments, "move_experiment")])
+@pytest.mark.parametrize("moment", [(ending, "cancel"), (desired, "stop_now"), (ending, "move_experiment")])
 def test_who_is_killed_after_the_mark_leaves_it_to_the_reconciler(fleet, started, moment):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(*moment, kill)
         deletion.delete(started.id)
     reconcile()
     started.refresh_from_db()
-    assert (started.status, started.ending, started.reason) == ("FINALIZING", "CANCELLED", "deleted")
+    assert (started.status, started.final_status, started.reason) == ("FINALIZING", "CANCELLED", "deleted")
     shards_obey(fleet)
     reconcile()
     assert not Experiment.objects.exists()
@@ -101,7 +101,7 @@ def test_a_reconciler_that_is_killed_leaves_it_to_the_next(broker, fleet, starte
 def test_a_queued_one_whose_deletion_was_cut_short_is_never_started(fleet, make_experiment):
     fleet.join("pi-1")
     experiment = make_experiment()
-    Experiment.objects.update(deleting=True)
+    Experiment.objects.update(deletion_requested=True)
     reconcile()
     assert not Experiment.objects.exists()
     assert fleet.orders("pi-1") == []
@@ -110,7 +110,7 @@ def test_a_queued_one_whose_deletion_was_cut_short_is_never_started(fleet, make_
 
 def test_one_that_cannot_be_removed_does_not_hold_up_the_others(broker, make_experiment, monkeypatch, caplog):
     stays, _ = (make_experiment() for _ in range(2))
-    Experiment.objects.update(deleting=True)
+    Experiment.objects.update(deletion_requested=True)
     original = deletion._remove
 
     def remove(experiment_id):
@@ -130,13 +130,13 @@ def test_without_a_broker_what_redis_holds_is_left_to_the_reconciler(broker, sta
     reconcile()
     reconcile()
     started.refresh_from_db()
-    assert started.status in Experiment.ENDED
+    assert started.has_ended
     monkeypatch.undo()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(desired, "redis_client", lambda: redis.Redis(port=1))
         standing = deletion.delete(started.id)
     assert standing is not None
-    assert standing.deleting
+    assert standing.deletion_requested
     reconcile()
     assert not Experiment.objects.exists()
     assert broker.keys("galileo:group:*") == broker.keys("galileo:shard:*") == []
@@ -156,7 +156,7 @@ def test_its_batches_that_come_later_are_acknowledged_and_counted(broker):
     (shard,) = shards_of(experiment)
     first, *late = run_payloads(shard)
     ingest(first)
-    Experiment.objects.update(deleting=True)
+    Experiment.objects.update(deletion_requested=True)
     ingest(late[0])
     reconcile()
     assert not Experiment.objects.exists()

@@ -3,7 +3,7 @@
 import pytest
 
 from experiments.models import ClientGroup
-from experiments.services import desired, registry
+from experiments.services import desired, workers
 from loadgen.protocol.codec import from_json
 from loadgen.protocol.keys import group_key
 from loadgen.protocol.messages import GroupDocument
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def group(broker, placed):
     register(broker, "pi-1")
-    registry.sync_workers()
+    workers.sync_workers()
     placed()
     return ClientGroup.objects.get()
 

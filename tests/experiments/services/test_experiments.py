@@ -6,14 +6,12 @@ import re
 import pytest
 from django.utils import timezone
 
-from experiments.models import Event, Experiment
-from experiments.services import experiments, ids
+from experiments.models import Event, Experiment, ExperimentStatus
+from experiments.services import ending, experiments
 from experiments.services.transitions import move_experiment
 from tests.support.plans import plan
 
 pytestmark = pytest.mark.django_db
-
-Status = Experiment.Status
 
 
 def test_an_experiment_is_queued_with_its_workloads_and_an_event(make_experiment):
@@ -31,25 +29,47 @@ def test_a_seed_is_drawn_and_stored_when_the_plan_has_none(make_experiment):
 
 def test_an_id_that_is_taken_is_drawn_again(broker, monkeypatch):
     drawn = itertools.chain(["202601010000-aaaa"] * 3, ["202601010000-bbbb"])
-    monkeypatch.setattr(ids, "new_id", lambda now: next(drawn))
+    monkeypatch.setattr(experiments, "new_id", lambda now: next(drawn))
     assert experiments.create(plan(), "x").id == "202601010000-aaaa"
     assert experiments.create(plan(), "x").id == "202601010000-bbbb"
 
 
 def test_a_queued_experiment_is_cancelled_at_once(make_experiment):
-    experiment = experiments.cancel(make_experiment().id, "by test")
+    experiment = ending.cancel(make_experiment().id, "by test")
     assert (experiment.status, experiment.reason) == ("CANCELLED", "by test")
 
 
 def test_an_ended_experiment_stays_as_it_ended(make_experiment):
     experiment = make_experiment()
-    Experiment.objects.update(status=Status.FINISHED, ending=Status.FINISHED)
-    assert experiments.cancel(experiment.id, "too late").status == "FINISHED"
+    Experiment.objects.update(status=ExperimentStatus.FINISHED, final_status=ExperimentStatus.FINISHED)
+    assert ending.cancel(experiment.id, "too late").status == "FINISHED"
 
 
 def test_an_experiment_that_is_about_to_start_ends_no_earlier_than_its_start(make_experiment):
     experiment = make_experiment()
     start = timezone.now() + timezone.timedelta(seconds=2)
-    move_experiment(experiment.id, Status.QUEUED, Status.RUNNING, start=start)
-    cancelled = experiments.cancel(experiment.id, "by test")
-    assert (cancelled.status, cancelled.ending, cancelled.end) == ("FINALIZING", "CANCELLED", start)
+    move_experiment(experiment.id, ExperimentStatus.QUEUED, ExperimentStatus.RUNNING, started_at=start)
+    cancelled = ending.cancel(experiment.id, "by test")
+    assert (cancelled.status, cancelled.final_status, cancelled.ended_at) == ("FINALIZING", "CANCELLED", start)
+
+
+def test_a_cancel_records_when_it_was_requested(make_experiment):
+    cancelled = ending.cancel(make_experiment().id, "by test")
+    assert cancelled.stop_requested_at == cancelled.ended_at
+
+
+def test_of_two_cancels_the_first_ones_reason_stays(make_experiment):
+    experiment = make_experiment()
+    move_experiment(experiment.id, ExperimentStatus.QUEUED, ExperimentStatus.RUNNING, started_at=timezone.now())
+    ending.cancel(experiment.id, "first")
+    assert ending.cancel(experiment.id, "second").reason == "first"
+
+
+def test_an_end_that_another_process_has_made_changes_nothing(make_experiment):
+    experiment = make_experiment()
+    move_experiment(experiment.id, ExperimentStatus.QUEUED, ExperimentStatus.RUNNING, started_at=timezone.now())
+    experiment.refresh_from_db()
+    ending.cancel(experiment.id, "by test")
+    assert not ending.fail(experiment, "too late")
+    experiment.refresh_from_db()
+    assert (experiment.final_status, experiment.reason) == ("CANCELLED", "by test")

@@ -7,8 +7,7 @@ import pytest
 from experiments.models import Batch, ClientGroup, Experiment, Shard
 from experiments.plans import PlanInvalid, parse_group
 from experiments.plans.commands import parse_clients, parse_command, parse_tracing
-from experiments.services import deletion, groups, interactive
-from experiments.services import experiments as services
+from experiments.services import deletion, ending, groups, interactive
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from experiments.services.reconcile import reconcile
 from loadgen.protocol import keys, messages
@@ -38,10 +37,10 @@ def test_clients_take_part_when_all_of_their_shards_are_ready(fleet, broker):
     group = groups.spawn(parse_group({"service": "s", "num": 4}), "tester")
     assert document(broker, group).active == []
     fleet.say(messages.READY, only={"worker__name": "pi-1"})
-    assert groups.follow(group.id).active == []
+    assert groups.follow(group.id).interactive_part.active == []
     fleet.say(messages.READY)
     group = groups.follow(group.id)
-    assert (group.active, group.total_clients, group.pending) == ([[0, 4]], 4, [])
+    assert (group.interactive_part.active, group.total_clients, group.interactive_part.pending) == ([[0, 4]], 4, [])
     assert document(broker, group).active == [[0, 4]]
     assert document(broker, group).state == "run"
 
@@ -61,11 +60,11 @@ def test_added_clients_have_indexes_of_their_own_and_share_the_rate_from_when_th
     groups.command(two.id, kind=RATE, rate_rps=3.0)
     groups.close(two.id, 1)
     groups.add(two.id, 2)
-    assert groups.follow(two.id).active == [[0, 3]]
+    assert groups.follow(two.id).interactive_part.active == [[0, 3]]
     before = document(broker, two).phase
     fleet.say(messages.READY)
     group = groups.follow(two.id)
-    assert (group.active, group.total_clients) == ([[0, 3], [4, 6]], 5)
+    assert (group.interactive_part.active, group.total_clients) == ([[0, 3], [4, 6]], 5)
     phase = document(broker, two).phase
     assert (phase.number, phase.rate_rps) == (before.number + 1, 3.0)
 
@@ -100,7 +99,7 @@ def test_a_closed_group_takes_no_commands_and_ends_with_its_shards(fleet, broker
         groups.add(two.id, 1)
     fleet.say(messages.FINISHED)
     reconcile()
-    assert ClientGroup.objects.get(id=two.id).ended is not None
+    assert ClientGroup.objects.get(id=two.id).interactive_part.ended_at is not None
     with pytest.raises(groups.GroupClosed):
         groups.command(two.id, kind=RATE)
     assert not broker.exists(keys.group_key(two.id))
@@ -110,7 +109,7 @@ def test_a_group_whose_shards_have_failed_is_closed(fleet, two):
     fleet.say(messages.FAILED, "the app is broken")
     group = groups.follow(two.id)
     group.refresh_from_db()
-    assert (group.state, group.ended is None) == ("stop", False)
+    assert (group.state, group.interactive_part.ended_at is None) == ("stop", False)
     assert set(group.shards.values_list("reason", flat=True)) == {"the app is broken"}
 
 
@@ -126,7 +125,7 @@ def test_the_controller_renews_open_groups_only(fleet, broker, two):
 def test_an_order_that_nobody_takes_is_given_again(fleet, monkeypatch):
     fleet.join("pi-1", "pi-2")
     group = groups.spawn(parse_group({"service": "s"}), "tester")
-    Shard.objects.update(dispatched=Shard.objects.get().dispatched - timedelta(seconds=60))
+    Shard.objects.update(ordered_at=Shard.objects.get().ordered_at - timedelta(seconds=60))
     groups.follow(group.id)
     assert Shard.objects.get().attempt == 2
 
@@ -135,9 +134,9 @@ def test_a_shard_that_nobody_took_does_not_keep_a_closed_group(fleet, two):
     groups.add(two.id, 1)
     groups.close(two.id)
     fleet.say(messages.FINISHED, only={"status": "READY"})
-    Shard.objects.filter(status="DISPATCHED").update(dispatched=Shard.objects.latest("id").dispatched - LONG)
+    Shard.objects.filter(status="DISPATCHED").update(ordered_at=Shard.objects.latest("id").ordered_at - LONG)
     group = groups.follow(two.id)
-    assert group.ended is not None
+    assert group.interactive_part.ended_at is not None
     assert set(group.shards.values_list("status", flat=True)) == {"FINISHED", "LOST"}
 
 
@@ -145,7 +144,7 @@ def test_a_shard_out_of_reach_finds_the_stop_of_its_group_when_it_returns(fleet,
     fleet.die()
     Shard.objects.update(status="LOST")
     group = groups.follow(two.id)
-    assert (group.state, group.ended is None) == ("stop", False)
+    assert (group.state, group.interactive_part.ended_at is None) == ("stop", False)
     assert document(broker, group).state == "stop"
     assert 0 < broker.ttl(keys.group_key(two.id)) <= groups.STOP_STAYS_S
 
@@ -197,7 +196,7 @@ class TestInteractiveExperiment:
         interactive.stop(experiment.id)
         assert document(broker, two).experiment_id is None
         experiment.refresh_from_db()
-        assert (experiment.status, experiment.ending) == ("FINALIZING", "FINISHED")
+        assert (experiment.status, experiment.final_status) == ("FINALIZING", "FINISHED")
 
     def test_one_at_a_time_and_none_beside_a_plans(self, fleet, make_experiment):
         experiment = interactive.start("first", "tester", {})
@@ -233,7 +232,7 @@ class TestInteractiveExperiment:
         assert document(broker, two).tracing
         with pytest.raises(interactive.NotRunning, match="is FINALIZING"):
             interactive.trace(experiment.id, True)
-        Experiment.objects.update(status="FINISHED", ending="FINISHED")
+        Experiment.objects.update(status="FINISHED", final_status="FINISHED")
         interactive.start("the next", "tester", {})
         assert document(broker, two).tracing
 
@@ -241,7 +240,7 @@ class TestInteractiveExperiment:
         experiment = interactive.start("by hand", "tester", {})
         groups.close(two.id)
         fleet.say(messages.FINISHED)
-        assert groups.follow(two.id).ended is not None
+        assert groups.follow(two.id).interactive_part.ended_at is not None
         interactive.trace(experiment.id, False)
         assert not broker.exists(keys.group_key(two.id))
         interactive.stop(experiment.id)
@@ -262,20 +261,20 @@ class TestInteractiveExperiment:
     def test_one_that_is_deleted_leaves_the_batches_of_the_groups_to_those_that_follow(self, two):
         first = interactive.start("first", "tester", {})
         shard = two.shards.first()
-        row = {"shard": shard, "attempt": 1, "rows": 0, "received": first.start, "counters": {}, "gauges": {}}
+        row = {"shard": shard, "attempt": 1, "rows": 0, "received_at": first.started_at, "counters": {}, "gauges": {}}
         Batch.objects.create(experiment=first, number=0, **row)
-        services.cancel(first.id, "by test")
+        ending.cancel(first.id, "by test")
         Experiment.objects.filter(id=first.id).update(status="CANCELLED")
         deletion.delete(first.id)
         assert Batch.objects.get().experiment is None
 
     def test_a_cancelled_one_leaves_the_groups_alone(self, broker, two):
         experiment = interactive.start("by hand", "tester", {})
-        services.cancel(experiment.id, "by test")
+        ending.cancel(experiment.id, "by test")
         assert (document(broker, two).state, document(broker, two).experiment_id) == ("run", None)
         reconcile()
         experiment.refresh_from_db()
-        assert (experiment.ending, experiment.reason) == ("CANCELLED", "by test")
+        assert (experiment.final_status, experiment.reason) == ("CANCELLED", "by test")
 
     def test_one_that_nobody_renews_is_ended_with_a_reason(self, fleet):
         experiment = interactive.start("left", "tester", {})
@@ -283,7 +282,7 @@ class TestInteractiveExperiment:
         reconcile()
         experiment.refresh_from_db()
         assert experiment.status == "RUNNING"
-        Experiment.objects.update(renewed=experiment.renewed - interactive.LEASE)
+        Experiment.objects.update(renewed_at=experiment.renewed_at - interactive.LEASE)
         reconcile()
         experiment.refresh_from_db()
         assert (experiment.status, experiment.reason) == ("FINISHED", interactive.ABANDONED)

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from experiments.models import Shard, Worker
-from experiments.services import registry
+from experiments.models import Shard, Worker, WorkerStatus
+from experiments.services import workers
 from experiments.services.placement import SHARD_RATE_RPS, NoFreeSlot, NoMatchingWorkers, matching_workers, place
 from tests.support.workers import register
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 def two_zones(broker):
     register(broker, "pi-1", labels={"zone": "A", "worker_name": "pi-1"})
     register(broker, "pi-2", labels={"zone": "B", "worker_name": "pi-2"})
-    registry.sync_workers()
+    workers.sync_workers()
 
 
 def clients_of(share):
@@ -63,13 +63,13 @@ def test_without_any_worker_the_message_says_how_to_start_one():
 
 @pytest.mark.usefixtures("two_zones")
 def test_a_draining_worker_is_not_chosen():
-    Worker.objects.filter(name="pi-1").update(status=Worker.Status.DRAINING)
+    Worker.objects.filter(name="pi-1").update(status=WorkerStatus.DRAINING)
     assert [share.worker.name for share in place({}, 4)] == ["pi-2"]
 
 
 def test_full_workers_are_named_with_who_holds_their_slots(broker, placed):
     register(broker, "pi-1", slots=1)
-    registry.sync_workers()
+    workers.sync_workers()
     experiment = placed()
     with pytest.raises(NoFreeSlot, match=rf"pi-1; held by {experiment.id}\.0"):
         place({}, 1)
@@ -77,10 +77,10 @@ def test_full_workers_are_named_with_who_holds_their_slots(broker, placed):
 
 def test_the_worker_with_the_fewest_clients_comes_first(broker, placed):
     register(broker, "pi-1")
-    registry.sync_workers()
+    workers.sync_workers()
     placed()
     register(broker, "pi-2")
-    registry.sync_workers()
+    workers.sync_workers()
     assert [share.worker.name for share in place({}, 2)] == ["pi-2", "pi-1"]
 
 
@@ -89,7 +89,7 @@ def two_sizes(broker):
     """A worker of 8 cores and 16 slots, and one of 2 cores and 4 slots."""
     register(broker, "big", slots=16, cores=8)
     register(broker, "small", slots=4, cores=2)
-    registry.sync_workers()
+    workers.sync_workers()
 
 
 def shards_by_worker(shares):
@@ -134,7 +134,7 @@ def test_few_clients_are_spread_over_the_workers_before_the_cores():
 
 def test_slots_that_others_hold_are_left_to_them(broker, placed):
     register(broker, "pi-1", slots=4, cores=4)
-    registry.sync_workers()
+    workers.sync_workers()
     placed(shards_per_worker=3)
     assert len(place({}, 100, shards_per_worker=3)) == 1
     assert len(place({}, 100, rate_rps=4 * SHARD_RATE_RPS)) == 1
@@ -142,7 +142,7 @@ def test_slots_that_others_hold_are_left_to_them(broker, placed):
 
 def test_a_second_load_gets_a_free_slot_though_the_first_has_all_the_cores(broker, placed):
     register(broker, "pi-1", slots=4, cores=2)
-    registry.sync_workers()
+    workers.sync_workers()
     placed(ticks=[10 * SHARD_RATE_RPS, 0])
     assert Shard.objects.count() == 2
     assert len(place({}, 100, rate_rps=10 * SHARD_RATE_RPS)) == 1
@@ -150,7 +150,7 @@ def test_a_second_load_gets_a_free_slot_though_the_first_has_all_the_cores(broke
 
 def test_a_group_with_several_shards_on_a_worker_orders_each_from_it(broker, placed):
     register(broker, "pi-1", slots=4, cores=4)
-    registry.sync_workers()
+    workers.sync_workers()
     placed(shards_per_worker=2, clients_per_host=5)
     shards = Shard.objects.order_by("index")
     assert [(shard.index, shard.worker.name, shard.status, shard.clients) for shard in shards] == [
@@ -161,6 +161,6 @@ def test_a_group_with_several_shards_on_a_worker_orders_each_from_it(broker, pla
 
 def test_a_closed_load_gets_one_shard_per_worker_and_as_many_clients_as_are_active_at_most(broker, placed):
     register(broker, "pi-1", slots=4, cores=4)
-    registry.sync_workers()
+    workers.sync_workers()
     experiment = placed(model="closed", ticks=None, clients=[2, 7])
     assert (Shard.objects.count(), experiment.groups.get().total_clients) == (1, 7)

@@ -22,7 +22,7 @@ def experiment(make_experiment):
 def at_time(experiment, seconds, **fields):
     """The experiment as it is so long after its start."""
     start = timezone.now() - timedelta(seconds=seconds)
-    Experiment.objects.filter(id=experiment.id).update(status="RUNNING", start=start, **fields)
+    Experiment.objects.filter(id=experiment.id).update(status="RUNNING", started_at=start, **fields)
     experiment.refresh_from_db()
     events.record_planned(experiment)
     own = experiment.events.filter(key__startswith="plan:")
@@ -42,12 +42,17 @@ def test_its_time_is_the_starts_and_its_own_however_late_it_is_recorded(experime
 
 def test_events_beyond_an_early_end_never_come(experiment):
     ended = timezone.now() - timedelta(seconds=98.9)
-    assert [name for name, _, _ in at_time(experiment, 100, end=ended, ending="CANCELLED")] == ["warm", "half"]
+    happened = at_time(experiment, 100, ended_at=ended, final_status="CANCELLED")
+    assert [name for name, _, _ in happened] == ["warm", "half"]
 
 
 def test_an_event_at_the_very_end_comes_though_the_end_was_seen_a_little_early(experiment):
     ended = timezone.now() - timedelta(seconds=98.01)
-    assert [name for name, _, _ in at_time(experiment, 100, end=ended, ending="FINISHED")] == ["warm", "half", "end"]
+    assert [name for name, _, _ in at_time(experiment, 100, ended_at=ended, final_status="FINISHED")] == [
+        "warm",
+        "half",
+        "end",
+    ]
 
 
 def test_two_events_of_one_name_are_two_events(make_experiment):
@@ -58,7 +63,7 @@ def test_two_events_of_one_name_are_two_events(make_experiment):
 @pytest.mark.django_db(transaction=True)
 def test_the_reconciler_records_them(experiment, broker):
     start = timezone.now() - timedelta(seconds=1.5)
-    Experiment.objects.filter(id=experiment.id).update(status="RUNNING", start=start, start_broker_ns=1)
+    Experiment.objects.filter(id=experiment.id).update(status="RUNNING", started_at=start, start_broker_ns=1)
     reconcile()
     reconcile()
     own = experiment.events.filter(key__startswith="plan:")

@@ -10,7 +10,7 @@ from experiments.analysis.report import build
 from experiments.models import ClientGroup, Event, Experiment, Shard, Worker
 from experiments.plans import parse_group
 from experiments.selectors import live_workers
-from experiments.services import experiments, groups, placement, queue_orders, registry, shards
+from experiments.services import ending, experiments, groups, placement, queue_orders, shards, workers
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from experiments.services.reconcile import reconcile
 from loadgen.protocol import keys, messages
@@ -64,7 +64,7 @@ def kill(fleet, name):
 
 def time_passes():
     """The orders were given long ago, and the looks since then found what they would find now."""
-    Shard.objects.update(dispatched=timezone.now() - LONG_AGO)
+    Shard.objects.update(ordered_at=timezone.now() - LONG_AGO)
     Shard.objects.exclude(missed_since=None).update(missed_since=timezone.now() - LONG_AGO)
 
 
@@ -133,9 +133,9 @@ class TestWaiting:
         fleet.join("pi-1")
         fleet.take("pi-1", ZONE)
         reconcile()
-        Experiment.objects.update(starting=timezone.now() - timedelta(seconds=61))
+        Experiment.objects.update(starting_at=timezone.now() - timedelta(seconds=61))
         reconcile()
-        assert (status(waiting_experiment), waiting_experiment.ending) == ("FINALIZING", "FAILED")
+        assert (status(waiting_experiment), waiting_experiment.final_status) == ("FINALIZING", "FAILED")
         assert waiting_experiment.reason == (
             "1 shard(s) on pi-1 did not get ready, and 1 shard(s) in the queue galileo_zone=A were not taken by any "
             "worker within 60 s"
@@ -151,7 +151,7 @@ class TestWaiting:
         self, fleet, waiting_experiment
     ):
         fleet.broker.delete(ZONE)
-        Shard.objects.update(dispatched=timezone.now() - LONG_AGO)
+        Shard.objects.update(ordered_at=timezone.now() - LONG_AGO)
         reconcile()
         assert fleet.orders_in(ZONE) == []
         time_passes()
@@ -162,7 +162,7 @@ class TestWaiting:
     def test_the_time_for_which_the_queue_was_empty_counts_anew_when_it_was_not(self, fleet, waiting_experiment):
         kept = fleet.broker.lrange(ZONE, 0, -1)
         fleet.broker.delete(ZONE)
-        Shard.objects.update(dispatched=timezone.now() - LONG_AGO)
+        Shard.objects.update(ordered_at=timezone.now() - LONG_AGO)
         reconcile()
         assert Shard.objects.filter(missed_since=None).count() == 0
         fleet.broker.rpush(ZONE, *kept)
@@ -216,11 +216,11 @@ class TestEnd:
         fleet.join("pi-1")
         fleet.take("pi-1", ZONE, messages.READY)
         reconcile()
-        experiments.cancel(waiting_experiment.id, "by test")
+        ending.cancel(waiting_experiment.id, "by test")
         fleet.say(messages.FINISHED, "stopped", only={"worker__name": "pi-1"})
-        Experiment.objects.update(finalizing=timezone.now() - LONG_AGO)
+        Experiment.objects.update(finalizing_at=timezone.now() - LONG_AGO)
         reconcile()
-        Experiment.objects.update(finalizing=timezone.now() - 2 * LONG_AGO)
+        Experiment.objects.update(finalizing_at=timezone.now() - 2 * LONG_AGO)
         reconcile()
         assert (status(waiting_experiment), waiting_experiment.reason) == ("CANCELLED", "by test")
         assert held() == [("pi-1", "FINISHED", 1), (None, "LOST", 1)]
@@ -246,7 +246,7 @@ class TestEnd:
         ClientGroup.objects.update(on_worker_loss="replace", version=F("version") + 1)
         kill(fleet, "pi-1")
         fleet.broker.srem(WORKERS_KEY, "pi-1")
-        Shard.objects.update(dispatched=timezone.now() - LONG_AGO)
+        Shard.objects.update(ordered_at=timezone.now() - LONG_AGO)
         for _ in range(4):
             fleet.say(messages.RUNNING, only={"worker__name": "pi-2"})
             reconcile()
@@ -265,12 +265,12 @@ class TestEnd:
         fleet.say_of("pi-1", messages.LOST, "its process 7 on pi-1 died")
         reconcile()
         assert held()[0] == (None, "DISPATCHED", 2)
-        Shard.objects.update(dispatched=timezone.now() - LONG_AGO)
+        Shard.objects.update(ordered_at=timezone.now() - LONG_AGO)
         fleet.say(messages.FINISHED, only={"worker__name": "pi-2"})
         Experiment.objects.update(start_broker_ns=F("start_broker_ns") - 10_000_000_000)
         reconcile()
         assert held() == [(None, "LOST", 2), ("pi-2", "FINISHED", 1)]
-        assert (status(running), running.ending) == ("FINALIZING", "FINISHED")
+        assert (status(running), running.final_status) == ("FINALIZING", "FINISHED")
 
     def test_a_full_run_finishes(self, fleet, running):
         fleet.say(messages.FINISHED)
@@ -287,21 +287,21 @@ class TestGroups:
 
     def test_its_clients_wait_for_workers_and_take_part_when_all_shards_are_taken(self, fleet):
         group = self.spawn()
-        assert groups.follow(group.id).active == []
+        assert groups.follow(group.id).interactive_part.active == []
         fleet.join("pi-1", "pi-2")
-        registry.sync_workers()
+        workers.sync_workers()
         fleet.take("pi-1", ZONE, messages.READY)
-        assert groups.follow(group.id).active == []
+        assert groups.follow(group.id).interactive_part.active == []
         members = list(group.shards.order_by("index"))
         assert queue_orders.unready(members) == "1 shard(s) in the queue galileo_zone=A were not taken by any worker"
         fleet.take("pi-2", ZONE, messages.READY)
-        assert groups.follow(group.id).active == [[0, 4]]
+        assert groups.follow(group.id).interactive_part.active == [[0, 4]]
         assert held() == [("pi-1", "READY", 1), ("pi-2", "READY", 1)]
 
     def test_the_document_is_there_before_the_orders_which_are_refused_without_it(self, fleet, broker, monkeypatch):
         seen = []
         monkeypatch.setattr(
-            "experiments.services.dispatch._send",
+            "experiments.services.sending._send",
             lambda *_: seen.append(len(broker.keys(keys.group_key("g-*")))),
         )
         self.spawn()
@@ -322,18 +322,18 @@ class TestGroups:
     def test_a_closed_group_does_not_wait_for_what_nobody_took(self, fleet, broker):
         group = self.spawn()
         groups.close(group.id)
-        Shard.objects.update(dispatched=timezone.now() - LONG_AGO)
+        Shard.objects.update(ordered_at=timezone.now() - LONG_AGO)
         group = groups.follow(group.id)
-        assert group.ended is not None
+        assert group.interactive_part.ended_at is not None
         assert set(held()) == {(None, "LOST", 1)}
         assert not broker.exists(keys.group_key(group.id))
 
     def test_an_order_that_waits_is_not_given_up_while_the_group_is_open(self, fleet):
         group = self.spawn()
-        Shard.objects.update(dispatched=timezone.now() - LONG_AGO, attempt=shards.MAX_ATTEMPTS)
-        assert groups.follow(group.id).ended is None
+        Shard.objects.update(ordered_at=timezone.now() - LONG_AGO, attempt=shards.MAX_ATTEMPTS)
+        assert groups.follow(group.id).interactive_part.ended_at is None
         fleet.broker.delete(ZONE)
         groups.follow(group.id)
         Shard.objects.update(missed_since=timezone.now() - LONG_AGO)
         groups.follow(group.id)
-        assert ClientGroup.objects.get(id=group.id).ended is not None
+        assert ClientGroup.objects.get(id=group.id).interactive_part.ended_at is not None

@@ -7,8 +7,8 @@ from django.db.models import F
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from experiments.models import ClientGroup, Event, Experiment, Shard
-from experiments.services import desired, experiments, lifecycle, registry, shards
+from experiments.models import ClientGroup, Event, Experiment, ExperimentStatus, Shard
+from experiments.services import desired, ending, lifecycle, shards, workers
 from experiments.services.reconcile import _PHASES, LOCK_KEY, reconcile
 from loadgen.protocol import keys, messages
 from loadgen.protocol.codec import from_json, to_json
@@ -46,7 +46,7 @@ def desired_states(broker):
 def test_the_oldest_experiment_is_placed_and_ordered_and_the_next_one_waits(fleet, make_experiment):
     fleet.join("pi-1", "pi-2")
     first, second = make_experiment(), make_experiment()
-    Experiment.objects.filter(id=second.id).update(created=first.created + timedelta(seconds=1))
+    Experiment.objects.filter(id=second.id).update(created_at=first.created_at + timedelta(seconds=1))
     reconcile()
     reconcile()
     assert (status(first), status(second)) == ("STARTING", "QUEUED")
@@ -104,7 +104,7 @@ def test_missing_batches_are_waited_for_until_the_deadline(fleet, started):
     reconcile()
     reconcile()
     assert status(started) == "FINALIZING"
-    Experiment.objects.update(finalizing=timezone.now() - timedelta(seconds=61))
+    Experiment.objects.update(finalizing_at=timezone.now() - timedelta(seconds=61))
     reconcile()
     assert status(started) == "FINISHED"
     assert started.summary["verdict"]["status"] == "INVALID"
@@ -125,7 +125,7 @@ def test_a_shard_that_fails_fails_the_experiment_with_its_reason_and_stops_the_o
     assert status(started) == "RUNNING"  # the others run to their end
     fleet.say(messages.FINISHED)
     reconcile()
-    assert (status(started), started.ending) == ("FINALIZING", "FAILED")
+    assert (status(started), started.final_status) == ("FINALIZING", "FAILED")
     assert "KeyError: 'size'" in started.reason
 
 
@@ -135,7 +135,7 @@ def test_a_shard_that_fails_before_the_start_fails_the_experiment_at_once(broker
     reconcile()
     fleet.say(messages.FAILED, "app squeezenet was not found")
     reconcile()
-    assert (status(experiment), experiment.ending) == ("FINALIZING", "FAILED")
+    assert (status(experiment), experiment.final_status) == ("FINALIZING", "FAILED")
     assert "app squeezenet was not found" in experiment.reason
     assert desired_states(broker) == {"stop"}
 
@@ -144,7 +144,7 @@ def test_a_silent_shard_is_ordered_again_under_the_next_attempt(fleet, make_expe
     fleet.join("pi-1")
     make_experiment()
     reconcile()
-    Shard.objects.update(dispatched=timezone.now() - timedelta(seconds=11))
+    Shard.objects.update(ordered_at=timezone.now() - timedelta(seconds=11))
     reconcile()
     assert [order.attempt for order in fleet.orders("pi-1")] == [1, 2]
 
@@ -163,7 +163,7 @@ def test_shards_that_never_get_ready_fail_the_experiment_in_time(fleet, make_exp
     fleet.join("pi-1")
     experiment = make_experiment()
     reconcile()
-    Experiment.objects.update(starting=timezone.now() - timedelta(seconds=61))
+    Experiment.objects.update(starting_at=timezone.now() - timedelta(seconds=61))
     reconcile()
     assert status(experiment) in ("FINALIZING", "FAILED")
     assert "pi-1 did not get ready within 60 s" in experiment.reason
@@ -211,14 +211,14 @@ def test_a_shard_out_of_reach_may_send_until_the_plans_end_and_is_waited_for_no_
     fleet.say(messages.FINISHED, only={"worker__name": "pi-2"})
     for _ in range(3):
         reconcile()
-    assert [(shard.status, shard.gone) for shard in Shard.objects.order_by("index")] == [
+    assert [(shard.status, shard.process_ended) for shard in Shard.objects.order_by("index")] == [
         ("LOST", False),
         ("FINISHED", False),
     ]
     assert status(started) == "RUNNING"
     end_the_plan()
     reconcile()
-    assert (status(started), started.ending) == ("FINALIZING", "FINISHED")
+    assert (status(started), started.final_status) == ("FINALIZING", "FINISHED")
 
 
 def test_a_shard_out_of_reach_that_comes_back_is_followed_again_and_both_are_on_the_timeline(fleet, started):
@@ -243,8 +243,8 @@ def test_a_shard_whose_death_is_told_is_gone_at_once_and_not_waited_for(fleet, s
     fleet.say_of("pi-1", messages.LOST, "its process 7 on pi-1 died")
     fleet.say(messages.FINISHED, only={"worker__name": "pi-2"})
     reconcile()
-    assert Shard.objects.filter(status="LOST", gone=True, reason="its process 7 on pi-1 died").count() == 1
-    assert (status(started), started.ending) == ("FINALIZING", "FINISHED")
+    assert Shard.objects.filter(status="LOST", process_ended=True, reason="its process 7 on pi-1 died").count() == 1
+    assert (status(started), started.final_status) == ("FINALIZING", "FINISHED")
 
 
 def test_a_lost_shard_whose_death_is_told_later_is_gone_then(fleet, started):
@@ -253,11 +253,11 @@ def test_a_lost_shard_whose_death_is_told_later_is_gone_then(fleet, started):
     fleet.die()
     reconcile()
     reconcile()
-    assert Shard.objects.filter(status="LOST", gone=False).count() == 2
+    assert Shard.objects.filter(status="LOST", process_ended=False).count() == 2
     for worker in ("pi-1", "pi-2"):
         fleet.say_of(worker, messages.LOST, "died")
     reconcile()
-    assert Shard.objects.filter(status="LOST", gone=True).count() == 2
+    assert Shard.objects.filter(status="LOST", process_ended=True).count() == 2
     assert (status(started), started.reason) == ("FINALIZING", "every shard was lost: died")
 
 
@@ -265,9 +265,12 @@ def test_what_the_final_batch_says_counts_when_the_shards_own_word_has_not_come(
     fleet.say(messages.RUNNING)
     reconcile()
     fleet.bring_batches()
-    Shard.objects.filter(worker__name="pi-1").update(end=messages.LOST, reason="worker shut down")
+    Shard.objects.filter(worker__name="pi-1").update(final_state=messages.LOST, reason="worker shut down")
     reconcile()
-    assert list(Shard.objects.order_by("index").values_list("status", "gone")) == [("LOST", True), ("FINISHED", False)]
+    assert list(Shard.objects.order_by("index").values_list("status", "process_ended")) == [
+        ("LOST", True),
+        ("FINISHED", False),
+    ]
     assert status(started) == "FINISHED"
 
 
@@ -281,7 +284,7 @@ def test_on_worker_loss_fail_stops_everything_and_says_why(broker, fleet, starte
     reconcile()
     fleet.say_of("pi-1", messages.LOST, "died")
     reconcile()
-    assert (status(started), started.ending) == ("FINALIZING", "FAILED")
+    assert (status(started), started.final_status) == ("FINALIZING", "FAILED")
     assert "on_worker_loss is fail: died" in started.reason
     assert desired_states(broker) == {"stop"}
 
@@ -300,7 +303,7 @@ def test_on_worker_loss_replace_places_the_share_anew_as_an_attempt_that_takes_o
     for _ in range(3):
         reconcile()
     again = Shard.objects.get(id=lost.id)
-    assert (again.worker.name, again.attempt, again.status, again.gone) == ("pi-2", 2, "DISPATCHED", False)
+    assert (again.worker.name, again.attempt, again.status, again.process_ended) == ("pi-2", 2, "DISPATCHED", False)
     order = fleet.orders("pi-2")[-1]
     assert (order.shard_id, order.attempt, order.takes_over, order.clients) == (lost.id, 2, True, lost.clients)
     assert order.void_after_broker_ns < fleet.orders("pi-2")[0].void_after_broker_ns
@@ -331,7 +334,7 @@ def test_the_pauses_between_attempts_grow_so_that_a_bad_worker_does_not_use_them
     reconcile()
     lost.refresh_from_db()
     assert (lost.status, lost.attempt) == ("LOST", 2)
-    Shard.objects.filter(id=lost.id).update(dispatched=timezone.now() - timedelta(seconds=5))
+    Shard.objects.filter(id=lost.id).update(ordered_at=timezone.now() - timedelta(seconds=5))
     reconcile()
     lost.refresh_from_db()
     assert (lost.status, lost.attempt) == ("DISPATCHED", 3)
@@ -343,12 +346,12 @@ def test_an_order_that_nobody_took_before_the_plans_end_is_a_loss_and_not_waited
     reconcile()
     fleet.say_of("pi-1", messages.LOST, "died")
     reconcile()
-    Shard.objects.filter(attempt=2).update(dispatched=timezone.now() - timedelta(seconds=60))
+    Shard.objects.filter(attempt=2).update(ordered_at=timezone.now() - timedelta(seconds=60))
     fleet.say(messages.FINISHED, only={"attempt": 1})
     end_the_plan()
     reconcile()
-    assert set(Shard.objects.values_list("status", "gone")) == {("LOST", True), ("FINISHED", False)}
-    assert (status(started), started.ending) == ("FINALIZING", "FINISHED")
+    assert set(Shard.objects.values_list("status", "process_ended")) == {("LOST", True), ("FINISHED", False)}
+    assert (status(started), started.final_status) == ("FINALIZING", "FINISHED")
 
 
 def test_a_cancel_leaves_no_room_for_another_attempt(fleet, started):
@@ -357,7 +360,7 @@ def test_a_cancel_leaves_no_room_for_another_attempt(fleet, started):
     reconcile()
     fleet.say_of("pi-1", messages.LOST, "died")
     stale = Experiment.objects.get(id=started.id)
-    experiments.cancel(started.id, "by test")
+    ending.cancel(started.id, "by test")
     reconcile()
     shards.order_again(stale, Shard.objects.get(status="LOST"))
     assert set(Shard.objects.values_list("attempt", flat=True)) == {1}
@@ -411,17 +414,17 @@ def test_a_share_that_nobody_can_take_waits_for_a_worker_until_the_plans_end(fle
     fleet.join("pi-3")
     reconcile()
     assert set(Shard.objects.values_list("status", "worker__name", "attempt")) == {("DISPATCHED", "pi-3", 2)}
-    Shard.objects.update(status="LOST", gone=True)
+    Shard.objects.update(status="LOST", process_ended=True)
     end_the_plan()
     reconcile()
-    assert (status(started), started.ending) == ("FINALIZING", "FAILED")
+    assert (status(started), started.final_status) == ("FINALIZING", "FAILED")
 
 
 def test_shards_that_run_beyond_every_deadline_end_the_experiment(broker, fleet, started):
     fleet.say(messages.RUNNING)
     Experiment.objects.update(start_broker_ns=F("start_broker_ns") - 3_600_000_000_000)
     reconcile()
-    assert (status(started), started.ending) == ("FINALIZING", "FAILED")
+    assert (status(started), started.final_status) == ("FINALIZING", "FAILED")
     assert desired_states(broker) == {"stop"}
 
 
@@ -433,7 +436,7 @@ def test_a_cancelled_experiment_stops_at_once_and_ends_cancelled(broker, fleet, 
     fleet.say(messages.READY)
     if phase == "running":
         reconcile()
-    experiments.cancel(experiment.id, "by test")
+    ending.cancel(experiment.id, "by test")
     assert desired_states(broker) == {"stop"}
     assert status(experiment) == "FINALIZING"
     fleet.say(messages.FINISHED)
@@ -453,8 +456,8 @@ def test_a_cancel_whose_shards_end_before_the_row_is_told_ends_cancelled_with_it
         reconcile()
 
     monkeypatch.setattr(desired, "stop_now", stop_and_be_overtaken)
-    experiments.cancel(started.id, "by test")
-    assert (status(started), started.ending) == ("FINALIZING", "CANCELLED")
+    ending.cancel(started.id, "by test")
+    assert (status(started), started.final_status) == ("FINALIZING", "CANCELLED")
     fleet.bring_batches()
     reconcile()
     assert (status(started), started.reason) == ("CANCELLED", "by test")
@@ -534,7 +537,7 @@ def test_shards_beside_each_other_on_one_worker_are_lost_one_by_one(fleet, make_
     fleet.say(messages.RUNNING)
     reconcile()
     fleet.broker.delete(keys.lease_key(Shard.objects.get(index=0).id))
-    Shard.objects.filter(index=0).update(dispatched=timezone.now() - timedelta(seconds=60))
+    Shard.objects.filter(index=0).update(ordered_at=timezone.now() - timedelta(seconds=60))
     for _ in range(3):
         fleet.say(messages.RUNNING, only={"index": 1})
         reconcile()
@@ -560,12 +563,12 @@ def test_an_experiment_that_cannot_go_on_does_not_hold_up_the_others(fleet, make
     fleet.join("pi-1")
     broken = make_experiment()
     reconcile()
-    monkeypatch.setitem(_PHASES, Experiment.Status.STARTING, lambda experiment: 1 / 0)
+    monkeypatch.setitem(_PHASES, ExperimentStatus.STARTING, lambda experiment: 1 / 0)
     reconcile()
     assert status(broken) == "STARTING"
-    Experiment.objects.update(starting=timezone.now() - timedelta(seconds=61))
+    Experiment.objects.update(starting_at=timezone.now() - timedelta(seconds=61))
     reconcile()
-    assert (status(broken), broken.ending) == ("FINALIZING", "FAILED")
+    assert (status(broken), broken.final_status) == ("FINALIZING", "FAILED")
     assert "could not be started" in broken.reason
 
 
@@ -584,8 +587,8 @@ def test_a_stop_is_left_for_shards_that_are_out_of_reach_for_as_long_as_they_may
     end_the_plan()
     for _ in range(3):
         reconcile()
-    assert (status(started), started.ending) == ("FINALIZING", "FAILED")
-    Experiment.objects.update(finalizing=timezone.now() - timedelta(seconds=61))
+    assert (status(started), started.final_status) == ("FINALIZING", "FAILED")
+    Experiment.objects.update(finalizing_at=timezone.now() - timedelta(seconds=61))
     reconcile()
     assert status(started) == "FAILED"
     assert desired_states(broker) == {"stop"}
@@ -600,7 +603,7 @@ def test_nothing_is_left_in_redis_of_shards_that_have_ended_for_sure(broker, fle
     fleet.say_of("pi-1", messages.LOST, "died")
     fleet.say(messages.FINISHED, only={"worker__name": "pi-2"})
     reconcile()
-    Experiment.objects.update(finalizing=timezone.now() - timedelta(seconds=61))
+    Experiment.objects.update(finalizing_at=timezone.now() - timedelta(seconds=61))
     reconcile()
     assert status(started) == "FINISHED"
     assert not broker.keys("galileo:shard:*") and not broker.keys("galileo:group:*")
@@ -620,8 +623,8 @@ def test_a_shard_that_was_given_up_too_early_is_heard_again(fleet, started):
 
 def test_a_cancel_during_placement_leaves_no_group_behind(fleet, make_experiment):
     fleet.join("pi-1")
-    registry.sync_workers()
+    workers.sync_workers()
     experiment = make_experiment()
-    experiments.cancel(experiment.id, "by test")
+    ending.cancel(experiment.id, "by test")
     shards.place_group(experiment, experiment.workloads.get())
     assert not ClientGroup.objects.exists()

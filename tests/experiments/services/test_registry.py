@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from experiments.models import Worker
-from experiments.services import registry
-from experiments.services.clock import broker_now_ns
+from experiments.models import Worker, WorkerStatus
+from experiments.services import workers
+from experiments.services.broker import broker_now_ns
 from loadgen.protocol.keys import WORKERS_KEY, label_queue, worker_key
 from tests.support.workers import register
 
@@ -16,9 +16,9 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def long_running_broker(monkeypatch):
-    monkeypatch.setattr(registry, "broker_is_fresh", lambda: False)
-    monkeypatch.setattr(registry, "MISSED", timedelta(microseconds=1))
-    monkeypatch.setattr(registry, "AFTER_GAP", timedelta(0))
+    monkeypatch.setattr(workers, "broker_is_fresh", lambda: False)
+    monkeypatch.setattr(workers, "MISSED", timedelta(microseconds=1))
+    monkeypatch.setattr(workers, "AFTER_GAP", timedelta(0))
 
 
 def status_of(name):
@@ -27,127 +27,127 @@ def status_of(name):
 
 def test_a_registered_worker_is_stored_with_its_facts(broker):
     register(broker, "pi-1", cores=3, labels={"zone": "B", "worker_name": "pi-1"})
-    registry.sync_workers()
+    workers.sync_workers()
     worker = Worker.objects.get(name="pi-1")
     assert (worker.status, worker.cores, worker.labels["zone"]) == ("READY", 3, "B")
 
 
 def test_a_worker_is_lost_when_looks_find_no_heartbeat_for_a_while(broker):
     register(broker, "pi-1")
-    registry.sync_workers()
+    workers.sync_workers()
     broker.delete(worker_key("pi-1"))
-    registry.sync_workers()
+    workers.sync_workers()
     assert status_of("pi-1") == "READY"
-    registry.sync_workers()
+    workers.sync_workers()
     assert status_of("pi-1") == "LOST"
 
 
 def test_the_wait_begins_when_a_heartbeat_is_overdue_so_that_its_expiry_ends_it(broker):
-    register(broker, "pi-1", heartbeat_broker_ns=broker_now_ns() - registry.OVERDUE_NS - 1)
-    registry.sync_workers()
+    register(broker, "pi-1", heartbeat_broker_ns=broker_now_ns() - workers.OVERDUE_NS - 1)
+    workers.sync_workers()
     assert (status_of("pi-1"), Worker.objects.get().missed_since is None) == ("READY", False)
     broker.delete(worker_key("pi-1"))
-    registry.sync_workers()
+    workers.sync_workers()
     assert status_of("pi-1") == "LOST"
 
 
 def test_an_overdue_heartbeat_that_comes_ends_the_wait(broker):
-    register(broker, "pi-1", heartbeat_broker_ns=broker_now_ns() - registry.OVERDUE_NS - 1)
-    registry.sync_workers()
-    registry.sync_workers()
+    register(broker, "pi-1", heartbeat_broker_ns=broker_now_ns() - workers.OVERDUE_NS - 1)
+    workers.sync_workers()
+    workers.sync_workers()
     register(broker, "pi-1")
-    registry.sync_workers()
+    workers.sync_workers()
     assert Worker.objects.get(name="pi-1").missed_since is None
 
 
 def test_a_heartbeat_that_expired_while_nobody_looked_is_waited_for_longer(broker, monkeypatch):
-    monkeypatch.setattr(registry, "AFTER_GAP", timedelta(seconds=60))
+    monkeypatch.setattr(workers, "AFTER_GAP", timedelta(seconds=60))
     register(broker, "pi-1")
-    registry.sync_workers()
+    workers.sync_workers()
     broker.delete(worker_key("pi-1"))
     for _ in range(4):
-        registry.sync_workers()
+        workers.sync_workers()
     assert status_of("pi-1") == "READY"
 
 
 def test_what_waits_for_a_lost_worker_is_dropped(broker):
     register(broker, "pi-1")
-    registry.sync_workers()
+    workers.sync_workers()
     broker.lpush(label_queue("worker_name", "pi-1"), "an order")
     broker.delete(worker_key("pi-1"))
-    registry.sync_workers()
-    registry.sync_workers()
+    workers.sync_workers()
+    workers.sync_workers()
     assert not broker.exists(label_queue("worker_name", "pi-1"))
 
 
 def test_a_heartbeat_between_two_looks_keeps_a_worker(broker):
     register(broker, "pi-1")
-    registry.sync_workers()
+    workers.sync_workers()
     for _ in range(3):
         broker.delete(worker_key("pi-1"))
-        registry.sync_workers()
+        workers.sync_workers()
         register(broker, "pi-1")
-        registry.sync_workers()
+        workers.sync_workers()
     assert status_of("pi-1") == "READY"
 
 
 def test_nobody_is_lost_just_after_the_broker_came_back(broker, monkeypatch):
-    monkeypatch.setattr(registry, "broker_is_fresh", lambda: True)
+    monkeypatch.setattr(workers, "broker_is_fresh", lambda: True)
     register(broker, "pi-1")
-    registry.sync_workers()
+    workers.sync_workers()
     broker.delete(worker_key("pi-1"))
     for _ in range(4):
-        registry.sync_workers()
+        workers.sync_workers()
     assert status_of("pi-1") == "READY"
 
 
 def test_looks_with_a_gap_between_them_begin_the_wait_anew(broker):
     register(broker, "pi-1")
-    registry.sync_workers()
+    workers.sync_workers()
     broker.delete(worker_key("pi-1"))
-    registry.sync_workers()
+    workers.sync_workers()
     long_ago = timezone.now() - timedelta(seconds=60)
     Worker.objects.update(missed_since=long_ago, missed_at=long_ago)
-    registry.sync_workers()
+    workers.sync_workers()
     assert status_of("pi-1") == "READY"
-    registry.sync_workers()
+    workers.sync_workers()
     assert status_of("pi-1") == "LOST"
 
 
 def test_a_broker_that_came_back_empty_loses_nobody(broker, monkeypatch):
-    monkeypatch.setattr(registry, "broker_is_fresh", lambda: True)
+    monkeypatch.setattr(workers, "broker_is_fresh", lambda: True)
     register(broker, "pi-1")
-    registry.sync_workers()
+    workers.sync_workers()
     broker.flushall()
     for _ in range(4):
-        registry.sync_workers()
+        workers.sync_workers()
     assert status_of("pi-1") == "READY"
 
 
 def test_a_registration_that_the_database_refuses_is_passed_over(broker, caplog):
     register(broker, "pi-1", slots=0)
     register(broker, "pi-2")
-    registry.sync_workers()
+    workers.sync_workers()
     assert [worker.name for worker in Worker.objects.all()] == ["pi-2"]
     assert "pi-1" in caplog.text
 
 
 def test_a_worker_that_said_goodbye_is_gone(broker):
     register(broker, "pi-1")
-    registry.sync_workers()
+    workers.sync_workers()
     broker.srem(WORKERS_KEY, "pi-1")
     broker.delete(worker_key("pi-1"))
-    registry.sync_workers()
-    registry.sync_workers()
+    workers.sync_workers()
+    workers.sync_workers()
     assert status_of("pi-1") == "GONE"
 
 
 def test_a_lost_worker_that_comes_back_is_ready_again(broker):
     register(broker, "pi-1")
-    registry.sync_workers()
-    Worker.objects.update(status=Worker.Status.LOST)
+    workers.sync_workers()
+    Worker.objects.update(status=WorkerStatus.LOST)
     register(broker, "pi-1", instance="pi-1-2")
-    registry.sync_workers()
+    workers.sync_workers()
     assert (status_of("pi-1"), Worker.objects.get().instance) == ("READY", "pi-1-2")
 
 
@@ -155,7 +155,7 @@ def test_a_registration_that_cannot_be_read_is_passed_over(broker, caplog):
     register(broker, "pi-1")
     broker.sadd(WORKERS_KEY, "pi-2")
     broker.set(worker_key("pi-2"), '{"v": 99}')
-    registry.sync_workers()
+    workers.sync_workers()
     assert [worker.name for worker in Worker.objects.all()] == ["pi-1"]
     assert "pi-2" in caplog.text and "version 99" in caplog.text
 
@@ -164,16 +164,16 @@ def test_of_two_workers_whose_names_differ_only_in_case_one_is_left_out(broker, 
     register(broker, "PI", cores=1)
     register(broker, "pi", cores=2)
     for _ in range(3):
-        registry.sync_workers()
+        workers.sync_workers()
     assert list(Worker.objects.values_list("name", "cores", "status")) == [("PI", 1, "READY")]
     assert "worker pi is left out" in caplog.text
 
 
 def test_a_worker_that_comes_back_under_its_name_in_another_case_takes_over_its_row(broker):
     register(broker, "PI")
-    registry.sync_workers()
+    workers.sync_workers()
     broker.srem(WORKERS_KEY, "PI")
     broker.delete(worker_key("PI"))
     register(broker, "pi")
-    registry.sync_workers()
+    workers.sync_workers()
     assert list(Worker.objects.values_list("name", "status")) == [("pi", "READY")]

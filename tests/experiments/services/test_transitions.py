@@ -2,21 +2,19 @@
 
 import pytest
 
-from experiments.models import Experiment, Shard
-from experiments.services import registry
-from experiments.services.dispatch import dispatch
+from experiments.models import ExperimentStatus, Shard, ShardStatus
+from experiments.services import workers
+from experiments.services.sending import dispatch
 from experiments.services.transitions import move_experiment, move_shard
 from tests.support.workers import register
 
 pytestmark = pytest.mark.django_db
 
-Status = Experiment.Status
-
 
 def test_the_second_of_two_equal_changes_loses(make_experiment):
     experiment = make_experiment()
-    assert move_experiment(experiment.id, Status.QUEUED, Status.STARTING)
-    assert not move_experiment(experiment.id, Status.QUEUED, Status.CANCELLED, reason="too late")
+    assert move_experiment(experiment.id, ExperimentStatus.QUEUED, ExperimentStatus.STARTING)
+    assert not move_experiment(experiment.id, ExperimentStatus.QUEUED, ExperimentStatus.CANCELLED, reason="too late")
     experiment.refresh_from_db()
     assert (experiment.status, experiment.reason) == ("STARTING", "")
 
@@ -24,7 +22,7 @@ def test_the_second_of_two_equal_changes_loses(make_experiment):
 @pytest.fixture
 def shard(broker, placed):
     register(broker, "pi-1")
-    registry.sync_workers()
+    workers.sync_workers()
     placed()
     return Shard.objects.get()
 
@@ -32,7 +30,7 @@ def shard(broker, placed):
 def test_a_change_of_another_attempt_loses(shard):
     stale = Shard.objects.get()
     Shard.objects.update(attempt=2)
-    assert not move_shard(stale, Shard.Status.READY)
+    assert not move_shard(stale, ShardStatus.READY)
     assert Shard.objects.get().status == "DISPATCHED"
 
 

@@ -51,7 +51,7 @@ def kill_and_start(rig: Rig, *names: str) -> None:
 @fault("kill -9 of experimentd at five moments of a script", when=OWN, duration_s=9.0, databases=[POSTGRES])
 def kill_daemon(rig: Rig) -> None:
     rig.route("squeezenet")
-    pushed = Experiment.objects.filter(ticket__isnull=False).values_list("id", flat=True)
+    pushed = Experiment.objects.filter(instruction_id__isnull=False).values_list("id", flat=True)
     before = set(rig.galileo.read(pushed))
 
     def experiments() -> set[str]:

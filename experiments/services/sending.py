@@ -9,8 +9,8 @@ from django.db import transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from experiments.models import ClientGroup, Shard
-from experiments.services.clock import broker_now_ns
+from experiments.models import GroupState, Shard, ShardStatus
+from experiments.services.broker import broker_now_ns
 from experiments.services.transitions import move_shard
 from loadgen.broker.options import celery_options, queue
 from loadgen.protocol import codec, keys, messages
@@ -35,9 +35,9 @@ def _sender() -> Celery:
 def dispatch(shard: Shard) -> bool:
     """Orders a PENDING shard, from its worker or from its label's queue, after the commit; False when another process
     has done so."""
-    if not move_shard(shard, Shard.Status.DISPATCHED, dispatched=timezone.now()):
+    if not move_shard(shard, ShardStatus.DISPATCHED, ordered_at=timezone.now()):
         return False
-    takes_over = shard.attempt > 1 and shard.group.state == ClientGroup.State.RUN
+    takes_over = shard.attempt > 1 and shard.group.state == GroupState.RUN
     queue_name, void_after_broker_ns = shard.group.workload.queue, None
     if queue_name is None:
         assert shard.worker is not None  # it was placed

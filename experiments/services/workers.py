@@ -1,15 +1,19 @@
 """Workers, brought up to date from the registry that their agents keep in Redis."""
 
 import logging
+import time
 from datetime import timedelta
 from typing import Any
 
+from celery import Celery
+from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from experiments.models import Shard, Worker
-from experiments.services.clock import broker_now_ns, to_datetime
+from experiments.models import Shard, Worker, WorkerStatus
+from experiments.services.broker import broker_now_ns, to_datetime
+from loadgen.broker.options import celery_options
 from loadgen.protocol.codec import MessageError, from_json
 from loadgen.protocol.keys import WORKER_TTL_S, WORKERS_KEY, label_queue, worker_key
 from loadgen.protocol.messages import WorkerInfo
@@ -23,7 +27,6 @@ OVERDUE_NS = 3_000_000_000
 MISSED = timedelta(seconds=2.5)
 AFTER_GAP = timedelta(seconds=2.5)
 LONGEST_GAP = timedelta(seconds=2.5)
-LIVE = (Worker.Status.READY, Worker.Status.DRAINING)
 
 
 def sync_workers() -> None:
@@ -53,11 +56,11 @@ def sync_workers() -> None:
                 overdue.add(name)
         except (MessageError, DatabaseError) as error:
             log.warning("worker %s: its registration cannot be taken: %s", name, error)
-    for worker in Worker.objects.filter(status__in=LIVE):
+    for worker in Worker.objects.live():
         row = Worker.objects.filter(id=worker.id, instance=worker.instance)
         if heartbeats.get(worker.name) is None:
             if is_missed_for_good(row, worker):
-                _leave(worker, Worker.Status.LOST if worker.name in heartbeats else Worker.Status.GONE)
+                _leave(worker, WorkerStatus.LOST if worker.name in heartbeats else WorkerStatus.GONE)
         elif worker.name in overdue:
             note_missed(row, worker)
         elif worker.missed_since is not None:
@@ -93,7 +96,7 @@ def _upsert(info: WorkerInfo) -> None:
         name__iexact=info.name,
         defaults={
             "name": info.name,
-            "status": Worker.Status.DRAINING if info.status == "draining" else Worker.Status.READY,
+            "status": WorkerStatus.DRAINING if info.status == "draining" else WorkerStatus.READY,
             "instance": info.instance,
             "labels": info.labels,
             "slots": info.slots,
@@ -102,8 +105,8 @@ def _upsert(info: WorkerInfo) -> None:
             "machine": info.machine,
             "hostname": info.hostname,
             "versions": info.versions,
-            "started": to_datetime(info.started_broker_ns),
-            "heartbeat": to_datetime(info.heartbeat_broker_ns),
+            "started_at": to_datetime(info.started_broker_ns),
+            "heartbeat_at": to_datetime(info.heartbeat_broker_ns),
             "clock_offset_ns": info.clock.offset_ns,
             "clock_uncertainty_ns": info.clock.uncertainty_ns,
             "spool_bytes": info.spool_bytes,
@@ -121,3 +124,33 @@ def _leave(worker: Worker, status: str) -> None:
 def as_text(value: bytes | str) -> str:
     """What a client answers, with `decode_responses` or without."""
     return value.decode() if isinstance(value, bytes) else value
+
+
+def ping(timeout_s: float) -> dict[str, float | None]:
+    """Seconds until each live worker's main process answered, through the broker and back, by the worker's name.
+
+    None: it did not answer within the time-out.
+
+    Raises:
+        redis.RedisError, kombu.exceptions.OperationalError: the broker does not answer.
+    """
+    names = {f"{worker.name}@{worker.hostname}": worker.name for worker in Worker.objects.live()}
+    redis_client().ping()  # where the broker is away, Celery would try again for 6 s
+    app = Celery("galileo-ping", set_as_current=False)
+    app.conf.update(celery_options(settings.SITE.redis))
+    answered: dict[str, float | None] = dict.fromkeys(sorted(names.values()))
+    sent_s = time.monotonic()
+
+    def note(reply: dict[str, Any]) -> None:
+        for node in reply:
+            if node in names:
+                answered[names[node]] = time.monotonic() - sent_s
+
+    try:
+        if names:
+            app.control.broadcast(
+                "ping", destination=list(names), reply=True, timeout=timeout_s, limit=len(names), callback=note
+            )
+    finally:
+        app.close()
+    return answered

@@ -1,7 +1,8 @@
-"""What only one process may do at a time, where rows that do not exist yet cannot be locked."""
+"""The broker's clock, which is the one time axis of an experiment, and locks that processes hold in Redis."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 
 from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
@@ -9,11 +10,22 @@ from redis.lock import Lock
 from routing.errors import Unavailable
 from routing.redis import redis_client
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 KEY = "galileo:active:lock"
 # A holder that was killed holds up the others for no longer; none takes nearly as long.
 TTL_S = 10.0
 WITHIN_S = 15.0
 _LOOK_EVERY_S = 0.02
+
+
+def broker_now_ns() -> int:
+    """The Redis server's time in ns since the Unix epoch (resolution 1 µs). Raises redis.RedisError when it is away."""
+    seconds, microseconds = redis_client().time()
+    return int(seconds) * 1_000_000_000 + int(microseconds) * 1000
+
+
+def to_datetime(broker_ns: int) -> datetime:
+    return EPOCH + timedelta(microseconds=broker_ns // 1000)
 
 
 class Busy(Unavailable):
