@@ -25,6 +25,14 @@ def partition_traces(apps, schema_editor):
     schema_editor.execute("ALTER INDEX experiments_trace_partitioned_pkey RENAME TO experiments_trace_pkey")
 
 
+def unpartition_traces(apps, schema_editor):
+    """The steps back drop columns one by one, and PostgreSQL does not drop the column that a table is partitioned by."""
+    if schema_editor.connection.vendor == "postgresql":
+        trace = apps.get_model("experiments", "Trace")
+        schema_editor.delete_model(trace)
+        schema_editor.create_model(trace)
+
+
 class Migration(migrations.Migration):
 
     initial = True
@@ -502,5 +510,5 @@ class Migration(migrations.Migration):
             model_name='clientgroup',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'run'), _negated=True), ('start_broker_ns__isnull', False), _connector='OR'), name='group_runs_from_a_start'),
         ),
-        migrations.RunPython(partition_traces, migrations.RunPython.noop),
+        migrations.RunPython(partition_traces, unpartition_traces),
     ]

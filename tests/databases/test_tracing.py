@@ -1,7 +1,6 @@
 """What is not traced leaves no row, on every database, and its statistics beside those of what is."""
 
 import pytest
-from django.core.management import call_command
 
 from experiments.analysis.account import account_of
 from experiments.analysis.host_shares import hosts_of
@@ -10,7 +9,6 @@ from experiments.ingest.ingest import ingest
 from experiments.models import Batch, Capture, SecondStats, Trace
 from loadgen.protocol.batch import Capture as Captured
 from loadgen.protocol.batch import encode_captures, to_message
-from tests.databases import rows
 from tests.support.batches import counters_of, make_experiment, raw, rows_of, shards_of
 
 pytestmark = [pytest.mark.database, pytest.mark.usefixtures("broker")]
@@ -45,16 +43,3 @@ def test_batches_in_turn_traced_and_not_are_one_account():
     (intervals,) = intervals_of(experiment)
     assert [each["sent"] for each in intervals["intervals"]] == [10, 10]
     assert hosts_of(experiment)[0]["shards"][0]["routed"] == 20
-
-
-@pytest.mark.slow
-@pytest.mark.django_db(transaction=True)
-def test_what_was_stored_before_there_was_a_choice_is_traced(broker):
-    try:
-        rows.one_of_each()
-        call_command("migrate", "experiments", "0007", verbosity=0)
-    finally:
-        call_command("migrate", verbosity=0)
-    assert SecondStats.objects.values_list("traced", "routed").get() == (True, {})
-    assert Batch.objects.get().traced
-    assert Batch.objects.get().shard.group.experiment.tracing
