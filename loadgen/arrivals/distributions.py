@@ -1,4 +1,4 @@
-"""The distributions of gaps and think times: constant, and those functions of Python's `random`. Pure.
+"""The distributions of gaps and think times: constant, and those of Python's `random`. Pure.
 
 A raw sample is a number of seconds; one that is not above 0 (the tail of a normal distribution) means "at once". The
 parameters have the names, the order and the meaning of Python's documentation of `random`.
@@ -15,7 +15,7 @@ from functools import partial
 CONSTANT = "constant"
 EXPOVARIATE = "expovariate"
 
-# Beyond these a sample could overflow, or stand still.
+# Beyond these limits a sample could overflow, or be lost by rounding.
 LOWEST, HIGHEST = 1e-9, 1e9
 _HIGHEST_EXPONENT = 700.0
 # Of a standard normal: Python's algorithms draw from 53 bits, none further out than this.
@@ -26,7 +26,7 @@ _DRAWS = 2000
 
 @dataclass(frozen=True)
 class _Kind:
-    """`defaults` of the parameters by name, None for one that must be given (or, triangular's mode, is computed)."""
+    """`defaults` of the parameters by name; None: it must be given (or, triangular's mode, is computed)."""
 
     defaults: dict[str, float | None]
     mean: Callable[..., float]  # of the distribution itself
@@ -114,7 +114,7 @@ DISTRIBUTIONS = tuple(_KINDS)
 
 
 class DistributionError(ValueError):
-    """A distribution that cannot be drawn from; `parameter` names the wrong one, "" where it is all of it."""
+    """A distribution cannot be drawn from; `parameter` names the invalid one, "" stands for the whole distribution."""
 
     def __init__(self, parameter: str, message: str) -> None:
         self.parameter = parameter
@@ -123,12 +123,12 @@ class DistributionError(ValueError):
 
 
 def parameter_names(name: str) -> tuple[str, ...]:
-    """In the order of the function's arguments. Raises DistributionError for an unknown distribution."""
+    """Returns the names in the order of the arguments. Raises DistributionError for an unknown distribution."""
     return tuple(_kind(name).defaults)
 
 
 def complete(name: str, parameters: Sequence[float | None]) -> tuple[float, ...]:
-    """All parameters: the given ones, in order, and the defaults of those that are None or left out at the end.
+    """Returns all parameters: the given ones, and the defaults of those that are None or missing at the end.
 
     Raises:
         DistributionError: an unknown distribution, too many parameters, one missing, or one out of its range.
@@ -161,13 +161,13 @@ def complete(name: str, parameters: Sequence[float | None]) -> tuple[float, ...]
 
 
 def described(name: str, parameters: Sequence[float]) -> str:
-    """For people: lognormvariate(mu=0, sigma=1)."""
+    """Returns a text for people: lognormvariate(mu=0, sigma=1)."""
     listed = ", ".join(f"{key}={value:g}" for key, value in zip(_kind(name).defaults, parameters, strict=True))
     return f"{name}({listed})"
 
 
 def sampler(name: str, parameters: Sequence[float | None], source: random.Random) -> Callable[[], float]:
-    """Draws raw samples, in seconds, from the source's stream of random numbers. Raises as `complete` does."""
+    """Returns a function that draws raw samples in seconds from the source. Raises as `complete` does."""
     values = complete(name, parameters)
     if name == CONSTANT:
         (seconds,) = values
@@ -176,7 +176,7 @@ def sampler(name: str, parameters: Sequence[float | None], source: random.Random
 
 
 def mean_gap(name: str, parameters: Sequence[float | None]) -> float:
-    """The mean of max(sample, 0): what is not above 0 is a gap of 0, which moves the mean.
+    """Returns the mean of max(sample, 0): a sample that is not above 0 is a gap of 0, which moves the mean.
 
     Raises:
         DistributionError: as `complete` does; and for a distribution that no schedule can be paced with, because its

@@ -19,15 +19,15 @@ from typing import Final, Protocol
 from loadgen.arrivals.distributions import CONSTANT, DISTRIBUTIONS, EXPOVARIATE, mean_gap, sampler
 from loadgen.arrivals.schedule import Schedule
 
-# Times that were recorded, in seconds since the start, take the place of the parameters.
+# Recorded times, in seconds since the start, are given in place of parameters.
 PRERECORDED = "prerecorded"
 ARRIVAL_PROCESSES = (*DISTRIBUTIONS, PRERECORDED)
 
-# Workloads start at different phases, so that several constant ones do not fire in lockstep. Golden-ratio steps keep
+# Workloads start at different offsets, so that several constant ones do not fire in lockstep. Golden-ratio steps keep
 # them apart; 1/2 for the first makes its counts round to the nearest.
 _GOLDEN = 0.6180339887498949
 
-# Arrivals that are put in order together: few, as they are worked out in one go while others are due.
+# Arrivals that are sorted together: few, as they are computed in one go while others are due.
 _ARRIVALS_PER_BUCKET: Final = 16
 # Mean gaps for which a renewal process has been going on when the load starts.
 _WARM_UP_GAPS: Final = 10
@@ -39,7 +39,7 @@ Arrival = tuple[int, int, int]
 # (Λ at an arrival, position of its client in the pacer's list)
 Due = tuple[float, int]
 Buckets = dict[int, list[Due]]
-# Adds to the buckets, for each arrival of one of them, the arrival that follows on it.
+# Adds to the buckets the arrival that follows each arrival of one bucket.
 Follow = Callable[[list[Due], Buckets, float], None]
 
 
@@ -57,7 +57,7 @@ class Pacer(Protocol):
     def __iter__(self) -> Iterator[Arrival]: ...
 
     def count(self) -> int:
-        """How many arrivals there are in all."""
+        """Returns the number of all arrivals."""
         ...
 
 
@@ -107,8 +107,8 @@ class RenewalPacer(ABC):
     """Each client runs its own renewal process of unit mean through Λ⁻¹, at 1/N of the service's rate.
 
     A client's random source is seeded by (seed, workload, client): placement does not change its gaps. Clients wait in
-    buckets of Λ, each with its next arrival. A bucket is put in order when its time has come: a heap of all clients
-    takes nearly twice as long per arrival.
+    buckets of Λ, each with its next arrival. A bucket is sorted at its time: a heap of all clients takes nearly twice
+    as long per arrival.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class RenewalPacer(ABC):
 
     @abstractmethod
     def _draw(self, sources: list[random.Random]) -> tuple[list[float], Follow]:
-        """Each client's first arrival in Λ, and what adds the arrivals that follow on those of a bucket."""
+        """Returns each client's first arrival in Λ, and the function that adds the following arrivals of a bucket."""
 
     def __iter__(self) -> Iterator[Arrival]:
         clients = self._clients
@@ -164,11 +164,11 @@ class PoissonPacer(RenewalPacer):
     """
 
     def _draw(self, sources: list[random.Random]) -> tuple[list[float], Follow]:
-        # Written out, as calls of `expovariate` would take half of the time per arrival.
+        # Inlined, as calls of `expovariate` would take half of the time per arrival.
         uniforms, log, total = [source.random for source in sources], math.log, self._total_clients
 
         def follow(due: list[Due], buckets: Buckets, buckets_per_arrival: float) -> None:
-            for arrival, slot in due:  # grows meanwhile, by what falls into the same bucket
+            for arrival, slot in due:  # grows meanwhile: following arrivals may fall into the same bucket
                 later = arrival - log(1.0 - uniforms[slot]()) * total
                 buckets[int(later * buckets_per_arrival)].append((later, slot))
 
@@ -178,7 +178,7 @@ class PoissonPacer(RenewalPacer):
 class DistributedPacer(RenewalPacer):
     """Gaps of any distribution of distributions.py, scaled to their mean; one that is not above 0 is 0.
 
-    When the load starts, each client's process has been going on for a while: clients that all began with a whole gap
+    At the load's start, each client's process has been running for a while: clients that all began with a whole gap
     would fire together, and the service's rate would begin below or above the schedule's.
     """
 
@@ -202,7 +202,7 @@ class DistributedPacer(RenewalPacer):
         scale = self._scale
 
         def follow(due: list[Due], buckets: Buckets, buckets_per_arrival: float) -> None:
-            for arrival, slot in due:  # grows meanwhile, by what falls into the same bucket
+            for arrival, slot in due:  # grows meanwhile: following arrivals may fall into the same bucket
                 gap = draws[slot]()
                 later = arrival + gap * scale if gap > 0 else arrival
                 buckets[int(later * buckets_per_arrival)].append((later, slot))
@@ -217,13 +217,13 @@ class DistributedPacer(RenewalPacer):
 
 
 class GapsPacer:
-    """Each client waits for a gap before each of its requests, as drawn: no schedule says how many there will be.
+    """Each client waits for a drawn gap before each of its requests; no schedule sets the rate.
 
-    Clients of constant gaps are spread over the first one by golden-ratio steps, so that no two fire in lockstep. A gap
-    that is not above 0 means at once.
+    Clients with constant gaps are spread over the first gap by golden-ratio steps, so that no two fire in lockstep. A
+    gap that is not above 0 means at once.
 
     Args:
-        requests: of each client; None: without an end.
+        requests: of each client; None for no limit.
         parameters: of the distribution; of PRERECORDED, the gaps themselves in seconds, which each client goes through.
         seed: with the client's index it seeds the client's random source.
         recorded: of PRERECORDED, the gaps of each client by its index as a text, in place of the same ones for all.
@@ -299,7 +299,7 @@ class PrerecordedPacer:
 
 
 def _in_turn(arrivals: int, clients: Sequence[int], total_clients: int) -> int:
-    """How many k below `arrivals` there are with k mod N among the clients."""
+    """Returns how many k below `arrivals` have k mod N among the clients."""
     turns, rest = divmod(arrivals, total_clients)
     return turns * len(clients) + sum(1 for client in clients if client < rest)
 
@@ -313,14 +313,14 @@ def build_pacer(
     workload: int,
     parameters: Sequence[float] = (),
 ) -> Pacer:
-    """The pacer of one shard.
+    """Returns the pacer of one shard.
 
     Args:
         parameters: those of the distribution, which has defaults (distributions.py); prerecorded: the times.
 
     Raises:
-        DistributionError: for an arrival process that is none of `ARRIVAL_PROCESSES`, and for parameters that no
-            schedule can be paced with.
+        DistributionError: the arrival process is not one of `ARRIVAL_PROCESSES`, or a schedule cannot be paced with its
+            parameters.
     """
     if process == CONSTANT:
         return ConstantPacer(schedule, clients, total_clients, first_offset(workload))

@@ -1,8 +1,8 @@
-"""Whether the engine's hot modules run compiled, and from where they are imported then.
+"""Finds the compiled versions of the engine's hot modules, if there are any.
 
-`python -m loadgen.compiled.compile` compiles them, by Cython, from the Python files that run where nothing was
-compiled. The result lies in a folder named after the contents of those files: after a change of one of them, that
-folder is no longer found, and the Python files run until they are compiled again.
+`python -m loadgen.compiled.compile` compiles them by Cython, from the same Python files that run where nothing was
+compiled. The result is in a folder named after the contents of those files: after a change of one of them, the folder
+is no longer found, and the Python files run until they are compiled again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
-# Beside a module may be a `.pxd`, which says what C types its names have.
+# A `.pxd` beside a module has the C types of its names.
 MODULES: Final = (
     "loadgen.arrivals.pacer",
     "loadgen.engine.primitives",
@@ -28,20 +28,20 @@ MODULES: Final = (
 )
 # `galileo_compiled=false` runs the Python files, whatever was compiled.
 VARIABLE: Final = "galileo_compiled"
-# What `false` may be called; here, because nothing of ours may be imported before the compiled modules are found.
+# Spellings of `false`; here, because nothing may be imported from loadgen before the compiled modules are found.
 OFF: Final = ("0", "false", "no", "off")
 _BUILDS: Final = ROOT / "loadgen" / "_compiled"
 
 
 def sources(module: str) -> list[Path]:
-    """What a module is compiled from; the first is what Cython is given."""
+    """Returns the files that a module is compiled from; Cython gets the first."""
     stem = ROOT.joinpath(*module.split("."))
     files = [stem.with_suffix(suffix) for suffix in (".pyx", ".py", ".pxd")]
     return [file for file in files if file.exists()]
 
 
 def folder() -> Path:
-    """Where the compiled modules of the present sources are, or would be."""
+    """Returns the folder of the modules compiled from the present sources, which may not exist."""
     digest = sha256(EXTENSION_SUFFIXES[0].encode())  # this Python's, on this kind of machine
     for module in MODULES:
         for file in sources(module):
@@ -50,7 +50,7 @@ def folder() -> Path:
 
 
 def search(package: str, path: list[str]) -> None:
-    """Has a package's modules looked for among the compiled ones first; `path` is its `__path__`."""
+    """Lets a package's modules be imported compiled if they are; `path` is the package's `__path__`."""
     if IN_USE:
         path.insert(0, str(_FOLDER.joinpath(*package.split("."))))
 

@@ -1,7 +1,7 @@
-"""`python -m loadgen.compiled.compile`: compiles the engine's hot modules, so that a core sends more per second.
+"""`python -m loadgen.compiled.compile`: compiles the engine's hot modules, so that a core sends more requests.
 
-It needs what requirements-compile.txt names, a C compiler and Python's headers; without them nothing is lost but speed.
-Exit status: 0 when they are compiled, now or before; 1 when they cannot be, with a sentence that says why.
+It needs the packages of requirements-compile.txt, a C compiler and Python's headers; without them only speed is lost.
+Exit status: 0 if the modules are compiled, now or before; 1 if they cannot be, with a message that gives the reason.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FLAGS: Final = ["-O2", "-ffp-contract=off", "-w"]  # -w: the warnings are about
 
 
 class RefusedError(Exception):
-    """The C compiler or linker ended with an error, which it has told by itself."""
+    """The C compiler or linker ended with an error, and has printed its message."""
 
 
 def main() -> int:
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def missing_part() -> str:
-    """What is needed and not there, and how to get it; nothing when all is."""
+    """Returns which requirement is missing, and how to install it; an empty string if none is."""
     for module in ("Cython", "setuptools"):
         if importlib.util.find_spec(module) is None:
             return f"the package {module.lower()} is missing (pip install -r requirements-compile.txt)"
@@ -68,7 +68,7 @@ def missing_part() -> str:
 
 
 def _build(made: Path, temporary: Path) -> None:
-    """Compiles into `made`, in whose folders the modules lie as in their packages. Raises RefusedError."""
+    """Compiles into `made`, with a folder per package. Raises RefusedError."""
     from Cython.Build import cythonize
     from setuptools import Distribution, Extension
     from setuptools.errors import CompileError, LinkError
