@@ -125,6 +125,7 @@ lint: venv-dev
 	$(VENV)/bin/lint-imports
 	$(CHECK_ENV) $(VENV)/bin/python manage.py makemigrations --check --dry-run
 	$(CHECK_ENV) $(VENV)/bin/python manage.py check --deploy --fail-level WARNING
+	$(CHECK_ENV) $(VENV)/bin/python manage.py plan_reference --check
 	$(CHECK_ENV) $(VENV)/bin/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 
 lock: venv-dev

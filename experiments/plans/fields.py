@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, PlainValidator, WithJsonSchema
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 from experiments.plans.parsing import MAX_DEPTH, Faults, Place, refused, shown
@@ -230,20 +231,28 @@ ClientApp = Annotated[str, checked(_app_reason, Annotated[str, Field(pattern="^[
 # Lists.
 
 
-def listed(most: int, what: str, least: int = 0) -> BeforeValidator:
-    """A list with at most so many items; its items are checked by the list's type."""
+@dataclass(frozen=True)
+class Listed:
+    """A list with `least` to `most` items, which the message calls `what`; the items are checked by the list's type."""
 
-    def counted(value: Any) -> Any:
+    most: int
+    what: str
+    least: int = 0
+
+    def _counted(self, value: Any) -> Any:
         if not isinstance(value, list | tuple):
-            raise refused(Code.TYPE, f"must be a list of {what}, got {shown(value)}")
-        if len(value) < least:
+            raise refused(Code.TYPE, f"must be a list of {self.what}, got {shown(value)}")
+        if len(value) < self.least:
             raise refused(Code.REQUIRED, "must not be empty")
-        if len(value) > most:
-            raise refused(Code.RANGE, f"must have at most {most:,} {what}, got {len(value):,}")
+        if len(value) > self.most:
+            raise refused(Code.RANGE, f"must have at most {self.most:,} {self.what}, got {len(value):,}")
         return list(value)
 
-    bounds = Field(min_length=least, max_length=most)
-    return BeforeValidator(counted, json_schema_input_type=Annotated[list[Any], bounds])
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._counted, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "minItems": self.least, "maxItems": self.most}
 
 
 def number_list(

@@ -21,6 +21,7 @@ from experiments.plans.fields import (
     NS,
     JsonMapping,
     Labels,
+    Listed,
     Reason,
     Text,
     checked,
@@ -28,7 +29,6 @@ from experiments.plans.fields import (
     duration_reason,
     duration_type,
     json_faults,
-    listed,
     one_of,
     seconds_of,
 )
@@ -98,7 +98,7 @@ def _read_intervals_ns(value: object, info: ValidationInfo) -> list[int]:
     duration_s = info.data.get("duration")
     duration_ns = None if duration_s is None else round(duration_s * NS)
     if isinstance(value, list | tuple):
-        found = _read_listed(value, duration_ns, faults)
+        found = _read_Listed(value, duration_ns, faults)
     else:
         found = _divided(duration_ns, round(seconds_of(value, MAX_DURATION_S) * NS), faults)
     faults.raise_if_any()
@@ -119,7 +119,7 @@ def _divided(duration_ns: int | None, interval_ns: int, faults: Faults) -> list[
     return [interval_ns] * whole + ([rest_ns] if rest_ns else [])
 
 
-def _read_listed(value: list[object] | tuple[object, ...], duration_ns: int | None, faults: Faults) -> list[int]:
+def _read_Listed(value: list[object] | tuple[object, ...], duration_ns: int | None, faults: Faults) -> list[int]:
     if not 0 < len(value) <= MAX_LISTED_INTERVALS:
         message = f"must be a list of 1 to {MAX_LISTED_INTERVALS:,} durations, got {len(value):,}"
         faults.add((), Code.RANGE, message)
@@ -168,7 +168,7 @@ class Configuration(Section):
         description="How long each number of `ticks` or `clients` holds; the last interval may be shorter. Or a list "
         "of the durations of all intervals, such as `[2s, 5s, 2s]`, whose sum is `duration`.",
     )
-    workloads: Annotated[list[Workload], listed(MAX_WORKLOADS, "workloads", least=1)] = Field(
+    workloads: Annotated[list[Workload], Listed(MAX_WORKLOADS, "workloads", least=1)] = Field(
         description="The workloads, one per service."
     )
     on_worker_loss: Annotated[str, one_of(ON_WORKER_LOSS)] = Field(
@@ -328,7 +328,7 @@ class Plan(Section):
         "without the prefix. Default: every worker is taken.",
     )
     configuration: Configuration = Field(description="The load.")
-    events: Annotated[list[TimedEvent], listed(MAX_EVENTS, "events")] = Field(
+    events: Annotated[list[TimedEvent], Listed(MAX_EVENTS, "events")] = Field(
         default_factory=list, description="Marks for the timeline."
     )
     routing: Annotated[

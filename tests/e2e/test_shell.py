@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pexpect
 import pytest
-from experiments.shell.text import USAGE
 
+from experiments.shell.commands import USAGE
 from galileo_site.stack.config import PROJECT_ROOT
 
 PROMPT = "galileo> "
