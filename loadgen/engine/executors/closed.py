@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Sequence
 from heapq import heapify, heappop, heappush
-from typing import Final, NamedTuple
+from typing import Final
 
 from loadgen.arrivals.distributions import CONSTANT, sampler
 from loadgen.engine.errors import AppError
@@ -23,14 +23,6 @@ _INTENDED_NS: Final = 0
 _CLIENT: Final = 1
 
 
-class ActiveStep(NamedTuple):
-    """A step of the schedule, in ns since the load's start: the clients with an index below `clients` are active."""
-
-    begin_ns: int
-    end_ns: int
-    clients: int
-
-
 class ClosedPlan:
     """When each client is active, and its think times.
 
@@ -41,11 +33,12 @@ class ClosedPlan:
     def __init__(self, workload: WorkloadSpec, clients: Sequence[int], seed: int) -> None:
         self.clients = clients
         self.requests_per_client = workload.requests_per_client
-        self.steps: list[ActiveStep] = []
+        # (begin ns, end ns, clients); plain tuples, as one is unpacked for each request.
+        self.steps: list[tuple[int, int, int]] = []
         end_ns = 0
         for duration_s, active in workload.schedule:
             begin_ns, end_ns = end_ns, end_ns + round(duration_s * 1e9)
-            self.steps.append(ActiveStep(begin_ns, end_ns, int(active)))
+            self.steps.append((begin_ns, end_ns, int(active)))
         self._think_time = workload.think_time, workload.think_time_parameters
         self._seed = f"{seed}/{workload.index}"
 
