@@ -22,5 +22,5 @@ def test_document_that_differs_is_refused_then_mended(tmp_path, monkeypatch) -> 
     call_command("plan_reference", "--check")
 
     text = document.read_text()
-    assert "old" not in text
+    assert "\nold\n" not in text
     assert "| `configuration.duration` |" in text
