@@ -171,7 +171,7 @@ def _read(path: Path) -> bytes:
         raise WrongInputError(f"{error.filename or path} cannot be read: {error.strerror}") from error
     except AppInvalid as error:
         raise WrongInputError(
-            "\n".join([f"{path} is not a client app:", *(f"  {fault}" for fault in error.faults)])
+            "\n".join([f"{path} is not a client app:", *(f"  {each}" for each in error.errors)])
         ) from error
 
 

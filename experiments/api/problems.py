@@ -17,8 +17,7 @@ from rest_framework import exceptions
 from rest_framework.views import exception_handler
 
 from experiments.api.schema import PROBLEM_JSON
-from loadgen.apps.errors import AppInvalid
-from routing.errors import Code, FieldError, InvalidInput, RequestRefused
+from routing.errors import FieldError, InvalidInput, RequestRefused
 
 BROKER_ERRORS = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, kombu.exceptions.OperationalError)
 
@@ -41,8 +40,6 @@ def handle(error: Exception, context: dict[str, Any]) -> JsonResponse | None:
     """Returns the response to an exception of a view; None for a programming error, which `failed` answers."""
     if isinstance(error, InvalidInput):
         return problem(400, "The request is invalid; see `errors`.", error.errors)
-    if isinstance(error, AppInvalid):
-        return handle(InvalidInput(FieldError(e.field, Code.FORMAT, e.message) for e in error.faults), context)
     if isinstance(error, RequestRefused):
         return problem(error.status, str(error))
     if isinstance(error, BROKER_ERRORS):

@@ -24,7 +24,7 @@ from experiments.models import ENDED_STATUSES, ClientApp, ClientAppVersion, Work
 from experiments.plans import PlanInvalid
 from loadgen.apps import archive
 from loadgen.apps.archive import CheckedArchive
-from loadgen.apps.errors import AppInvalid, Fault
+from loadgen.apps.errors import AppInvalid
 from loadgen.apps.manifest import MANIFEST, declared_parameters
 from loadgen.apps.parameters import filled
 from loadgen.protocol.keys import APP_TTL_S, app_key
@@ -76,8 +76,8 @@ def _check_name(name: str) -> None:
     """Some databases' keys do not tell case apart, so no database may hold both."""
     other = ClientApp.objects.filter(name__iexact=name).first()
     if other is not None and other.name != name:
-        reason = f"there is an app {other.name}, and names must differ in more than their case"
-        raise AppInvalid([Fault(f"{MANIFEST}: name", reason)])
+        message = f"there is an app {other.name}, and names must differ in more than their case"
+        raise AppInvalid([FieldError(f"{MANIFEST}: name", Code.CONFLICT, message)])
 
 
 def _add(checked: CheckedArchive, archive_bytes: int, creator: str) -> ClientAppVersion:
@@ -136,10 +136,8 @@ def resolved(specs: Iterable[WorkloadSpec], place: str = "configuration.workload
         field = f"{place.format(index=index)}client_parameters"
         # The workers' own comes first: then that one's manifest says what it takes, and the worker holds it to that.
         is_local = selectors.has_local_app(version.app.name)
-        _, faults = (
-            ({}, []) if is_local else filled(declared_parameters(version.manifest), spec.client_parameters, field)
-        )
-        errors += [FieldError(fault.field, Code.FORMAT, fault.message) for fault in faults]
+        if not is_local:
+            errors += filled(declared_parameters(version.manifest), spec.client_parameters, field)[1]
         found.append(dataclasses.replace(spec, client_app_digest=version.digest))
     if errors:
         raise PlanInvalid(errors)

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from loadgen.apps.errors import AppInvalid, Fault
+from loadgen.apps.errors import AppInvalid
 from loadgen.apps.manifest import MANIFEST, MAX_MANIFEST_BYTES, Manifest, read_manifest
+from routing.errors import Code, ErrorCollector, FieldError
 
 MODULE: Final = "generator.py"
 MAX_ARCHIVE_BYTES: Final = 50_000_000
@@ -46,6 +47,8 @@ _DAMAGED: Final = (
     RuntimeError,  # NotImplementedError, too
     ValueError,
 )
+_NO_SYMLINKS: Final = "is a symbolic link; only regular files are accepted"
+_NOT_A_FILE: Final = "is not a regular file"
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def check(data: bytes) -> CheckedArchive:
     """Reads an archive whole without unpacking it.
 
     Raises:
-        AppInvalid: with the reason why it cannot be an app's.
+        AppInvalid: with every error that was found.
     """
     with _opened(data) as archive:
         members = _members(archive)
@@ -94,7 +97,7 @@ def pack(folder: Path) -> bytes:
     """The archive of an app's folder; the same files give the same bytes. Hidden files and `__pycache__` stay behind.
 
     Raises:
-        AppInvalid: when the folder is no app's.
+        AppInvalid: when the folder is not a client app.
         OSError: when a file cannot be read.
     """
     buffer = io.BytesIO()
@@ -121,9 +124,9 @@ def _files_of(folder: Path) -> list[Path]:
         for name in folders + names:
             path = Path(parent) / name
             if path.is_symlink():
-                raise AppInvalid([Fault(str(path.relative_to(folder)), _no_symlinks())])
+                raise _refused(str(path.relative_to(folder)), Code.TYPE, _NO_SYMLINKS)
             if not path.is_dir() and not path.is_file():
-                raise AppInvalid([Fault(str(path.relative_to(folder)), "is no plain file")])
+                raise _refused(str(path.relative_to(folder)), Code.TYPE, _NOT_A_FILE)
         found += [Path(parent) / name for name in names]
     return sorted(found)
 
@@ -133,33 +136,34 @@ def _stays_behind(name: str) -> bool:
 
 
 class _Nowhere(io.BufferedIOBase):
-    """Takes what is read to be counted alone."""
+    """Discards what is written to it; only the size counts."""
 
     def write(self, data: Any) -> int:
         return len(data)
 
 
 class _Bounded(io.BytesIO):
-    """An archive's bytes; refuses to hand out a list of members of any length, as nobody needs one."""
+    """An archive's bytes; refuses to return a directory of unlimited length."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size is not None and size > _MAX_DIRECTORY_BYTES:
-            raise AppInvalid([Fault("archive", f"has too many members; at most {MAX_MEMBERS} are accepted")])
+            raise _refused("archive", Code.RANGE, f"must have at most {MAX_MEMBERS} members")
         return super().read(size)
 
 
 @contextmanager
 def _opened(data: bytes) -> Iterator[zipfile.ZipFile]:
     if len(data) > MAX_ARCHIVE_BYTES:
-        raise AppInvalid([Fault("archive", f"has {len(data):,} bytes; at most {MAX_ARCHIVE_BYTES:,} are accepted")])
+        message = f"must have at most {MAX_ARCHIVE_BYTES:,} bytes, got {len(data):,}"
+        raise _refused("archive", Code.RANGE, message)
     if not data:
-        raise AppInvalid([Fault("archive", "is empty; the bytes of a zip archive are needed")])
+        raise _refused("archive", Code.REQUIRED, "is empty; send the bytes of a zip archive")
     try:
         archive = zipfile.ZipFile(_Bounded(data))
     except AppInvalid:
         raise
     except _DAMAGED as error:
-        raise AppInvalid([Fault("archive", f"is no zip archive, or a damaged one: {error}")]) from error
+        raise _refused("archive", Code.UNREADABLE, f"is not a zip archive, or is damaged: {error}") from error
     with archive:
         yield archive
 
@@ -168,65 +172,58 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The archive's files by their path; folders are checked and left out.
 
     Raises:
-        AppInvalid: with a fault for each wrong member.
+        AppInvalid: with an error for each refused member.
     """
     listed = archive.infolist()
     if len(listed) > MAX_MEMBERS:
-        raise AppInvalid([Fault("archive", f"has {len(listed)} members; at most {MAX_MEMBERS} are accepted")])
+        raise _refused("archive", Code.RANGE, f"must have at most {MAX_MEMBERS} members, got {len(listed)}")
     files: dict[str, zipfile.ZipInfo] = {}
     folders: set[str] = set()
-    faults = []
+    errors = ErrorCollector()
     for info in listed:
-        if reason := _wrong_with(info):
-            faults.append(Fault(repr(info.orig_filename[:_MAX_NAME]), reason))
+        if reason := _reason_against(info):
+            errors.add(repr(info.orig_filename[:_MAX_NAME]), *reason)
             continue
         path = info.filename.rstrip("/")
         if path in files or (path in folders and info.is_dir()):
-            faults.append(Fault(path, "is there twice"))
+            errors.add(path, Code.DUPLICATE, "is in the archive twice")
         elif info.is_dir():
             folders.add(path)
         else:
             files[path] = info
-    for path in files:
-        faults += [
-            Fault(str(parent), "is a file and a folder") for parent in Path(path).parents if str(parent) in files
-        ]
-    faults += [Fault(path, "is a file and a folder") for path in sorted(folders & files.keys())]
-    if faults:
-        raise AppInvalid(faults)
+    parents = [str(parent) for path in files for parent in Path(path).parents if str(parent) in files]
+    for path in [*parents, *sorted(folders & files.keys())]:
+        errors.add(path, Code.CONFLICT, "is both a file and a folder")
+    errors.raise_if_any(AppInvalid)
     return files
 
 
-def _wrong_with(info: zipfile.ZipInfo) -> str:
-    """Why a member is refused, whatever is in it; "" if it is not."""
+def _reason_against(info: zipfile.ZipInfo) -> tuple[Code, str] | None:
+    """Returns why a member is refused, regardless of its content; None if it is accepted."""
     name = info.orig_filename  # `filename` is without a NUL and what follows, or comes from an extra field
     parts = name.removesuffix("/").split("/")
     if name != info.filename:
-        return "has two names"
+        return Code.CONFLICT, "has two names"
     if not name.isprintable() or "\\" in name or ":" in name:
-        return "a name has no control characters, backslashes and colons"
+        return Code.FORMAT, "a name must not contain control characters, backslashes or colons"
     if name.startswith("/"):
-        return "an absolute path; names are relative to the app's folder"
+        return Code.FORMAT, "is an absolute path; paths must be relative to the app's folder"
     if ".." in parts:
-        return "a path that leads out of the app's folder"
+        return Code.FORMAT, "is a path that leads out of the app's folder"
     if "" in parts or "." in parts:
-        return "a path with an empty part, or a dot for one"
+        return Code.FORMAT, "is a path with an empty part or a `.`"
     if len(name.encode()) > _MAX_PATH or any(len(part.encode()) > _MAX_NAME for part in parts):
-        return f"a name has at most {_MAX_NAME} bytes, and a path {_MAX_PATH}"
+        return Code.RANGE, f"a name must have at most {_MAX_NAME} bytes, and a path at most {_MAX_PATH}"
     kind = stat.S_IFMT(info.external_attr >> _MODE_SHIFT)
     if kind == stat.S_IFLNK:
-        return _no_symlinks()
+        return Code.TYPE, _NO_SYMLINKS
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return "is no plain file"
+        return Code.TYPE, _NOT_A_FILE
     if info.flag_bits & _ENCRYPTED:
-        return "is encrypted"
+        return Code.FORMAT, "is encrypted"
     if info.compress_type not in _METHODS:
-        return "is compressed by another method than deflate"
-    return ""
-
-
-def _no_symlinks() -> str:
-    return "a symbolic link; only plain files are accepted"
+        return Code.FORMAT, "is compressed by another method than deflate"
+    return None
 
 
 def _require(members: dict[str, zipfile.ZipInfo]) -> None:
@@ -236,8 +233,9 @@ def _require(members: dict[str, zipfile.ZipInfo]) -> None:
     tops = {path.partition("/")[0] for path in members}
     hint = ""
     if len(tops) == 1 and f"{next(iter(tops))}/{MANIFEST}" in members:
-        hint = f"; pack what is in the folder {next(iter(tops))}, not the folder"
-    raise AppInvalid([Fault(name, f"is missing at the top of the archive{hint}") for name in missing])
+        hint = f"; pack the contents of the folder {next(iter(tops))}, not the folder itself"
+    message = f"is missing at the top of the archive{hint}"
+    raise AppInvalid([FieldError(name, Code.REQUIRED, message) for name in missing])
 
 
 def _copy(
@@ -268,7 +266,7 @@ def _pieces(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
     except AppInvalid:
         raise
     except _DAMAGED as error:
-        raise AppInvalid([Fault(info.filename, f"cannot be unpacked: {error}")]) from error
+        raise _refused(info.filename, Code.UNREADABLE, f"cannot be unpacked: {error}") from error
 
 
 def _create(path: Path) -> io.BufferedWriter:
@@ -281,9 +279,13 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     for piece in _pieces(archive, info):
         content += piece
         if len(content) > MAX_MANIFEST_BYTES:
-            break  # read_manifest says so
+            break  # read_manifest refuses it
     return content
 
 
 def _too_large() -> AppInvalid:
-    return AppInvalid([Fault("archive", f"unpacks to more than {MAX_UNPACKED_BYTES:,} bytes")])
+    return _refused("archive", Code.RANGE, f"must unpack to at most {MAX_UNPACKED_BYTES:,} bytes")
+
+
+def _refused(path: str, code: Code, message: str) -> AppInvalid:
+    return AppInvalid([FieldError(path, code, message)])

@@ -1,4 +1,4 @@
-"""`manifest.yml` of a client app."""
+"""Manifest: the `manifest.yml` of a client app."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from loadgen.apps import parameters
-from loadgen.apps.errors import AppInvalid, Fault
+from loadgen.apps.errors import AppInvalid
 from loadgen.apps.parameters import Parameter
 from loadgen.protocol import plain_yaml
 from loadgen.protocol.environment import NAME_PATTERN
+from routing.errors import Code, ErrorCollector, FieldError
 
 MANIFEST: Final = "manifest.yml"
 MAX_MANIFEST_BYTES: Final = 64 << 10
@@ -21,10 +22,12 @@ _MAX_INTEGER: Final = 2**63
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an app says of itself; `content` is all of the file, unknown keys included, as the app itself sees it.
+    """The description of an app.
 
-    `parameters` is None when the app declares none, which takes any then. `shared`: one execution serves all clients of
-    a shard.
+    Attributes:
+        parameters: the declared parameters by name; None for an app that declares none and accepts any.
+        shared: whether one execution serves all clients of a shard.
+        content: the whole file, unknown keys included, as the app itself gets it.
     """
 
     name: str
@@ -39,81 +42,82 @@ def read_manifest(text: bytes, name: str = "") -> Manifest:
     """A manifest from the bytes of its file.
 
     Args:
-        name: what the app is called when the manifest does not say; "" if it has to.
+        name: the app's name if the manifest has none; "" if the manifest must have one.
 
     Raises:
-        AppInvalid: with all that is wrong.
+        AppInvalid: with every error.
     """
     try:
         content = plain_yaml.load(text, MAX_MANIFEST_BYTES)
     except plain_yaml.YamlInvalid as error:
-        raise AppInvalid([Fault(MANIFEST, str(error))]) from error
+        raise AppInvalid([FieldError(MANIFEST, Code.UNREADABLE, str(error))]) from error
     if content is None:
         content = {}
     if not isinstance(content, dict):
-        raise AppInvalid([Fault(MANIFEST, f"must hold a mapping, not a {type(content).__name__}")])
-    faults: list[Fault] = []
-    _check_storable(content, MANIFEST, faults)
+        raise AppInvalid([FieldError(MANIFEST, Code.TYPE, f"must hold a mapping, got a {type(content).__name__}")])
+    errors = ErrorCollector()
+    _check_storable(content, MANIFEST, errors)
     declared = content.get("parameters")
     manifest = Manifest(
-        name=_read_name(content, name, faults),
-        version=_read_text(content, "version", MAX_VERSION, faults),
-        description=_read_text(content, "description", MAX_DESCRIPTION, faults),
-        parameters=None if declared is None else parameters.read(declared, f"{MANIFEST}: parameters", faults),
-        shared=_read_flag(content, "shared", faults),
+        name=_read_name(content, name, errors),
+        version=_read_text(content, "version", MAX_VERSION, errors),
+        description=_read_text(content, "description", MAX_DESCRIPTION, errors),
+        parameters=None if declared is None else parameters.read(declared, f"{MANIFEST}: parameters", errors),
+        shared=_read_flag(content, "shared", errors),
         content=content,
     )
-    if faults:
-        raise AppInvalid(faults)
+    errors.raise_if_any(AppInvalid)
     return manifest
 
 
 def declared_parameters(content: dict[str, Any]) -> dict[str, Parameter] | None:
     """The parameters that a manifest's content, which was checked before, declares; None if it declares none."""
     declared = content.get("parameters")
-    return None if declared is None else parameters.read(declared, "", [])
+    return None if declared is None else parameters.read(declared, "", ErrorCollector())
 
 
-def _read_name(content: dict[str, Any], name: str, faults: list[Fault]) -> str:
+def _read_name(content: dict[str, Any], name: str, errors: ErrorCollector) -> str:
     value = content.get("name")
     if value is None and name:
         return name
     if not isinstance(value, str) or not NAME_PATTERN.fullmatch(value):
-        reason = "is missing: it names the app" if value is None else f"not {value!r:.80}"
-        rule = "letters, digits, '.', '_' and '-' are needed (at most 63, a letter or digit first)"
-        faults.append(Fault(f"{MANIFEST}: name", reason if value is None else f"{rule}, {reason}"))
+        if value is None:
+            errors.add(f"{MANIFEST}: name", Code.REQUIRED, "is missing: the manifest must name the app")
+        else:
+            rule = "must have at most 63 letters, digits, '.', '_' and '-', a letter or digit first"
+            errors.add(f"{MANIFEST}: name", Code.FORMAT, f"{rule}, got {value!r:.80}")
         return name
     return value
 
 
-def _read_text(content: dict[str, Any], key: str, most: int, faults: list[Fault]) -> str:
+def _read_text(content: dict[str, Any], key: str, most: int, errors: ErrorCollector) -> str:
     value = content.get(key)
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int | float) or len(str(value)) > most:
-        faults.append(Fault(f"{MANIFEST}: {key}", f"a text of at most {most} characters is needed"))
+        errors.add(f"{MANIFEST}: {key}", Code.FORMAT, f"must be a string of at most {most} characters")
         return ""
     return str(value).strip()
 
 
-def _read_flag(content: dict[str, Any], key: str, faults: list[Fault]) -> bool:
+def _read_flag(content: dict[str, Any], key: str, errors: ErrorCollector) -> bool:
     value = content.get(key)
     if value is not None and not isinstance(value, bool):
-        faults.append(Fault(f"{MANIFEST}: {key}", f"true or false is needed, not {value!r:.80}"))
+        errors.add(f"{MANIFEST}: {key}", Code.TYPE, f"must be true or false, got {value!r:.80}")
     return value is True
 
 
-def _check_storable(value: Any, field: str, faults: list[Fault]) -> None:
-    """Notes the first thing that no database's JSON holds."""
+def _check_storable(value: Any, field: str, errors: ErrorCollector) -> None:
+    """Adds an error for the first value that a JSON column of some database cannot store."""
     if isinstance(value, dict | list):
         inner = [*value, *value.values()] if isinstance(value, dict) else value
         for item in inner:  # plain_yaml has bounded the depth
-            if len(faults):
+            if len(errors):
                 return
-            _check_storable(item, field, faults)
+            _check_storable(item, field, errors)
     elif isinstance(value, str) and any(char == "\0" or "\ud800" <= char <= "\udfff" for char in value):
-        faults.append(Fault(field, f"the text {value!r:.60} has a NUL or half a character in it"))
+        errors.add(field, Code.FORMAT, f"must not contain NUL or lone surrogates, got {value!r:.60}")
     elif isinstance(value, float) and not math.isfinite(value):
-        faults.append(Fault(field, f"{value} is no finite number"))
+        errors.add(field, Code.RANGE, f"must hold finite numbers, got {value}")
     elif isinstance(value, int) and not -_MAX_INTEGER <= value < _MAX_INTEGER:
-        faults.append(Fault(field, "a number has more than 64 bits"))
+        errors.add(field, Code.RANGE, "must hold numbers of at most 64 bits")

@@ -82,9 +82,9 @@ class ClientApp:
 
     def parameters(self, given: dict[str, Any]) -> dict[str, Any]:
         """Returns the parameters of the app's context: the plan's, and the app's own defaults. Raises AppError."""
-        values, faults = filled(self.manifest.parameters, given, "client_parameters")
-        if faults:
-            raise AppError(f"client app {self.name!r}: {'; '.join(map(str, faults))}")
+        values, errors = filled(self.manifest.parameters, given, "client_parameters")
+        if errors:
+            raise AppError(f"client app {self.name!r}: {'; '.join(map(str, errors))}")
         return values
 
     def instance(self, client: int | None, parameters: dict[str, Any], began_ns: int) -> AppInstance:

@@ -101,4 +101,4 @@ def test_parameters_are_held_against_what_the_app_declares(stand: Galileo) -> No
     answer = stand.web.request("POST", "/experiments", json=plan_data(client="shop", client_parameters={"shop": 5}))
     assert answer.status_code == 400
     field = "configuration.workloads[0].client_parameters.shop"
-    assert answer.json()["errors"] == [{"field": field, "message": "a string is needed, not 5"}]
+    assert answer.json()["errors"] == [{"field": field, "code": "type", "message": "must be a string, got 5"}]

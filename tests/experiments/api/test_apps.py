@@ -14,6 +14,7 @@ from django.test import Client
 from experiments.models import ClientApp
 from experiments.services import apps as services
 from loadgen.apps.archive import digest_of
+from routing.errors import Code
 from tests.support.archives import app_archive
 
 pytestmark = pytest.mark.django_db
@@ -102,30 +103,30 @@ def symlinked() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "field", "message"),
+    ("data", "field", "code"),
     [
-        (b"", "archive", "is empty"),
-        (b"no zip", "archive", "is no zip archive"),
-        (app_archive(("../evil", b"")), "'../evil'", "leads out of the app's folder"),
-        (app_archive(("/evil", b"")), "'/evil'", "an absolute path"),
-        (symlinked(), "'link'", "a symbolic link"),
-        (app_archive(("generator.py", b"")), "generator.py", "is there twice"),
-        (app_archive(("zeros", bytes(50_000_000))), "archive", "unpacks to more than 50,000,000 bytes"),
-        (app_archive(manifest=b"version: 1"), "manifest.yml: name", "is missing"),
-        (app_archive(manifest=b"name: a/b"), "manifest.yml: name", "letters, digits"),
-        (app_archive(manifest=b"["), "manifest.yml", "this is no YAML"),
+        (b"", "archive", Code.REQUIRED),
+        (b"no zip", "archive", Code.UNREADABLE),
+        (app_archive(("../evil", b"")), "'../evil'", Code.FORMAT),
+        (app_archive(("/evil", b"")), "'/evil'", Code.FORMAT),
+        (symlinked(), "'link'", Code.TYPE),
+        (app_archive(("generator.py", b"")), "generator.py", Code.DUPLICATE),
+        (app_archive(("zeros", bytes(50_000_000))), "archive", Code.RANGE),
+        (app_archive(manifest=b"version: 1"), "manifest.yml: name", Code.REQUIRED),
+        (app_archive(manifest=b"name: a/b"), "manifest.yml: name", Code.FORMAT),
+        (app_archive(manifest=b"["), "manifest.yml", Code.UNREADABLE),
     ],
     ids=range(10),
 )
 def test_an_invalid_archive_is_refused_and_not_stored(
-    api: Client, data: bytes, field: str, message: str, repository: Path
+    api: Client, data: bytes, field: str, code: Code, repository: Path
 ) -> None:
     answer = post(api, data)
     assert answer.status_code == 400
     assert answer["Content-Type"] == "application/problem+json"
     problem = answer.json()
     assert problem["status"] == 400
-    assert [error["field"] for error in problem["errors"] if message in error["message"]] == [field]
+    assert [(error["field"], error["code"]) for error in problem["errors"]] == [(field, code)]
     assert not ClientApp.objects.exists()
     assert not repository.exists()
 

@@ -199,5 +199,5 @@ def test_parameters_that_the_app_does_not_take_are_refused_and_nothing_is_stored
         "configuration.workloads[0].client_parameters.size",
         "configuration.workloads[0].client_parameters.colour",
     ]
-    assert "size: must be at most 9, not 10" in str(caught.value)
+    assert "size: must be at most 9, got 10" in str(caught.value)
     assert not Experiment.objects.exists()
