@@ -1,4 +1,4 @@
-"""What a line of the table needs to measure: cores, targets, stacks, and how long it may take."""
+"""Bench: the parts that a line of the table measures with: cores, targets, stacks, and its time limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.target import Target
 
 @dataclass(frozen=True)
 class Bench:
-    """`say` takes a sentence for whoever watches."""
+    """`say` prints a sentence about the progress."""
 
     cores: Cores
     quick: bool

@@ -1,4 +1,4 @@
-"""What the machine is like before something is measured on it."""
+"""The conditions of the machine before a measurement."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Pace:
 
 
 class Look:
-    """Looks at the conditions of the moment, for about two seconds, in which nobody else should work on the cores."""
+    """Measures the present conditions for about two seconds, in which the cores should be idle."""
 
     def __init__(self, used: Cores) -> None:
         self._used = used

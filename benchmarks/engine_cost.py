@@ -1,4 +1,4 @@
-"""What one request costs the engine alone, without Celery, broker and database: `python -m benchmarks.engine_cost`.
+"""The cost of one request in the engine alone, without Celery, broker and database: `python -m benchmarks.engine_cost`.
 
 Starts nginx on one core and sends to it from the other, as a shard's event loop does. Prints CPU per request, the
 lateness, and with --profile where the time goes (which slows everything down: quote no figure from such a run).

@@ -40,7 +40,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Sample:
-    """What one round measured.
+    """The figures of one round.
 
     Attributes:
         values: of the line's figures, in their order.
@@ -82,7 +82,7 @@ class Spread:
 
 
 def judge(figure: Figure, median: float) -> Verdict:
-    """What a figure's median over the rounds amounts to."""
+    """The result of comparing the median of a figure over the rounds with its limits."""
     if figure.must is not None and not figure.must.holds(median):
         return Verdict.MISSED
     if figure.aim is not None and figure.aim.holds(median):

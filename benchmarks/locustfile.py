@@ -1,4 +1,4 @@
-"""What Locust is to do: GET / as fast as it can, over the hosts of BENCH_HOSTS with the weights 1, 2, 3, …"""
+"""The load of Locust: GET / as fast as it can, over the hosts of BENCH_HOSTS with the weights 1, 2, 3, …"""
 
 import os
 from itertools import cycle

@@ -111,11 +111,11 @@ def _speed(command: list[str], seconds: float, read: Callable[[str], float]) -> 
 
 
 def _run(command: list[str], seconds: float, **variables: str) -> str:
-    """What a command prints; it gets half a minute more than it needs, and no Ctrl-C of the terminal."""
+    """Returns the output of a command; it gets half a minute more than it needs, and no Ctrl-C of the terminal."""
     process = subprocess.Popen(
         command,
         env={**os.environ, **variables},
-        stdin=subprocess.DEVNULL,  # Locust would set up a terminal for its keys, which stops who is in the background
+        stdin=subprocess.DEVNULL,  # Locust would set up a terminal, which stops a background process
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -33,7 +33,7 @@ class NotMeasured(Exception):
 
 @dataclass(frozen=True)
 class Load:
-    """What the database holds of a load that has ended; checked against the target's own count."""
+    """The database's figures of a load that has ended; checked against the target's own count."""
 
     experiment_id: str
     duration_s: float
@@ -61,7 +61,7 @@ class Load:
         return self.shard_cpu_share / self.completed_rps * 1e6
 
     def unkept(self) -> str:
-        """What the generator did not do as planned; '' when it sent everything on time and all was answered."""
+        """The deviations of the generator from the plan; '' when it sent everything on time and all was answered."""
         account = self.summary["account"]
         wrong = {name: account[name] for name in ("dropped", "late", "cut", "lost", "missing")}
         wrong |= {"errors": sum(account["errors"].values()), "not connected": sum(account["connect_failed"].values())}

@@ -61,7 +61,7 @@ def experiment(experiment_id: str) -> Experiment | None:
 
 
 def experiment_status(experiment_id: str) -> Experiment | None:
-    """As `experiment`, without the large columns: for who asks again and again."""
+    """As `experiment`, without the large columns: for callers that poll."""
     return experiments().filter(id=experiment_id).first()
 
 
@@ -102,7 +102,7 @@ class TelemetryCounts:
 
 
 def recording(experiment_id: str) -> dict[str, Any] | None:
-    """What of an experiment's telemetry and events is not stored; None when the recorder has not seen it."""
+    """Counts of an experiment's telemetry and events that were not stored; None when the recorder has not seen it."""
     row = Recording.objects.filter(experiment_id=experiment_id).values("unparsable", "example", "dropped").first()
     return None if row is None else dict(row)
 
@@ -143,7 +143,7 @@ def worker(name: str) -> WorkerLoad | None:
 
 
 def _loads(workers: QuerySet[Worker]) -> list[WorkerLoad]:
-    # What is grouped comes in no order of its own, whatever the model says.
+    # GROUP BY drops the model's default order.
     counted = workers.annotate(used_slots=Count("shards", filter=~Q(shards__status__in=ENDED_SHARD_STATUSES))).order_by(
         "name"
     )
@@ -175,7 +175,7 @@ def open_groups(**exactly: str) -> list[ClientGroup]:
 
 @dataclass(frozen=True)
 class ClientInfo:
-    """What a client has done so far, as far as its batches have come in (about a second)."""
+    """Figures of a client, from the batches that were ingested (about a second behind)."""
 
     client_id: str
     requests: int
@@ -205,7 +205,7 @@ def workers_of_clients(group: ClientGroup) -> dict[int, str | None]:
 
 
 def doing(group: ClientGroup) -> str:
-    """What an interactive group's clients do, for people: 2 requests/s each."""
+    """The present command of an interactive group for display, such as "2 requests/s each"."""
     phase = group.interactive_part.command
     if phase.kind == RATE:
         return f"{phase.rate_rps:g} requests/s each" if phase.rate_rps else "nothing"
@@ -217,7 +217,7 @@ def doing(group: ClientGroup) -> str:
 
 
 def sends(group: ClientGroup) -> str:
-    """What the requests of a group are, for people."""
+    """The requests of a group for display."""
     spec = group.workload.spec
     if spec["client_app"]:
         return f"app {spec['client_app']} {json.dumps(spec['client_parameters'])}"
@@ -225,7 +225,7 @@ def sends(group: ClientGroup) -> str:
 
 
 def worker_facts(load: WorkerLoad) -> dict[str, Any]:
-    """What is known of a worker, as plain data."""
+    """A worker as plain data."""
     worker = load.worker
     names = ("name", "status", "labels", "slots", "cores", "memory_bytes", "machine", "hostname", "versions")
     clock = {"clock_uncertainty_s": worker.clock_uncertainty_ns / 1e9}
@@ -247,7 +247,7 @@ def client_app_versions(name: str) -> list[ClientAppVersion]:
 
 
 def newest_version(name: str) -> ClientAppVersion | None:
-    """What a new experiment gets when it names the app."""
+    """The version that a new experiment uses when it names the app."""
     app = client_app(name)
     return None if app is None else app.versions.select_related("app").order_by("-number").first()
 

@@ -56,7 +56,7 @@ class RoutingHost(models.Model):
 
 
 class RoutingRevision(models.Model):
-    """What a service's record became at one version; a removal is a version, too.
+    """A service's record at one version; a removal is a version, too.
 
     Without a foreign key, so that it outlives its record: a service that comes back goes on counting.
     """

@@ -1,4 +1,4 @@
-"""What a trace weighs in Redis at 10,000 requests/s.
+"""The memory that a trace takes in Redis at 10,000 requests/s.
 
 Ingest is held up for a while, so that the batches of the load stay in its queue; what is measured is what Redis holds
 there: whole messages, with all that Celery puts around a batch.

@@ -1,4 +1,4 @@
-"""What a worker without work takes: memory and CPU of all its processes."""
+"""The cost of an idle worker: memory and CPU of all its processes."""
 
 from __future__ import annotations
 

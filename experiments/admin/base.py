@@ -1,4 +1,4 @@
-"""What the pages share: read-only models, large tables, and ways to show JSON, links and times."""
+"""Base classes of the admin pages: read-only models, large tables, and the display of JSON, links and times."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class ClientGroupAdmin(ReadOnlyAdmin):
 
     @admin.display(description="does", empty_value="-")
     def does(self, group: ClientGroup) -> str | None:
-        """What an interactive group was told to do."""
+        """The present command of an interactive group."""
         is_open = group.interactive is not None and group.state != GroupState.STOP
         return selectors.doing(group) if is_open else None
 

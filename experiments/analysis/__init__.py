@@ -1,1 +1,1 @@
-"""What was measured: account, statistics, health of the generator, verdict and report. Nothing here writes."""
+"""Results of experiments: account, statistics, health of the generator, verdict and report. Nothing here writes."""

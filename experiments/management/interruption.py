@@ -9,7 +9,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# One Ctrl-C may arrive twice: from the terminal, and from whoever started us.
+# One Ctrl-C may arrive twice: from the terminal, and from the parent process.
 SAME_REQUEST_S = 1.0
 
 

@@ -160,7 +160,7 @@ def duration(high_s: float = MAX_DURATION_S) -> PlainValidator:
 
 
 def duration_type(high_s: float, low_s: float = MIN_DURATION_S) -> Any:
-    """What a duration may be in JSON."""
+    """The JSON schema of a duration."""
     return (
         Annotated[float, Field(ge=low_s, le=high_s)]
         | Annotated[str, Field(min_length=1, json_schema_extra={"format": "duration"})]

@@ -162,7 +162,7 @@ def _described(line: Any) -> tuple[Code, str]:
 
 @dataclass
 class Context:
-    """What is known while a document is read, for the sections that are read later.
+    """Facts from sections that were read earlier, for those that are read later.
 
     Attributes:
         parts: the sections read so far, by their model; those with errors hold defaults in place of wrong values.

@@ -68,7 +68,7 @@ ExperimentId = Annotated[str, checked(_id_reason, Annotated[str, Field(pattern="
 
 
 class About(Section):
-    """What a user gives of an interactive experiment."""
+    """The keys of an interactive experiment."""
 
     name: Text = Field(UNNAMED, description="The name.")
     creator: Text | None = Field(None, description="The person or program that creates it. Default: the submitter.")

@@ -41,7 +41,7 @@ _Weights = Annotated[
 
 
 class ChangedTargets(Section):
-    """Hosts, weights or both; what is not given stays as it is."""
+    """Hosts, weights or both; a missing key keeps its value."""
 
     model_config = ConfigDict(
         json_schema_extra={"minProperties": 1, "example": {"hosts": ["10.0.0.1:8080"], "weights": [1]}}

@@ -82,7 +82,7 @@ def no_client(service: str) -> None:
 
 @dataclass
 class WorkloadContext(Context):
-    """What a workload depends on: the plan around it, and the client apps that exist.
+    """The surroundings of a workload: the plan, and the client apps that exist.
 
     Attributes:
         client_of: the client app of a service's name, as in the original, for a workload that gives no request.
@@ -288,7 +288,7 @@ class SharedKeys(RequestKeys):
         return request | ({"shards_per_worker"} if self.placement == QUEUE else {"shards"})
 
     def spec(self, index: int = 0, schedule: Sequence[list[float]] = ()) -> WorkloadSpec:
-        """The message to the workers. What has the same name in both is taken as it is."""
+        """The message to the workers. Fields with the same name in both are copied."""
         names = {each.name for each in dataclasses.fields(WorkloadSpec)} & set(type(self).model_fields)
         same = {name: getattr(self, name) for name in names}
         return WorkloadSpec(**{**same, **self._renamed(), "index": index, "schedule": list(schedule)})

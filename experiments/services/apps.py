@@ -35,7 +35,7 @@ from routing.redis import redis_client
 log = logging.getLogger(__name__)
 
 UPLOAD_ATTEMPTS = 3
-# An archive that nobody needs stays for so long: an upload may be about to make its row.
+# An unreferenced archive stays for so long: an upload may be about to make its row.
 UNNEEDED_S = 3600
 _ARCHIVE = ".zip"
 
@@ -122,7 +122,7 @@ def resolved(specs: Iterable[WorkloadSpec], place: str = "configuration.workload
     An app that the repository does not have stays without one: the workers have to have it.
 
     Args:
-        place: what stands before a spec's keys in the data that it was read from.
+        place: the path of a spec in the data that it was read from, with `{index}` for its number.
 
     Raises:
         PlanInvalid: an app's parameters are not what it declares.

@@ -1,4 +1,4 @@
-"""Deletes experiments: the wish is stored first, so that whoever dies on the way leaves it to the reconciler."""
+"""Deletes experiments: the request is stored first, so that the reconciler completes it when a process dies."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def delete(experiment_id: str) -> Experiment | None:
         try:
             lifecycle.tidy_if_untidy(experiment)
         except RedisError:
-            return experiment  # what Redis holds of it could never be found again
+            return experiment  # its keys in Redis could never be found again
         _remove(experiment_id)
         return None
     return experiment
 
 
 def go_on(experiment_id: str) -> None:
-    """The next step in removing an experiment that is marked; whoever marked it may have died since."""
+    """The next step in removing an experiment that is marked; the process that marked it may have died since."""
     experiment = ending.cancel(experiment_id, "deleted")
     if not experiment.has_ended:
         return

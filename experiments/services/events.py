@@ -92,7 +92,7 @@ def record_routing_changes(experiment: Experiment) -> None:
 
 
 def record_planned(experiment: Experiment) -> None:
-    """Puts the plan's own events on its timeline once their time has come; what an early end leaves out never comes."""
+    """Puts the plan's own events on its timeline once their time has come; those after an early end are left out."""
     planned = experiment.plan.get("events", [])
     if experiment.started_at is None or not planned:
         return

@@ -119,7 +119,7 @@ def create_failed(
     experiment_id: str | None = None,
     instruction_id: str | None = None,
 ) -> Experiment:
-    """Stores an experiment that nobody can run, FAILED from the first, so that its reason is seen.
+    """Stores an experiment that cannot run as FAILED, so that its reason is visible.
 
     Raises:
         IdTaken, IntegrityError: as `create` does.

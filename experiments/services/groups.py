@@ -118,7 +118,9 @@ def command(group_id: str, **phase: Any) -> int:
     """
     with transaction.atomic():
         group = _open(ClientGroup.objects.select_for_update(), group_id)
-        desired.renew([group_id])  # before: a shard that nobody renewed for long would pause what it has just begun
+        desired.renew(
+            [group_id]
+        )  # before the command: a shard whose lease was not renewed for long would pause it at once
         _begin(group, Phase(group.interactive_part.command.number + 1, broker_now_ns() + EFFECTIVE_AHEAD_NS, **phase))
         _save(group)
     return group.interactive_part.command.number
@@ -165,7 +167,7 @@ def follow_all() -> None:
         try:
             follow(group.id)
         except (placement.NoMatchingWorkers, placement.NoFreeSlot, apps.AppMissing) as error:
-            log.warning("client group %s: a shard cannot be placed anew yet: %s", group.id, error)
+            log.warning("client group %s: a shard cannot be placed again yet: %s", group.id, error)
 
 
 def follow(group_id: str) -> ClientGroup:
@@ -173,7 +175,7 @@ def follow(group_id: str) -> ClientGroup:
 
     Raises:
         ClientGroup.DoesNotExist
-        NoMatchingWorkers, NoFreeSlot: for a shard that nobody took, and nobody can take.
+        NoMatchingWorkers, NoFreeSlot: no worker has taken a shard, and none can.
     """
     group = ClientGroup.objects.select_related("experiment", "workload", "interactive_part").get(id=group_id)
     members = list(group.shards.select_related("worker", "group__workload", "group__experiment").order_by("index"))
@@ -181,7 +183,7 @@ def follow(group_id: str) -> ClientGroup:
     for shard in members:
         is_hopeless = shard.attempt >= shards.MAX_ATTEMPTS and not queue_orders.may_be_taken(shard)
         if shards.is_silent(shard) and (group.state == STOP or is_hopeless):
-            shards.give_up(group.experiment, shard, "nobody took its order")
+            shards.give_up(group.experiment, shard, "no worker took its order")
     if all(shard.has_ended for shard in members):
         _end(group.id)
         return ClientGroup.objects.get(id=group_id)
@@ -226,10 +228,10 @@ def _take_in(group_id: str, members: list[Shard]) -> ClientGroup:
         phase = part.command
         number, start_ns = phase.number + 1, broker_now_ns() + EFFECTIVE_AHEAD_NS
         if phase.kind == RATE:
-            # All clients' turns are dealt out anew. Requests that are to be made are not begun anew by the others.
+            # The clients' turns are distributed again; the other clients do not repeat requests that were commanded.
             _begin(group, dataclasses.replace(phase, number=number, start_broker_ns=start_ns))
         elif before and _is_done(before, phase.number):
-            _begin(group, Phase(number, start_ns))  # who comes after the requests does not make them
+            _begin(group, Phase(number, start_ns))  # clients added after the requests do not make them
         _save(group)
     return group
 
@@ -241,7 +243,7 @@ def _is_done(members: list[Shard], number: int) -> bool:
 
 
 def _note_desertion(group: ClientGroup, members: list[Shard]) -> None:
-    """A shard that nobody had renewed has paused by itself: then the group does, until it is told otherwise."""
+    """Pauses the group when one of its shards has paused because its lease was not renewed, until the next command."""
     said = shards.statuses_of([shard for shard in members if shard.status == ShardStatus.RUNNING])
     if any(status.is_deserted and status.phase == group.interactive_part.command.number for status in said.values()):
         reason = f"no controller had renewed it for {GROUP_LEASE_S} s"

@@ -95,7 +95,7 @@ def renew(experiment_id: str) -> None:
 
 def trace(experiment_id: str, tracing: bool) -> Experiment:
     """Pauses the storing of traces, or resumes it, of all groups of the experiment and those that come. Statistics go
-    on in any case. What is so already stays, without an event.
+    on in any case. A value that is already set stays, without an event.
 
     Raises:
         Experiment.DoesNotExist, NotRunning

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 START_AHEAD_NS = 2_500_000_000
 # Beyond the plan's end and the longest request time-out, a shard that has not ended is given up.
 OVERTIME_S = 60
-# What the agent of a lost shard may still bring.
+# The time in which the agent of a lost shard may still send batches.
 LOST_SETTLE_S = 5
 # A shard out of reach runs to its plan's end at most, or gives up waiting for its start, within this.
 OUT_OF_REACH_S = 120
@@ -104,7 +104,7 @@ def running(experiment: Experiment) -> None:
             return None
     else:
         for shard in filter(shards.is_silent, members):
-            shards.give_up(experiment, shard, "nobody took its order before the plan's end")
+            shards.give_up(experiment, shard, "no worker took its order before the plan's end")
     if any(not shard.has_ended for shard in members):
         return None
     if failed := [shard for shard in members if shard.status == ShardStatus.FAILED]:
@@ -129,7 +129,7 @@ def _replace(experiment: Experiment, members: list[Shard]) -> None:
         try:
             shards.order_again(experiment, shard)
         except (NoMatchingWorkers, NoFreeSlot, AppMissing) as error:
-            log.warning("shard %s cannot be placed anew yet: %s", shard, error)
+            log.warning("shard %s cannot be placed again yet: %s", shard, error)
 
 
 def finalizing(experiment: Experiment) -> None:
@@ -216,7 +216,7 @@ def _reads_table(workload: Workload) -> bool:
     """Whether requests go to the hosts of a routing record, on some worker at least.
 
     Raises:
-        NoMatchingWorkers: not where workers may come later; what they read by default is asked for then.
+        NoMatchingWorkers: except with placement `queue`, where workers may join later; then the default router counts.
     """
     if router := workload.spec["router"]:
         return routers.reads_table(router)
@@ -272,7 +272,7 @@ def give_up_when_overdue(experiment: Experiment) -> None:
 
 def _is_awaited(shard: Shard, waited: timedelta) -> bool:
     if shard.batches is None:
-        # Lost, or ordered and never taken by a worker: nobody knows how much there is to wait for.
+        # Lost, or ordered and never taken by a worker: the number of batches to wait for is unknown.
         is_unknown = shard.status in (ShardStatus.LOST, ShardStatus.DISPATCHED)
         return not is_unknown or waited < timedelta(seconds=LOST_SETTLE_S)
     return Batch.objects.filter(shard=shard, attempt=shard.attempt).count() < shard.batches

@@ -1,4 +1,4 @@
-"""The nodes that publish telemetry, by our agents or by telemd: who they are, and telling them to pause."""
+"""The nodes that publish telemetry, by workers' agents or by telemd: their list, and pausing them."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -83,7 +83,7 @@ def _infos() -> dict[str, dict[str, str]]:
         for name in names:
             pipeline.hgetall(node_info_key(name))
         hashes: list[Any] = pipeline.execute(raise_on_error=False)
-    # What is no hash there was set by somebody else.
+    # A key of another type was set by another program.
     return {name: _fields(found) if isinstance(found, dict) else {} for name, found in zip(names, hashes, strict=True)}
 
 
@@ -93,7 +93,7 @@ def _fields(found: dict[Any, Any]) -> dict[str, str]:
 
 
 def _workers() -> dict[str, dict[str, Any]]:
-    """What the live workers' agents say of them."""
+    """The nodes of live workers, from their agents' heartbeats."""
     return {
         worker.name: {
             "hostname": worker.hostname,
@@ -109,6 +109,6 @@ def _workers() -> dict[str, dict[str, Any]]:
 
 
 def _text(value: bytes | str) -> str:
-    """What a client answers, with `decode_responses` or without, as every database takes it."""
+    """A reply of Redis, with `decode_responses` or without, as every database takes it."""
     text = value.decode(errors="replace") if isinstance(value, bytes) else value
     return text.replace("\0", "")

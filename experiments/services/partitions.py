@@ -11,7 +11,7 @@ from django.db.backends.postgresql.psycopg_any import errors, sql
 
 from experiments.models import Experiment, Trace
 
-# Dropping a partition locks the whole table, and whoever comes after waits, too: longer than a batch takes to store,
+# Dropping a partition locks the whole table, and later transactions wait, too: longer than a batch takes to store,
 # much shorter than a report may read.
 DROP_LOCK_TIMEOUT_MS = 500
 # A server has some thousand locks by default, and a partition takes about twenty when it goes.
@@ -40,7 +40,7 @@ def make_way(experiment_id: str) -> bool:
 def add(experiment_id: str) -> None:
     """Makes the partition of a new experiment, within the caller's transaction.
 
-    It waits for nobody who reads or writes traces, and they do not wait for it: CREATE TABLE … PARTITION OF would
+    It does not wait for readers and writers of traces, nor do they wait for it: CREATE TABLE … PARTITION OF would
     lock the whole table, ATTACH does not.
     """
     if connection.vendor != "postgresql":

@@ -1,6 +1,6 @@
 """Placement: which clients of a workload each of its shards runs, and, by policy `balanced`, on which live worker.
 
-By policy `queue` nobody knows the worker before one has taken the shard's order (waiting.py).
+With policy `queue` the worker is unknown until one has taken the shard's order (queue_orders.py).
 
 Shards are not bound to cores. The kernel spreads busy processes over the cores by itself, and moves one away from
 whatever else turns up there; a bound one would have to wait, on a device whose other work we do not know.
@@ -20,8 +20,8 @@ from routing.errors import Unavailable
 
 Ranges = list[list[int]]
 
-# What one shard, which has one core at most, is asked to send before `auto` gives a worker another one: well below what
-# a core does with everything on, so that it keeps its schedule in bursts and beside a client app, too.
+# The rate of one shard, which has one core at most, above which `auto` gives a worker another one: well below the
+# capacity of a core with all options on, so that it keeps its schedule in bursts and beside a client app, too.
 SHARD_RATE_RPS = 20_000
 
 
@@ -35,7 +35,7 @@ class NoFreeSlot(Unavailable):
 
 @dataclass(frozen=True)
 class Share:
-    """What one shard runs of a workload: (start, stop, step) ranges of client indexes. `worker` None: who is free."""
+    """A shard's clients: (start, stop, step) ranges of indexes. `worker` None: any worker with a free slot."""
 
     worker: Worker | None
     clients: Ranges
@@ -94,7 +94,7 @@ def place(
 
     Args:
         shards_per_worker: on each worker, as far as it has free slots; None: one, and more for a high rate.
-        rate_rps: what the workload asks for at most, all shards together; 0 where nobody knows.
+        rate_rps: the highest rate of the workload, all shards together; 0 if unknown.
         avoid: comes last.
 
     Raises:
@@ -122,7 +122,7 @@ def place(
 
 
 def _asked_rate_rps(workload: Workload) -> float:
-    """The highest rate of the plan; 0 where nobody knows it: the closed model's depends on the target, the interactive
+    """The highest rate of the plan; 0 where it is unknown: the closed model's depends on the target, the interactive
     one's on its user."""
     if workload.spec["model"] != messages.OPEN:
         return 0.0

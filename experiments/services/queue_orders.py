@@ -8,14 +8,14 @@ from experiments.models import Shard, ShardStatus, Worker
 from experiments.services.workers import note_missed
 from routing.redis import redis_client
 
-# Who has taken an order starts a process for it, and says so then.
+# A worker that takes an order starts a process for it, which then writes its status.
 _TAKER_IS_SILENT = timedelta(seconds=10)
 
 
 def may_be_taken(shard: Shard) -> bool:
     """Whether the order of a shard that no worker has spoken for may be in its queue, or on its way to a process.
 
-    Its queue has been empty for a while where it may not: whoever took it has died, or Redis has lost it.
+    Its queue has been empty for a while where it may not: the worker that took it has died, or Redis has lost it.
     """
     queue = shard.group.workload.queue
     if shard.worker is not None or queue is None:

@@ -56,7 +56,7 @@ def _pass(lock: Lock) -> None:
 
 @contextmanager
 def _set_apart(what: str) -> Iterator[None]:
-    """Keeps what one part meets from stopping the others; without broker or database, nobody can go on."""
+    """Keeps an exception in one part from stopping the others, except when the broker or the database is away."""
     try:
         yield
     except (RedisError, OperationalError):
@@ -91,7 +91,7 @@ def _forward(experiment: Experiment) -> None:
 
 
 def _revise_one() -> None:
-    """Makes one summary anew for batches that came after the experiment's end; a pass must not take long."""
+    """Revises one summary for batches that came after the experiment's end; a pass must not take long."""
     stale = Experiment.objects.with_stale_summary()
     for experiment in stale.oldest_first():
         with _set_apart(f"the summary of experiment {experiment.id}"):

@@ -18,7 +18,7 @@ from loadgen.protocol import codec, keys, messages
 log = logging.getLogger(__name__)
 
 # An order that its worker did not take by then is void: the reconciler sends a new one under the next attempt. One in a
-# label's queue has no such time: who takes it looks whether its group is still there (loadgen/shard/runner.py).
+# label's queue has no such time: the shard that takes it checks that its group still exists (loadgen/shard/runner.py).
 ORDER_EXPIRES_NS = 30_000_000_000
 # Where an attempt takes over, before the next one is ordered: two of them must not send the same arrivals.
 TAKE_OVER_EXPIRES_NS = 8_000_000_000

@@ -84,7 +84,7 @@ def of_experiment(experiment: Experiment) -> list[Shard]:
 
 
 def statuses_of(shards: list[Shard]) -> dict[int, messages.ShardStatus]:
-    """What the shards last said, by shard id; what another attempt said is left out."""
+    """The last status of each shard, by shard id; statuses of other attempts are left out."""
     values = redis_client().mget([keys.shard_key(shard.id) for shard in shards]) if shards else []
     said = {}
     for shard, value in zip(shards, values, strict=True):
@@ -101,7 +101,7 @@ def statuses_of(shards: list[Shard]) -> dict[int, messages.ShardStatus]:
 
 
 def follow(experiment: Experiment | None, shards: list[Shard]) -> None:
-    """Brings the rows of shards up to what they say, what ingest has of them, and what became of their workers.
+    """Updates the rows of shards from their statuses, from ingested batches, and from the states of their workers.
 
     What becomes of them is put on the experiment's timeline; interactive groups may have none.
     """
@@ -181,7 +181,7 @@ def _obey(experiment: Experiment | None, shard: Shard, status: messages.ShardSta
         facts |= {"clock_offset_ns": status.clock.offset_ns, "clock_uncertainty_ns": status.clock.uncertainty_ns}
     if status.descriptor_limit:
         facts["descriptor_limit"] = status.descriptor_limit
-    # The reason may end in an app's own words: what no database takes is left out.
+    # The reason may end in an app's output: characters that a database cannot store are removed.
     _move(experiment, shard, target, reason=status.reason.replace("\0", "")[:MAX_REASON], **facts)
 
 
@@ -207,10 +207,10 @@ def _row_of(shard: Shard) -> QuerySet[Shard]:
 def _loss(shard: Shard) -> str:
     """Why a shard without a lease is lost; "" while it is not.
 
-    Its worker is gone or was started anew; or its process, which held a lease, renews it no more.
+    Its worker is lost or was restarted, or its process no longer renews its lease.
     """
     worker = shard.worker
-    if worker is None:  # nobody has taken it
+    if worker is None:  # no worker has taken it
         return ""
     if worker.status not in LIVE_WORKER_STATUSES or worker.instance != shard.worker_instance:
         return f"worker {worker.name} was lost"
@@ -237,7 +237,7 @@ def _is_due(shard: Shard) -> bool:
 
 
 def is_silent(shard: Shard) -> bool:
-    """Whether a shard was ordered, and nobody has taken the order in time."""
+    """Whether no worker has taken a shard's order in time."""
     if shard.status != ShardStatus.DISPATCHED:
         return False
     late = shard.ordered_at is None or timezone.now() - shard.ordered_at > timedelta(seconds=SILENT_S)
@@ -251,7 +251,7 @@ def is_over(shard: Shard) -> bool:
 
 
 def give_up(experiment: Experiment | None, shard: Shard, reason: str) -> None:
-    """Counts a shard that nobody runs as lost."""
+    """Marks a shard that runs on no worker as lost."""
     _move(experiment, shard, ShardStatus.LOST, process_ended=True, reason=reason)
 
 
@@ -298,7 +298,7 @@ def _is_wanted(experiment: Experiment | None, shard: Shard) -> bool:
 
 
 def _next_worker(shard: Shard) -> Worker | None:
-    """Another worker than the one that failed, as far as there is one; None: whoever takes it from its queue."""
+    """Another worker than the one that failed, if there is one; None: any worker that takes it from its queue."""
     if shard.group.workload.queue is not None:
         return None
     try:

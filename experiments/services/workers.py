@@ -70,8 +70,8 @@ def sync_workers() -> None:
 def note_missed(row: QuerySet[Any], known: Worker | Shard, *, expired: bool = False) -> timedelta:
     """Notes that a look at `row` found its sign of life overdue; how long looks have found it so, without a gap.
 
-    The wait begins anew after a gap between looks (this process or the broker was away), and later when the sign has
-    expired unseen: after an outage, whoever is alive needs a moment to come back.
+    The wait restarts after a gap between checks (this process or the broker was away), and later when the sign has
+    expired unseen: after an outage, live workers need a moment to return.
     """
     now = timezone.now()
     since, last = known.missed_since, known.missed_at
@@ -115,14 +115,14 @@ def _upsert(info: WorkerInfo) -> None:
 
 
 def _leave(worker: Worker, status: str) -> None:
-    # What waits for it must not be run beside what is placed anew.
+    # Orders in its queue must not run beside those that are placed again.
     redis_client().delete(label_queue("worker_name", worker.name))
     if Worker.objects.filter(id=worker.id, instance=worker.instance, status=worker.status).update(status=status):
         log.warning("worker %s is %s", worker.name, status.lower())
 
 
 def as_text(value: bytes | str) -> str:
-    """What a client answers, with `decode_responses` or without."""
+    """A reply of Redis, with `decode_responses` or without."""
     return value.decode() if isinstance(value, bytes) else value
 
 

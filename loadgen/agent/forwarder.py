@@ -41,7 +41,7 @@ class Ingest(Protocol):
     def send(self, queue: str, name: BatchName, data: bytes) -> None: ...
 
     def pop_answers(self, wait_s: float) -> list[str]:
-        """What ingest says of batches (messages.ack_key); waits up to `wait_s` for the first."""
+        """The answers of ingest (keys.ack_key); waits up to `wait_s` for the first."""
 
     def progress(self, queue: str) -> int:
         """How many batches of the queue ingest has answered."""
@@ -73,7 +73,7 @@ class _Sent:
 
     def look(self, waiting: int, progress: int, now_ns: int) -> None:
         """Takes note of its queue: how many batches wait there, and ingest's progress."""
-        if self.seen_at < 0 or progress < self.seen_at:  # the counter begins anew with a new broker
+        if self.seen_at < 0 or progress < self.seen_at:  # the counter restarts with a new broker
             self.seen_at, self.passed_at = progress, progress + waiting + 1  # and one in ingest's hands
         if self.gone_ns is None and (waiting == 0 or progress >= self.passed_at):
             self.gone_ns = now_ns
@@ -218,7 +218,7 @@ class Forwarder:
         self._observed_ns = now_ns
         late = [sent for sent in self._sent.values() if now_ns - sent.sent_ns >= _OBSERVE_EVERY_NS]
         for queue in {sent.queue for sent in late}:
-            # In this order: what is answered between the two is counted as if it were still to come.
+            # In this order: answers between the two are counted as if they were still to come.
             waiting, progress = self._ingest.waiting(queue), self._ingest.progress(queue)
             for sent in late:
                 if sent.queue == queue:

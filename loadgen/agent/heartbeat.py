@@ -1,4 +1,4 @@
-"""The agent's heartbeat: what this worker is and how it is, every WORKER_HEARTBEAT_S."""
+"""Heartbeat: the worker's registration and state, written every WORKER_HEARTBEAT_S."""
 
 from __future__ import annotations
 

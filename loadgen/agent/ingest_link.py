@@ -47,7 +47,7 @@ class RedisIngest:
         )
 
     def pop_answers(self, wait_s: float) -> list[str]:
-        """What ingest says of batches (messages.ack_key); waits up to `wait_s` for the first."""
+        """The answers of ingest (keys.ack_key); waits up to `wait_s` for the first."""
 
         def pop() -> list[bytes]:
             answers: list[bytes] = self._client.lpop(self._answers, _ANSWERS_AT_ONCE) or []

@@ -49,7 +49,7 @@ class ForwarderThread(threading.Thread):
 
     Args:
         in_background: whether shards have the core first. To forward a row takes less than 3 % of what it takes to
-            make one, and a tenth of a core remains; what takes longer must not fall behind shards that use all cores.
+            make one, and a tenth of a core remains; longer work must not fall behind shards that use all cores.
     """
 
     def __init__(self, forwarder: Forwarder, spool: Spool, *, in_background: bool) -> None:

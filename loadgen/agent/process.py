@@ -99,7 +99,7 @@ class AgentProcess:
         self._launch()
 
     def _connect_anew(self, _signum: int, _frame: FrameType | None) -> None:
-        """Raises what Celery takes for a lost connection into its loop, which then connects anew."""
+        """Raises what Celery takes for a lost connection into its loop, which then reconnects."""
         if os.getpid() == self._main_pid:
             raise ConnectionResetError("the agent says that orders are not heard")
 

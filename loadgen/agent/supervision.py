@@ -100,10 +100,10 @@ class Supervisor:
             if group in self._kill_at_ns and now_ns > self._kill_at_ns[group]:
                 for shard in shards:
                     if shard.group_id == group:
-                        self._signal(shard, signal.SIGKILL, "its group was stopped and it does not obey")
+                        self._signal(shard, signal.SIGKILL, "its group was stopped and it still runs")
 
     def wake_if_deaf(self) -> None:
-        """Has the main process connect anew when an order waits for it for long although it has a free slot.
+        """Makes the main process reconnect when an order waits for it for long although it has a free slot.
 
         After a half-open connection, Celery's consumer may hear nothing while all else is well. In a queue that others
         take from, too, an order waits for long only where none of them can hear it. Redis' errors pass through.
@@ -120,7 +120,7 @@ class Supervisor:
             self._waiting_since_ns = now_ns
         elif now_ns - self._waiting_since_ns > DEAF_AFTER_S * 1e9:
             self._waiting_since_ns = now_ns
-            logger.warning("an order has waited for %.0f s: the main process connects anew", DEAF_AFTER_S)
+            logger.warning("an order has waited for %.0f s: the main process reconnects", DEAF_AFTER_S)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._worker_pid, CONNECT_ANEW)
 
@@ -160,7 +160,7 @@ class Supervisor:
         if facts is None or facts.started_ticks != shard.started_ticks:
             return
         if facts.parent_pid != self._worker_pid and not orphaned:
-            logger.error("process %s is no child of this worker, left alone", shard.pid)
+            logger.error("process %s is not a child of this worker and is left alone", shard.pid)
             return
         level = logging.WARNING if signum == signal.SIGKILL else logging.INFO
         logger.log(level, "shard %s (process %s): %s: %s", shard.shard_id, shard.pid, signum.name, why)

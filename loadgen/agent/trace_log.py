@@ -1,4 +1,4 @@
-"""What a worker does with its traces besides sending them to ingest: `galileo_trace_logging` file or redis.
+"""Trace log: a worker's own copy of its traces, in files or on a channel (`galileo_trace_logging` file or redis).
 
 The agent gives each batch to the log once, when it first reads it, and marks the batch's file then. An agent that dies
 between the two does so again: of the batch that it was at, lines may stand twice.

@@ -1,4 +1,4 @@
-"""Client apps before they run: what an app has to be, its archive, and how one reaches a worker.
+"""Client apps before they run: manifest, archive, parameters, and the way to a worker.
 
     faults.py      what is wrong with an app
     manifest.py    manifest.yml: name, version, description, parameters, shared
@@ -7,5 +7,5 @@
     cache.py       archives from Redis, verified and unpacked in a folder of the worker
     asking.py      what crosses to and from a process that asks an app for one request
 
-All but cache.py is shared with the controller. What runs an app is engine/http/client_app.py.
+All but cache.py is shared with the controller. engine/client_app.py runs an app.
 """

@@ -41,8 +41,8 @@ class AppUnavailableError(Exception):
 class AppCache:
     """A folder of unpacked apps, named by the digests of their archives; several shards and workers may use one.
 
-    One shard at a time fetches; who runs an app holds a lock on its folder, so that it stays. What was not used for the
-    longest time goes when the limit is passed.
+    One shard at a time fetches; a shard that runs an app holds a lock on its folder, so that it stays. The apps that
+    were unused for the longest time are removed when the limit is passed.
 
     Args:
         limit_bytes: of all unpacked apps; passed for as long as one more is being unpacked.
@@ -85,12 +85,12 @@ class AppCache:
         return self._directory / digest
 
     def _open(self) -> None:
-        """Creates the folder, for our user only: what lies in it is executed."""
+        """Creates the folder with access for this user alone, as its contents are executed."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = self._directory.stat()
         if found.st_uid != os.getuid() or found.st_mode & 0o022:
             raise AppUnavailableError(
-                f"galileo_apps_cache_dir: {self._directory} must belong to our user, and nobody else may write to it"
+                f"galileo_apps_cache_dir: {self._directory} must belong to this user, and no other user may write to it"
             )
 
     def _hold(self, digest: str) -> bool:
@@ -100,7 +100,9 @@ class AppCache:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
-        with contextlib.suppress(OSError):  # who removes it has the lock, or has moved it away just before
+        with contextlib.suppress(
+            OSError
+        ):  # the process that removes it holds the lock, or has moved it away just before
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             if path.stat().st_ino == os.fstat(descriptor).st_ino:
                 os.utime(descriptor)
@@ -162,7 +164,7 @@ class AppCache:
             raise
 
     def _make_room(self, size: int) -> None:
-        """Removes apps that nobody runs, the longest unused first, until there is room for one of this size.
+        """Removes apps that no shard runs, the longest unused first, until there is room for one of this size.
 
         Raises:
             AppUnavailableError: when those that run need all of it.
@@ -197,7 +199,7 @@ class AppCache:
         return (path for path in self._directory.iterdir() if _DIGEST.fullmatch(path.name))
 
     def _remove_left_over(self) -> None:
-        """What a shard that was killed has left; nobody else fetches now."""
+        """Removes the files of a shard that was killed while it fetched; no other shard fetches now."""
         for path in self._directory.glob(f"*{_TEMPORARY}"):
             shutil.rmtree(path)
 

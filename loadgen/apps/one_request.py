@@ -1,4 +1,4 @@
-"""What crosses between the shell and the process that asks a client app for one request (loadgen/shard/app_request.py).
+"""Messages between the shell and the process that calls a client app for one request (shard/app_request.py).
 
 Both are files of a folder that the two share: the question is there when the process starts, the answer when it ends.
 """

@@ -1,4 +1,4 @@
-"""Who else used the cores that this process needs: the contention that it cannot see in its own times (Linux).
+"""Contention: CPU time of other processes on the cores that this process needs (Linux).
 
 A scheduler that favours short wake-ups lets a small load run on time beside a busy neighbour, or moves it away from
 one; the measurement then depends on that neighbour all the same.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _NS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-# Fields of a cpu line in /proc/stat (proc_stat(5)): nobody used idle and iowait; steal is the time that the hypervisor
+# Fields of a cpu line in /proc/stat (proc_stat(5)): idle and iowait were unused; steal is the time that the hypervisor
 # gave to somebody else; guest times, which follow it, are in user and nice already.
 _IDLE, _IOWAIT, _STEAL = 3, 4, 7
 # Of proc_pid_stat(5), counted behind the command's closing parenthesis.
@@ -77,7 +77,7 @@ class CoreWatch:
 
 
 def others_of(busy_ns: dict[int, int], core: int, own_ns: int, siblings: Collection[tuple[int, int]] = ()) -> int:
-    """What others used of `core`, or of the second least used core if that is more.
+    """The time that others used of `core`, or of the second least used core if that is more.
 
     Never more than others used of all cores together: a process that moved within the time has left its work, by these
     figures, where it no longer is.

@@ -1,4 +1,4 @@
-"""What a process knows about itself and others on this machine: parents, limits, CPU accounts (Linux)."""
+"""Facts about processes of this machine: parents, limits, CPU times (Linux)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def take_short_turns() -> bool:
     """Asks the kernel for short turns of this thread, at which it gets the core soon after it was woken; whether it
     heard. Linux before 6.12 does not care.
 
-    Else it would wait until the turn of who has the core is over, which is up to some milliseconds.
+    Otherwise it would wait until the time slice of the running process is over, which is up to some milliseconds.
     """
     number = _SCHED_SETATTR.get((platform.machine(), sys.maxsize > 1 << 32))
     try:

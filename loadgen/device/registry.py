@@ -1,4 +1,4 @@
-"""A worker's name in the registry: who holds it, and holding it."""
+"""The registration of a worker's name: its holder, and taking it."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Registry:
 
 
 def read_worker_info(client: redis.Redis, name: str) -> WorkerInfo | None:
-    """What the registry says of a worker; None if it is not alive, or speaks a version that we do not know."""
+    """The registration of a worker; None if it is not alive, or has an unknown version."""
     text = client.get(worker_key(name))
     try:
         return from_json(WorkerInfo, text) if isinstance(text, str | bytes) else None

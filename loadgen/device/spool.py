@@ -50,7 +50,7 @@ class BatchName(NamedTuple):
 
     @property
     def shard(self) -> tuple[str, int]:
-        """What tells its shard from all others, also from those of another database."""
+        """Identifies the shard among all others, those of another database included."""
         return self.group_id, self.shard_id
 
     @classmethod

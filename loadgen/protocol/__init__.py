@@ -1,4 +1,4 @@
-"""What crosses the wire, and the settings and small helpers that controller and workers share.
+"""The messages on the wire, and the settings and small helpers that controller and workers share.
 
 No connection is made here.
 """

@@ -63,7 +63,7 @@ _ZSTD_LEVEL = 1
 
 
 def encode_header(header: BatchHeader) -> bytes:
-    """What a batch file begins with, the records behind it."""
+    """The beginning of a batch file; the records follow."""
     packed: bytes = msgpack.packb(to_wire(header))
     return MAGIC + struct.pack("<I", len(packed)) + packed
 
@@ -83,7 +83,7 @@ def decode(data: bytes, magic: bytes = MAGIC) -> tuple[BatchHeader, bytes]:
 
 
 def encode_captures(captures: list[Capture]) -> bytes:
-    """What follows the records; nothing for none."""
+    """The section behind the records; empty for no captures."""
     packed: bytes = msgpack.packb(captures) if captures else b""
     return packed
 
@@ -141,7 +141,7 @@ def to_message(file: bytes) -> bytes:
 
 
 def unpack_message(message: bytes) -> bytes:
-    """What the frame of a message holds, for `decode` and `unpack_header` with MESSAGE_MAGIC.
+    """The content of a message's frame, for `decode` and `unpack_header` with MESSAGE_MAGIC.
 
     Raises:
         MessageError: for what is not zstd, or unpacks to more than MAX_BATCH_BYTES.

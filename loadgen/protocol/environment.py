@@ -124,7 +124,7 @@ def read_redis(reader: Reader) -> RedisSettings:
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What a worker needs to know; `labels` maps label to value, without the `galileo_` prefix."""
+    """Settings of a worker; `labels` maps label to value, without the `galileo_` prefix."""
 
     name: str
     labels: dict[str, str]

@@ -80,7 +80,7 @@ INSTRUCTIONS_PROCESSING_KEY = "galileo:experiments:instructions:processing"
 
 
 SHARD_STATUS_TTL_S = 3600
-GROUP_LEASE_S = 60  # an unbounded load that nobody has renewed for so long pauses by itself
+GROUP_LEASE_S = 60  # an unbounded load whose lease was not renewed for so long pauses
 APP_TTL_S = 600
 LEASE_TTL_MS = 6000
 LEASE_RENEW_S = 2.0

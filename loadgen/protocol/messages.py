@@ -34,15 +34,15 @@ DATA_KEYWORDS = (*REQUEST_KEYWORDS, *SENDING_KEYWORDS)
 KEYWORDS = (*DATA_KEYWORDS, "stream", "hooks", "proxies")
 
 
-# What is kept of a request and its response besides the row. headers: their heads. full: their bodies, too. errors: as
-# full, of those that ended in an error or with an HTTP status of 400 or more.
+# The parts of a request and its response that are stored besides the row. headers: their heads. full: their bodies,
+# too. errors: as full, of those that ended in an error or with an HTTP status of 400 or more.
 NO_CAPTURE, CAPTURE_HEADERS, CAPTURE_FULL, CAPTURE_ERRORS = "none", "headers", "full", "errors"
 CAPTURES = (NO_CAPTURE, CAPTURE_HEADERS, CAPTURE_FULL, CAPTURE_ERRORS)
 
 
 @dataclass(frozen=True)
 class WorkloadSpec:
-    """What the clients of a group do. Validated by the controller; the engine trusts it.
+    """The requests of a group's clients. Validated by the controller; the engine trusts it.
 
     Open model: `schedule` holds (duration_s, rate_rps) steps of the service's total rate. Closed model: it holds
     (duration_s, clients) steps; client c is active in the steps of more than c clients, and pauses for a time drawn
@@ -101,14 +101,14 @@ class ShardOrder:
     takes_over: bool = False
 
 
-# What the clients of an interactive group do. rate: each sends so many requests per second, evenly; 0 is a pause. gaps:
+# The commands of an interactive group. rate: each client sends so many requests per second, evenly; 0 is a pause. gaps:
 # each waits for a gap that is drawn before each of its requests. back to back: each sends as fast as it is answered.
 RATE, GAPS, BACK_TO_BACK = "rate", "gaps", "back to back"
 
 
 @dataclass(frozen=True)
 class Phase:
-    """What an interactive group does from `start_broker_ns` on, until its next phase begins.
+    """The command of an interactive group from `start_broker_ns` on, until its next command begins.
 
     `number` counts the group's phases from 1 on. `requests` are those of each client, None for no end (gaps, back to
     back). `parameters` are those of the distribution of gaps in seconds, as drawn, or the gaps themselves if it is
@@ -135,8 +135,8 @@ class Phase:
 
 HOLD, RUN, STOP = "hold", "run", "stop"
 
-# What is done about a lost shard. continue: nothing, a shard out of reach runs on. replace: it stops by itself when its
-# lease has expired, and its share is placed anew. fail: all shards are stopped.
+# The reaction to a lost shard. continue: none, a shard out of reach runs on. replace: it stops by itself when its
+# lease has expired, and its clients are placed again. fail: all shards are stopped.
 CONTINUE, REPLACE, FAIL = "continue", "replace", "fail"
 ON_WORKER_LOSS = (CONTINUE, REPLACE, FAIL)
 
@@ -146,7 +146,7 @@ class GroupDocument:
     """The desired state of a client group: the projection of its database row, which issues `version`.
 
     hold: connect, report ready, send nothing. run: send by the workload's schedule from `start_broker_ns` on.
-    stop: end now; what is in flight gets `stop_grace_s`. A missing document means no news, never stop.
+    stop: end now; requests in flight get `stop_grace_s`. A missing document means no news, never stop.
     """
 
     version: int
@@ -180,7 +180,7 @@ ENDS = (FINISHED, FAILED, LOST)
 
 @dataclass(frozen=True)
 class ShardStatus:
-    """What a shard says of itself, or its agent of one whose process died.
+    """A shard's status, written by itself, or by its agent when its process has died.
 
     `reason` is a sentence when it failed (with a traceback's last lines for an app) or was lost.
     """
@@ -321,7 +321,7 @@ def check_group_id(group_id: str) -> None:
 def batch_id(group_id: str, shard_id: int, attempt: int, number: int) -> str:
     """Name of a batch in answers, file names and logs.
 
-    A shard's number alone would not do: a database that was made anew beside an old broker or an old spool issues the
+    A shard's number alone would not do: a new database beside an old broker or an old spool issues the
     same numbers again, and its answers would delete batches that are not its own.
     """
     return f"{group_id}.{shard_id}.{attempt}.{number}"

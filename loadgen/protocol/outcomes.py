@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Outcome(IntEnum):
-    """What became of an arrival. 0 is completed, 1-15 are errors of a sent request, from 16 on it was not sent."""
+    """How an arrival ended. 0 is completed, 1-15 are errors of a sent request, from 16 on it was not sent."""
 
     COMPLETED = 0
     TIMEOUT = 1  # no complete response within the request's time-out

@@ -28,7 +28,7 @@ def id_form(header: str) -> IdForm:
 
 
 def id_begin(form: IdForm, group_id: str) -> str:
-    """What all ids of a group begin with, up to where client and sequence belong."""
+    """The beginning of all ids of a group, up to the client and the sequence."""
     if form == IdForm.DOTTED:
         return f"{group_id}."
     if form == IdForm.TRACEPARENT:
@@ -38,7 +38,7 @@ def id_begin(form: IdForm, group_id: str) -> str:
 
 
 def id_end(form: IdForm, hop: int) -> str:
-    """What an id ends with, behind client and sequence; `hop` counts the redirects that the arrival followed so far."""
+    """The end of an id, behind client and sequence; `hop` counts the redirects that the arrival followed so far."""
     if form == IdForm.DOTTED:
         return f".{hop}" if hop else ""
     return f"{hop + 1:08x}-01" if form == IdForm.TRACEPARENT else ""

@@ -28,7 +28,7 @@ MAX_EVENT_VALUE = 10_000
 MAX_NS = 2**63 - 1  # in the year 2262
 
 _TIMESTAMP = re.compile(r"([0-9]{1,10})(?:\.([0-9]{0,30}))?", re.ASCII)
-_WORDS = {"true": 1.0, "false": 0.0}  # what some tools send as a status
+_WORDS = {"true": 1.0, "false": 0.0}  # some tools send these as a status
 _NS_DIGITS = 9
 
 
@@ -68,7 +68,7 @@ class Mark:
 
 
 def sample_text(timestamp_ns: int, value: float) -> str:
-    """What is published of a sample."""
+    """The published text of a sample."""
     seconds, rest_ns = divmod(timestamp_ns, 1_000_000_000)
     return f"{seconds}.{rest_ns // 1000:06d} {value:f}"
 

@@ -71,7 +71,7 @@ def _prepared(base_url: str, method: Any, endpoint: Any, kwargs: Any) -> AppRequ
     body = _body(request)
     headers = {_text(name): _text(value) for name, value in request.headers.items()}
     if body is not None and "Content-Length" in headers:
-        headers["Content-Length"] = str(len(body))  # what was read counts, not what a file promised
+        headers["Content-Length"] = str(len(body))  # the bytes that were read count, not a file's size
     verify, cert = call.tls.verify, call.tls.cert
     jar: Any = getattr(request, "_cookies", None)
     return AppRequest(

@@ -65,7 +65,7 @@ class DesiredState:
         try:
             return text is not None and from_json(GroupDocument, text).state != STOP
         except MessageError:
-            return True  # whoever reads it next says what is wrong
+            return True  # the next read reports the error
 
     async def first_document(self, timeout_s: float) -> GroupDocument:
         """The group's document, waiting for it to appear.
@@ -101,7 +101,7 @@ class DesiredState:
             if text is not None:
                 self._take_document(text)
                 self._version = version
-        # A Redis that was started anew, and empty, has neither: no news. Routes come back before documents do.
+        # A Redis that was restarted empty has neither: that is not a change. Routes come back before documents do.
         if self._document is not None and version is not None:
             await self._read_route(self._document.workload.service)
 
@@ -129,7 +129,7 @@ class DesiredState:
             try:
                 async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
                     await pubsub.subscribe(group_channel(self._group_id), UPDATES_CHANNEL)
-                    self._news.set()  # what was announced before we listened
+                    self._news.set()  # for announcements before the subscription
                     while True:
                         raise_if_cancelled()
                         if await pubsub.get_message(timeout=READ_EVERY_S) is not None:

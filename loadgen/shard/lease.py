@@ -17,7 +17,7 @@ from loadgen.protocol.keys import LEASE_TTL_MS, SHARD_STATUS_TTL_S, lease_key, n
 from loadgen.protocol.messages import ENDS, ShardOrder, ShardStatus
 
 # KEYS of all scripts: lease, newest attempt, status. The newest attempt is "<attempt> <group>": a shard's number is
-# used again for another group when the controller's database was made anew, and then it fences nothing.
+# used again for another group when the controller's database is new, and then it fences nothing.
 _NEWEST = """
 local function newest(key, group)
   local attempt, of = string.match(redis.call('GET', key) or '', '^(%d+) (.*)$')

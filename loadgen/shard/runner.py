@@ -358,7 +358,8 @@ class ShardRunner:
             return
         self._phase = document.phase
         at_ns, now_ns = document.phase.start_broker_ns - clock.offset_ns, time.monotonic_ns()
-        # Who hears of it too late to catch up begins now; so does who would wait long, as the broker's clock was set.
+        # A shard that learns of it too late to catch up begins now; so does one that would wait long, after the
+        # broker's clock was set.
         self._begin_phase(document.phase, at_ns if -_AHEAD_NS < now_ns - at_ns < _CATCH_UP_NS else now_ns)
 
     def _begin_phase(self, phase: Phase, at_ns: int) -> None:
@@ -411,7 +412,8 @@ class ShardRunner:
             await asyncio.sleep(1)
             missing_ns = self._desired.missing_since_ns
             if missing_ns is not None and time.monotonic_ns() - missing_ns >= GROUP_LEASE_S * 1_000_000_000:
-                # It was lost, and forgotten: nobody can command it any more. (A document that Redis lost comes back.)
+                # It was lost and its document removed: it can receive no more commands. (A document that Redis lost
+                # comes back.)
                 self._stop(FORGOTTEN)
             phase, alone_ns = self._phase, time.monotonic_ns() - self._desired.renewed_ns
             if phase is None or not phase.is_unbounded or self._status.status.is_deserted:

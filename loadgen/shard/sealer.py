@@ -30,7 +30,7 @@ ATTEMPT_ROW_BITS = 28
 
 
 class EngineState(Protocol):
-    """What the engine says of itself between two batches."""
+    """The engine's state between two batches."""
 
     @property
     def in_flight(self) -> int: ...
@@ -49,7 +49,7 @@ class EngineState(Protocol):
 
 
 class RecordingEngine(Protocol):
-    """What the sealer needs of the engine."""
+    """The part of the engine that the sealer uses."""
 
     stalls: StallWatch
 

@@ -1,4 +1,4 @@
-"""What a shard says of itself, kept in Redis as far as Redis is there."""
+"""A shard's status, written to Redis whenever Redis is reachable."""
 
 from __future__ import annotations
 

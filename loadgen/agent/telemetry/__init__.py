@@ -1,4 +1,4 @@
-"""What a device tells of itself while it works: the telemetry that telemd would publish, from the worker's agent.
+"""Telemetry of this device, as telemd would publish it, from the worker's agent.
 
 instruments  what is measured, and how
 node         what the device is

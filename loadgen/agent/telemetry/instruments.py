@@ -46,7 +46,7 @@ class Reading(NamedTuple):
 
 
 class Instruments:
-    """All that this device has. What is a rate, or a share, is there from the second reading on."""
+    """All instruments of this device. Rates and shares exist from the second reading on."""
 
     def __init__(self, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._monotonic_ns = monotonic_ns
@@ -63,7 +63,7 @@ class Instruments:
         }
 
     def read(self) -> list[Reading]:
-        """What every instrument shows; one that fails is left out, and told of once."""
+        """The readings of all instruments; one that fails is left out, and logged once."""
         now_ns = self._monotonic_ns()
         elapsed_s = 0.0 if self._read_ns is None else (now_ns - self._read_ns) / 1e9
         self._read_ns = now_ns
@@ -108,7 +108,7 @@ class Frequency:
 
 
 class Rates:
-    """What went into and out of each device, per second; a device that has just come has none yet."""
+    """Bytes into and out of each device per second; a new device has none yet."""
 
     def __init__(self, inward: str, outward: str, read: Callable[[], dict[str, tuple[int, int]]]) -> None:
         self._metrics = (inward, outward)
@@ -122,7 +122,7 @@ class Rates:
             return
         for device in sorted(now.keys() & before.keys())[:MAX_DEVICES]:
             for metric, count, earlier in zip(self._metrics, now[device], before[device], strict=True):
-                if count >= earlier:  # else it was made anew, or its counter began again
+                if count >= earlier:  # else it was made again, or its counter restarted
                     yield Reading(metric, device, (count - earlier) / elapsed_s / 1000)
 
 

@@ -1,4 +1,4 @@
-"""What this device is, in the fields and units of telemd's info hash."""
+"""Description of this device in the fields and units of telemd's info hash."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Publishes this device's telemetry at an interval, and obeys what is said on its channel of commands.
+"""Publisher: sends this device's telemetry at an interval, and executes the commands on its channel.
 
-In a thread and over connections of its own: it waits for nobody, and nobody waits for it. What is measured while the
-broker is away is not kept.
+It has a thread and connections of its own: it waits for no other thread, and none waits for it. Samples taken while
+the broker is away are dropped.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class TelemetryThread(threading.Thread):
         pipeline.execute()
 
     def _introduce(self, client: redis.Redis) -> None:
-        """Writes the info hash anew, and looks at the broker's clock."""
+        """Writes the info hash again, and reads the broker's clock."""
         key = node_info_key(self._node)
         pipeline: Any = client.pipeline(transaction=True)
         pipeline.hset(key, mapping=node_info())

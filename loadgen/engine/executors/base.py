@@ -20,7 +20,7 @@ TURN_NS: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class ExecutorContext:
-    """What an executor is built from.
+    """The parts that an executor is built from.
 
     Attributes:
         workload: of the client group.
@@ -54,7 +54,7 @@ class Command(NamedTuple):
 
     Attributes:
         at_ns: when it takes effect, by the monotonic clock.
-        message: what the clients do from then on.
+        message: the command of the clients from then on.
         clients: indexes of the group's clients from then on, in order; the others are closed for good.
     """
 

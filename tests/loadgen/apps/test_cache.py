@@ -179,7 +179,7 @@ def test_an_app_that_runs_stays(rig: Rig) -> None:
 def test_a_folder_that_others_may_write_to_is_not_used(rig: Rig) -> None:
     rig.folder.mkdir(mode=0o700)
     rig.folder.chmod(0o777)
-    with pytest.raises(AppUnavailableError, match=r"galileo_apps_cache_dir: .* nobody else may write to it"):
+    with pytest.raises(AppUnavailableError, match=r"galileo_apps_cache_dir: .* no other user may write to it"):
         rig.fetch(rig.cache(), rig.put(app_archive()))
 
 
