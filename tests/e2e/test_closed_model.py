@@ -71,7 +71,7 @@ def test_a_closed_load_that_is_cancelled_accounts_for_what_it_started(galileo, t
     while len(target.ids(experiment_id)) < 100:
         pass
     galileo.manage(
-        "shell", "-c", f"from experiments.services import experiments as e; e.cancel({experiment_id!r}, 'by test')"
+        "shell", "-c", f"from experiments.services import ending as e; e.cancel({experiment_id!r}, 'by test')"
     )
     galileo.wait_for_status(experiment_id, "CANCELLED")
     assert_each_request_is_a_row(galileo, experiment_id, target)

@@ -100,7 +100,7 @@ def test_recorded_gaps_come_from_a_file_and_from_a_list_of_each_client_again_and
         """
     )
     ((group_id,), refused) = said
-    assert refused == f"ia: the list '{group_id}.1' in Redis, or it is empty"
+    assert refused == f"ia: the list '{group_id}.1' is missing in Redis, or empty"
     at_s = {name.removeprefix(f"{group_id}."): at_s for at_s, name, _, _ in target.log() if name.startswith(group_id)}
     # Three of the file, then twice two of the first list, and three of the second.
     assert sorted(name.split(".")[0] for name in at_s) == ["0"] * 7 + ["1"] * 9

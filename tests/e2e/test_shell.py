@@ -66,7 +66,7 @@ def test_a_session_begins_with_a_banner_and_tells_what_there_is(terminal, galile
     assert f"galileo_redis_port={galileo.redis.port}\n" in terminal.says("env")
     assert "Galileo(2 workers, 0 client groups)" in terminal.says("g")
     assert "['worker-a', 'worker-b']" in terminal.says("g.workers()")
-    assert "none was started here" in terminal.says("exp")
+    assert "none was started in this shell" in terminal.says("exp")
     assert "experiments.models.experiment" in terminal.says("Experiment.__module__")
     terminal.says("rtbl.clear(); None")
     record = "RoutingRecord(service='myservice', hosts=['host1:8080', 'host2:8080'], weights=[1, 2])\n"
