@@ -32,7 +32,7 @@ def test_the_parameters_of_the_plan_are_obeyed() -> None:
 
 
 def test_wrong_parameters_are_named() -> None:
-    with pytest.raises(AppError, match=r"client_parameters\.size: must be at least 16, not 4; .*did you mean 'images'"):
+    with pytest.raises(AppError, match=r"client_parameters\.size: must be at least 16, got 4; .*did you mean 'images'"):
         client(SQUEEZENET, size=4, image=1)
 
 

@@ -128,7 +128,7 @@ def test_an_invalid_app_is_refused_before_it_is_sent(galileo: Command, tmp_path:
     )
     assert (folder.returncode, archive.returncode, missing.returncode) == (2, 2, 2)
     assert folder.stderr == "galileo: shop is not a client app:\n  generator.py: is missing at the top of the archive\n"
-    assert "'../evil': a path that leads out of the app's folder" in archive.stderr
+    assert "'../evil': is a path that leads out of the app's folder" in archive.stderr
     assert missing.stderr == "galileo: nothing cannot be read: No such file or directory\n"
 
 
