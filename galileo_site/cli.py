@@ -23,8 +23,8 @@ import requests
 import requests.auth
 
 from loadgen.apps import archive
-from loadgen.apps.errors import AppInvalid
 from loadgen.protocol.environment import PREFIX
+from routing.errors import Code, FieldError, InvalidInput
 
 DEFAULT_URL: Final = "http://localhost:5001/api"
 EXIT_REFUSED: Final = 1
@@ -34,10 +34,6 @@ _TIMEOUT_S: Final = (5.0, 120.0)  # connect and read; the controller may have to
 
 class RefusedError(Exception):
     """The controller refuses a request, or cannot be reached; the message gives the reason."""
-
-
-class WrongInputError(Exception):
-    """An argument, a setting or an app is invalid."""
 
 
 class _TokenAuth(requests.auth.AuthBase):
@@ -55,7 +51,7 @@ class Api:
     """A controller's API.
 
     Raises:
-        WrongInputError: the settings are invalid.
+        InvalidInput: the settings are invalid.
         RefusedError: from each call.
     """
 
@@ -63,7 +59,8 @@ class Api:
         self._url = environ.get(f"{PREFIX}api_url", "").strip().rstrip("/") or DEFAULT_URL
         url = urlsplit(self._url)
         if url.scheme not in ("http", "https") or not url.netloc:
-            raise WrongInputError(f"{PREFIX}api_url: must be a URL such as {DEFAULT_URL}, got {self._url!r}")
+            message = f"must be a URL such as {DEFAULT_URL}, got {self._url!r}"
+            raise InvalidInput.of(f"{PREFIX}api_url", Code.FORMAT, message)
         self._session = requests.Session()
         token, user = environ.get(f"{PREFIX}api_token", "").strip(), environ.get(f"{PREFIX}api_user", "").strip()
         if token:
@@ -103,7 +100,7 @@ class Api:
 
 
 def _reason(answer: requests.Response, content: Any) -> str:
-    """Returns the reason of an error response, with a line for each invalid value."""
+    """Returns the reason of an error response: its errors, one per line, or its detail."""
     body = content if isinstance(content, dict) else {}
     if answer.status_code == 401:
         return (
@@ -113,17 +110,17 @@ def _reason(answer: requests.Response, content: Any) -> str:
     if answer.status_code == 403:
         needed = "view_clientapp, upload_clientapp, delete_clientapp"
         return f"{body.get('detail', 'permission denied')} (the permissions are {needed})"
-    errors = [f"  {each['field']}: {each['message']}" for each in body.get("errors", [])]
-    detail = body.get("detail") or f"the controller responded with {answer.status_code} {answer.reason}"
-    return "\n".join([str(detail), *errors])
+    if errors := body.get("errors"):
+        return InvalidInput(FieldError(each["field"], each["code"], each["message"]) for each in errors).text
+    return str(body.get("detail") or f"the controller responded with {answer.status_code} {answer.reason}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(Api(os.environ), options))
-    except WrongInputError as error:
-        return _fail(EXIT_WRONG, str(error))
+    except InvalidInput as invalid:
+        return _fail(EXIT_WRONG, invalid.text)
     except RefusedError as error:
         return _fail(EXIT_REFUSED, str(error))
 
@@ -160,7 +157,7 @@ def _deploy(api: Api, options: argparse.Namespace) -> int:
 
 
 def _read(path: Path) -> bytes:
-    """Returns the archive of a valid app. Raises WrongInputError."""
+    """Returns the archive of a valid app. Raises InvalidInput."""
     try:
         if path.is_dir():
             return archive.pack(path)
@@ -168,11 +165,8 @@ def _read(path: Path) -> bytes:
         archive.check(data)
         return data
     except OSError as error:
-        raise WrongInputError(f"{error.filename or path} cannot be read: {error.strerror}") from error
-    except AppInvalid as error:
-        raise WrongInputError(
-            "\n".join([f"{path} is not a client app:", *(f"  {each}" for each in error.errors)])
-        ) from error
+        message = f"{error.filename or path} cannot be read: {error.strerror}"
+        raise InvalidInput.of("--path", Code.MISSING, message) from error
 
 
 def _remove(api: Api, options: argparse.Namespace) -> int:

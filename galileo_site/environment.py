@@ -15,14 +15,13 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from loadgen.protocol.environment import LOG_LEVELS, Reader, RedisSettings, read_redis
+from routing.errors import Code
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 DRIVERS = ("sqlite", "postgres", "mysql")
 # Authentication under /api: a token, password or session is required, or none is.
 REQUIRED, NONE = "required", "none"
 DEFAULT_PORTS = {"postgres": 5432, "mysql": 3306}
-
-
 UNITS_S = {"s": 1, "min": 60, "hour": 3600}
 _RATE = re.compile(rf"([1-9][0-9]{{0,8}})/({'|'.join(UNITS_S)})")
 
@@ -60,14 +59,14 @@ def exit_if_wrong() -> Iterator[None]:
     try:
         yield
     except ImproperlyConfigured as error:
-        sys.exit(f"galileo: {error}")
+        sys.exit(str(error))
 
 
 def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:
     """Reads the settings of web, control, ingest, beat and experimentd.
 
     Raises:
-        SettingsError: with every invalid variable.
+        InvalidInput: with every invalid variable.
     """
     reader = Reader(os.environ if environ is None else environ)
     debug = reader.flag("debug", False)
@@ -75,10 +74,9 @@ def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:
     if not secret_key and debug:
         secret_key = secrets.token_urlsafe(50)
     elif not secret_key:
-        reader.wrong("secret_key", "must be a long random string (`make up` makes one), unless galileo_debug=true")
-    apps_dir = reader.text("apps_dir")
-    if apps_dir and not Path(apps_dir).is_dir():
-        reader.wrong("apps_dir", f"must be an existing folder, got {apps_dir!r}")
+        reader.wrong(
+            "secret_key", Code.REQUIRED, "must be a long random string (`make up` makes one), unless galileo_debug=true"
+        )
     settings = SiteSettings(
         secret_key=secret_key,
         debug=debug,
@@ -91,17 +89,17 @@ def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:
         ingest_queues=reader.integer("ingest_queues", 1, 1, 256),
         apps_repo_dir=Path(reader.text("apps_repo_dir", str(PROJECT_DIR / "var" / "apps"))).absolute(),
         logging_level=reader.choice("logging_level", "INFO", LOG_LEVELS),
-        apps_dir=Path(apps_dir).resolve() if apps_dir else None,
+        apps_dir=reader.folder("apps_dir"),
         api_rate=_read_api_rate(reader),
     )
     if settings.database["ENGINE"].endswith("sqlite3") and settings.ingest_queues > 1:
-        reader.wrong("ingest_queues", "must be 1 with SQLite, which has one writer; use PostgreSQL for more")
+        reader.wrong(
+            "ingest_queues", Code.CONFLICT, "must be 1 with SQLite, which has one writer; use PostgreSQL for more"
+        )
     if settings.api_auth == NONE and any(host.startswith(("*", ".")) for host in settings.allowed_hosts):
         # With DNS rebinding, a page of any accepted host name would have our own origin in a browser.
-        reader.wrong(
-            "api_auth",
-            "none needs galileo_allowed_hosts to name each host in full, without * and leading dots",
-        )
+        message = "none needs galileo_allowed_hosts to name each host in full, without * and leading dots"
+        reader.wrong("api_auth", Code.CONFLICT, message)
     reader.raise_if_wrong()
     return settings
 
@@ -113,7 +111,8 @@ def _read_api_rate(reader: Reader) -> ApiRate | None:
         return None
     found = _RATE.fullmatch(text)
     if found is None:
-        reader.wrong("api_rate", f"must be requests per s, min or hour, such as 6000/min, or none, got {text!r}")
+        message = f"must be requests per s, min or hour, such as 6000/min, or none, got {text!r}"
+        reader.wrong("api_rate", Code.FORMAT, message)
         return None
     return ApiRate(int(found[1]), UNITS_S[found[2]])
 

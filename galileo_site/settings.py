@@ -4,12 +4,12 @@ from django.core.exceptions import ImproperlyConfigured
 
 from galileo_site.environment import NONE, PROJECT_DIR, read_site
 from loadgen.broker.options import redis_options
-from loadgen.protocol.environment import SettingsError
+from routing.errors import InvalidInput
 
 try:
     SITE = read_site()
-except SettingsError as error:
-    raise ImproperlyConfigured(str(error)) from None
+except InvalidInput as invalid:
+    raise ImproperlyConfigured(invalid.text) from None
 
 if SITE.database["ENGINE"].endswith("mysql"):
     import pymysql

@@ -8,13 +8,14 @@ import time
 
 from redis.exceptions import AuthenticationError, RedisError
 
-from loadgen.agent.trace_log import TraceLogError, open_csv
+from loadgen.agent.trace_log import open_csv
 from loadgen.device.process import raise_descriptor_limit
 from loadgen.device.redis_connections import brisk_client
 from loadgen.device.registry import NameTakenError, free_name
-from loadgen.device.spool import Spool, SpoolError
-from loadgen.protocol.environment import FILE, SettingsError, WorkerSettings, read_worker
+from loadgen.device.spool import Spool
+from loadgen.protocol.environment import FILE, WorkerSettings, read_worker
 from loadgen.protocol.logs import set_up_logging
+from routing.errors import Code, InvalidInput
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ def wait_for_name(settings: WorkerSettings) -> str:
 
     Raises:
         NameTakenError: a live worker has the name.
-        SettingsError: Redis refuses the password.
+        InvalidInput: Redis refuses the password.
     """
     client = brisk_client(settings.redis)
     try:
@@ -34,7 +35,8 @@ def wait_for_name(settings: WorkerSettings) -> str:
             try:
                 return free_name(client, settings.name)
             except AuthenticationError as error:
-                raise SettingsError([f"galileo_redis_password: Redis refuses it: {error}"]) from error
+                message = f"Redis refuses it: {error}"
+                raise InvalidInput.of("galileo_redis_password", Code.CONFLICT, message) from error
             except RedisError as error:
                 where = f"{settings.redis.host}:{settings.redis.port}"
                 logger.warning("waiting for Redis at %s: %s", where, error)
@@ -52,8 +54,8 @@ def main() -> int:
         if settings.trace_logging == FILE:
             open_csv(settings)
         predecessor = wait_for_name(settings)
-    except (SettingsError, SpoolError, TraceLogError) as error:
-        sys.stderr.write(f"{error}\n")
+    except InvalidInput as invalid:
+        sys.stderr.write(f"{invalid.text}\n")
         return 2
     except NameTakenError as error:
         sys.stderr.write(f"{error}\n")

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 # A file with a million wrong numbers is explained by its first errors.
 MAX_ERRORS = 100
@@ -60,6 +60,11 @@ class InvalidInput(ValueError):
     def __init__(self, errors: Iterable[FieldError]) -> None:
         self.errors = list(errors)
         super().__init__("; ".join(map(str, self.errors)))
+
+    @classmethod
+    def of(cls, path: str, code: Code, message: str) -> Self:
+        """Returns the refusal for one reason."""
+        return cls([FieldError(path, code, message)])
 
     @property
     def text(self) -> str:

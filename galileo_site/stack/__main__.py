@@ -11,6 +11,7 @@ from galileo_site.stack.errors import Interrupted, StackError
 from galileo_site.stack.interrupts import Interrupts
 from galileo_site.stack.state import StateDir, is_locked
 from galileo_site.stack.supervisor import down, status, supervise, up
+from routing.errors import InvalidInput
 
 _COMMANDS = {
     "up": "start everything in the background, and print the web address and the administrator's password",
@@ -44,6 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
         if is_locked(state.lock_file):
             raise StackError("Galileo is running already; stop it with 'make down' before a demo.")
         return demo(config, state, interrupts)
+    except InvalidInput as invalid:
+        sys.stderr.write(f"{invalid.text}\n")
+        return 1
     except StackError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from galileo_site.environment import NONE, REQUIRED
 from galileo_site.stack.errors import StackError
-from loadgen.protocol.environment import LOG_LEVELS, Reader, SettingsError
+from loadgen.protocol.environment import LOG_LEVELS, Reader
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 OLDEST_PYTHON = (3, 11)
@@ -37,7 +37,7 @@ class StackConfig:
 
 
 def read_config(environ: Mapping[str, str] | None = None) -> StackConfig:
-    """Returns the settings of `environ`. Raises StackError, which names every wrong variable."""
+    """Returns the settings of `environ`. Raises InvalidInput with every invalid variable."""
     reader = Reader(os.environ if environ is None else environ)
     config = StackConfig(
         state_dir=(PROJECT_ROOT / (reader.text("state_dir") or "var")).resolve(),
@@ -47,10 +47,7 @@ def read_config(environ: Mapping[str, str] | None = None) -> StackConfig:
         logging_level=reader.choice("logging_level", "INFO", LOG_LEVELS),
         api_auth=reader.choice("api_auth", REQUIRED, (REQUIRED, NONE)),
     )
-    try:
-        reader.raise_if_wrong()
-    except SettingsError as error:
-        raise StackError(str(error)) from error
+    reader.raise_if_wrong()
     return config
 
 

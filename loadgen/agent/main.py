@@ -30,10 +30,11 @@ from loadgen.agent.trace_log import open_trace_log
 from loadgen.device.process import follow_parent, stay_in_background
 from loadgen.device.redis_connections import blocking_client, brisk_client
 from loadgen.device.registry import NameTakenError
-from loadgen.device.spool import Spool, SpoolError
-from loadgen.protocol.environment import SettingsError, WorkerSettings, read_worker
+from loadgen.device.spool import Spool
+from loadgen.protocol.environment import WorkerSettings, read_worker
 from loadgen.protocol.keys import WORKER_HEARTBEAT_S
 from loadgen.protocol.logs import set_up_logging
+from routing.errors import InvalidInput
 
 logger = logging.getLogger(__name__)
 
@@ -214,8 +215,8 @@ def main(arguments: list[str] | None = None) -> int:
         if not follow_parent(signal.SIGTERM, options.worker_pid):
             agent.drain()
         return agent.run()
-    except (SettingsError, SpoolError) as error:
-        sys.stderr.write(f"{error}\n")
+    except InvalidInput as invalid:
+        sys.stderr.write(f"{invalid.text}\n")
         return 2
 
 

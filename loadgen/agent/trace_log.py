@@ -24,16 +24,13 @@ from loadgen.protocol.batch import NO_HOST, NO_TIME, RECORD
 from loadgen.protocol.environment import FILE, REDIS, WorkerSettings
 from loadgen.protocol.messages import BatchHeader
 from loadgen.protocol.trace_line import TraceLine, trace_line
+from routing.errors import Code, InvalidInput
 
 logger = logging.getLogger(__name__)
 
 CHANNEL = "galileo/results/traces"
 FILES = 8  # the one that is written to, and older ones
 NO_STATUS = -1
-
-
-class TraceLogError(Exception):
-    """The log cannot be opened; the message names the setting."""
 
 
 def lines_of(header: BatchHeader, records: bytes) -> Iterator[TraceLine]:
@@ -78,7 +75,7 @@ class CsvTraceLog:
     and the log of the agent says so.
 
     Raises:
-        TraceLogError: from `open`.
+        InvalidInput: from `open`.
     """
 
     def __init__(self, directory: Path, worker: str, limit_bytes: int) -> None:
@@ -92,9 +89,11 @@ class CsvTraceLog:
         try:
             self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         except OSError as error:
-            raise TraceLogError(f"galileo_trace_dir: {self._directory} cannot be used: {error.strerror}") from error
+            message = f"{self._directory} cannot be used: {error.strerror}"
+            raise InvalidInput.of("galileo_trace_dir", Code.MISSING, message) from error
         if not os.access(self._directory, os.R_OK | os.W_OK | os.X_OK):
-            raise TraceLogError(f"galileo_trace_dir: {self._directory} must be writable by our user")
+            message = f"{self._directory} must be writable by the worker's user"
+            raise InvalidInput.of("galileo_trace_dir", Code.MISSING, message)
 
     def path(self, age: int = 0) -> Path:
         """The file that is written to, or the one that was `age` files ago."""
@@ -193,7 +192,7 @@ def _csv_of(settings: WorkerSettings) -> CsvTraceLog:
 
 
 def open_csv(settings: WorkerSettings) -> CsvTraceLog:
-    """As the worker does it at its start. Raises TraceLogError."""
+    """As the worker does it at its start. Raises InvalidInput."""
     log = _csv_of(settings)
     log.open()
     return log

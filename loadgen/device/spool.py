@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from loadgen.protocol.messages import GROUP_ID_PATTERN, batch_id
+from routing.errors import Code, InvalidInput
 
 BROKEN, REFUSED = ".broken", ".refused"  # set aside: it is no whole batch; ingest will never take it
 MAX_SET_ASIDE = 16  # at most 12 MiB, with captures
@@ -26,10 +27,6 @@ _NUMBER = "(0|[1-9][0-9]{0,18})"  # one spelling only: a name and its file must 
 _BATCH_ID = re.compile(rf"({GROUP_ID_PATTERN})\.{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
 _SCAN_EVERY_NS = 1_000_000_000
 _SCAN_SHARE = 200  # at most 1/200 of the time goes into scans
-
-
-class SpoolError(Exception):
-    """The spool's folder cannot be used; the message says why."""
 
 
 class BatchName(NamedTuple):
@@ -67,7 +64,7 @@ class Spool:
     """A worker's folder of sealed batches, bounded by `limit_bytes`. Several processes use one folder.
 
     Raises:
-        SpoolError: from `open`, when the folder cannot be used.
+        InvalidInput: from `open`, when the folder cannot be used.
     """
 
     def __init__(self, directory: Path, limit_bytes: int, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
@@ -84,9 +81,9 @@ class Spool:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             owner = self.directory.stat().st_uid
         except OSError as error:
-            raise SpoolError(f"galileo_spool_dir: {self.directory} cannot be used: {error.strerror}") from error
+            raise _unusable(f"{self.directory} cannot be used: {error.strerror}") from error
         if owner != os.getuid() or not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
-            raise SpoolError(f"galileo_spool_dir: {self.directory} must belong to, and be writable by, our user")
+            raise _unusable(f"{self.directory} must belong to, and be writable by, the worker's user")
 
     def write(self, name: BatchName, *parts: bytes | memoryview) -> None:
         """Adds a sealed batch. OSError passes through (a full or lost file system); then nothing has been added."""
@@ -190,3 +187,7 @@ class Spool:
                     continue
                 with contextlib.suppress(FileNotFoundError):  # the agent has removed it just now
                     yield name, entry.stat().st_size
+
+
+def _unusable(message: str) -> InvalidInput:
+    return InvalidInput.of("galileo_spool_dir", Code.MISSING, message)

@@ -20,7 +20,6 @@ from rest_framework.authtoken.models import Token
 from experiments.models import Experiment
 from experiments.shell import exp, g, rtbl, telemd
 from galileo_site.environment import read_site
-from loadgen.protocol.environment import SettingsError
 from routing import services
 from routing.errors import InvalidInput, RequestRefused
 from routing.table import find_errors
@@ -104,9 +103,10 @@ SETTINGS: dict[str, dict[str, str]] = {
 
 def message_of(do: Callable[[], Any]) -> Any:
     """The message of the error that a call raises."""
-    with pytest.raises((InvalidInput, RequestRefused, CommandError, SettingsError)) as refused:
+    with pytest.raises((InvalidInput, RequestRefused, CommandError)) as refused:
         do()
-    return str(refused.value).splitlines()
+    error = refused.value
+    return (error.text if isinstance(error, InvalidInput) else str(error)).splitlines()
 
 
 def problem_of(api: Client, method: str, path: str, body: Any, experiment: Experiment) -> Any:

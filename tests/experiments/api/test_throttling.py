@@ -13,7 +13,8 @@ from rest_framework.authtoken.models import Token
 from experiments.api import access
 from experiments.api.schema import PROBLEM_JSON
 from galileo_site.environment import ApiRate, read_site
-from loadgen.protocol.environment import SettingsError, labels_of
+from loadgen.protocol.environment import labels_of
+from routing.errors import InvalidInput
 
 pytestmark = pytest.mark.django_db
 
@@ -90,7 +91,7 @@ def test_the_rate_is_read(text: str, rate: ApiRate | None) -> None:
 
 @pytest.mark.parametrize("text", ["0/s", "many", "5", "5/day", "-1/s", "1.5/s", "5 / s"])
 def test_a_wrong_rate_is_named(text: str) -> None:
-    with pytest.raises(SettingsError, match="galileo_api_rate: "):
+    with pytest.raises(InvalidInput, match="galileo_api_rate: "):
         read_site({**BASE, "galileo_api_rate": text})
 
 

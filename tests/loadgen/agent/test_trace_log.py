@@ -12,10 +12,11 @@ import pytest
 import redis
 
 from loadgen.agent.forwarder import BrokerAwayError
-from loadgen.agent.trace_log import CHANNEL, FILES, CsvTraceLog, RedisTraceLog, TraceLogError, open_trace_log
+from loadgen.agent.trace_log import CHANNEL, FILES, CsvTraceLog, RedisTraceLog, open_trace_log
 from loadgen.protocol.messages import BatchHeader, Counters, Gauges
 from loadgen.protocol.outcomes import Outcome
 from loadgen.protocol.request_ids import request_id
+from routing.errors import InvalidInput
 from tests.support.records import Row, pack
 from tests.support.redis_server import RedisServer
 from tests.support.worker_process import settings_for
@@ -127,7 +128,7 @@ def test_a_folder_that_is_gone_is_made_again(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(TraceLogError, match=r"galileo_trace_dir: .*/file/traces cannot be used: Not a directory"):
+    with pytest.raises(InvalidInput, match=r"galileo_trace_dir: .*/file/traces cannot be used: Not a directory"):
         open_log(tmp_path / "file" / "traces")
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.device.spool import BROKEN, MAX_SET_ASIDE, REFUSED, BatchName, Spool, SpoolError
+from loadgen.device.spool import BROKEN, MAX_SET_ASIDE, REFUSED, BatchName, Spool
+from routing.errors import InvalidInput
 
 
 class Clock:
@@ -152,7 +153,7 @@ def test_what_killed_writers_left_is_removed_and_what_is_young_is_not(spool: Spo
 def test_a_folder_that_cannot_be_made_is_named_with_its_variable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(SpoolError, match=r"galileo_spool_dir: .*file/spool cannot be used"):
+    with pytest.raises(InvalidInput, match=r"galileo_spool_dir: .*file/spool cannot be used"):
         Spool(tmp_path / "file" / "spool", 100).open()
 
 
