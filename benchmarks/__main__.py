@@ -29,7 +29,7 @@ from benchmarks.needed import Missing
 from benchmarks.peers import PeerFailed
 from benchmarks.stack import NotMeasured
 from benchmarks.table import Measured
-from galileo_site.stack.config import PROJECT_ROOT
+from galileo_site.environment import PROJECT_ROOT
 from loadgen import compiled
 
 _FOLDER = PROJECT_ROOT / "var" / "bench"

@@ -17,7 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from loadgen.protocol.environment import LOG_LEVELS, Reader, RedisSettings, read_redis
 from routing.errors import Code
 
-PROJECT_DIR = Path(__file__).resolve().parent.parent
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DRIVERS = ("sqlite", "postgres", "mysql")
 # Authentication under /api: a token, password or session is required, or none is.
 REQUIRED, NONE = "required", "none"
@@ -87,7 +87,7 @@ def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:
         database=_read_database(reader),
         redis=read_redis(reader),
         ingest_queues=reader.integer("ingest_queues", 1, 1, 256),
-        apps_repo_dir=Path(reader.text("apps_repo_dir", str(PROJECT_DIR / "var" / "apps"))).absolute(),
+        apps_repo_dir=Path(reader.text("apps_repo_dir", str(PROJECT_ROOT / "var" / "apps"))).absolute(),
         logging_level=reader.choice("logging_level", "INFO", LOG_LEVELS),
         apps_dir=reader.folder("apps_dir"),
         api_rate=_read_api_rate(reader),
@@ -126,7 +126,7 @@ def _read_database(reader: Reader) -> dict[str, Any]:
     if driver == "sqlite":
         return {
             "ENGINE": "django.db.backends.sqlite3",
-            "NAME": reader.text("expdb_sqlite_path", str(PROJECT_DIR / "var" / "galileo.sqlite3")),
+            "NAME": reader.text("expdb_sqlite_path", str(PROJECT_ROOT / "var" / "galileo.sqlite3")),
             # One writer at a time: with the write lock from BEGIN on, writers wait; upgrading a read lock would fail.
             "OPTIONS": {
                 "timeout": 20,

@@ -2,7 +2,7 @@
 
 from django.core.exceptions import ImproperlyConfigured
 
-from galileo_site.environment import NONE, PROJECT_DIR, read_site
+from galileo_site.environment import NONE, PROJECT_ROOT, read_site
 from loadgen.broker.options import redis_options
 from routing.errors import InvalidInput
 
@@ -60,7 +60,7 @@ WSGI_APPLICATION = "galileo_site.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [PROJECT_DIR / "galileo_site" / "templates"],
+        "DIRS": [PROJECT_ROOT / "galileo_site" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

@@ -22,7 +22,7 @@ BANNED = {
 # What a framework finds by its path: Django's parts of an app, its commands, Celery's tasks.
 FOUND_BY_PATH = {"admin", "apps", "models", "tasks", "urls", "wsgi", "__main__", "__init__"}
 # What the controller shares with the worker; of loadgen.apps, only the modules that neither store nor send anything.
-SHARED = ("protocol", "broker", "arrivals", "apps")
+SHARED = ("protocol", "broker", "arrivals", "apps", "interruption", "backoff")
 PURE_APPS = {"archive", "errors", "manifest", "parameters", "one_request"}
 
 # Exceptions that are still to be mended: each may only shrink, and goes when it is empty.

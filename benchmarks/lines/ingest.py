@@ -16,7 +16,7 @@ from benchmarks.bench import Bench, Line, Measure
 from benchmarks.figures import Figure, Sample, at_least
 from benchmarks.needed import Missing
 from benchmarks.stack import NotMeasured
-from galileo_site.stack.config import PROJECT_ROOT
+from galileo_site.environment import PROJECT_ROOT
 from tests.support.database_servers import Postgres, ServerMissing
 from tests.support.redis_server import RedisServer
 

@@ -9,15 +9,12 @@ from collections.abc import Callable, Mapping
 
 from django.db import connections
 
+from loadgen.backoff import Backoff
+
 log = logging.getLogger(__name__)
 
 # Runs until the event is set.
 Loop = Callable[[threading.Event], None]
-
-FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 30.0
-# After a run of this length, the next pause is the first one again.
-WELL_AFTER_S = 60.0
 
 
 def start(loops: Mapping[str, Loop], stop: threading.Event) -> list[threading.Thread]:
@@ -43,17 +40,15 @@ def join(threads: list[threading.Thread], within_s: float) -> list[str]:
 
 
 def _run(name: str, loop: Loop, stop: threading.Event) -> None:
-    pause_s = FIRST_PAUSE_S
+    backoff = Backoff()
     while not stop.is_set():
         began_at_s = time.monotonic()
         try:
             loop(stop)
         except Exception:  # the other loops continue, and this one is restarted
-            if time.monotonic() - began_at_s > WELL_AFTER_S:
-                pause_s = FIRST_PAUSE_S
+            pause_s = backoff.pause_s(time.monotonic() - began_at_s)
             log.exception("%s failed; it is restarted in %g s", name, pause_s)
             stop.wait(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         else:
             return
         finally:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from galileo_site.stack.config import check_python, read_config
+from galileo_site.stack.config import StackError, check_python, read_config
 from galileo_site.stack.demo import demo
-from galileo_site.stack.errors import Interrupted, StackError
-from galileo_site.stack.interrupts import Interrupts
 from galileo_site.stack.state import StateDir, is_locked
 from galileo_site.stack.supervisor import down, status, supervise, up
+from loadgen.interruption import Interrupted, Interruption
 from routing.errors import InvalidInput
 
 _COMMANDS = {
@@ -28,7 +27,6 @@ def main(arguments: list[str] | None = None) -> int:
         commands.add_parser(name, help=text, description=text)
     commands.add_parser("supervise")  # `up` runs it in the background
     command = parser.parse_args(arguments).command
-    interrupts = Interrupts()
     try:
         check_python()
         config = read_config()
@@ -37,19 +35,16 @@ def main(arguments: list[str] | None = None) -> int:
             return down(state)
         if command == "status":
             return status(state)
-        interrupts.install()
-        if command == "up":
-            return up(config, state, interrupts)
-        if command == "supervise":
-            return supervise(config, state, interrupts)
-        if is_locked(state.lock_file):
-            raise StackError("Galileo is running already; stop it with 'make down' before a demo.")
-        return demo(config, state, interrupts)
-    except InvalidInput as invalid:
-        sys.stderr.write(f"{invalid.text}\n")
-        return 1
-    except StackError as error:
-        sys.stderr.write(f"{error}\n")
+        with Interruption() as interruption:
+            if command == "up":
+                return up(config, state, interruption)
+            if command == "supervise":
+                return supervise(config, state, interruption)
+            if is_locked(state.lock_file):
+                raise StackError("Galileo is running already; stop it with 'make down' before a demo.")
+            return demo(config, state, interruption)
+    except (InvalidInput, StackError) as error:
+        sys.stderr.write(f"{error.text if isinstance(error, InvalidInput) else error}\n")
         return 1
     except Interrupted as signalled:
         return signalled.exit_status

@@ -8,16 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from galileo_site.environment import NONE, REQUIRED
-from galileo_site.stack.errors import StackError
+from galileo_site.environment import NONE, PROJECT_ROOT, REQUIRED
 from loadgen.protocol.environment import LOG_LEVELS, Reader
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
 OLDEST_PYTHON = (3, 11)
 HOST = "127.0.0.1"
 SERVICE_NAME = "squeezenet"
 SERVICE_WEIGHTS = (1, 2, 3)
 WORKER_ZONES = {"worker-a": "A", "worker-b": "B"}
+
+
+class StackError(Exception):
+    """A command failed; the message is one sentence for the user, and log lines may follow it."""
 
 
 @dataclass(frozen=True)

@@ -9,30 +9,30 @@ import sys
 import time
 from collections.abc import Sequence
 
-from galileo_site.stack.config import PROJECT_ROOT, SERVICE_NAME, StackConfig
-from galileo_site.stack.environment import manage
-from galileo_site.stack.errors import Interrupted
-from galileo_site.stack.interrupts import Interrupts
+from galileo_site.environment import PROJECT_ROOT
+from galileo_site.stack.child_environment import manage
+from galileo_site.stack.config import SERVICE_NAME, StackConfig
 from galileo_site.stack.processes import tied
 from galileo_site.stack.session import DEMO, Session, running
 from galileo_site.stack.state import StateDir
+from loadgen.interruption import Interrupted, Interruption
 
 PLAN = PROJECT_ROOT / "examples" / "demo.yml"
 # Time for run_experiment to cancel its experiment and for the load to stop.
 _CANCEL_GRACE_S = 30.0
 
 
-def demo(config: StackConfig, state: StateDir, interrupts: Interrupts) -> int:
+def demo(config: StackConfig, state: StateDir, interruption: Interruption) -> int:
     """Returns the exit status: 0 only if the experiment and its report succeeded. Raises StackError, Interrupted."""
-    with running(DEMO, config, state, interrupts, say) as session:
+    with running(DEMO, config, state, interruption, say) as session:
         state.demo_id_file.unlink(missing_ok=True)
         routes = f"{SERVICE_NAME}={','.join(session.stack.routes)}"
         run_demo = manage("run_experiment", PLAN, "--wait", "--id-file", state.demo_id_file, "--route", routes)
-        ran = _foreground(run_demo, session, interrupts)
+        ran = _foreground(run_demo, session, interruption)
         if not state.demo_id_file.exists():
             return ran or 1
         logs = [part for name in session.stack.service_names for part in ("--target-log", state.request_log(name))]
-        reported = _foreground(manage("report", state.demo_id_file.read_text().strip(), *logs), session, interrupts)
+        reported = _foreground(manage("report", state.demo_id_file.read_text().strip(), *logs), session, interruption)
         return ran or reported
 
 
@@ -41,7 +41,7 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _foreground(command: Sequence[str], session: Session, interrupts: Interrupts) -> int:
+def _foreground(command: Sequence[str], session: Session, interruption: Interruption) -> int:
     """Runs a command that shares this process's output, and watches the stack meanwhile. Returns its exit status.
 
     It has its own process group, so that it gets one Ctrl-C, from this process, and can cancel its experiment before
@@ -58,20 +58,20 @@ def _foreground(command: Sequence[str], session: Session, interrupts: Interrupts
         while process.poll() is None:
             if session.stack.watch():
                 session.write("running")
-            interrupts.sleep(0.1)
+            interruption.wait(0.1)
     except Interrupted:
         process.send_signal(signal.SIGINT)
         raise
     finally:
-        _wait_or_kill(process, interrupts)
+        _wait_or_kill(process, interruption)
     status = process.returncode
     return status if status >= 0 else 128 - status
 
 
-def _wait_or_kill(process: subprocess.Popen[bytes], interrupts: Interrupts) -> None:
+def _wait_or_kill(process: subprocess.Popen[bytes], interruption: Interruption) -> None:
     end_at_s = time.monotonic() + _CANCEL_GRACE_S
     while process.poll() is None:
-        if interrupts.hurry or time.monotonic() > end_at_s:
+        if interruption.hurry or time.monotonic() > end_at_s:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         time.sleep(0.05)

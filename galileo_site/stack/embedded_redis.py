@@ -8,8 +8,7 @@ import platform
 import signal
 from pathlib import Path
 
-from galileo_site.stack.config import HOST
-from galileo_site.stack.errors import StackError
+from galileo_site.stack.config import HOST, StackError
 from galileo_site.stack.probes import redis_answers
 from galileo_site.stack.processes import ChildSpec
 

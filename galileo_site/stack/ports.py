@@ -6,8 +6,7 @@ import random
 import socket
 from collections.abc import Set
 
-from galileo_site.stack.config import HOST
-from galileo_site.stack.errors import StackError
+from galileo_site.stack.config import HOST, StackError
 
 # Below the range of Linux's ephemeral ports, so that no outgoing connection takes a port before it is used.
 _CANDIDATES = range(20000, 32000)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import psutil
 
-from galileo_site.stack.config import PROJECT_ROOT
-from galileo_site.stack.errors import StackError
-from galileo_site.stack.interrupts import Interrupts
+from galileo_site.environment import PROJECT_ROOT
+from galileo_site.stack.config import StackError
+from loadgen.interruption import Interruption
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -104,7 +104,7 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def run_to_end(spec: ChildSpec, interrupts: Interrupts, meanwhile: Callable[[], object] = lambda: None) -> None:
+def run_to_end(spec: ChildSpec, interruption: Interruption, meanwhile: Callable[[], object] = lambda: None) -> None:
     """Runs a short command, and `meanwhile` again and again until it ends.
 
     Raises:
@@ -115,14 +115,14 @@ def run_to_end(spec: ChildSpec, interrupts: Interrupts, meanwhile: Callable[[], 
     try:
         while (status := child.exit_status()) is None:
             meanwhile()
-            interrupts.sleep(0.05)
+            interruption.wait(0.05)
     finally:
-        stop([child], interrupts)
+        stop([child], interruption)
     if status != 0:
         raise StackError(f"{spec.name} failed with exit status {status}:\n{child.log_tail()}")
 
 
-def wait_ready(children: Sequence[Child], interrupts: Interrupts, say: Callable[[str], None]) -> None:
+def wait_ready(children: Sequence[Child], interruption: Interruption, say: Callable[[str], None]) -> None:
     """Waits until all are ready. Raises StackError when one dies or takes too long, Interrupted at a signal."""
     waiting = list(children)
     while waiting:
@@ -135,10 +135,10 @@ def wait_ready(children: Sequence[Child], interrupts: Interrupts, say: Callable[
                 waiting.remove(child)
             elif child.start_took_s > child.spec.ready_within_s:
                 raise StackError(f"{child.name} was not ready within {child.start_took_s:.0f} s:\n{child.log_tail()}")
-        interrupts.sleep(0.05 if waiting else 0)
+        interruption.wait(0.05 if waiting else 0)
 
 
-def stop(children: Sequence[Child], interrupts: Interrupts) -> list[str]:
+def stop(children: Sequence[Child], interruption: Interruption) -> list[str]:
     """Sends SIGTERM to all at once, and SIGKILL to those that outlive their grace. Returns the names of the killed."""
     for child in children:
         if child.exit_status() is None:
@@ -148,7 +148,7 @@ def stop(children: Sequence[Child], interrupts: Interrupts) -> list[str]:
     waiting = [child for child in children if child.exit_status() is None]
     while waiting:
         for child in waiting:
-            if interrupts.hurry or time.monotonic() - asked_at_s > child.spec.grace_s:
+            if interruption.hurry or time.monotonic() - asked_at_s > child.spec.grace_s:
                 os.killpg(child.pid, signal.SIGKILL)  # it is not reaped yet, so that the number is still its own
                 child.process.wait()
                 killed.append(child.name)

@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from galileo_site.stack.config import StackConfig
-from galileo_site.stack.errors import StackError
-from galileo_site.stack.interrupts import Interrupts
+from galileo_site.stack.config import StackConfig, StackError
 from galileo_site.stack.stack import Stack, check_machine
 from galileo_site.stack.state import Lock, StateDir
+from loadgen.interruption import Interruption
 
 DEMO = "demo"
 UP = "up"
@@ -44,7 +43,7 @@ class Session:
 
 @contextmanager
 def running(
-    kind: str, config: StackConfig, state: StateDir, interrupts: Interrupts, say: Callable[[str], None]
+    kind: str, config: StackConfig, state: StateDir, interruption: Interruption, say: Callable[[str], None]
 ) -> Iterator[Session]:
     """A stack that is ready; it is stopped when the block ends, for whatever reason.
 
@@ -59,7 +58,7 @@ def running(
         raise StackError(f"Galileo is running already in {state.root}.")
     try:
         state.clear_state()  # of a stack that was killed
-        session = Session(kind, config, state, Stack(config, state, interrupts, say))
+        session = Session(kind, config, state, Stack(config, state, interruption, say))
         session.write("starting")
         state.write_env_file(session.stack.environments.controller())
         try:

@@ -6,24 +6,28 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from galileo_site.stack import ports, processes
-from galileo_site.stack.config import HOST, SERVICE_NAME, SERVICE_WEIGHTS, WORKER_ZONES, StackConfig, check_python
+from galileo_site.stack.child_environment import Environments, manage, run
+from galileo_site.stack.config import (
+    HOST,
+    SERVICE_NAME,
+    SERVICE_WEIGHTS,
+    WORKER_ZONES,
+    StackConfig,
+    StackError,
+    check_python,
+)
 from galileo_site.stack.embedded_redis import find_binary, server_spec
-from galileo_site.stack.environment import Environments, manage, run
-from galileo_site.stack.errors import StackError
-from galileo_site.stack.interrupts import Interrupts
 from galileo_site.stack.probes import celery_answers, http_answers, redis_client, worker_registered
 from galileo_site.stack.processes import Child, ChildSpec
 from galileo_site.stack.state import StateDir
+from loadgen.backoff import Backoff
+from loadgen.interruption import Interruption
 
 log = logging.getLogger(__name__)
 
-_FIRST_PAUSE_S = 1.0
-_LONGEST_PAUSE_S = 30.0
-# After a child has run for this long, its next restart is quick.
-_WELL_AFTER_S = 60.0
 # A worker ends its shards first, and its agent forwards what they left.
 _WORKER_GRACE_S = 40.0
 
@@ -33,8 +37,8 @@ class _Slot:
     """A place for a child and what replaces it."""
 
     child: Child
+    backoff: Backoff = field(default_factory=Backoff)
     restarts: int = 0
-    pause_s: float = _FIRST_PAUSE_S
     restart_at_s: float | None = None
 
 
@@ -54,13 +58,13 @@ class Stack:
         self,
         config: StackConfig,
         state: StateDir,
-        interrupts: Interrupts,
+        interruption: Interruption,
         say: Callable[[str], None],
         inherited: Mapping[str, str] | None = None,
     ) -> None:
         self._config = config
         self._state = state
-        self._interrupts = interrupts
+        self._interruption = interruption
         self._say = say
         self._secrets = state.secrets()
         self._redis_port = config.redis_port or ports.pick_free({config.web_port})
@@ -104,16 +108,14 @@ class Stack:
         for slot in (slot for stage in self._stages for slot in stage):
             status = slot.child.exit_status()
             if status is None:
-                if slot.pause_s > _FIRST_PAUSE_S and now_s - slot.child.started_at_s > _WELL_AFTER_S:
-                    slot.pause_s = _FIRST_PAUSE_S
                 changed |= slot.child.ready_at_s is None and slot.child.check_ready()
             elif slot.restart_at_s is None:
-                slot.restart_at_s = now_s + slot.pause_s
+                pause_s = slot.backoff.pause_s(now_s - slot.child.started_at_s)
+                slot.restart_at_s = now_s + pause_s
                 log.warning(
                     "%s (pid %d) ended with status %d; it starts again in %g s",
-                    slot.child.name, slot.child.pid, status, slot.pause_s,
+                    slot.child.name, slot.child.pid, status, pause_s,
                 )  # fmt: skip
-                slot.pause_s = min(2 * slot.pause_s, _LONGEST_PAUSE_S)
                 changed = True
             elif now_s >= slot.restart_at_s:
                 slot.child = processes.start(slot.child.spec)
@@ -127,10 +129,10 @@ class Stack:
         """Stops everything, the last started first, and the processes left behind. Raises StackError if that fails."""
         while self._stages:
             stage = [slot.child for slot in self._stages.pop()]
-            for name in processes.stop(stage, self._interrupts):
+            for name in processes.stop(stage, self._interruption):
                 log.warning("%s did not end within its time and was killed", name)
             left = [slot.child for each in self._stages for slot in each]
-            for command in processes.end_strays(left, grace_s=0.0 if self._interrupts.hurry else 5.0):
+            for command in processes.end_strays(left, grace_s=0.0 if self._interruption.hurry else 5.0):
                 log.warning("ended a process that was left behind: %s", command)
 
     def describe(self) -> list[dict[str, object]]:
@@ -147,7 +149,7 @@ class Stack:
         ]
 
     def _start_stage(self, *specs: ChildSpec, wait: bool = True) -> None:
-        self._interrupts.check()
+        self._interruption.wait(0)
         stage: list[_Slot] = []
         self._stages.append(stage)  # before the first one starts, so that `stop` finds each of them
         for spec in specs:
@@ -162,7 +164,7 @@ class Stack:
             if child.ready_at_s is not None and child.exit_status() is not None:
                 raise StackError(f"{child.name} has ended while others were starting:\n{child.log_tail()}")
         waiting = [child for child in children if child not in self._announced]
-        processes.wait_ready(waiting, self._interrupts, self._say)
+        processes.wait_ready(waiting, self._interruption, self._say)
         self._announced += waiting
 
     def _check_ready(self) -> None:
@@ -173,7 +175,7 @@ class Stack:
         name = arguments[0]
         environment = self.environments.controller()
         spec = ChildSpec(name, manage(*arguments), environment, self._state.log(name))
-        processes.run_to_end(spec, self._interrupts, meanwhile=self._check_ready)
+        processes.run_to_end(spec, self._interruption, meanwhile=self._check_ready)
 
     def _service(self, index: int) -> ChildSpec:
         name, port = self.service_names[index], self.service_ports[index]

@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from galileo_site.stack.errors import StackError
+from galileo_site.stack.config import StackError
 from loadgen.protocol.environment import PREFIX
 
 _SHARED_MEMORY = Path("/dev/shm")

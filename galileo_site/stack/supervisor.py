@@ -13,14 +13,13 @@ from typing import Any
 
 import psutil
 
-from galileo_site.environment import NONE
-from galileo_site.stack.config import PROJECT_ROOT, StackConfig
+from galileo_site.environment import NONE, PROJECT_ROOT
+from galileo_site.stack.config import StackConfig, StackError
 from galileo_site.stack.demo import say
-from galileo_site.stack.errors import Interrupted, StackError
-from galileo_site.stack.interrupts import Interrupts
 from galileo_site.stack.session import UP, running
 from galileo_site.stack.stack import check_machine
 from galileo_site.stack.state import StateDir, is_locked
+from loadgen.interruption import Interrupted, Interruption
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +28,10 @@ _START_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 120.0
 
 
-def up(config: StackConfig, state: StateDir, interrupts: Interrupts) -> int:
+def up(config: StackConfig, state: StateDir, interruption: Interruption) -> int:
     """Starts a supervisor in the background and waits until its stack is ready. Raises StackError, Interrupted."""
     if is_locked(state.lock_file):
-        return _already_up(config, state, interrupts)
+        return _already_up(config, state, interruption)
     check_machine(config)  # here, too, so that the sentence comes before anything else
     state.create()
     supervisor = subprocess.Popen(
@@ -44,7 +43,7 @@ def up(config: StackConfig, state: StateDir, interrupts: Interrupts) -> int:
         start_new_session=True,
     )
     try:
-        _copy_until_ready(supervisor, state, interrupts)
+        _copy_until_ready(supervisor, state, interruption)
     except Interrupted:
         supervisor.terminate()
         supervisor.wait()
@@ -55,17 +54,17 @@ def up(config: StackConfig, state: StateDir, interrupts: Interrupts) -> int:
     return 0
 
 
-def supervise(config: StackConfig, state: StateDir, interrupts: Interrupts) -> int:
+def supervise(config: StackConfig, state: StateDir, interruption: Interruption) -> int:
     """The background process: the progress of its start goes to standard output, everything later to a log."""
     state.create()
     _log_to(state.log("stack"))
-    with running(UP, config, state, interrupts, _say_and_log) as session:
+    with running(UP, config, state, interruption, _say_and_log) as session:
         _log_to(state.log("stack"))  # a new file: the start has put the last run's logs aside
         _leave_terminal()
         log.info("everything is ready")
         try:
             while True:
-                interrupts.sleep(0.2)
+                interruption.wait(0.2)
                 if session.stack.watch():
                     session.write("running")
         except Interrupted as signalled:
@@ -104,13 +103,13 @@ def status(state: StateDir) -> int:
     return 0
 
 
-def _already_up(config: StackConfig, state: StateDir, interrupts: Interrupts) -> int:
+def _already_up(config: StackConfig, state: StateDir, interruption: Interruption) -> int:
     about = _read_state(state)
     if about["kind"] != UP:
         raise StackError(f"A demo is running in {state.root}; wait for its end, or stop it with Ctrl-C there.")
     end_at_s = time.monotonic() + _START_TIMEOUT_S
     while about["phase"] == "starting" and is_locked(state.lock_file) and time.monotonic() < end_at_s:
-        interrupts.sleep(0.2)
+        interruption.wait(0.2)
         about = _read_state(state)
     if about["phase"] != "running":
         raise StackError(f"Galileo is {about['phase']}; try again in a moment.")
@@ -135,7 +134,7 @@ def _shortest(path: Path) -> Path:
     return path.relative_to(PROJECT_ROOT) if path.is_relative_to(PROJECT_ROOT) else path
 
 
-def _copy_until_ready(supervisor: subprocess.Popen[bytes], state: StateDir, interrupts: Interrupts) -> None:
+def _copy_until_ready(supervisor: subprocess.Popen[bytes], state: StateDir, interruption: Interruption) -> None:
     """Copies the supervisor's output until it is closed; then the supervisor is ready or has ended."""
     assert supervisor.stdout is not None
     os.set_blocking(supervisor.stdout.fileno(), False)
@@ -143,7 +142,7 @@ def _copy_until_ready(supervisor: subprocess.Popen[bytes], state: StateDir, inte
         if chunk:
             sys.stdout.write(chunk.decode(errors="replace"))
             sys.stdout.flush()
-        interrupts.sleep(0.05)
+        interruption.wait(0.05)
     if state.read_state().get("phase") != "running":
         supervisor.wait()
 

@@ -17,7 +17,6 @@ import signal
 import sys
 import threading
 import time
-from types import FrameType
 
 from redis.exceptions import RedisError
 
@@ -31,6 +30,7 @@ from loadgen.device.process import follow_parent, stay_in_background
 from loadgen.device.redis_connections import blocking_client, brisk_client
 from loadgen.device.registry import NameTakenError
 from loadgen.device.spool import Spool
+from loadgen.interruption import Interruption
 from loadgen.protocol.environment import WorkerSettings, read_worker
 from loadgen.protocol.keys import WORKER_HEARTBEAT_S
 from loadgen.protocol.logs import set_up_logging
@@ -101,7 +101,8 @@ def _is_locked(descriptor: int) -> bool:
 class Agent:
     """Drives heartbeat, supervision and drain in one loop, the forwarder and the telemetry in threads beside it."""
 
-    def __init__(self, settings: WorkerSettings, instance: Instance, *, draining: bool = False) -> None:
+    def __init__(self, settings: WorkerSettings, instance: Instance, interruption: Interruption) -> None:
+        self._interruption = interruption
         self._spool = Spool(settings.spool_dir, settings.spool_limit_bytes)
         client = brisk_client(settings.redis)
         self._heartbeat = Heartbeat(client, settings, instance, self._spool)
@@ -114,23 +115,18 @@ class Agent:
         self._telemetry = (
             TelemetryThread(settings, in_background=in_background) if settings.telemetry_interval_s else None
         )
-        self._drain_wanted = draining
         self._away = False
         self._name_taken = False
 
-    def drain(self, _signum: int = 0, _frame: FrameType | None = None) -> None:
-        """Ends the worker's work and then the agent; a signal handler."""
-        self._drain_wanted = True
-
     def run(self) -> int:
-        """Returns the exit status."""
+        """Works until the interruption, drains the worker, and returns the exit status."""
         self._spool.open()
         self._forwarding.start()
         if self._telemetry is not None:
             self._telemetry.start()
         try:
             self._watch()
-            if self._drain_wanted:
+            if self._interruption.number is not None:
                 self._drain()
             # Else the forwarder died of an error; the main process starts us again.
             status = 0 if self._forwarding.is_alive() else 1
@@ -142,7 +138,7 @@ class Agent:
 
     def _watch(self) -> None:
         beat_due = supervise_due = time.monotonic()
-        while not self._drain_wanted and self._forwarding.is_alive():
+        while self._interruption.number is None and self._forwarding.is_alive():
             now = time.monotonic()
             if now >= beat_due:
                 beat_due = now + (WORKER_HEARTBEAT_S if self._beat(READY) else _AWAY_PAUSE_S)
@@ -186,7 +182,8 @@ class Agent:
             self._heartbeat.beat(status)
         except NameTakenError as error:
             logger.error("%s", error)
-            self._name_taken = self._drain_wanted = True
+            self._name_taken = True
+            self._interruption.arrive(signal.SIGTERM)
         except RedisError as error:
             if not self._away:
                 logger.warning("no heartbeat, the broker is away: %s", error)
@@ -209,12 +206,13 @@ def main(arguments: list[str] | None = None) -> int:
         settings = read_worker()
         set_up_logging(settings.logging_level, "agent")
         instance = Instance(options.instance, options.worker_pid, options.started_ns, options.takes_over)
-        agent = Agent(settings, instance, draining=options.drain)
-        signal.signal(signal.SIGTERM, agent.drain)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which tells us
-        if not follow_parent(signal.SIGTERM, options.worker_pid):
-            agent.drain()
-        return agent.run()
+        interruption = Interruption(signal.SIGTERM)
+        agent = Agent(settings, instance, interruption)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which ends the agent by SIGTERM
+        with interruption:
+            if not follow_parent(signal.SIGTERM, options.worker_pid) or options.drain:
+                interruption.arrive(signal.SIGTERM)
+            return agent.run()
     except InvalidInput as invalid:
         sys.stderr.write(f"{invalid.text}\n")
         return 2

@@ -17,7 +17,7 @@ from benchmarks.target import Target
 from experiments.ingest.ingest import ingest
 from experiments.models import SecondStats, Trace
 from experiments.plans import parse
-from galileo_site.stack.config import PROJECT_ROOT
+from galileo_site.environment import PROJECT_ROOT
 from loadgen.agent.ingest_link import RedisIngest
 from loadgen.device.spool import BatchName
 from loadgen.protocol.batch import ROW_BYTES

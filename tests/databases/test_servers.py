@@ -20,7 +20,7 @@ from tests.support.needed import need
 
 pytestmark = pytest.mark.slow
 
-PROJECT_DIR = Path(__file__).parents[2]
+PROJECT_ROOT = Path(__file__).parents[2]
 DRIVERS = ["postgres", "mysql"]
 
 
@@ -43,7 +43,7 @@ def run(servers):
             need("/usr/sbin/mariadbd", "mariadb-server")
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.databases", driver, "--", *command],
-            cwd=PROJECT_DIR,
+            cwd=PROJECT_ROOT,
             env={**os.environ, "TMPDIR": str(servers), **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

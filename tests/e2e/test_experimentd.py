@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from galileo_site.stack.config import PROJECT_ROOT
+from galileo_site.environment import PROJECT_ROOT
 from loadgen.protocol.keys import WORKERS_KEY, worker_key
 from tests.e2e.test_load import assert_account_closes, start_of
 from tests.support.galileo import Galileo

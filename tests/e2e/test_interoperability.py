@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from galileo_site.stack.config import PROJECT_ROOT
+from galileo_site.environment import PROJECT_ROOT
 from tests.e2e.test_load import routes
 from tests.support.plans import plan_data
 

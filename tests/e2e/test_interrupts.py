@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-from galileo_site.stack.config import PROJECT_ROOT
+from galileo_site.environment import PROJECT_ROOT
 from tests.e2e.test_load import assert_account_closes, routes
 from tests.support.plans import plan_data
 from tests.support.waiting import wait_for

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import requests
 
-from galileo_site.stack.config import PROJECT_ROOT
+from galileo_site.environment import PROJECT_ROOT
 from galileo_site.stack.ports import pick_free
 from tests.support.waiting import wait_for
 

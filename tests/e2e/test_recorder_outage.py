@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from galileo_site.stack.config import PROJECT_ROOT
+from galileo_site.environment import PROJECT_ROOT
 from tests.support.database_servers import Postgres
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_for

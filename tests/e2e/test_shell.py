@@ -9,7 +9,7 @@ import pexpect
 import pytest
 
 from experiments.shell.commands import USAGE
-from galileo_site.stack.config import PROJECT_ROOT
+from galileo_site.environment import PROJECT_ROOT
 
 PROMPT = "galileo> "
 TABLE = """\

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from galileo_site.stack.config import PROJECT_ROOT
+from galileo_site.environment import PROJECT_ROOT
 from tests.support.galileo import Galileo
 from tests.support.http_target import HttpTarget
 from tests.support.plans import plan_data

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from galileo_site.stack.config import PROJECT_ROOT
+from galileo_site.environment import PROJECT_ROOT
 from loadgen.protocol.keys import worker_key
 from tests.support.galileo import Galileo
 from tests.support.waiting import wait_for

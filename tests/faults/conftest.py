@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from galileo_site.stack.config import PROJECT_ROOT
+from galileo_site.environment import PROJECT_ROOT
 from tests.faults import table
 from tests.faults.faults import DATABASES, Fault
 from tests.faults.row import Outcome

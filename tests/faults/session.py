@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.models import ClientGroup, Experiment, Shard
-from galileo_site.stack.config import PROJECT_ROOT
+from galileo_site.environment import PROJECT_ROOT
 from tests.faults.check import Arrival, Load, arrivals, gapped, phase_of
 from tests.support.waiting import wait_for
 

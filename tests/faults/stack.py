@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from galileo_site.stack.config import PROJECT_ROOT
+from galileo_site.environment import PROJECT_ROOT
 from galileo_site.stack.processes import Child, ChildSpec
 from loadgen.protocol.keys import worker_key
 from tests.faults.faults import POSTGRES

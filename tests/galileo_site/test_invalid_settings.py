@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from galileo_site.environment import PROJECT_DIR
+from galileo_site.environment import PROJECT_ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,12 @@ def test_wrong_variables_are_listed_without_a_traceback(
 ) -> None:
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("galileo_", "DJANGO_"))}
     ended = subprocess.run(
-        [sys.executable, *arguments], cwd=PROJECT_DIR, env=plain | variables, capture_output=True, text=True, timeout=60
+        [sys.executable, *arguments],
+        cwd=PROJECT_ROOT,
+        env=plain | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert (ended.returncode, ended.stdout) == (status, "")
     listed = [line.removeprefix("galileo: ").partition(": ")[0] for line in ended.stderr.splitlines()]

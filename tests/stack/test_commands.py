@@ -19,7 +19,6 @@ from galileo_site.stack.__main__ import main
 def var(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("galileo_state_dir", str(tmp_path / "var"))
     monkeypatch.setenv("galileo_web_port", str(ports.pick_free()))
-    monkeypatch.setattr("galileo_site.stack.interrupts.Interrupts.install", lambda _self: None)
     return tmp_path / "var"
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from galileo_site.environment import PROJECT_ROOT
 from galileo_site.stack import embedded_redis, ports
-from galileo_site.stack.config import PROJECT_ROOT, check_python, read_config
-from galileo_site.stack.errors import StackError
+from galileo_site.stack.config import StackError, check_python, read_config
 from galileo_site.stack.stack import check_machine
 from routing.errors import InvalidInput
 

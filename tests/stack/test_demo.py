@@ -16,8 +16,8 @@ import pytest
 
 from galileo_site.stack import demo, ports
 from galileo_site.stack.config import read_config
-from galileo_site.stack.interrupts import Interrupts
 from galileo_site.stack.state import StateDir, is_locked
+from loadgen.interruption import Interruption
 from tests.stack.stand_ins import fake
 from tests.stack.waiting import living, wait_for
 
@@ -116,7 +116,7 @@ def test_the_exit_status_is_that_of_the_run_or_the_report(
     monkeypatch.setattr(demo, "manage", fake)
     monkeypatch.setattr(demo, "running", running)
     state = StateDir(tmp_path)
-    assert demo.demo(read_config(), state, Interrupts()) == expected
+    assert demo.demo(read_config(), state, Interruption()) == expected
     assert names(calls.read_text().splitlines()) == ["run_experiment", "report"], "a failed experiment is reported, too"
 
 

@@ -11,8 +11,8 @@ import redis
 
 from galileo_site.stack import ports, processes
 from galileo_site.stack.embedded_redis import server_spec
-from galileo_site.stack.interrupts import Interrupts
 from galileo_site.stack.processes import Child
+from loadgen.interruption import Interruption
 
 pytestmark = pytest.mark.slow
 PASSWORD = "of-this-test"
@@ -21,7 +21,7 @@ PASSWORD = "of-this-test"
 def start(directory: Path) -> tuple[Child, redis.Redis]:
     port = ports.pick_free()
     child = processes.start(server_spec(directory, port, PASSWORD, directory / "log"))
-    processes.wait_ready([child], Interrupts(), lambda _: None)
+    processes.wait_ready([child], Interruption(), lambda _: None)
     return child, redis.Redis(port=port, password=PASSWORD)
 
 
@@ -29,12 +29,12 @@ def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
     child, client = start(tmp_path)
     client.set("kept", "value")
     client.close()
-    assert processes.stop([child], Interrupts()) == []
+    assert processes.stop([child], Interruption()) == []
     assert child.exit_status() == 0
     child, client = start(tmp_path)
     assert client.get("kept") == b"value"
     client.close()
-    processes.stop([child], Interrupts())
+    processes.stop([child], Interruption())
 
 
 def test_it_asks_for_the_password_listens_on_loopback_and_never_evicts(tmp_path: Path) -> None:
@@ -51,14 +51,14 @@ def test_it_asks_for_the_password_listens_on_loopback_and_never_evicts(tmp_path:
     with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
         stranger.ping()
     client.close()
-    processes.stop([child], Interrupts())
+    processes.stop([child], Interruption())
 
 
 def test_its_password_shows_in_no_argument_and_in_no_readable_file(tmp_path: Path) -> None:
     child, client = start(tmp_path)
     client.close()
     assert PASSWORD not in " ".join(psutil.Process(child.pid).cmdline())
-    processes.stop([child], Interrupts())
+    processes.stop([child], Interruption())
     for path in tmp_path.rglob("*"):
         if path.is_file() and PASSWORD.encode() in path.read_bytes():
             assert stat.S_IMODE(path.stat().st_mode) == 0o600

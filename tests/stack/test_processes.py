@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from galileo_site.stack import processes
-from galileo_site.stack.errors import Interrupted, StackError
-from galileo_site.stack.interrupts import Interrupts
+from galileo_site.stack.config import StackError
 from galileo_site.stack.processes import ChildSpec
+from loadgen.interruption import Interrupted, Interruption
 from tests.stack.waiting import living, wait_for
 
 pytestmark = pytest.mark.slow
@@ -38,9 +38,9 @@ def spec(tmp_path: Path, code: str, name: str = "child", grace_s: float = 10.0, 
 def test_a_child_is_ready_when_its_check_says_so_and_ends_at_sigterm(tmp_path: Path) -> None:
     said: list[str] = []
     child = processes.start(spec(tmp_path, SLEEPS))
-    processes.wait_ready([child], Interrupts(), said.append)
+    processes.wait_ready([child], Interruption(), said.append)
     assert len(said) == 1 and said[0].split()[:2] == ["child", "ready"]
-    assert processes.stop([child], Interrupts()) == []
+    assert processes.stop([child], Interruption()) == []
     assert child.exit_status() == -signal.SIGTERM
 
 
@@ -48,24 +48,24 @@ def test_a_child_leads_its_own_process_group_so_that_ctrl_c_does_not_reach_it(tm
     child = processes.start(spec(tmp_path, SLEEPS))
     assert os.getpgid(child.pid) == child.pid
     assert os.getsid(child.pid) == os.getsid(0)  # else the kernel would share out the cores by session first
-    processes.stop([child], Interrupts())
+    processes.stop([child], Interruption())
 
 
 def test_a_child_that_ignores_sigterm_is_killed_after_its_grace_and_named(tmp_path: Path) -> None:
     deaf = processes.start(spec(tmp_path, DEAF, "deaf", grace_s=0.3))
     polite = processes.start(spec(tmp_path, SLEEPS, "polite"))
-    processes.wait_ready([deaf, polite], Interrupts(), lambda _: None)
-    assert processes.stop([deaf, polite], Interrupts()) == ["deaf"]
+    processes.wait_ready([deaf, polite], Interruption(), lambda _: None)
+    assert processes.stop([deaf, polite], Interruption()) == ["deaf"]
     assert deaf.exit_status() == -signal.SIGKILL
     assert polite.exit_status() == -signal.SIGTERM
 
 
 def test_a_second_signal_shortens_every_grace(tmp_path: Path) -> None:
     child = processes.start(spec(tmp_path, DEAF, grace_s=60))
-    interrupts = Interrupts()
-    processes.wait_ready([child], interrupts, lambda _: None)
-    interrupts.hurry = True
-    assert processes.stop([child], interrupts) == ["child"]
+    interruption = Interruption()
+    processes.wait_ready([child], interruption, lambda _: None)
+    interruption.hurry = True
+    assert processes.stop([child], interruption) == ["child"]
 
 
 def test_a_child_that_dies_while_starting_is_an_error_with_the_end_of_its_log(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_child_that_dies_while_starting_is_an_error_with_the_end_of_its_log(tm
         ChildSpec("web", [sys.executable, "-c", code], {}, tmp_path / "web.log", is_ready=lambda: False)
     )
     with pytest.raises(StackError) as caught:
-        processes.wait_ready([child], Interrupts(), lambda _: None)
+        processes.wait_ready([child], Interruption(), lambda _: None)
     lines = str(caught.value).splitlines()
     assert lines[0] == "web ended with status 3 while starting:"
     assert lines[-1].strip() == "no such table"
@@ -84,24 +84,24 @@ def test_a_child_that_dies_while_starting_is_an_error_with_the_end_of_its_log(tm
 def test_a_child_that_is_never_ready_is_an_error(tmp_path: Path) -> None:
     child = processes.start(spec(tmp_path, "import time; time.sleep(60)", within_s=0.3))
     with pytest.raises(StackError, match="child was not ready within"):
-        processes.wait_ready([child], Interrupts(), lambda _: None)
-    processes.stop([child], Interrupts())
+        processes.wait_ready([child], Interruption(), lambda _: None)
+    processes.stop([child], Interruption())
 
 
 def test_a_signal_ends_the_waiting(tmp_path: Path) -> None:
     child = processes.start(spec(tmp_path, "import time; time.sleep(60)"))
-    interrupts = Interrupts()
-    interrupts.received = signal.SIGINT
+    interruption = Interruption()
+    interruption.arrive(signal.SIGINT)
     with pytest.raises(Interrupted) as caught:
-        processes.wait_ready([child], interrupts, lambda _: None)
+        processes.wait_ready([child], interruption, lambda _: None)
     assert caught.value.exit_status == 130
-    processes.stop([child], interrupts)
+    processes.stop([child], interruption)
 
 
 def test_a_command_that_fails_is_an_error_with_its_last_lines(tmp_path: Path) -> None:
     failing = ChildSpec("migrate", [sys.executable, "-c", "raise SystemExit('disk full')"], {}, tmp_path / "log")
     with pytest.raises(StackError, match=r"migrate failed with exit status 1:\n +disk full"):
-        processes.run_to_end(failing, Interrupts())
+        processes.run_to_end(failing, Interruption())
 
 
 def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
@@ -133,15 +133,15 @@ def test_what_a_child_leaves_behind_is_found_and_ended(tmp_path: Path) -> None:
 import os, sys
 from pathlib import Path
 from galileo_site.stack import processes
-from galileo_site.stack.interrupts import Interrupts
+from loadgen.interruption import Interruption
 from galileo_site.stack.processes import ChildSpec
 processes.adopt_orphans()
 log = Path(sys.argv[1])
 spec = ChildSpec("child", [sys.executable, "-c", sys.argv[2]], os.environ, log, lambda: "up" in log.read_text())
 child = processes.start(spec)
-processes.wait_ready([child], Interrupts(), lambda _: None)
+processes.wait_ready([child], Interruption(), lambda _: None)
 assert processes.strays([child]) == []
-processes.stop([child], Interrupts())
+processes.stop([child], Interruption())
 ended = processes.end_strays([], grace_s=0.2)
 assert len(ended) == 1 and "SIG_IGN" in ended[0], ended
 assert processes.strays([]) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from galileo_site.stack import state as state_module
-from galileo_site.stack.errors import StackError
+from galileo_site.stack.config import StackError
 from galileo_site.stack.state import Lock, StateDir, is_locked
 
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from galileo_site.stack.config import PROJECT_ROOT
+from galileo_site.environment import PROJECT_ROOT
 from galileo_site.stack.processes import tied
 from loadgen.protocol.keys import INSTRUCTIONS_KEY, INSTRUCTIONS_PROCESSING_KEY, worker_key
 from tests.support.redis_server import RedisServer

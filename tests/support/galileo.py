@@ -23,10 +23,10 @@ import yaml
 from django.db.models import QuerySet
 
 from experiments.models import Experiment, Shard
-from galileo_site.stack.config import PROJECT_ROOT
-from galileo_site.stack.interrupts import Interrupts
+from galileo_site.environment import PROJECT_ROOT
 from galileo_site.stack.ports import pick_free
 from galileo_site.stack.processes import Child, ChildSpec, start, stop
+from loadgen.interruption import Interruption
 from loadgen.protocol.keys import shard_key, worker_key
 from tests.support.database_servers import Postgres
 from tests.support.proxy import Proxy
@@ -165,7 +165,7 @@ class Galileo:
     def stop(self, *names: str) -> None:
         """SIGTERM, and SIGKILL for what does not end; one after the other."""
         for name in names:
-            stop([self.children[name]], Interrupts())
+            stop([self.children[name]], Interruption())
 
     def kill(self, name: str) -> None:
         """Kills the main process alone."""

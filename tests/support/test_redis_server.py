@@ -15,7 +15,7 @@ from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
 
-PROJECT_DIR = Path(__file__).parents[2]
+PROJECT_ROOT = Path(__file__).parents[2]
 PARENT = """
 import sys, time
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_a_stopped_server_is_gone_and_may_be_stopped_again(tmp_path):
 
 
 def test_a_server_dies_with_the_test_run_that_started_it(tmp_path):
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, cwd=PROJECT_DIR)
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, cwd=PROJECT_ROOT)
     assert parent.stdout is not None
     with parent:
         port = int(parent.stdout.readline())

@@ -14,8 +14,8 @@ from django.core.management.base import BaseCommand, CommandParser
 from experiments.instructions.processing import InstructionLoop
 from experiments.instructions.queue import InstructionQueue, make_client
 from experiments.management import loops
-from experiments.management.interruption import Interrupted, Interruption
 from experiments.recording import Recorder
+from loadgen.interruption import Interrupted, Interruption
 from loadgen.protocol.environment import LOG_LEVELS
 
 log = logging.getLogger(__name__)

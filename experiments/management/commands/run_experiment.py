@@ -20,7 +20,6 @@ from django.db import OperationalError, connection
 
 from experiments import plans, selectors
 from experiments.analysis import live
-from experiments.management.interruption import Interrupted, Interruption
 from experiments.management.progress import Display, LiveDisplay, PlainDisplay
 from experiments.management.route_arguments import parse_route
 from experiments.models import Experiment, ExperimentStatus
@@ -30,6 +29,7 @@ from experiments.services import broker, ending
 from experiments.services import experiments as services
 from experiments.services.experiments import IdTaken
 from experiments.services.placement import NoMatchingWorkers
+from loadgen.interruption import Interrupted, Interruption
 from routing.errors import Code, FieldError
 from routing.redis import redis_client
 

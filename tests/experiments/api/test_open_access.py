@@ -15,8 +15,7 @@ from django.test import Client
 from rest_framework.authtoken.models import Token
 
 from experiments.models import ClientApp, ClientAppVersion, Experiment
-from galileo_site.environment import ApiRate, read_site
-from galileo_site.stack.config import PROJECT_ROOT
+from galileo_site.environment import PROJECT_ROOT, ApiRate, read_site
 from loadgen.protocol.environment import labels_of
 from routing.errors import InvalidInput
 from routing.models import RoutingRevision

@@ -9,7 +9,7 @@ from experiments.management import loops
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(loops, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("loadgen.backoff.FIRST_PAUSE_S", 0.001)
 
 
 def test_a_loop_that_raises_is_restarted(caplog):

@@ -18,9 +18,9 @@ from django.db import OperationalError
 
 from experiments import selectors
 from experiments.management.commands import run_experiment
-from experiments.management.interruption import Interruption
 from experiments.models import Experiment, Worker
 from experiments.services import broker
+from loadgen.interruption import Interruption
 from routing.errors import Code
 from tests.experiments.plans.bad_plans import BAD, BAD_FILES, GOOD, WORKLOAD, plan_with
 from tests.support.workers import register
@@ -357,14 +357,3 @@ def test_an_early_interruption_creates_no_experiment(
     assert "no experiment was created" in ended.err
     assert not Experiment.objects.exists()
     assert Worker.objects.exists()
-
-
-def test_a_second_signal_hurries_only_well_after_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([10.0, 10.5, 12.0])
-    monkeypatch.setattr("experiments.management.interruption.time.monotonic", lambda: next(times))
-    with Interruption() as interruption:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-        assert (interruption.name, interruption.hurry) == ("SIGINT", False)
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert (interruption.name, interruption.hurry) == ("SIGINT", True)

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from galileo_site.stack.config import HOST, PROJECT_ROOT, WORKER_ZONES, StackConfig
+from galileo_site.environment import PROJECT_ROOT
+from galileo_site.stack.config import HOST, WORKER_ZONES, StackConfig
 from galileo_site.stack.state import Secrets, StateDir
 from loadgen.protocol.environment import PREFIX, SECRET_WORDS
 
