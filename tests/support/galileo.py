@@ -1,6 +1,6 @@
 """The whole of Galileo on free ports, for end-to-end tests: broker, database, control, ingest, beat, workers, and web.
 
-Every process is started as a user starts it, through bin/run and manage.py.
+Every process is started as a user starts it, through bin/run; short commands of manage.py run in forks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import redis
@@ -29,6 +29,7 @@ from galileo_site.stack.processes import Child, ChildSpec, start, stop
 from loadgen.interruption import Interruption
 from loadgen.protocol.keys import shard_key, worker_key
 from tests.support.database_servers import Postgres
+from tests.support.forked_commands import ForkedCommands
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from tests.support.stored import Stored
@@ -68,6 +69,7 @@ class Galileo:
         self.redis = RedisServer(directory / "redis", append_only=True)
         self.proxies = {name: Proxy(self.redis.port) for name in proxied}
         self.stored = Stored(self.database, postgres)
+        self._commands: ForkedCommands | None = None
         self._workers = workers
         self._worker_prefix = list(worker_prefix)
         self._postgres = postgres
@@ -82,6 +84,7 @@ class Galileo:
             self.redis.start()
             for proxy in self.proxies.values():
                 proxy.start()
+            self._commands = ForkedCommands(self.directory, self.environment)
             self.manage("migrate", "--verbosity=0")
             for name in CONTROLLER:
                 self.start(name, [str(PROJECT_ROOT / "bin" / "run"), name])
@@ -98,6 +101,8 @@ class Galileo:
 
     def __exit__(self, *_: object) -> None:
         self.stop(*reversed(self.children))
+        if self._commands is not None:
+            self._commands.stop()
         for proxy in self.proxies.values():
             proxy.stop()
         self.redis.stop()
@@ -172,11 +177,13 @@ class Galileo:
         self.children[name].process.kill()
         self.children[name].process.wait()
 
-    def manage(self, *arguments: str | Path, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Runs a command of manage.py; with `check`, a failure shows its output."""
-        command = [sys.executable, str(PROJECT_ROOT / "manage.py"), *map(str, arguments)]
-        options = {"env": self.environment, **options}
-        done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=300, **options)
+    def manage(
+        self, *arguments: str | Path, check: bool = True, stdin: IO[str] | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command of manage.py in a fork; with `check`, a failure shows its output."""
+        if self._commands is None:
+            raise RuntimeError("Galileo does not run")
+        done = self._commands.run(list(map(str, arguments)), stdin, **variables)
         if check and done.returncode:
             raise AssertionError(f"{' '.join(map(str, arguments))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done
@@ -232,8 +239,7 @@ class Galileo:
         return "\n".join(f"--- {name}\n{child.log_tail(lines)}" for name, child in self.children.items())
 
     def _start_web(self, port: int) -> None:
-        administrator = {"galileo_admin_user": _ADMIN, "galileo_admin_password": self._admin_password}
-        self.manage("ensure_admin", env={**self.environment, **administrator})
+        self.manage("ensure_admin", galileo_admin_user=_ADMIN, galileo_admin_password=self._admin_password)
         token = self.manage("drf_create_token", _ADMIN).stdout.split()[2]  # Generated token … for user …
         self.start("web", [str(PROJECT_ROOT / "bin" / "run"), "api"], galileo_web_port=str(port))
         self._web = Web(port, token)
