@@ -13,6 +13,7 @@ from loadgen.device.spool import Spool
 from loadgen.protocol.batch import decode
 from loadgen.protocol.environment import WorkerSettings
 from loadgen.protocol.outcomes import Outcome
+from loadgen.shard.desired import DesiredState
 from loadgen.shard.runner import ShardRunner
 from loadgen.tasks import run_loop
 from routing.redis.table import RedisRoutingTable
@@ -28,26 +29,53 @@ pytestmark = pytest.mark.slow
 Script = Callable[[], Awaitable[None]]
 
 
+class Reads:
+    """Counts how often the shard has read what it is to do, so that a test can wait until it has read a change."""
+
+    def __init__(self) -> None:
+        self.started = self.ended = 0
+
+    async def next(self) -> None:
+        """Returns when a read that starts from now on has ended."""
+        before = self.started
+        while self.ended <= before:
+            await asyncio.sleep(0.005)
+
+
 @pytest.fixture
 def settings(redis_server: RedisServer, store: redis.Redis, tmp_path: Path) -> WorkerSettings:
     return settings_for(redis_server, "w", tmp_path / "spool")
 
 
 @pytest.fixture(autouse=True)
-def read_by_announcement_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is obeyed in these short runs was announced: nobody looks by themselves so soon."""
+def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
+    """The shard's reads, which follow announcements alone: a shard reads by itself only after these short runs."""
     monkeypatch.setattr("loadgen.shard.desired.READ_EVERY_S", 20.0)
+    counted, refresh = Reads(), DesiredState.refresh
+
+    async def count(desired: DesiredState) -> None:
+        counted.started += 1
+        try:
+            await refresh(desired)
+        finally:
+            counted.ended += 1
+
+    monkeypatch.setattr(DesiredState, "refresh", count)
+    return counted
 
 
-def run(settings: WorkerSettings, store: redis.Redis, group: str, script: Script) -> list[Rows]:
-    """Runs a shard at 100 requests/s for 1.5 s, with a script beside it once it sends; its batches."""
+def run(settings: WorkerSettings, store: redis.Redis, target: HttpTarget, group: str, script: Script) -> list[Rows]:
+    """Runs a shard at 100 requests/s for 1.5 s, with a script beside it once it sends; returns its batches."""
+
+    sent_before = len(target.ids(group))  # by earlier tests
 
     async def scenario() -> None:
         document = document_of(group, rate_rps=100.0, duration_s=1.5)
         put_document(store, replace(document, version=2, state="run", start_broker_ns=broker_ns(store, 0.3)))
         async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
             tasks.create_task(ShardRunner(order_of(1, group), settings).run())
-            await asyncio.sleep(0.7)
+            while len(target.ids(group)) == sent_before:
+                await asyncio.sleep(0.01)
             await script()
 
     run_loop(scenario())
@@ -73,17 +101,20 @@ def outcomes(batches: list[Rows]) -> Counter[int]:
 
 
 def test_a_change_is_obeyed_at_once_under_version_0_until_it_has_one(
-    settings: WorkerSettings, store: redis.Redis, target: HttpTarget
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget, reads: Reads
 ) -> None:
     first, second, _ = target.hosts
     put_route(store, {first: 1.0}, version=3)
 
     async def script() -> None:
         set_route(store, SERVICE, {second: "1.0"})
-        await asyncio.sleep(0.4)
+        await reads.next()
+        sent = len(target.ids("f-change"))
+        while len(target.ids("f-change")) < sent + 10:  # of which the last ones left after the read
+            await asyncio.sleep(0.01)
         assert RedisRoutingTable(store).confirm(RoutingRecord(SERVICE, [second], [1], 4))
 
-    batches = run(settings, store, "f-change", script)
+    batches = run(settings, store, target, "f-change", script)
 
     assert outcomes(batches) == {Outcome.COMPLETED: 150}
     assert versions_by_host(batches) == {first: {3}, second: {0, 4}}
@@ -95,7 +126,7 @@ def test_a_removal_is_obeyed_at_once(settings: WorkerSettings, store: redis.Redi
     async def script() -> None:
         remove_route(store, SERVICE)
 
-    counts = outcomes(run(settings, store, "f-remove", script))
+    counts = outcomes(run(settings, store, target, "f-remove", script))
 
     assert counts.keys() == {Outcome.COMPLETED, Outcome.NO_ROUTE}
     assert counts.total() == 150
@@ -106,6 +137,7 @@ def test_what_makes_no_sense_is_said_once_and_the_last_good_record_holds(
     settings: WorkerSettings,
     store: redis.Redis,
     target: HttpTarget,
+    reads: Reads,
     weights: list[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -115,15 +147,15 @@ def test_what_makes_no_sense_is_said_once_and_the_last_good_record_holds(
     async def script() -> None:
         store.delete(f"routing:hosts:{SERVICE}", f"routing:weights:{SERVICE}")
         store.publish("routing:updates", SERVICE)  # a tool that writes key after key
-        await asyncio.sleep(0.05)
+        await reads.next()
         store.rpush(f"routing:hosts:{SERVICE}", second)
         if weights:
             store.rpush(f"routing:weights:{SERVICE}", *weights)
         for _ in range(3):
             store.publish("routing:updates", SERVICE)
-            await asyncio.sleep(0.05)
+            await reads.next()
 
-    batches = run(settings, store, "f-nonsense", script)
+    batches = run(settings, store, target, "f-nonsense", script)
 
     assert outcomes(batches) == {Outcome.COMPLETED: 150}
     assert versions_by_host(batches) == {first: {3}}
