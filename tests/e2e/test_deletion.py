@@ -51,7 +51,7 @@ def test_a_controller_that_is_killed_meanwhile_takes_it_up_again(galileo, target
     assert galileo.web.delete(experiment_id) == 202
     time.sleep(2)
     assert is_there(galileo, experiment_id)
-    galileo.start(name, galileo.children[name].spec.command)
+    galileo.start_controller(name)
     assert_gone(galileo, target, experiment_id)
     done = galileo.run(plan_data(duration=1, interval=1, ticks=[10], routing=routes(target.host)))
     assert done["status"] == "FINISHED"

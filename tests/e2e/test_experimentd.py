@@ -16,7 +16,7 @@ INSTRUCTION = (
     r'{"instructions": "spawn exphost squeezenet 1\nsleep 2\nrps exphost squeezenet 1\nsleep 5\n'
     r'rps exphost squeezenet 0\nsleep 2\nclose exphost squeezenet"}'
 )
-COMMAND = [str(PROJECT_ROOT / "bin" / "run"), "experimentd", "--logging", "DEBUG"]
+DAEMON = ("experimentd", "experimentd", "--logging", "DEBUG")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def exphost(galileo: Galileo) -> Iterator[Galileo]:
         galileo_zone="C",
         galileo_spool_dir=str(galileo.spool("exphost")),
     )
-    galileo.start("experimentd", COMMAND)
+    galileo.start_controller(*DAEMON)
     try:
         wait_for(lambda: galileo.broker().exists(worker_key("exphost")), "exphost to register")
         yield galileo
@@ -59,7 +59,7 @@ def test_the_originals_example_ends_finished_with_the_traces_that_the_target_saw
     for number, has_come in enumerate(moments, start=1):
         wait_for(has_come, f"moment {number}")
         galileo.kill("experimentd")
-        galileo.start("experimentd", COMMAND)
+        galileo.start_controller(*DAEMON)
     (experiment_id,) = ids_of(galileo)
     assert galileo.wait_for_status(experiment_id, "FINISHED", "FAILED") == "FINISHED", galileo.log_tails()
     rows = assert_account_closes(galileo, experiment_id, target)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
-from galileo_site.environment import PROJECT_ROOT
 from tests.support.galileo import Galileo
 from tests.support.http_target import HttpTarget
 from tests.support.plans import plan_data
@@ -19,7 +17,7 @@ def is_recording(galileo: Galileo) -> bool:
 
 
 def start_recorder(galileo: Galileo) -> None:
-    galileo.start("recorder", [sys.executable, str(PROJECT_ROOT / "manage.py"), "shell", "-c", RECORDER])
+    galileo.start_controller("recorder", "manage", "shell", "-c", RECORDER)
     wait_for(lambda: is_recording(galileo), "the recorder to listen")
 
 

@@ -38,6 +38,7 @@ class Stack:
             with_web=True,
             proxied=[PROXIED],
             variables={MARK: self._mark, "galileo_slots": "2"},
+            forked=False,
         )
         self._resources = ExitStack()
         self._log_starts: dict[str, int] = {}  # where a process's log was when it was started

@@ -1,6 +1,7 @@
 """The whole of Galileo on free ports, for end-to-end tests: broker, database, control, ingest, beat, workers, and web.
 
-Every process is started as a user starts it, through bin/run; short commands of manage.py run in forks.
+Workers are started as a user starts them, through bin/run. So are the controller's processes and the commands of
+manage.py, unless they are forks of one process, which saves most of the time of their start: tests.support.fork_server.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from galileo_site.stack.processes import Child, ChildSpec, start, stop
 from loadgen.interruption import Interruption
 from loadgen.protocol.keys import shard_key, worker_key
 from tests.support.database_servers import Postgres
-from tests.support.forked_commands import ForkedCommands
+from tests.support.fork_server import ForkServer
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from tests.support.stored import Stored
@@ -50,6 +51,7 @@ class Galileo:
         with_web: starts the web server, too, with an administrator's token: `web` speaks to it.
         proxied: names of workers that reach the broker through a proxy of their own, which `proxies` holds.
         variables: further environment variables of every process.
+        forked: forks the controller's processes and the commands of manage.py.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Galileo:
         with_web: bool = False,
         proxied: Collection[str] = (),
         variables: Mapping[str, str] | None = None,
+        forked: bool = True,
     ) -> None:
         self.directory = directory
         self.database = directory / "galileo.sqlite3"
@@ -69,7 +72,8 @@ class Galileo:
         self.redis = RedisServer(directory / "redis", append_only=True)
         self.proxies = {name: Proxy(self.redis.port) for name in proxied}
         self.stored = Stored(self.database, postgres)
-        self._commands: ForkedCommands | None = None
+        self._forked = forked
+        self._forks: ForkServer | None = None
         self._workers = workers
         self._worker_prefix = list(worker_prefix)
         self._postgres = postgres
@@ -84,10 +88,11 @@ class Galileo:
             self.redis.start()
             for proxy in self.proxies.values():
                 proxy.start()
-            self._commands = ForkedCommands(self.directory, self.environment)
+            if self._forked:
+                self._forks = ForkServer(self.directory, self.environment)
             self.manage("migrate", "--verbosity=0")
             for name in CONTROLLER:
-                self.start(name, [str(PROJECT_ROOT / "bin" / "run"), name])
+                self.start_controller(name)
             for name in self._workers:
                 self.start_worker(name)
             if self._web_port is not None:
@@ -101,8 +106,8 @@ class Galileo:
 
     def __exit__(self, *_: object) -> None:
         self.stop(*reversed(self.children))
-        if self._commands is not None:
-            self._commands.stop()
+        if self._forks is not None:
+            self._forks.stop()
         for proxy in self.proxies.values():
             proxy.stop()
         self.redis.stop()
@@ -139,6 +144,17 @@ class Galileo:
             **database,
             **self._variables,
         }
+
+    def start_controller(self, name: str, *arguments: str, **variables: str) -> Child:
+        """Starts (or starts again) `bin/run ARGUMENTS`, or `bin/run NAME`, with the settings that all share."""
+        arguments = arguments or (name,)
+        command = [str(PROJECT_ROOT / "bin" / "run"), *arguments]
+        if self._forks is None:
+            return self.start(name, command, **variables)
+        log = self.directory / f"{name}.log"
+        process: Any = self._forks.start_run(arguments, log, **variables)
+        self.children[name] = Child(ChildSpec(name, command, self.environment, log, grace_s=30.0), process)
+        return self.children[name]
 
     def start(self, name: str, command: list[str], **environment: str) -> Child:
         """Starts (or starts again) one of the processes."""
@@ -180,10 +196,15 @@ class Galileo:
     def manage(
         self, *arguments: str | Path, check: bool = True, stdin: IO[str] | None = None, **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command of manage.py in a fork; with `check`, a failure shows its output."""
-        if self._commands is None:
-            raise RuntimeError("Galileo does not run")
-        done = self._commands.run(list(map(str, arguments)), stdin, **variables)
+        """Runs a command of manage.py; with `check`, a failure shows its output."""
+        command = ["manage.py", *map(str, arguments)]
+        if self._forks is not None:
+            done = self._forks.run(command, stdin, **variables)
+        else:
+            done = subprocess.run(
+                [sys.executable, *command], cwd=PROJECT_ROOT, env={**self.environment, **variables}, stdin=stdin,
+                capture_output=True, text=True, timeout=300,
+            )  # fmt: skip
         if check and done.returncode:
             raise AssertionError(f"{' '.join(map(str, arguments))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done
@@ -241,7 +262,7 @@ class Galileo:
     def _start_web(self, port: int) -> None:
         self.manage("ensure_admin", galileo_admin_user=_ADMIN, galileo_admin_password=self._admin_password)
         token = self.manage("drf_create_token", _ADMIN).stdout.split()[2]  # Generated token … for user …
-        self.start("web", [str(PROJECT_ROOT / "bin" / "run"), "api"], galileo_web_port=str(port))
+        self.start_controller("web", "api", galileo_web_port=str(port))
         self._web = Web(port, token)
         wait_for(self._web.answers, "web to answer")
 
