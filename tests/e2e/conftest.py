@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(300))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def galileo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Galileo]:
     with Galileo(tmp_path_factory.mktemp("galileo"), {"worker-a": "A", "worker-b": "B"}, with_web=True) as running:
         yield running
