@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from galileo_site.stack.config import PROJECT_ROOT
+from galileo_site.environment import PROJECT_ROOT
 from galileo_site.stack.processes import tied
 from loadgen.device.process import follow_parent
 
