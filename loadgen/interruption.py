@@ -52,12 +52,15 @@ class Interruption:
         """The name of the first signal, or ''."""
         return "" if self.number is None else signal.Signals(self.number).name
 
+    def check(self) -> None:
+        """Raises Interrupted once a signal has arrived."""
+        if self.number is not None:
+            raise Interrupted(self.number)
+
     def wait(self, seconds: float) -> None:
         """Sleeps in short steps. Raises Interrupted once a signal has arrived."""
         end_at_s = time.monotonic() + seconds
-        while self.number is None:
-            left_s = end_at_s - time.monotonic()
-            if left_s <= 0:
-                return
+        self.check()
+        while (left_s := end_at_s - time.monotonic()) > 0:
             time.sleep(min(left_s, _STEP_S))
-        raise Interrupted(self.number)
+            self.check()

@@ -149,7 +149,7 @@ class Stack:
         ]
 
     def _start_stage(self, *specs: ChildSpec, wait: bool = True) -> None:
-        self._interruption.wait(0)
+        self._interruption.check()
         stage: list[_Slot] = []
         self._stages.append(stage)  # before the first one starts, so that `stop` finds each of them
         for spec in specs:

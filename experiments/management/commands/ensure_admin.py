@@ -7,14 +7,15 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError
 
+from experiments.management.arguments import InputCommand
 from loadgen.protocol.environment import Reader
+from routing.errors import Code
 
 MIN_PASSWORD_LENGTH = 12
 
 
-class Command(BaseCommand):
+class Command(InputCommand):
     help = (
         "Creates or updates the administrator galileo_admin_user (default admin) "
         "with the password galileo_admin_password."
@@ -25,12 +26,13 @@ class Command(BaseCommand):
         name, email = reader.text("admin_user", "admin"), reader.text("admin_email")
         password = reader.text("admin_password")
         if len(password) < MIN_PASSWORD_LENGTH:
-            raise CommandError(f"galileo_admin_password: must have at least {MIN_PASSWORD_LENGTH} characters")
+            reader.wrong("admin_password", Code.RANGE, f"must have at least {MIN_PASSWORD_LENGTH} characters")
         users = get_user_model()
         try:
             users._meta.get_field("username").run_validators(name)
         except ValidationError as error:
-            raise CommandError(f"galileo_admin_user: {' '.join(error.messages)}") from error
+            reader.wrong("admin_user", Code.FORMAT, " ".join(error.messages))
+        reader.raise_if_wrong()
         user, created = users.objects.get_or_create(username=name)
         user.is_staff = user.is_superuser = user.is_active = True
         if email:

@@ -10,6 +10,7 @@ import getpass
 import json
 import sys
 import time
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from django.db import OperationalError, connection
 
 from experiments import plans, selectors
 from experiments.analysis import live
+from experiments.management.arguments import parse_route
 from experiments.management.progress import Display, LiveDisplay, PlainDisplay
-from experiments.management.route_arguments import parse_route
 from experiments.models import Experiment, ExperimentStatus
 from experiments.plans.parsing import MAX_BYTES, whole_invalid
 from experiments.plans.recordings import FILE, LISTS, read_file, read_lists, with_recordings
@@ -30,7 +31,7 @@ from experiments.services import experiments as services
 from experiments.services.experiments import IdTaken
 from experiments.services.placement import NoMatchingWorkers
 from loadgen.interruption import Interrupted, Interruption
-from routing.errors import Code, FieldError
+from routing.errors import InvalidInput
 from routing.redis import redis_client
 
 EXIT_FAILED, EXIT_INVALID, EXIT_NO_WORKERS, EXIT_INTERRUPTED = 1, 2, 3, 130
@@ -64,10 +65,8 @@ class Command(BaseCommand):
         try:
             data = _with_options(_read(options["plan"]), options["route"], options["creator"])
             plan = plans.parse(data, selectors.client_app_of)
-        except plans.PlanInvalid as invalid:
-            status = self._refuse(EXIT_INVALID, [str(error) for error in invalid.errors], options)
-        except redis.exceptions.RedisError as error:
-            status = self._refuse(EXIT_FAILED, [f"the broker does not answer: {error}"], options)
+        except (InvalidInput, redis.exceptions.RedisError) as error:
+            status = self._refuse(error, options)
         else:
             with Interruption() as interruption:
                 status = self._run(plan, options, interruption)
@@ -77,18 +76,10 @@ class Command(BaseCommand):
     def _run(self, plan: plans.Plan, options: dict[str, Any], interruption: Interruption) -> int:
         try:
             services.check_workers(plan)
-        except NoMatchingWorkers as error:
-            return self._refuse(EXIT_NO_WORKERS, [str(error)], options)
-        except redis.exceptions.RedisError as error:
-            return self._refuse(EXIT_FAILED, [f"the broker does not answer: {error}"], options)
-        if interruption.name:
-            return self._refuse(EXIT_INTERRUPTED, ["interrupted; no experiment was created"], options)
-        try:
+            interruption.check()
             experiment = services.create(plan, _user())
-        except plans.PlanInvalid as invalid:  # a client app does not take its parameters
-            return self._refuse(EXIT_INVALID, [str(error) for error in invalid.errors], options)
-        except IdTaken as taken:
-            return self._refuse(EXIT_INVALID, [f"experiment.id: {taken}"], options)
+        except (InvalidInput, IdTaken, NoMatchingWorkers, redis.exceptions.RedisError, Interrupted) as error:
+            return self._refuse(error, options)
         if options["id_file"]:
             options["id_file"].write_text(experiment.id + "\n")
         if not options["wait"]:
@@ -100,11 +91,20 @@ class Command(BaseCommand):
             return self._cancel(experiment.id, interruption, options)
         return self._end(experiment.id, options)
 
-    def _refuse(self, status: int, errors: list[str], options: dict[str, Any]) -> int:
-        for error in errors:
-            self.stderr.write(error)
+    def _refuse(self, error: Exception, options: dict[str, Any]) -> int:
+        """Prints why no experiment was created. Returns the exit status."""
+        status, text = EXIT_FAILED, f"the broker does not answer: {error}"
+        if isinstance(error, InvalidInput):
+            status, text = EXIT_INVALID, error.text
+        elif isinstance(error, IdTaken):
+            status, text = EXIT_INVALID, f"experiment.id: {error}"
+        elif isinstance(error, NoMatchingWorkers):
+            status, text = EXIT_NO_WORKERS, str(error)
+        elif isinstance(error, Interrupted):
+            status, text = EXIT_INTERRUPTED, "interrupted; no experiment was created"
+        self.stderr.write(text)
         if options["json"]:
-            self._print_json({"id": None, "status": None, "verdict": None, "summary": None, "errors": errors})
+            self._print_end(None, options, text="", errors=text.splitlines())
         return status
 
     def _display(self, options: dict[str, Any]) -> Display | None:
@@ -167,45 +167,41 @@ class Command(BaseCommand):
             text = f"interrupted; experiment {experiment_id} is cancelled and ending"
         else:
             text = f"interrupted; experiment {experiment_id} could NOT be cancelled, its load may continue"
-        self._print_end(experiment, options, text, error=text)
+        self._print_end(experiment, options, text, errors=[text])
         return EXIT_INTERRUPTED
 
     def _end(self, experiment_id: str, options: dict[str, Any]) -> int:
         experiment = selectors.experiment(experiment_id)
         if experiment is None:
             text = f"experiment {experiment_id} was deleted"
-            self._print_end(None, options, text, error=text)
+            self._print_end(None, options, text, errors=[text])
             return EXIT_FAILED
         reason = f" ({experiment.reason})" if experiment.reason else ""
         text = (
             f"{experiment.status}{reason}, verdict {selectors.verdict_of(experiment) or 'none'}; "
             f"report: manage.py report {experiment.id}"
         )
-        self._print_end(experiment, options, text, error=experiment.reason)
+        self._print_end(experiment, options, text, errors=[experiment.reason])
         return 0 if experiment.status == ExperimentStatus.FINISHED else EXIT_FAILED
 
-    def _print_end(self, experiment: Experiment | None, options: dict[str, Any], text: str, error: str = "") -> None:
-        if not options["json"]:
-            return self._say(text)
-        return self._print_json(
-            {
-                "id": experiment.id if experiment else None,
-                "status": experiment.status if experiment else None,
-                "verdict": selectors.verdict_of(experiment) if experiment else None,
-                "summary": experiment.summary if experiment else None,
-                "errors": [error] if error else [],
-            }
-        )
-
-    def _print_json(self, data: dict[str, Any]) -> None:
-        self._say(json.dumps(data))
+    def _print_end(
+        self, experiment: Experiment | None, options: dict[str, Any], text: str, errors: Iterable[str] = ()
+    ) -> None:
+        end = {
+            "id": experiment and experiment.id,
+            "status": experiment and experiment.status,
+            "verdict": experiment and selectors.verdict_of(experiment),
+            "summary": experiment and experiment.summary,
+            "errors": [error for error in errors if error],
+        }
+        self._say(json.dumps(end) if options["json"] else text)
 
 
 def _read(path: str) -> dict[str, Any]:
     """Returns the plan's data with the recordings that it names; files are relative to the plan's folder.
 
     Raises:
-        PlanInvalid: the plan or a recording cannot be read.
+        InvalidInput: the plan or a recording cannot be read.
         redis.RedisError: the plan uses Redis lists, and Redis does not answer.
     """
     try:
@@ -223,12 +219,7 @@ def _read(path: str) -> dict[str, Any]:
 
 def _with_options(data: dict[str, Any], routes: list[str], creator: str | None) -> dict[str, Any]:
     """Returns the plan's data with the values of the command line, which are checked with the rest."""
-    records = []
-    for text in routes:
-        try:
-            records.append(parse_route(text))
-        except ValueError as error:
-            raise plans.PlanInvalid([FieldError("--route", Code.FORMAT, str(error))]) from error
+    records = [parse_route(text) for text in routes]
     routing = data.get("routing")
     if records and isinstance(routing, dict):
         data = {**data, "routing": {**routing, **{record["service"]: record for record in records}}}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
 
-from experiments.management.route_arguments import parse_hosts
+from experiments.management.arguments import InputCommand, parse_hosts
 from routing import services
-from routing.errors import InvalidInput
 
 
-class Command(BaseCommand):
+class Command(InputCommand):
     help = "Sets the weighted hosts of a service in the routing table, and prints its record."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -19,12 +18,5 @@ class Command(BaseCommand):
         parser.add_argument("hosts", metavar="HOST:PORT@WEIGHT", nargs="+", help="without @WEIGHT the weight is 1")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            targets = parse_hosts(options["hosts"])
-        except ValueError as error:
-            raise CommandError(str(error)) from error
-        try:
-            record = services.set_record(options["service"], targets["hosts"], targets["weights"], by="set_route")
-        except InvalidInput as invalid:
-            raise CommandError(invalid.text) from invalid
+        record = services.set_record(options["service"], **parse_hosts("hosts", options["hosts"]), by="set_route")
         self.stdout.write(f"{record!r} version {record.version}")
