@@ -67,7 +67,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "galileo_site.context.api_access",
+                "galileo_site.urls.api_access",
             ]
         },
     }

@@ -29,7 +29,6 @@ PURE_APPS = {"archive", "errors", "manifest", "parameters", "one_request"}
 TOO_MANY = {"experiments/services": 20}
 TOO_SMALL = {
     "experiments/admin/app.py", "experiments/checks.py", "experiments/models/event.py",
-    "loadgen/agent/telemetry/node.py",
 }  # fmt: skip
 BADLY_NAMED: set[str] = set()
 

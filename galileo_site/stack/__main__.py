@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from galileo_site.stack.config import StackError, check_python, read_config
+from galileo_site.stack.config import StackError, read_config
 from galileo_site.stack.demo import demo
 from galileo_site.stack.state import StateDir, is_locked
 from galileo_site.stack.supervisor import down, status, supervise, up
@@ -28,7 +28,6 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("supervise")  # `up` runs it in the background
     command = parser.parse_args(arguments).command
     try:
-        check_python()
         config = read_config()
         state = StateDir(config.state_dir)
         if command == "down":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 from galileo_site.environment import NONE, PROJECT_ROOT, REQUIRED
 from loadgen.protocol.environment import LOG_LEVELS, Reader
 
-OLDEST_PYTHON = (3, 11)
 HOST = "127.0.0.1"
 SERVICE_NAME = "squeezenet"
 SERVICE_WEIGHTS = (1, 2, 3)
@@ -51,11 +49,3 @@ def read_config(environ: Mapping[str, str] | None = None) -> StackConfig:
     )
     reader.raise_if_wrong()
     return config
-
-
-def check_python(version: tuple[int, int] | None = None) -> None:
-    """Raises StackError if this Python is too old."""
-    version = version or (sys.version_info[0], sys.version_info[1])
-    if version < OLDEST_PYTHON:
-        oldest, ours = (".".join(map(str, each)) for each in (OLDEST_PYTHON, version))
-        raise StackError(f"Galileo needs Python {oldest} or newer, and this is Python {ours}.")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 
 from galileo_site.environment import PROJECT_ROOT
+from galileo_site.stack import processes
 from galileo_site.stack.child_environment import manage
 from galileo_site.stack.config import SERVICE_NAME, StackConfig
-from galileo_site.stack.processes import tied
+from galileo_site.stack.processes import ChildSpec
 from galileo_site.stack.session import DEMO, Session, running
 from galileo_site.stack.state import StateDir
-from loadgen.interruption import Interrupted, Interruption
+from loadgen.interruption import Interruption
 
 PLAN = PROJECT_ROOT / "examples" / "demo.yml"
 # Time for run_experiment to cancel its experiment and for the load to stop.
@@ -47,31 +45,11 @@ def _foreground(command: Sequence[str], session: Session, interruption: Interrup
     It has its own process group, so that it gets one Ctrl-C, from this process, and can cancel its experiment before
     anything else stops. Another signal is passed on as Ctrl-C. Raises Interrupted after the command has ended.
     """
-    process = subprocess.Popen(
-        tied(command, signal.SIGKILL),
-        env=session.stack.environments.controller(),
-        cwd=PROJECT_ROOT,
-        stdin=subprocess.DEVNULL,
-        process_group=0,
-    )
-    try:
-        while process.poll() is None:
-            if session.stack.watch():
-                session.write("running")
-            interruption.wait(0.1)
-    except Interrupted:
-        process.send_signal(signal.SIGINT)
-        raise
-    finally:
-        _wait_or_kill(process, interruption)
-    status = process.returncode
+
+    def watch() -> None:
+        if session.stack.watch():
+            session.write("running")
+
+    spec = ChildSpec("command", command, session.stack.environments.controller(), grace_s=_CANCEL_GRACE_S)
+    status = processes.run_to_end(spec, interruption, watch, signal.SIGINT).process.returncode
     return status if status >= 0 else 128 - status
-
-
-def _wait_or_kill(process: subprocess.Popen[bytes], interruption: Interruption) -> None:
-    end_at_s = time.monotonic() + _CANCEL_GRACE_S
-    while process.poll() is None:
-        if interruption.hurry or time.monotonic() > end_at_s:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        time.sleep(0.05)

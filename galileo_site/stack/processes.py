@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,12 +24,19 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 @dataclass(frozen=True)
 class ChildSpec:
-    """`is_ready` None: ready as soon as it runs. `death_signal` is sent to it when its parent is killed."""
+    """A command and how to treat its process.
+
+    Attributes:
+        log: gets its output; None: it shares the output of this process.
+        is_ready: None: it is ready as soon as it runs.
+        grace_s: the time to end after a signal, before it is killed.
+        death_signal: is sent to it when its parent is killed.
+    """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
-    log: Path
+    log: Path | None = None
     is_ready: Callable[[], bool] | None = None
     ready_within_s: float = 60.0
     grace_s: float = 10.0
@@ -70,7 +78,7 @@ class Child:
         return (self.ready_at_s or time.monotonic()) - self.started_at_s
 
     def log_tail(self, lines: int = 15) -> str:
-        text = self.spec.log.read_text(errors="replace")
+        text = self.spec.log.read_text(errors="replace") if self.spec.log else ""
         return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
 
 
@@ -79,14 +87,14 @@ def start(spec: ChildSpec) -> Child:
 
     Must be called from the main thread: the kernel sends the death signal when the thread that started the child ends.
     """
-    with spec.log.open("ab") as log:
+    with spec.log.open("ab") if spec.log else nullcontext() as log:
         process = subprocess.Popen(
             tied(spec.command, spec.death_signal),
             env=dict(spec.environment),
             cwd=PROJECT_ROOT,
             stdin=subprocess.DEVNULL,
             stdout=log,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if log else None,
             process_group=0,
         )
     return Child(spec, process)
@@ -104,22 +112,25 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def run_to_end(spec: ChildSpec, interruption: Interruption, meanwhile: Callable[[], object] = lambda: None) -> None:
-    """Runs a short command, and `meanwhile` again and again until it ends.
+def run_to_end(
+    spec: ChildSpec,
+    interruption: Interruption,
+    meanwhile: Callable[[], object] = lambda: None,
+    end_by: signal.Signals = signal.SIGTERM,
+) -> Child:
+    """Runs a command, and `meanwhile` again and again until it ends. Returns the child that has ended.
 
     Raises:
-        StackError: it failed; its last lines are in the message.
-        Interrupted: a signal arrived.
+        Interrupted: a signal arrived; the command was ended by the signal `end_by`.
     """
     child = start(spec)
     try:
-        while (status := child.exit_status()) is None:
+        while child.exit_status() is None:
             meanwhile()
             interruption.wait(0.05)
     finally:
-        stop([child], interruption)
-    if status != 0:
-        raise StackError(f"{spec.name} failed with exit status {status}:\n{child.log_tail()}")
+        stop([child], interruption, end_by)
+    return child
 
 
 def wait_ready(children: Sequence[Child], interruption: Interruption, say: Callable[[str], None]) -> None:
@@ -138,11 +149,10 @@ def wait_ready(children: Sequence[Child], interruption: Interruption, say: Calla
         interruption.wait(0.05 if waiting else 0)
 
 
-def stop(children: Sequence[Child], interruption: Interruption) -> list[str]:
-    """Sends SIGTERM to all at once, and SIGKILL to those that outlive their grace. Returns the names of the killed."""
+def stop(children: Sequence[Child], interruption: Interruption, end_by: signal.Signals = signal.SIGTERM) -> list[str]:
+    """Sends a signal to all at once, and SIGKILL to those that outlive their grace. Returns the names of the killed."""
     for child in children:
-        if child.exit_status() is None:
-            child.process.terminate()
+        child.process.send_signal(end_by)
     killed = []
     asked_at_s = time.monotonic()
     waiting = [child for child in children if child.exit_status() is None]

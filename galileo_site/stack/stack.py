@@ -17,7 +17,6 @@ from galileo_site.stack.config import (
     WORKER_ZONES,
     StackConfig,
     StackError,
-    check_python,
 )
 from galileo_site.stack.embedded_redis import find_binary, server_spec
 from galileo_site.stack.probes import celery_answers, http_answers, redis_client, worker_registered
@@ -44,7 +43,6 @@ class _Slot:
 
 def check_machine(config: StackConfig) -> None:
     """Raises StackError for a problem that can be found before anything is started."""
-    check_python()
     find_binary()
     ports.check_free(config.web_port, "web server", "galileo_web_port")
     if config.redis_port:
@@ -173,9 +171,10 @@ class Stack:
 
     def _command(self, *arguments: str) -> None:
         name = arguments[0]
-        environment = self.environments.controller()
-        spec = ChildSpec(name, manage(*arguments), environment, self._state.log(name))
-        processes.run_to_end(spec, self._interruption, meanwhile=self._check_ready)
+        spec = ChildSpec(name, manage(*arguments), self.environments.controller(), self._state.log(name))
+        child = processes.run_to_end(spec, self._interruption, meanwhile=self._check_ready)
+        if status := child.exit_status():
+            raise StackError(f"{name} failed with exit status {status}:\n{child.log_tail()}")
 
     def _service(self, index: int) -> ChildSpec:
         name, port = self.service_names[index], self.service_ports[index]

@@ -31,7 +31,7 @@ _STOP_TIMEOUT_S = 120.0
 def up(config: StackConfig, state: StateDir, interruption: Interruption) -> int:
     """Starts a supervisor in the background and waits until its stack is ready. Raises StackError, Interrupted."""
     if is_locked(state.lock_file):
-        return _already_up(config, state, interruption)
+        return _already_up(state, interruption)
     check_machine(config)  # here, too, so that the sentence comes before anything else
     state.create()
     supervisor = subprocess.Popen(
@@ -50,7 +50,7 @@ def up(config: StackConfig, state: StateDir, interruption: Interruption) -> int:
         raise
     if supervisor.poll() is not None:
         return supervisor.returncode or 1  # its sentence has been shown
-    _print_access(config, state)
+    _print_access(state, _read_state(state))
     return 0
 
 
@@ -103,7 +103,7 @@ def status(state: StateDir) -> int:
     return 0
 
 
-def _already_up(config: StackConfig, state: StateDir, interruption: Interruption) -> int:
+def _already_up(state: StateDir, interruption: Interruption) -> int:
     about = _read_state(state)
     if about["kind"] != UP:
         raise StackError(f"A demo is running in {state.root}; wait for its end, or stop it with Ctrl-C there.")
@@ -114,24 +114,20 @@ def _already_up(config: StackConfig, state: StateDir, interruption: Interruption
     if about["phase"] != "running":
         raise StackError(f"Galileo is {about['phase']}; try again in a moment.")
     say("Galileo is running already.")
-    _print_access(config, state, about["web_url"], about["admin_user"], about["api_auth"])
+    _print_access(state, about)
     return 0
 
 
-def _print_access(
-    config: StackConfig, state: StateDir, web_url: str = "", admin_user: str = "", api_auth: str = ""
-) -> None:
-    say(f"  web        {web_url or config.web_url}")
-    say(f"  user       {admin_user or config.admin_user}")
+def _print_access(state: StateDir, about: dict[str, Any]) -> None:
+    say(f"  web        {about['web_url']}")
+    say(f"  user       {about['admin_user']}")
     say(f"  password   {state.secrets().admin_password}")
-    if (api_auth or config.api_auth) == NONE:
+    if about["api_auth"] == NONE:
         say("  API        open to everybody, without a token (galileo_api_auth=none)")
     say(f"  logs       {state.logs}")
-    say(f"  commands   bin/run --envfile={_shortest(state.env_file)} manage COMMAND")
-
-
-def _shortest(path: Path) -> Path:
-    return path.relative_to(PROJECT_ROOT) if path.is_relative_to(PROJECT_ROOT) else path
+    file = state.env_file
+    shortest = file.relative_to(PROJECT_ROOT) if file.is_relative_to(PROJECT_ROOT) else file
+    say(f"  commands   bin/run --envfile={shortest} manage COMMAND")
 
 
 def _copy_until_ready(supervisor: subprocess.Popen[bytes], state: StateDir, interruption: Interruption) -> None:

@@ -7,16 +7,18 @@ the broker is away are dropped.
 from __future__ import annotations
 
 import logging
+import os
+import platform
 import threading
 import time
 from contextlib import closing
 from typing import Any
 
+import psutil
 import redis
 from redis.exceptions import RedisError
 
-from loadgen.agent.telemetry.instruments import Instruments
-from loadgen.agent.telemetry.node import node_info
+from loadgen.agent.telemetry.instruments import MAX_DEVICES, Instruments, block_devices, net_bytes
 from loadgen.broker.subscription import Subscription
 from loadgen.device.clock import measure
 from loadgen.device.process import stay_in_background
@@ -37,6 +39,8 @@ logger = logging.getLogger(__name__)
 # The info hash of a device that is gone expires by itself.
 INFO_EVERY_S = 20.0
 INFO_TTL_S = 60
+# As Go names them, in which telemd is written.
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm", "i686": "386"}
 _CLOCK_ROUNDS = 5
 _AWAY_PAUSE_S = 1.0
 
@@ -131,3 +135,23 @@ class TelemetryThread(threading.Thread):
             self._introduce(client)
         else:
             logger.warning("telemetry: the command %.40r is unknown; pause, unpause and info are known", command)
+
+
+def node_info() -> dict[str, str]:
+    """The fields of the hash `telemd.info:<node>`."""
+    return {
+        "arch": _ARCHITECTURES.get(platform.machine(), platform.machine()),
+        "cpus": str(os.cpu_count() or 1),
+        "ram": str(psutil.virtual_memory().total // 1024),
+        "boot": str(int(psutil.boot_time())),
+        "disk": " ".join(block_devices()[:MAX_DEVICES]),
+        "net": " ".join(sorted(net_bytes())[:MAX_DEVICES]),
+        "hostname": platform.node(),
+        "netspeed": _net_speed(),
+    }
+
+
+def _net_speed() -> str:
+    """Mbit/s of the fastest interface that is up; empty where none tells."""
+    speeds = [nic.speed for name, nic in psutil.net_if_stats().items() if nic.isup and name != "lo"]
+    return str(max(speeds)) if any(speed > 0 for speed in speeds) else ""

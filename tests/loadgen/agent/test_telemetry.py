@@ -14,8 +14,7 @@ import pytest
 import redis
 
 from loadgen.agent.telemetry.instruments import Instruments, Rates, block_devices, disk_bytes
-from loadgen.agent.telemetry.node import node_info
-from loadgen.agent.telemetry.publisher import TelemetryThread
+from loadgen.agent.telemetry.publisher import TelemetryThread, node_info
 from loadgen.broker.subscription import PING_EVERY_S, SILENT_S, Subscription
 from loadgen.protocol.environment import WorkerSettings
 from loadgen.protocol.topics import Sample, commands_channel, node_info_key, parse_sample
