@@ -24,7 +24,7 @@ from benchmarks.records import RECORD_TYPE
 from benchmarks.target import Target
 from loadgen.engine import Engine
 from loadgen.protocol.batch import NO_TIME
-from loadgen.protocol.messages import CLOSED, HTTPS
+from loadgen.protocol.enums import LoadModel, Scheme
 from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.harness import build
 
@@ -102,9 +102,9 @@ def _engine(options: argparse.Namespace, target: Target) -> Engine:
     hosts = [target.tls_host] if options.https else target.hosts[: options.hosts]
     workload = {"arrival_process": options.arrivals, "connection": options.connection}
     if options.https:
-        workload |= {"scheme": HTTPS, "kwargs": {"verify": False}}
+        workload |= {"scheme": Scheme.HTTPS, "kwargs": {"verify": False}}
     if options.closed:
-        workload |= {"model": CLOSED, "schedule": [[options.seconds, options.closed]]}
+        workload |= {"model": LoadModel.CLOSED, "schedule": [[options.seconds, options.closed]]}
     if options.app is not None:
         workload |= {"client_app": options.app.resolve().name}
     return build(

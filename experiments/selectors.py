@@ -27,8 +27,8 @@ from experiments.models import (
 )
 from loadgen.arrivals.distributions import described
 from loadgen.arrivals.pacer import PRERECORDED
+from loadgen.protocol.enums import CommandKind
 from loadgen.protocol.environment import NAME_PATTERN
-from loadgen.protocol.messages import GAPS, RATE
 
 # The original's words, which the API keeps, and the phases that each stands for.
 WORDS: dict[str, tuple[str, ...]] = {
@@ -207,10 +207,10 @@ def workers_of_clients(group: ClientGroup) -> dict[int, str | None]:
 def doing(group: ClientGroup) -> str:
     """The present command of an interactive group for display, such as "2 requests/s each"."""
     phase = group.interactive_part.command
-    if phase.kind == RATE:
+    if phase.kind == CommandKind.RATE:
         return f"{phase.rate_rps:g} requests/s each" if phase.rate_rps else "nothing"
     many = "requests" if phase.requests is None else f"{phase.requests} requests"
-    if phase.kind == GAPS:
+    if phase.kind == CommandKind.GAPS:
         gaps = "recorded gaps" if phase.distribution == PRERECORDED else described(phase.distribution, phase.parameters)
         return f"{many} each, gaps of {gaps}"
     return f"{many} each, back to back"

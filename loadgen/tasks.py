@@ -14,9 +14,10 @@ from celery import shared_task
 from loadgen.device.process import follow_parent, take_short_turns
 from loadgen.device.redis_connections import async_client
 from loadgen.protocol.codec import MessageError, from_wire
+from loadgen.protocol.enums import ShardState
 from loadgen.protocol.environment import WorkerSettings, read_worker
 from loadgen.protocol.keys import TASK_RUN_SHARD
-from loadgen.protocol.messages import FAILED, ShardOrder, ShardStatus, check_group_id
+from loadgen.protocol.messages import ShardOrder, ShardStatus, check_group_id
 from loadgen.shard.lease import Fence
 from loadgen.shard.runner import ShardRunner
 
@@ -68,7 +69,7 @@ async def _refuse(settings: WorkerSettings, data: Any, reason: str) -> None:
     order = ShardOrder(shard_id, attempt, 0, str(fields.get("group_id")), None, [], 0)
     client = async_client(settings.redis)
     try:
-        status = ShardStatus(shard_id, attempt, settings.name, os.getpid(), FAILED, reason=reason)
+        status = ShardStatus(shard_id, attempt, settings.name, os.getpid(), ShardState.FAILED, reason=reason)
         await Fence(client, order).write_status(status)
     finally:
         await client.aclose()

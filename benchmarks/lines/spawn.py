@@ -14,8 +14,8 @@ import redis
 from benchmarks.bench import Bench, Line, Measure
 from benchmarks.figures import Figure, Sample, below
 from benchmarks.stack import BenchStack, NotMeasured, plan
+from loadgen.protocol.enums import ShardState
 from loadgen.protocol.keys import shard_key
-from loadgen.protocol.messages import READY
 
 CLIENTS = 100
 _LOOK_EVERY_S = 0.002
@@ -43,7 +43,7 @@ class _Watch:
     def _run(self) -> None:
         while not self._ended.wait(_LOOK_EVERY_S):
             value = self._broker.get(self._key)
-            if value and json.loads(value)["state"] == READY:
+            if value and json.loads(value)["state"] == ShardState.READY:
                 self.ready_s = time.time()
                 return
 

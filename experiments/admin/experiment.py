@@ -17,7 +17,7 @@ from experiments.admin.base import LargeTableAdmin, ReadOnlyAdmin, as_json, expe
 from experiments.analysis import report as reports
 from experiments.models import ENDED_STATUSES, Event, Experiment, Workload
 from experiments.services import ending
-from loadgen.protocol.messages import CLOSED
+from loadgen.protocol.enums import LoadModel
 
 PARTS = {
     "workload": "workloads",
@@ -172,7 +172,7 @@ class WorkloadAdmin(ReadOnlyAdmin):
     @admin.display(description="load model")
     def load_model(self, workload: Workload) -> str:
         model = str(workload.spec["model"])
-        return f"{model} (response times depend on completions)" if model == CLOSED else model
+        return f"{model} (response times depend on completions)" if model == LoadModel.CLOSED else model
 
 
 @admin.register(Event)

@@ -13,7 +13,7 @@ from experiments import selectors
 from experiments.admin.base import ReadOnlyAdmin, as_json, experiment_filter, in_milliseconds
 from experiments.models import ClientGroup, GroupState, Shard
 from experiments.services import groups as services
-from loadgen.protocol.messages import RATE
+from loadgen.protocol.enums import CommandKind
 
 
 class InteractiveFilter(admin.SimpleListFilter):
@@ -55,7 +55,9 @@ class ClientGroupAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Pause selected interactive groups", permissions=["command"])
     def pause(self, request: HttpRequest, queryset: QuerySet[ClientGroup]) -> None:
-        self._each_open(request, queryset, "sends nothing now", lambda group_id: services.command(group_id, kind=RATE))
+        self._each_open(
+            request, queryset, "sends nothing now", lambda group_id: services.command(group_id, kind=CommandKind.RATE)
+        )
 
     @admin.action(description="Close selected interactive groups", permissions=["command"])
     def close(self, request: HttpRequest, queryset: QuerySet[ClientGroup]) -> None:

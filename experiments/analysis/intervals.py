@@ -25,7 +25,8 @@ from experiments.analysis.shard_scope import schedule_of, shards_of
 from experiments.models import Experiment, SecondStats, Trace, Workload
 from loadgen.arrivals import distributions
 from loadgen.arrivals.schedule import Schedule
-from loadgen.protocol.messages import CLOSED, OPEN, WorkloadSpec
+from loadgen.protocol.enums import LoadModel
+from loadgen.protocol.messages import WorkloadSpec
 from loadgen.protocol.outcomes import FIRST_NOT_SENT
 
 NS = 1_000_000_000
@@ -75,7 +76,7 @@ def _workload(
 ) -> dict[str, Any]:
     spec = WorkloadSpec(**workload.spec)
     schedule = schedule_of(spec)
-    is_unplanned = spec.model != OPEN
+    is_unplanned = spec.model != LoadModel.OPEN
     rows = []
     for number, (start_ns, end_ns) in enumerate(bounds):
         length_s = (end_ns - start_ns) / NS
@@ -98,7 +99,7 @@ def _workload(
         "service": workload.service,
         "model": spec.model,
         "arrival_process": None if is_unplanned else spec.arrival_process,
-        "think_time": _think_time(spec) if spec.model == CLOSED else None,
+        "think_time": _think_time(spec) if spec.model == LoadModel.CLOSED else None,
         "intervals": rows,
         "sent_after": sent[workload.index, len(bounds)],
     }

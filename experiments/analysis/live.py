@@ -19,7 +19,8 @@ from experiments.analysis.histogram import Histogram
 from experiments.analysis.shard_scope import schedule_of
 from experiments.models import Experiment, SecondStats
 from loadgen.arrivals.schedule import Schedule
-from loadgen.protocol.messages import OPEN, WorkloadSpec
+from loadgen.protocol.enums import LoadModel
+from loadgen.protocol.messages import WorkloadSpec
 from loadgen.protocol.outcomes import FIRST_NOT_SENT, Outcome
 
 NS = 1_000_000_000
@@ -84,7 +85,7 @@ def planned_load(experiment: Experiment, indexes: Collection[int] | None = None)
         workloads = workloads.filter(index__in=indexes)
     for workload_spec in workloads.values_list("spec", flat=True):
         spec = WorkloadSpec(**workload_spec)
-        (load.rates if spec.model == OPEN else load.clients).append(schedule_of(spec))
+        (load.rates if spec.model == LoadModel.OPEN else load.clients).append(schedule_of(spec))
     return load
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from experiments.analysis.limits import Level
-from loadgen.protocol.messages import OPEN
+from loadgen.protocol.enums import LoadModel
 
 WIDTH = 100
 QUANTILES = ("p50_s", "p90_s", "p99_s", "p99.9_s", "max_s")
@@ -140,7 +140,9 @@ def _target(target: dict[str, Any] | None) -> Iterator[str]:
 
 def _intervals(workloads: list[dict[str, Any]], target: dict[str, Any] | None) -> Iterator[str]:
     for workload in workloads:
-        yield from _planned_and_achieved(workload) if workload["model"] == OPEN else _clients_and_rates(workload)
+        yield from (
+            _planned_and_achieved(workload) if workload["model"] == LoadModel.OPEN else _clients_and_rates(workload)
+        )
         if workload["sent_after"]:
             yield f"  sent after the end: {workload['sent_after']:,}"
     if target and target["intervals"] and workloads:

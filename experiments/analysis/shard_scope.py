@@ -12,7 +12,8 @@ from typing import Any
 from experiments.models import Batch, Experiment, Shard, ShardStatus
 from loadgen.arrivals.pacer import Pacer, build_pacer
 from loadgen.arrivals.schedule import Schedule
-from loadgen.protocol.messages import OPEN, WorkloadSpec
+from loadgen.protocol.enums import LoadModel
+from loadgen.protocol.messages import WorkloadSpec
 
 NS = 1_000_000_000
 # Gauges that are cumulative since the load's start.
@@ -35,7 +36,7 @@ def schedule_of(spec: WorkloadSpec) -> Schedule:
 
 def is_unplanned(shard: Shard) -> bool:
     """Whether no arrivals are planned for a shard, because they follow from responses or from commands."""
-    return bool(shard.group.workload.spec["model"] != OPEN)
+    return bool(shard.group.workload.spec["model"] != LoadModel.OPEN)
 
 
 def pacer_of(shard: Shard) -> Pacer:

@@ -12,7 +12,7 @@ from experiments.analysis.host_shares import hosts_of
 from experiments.analysis.intervals import intervals_of
 from experiments.analysis.verdict import ShardFacts, VerdictFacts, judge
 from experiments.models import Event, Experiment, SecondStats, Shard, Worker
-from loadgen.protocol.messages import CLOSED
+from loadgen.protocol.enums import LoadModel
 from loadgen.protocol.outcomes import Outcome
 
 NS = 1_000_000_000
@@ -70,7 +70,7 @@ def _workloads(experiment: Experiment) -> list[tuple[dict[str, Any], list[Second
                 "workload": workload.index,
                 "service": workload.service,
                 "model": workload.spec["model"],
-                DEPENDENT: workload.spec["model"] == CLOSED,
+                DEPENDENT: workload.spec["model"] == LoadModel.CLOSED,
             },
             rows.get(workload.index, []),
         )
@@ -179,7 +179,7 @@ def _facts(
 
 def _max_in_flight(shard: Shard) -> int:
     """The most requests in flight; in the closed model, each of the shard's clients has at most one."""
-    if shard.group.workload.spec["model"] == CLOSED:
+    if shard.group.workload.spec["model"] == LoadModel.CLOSED:
         return sum(len(range(*bounds)) for bounds in shard.clients)
     return int(shard.group.workload.spec["max_in_flight"])
 

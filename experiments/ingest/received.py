@@ -25,8 +25,9 @@ from loadgen.protocol.batch import (
     unpack_message,
 )
 from loadgen.protocol.codec import MessageError
+from loadgen.protocol.enums import ENDS
 from loadgen.protocol.environment import NAME_PATTERN
-from loadgen.protocol.messages import ENDS, BatchHeader, batch_id, check_group_id
+from loadgen.protocol.messages import BatchHeader, batch_id, check_group_id
 from loadgen.protocol.outcomes import Outcome
 
 MAX_INTEGER = (1 << 31) - 1  # of a PositiveIntegerField

@@ -14,7 +14,8 @@ from experiments.ingest.received import ReceivedBatch
 from experiments.ingest.writers import Traces
 from experiments.models import ENDED_STATUSES, Batch, Capture, ClientGroup, Experiment, Shard
 from experiments.models.trace import trace_key
-from loadgen.protocol.messages import LOST, BatchHeader
+from loadgen.protocol.enums import ShardState
+from loadgen.protocol.messages import BatchHeader
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _store_totals(header: BatchHeader) -> None:
         "batches": header.number + 1,
         "final_state": header.end,
     }
-    if header.end == LOST:
+    if header.end == ShardState.LOST:
         changes["process_ended"] = True  # the worker itself reported it: this attempt is no longer running
     if reason := header.reason.replace("\0", ""):
         changes["reason"] = reason

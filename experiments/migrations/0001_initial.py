@@ -190,7 +190,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('index', models.PositiveIntegerField()),
                 ('worker_instance', models.CharField(blank=True, help_text='the instance of the worker that runs it or is to run it', max_length=64)),
-                ('status', models.CharField(choices=[('PENDING', 'Pending'), ('DISPATCHED', 'Dispatched'), ('READY', 'Ready'), ('RUNNING', 'Running'), ('FINISHED', 'Finished'), ('FAILED', 'Failed'), ('LOST', 'Lost')], db_index=True, default='PENDING', max_length=10)),
+                ('status', models.CharField(choices=[('PENDING', 'Pending'), ('DISPATCHED', 'Dispatched'), ('READY', 'Ready'), ('RUNNING', 'Running'), ('FINISHED', 'Finished'), ('STOPPED', 'Stopped'), ('FAILED', 'Failed'), ('LOST', 'Lost')], db_index=True, default='PENDING', max_length=10)),
                 ('attempt', models.PositiveIntegerField(default=1)),
                 ('clients', models.JSONField()),
                 ('missed_since', models.DateTimeField(blank=True, help_text='since when every check found no lease', null=True)),
@@ -204,7 +204,7 @@ class Migration(migrations.Migration):
                 ('descriptor_limit', models.BigIntegerField(default=0)),
                 ('planned', models.BigIntegerField(blank=True, null=True)),
                 ('totals', models.JSONField(blank=True, null=True)),
-                ('client_counts', models.BinaryField(blank=True, help_text='interactive: see experiments/analysis/client_counts.py', null=True)),
+                ('client_counts', models.BinaryField(blank=True, help_text='interactive: see experiments/analysis/live.py', null=True)),
                 ('batches', models.PositiveIntegerField(blank=True, null=True)),
             ],
             options={
@@ -312,7 +312,7 @@ class Migration(migrations.Migration):
                 ('group', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='interactive_part', serialize=False, to='experiments.clientgroup')),
                 ('creator', models.CharField(blank=True, max_length=191)),
                 ('seed', models.BigIntegerField()),
-                ('command_fields', models.JSONField(help_text='the current command (fields of messages.Phase)')),
+                ('command_fields', models.JSONField(help_text='the current command (fields of messages.GroupCommand)')),
                 ('active', models.JSONField(blank=True, default=list, help_text='ranges of the clients that take part')),
                 ('pending', models.JSONField(blank=True, default=list, help_text='ranges of the clients whose shards are not ready')),
                 ('ended_at', models.DateTimeField(blank=True, db_index=True, help_text='when all of its shards had ended', null=True)),
@@ -472,7 +472,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='shard',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['PENDING', 'DISPATCHED', 'READY', 'RUNNING', 'FINISHED', 'FAILED', 'LOST'])), name='shard_status_known'),
+            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['PENDING', 'DISPATCHED', 'READY', 'RUNNING', 'FINISHED', 'STOPPED', 'FAILED', 'LOST'])), name='shard_status_known'),
         ),
         migrations.AddConstraint(
             model_name='shard',

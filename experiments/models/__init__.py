@@ -5,6 +5,7 @@ from experiments.models.event import Event
 from experiments.models.experiment import ACTIVE_STATUSES, ENDED_STATUSES, Experiment, ExperimentStatus, Workload
 from experiments.models.group import (
     ENDED_SHARD_STATUSES,
+    REPORTED_ENDS,
     ClientGroup,
     GroupState,
     InteractiveGroup,
@@ -21,6 +22,7 @@ __all__ = [
     "ENDED_SHARD_STATUSES",
     "ENDED_STATUSES",
     "LIVE_WORKER_STATUSES",
+    "REPORTED_ENDS",
     "Batch",
     "Capture",
     "ClientApp",

@@ -7,7 +7,7 @@ from django.db.models import Q
 
 from experiments.models.experiment import Experiment, Workload
 from experiments.models.worker import Worker
-from loadgen.protocol.messages import Phase
+from loadgen.protocol.messages import GroupCommand
 
 
 class GroupState(models.TextChoices):
@@ -23,18 +23,21 @@ class OnWorkerLoss(models.TextChoices):
 
 
 class ShardStatus(models.TextChoices):
-    """PENDING → DISPATCHED → READY → RUNNING → FINISHED | FAILED | LOST."""
+    """PENDING → DISPATCHED → READY → RUNNING → FINISHED | STOPPED | FAILED | LOST."""
 
     PENDING = "PENDING"
     DISPATCHED = "DISPATCHED"
     READY = "READY"
     RUNNING = "RUNNING"
     FINISHED = "FINISHED"
+    STOPPED = "STOPPED"
     FAILED = "FAILED"
     LOST = "LOST"
 
 
-ENDED_SHARD_STATUSES = (ShardStatus.FINISHED, ShardStatus.FAILED, ShardStatus.LOST)
+# The ends that a shard reports itself; it cannot come back from them.
+REPORTED_ENDS = (ShardStatus.FINISHED, ShardStatus.STOPPED, ShardStatus.FAILED)
+ENDED_SHARD_STATUSES = (*REPORTED_ENDS, ShardStatus.LOST)
 
 
 class ClientGroupQuerySet(models.QuerySet["ClientGroup"]):
@@ -113,14 +116,14 @@ class InteractiveGroup(models.Model):
     )
     creator = models.CharField(max_length=191, blank=True)
     seed = models.BigIntegerField()
-    command_fields = models.JSONField(help_text="the current command (fields of messages.Phase)")
+    command_fields = models.JSONField(help_text="the current command (fields of messages.GroupCommand)")
     active = models.JSONField(default=list, blank=True, help_text="ranges of the clients that take part")
     pending = models.JSONField(default=list, blank=True, help_text="ranges of the clients whose shards are not ready")
     ended_at = models.DateTimeField(null=True, blank=True, db_index=True, help_text="when all of its shards had ended")
 
     @property
-    def command(self) -> Phase:
-        return Phase(**self.command_fields)
+    def command(self) -> GroupCommand:
+        return GroupCommand(**self.command_fields)
 
     def __str__(self) -> str:
         return self.group_id
@@ -172,9 +175,7 @@ class Shard(models.Model):
     descriptor_limit = models.BigIntegerField(default=0)
     planned = models.BigIntegerField(null=True, blank=True)
     totals = models.JSONField(null=True, blank=True)
-    client_counts = models.BinaryField(
-        null=True, blank=True, help_text="interactive: see experiments/analysis/client_counts.py"
-    )
+    client_counts = models.BinaryField(null=True, blank=True, help_text="interactive: see experiments/analysis/live.py")
     batches = models.PositiveIntegerField(null=True, blank=True)
 
     objects = ShardQuerySet.as_manager()

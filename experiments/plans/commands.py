@@ -39,7 +39,7 @@ from experiments.plans.recordings import (
 from experiments.plans.workload import MAX_CLIENTS, MAX_RATE_RPS, MAX_REQUESTS_PER_CLIENT
 from loadgen.arrivals import distributions
 from loadgen.arrivals.pacer import PRERECORDED
-from loadgen.protocol import messages
+from loadgen.protocol.enums import CommandKind
 from routing.errors import Code
 
 _DRAWS = 1000
@@ -168,12 +168,12 @@ class Command(Section):
         return self
 
     def phase_fields(self) -> dict[str, Any]:
-        """The fields of messages.Phase, without its number and its start."""
+        """The fields of messages.GroupCommand, without its number and its start."""
         if self.rps is not None:
-            return {"kind": messages.RATE, "rate_rps": float(self.rps)}
+            return {"kind": CommandKind.RATE, "rate_rps": float(self.rps)}
         if self.ia is None:
-            return {"kind": messages.BACK_TO_BACK, "requests": self.n}
-        return {"kind": messages.GAPS, "requests": self.n} | {
+            return {"kind": CommandKind.BACK_TO_BACK, "requests": self.n}
+        return {"kind": CommandKind.GAPS, "requests": self.n} | {
             name: value
             for name, value in vars(self.ia).items()
             if name != "recorded" or self.ia.distribution == PRERECORDED

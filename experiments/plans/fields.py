@@ -206,7 +206,7 @@ class one_of:
     """One of these strings."""
 
     def __init__(self, choices: Sequence[str]) -> None:
-        self.choices = list(choices)
+        self.choices = [str(choice) for choice in choices]  # plain strings: of a StrEnum, too
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.literal_schema(self.choices)

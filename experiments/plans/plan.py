@@ -36,7 +36,8 @@ from experiments.plans.parsing import Faults, Section, read, refused, shown
 from experiments.plans.recordings import MAX_RECORDED, rates_rps
 from experiments.plans.routes import MAX_ROUTES, Route, plain_routing, read_routing
 from experiments.plans.workload import MAX_CLIENTS, ClientOf, Workload, WorkloadContext, no_client
-from loadgen.protocol.messages import CLOSED, CONTINUE, NO_CAPTURE, ON_WORKER_LOSS, OPEN, REPLACE, WorkloadSpec
+from loadgen.protocol.enums import CaptureMode, LoadModel, OnWorkerLoss
+from loadgen.protocol.messages import WorkloadSpec
 from routing import table
 from routing.errors import Code
 
@@ -171,8 +172,8 @@ class Configuration(Section):
     workloads: Annotated[list[Workload], Listed(MAX_WORKLOADS, "workloads", least=1)] = Field(
         description="The workloads, one per service."
     )
-    on_worker_loss: Annotated[str, one_of(ON_WORKER_LOSS)] = Field(
-        CONTINUE, description="What is done when a shard is lost; see [reliability.md](reliability.md)."
+    on_worker_loss: Annotated[str, one_of(OnWorkerLoss)] = Field(
+        OnWorkerLoss.CONTINUE, description="What is done when a shard is lost; see [reliability.md](reliability.md)."
     )
     tracing: bool = Field(
         True, description="`false`: only statistics are stored, no traces; [see below](#without-traces)."
@@ -180,7 +181,7 @@ class Configuration(Section):
 
     def resolved(self, given: dict[str, Any], faults: Faults, context: Any) -> Self:
         workloads = context.parts_of(Workload)
-        if self.on_worker_loss == REPLACE and any(workload.requests_per_client for workload in workloads):
+        if self.on_worker_loss == OnWorkerLoss.REPLACE and any(workload.requests_per_client for workload in workloads):
             faults.add(
                 ("on_worker_loss",),
                 Code.CONFLICT,
@@ -188,7 +189,7 @@ class Configuration(Section):
                 "not known; take continue or fail",
             )
         for index, workload in enumerate(workloads):
-            if not self.tracing and workload.capture != NO_CAPTURE:
+            if not self.tracing and workload.capture != CaptureMode.NONE:
                 message = "has no effect with `tracing: false`, as captures are kept beside traces; remove one of them"
                 faults.add(("workloads", index, "capture"), Code.CONFLICT, message)
         workloads = self._with_recorded_rates(workloads, faults)
@@ -242,14 +243,14 @@ def _check_any_load(workloads: list[Workload], faults: Faults) -> None:
 
 def _is_silent(workload: Workload) -> bool:
     """Whether all its ticks are 0. In the closed model, and with a recording, that is refused elsewhere."""
-    is_paced = workload.model == OPEN and not workload.is_recorded
+    is_paced = workload.model == LoadModel.OPEN and not workload.is_recorded
     return is_paced and bool(workload.ticks) and not any(workload.ticks)
 
 
 def _check_total(workloads: list[Workload], intervals_ns: list[int], faults: Faults) -> None:
     total: float = 0
     for workload in workloads:
-        if workload.model == CLOSED:
+        if workload.model == LoadModel.CLOSED:
             total += workload.clients * (workload.requests_per_client or 0)
         else:
             total += sum(rate * length_ns / NS for rate, length_ns in zip(workload.ticks, intervals_ns, strict=True))

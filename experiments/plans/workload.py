@@ -29,17 +29,8 @@ from experiments.plans.fields import (
 from experiments.plans.parsing import Context, Faults, read, refused, shown
 from experiments.plans.requests import MAX_TIMEOUT_S, RequestIdHeader, RequestKeys
 from loadgen.arrivals.pacer import PRERECORDED
-from loadgen.protocol.messages import (
-    CAPTURES,
-    CLOSED,
-    CONNECTION_MODES,
-    HTTP,
-    HTTPS,
-    INTERACTIVE,
-    MODELS,
-    OPEN,
-    WorkloadSpec,
-)
+from loadgen.protocol.enums import PLAN_MODELS, CaptureMode, ConnectionMode, LoadModel, Scheme
+from loadgen.protocol.messages import WorkloadSpec
 from routing import routers
 from routing.errors import Code
 
@@ -168,8 +159,10 @@ class SharedKeys(RequestKeys):
         _DEFAULTS.balancer,
         description="`round-robin`: hosts in turn, exactly by weight. `random`: each request draws its host by weight.",
     )
-    scheme: Annotated[str, one_of((HTTP, HTTPS))] = Field(_DEFAULTS.scheme, description="The scheme of the URLs.")
-    connection: Annotated[str, one_of(CONNECTION_MODES)] = Field(
+    scheme: Annotated[str, one_of((Scheme.HTTP, Scheme.HTTPS))] = Field(
+        _DEFAULTS.scheme, description="The scheme of the URLs."
+    )
+    connection: Annotated[str, one_of(ConnectionMode)] = Field(
         _DEFAULTS.connection,
         description="`keep-alive`: a connection serves one request after another. `new`: each request opens a "
         "connection of its own, and uses up an [ephemeral port](verdict.md).",
@@ -203,7 +196,7 @@ class SharedKeys(RequestKeys):
         _DEFAULTS.request_id_header,
         description="The header with the request id: a name, `traceparent` or `off`; [see below](#request-ids).",
     )
-    capture: Annotated[str, one_of(CAPTURES)] = Field(
+    capture: Annotated[str, one_of(CaptureMode)] = Field(
         _DEFAULTS.capture, description="What is kept of requests and responses; [see below](#captures)."
     )
     capture_bytes: Annotated[int, Field(ge=64, le=MAX_CAPTURE_BYTES)] = Field(
@@ -301,7 +294,7 @@ class SharedKeys(RequestKeys):
 class Workload(SharedKeys):
     """The load on one service in a plan: requests per second in the open model, clients in the closed one."""
 
-    model: Annotated[str, one_of(MODELS)] = Field(
+    model: Annotated[str, one_of(PLAN_MODELS)] = Field(
         _DEFAULTS.model,
         description="`open`: requests are sent whether or not earlier ones were answered. `closed`: a client waits for "
         "its response; [see below](#the-closed-model).",
@@ -352,29 +345,29 @@ class Workload(SharedKeys):
 
     @property
     def clients(self) -> int:
-        if self.model == OPEN:
+        if self.model == LoadModel.OPEN:
             return self.clients_per_host
         return max(self.clients_by_interval, default=0) or 1
 
     @property
     def clients_key(self) -> str:  # type: ignore[override]
-        return "clients" if self.model == CLOSED else "clients_per_host"
+        return "clients" if self.model == LoadModel.CLOSED else "clients_per_host"
 
     @property
     def is_recorded(self) -> bool:
         """Whether its arrivals are prerecorded; then `ticks` are the rates of the recording."""
-        return self.model == OPEN and self.arrival_pattern[0] == PRERECORDED
+        return self.model == LoadModel.OPEN and self.arrival_pattern[0] == PRERECORDED
 
     @property
     def steps(self) -> Sequence[float]:
         """For each interval, the requests per second or the clients."""
-        return self.clients_by_interval if self.model == CLOSED else self.ticks
+        return self.clients_by_interval if self.model == LoadModel.CLOSED else self.ticks
 
     def resolved(self, given: dict[str, Any], faults: Faults, context: Any) -> Self:
-        for key, message in (_ONLY_OPEN if self.model == CLOSED else _ONLY_CLOSED).items():
+        for key, message in (_ONLY_OPEN if self.model == LoadModel.CLOSED else _ONLY_CLOSED).items():
             if key in given:
                 faults.add((key,), Code.CONFLICT, message)
-        key = "clients" if self.model == CLOSED else "ticks"
+        key = "clients" if self.model == LoadModel.CLOSED else "ticks"
         if self.is_recorded:
             if "ticks" in given:
                 message = "has no effect beside prerecorded arrivals, which have their own times; remove it"
@@ -389,13 +382,13 @@ class Workload(SharedKeys):
                 f"must have one number for each of the {context.intervals} intervals (duration / interval), got "
                 f"{len(given[key])}",
             )
-        if self.model == CLOSED and self.clients_by_interval and not any(self.clients_by_interval):
+        if self.model == LoadModel.CLOSED and self.clients_by_interval and not any(self.clients_by_interval):
             faults.add(("clients",), Code.RANGE, "must have at least one number above 0")
         return super().resolved(given, faults, context)
 
     def left_out(self) -> set[str]:
         recorded = {"ticks"} if self.is_recorded else set()
-        return super().left_out() | recorded | set(_ONLY_OPEN if self.model == CLOSED else _ONLY_CLOSED)
+        return super().left_out() | recorded | set(_ONLY_OPEN if self.model == LoadModel.CLOSED else _ONLY_CLOSED)
 
     def _renamed(self) -> dict[str, Any]:
         return {
@@ -404,7 +397,7 @@ class Workload(SharedKeys):
             "arrival_parameters": self.arrival_pattern[1],
             "think_time": self.think_time[0],
             "think_time_parameters": self.think_time[1],
-            "max_in_flight": self.clients if self.model == CLOSED else self.max_in_flight,
+            "max_in_flight": self.clients if self.model == LoadModel.CLOSED else self.max_in_flight,
         }
 
 
@@ -421,7 +414,7 @@ class GroupWorkload(SharedKeys):
         return self.num
 
     def _renamed(self) -> dict[str, Any]:
-        return {**super()._renamed(), "model": INTERACTIVE}
+        return {**super()._renamed(), "model": LoadModel.INTERACTIVE}
 
 
 def parse_group(data: object, client_of: ClientOf = no_client) -> GroupWorkload:

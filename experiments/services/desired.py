@@ -8,6 +8,7 @@ from django.db.models import F
 
 from experiments.models import ClientGroup, Experiment, GroupState
 from loadgen.protocol import codec, keys
+from loadgen.protocol.enums import DesiredState, OnWorkerLoss
 from loadgen.protocol.messages import GroupDocument, WorkloadSpec
 from routing.redis import redis_client
 
@@ -29,12 +30,12 @@ def document_of(group: ClientGroup) -> GroupDocument:
         version=group.version,
         group_id=group.id,
         experiment_id=group.experiment_id,
-        state=group.state,
+        state=DesiredState(group.state),
         seed=group.random_seed,
         total_clients=group.total_clients,
         workload=WorkloadSpec(**group.workload.spec),
         start_broker_ns=group.start_broker_ns,
-        on_worker_loss=group.on_worker_loss,
+        on_worker_loss=OnWorkerLoss(group.on_worker_loss),
         phase=interactive.command if interactive else None,
         active=interactive.active if interactive else [],
         pending=interactive.pending if interactive else [],

@@ -17,8 +17,9 @@ from experiments.plans import GroupWorkload
 from experiments.services import apps, desired, events, interactive, placement, queue_orders, shards
 from experiments.services.broker import broker_now_ns, one_at_a_time
 from experiments.services.workers import sync_workers
+from loadgen.protocol.enums import CommandKind
 from loadgen.protocol.keys import GROUP_LEASE_S
-from loadgen.protocol.messages import RATE, Phase
+from loadgen.protocol.messages import GroupCommand
 from routing.errors import Conflict
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def spawn(workload: GroupWorkload, creator: str) -> ClientGroup:
             group=group,
             creator=creator,
             seed=secrets.randbits(63),
-            command_fields=dataclasses.asdict(Phase(1, now_ns)),
+            command_fields=dataclasses.asdict(GroupCommand(1, now_ns)),
             pending=[[0, workload.clients]],
         )
         interactive.record_new(group)
@@ -111,7 +112,7 @@ def command(group_id: str, **phase: Any) -> int:
     """Lets the group's next phase begin; returns its number.
 
     Args:
-        phase: fields of messages.Phase, without the number and the start.
+        phase: fields of messages.GroupCommand, without the number and the start.
 
     Raises:
         ClientGroup.DoesNotExist, GroupClosed
@@ -121,7 +122,10 @@ def command(group_id: str, **phase: Any) -> int:
         desired.renew(
             [group_id]
         )  # before the command: a shard whose lease was not renewed for long would pause it at once
-        _begin(group, Phase(group.interactive_part.command.number + 1, broker_now_ns() + EFFECTIVE_AHEAD_NS, **phase))
+        _begin(
+            group,
+            GroupCommand(group.interactive_part.command.number + 1, broker_now_ns() + EFFECTIVE_AHEAD_NS, **phase),
+        )
         _save(group)
     return group.interactive_part.command.number
 
@@ -227,11 +231,11 @@ def _take_in(group_id: str, members: list[Shard]) -> ClientGroup:
         group.total_clients = sum(end - begin for begin, end in part.active)
         phase = part.command
         number, start_ns = phase.number + 1, broker_now_ns() + EFFECTIVE_AHEAD_NS
-        if phase.kind == RATE:
+        if phase.kind == CommandKind.RATE:
             # The clients' turns are distributed again; the other clients do not repeat requests that were commanded.
             _begin(group, dataclasses.replace(phase, number=number, start_broker_ns=start_ns))
         elif before and _is_done(before, phase.number):
-            _begin(group, Phase(number, start_ns))  # clients added after the requests do not make them
+            _begin(group, GroupCommand(number, start_ns))  # clients added after the requests do not make them
         _save(group)
     return group
 
@@ -251,7 +255,7 @@ def _note_desertion(group: ClientGroup, members: list[Shard]) -> None:
         if group.experiment_id is not None:
             key = f"deserted:{group.id}:{group.interactive_part.command.number}"
             events.record(group.experiment_id, "client group paused", f"{group.id}: {reason}", key=key)
-        command(group.id, kind=RATE)
+        command(group.id, kind=CommandKind.RATE)
 
 
 def _end(group_id: str) -> None:
@@ -278,7 +282,7 @@ def _open(groups: QuerySet[ClientGroup], group_id: str) -> ClientGroup:
     return group
 
 
-def _begin(group: ClientGroup, phase: Phase) -> None:
+def _begin(group: ClientGroup, phase: GroupCommand) -> None:
     group.interactive_part.command_fields = dataclasses.asdict(phase)
 
 

@@ -12,6 +12,7 @@ from experiments.analysis.shard_scope import is_unplanned, planned_of
 from experiments.analysis.summary import summarise
 from experiments.models import (
     ENDED_STATUSES,
+    REPORTED_ENDS,
     Batch,
     ClientGroup,
     Experiment,
@@ -66,7 +67,7 @@ def starting(experiment: Experiment) -> None:
             shards.order_again(experiment, shard)
     except (NoMatchingWorkers, NoFreeSlot, AppMissing) as error:
         return _fail_when_overdue(experiment, str(error))
-    if failed := [shard for shard in members if shard.status in (ShardStatus.FAILED, ShardStatus.FINISHED)]:
+    if failed := [shard for shard in members if shard.status in REPORTED_ENDS]:
         return _fail(experiment, f"shard {failed[0]} did not start: {failed[0].reason}")
     if unready := queue_orders.unready(members):
         return _fail_when_overdue(experiment, unready)
@@ -111,7 +112,7 @@ def running(experiment: Experiment) -> None:
         return _fail(experiment, f"shard {failed[0]}: {failed[0].reason}")
     if all(shard.status == ShardStatus.LOST for shard in members):
         return _fail(experiment, f"every shard was lost: {members[0].reason}")
-    if any(shard.status == ShardStatus.FINISHED and shard.reason for shard in members):
+    if any(shard.status == ShardStatus.STOPPED for shard in members):
         # A cancel stops the shards first: their end is seen before the row is changed.
         ending.end_as_stopped(experiment)
     else:

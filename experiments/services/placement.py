@@ -15,7 +15,7 @@ from django.db.models import Count, QuerySet
 
 from experiments.models import Shard, Worker, Workload
 from experiments.plans.workload import QUEUE
-from loadgen.protocol import messages
+from loadgen.protocol.enums import LoadModel
 from routing.errors import Unavailable
 
 Ranges = list[list[int]]
@@ -124,7 +124,7 @@ def place(
 def _asked_rate_rps(workload: Workload) -> float:
     """The highest rate of the plan; 0 where it is unknown: the closed model's depends on the target, the interactive
     one's on its user."""
-    if workload.spec["model"] != messages.OPEN:
+    if workload.spec["model"] != LoadModel.OPEN:
         return 0.0
     return max(float(rate_rps) for _, rate_rps in workload.spec["schedule"])
 

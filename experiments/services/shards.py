@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from experiments.models import (
     LIVE_WORKER_STATUSES,
+    REPORTED_ENDS,
     ClientGroup,
     Experiment,
     ExperimentStatus,
@@ -24,6 +25,7 @@ from experiments.services.transitions import move_shard
 from experiments.services.workers import OVERDUE_NS, as_text, is_missed_for_good, note_missed
 from loadgen.protocol import keys, messages
 from loadgen.protocol.codec import MessageError, from_json
+from loadgen.protocol.enums import ENDS, OnWorkerLoss, ShardState
 from routing.redis import redis_client
 
 log = logging.getLogger(__name__)
@@ -53,7 +55,7 @@ def place_group(experiment: Experiment, workload: Workload) -> None:
             experiment=experiment,
             workload=workload,
             total_clients=workload.clients,
-            on_worker_loss=experiment.plan["configuration"].get("on_worker_loss", messages.CONTINUE),
+            on_worker_loss=experiment.plan["configuration"].get("on_worker_loss", OnWorkerLoss.CONTINUE),
             created_at=timezone.now(),
         )
         desired.project_after_commit(group.id)
@@ -105,7 +107,7 @@ def follow(experiment: Experiment | None, shards: list[Shard]) -> None:
 
     What becomes of them is put on the experiment's timeline; interactive groups may have none.
     """
-    active = [shard for shard in shards if shard.status not in (ShardStatus.FINISHED, ShardStatus.FAILED)]
+    active = [shard for shard in shards if shard.status not in REPORTED_ENDS]
     said = statuses_of(active)
     leased = leases_of(active)
     for shard in active:
@@ -120,10 +122,10 @@ def _follow_one(
             queue_orders.note_taker(shard, status.worker)
         if shard.worker is not None:
             _obey(experiment, shard, status, shard.worker)
-    if shard.status in (ShardStatus.FINISHED, ShardStatus.FAILED):
+    if shard.status in REPORTED_ENDS:
         return
     if shard.totals is not None:
-        end = _STATUS_OF[shard.final_state]
+        end = _STATUS_OF[ShardState(shard.final_state)]
         if end != shard.status:
             _move(experiment, shard, end, process_ended=end == ShardStatus.LOST)
     elif shard.status == ShardStatus.LOST:
@@ -157,15 +159,16 @@ def _move(experiment: Experiment | None, shard: Shard, target: str, **fields: An
 
 def _is_back(status: messages.ShardStatus, lease_ms: int | None) -> bool:
     """Whether a lost shard has been heard of again: the last words of a dead one stay in Redis for a while, too."""
-    return lease_ms is not None or status.state in messages.ENDS
+    return lease_ms is not None or status.state in ENDS
 
 
 _STATUS_OF = {
-    messages.READY: ShardStatus.READY,
-    messages.RUNNING: ShardStatus.RUNNING,
-    messages.FINISHED: ShardStatus.FINISHED,
-    messages.FAILED: ShardStatus.FAILED,
-    messages.LOST: ShardStatus.LOST,
+    ShardState.READY: ShardStatus.READY,
+    ShardState.RUNNING: ShardStatus.RUNNING,
+    ShardState.FINISHED: ShardStatus.FINISHED,
+    ShardState.STOPPED: ShardStatus.STOPPED,
+    ShardState.FAILED: ShardStatus.FAILED,
+    ShardState.LOST: ShardStatus.LOST,
 }
 
 
@@ -246,7 +249,7 @@ def is_silent(shard: Shard) -> bool:
 
 def is_over(shard: Shard) -> bool:
     """Whether no attempt of it can be alive: an earlier one may be out of reach still."""
-    ended = shard.process_ended or shard.status in (ShardStatus.FINISHED, ShardStatus.FAILED)
+    ended = shard.process_ended or shard.status in REPORTED_ENDS
     return ended and shard.attempt == 1
 
 

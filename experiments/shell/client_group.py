@@ -16,7 +16,7 @@ from experiments.selectors import ClientInfo
 from experiments.services import groups, queue_orders
 from experiments.shell.errors import GroupFailed, NotReady, check_timeout
 from experiments.shell.future import RequestFuture
-from loadgen.protocol.messages import RATE
+from loadgen.protocol.enums import CommandKind
 from routing.redis import redis_client
 
 Result = TypeVar("Result")
@@ -72,7 +72,7 @@ class ClientGroup:
 
     def pause(self) -> None:
         """Pauses the clients; requests in flight are completed."""
-        self._each(lambda group_id: groups.command(group_id, kind=RATE))
+        self._each(lambda group_id: groups.command(group_id, kind=CommandKind.RATE))
 
     def request(self, n: int | None = None, ia: Any = None) -> RequestFuture:
         """Makes each client send requests, and returns a future to wait for them.

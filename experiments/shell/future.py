@@ -8,7 +8,7 @@ from experiments.models import ClientGroup, GroupState, Shard, ShardStatus
 from experiments.services import groups
 from experiments.services.shards import statuses_of
 from experiments.shell.errors import GroupFailed, NotReady, Superseded, check_timeout
-from loadgen.protocol.messages import RATE
+from loadgen.protocol.enums import CommandKind
 
 LOOK_EVERY_S = 0.05
 
@@ -60,7 +60,7 @@ class RequestFuture:
         for group_id, number in self._phases.items():
             group = ClientGroup.objects.get(id=group_id)
             if group.interactive_part.command.number == number and group.state != GroupState.STOP:
-                groups.command(group_id, kind=RATE)
+                groups.command(group_id, kind=CommandKind.RATE)
 
     def _is_done(self, group_id: str, number: int) -> bool:
         if group_id in self._finished:

@@ -16,8 +16,9 @@ from loadgen.device.process import facts_of
 from loadgen.device.running_shards import RunningShard, marked_shards, unmark
 from loadgen.device.spool import Spool
 from loadgen.protocol.codec import MessageError, from_json
+from loadgen.protocol.enums import DesiredState, ShardState
 from loadgen.protocol.keys import group_key
-from loadgen.protocol.messages import LOST, STOP, GroupDocument, ShardStatus
+from loadgen.protocol.messages import GroupDocument, ShardStatus
 from loadgen.shard.lease import declare_lost
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,9 @@ class Supervisor:
                 continue
             if shard.leased:
                 reason = f"its process {shard.pid} on {self._worker} died"
-                status = ShardStatus(shard.shard_id, shard.attempt, self._worker, shard.pid, LOST, reason=reason)
+                status = ShardStatus(
+                    shard.shard_id, shard.attempt, self._worker, shard.pid, ShardState.LOST, reason=reason
+                )
                 declare_lost(self._client, shard.group_id, status)
                 self._spool.remove_begun(shard.group_id, shard.shard_id, shard.attempt)
                 logger.warning("shard %s: %s", shard.shard_id, reason)
@@ -91,7 +94,7 @@ class Supervisor:
         self._documents = {group: known for group, known in self._documents.items() if group in groups}
         for group in groups:
             document = self._document(group)
-            if document is not None and document.state == STOP:
+            if document is not None and document.state == DesiredState.STOP:
                 due_ns = now_ns + int((document.stop_grace_s + OBEY_WITHIN_S) * 1e9)
                 self._kill_at_ns.setdefault(group, due_ns)
             elif document is not None:

@@ -26,7 +26,8 @@ from loadgen.engine.stalls import AppTime, Stall, StallWatch
 from loadgen.engine.ticks import TICK_NS, Ticks
 from loadgen.engine.timer import Timer, build_timer
 from loadgen.protocol.batch import Capture
-from loadgen.protocol.messages import CLOSED, KEEP_ALIVE, NO_CAPTURE, Counters, GroupDocument, Phase, ShardOrder
+from loadgen.protocol.enums import CaptureMode, ConnectionMode, LoadModel
+from loadgen.protocol.messages import Counters, GroupCommand, GroupDocument, ShardOrder
 
 # Sequence numbers of an attempt that cannot know where those of the one before it end begin here: no id may come twice.
 # The controller makes 16 attempts at most, which fill the 32 bits of a row's field.
@@ -81,7 +82,7 @@ class Engine:
         self._stop_grace_ns = round(document.stop_grace_s * 1e9)
         self._recorder = Recorder()
         self._captures: Captures | None = None
-        if workload.capture != NO_CAPTURE:
+        if workload.capture != CaptureMode.NONE:
             self._captures = Captures(workload.capture, workload.capture_bytes, self._recorder)
         self._pool = (Pool if routes.sends else DebugPool)(
             self._recorder,
@@ -89,9 +90,9 @@ class Engine:
             workload.connect_timeout_s,
             max_connections,
             workload.max_connections_per_host or sys.maxsize,
-            workload.connection == KEEP_ALIVE,
+            workload.connection == ConnectionMode.KEEP_ALIVE,
             self._captures,
-            is_closed_model=workload.model == CLOSED,
+            is_closed_model=workload.model == LoadModel.CLOSED,
         )
         self._source = source(document, clients, routes.base_url)
         context = ExecutorContext(
@@ -167,7 +168,7 @@ class Engine:
         self._arm(self._executor.start(start_ns))
         self._ticks.start()
 
-    def begin_command(self, message: Phase, at_ns: int, clients: Sequence[int]) -> None:
+    def begin_command(self, message: GroupCommand, at_ns: int, clients: Sequence[int]) -> None:
         """Interactive: lets a command take effect at that time of the monotonic clock.
 
         Args:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
-from loadgen.protocol.messages import HTTP, WorkloadSpec
+from loadgen.protocol.enums import Scheme
+from loadgen.protocol.messages import WorkloadSpec
 from routing import routers
 from routing.routers import Balancer, RandomBalancer, WeightedBalancer
 from routing.table import RoutingRecord
@@ -33,7 +34,7 @@ class Routes:
     sends = True  # False: requests are not sent, but answered by the debug pool
 
     def __init__(
-        self, service: str, balance: Balance = WeightedBalancer, router: str = routers.HOST, scheme: str = HTTP
+        self, service: str, balance: Balance = WeightedBalancer, router: str = routers.HOST, scheme: str = Scheme.HTTP
     ) -> None:
         self.service = service
         self.version = 0

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import types
 import typing
+from enum import StrEnum
 from typing import Any, TypeVar
 
 WIRE_VERSION = 1
@@ -78,6 +79,11 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise MessageError(f"{where}: a mapping is needed, not {type(value).__name__}")
         return _build(hint, value, where)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        try:
+            return hint(value)
+        except ValueError:
+            raise MessageError(f"{where}: must be one of {', '.join(hint)}, got {value!r:.80}") from None
     plain = typing.get_origin(hint) or hint
     accepted = (int, float) if plain is float else plain
     if not isinstance(value, accepted) or (isinstance(value, bool) and plain is not bool):

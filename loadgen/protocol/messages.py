@@ -11,20 +11,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadgen.protocol.codec import MessageError
+from loadgen.protocol.enums import (
+    CaptureMode,
+    CommandKind,
+    ConnectionMode,
+    DesiredState,
+    LoadModel,
+    OnWorkerLoss,
+    Scheme,
+    ShardState,
+)
 from loadgen.protocol.request_ids import REQUEST_ID_HEADER
 from routing.routers import ROUND_ROBIN
-
-# The model of a load. open: arrivals are independent of completions. closed: a client waits for its response.
-# interactive: as the user commands, phase by phase; plans cannot ask for it.
-OPEN, CLOSED, INTERACTIVE = "open", "closed", "interactive"
-MODELS = (OPEN, CLOSED)
-
-HTTP, HTTPS = "http", "https"
-
-# keep-alive: connections serve request after request. new: each request has a connection of its own.
-KEEP_ALIVE, NEW = "keep-alive", "new"
-CONNECTION_MODES = (KEEP_ALIVE, NEW)
-
 
 # The keywords of `requests.request` that make the request, and those that say how it is sent.
 REQUEST_KEYWORDS = ("params", "data", "json", "files", "headers", "cookies", "auth")
@@ -32,12 +30,6 @@ SENDING_KEYWORDS = ("timeout", "allow_redirects", "verify", "cert")
 # Those that a plan may give. A client app may give more, whose values are Python objects or have no effect.
 DATA_KEYWORDS = (*REQUEST_KEYWORDS, *SENDING_KEYWORDS)
 KEYWORDS = (*DATA_KEYWORDS, "stream", "hooks", "proxies")
-
-
-# The parts of a request and its response that are stored besides the row. headers: their heads. full: their bodies,
-# too. errors: as full, of those that ended in an error or with an HTTP status of 400 or more.
-NO_CAPTURE, CAPTURE_HEADERS, CAPTURE_FULL, CAPTURE_ERRORS = "none", "headers", "full", "errors"
-CAPTURES = (NO_CAPTURE, CAPTURE_HEADERS, CAPTURE_FULL, CAPTURE_ERRORS)
 
 
 @dataclass(frozen=True)
@@ -54,7 +46,7 @@ class WorkloadSpec:
     index: int  # position in the plan: seeds and phases depend on it
     service: str
     schedule: list[list[float]]
-    model: str = OPEN
+    model: LoadModel = LoadModel.OPEN
     arrival_process: str = "constant"
     arrival_parameters: list[float] = field(default_factory=list)  # those of the function of Python's `random`
     think_time: str = "constant"  # closed: a distribution of seconds
@@ -69,15 +61,15 @@ class WorkloadSpec:
     router: str = ""  # one of routing.routers.ROUTERS; "": the worker's
     static_host: str = ""  # of the static router; "": the worker's
     balancer: str = ROUND_ROBIN  # one of routing.routers.BALANCERS
-    scheme: str = HTTP
-    connection: str = KEEP_ALIVE
+    scheme: Scheme = Scheme.HTTP
+    connection: ConnectionMode = ConnectionMode.KEEP_ALIVE
     max_connections_per_host: int | None = None  # per shard; None: as many as are in flight
     request_timeout_s: float = 30.0
     connect_timeout_s: float = 5.0
     max_in_flight: int = 1000  # per shard
     max_lateness_s: float = 1.0
     request_id_header: str = REQUEST_ID_HEADER  # "" for none
-    capture: str = NO_CAPTURE
+    capture: CaptureMode = CaptureMode.NONE
     capture_bytes: int = 4096  # of a request, and of a response
 
 
@@ -101,13 +93,8 @@ class ShardOrder:
     takes_over: bool = False
 
 
-# The commands of an interactive group. rate: each client sends so many requests per second, evenly; 0 is a pause. gaps:
-# each waits for a gap that is drawn before each of its requests. back to back: each sends as fast as it is answered.
-RATE, GAPS, BACK_TO_BACK = "rate", "gaps", "back to back"
-
-
 @dataclass(frozen=True)
-class Phase:
+class GroupCommand:
     """The command of an interactive group from `start_broker_ns` on, until its next command begins.
 
     `number` counts the group's phases from 1 on. `requests` are those of each client, None for no end (gaps, back to
@@ -118,7 +105,7 @@ class Phase:
 
     number: int
     start_broker_ns: int
-    kind: str = RATE
+    kind: CommandKind = CommandKind.RATE
     rate_rps: float = 0.0  # of each client
     requests: int | None = None
     distribution: str = "constant"
@@ -128,38 +115,30 @@ class Phase:
     @property
     def is_unbounded(self) -> bool:
         """Whether it sends until somebody ends it; that takes a controller that lives."""
-        if self.kind == RATE:
+        if self.kind == CommandKind.RATE:
             return self.rate_rps > 0
         return self.requests is None and self.distribution != "prerecorded"
-
-
-HOLD, RUN, STOP = "hold", "run", "stop"
-
-# The reaction to a lost shard. continue: none, a shard out of reach runs on. replace: it stops by itself when its
-# lease has expired, and its clients are placed again. fail: all shards are stopped.
-CONTINUE, REPLACE, FAIL = "continue", "replace", "fail"
-ON_WORKER_LOSS = (CONTINUE, REPLACE, FAIL)
 
 
 @dataclass(frozen=True)
 class GroupDocument:
     """The desired state of a client group: the projection of its database row, which issues `version`.
 
-    hold: connect, report ready, send nothing. run: send by the workload's schedule from `start_broker_ns` on.
-    stop: end now; requests in flight get `stop_grace_s`. A missing document means no news, never stop.
+    The schedule counts from `start_broker_ns`; at a stop, requests in flight have `stop_grace_s`. A missing document
+    means no news, never stop.
     """
 
     version: int
     group_id: str
     experiment_id: str | None
-    state: str
+    state: DesiredState
     seed: int
     total_clients: int
     workload: WorkloadSpec
     start_broker_ns: int | None = None
     stop_grace_s: float = 0.25
-    on_worker_loss: str = CONTINUE
-    phase: Phase | None = None  # of an interactive group
+    on_worker_loss: OnWorkerLoss = OnWorkerLoss.CONTINUE
+    phase: GroupCommand | None = None  # of an interactive group
     active: list[list[int]] = field(default_factory=list)  # its clients that take part, as (begin, end) ranges
     pending: list[list[int]] = field(default_factory=list)  # and those that will when their shards are ready
     tracing: bool = True  # whether rows are to be stored, or only counted
@@ -173,11 +152,6 @@ class ClockSample:
     uncertainty_ns: int
 
 
-STARTING, READY, RUNNING, FINISHED, FAILED = "starting", "ready", "running", "finished", "failed"
-LOST = "lost"  # it broke off before its end: its process died, its worker shut down, or its lease expired
-ENDS = (FINISHED, FAILED, LOST)
-
-
 @dataclass(frozen=True)
 class ShardStatus:
     """A shard's status, written by itself, or by its agent when its process has died.
@@ -189,7 +163,7 @@ class ShardStatus:
     attempt: int
     worker: str
     pid: int
-    state: str
+    state: ShardState
     clock: ClockSample | None = None
     descriptor_limit: int = 0
     reason: str = ""
@@ -296,7 +270,7 @@ class BatchHeader:
     service: str = ""  # "" when the shard ended before it knew
     request_id_header: str = ""
     captures_bytes: int = 0  # of the section behind the records
-    end: str = ""  # in the final batch: one of ENDS
+    end: str = ""  # in the final batch: one of enums.ENDS
     reason: str = ""  # of the end, in the final batch: "" when the schedule ran to its end
 
     @property

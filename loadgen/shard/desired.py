@@ -18,8 +18,9 @@ from redis.exceptions import RedisError
 
 from loadgen.protocol.cancelled import raise_if_cancelled
 from loadgen.protocol.codec import MessageError, from_json
+from loadgen.protocol.enums import DesiredState
 from loadgen.protocol.keys import group_channel, group_key
-from loadgen.protocol.messages import STOP, GroupDocument
+from loadgen.protocol.messages import GroupDocument
 from routing.redis.table import UPDATES_CHANNEL, read_async
 from routing.table import RoutingError, RoutingRecord
 
@@ -29,7 +30,7 @@ READ_EVERY_S = 1.0
 _RECONNECT_S = 0.5
 
 
-class DesiredState:
+class DesiredStateReader:
     """The newest document of a group and the route of its service; tells of each change.
 
     Args:
@@ -63,7 +64,7 @@ class DesiredState:
         """Whether the group has a document that does not say stop. Redis' errors pass through."""
         (text,) = await self._read("document")
         try:
-            return text is not None and from_json(GroupDocument, text).state != STOP
+            return text is not None and from_json(GroupDocument, text).state != DesiredState.STOP
         except MessageError:
             return True  # the next read reports the error
 

@@ -13,8 +13,9 @@ import redis
 import redis.asyncio
 
 from loadgen.protocol.codec import to_json
+from loadgen.protocol.enums import ENDS
 from loadgen.protocol.keys import LEASE_TTL_MS, SHARD_STATUS_TTL_S, lease_key, newest_attempt_key, shard_key
-from loadgen.protocol.messages import ENDS, ShardOrder, ShardStatus
+from loadgen.protocol.messages import ShardOrder, ShardStatus
 
 # KEYS of all scripts: lease, newest attempt, status. The newest attempt is "<attempt> <group>": a shard's number is
 # used again for another group when the controller's database is new, and then it fences nothing.

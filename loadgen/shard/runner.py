@@ -23,24 +23,11 @@ from loadgen.device.spool import Spool
 from loadgen.engine import AppError, Engine, Routes, build_routes, file_sources, is_local
 from loadgen.protocol.cancelled import raise_if_cancelled
 from loadgen.protocol.codec import MessageError
+from loadgen.protocol.enums import DesiredState, OnWorkerLoss, ShardState
 from loadgen.protocol.environment import WorkerSettings
 from loadgen.protocol.keys import GROUP_LEASE_S, LEASE_RENEW_S, LEASE_TTL_MS
-from loadgen.protocol.messages import (
-    FAILED,
-    FINISHED,
-    LOST,
-    READY,
-    REPLACE,
-    RUN,
-    RUNNING,
-    STARTING,
-    STOP,
-    GroupDocument,
-    Phase,
-    ShardOrder,
-    ShardStatus,
-)
-from loadgen.shard.desired import DesiredState
+from loadgen.protocol.messages import GroupCommand, GroupDocument, ShardOrder, ShardStatus
+from loadgen.shard.desired import DesiredStateReader
 from loadgen.shard.lease import TAKEN, Fence
 from loadgen.shard.sealer import Sealer
 from loadgen.shard.status import StatusWriter
@@ -75,20 +62,20 @@ NOT_TAKEN_OVER = "stopped before it took over"
 FORGOTTEN = f"its group's document was gone for {GROUP_LEASE_S} s"
 # Any reason that is not here means that the shard failed.
 _END_OF = {
-    "": FINISHED,
-    STOPPED: FINISHED,
-    SHUT_DOWN: LOST,
-    SUPERSEDED: LOST,
-    LEASE_EXPIRED: LOST,
-    OUT_OF_TOUCH: LOST,
-    NOT_TAKEN_OVER: LOST,
-    FORGOTTEN: LOST,
+    "": ShardState.FINISHED,
+    STOPPED: ShardState.STOPPED,
+    SHUT_DOWN: ShardState.LOST,
+    SUPERSEDED: ShardState.LOST,
+    LEASE_EXPIRED: ShardState.LOST,
+    OUT_OF_TOUCH: ShardState.LOST,
+    NOT_TAKEN_OVER: ShardState.LOST,
+    FORGOTTEN: ShardState.LOST,
 }
 
 
-def _end_of(reason: str) -> str:
+def _end_of(reason: str) -> ShardState:
     """The end, one of ENDS, that a reason stands for."""
-    return _END_OF.get(reason, FAILED)
+    return _END_OF.get(reason, ShardState.FAILED)
 
 
 def _active(document: GroupDocument) -> list[int]:
@@ -114,19 +101,19 @@ class ShardRunner:
             order.attempt,
             settings.name,
             os.getpid(),
-            STARTING,
+            ShardState.STARTING,
             descriptor_limit=raise_descriptor_limit(),
         )
         self._status = StatusWriter(self._fence, status)
         self._routes: Routes | None = None
-        self._desired = DesiredState(self._client, order.group_id, self._obey, self._take_route)
+        self._desired = DesiredStateReader(self._client, order.group_id, self._obey, self._take_route)
         self._engine: Engine | None = None
         self._document: GroupDocument | None = None
         self._stopped = asyncio.Event()
         self._run_wanted = asyncio.Event()  # set by a document that says run, and by any stop
         self._stop_reason = ""
         self._ended = False
-        self._phase: Phase | None = None  # the newest that was commanded
+        self._phase: GroupCommand | None = None  # the newest that was commanded
         self._away = False  # the last renewal of the lease failed
         self._begun = False  # the engine has been started, or stopped for good
         self._renewed_ns = 0  # when the last renewal of the lease that succeeded was begun
@@ -221,7 +208,7 @@ class ShardRunner:
         await self._unless_stopped(self._patiently(self._measure_start_clock))
         if self._stop_reason:
             return ""
-        await self._status.say(READY)
+        await self._status.say(ShardState.READY)
         self._spawn(self._desired.follow())
         self._spawn(self._keep_clock())
         return ""
@@ -253,7 +240,7 @@ class ShardRunner:
             engine.start(start_ns)
             left_s = max(0, start_ns - time.monotonic_ns()) / 1e9
             asyncio.get_running_loop().call_later(left_s, self._sealer.account.begin)
-            self._spawn(self._status.say(RUNNING))
+            self._spawn(self._status.say(ShardState.RUNNING))
             if self._phase is not None:
                 self._spawn(self._tell_phases())
                 self._spawn(self._watch_group_lease())
@@ -262,7 +249,7 @@ class ShardRunner:
 
     async def _make_sure_of_the_lease(self) -> None:
         """Before the first request: the part of a shard that waited out of reach may be another attempt's now."""
-        while _end_of(self._stop_reason) != LOST and time.monotonic_ns() >= self._expires_ns:
+        while _end_of(self._stop_reason) != ShardState.LOST and time.monotonic_ns() >= self._expires_ns:
             if not await self._renew_lease():
                 await asyncio.sleep(_RENEW_AGAIN_S)
 
@@ -283,7 +270,7 @@ class ShardRunner:
         """Only who was first, and was told to stop, speaks for the plan's arrivals; any other leaves them alone."""
         if self._order.takes_over and self._stop_reason == STOPPED:
             self._stop_reason = NOT_TAKEN_OVER
-        is_lost = _end_of(self._stop_reason) == LOST
+        is_lost = _end_of(self._stop_reason) == ShardState.LOST
         engine.stop(0, self._stop_reason, cut_rest=not is_lost and not self._order.takes_over)
 
     async def _end(self, reason: str) -> None:
@@ -326,9 +313,9 @@ class ShardRunner:
         self._cut_batch(document)
         if self._begun:
             self._take_phase()
-        if document.state == STOP:
+        if document.state == DesiredState.STOP:
             self._stop(STOPPED)
-        elif document.state == RUN and document.start_broker_ns is not None and self._is_counted(document):
+        elif document.state == DesiredState.RUN and document.start_broker_ns is not None and self._is_counted(document):
             self._run_wanted.set()
 
     def _is_counted(self, document: GroupDocument) -> bool:
@@ -362,7 +349,7 @@ class ShardRunner:
         # broker's clock was set.
         self._begin_phase(document.phase, at_ns if -_AHEAD_NS < now_ns - at_ns < _CATCH_UP_NS else now_ns)
 
-    def _begin_phase(self, phase: Phase, at_ns: int) -> None:
+    def _begin_phase(self, phase: GroupCommand, at_ns: int) -> None:
         if self._engine is not None and self._document is not None and not self._stop_reason:
             self._engine.begin_command(phase, at_ns, _active(self._document))
 
@@ -377,14 +364,14 @@ class ShardRunner:
             logger.info("shard %s stops: %s", self._order.shard_id, reason)
         if self._engine is not None and self._begun:
             # The rest of the plan is another attempt's, once there is one, or may be one.
-            left = reason == SUPERSEDED or (self._is_replaceable and _end_of(reason) == LOST)
+            left = reason == SUPERSEDED or (self._is_replaceable and _end_of(reason) == ShardState.LOST)
             self._engine.stop(int(self._grace_s * 1e9), reason, cut_rest=not left)
         self._stopped.set()
         self._run_wanted.set()
 
     @property
     def _is_replaceable(self) -> bool:
-        return self._document is not None and self._document.on_worker_loss == REPLACE
+        return self._document is not None and self._document.on_worker_loss == OnWorkerLoss.REPLACE
 
     async def _seal(self) -> None:
         while True:
@@ -422,7 +409,7 @@ class ShardRunner:
                 logger.warning(
                     "shard %s pauses: its group was not renewed for %d s", self._order.shard_id, GROUP_LEASE_S
                 )
-                self._begin_phase(Phase(phase.number, phase.start_broker_ns), time.monotonic_ns())
+                self._begin_phase(GroupCommand(phase.number, phase.start_broker_ns), time.monotonic_ns())
                 await self._status.say_deserted()
 
     async def _keep_lease(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from redis.exceptions import RedisError
 
+from loadgen.protocol.enums import ShardState
 from loadgen.protocol.messages import ClockSample, ShardStatus
 from loadgen.shard.lease import Fence
 
@@ -27,7 +28,7 @@ class StatusWriter:
         """The clock goes out with the next change of state."""
         self.status = replace(self.status, clock=sample)
 
-    async def say(self, state: str, reason: str = "") -> None:
+    async def say(self, state: ShardState, reason: str = "") -> None:
         """Changes the state and writes it."""
         self.status = replace(self.status, state=state, reason=reason)
         await self.write()

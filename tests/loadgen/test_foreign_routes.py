@@ -13,7 +13,7 @@ from loadgen.device.spool import Spool
 from loadgen.protocol.batch import decode
 from loadgen.protocol.environment import WorkerSettings
 from loadgen.protocol.outcomes import Outcome
-from loadgen.shard.desired import DesiredState
+from loadgen.shard.desired import DesiredStateReader
 from loadgen.shard.runner import ShardRunner
 from loadgen.tasks import run_loop
 from routing.redis.table import RedisRoutingTable
@@ -51,16 +51,16 @@ def settings(redis_server: RedisServer, store: redis.Redis, tmp_path: Path) -> W
 def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
     """The shard's reads, which follow announcements alone: a shard reads by itself only after these short runs."""
     monkeypatch.setattr("loadgen.shard.desired.READ_EVERY_S", 20.0)
-    counted, refresh = Reads(), DesiredState.refresh
+    counted, refresh = Reads(), DesiredStateReader.refresh
 
-    async def count(desired: DesiredState) -> None:
+    async def count(desired: DesiredStateReader) -> None:
         counted.started += 1
         try:
             await refresh(desired)
         finally:
             counted.ended += 1
 
-    monkeypatch.setattr(DesiredState, "refresh", count)
+    monkeypatch.setattr(DesiredStateReader, "refresh", count)
     return counted
 
 

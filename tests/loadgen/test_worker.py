@@ -18,8 +18,9 @@ from loadgen.broker.subscription import Subscription
 from loadgen.device.running_shards import marked_shards
 from loadgen.device.spool import Spool
 from loadgen.protocol.codec import to_wire
+from loadgen.protocol.enums import DesiredState
 from loadgen.protocol.keys import label_queue, lease_key, worker_key
-from loadgen.protocol.messages import STOP, GroupDocument
+from loadgen.protocol.messages import GroupDocument
 from loadgen.protocol.topics import parse_sample
 from tests.support.http_target import HttpTarget
 from tests.support.redis_server import RedisServer
@@ -95,7 +96,7 @@ def test_a_message_on_a_labels_queue_is_taken_by_a_worker_with_that_label_only(
 ) -> None:
     with WorkerProcess(redis_server, "wb", tmp_path, zone="B"):
         for shard_id in (1, 2, 3):
-            put_document(store, document_of(f"g{shard_id}", state=STOP))
+            put_document(store, document_of(f"g{shard_id}", state=DesiredState.STOP))
             send_order(redis_server, label_queue("zone", "A"), order_of(shard_id, f"g{shard_id}"))
         send_order(redis_server, label_queue("zone", "B"), order_of(4, "g3"))
 
@@ -141,14 +142,14 @@ def test_a_stop_ends_a_running_shard_and_its_account_closes(
     while not len(ingest.rows):
         ingest.take()
 
-    put_document(store, replace(document, version=3, state=STOP))
+    put_document(store, replace(document, version=3, state=DesiredState.STOP))
     final = ingest.take_until_final()
 
     assert final.reason == "stopped"
     assert final.counters.planned == final.counters.rows == len(ingest.rows) == 6000
     assert final.counters.cut > 0
     assert sorted(ingest.rows.sent_ids("stopped")) == sorted(target.ids("stopped"))
-    wait_until(lambda: state_of(store, 1) == "finished")
+    wait_until(lambda: state_of(store, 1) == "stopped")
 
 
 def test_sigterm_drains_the_worker_its_shard_seals_and_its_batches_arrive(
@@ -203,7 +204,7 @@ def test_a_shard_takes_short_turns_and_its_agent_forwards_in_the_background(
     slices = re.findall(r"^se\.slice\s*:\s*(\d+)", Path(f"/proc/{status_of(store, 1).pid}/sched").read_text(), re.M)
     if slices and tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (6, 12):
         assert slices == ["100000"]
-    put_document(store, document_of("turns", version=2, state=STOP))
+    put_document(store, document_of("turns", version=2, state=DesiredState.STOP))
     ingest.take_until_final()
 
 
@@ -240,14 +241,14 @@ def test_a_shard_that_does_not_obey_a_stop_is_killed_and_what_it_sealed_stands(
     (shard,) = marked_shards(worker_a.spool_dir)
     psutil.Process(shard.pid).suspend()
 
-    put_document(store, replace(document, version=3, state=STOP, stop_grace_s=0.0))
+    put_document(store, replace(document, version=3, state=DesiredState.STOP, stop_grace_s=0.0))
 
     wait_until(lambda: not shard.is_alive(), what="the shard's end")
     while ingest.take(1.0):
         pass
     assert ingest.rows.final is None
     # Its slot is free again.
-    put_document(store, document_of("next", state=STOP))
+    put_document(store, document_of("next", state=DesiredState.STOP))
     send_order(redis_server, label_queue("worker_name", "wa"), order_of(2, "next"))
     ingest.take_until_final()
     wait_until(lambda: state_of(store, 2) == "finished")
@@ -299,7 +300,7 @@ def test_the_load_goes_on_while_the_broker_is_away_and_every_row_arrives(tmp_pat
                 assert max(header.number for header in ingest.rows.headers) == final.number  # nothing came after it
                 wait_until(lambda: worker.info() is not None, what="the heartbeat")
                 # The worker's main process is well: it takes the next shard.
-                put_document(store, document_of("after", state=STOP))
+                put_document(store, document_of("after", state=DesiredState.STOP))
                 send_order(server, label_queue("worker_name", "wa"), order_of(2, "after"))
                 wait_until(lambda: state_of(store, 2) == "finished", timeout_s=40)
                 wait_until(lambda: ingest.take() is None, what="the end of the batches")

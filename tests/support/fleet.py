@@ -10,8 +10,9 @@ from datetime import timedelta
 from django.utils import timezone
 
 from experiments.models import Batch, Shard
-from loadgen.protocol import keys, messages
+from loadgen.protocol import keys
 from loadgen.protocol.codec import from_wire, to_json
+from loadgen.protocol.enums import ENDS, ShardState
 from loadgen.protocol.messages import ClockSample, Counters, Gauges, ShardOrder, ShardStatus
 from tests.support.workers import register
 
@@ -34,7 +35,7 @@ class Fleet:
         """The orders that wait in a queue, oldest first."""
         return [_order(message) for message in reversed(self.broker.lrange(queue, 0, -1))]
 
-    def take(self, worker, queue, state=messages.STARTING):
+    def take(self, worker, queue, state=ShardState.STARTING):
         """Has a worker take the oldest order from a queue, and its shard say how far it is."""
         order = _order(self.broker.rpop(queue))
         status = ShardStatus(order.shard_id, order.attempt, worker, 1, state)
@@ -47,7 +48,7 @@ class Fleet:
             clock = ClockSample(offset_ns=5, uncertainty_ns=20_000)
             status = ShardStatus(shard.id, shard.attempt, shard.worker.name, 1, state, clock, 4096, reason, **fields)
             self.broker.set(keys.shard_key(shard.id), to_json(status))
-            if state in messages.ENDS:
+            if state in ENDS:
                 self.broker.delete(keys.lease_key(shard.id))
             else:
                 self.broker.set(keys.lease_key(shard.id), f"{shard.attempt}:token", px=keys.LEASE_TTL_MS)
@@ -68,7 +69,7 @@ class Fleet:
         """As if each shard's only batch had been ingested; it held no rows."""
         counters, gauges = asdict(Counters()), asdict(Gauges())
         for shard in Shard.objects.all():
-            Shard.objects.filter(id=shard.id).update(totals=counters, batches=1, final_state=messages.FINISHED)
+            Shard.objects.filter(id=shard.id).update(totals=counters, batches=1, final_state=ShardState.FINISHED)
             header = {"rows": 0, "received_at": timezone.now(), "counters": counters, "gauges": gauges}
             Batch.objects.get_or_create(shard=shard, attempt=shard.attempt, number=0, defaults=header)
 

@@ -10,7 +10,7 @@ from loadgen.engine.http.pool import Pool
 from loadgen.engine.http.sources import RequestSource
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.routes import Routes
-from loadgen.protocol.messages import Phase, WorkloadSpec
+from loadgen.protocol.messages import GroupCommand, WorkloadSpec
 
 # Arrivals per turn of the event loop: when many are due, responses are read in between.
 ARRIVALS_PER_TURN: Final = 32
@@ -59,7 +59,7 @@ class Command(NamedTuple):
     """
 
     at_ns: int
-    message: Phase
+    message: GroupCommand
     clients: Sequence[int]
 
 

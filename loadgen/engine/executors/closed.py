@@ -12,7 +12,8 @@ from loadgen.engine.errors import AppError
 from loadgen.engine.executors.base import ARRIVALS_PER_TURN, TURN_NS, Executor, ExecutorContext
 from loadgen.engine.executors.registry import register
 from loadgen.engine.http.sources import RequestTargets
-from loadgen.protocol.messages import CLOSED, WorkloadSpec
+from loadgen.protocol.enums import LoadModel
+from loadgen.protocol.messages import WorkloadSpec
 from loadgen.protocol.outcomes import FIRST_NOT_SENT, Outcome
 
 # A client whose request could not be sent pauses at least so long: a refusing target would keep the core busy.
@@ -80,7 +81,7 @@ class ClosedClient:
         return None
 
 
-@register(CLOSED)
+@register(LoadModel.CLOSED)
 class ClosedExecutor(Executor):
     """Sends a client's next request after its response.
 

@@ -13,14 +13,15 @@ from loadgen.engine.executors.base import Command, CommandProgress, Executor, Ex
 from loadgen.engine.executors.closed import ClosedExecutor
 from loadgen.engine.executors.open import OpenExecutor
 from loadgen.engine.executors.registry import register
-from loadgen.protocol.messages import BACK_TO_BACK, CLOSED, GAPS, INTERACTIVE, RATE, Phase
+from loadgen.protocol.enums import CommandKind, LoadModel
+from loadgen.protocol.messages import GroupCommand
 
 # How long a command lasts that no other one ends: nanoseconds in a float are exact to some tenths until then.
 _FOREVER_NS: Final = 1 << 53
 _DONE_KEPT: Final = 32  # numbers of commands
 
 
-@register(INTERACTIVE)
+@register(LoadModel.INTERACTIVE)
 class InteractiveExecutor(Executor):
     """Executes one command after the other, each by an executor of its own, until all clients are closed.
 
@@ -134,32 +135,32 @@ class InteractiveExecutor(Executor):
 
     # --- The executor of a command
 
-    def _build(self, command: Phase, clients: Sequence[int]) -> Executor | None:
+    def _build(self, command: GroupCommand, clients: Sequence[int]) -> Executor | None:
         """Returns the executor of a command to these clients of the group; None if it sends nothing."""
         if not self._clients:
             return None
-        if command.kind == RATE and command.rate_rps > 0:
+        if command.kind == CommandKind.RATE and command.rate_rps > 0:
             # The pacer deals arrivals out to positions 0, 1, …; closed clients have left gaps in the indexes.
             position = {client: number for number, client in enumerate(clients)}
             own = {position[client]: client for client in self._clients}
             schedule = Schedule([(_FOREVER_NS, command.rate_rps * len(clients))])
             pacer = ConstantPacer(schedule, list(own), len(clients), first_offset(self._context.workload.index))
             return self._open((at_ns, own[number], sequence) for at_ns, number, sequence in pacer)
-        if command.kind == GAPS:
+        if command.kind == CommandKind.GAPS:
             seed = f"{self._context.seed}/{self._context.workload.index}/{command.number}"
             gaps = (command.distribution, command.parameters, command.requests)
             return self._open(GapsPacer(*gaps, self._clients, seed, command.recorded))
-        if command.kind == BACK_TO_BACK:
+        if command.kind == CommandKind.BACK_TO_BACK:
             return self._closed(command)
         return None
 
     def _open(self, arrivals: Iterable[Arrival]) -> Executor:
         return OpenExecutor(self._context, self._numbered(arrivals, self._next_sequence))
 
-    def _closed(self, command: Phase) -> Executor:
+    def _closed(self, command: GroupCommand) -> Executor:
         workload = replace(
             self._context.workload,
-            model=CLOSED,
+            model=LoadModel.CLOSED,
             schedule=[[_FOREVER_NS / 1e9, float(max(self._clients) + 1)]],
             requests_per_client=command.requests,
         )

@@ -21,7 +21,7 @@ from loadgen.engine.executors.registry import register
 from loadgen.engine.http.connection import Connection
 from loadgen.engine.http.sources import RequestTargets
 from loadgen.engine.http.wire_request import QueuedRequest
-from loadgen.protocol.messages import OPEN
+from loadgen.protocol.enums import LoadModel
 from loadgen.protocol.outcomes import Outcome
 
 # Indexes of an arrival, which is a plain tuple: one is made for each request.
@@ -29,7 +29,7 @@ INTENDED_NS: Final = 0
 CLIENT: Final = 1
 
 
-@register(OPEN)
+@register(LoadModel.OPEN)
 def build(context: ExecutorContext) -> Executor:
     """Returns the executor of a workload's schedule and arrival process."""
     workload = context.workload

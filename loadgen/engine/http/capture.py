@@ -13,7 +13,7 @@ from loadgen.engine.http.response_head import final_head
 from loadgen.engine.http.wire_request import FirstRequest, WireRequest
 from loadgen.engine.recorder import Recorder
 from loadgen.protocol.batch import CAPTURE_OVERHEAD_BYTES, MAX_CAPTURES_BYTES, Capture
-from loadgen.protocol.messages import CAPTURE_ERRORS, CAPTURE_HEADERS
+from loadgen.protocol.enums import CaptureMode
 from loadgen.protocol.outcomes import Outcome
 
 
@@ -28,8 +28,8 @@ class Captures:
     def __init__(self, mode: str, limit_bytes: int, recorder: Recorder) -> None:
         self.limit_bytes = limit_bytes
         self.left_out = 0
-        self._only_errors = mode == CAPTURE_ERRORS
-        self._only_heads = mode == CAPTURE_HEADERS
+        self._only_errors = mode == CaptureMode.ERRORS
+        self._only_heads = mode == CaptureMode.HEADERS
         self._recorder = recorder
         self._kept: list[Capture] = []
         self._bytes = 0

@@ -17,7 +17,8 @@ from loadgen.engine.http.request import Preparer, check_tls
 from loadgen.engine.http.wire_request import WireRequest
 from loadgen.engine.stalls import SLOW_CALL_NS, AppTime
 from loadgen.engine.watchdog import Watchdog
-from loadgen.protocol.messages import HTTPS, GroupDocument, WorkloadSpec
+from loadgen.protocol.enums import Scheme
+from loadgen.protocol.messages import GroupDocument, WorkloadSpec
 
 BaseUrl = Callable[[str], str]
 
@@ -139,7 +140,7 @@ class AppSource:
 
     async def prepare(self) -> None:
         assert self._workload.client_app is not None
-        if self._base_url("host").startswith(f"{HTTPS}:"):  # also by the scheme of a static host
+        if self._base_url("host").startswith(f"{Scheme.HTTPS}:"):  # also by the scheme of a static host
             check_tls(tls.options())  # reads a large file
         name = self._workload.client_app
         app = ClientApp(name, find_app(name, self._apps_dir, self._fetched), self._watchdog)

@@ -14,7 +14,7 @@ from experiments.analysis.summary import summarise
 from experiments.models import ClientGroup, Event, Experiment
 from experiments.services import experiments, interactive
 from experiments.services.reconcile import reconcile
-from loadgen.protocol import messages
+from loadgen.protocol.enums import ShardState
 from loadgen.protocol.topics import MAX_EVENT_VALUE
 from tests.support import batches
 from tests.support.fleet import Fleet
@@ -65,12 +65,12 @@ def test_cancelling_stops_the_load_and_keeps_results(api: Client, fleet: Fleet, 
     fleet.join("pi-1")
     experiment = make_experiment()
     reconcile()
-    fleet.say(messages.READY)
+    fleet.say(ShardState.READY)
     reconcile()
     answer = cancel(api, experiment.id, {"reason": "enough"})
     assert (answer.status_code, answer.json()["status"], answer.json()["phase"]) == (202, "IN_PROGRESS", "FINALIZING")
     assert ClientGroup.objects.get().state == "stop"
-    fleet.say(messages.FINISHED, "stopped")
+    fleet.say(ShardState.STOPPED, "stopped")
     fleet.bring_batches()
     reconcile()
     shown = api.get(f"/api/experiments/{experiment.id}").json()

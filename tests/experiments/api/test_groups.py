@@ -12,8 +12,9 @@ from django.test import Client
 
 from experiments.models import ClientGroup
 from experiments.services import groups as services
-from loadgen.protocol import keys, messages
+from loadgen.protocol import keys
 from loadgen.protocol.codec import from_json
+from loadgen.protocol.enums import ShardState
 from loadgen.protocol.messages import GroupDocument
 from tests.support.fleet import Fleet
 
@@ -58,7 +59,7 @@ def test_a_group_is_spawned_commanded_changed_and_closed(
 def test_gaps_come_from_redis_lists_and_not_from_files(
     api: Client, broker: redis.Redis, fleet: Fleet, group: dict[str, Any]
 ) -> None:
-    fleet.say(messages.READY)
+    fleet.say(ShardState.READY)
     services.follow(group["id"])
     path = f"{GROUPS}/{group['id']}"
     for index in range(2):

@@ -188,7 +188,7 @@ def test_database_error_propagates_without_acknowledgement(shard, broker, monkey
 
 
 def test_final_batch_has_the_totals_of_the_shard(shard, broker):
-    ingest(payload(shard, number=4, end="finished", reason="stopped", counters=Counters(planned=20, rows=20)))
+    ingest(payload(shard, number=4, end="stopped", reason="stopped", counters=Counters(planned=20, rows=20)))
     shard.refresh_from_db()
     assert (shard.batches, shard.reason, shard.totals["planned"]) == (5, "stopped", 20)
 
@@ -324,7 +324,7 @@ def malformed(shard: Shard) -> dict[str, tuple[bytes, str]]:
         "an intended time that is missing": (payload(shard, [row(0, 0, -1)]), "intended_ns must not be -1"),
         "a status that is none": (payload(shard, [row(0, 0, 0, status=1000)]), "status must not be 1000"),
         "a row beyond the shard's keys": (payload(shard, [row(0, 0, 0)], first_row=2**32), "first_row"),
-        "an end that is none": (payload(shard, end="over"), "end: must be one of finished, failed, lost"),
+        "an end that is none": (payload(shard, end="over"), "end: must be one of finished, stopped, failed, lost"),
         "a host that is no text": (payload(shard, hosts=[7]), "hosts"),
         "a host with a zero byte": (payload(shard, hosts=["a\0b"]), "hosts"),
         "a host twice": (payload(shard, hosts=["a", "a"]), "hosts: must be different"),

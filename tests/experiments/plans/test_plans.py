@@ -14,7 +14,8 @@ from experiments.plans import Plan, PlanInvalid, load_yaml, parse
 from experiments.plans.fields import duration_of
 from loadgen.arrivals.schedule import Schedule
 from loadgen.protocol.codec import from_wire, to_wire
-from loadgen.protocol.messages import CONTINUE, FAIL, ON_WORKER_LOSS, WorkloadSpec
+from loadgen.protocol.enums import OnWorkerLoss
+from loadgen.protocol.messages import WorkloadSpec
 from routing.errors import MAX_ERRORS, Code
 from routing.table import RoutingRecord
 from tests.experiments.plans.bad_plans import BAD, BAD_FILES, CLOSED_WORKLOAD, GOOD, QUEUED, WORKLOAD, plan_with
@@ -382,7 +383,11 @@ def good_plans(draw: st.DrawFn) -> dict[str, Any]:
     placing = st.sampled_from([labels, {"shards_per_worker": "auto"}, {"shards_per_worker": 1}, QUEUED | {"shards": 1}])
     workloads = draw(st.lists(open_workload | closed_workload, min_size=1, max_size=3))
     workloads = [workload | draw(placing) for workload in workloads]
-    policies = [CONTINUE, FAIL] if any("requests_per_client" in workload for workload in workloads) else ON_WORKER_LOSS
+    policies = (
+        [OnWorkerLoss.CONTINUE, OnWorkerLoss.FAIL]
+        if any("requests_per_client" in workload for workload in workloads)
+        else OnWorkerLoss
+    )
     interval_ms = draw(st.integers(1, 10_000))
     cut_ms = draw(st.integers(0, interval_ms - 1))
     listed_ms = draw(st.none() | st.lists(st.integers(1, 10_000), min_size=intervals, max_size=intervals))

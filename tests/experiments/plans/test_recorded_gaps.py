@@ -11,7 +11,7 @@ import redis
 
 from experiments.plans import PlanInvalid
 from experiments.plans.commands import Readers, files_of, lists_of, parse_command
-from loadgen.protocol.messages import GAPS
+from loadgen.protocol.enums import CommandKind
 
 FILES = {
     "gaps.csv": "gap,host\n0.5,a\n0.25,b\n\n1,c\n",
@@ -40,7 +40,7 @@ def recorded(*behind: Any, n: int | None = None) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["gaps.csv", "times.csv", "gaps.json", "times.json"])
 def test_a_file_holds_gaps_or_times_that_each_client_goes_through(readers: Readers, tmp_path: Path, name: str) -> None:
-    expected = {"kind": GAPS, "requests": 2, "distribution": "prerecorded", "recorded": {}}
+    expected = {"kind": CommandKind.GAPS, "requests": 2, "distribution": "prerecorded", "recorded": {}}
     for path in (name, Path(name), str(tmp_path / name)):
         command = parse_command(recorded(path, n=2), readers)
         assert command == {**expected, "parameters": [0.5, 0.25, 1.0]}

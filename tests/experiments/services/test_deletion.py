@@ -7,7 +7,8 @@ from experiments.ingest.ingest import ORPHANS_KEY, ingest
 from experiments.models import ClientGroup, Event, Experiment, Trace
 from experiments.services import deletion, desired, ending, interactive, lifecycle
 from experiments.services.reconcile import reconcile
-from loadgen.protocol import keys, messages
+from loadgen.protocol import keys
+from loadgen.protocol.enums import ShardState
 from tests.support.batches import make_experiment as make_placed
 from tests.support.batches import run_payloads, shards_of
 
@@ -27,9 +28,9 @@ def started(fleet, make_experiment):
     fleet.join("pi-1", "pi-2")
     experiment = make_experiment()
     reconcile()
-    fleet.say(messages.READY)
+    fleet.say(ShardState.READY)
     reconcile()
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
     experiment.refresh_from_db()
     assert experiment.status == "RUNNING"
@@ -37,7 +38,7 @@ def started(fleet, make_experiment):
 
 
 def shards_obey(fleet):
-    fleet.say(messages.FINISHED, "stopped")
+    fleet.say(ShardState.STOPPED, "stopped")
     fleet.bring_batches()
 
 

@@ -10,9 +10,10 @@ from experiments.plans.commands import parse_clients, parse_command, parse_traci
 from experiments.services import deletion, ending, groups, interactive
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from experiments.services.reconcile import reconcile
-from loadgen.protocol import keys, messages
+from loadgen.protocol import keys
 from loadgen.protocol.codec import from_json
-from loadgen.protocol.messages import BACK_TO_BACK, GAPS, RATE, GroupDocument
+from loadgen.protocol.enums import CommandKind, ShardState
+from loadgen.protocol.messages import GroupDocument
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -24,7 +25,7 @@ def two(fleet):
     """A group of four clients, two on each of two workers, all of which take part."""
     fleet.join("pi-1", "pi-2")
     group = groups.spawn(parse_group({"service": "s", "num": 4}), "tester")
-    fleet.say(messages.READY)
+    fleet.say(ShardState.READY)
     return groups.follow(group.id)
 
 
@@ -36,9 +37,9 @@ def test_clients_take_part_when_all_of_their_shards_are_ready(fleet, broker):
     fleet.join("pi-1", "pi-2")
     group = groups.spawn(parse_group({"service": "s", "num": 4}), "tester")
     assert document(broker, group).active == []
-    fleet.say(messages.READY, only={"worker__name": "pi-1"})
+    fleet.say(ShardState.READY, only={"worker__name": "pi-1"})
     assert groups.follow(group.id).interactive_part.active == []
-    fleet.say(messages.READY)
+    fleet.say(ShardState.READY)
     group = groups.follow(group.id)
     assert (group.interactive_part.active, group.total_clients, group.interactive_part.pending) == ([[0, 4]], 4, [])
     assert document(broker, group).active == [[0, 4]]
@@ -47,9 +48,9 @@ def test_clients_take_part_when_all_of_their_shards_are_ready(fleet, broker):
 
 def test_each_command_is_a_phase_that_begins_shortly(broker, two):
     first = document(broker, two).phase
-    number = groups.command(two.id, kind=RATE, rate_rps=3.0)
+    number = groups.command(two.id, kind=CommandKind.RATE, rate_rps=3.0)
     phase = document(broker, two).phase
-    assert (phase.number, phase.kind, phase.rate_rps) == (number, RATE, 3.0)
+    assert (phase.number, phase.kind, phase.rate_rps) == (number, CommandKind.RATE, 3.0)
     assert number == first.number + 1
     seconds, microseconds = broker.time()
     ahead_ns = phase.start_broker_ns - (seconds * 10**9 + microseconds * 1000)
@@ -57,32 +58,32 @@ def test_each_command_is_a_phase_that_begins_shortly(broker, two):
 
 
 def test_added_clients_have_indexes_of_their_own_and_share_the_rate_from_when_they_are_ready(fleet, broker, two):
-    groups.command(two.id, kind=RATE, rate_rps=3.0)
+    groups.command(two.id, kind=CommandKind.RATE, rate_rps=3.0)
     groups.close(two.id, 1)
     groups.add(two.id, 2)
     assert groups.follow(two.id).interactive_part.active == [[0, 3]]
     before = document(broker, two).phase
-    fleet.say(messages.READY)
+    fleet.say(ShardState.READY)
     group = groups.follow(two.id)
     assert (group.interactive_part.active, group.total_clients) == ([[0, 3], [4, 6]], 5)
     phase = document(broker, two).phase
     assert (phase.number, phase.rate_rps) == (before.number + 1, 3.0)
 
 
-@pytest.mark.parametrize(("done", "kind"), [(0, BACK_TO_BACK), (2, RATE)])
+@pytest.mark.parametrize(("done", "kind"), [(0, CommandKind.BACK_TO_BACK), (2, CommandKind.RATE)])
 def test_who_is_added_makes_the_requests_that_are_being_made_but_none_that_are_done(fleet, broker, two, done, kind):
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     groups.follow(two.id)
-    number = groups.command(two.id, kind=BACK_TO_BACK, requests=5)
-    fleet.say(messages.RUNNING, phase=number, phases_done=[number] if done else [])
+    number = groups.command(two.id, kind=CommandKind.BACK_TO_BACK, requests=5)
+    fleet.say(ShardState.RUNNING, phase=number, phases_done=[number] if done else [])
     groups.add(two.id, 1)
-    fleet.say(messages.READY, only={"clients": [[4, 5, 1]]})
+    fleet.say(ShardState.READY, only={"clients": [[4, 5, 1]]})
     groups.follow(two.id)
     assert document(broker, two).phase.kind == kind
 
 
 def test_closing_some_clients_leaves_the_phase_alone(broker, two):
-    groups.command(two.id, kind=GAPS, distribution="constant", parameters=[1.0])
+    groups.command(two.id, kind=CommandKind.GAPS, distribution="constant", parameters=[1.0])
     before = document(broker, two)
     groups.close(two.id, 3)
     after = document(broker, two)
@@ -94,19 +95,19 @@ def test_a_closed_group_takes_no_commands_and_ends_with_its_shards(fleet, broker
     groups.close(two.id, clients)
     assert document(broker, two).state == "stop"
     with pytest.raises(groups.GroupClosed, match="is closed; spawn another one"):
-        groups.command(two.id, kind=RATE)
+        groups.command(two.id, kind=CommandKind.RATE)
     with pytest.raises(groups.GroupClosed):
         groups.add(two.id, 1)
-    fleet.say(messages.FINISHED)
+    fleet.say(ShardState.FINISHED)
     reconcile()
     assert ClientGroup.objects.get(id=two.id).interactive_part.ended_at is not None
     with pytest.raises(groups.GroupClosed):
-        groups.command(two.id, kind=RATE)
+        groups.command(two.id, kind=CommandKind.RATE)
     assert not broker.exists(keys.group_key(two.id))
 
 
 def test_a_group_whose_shards_have_failed_is_closed(fleet, two):
-    fleet.say(messages.FAILED, "the app is broken")
+    fleet.say(ShardState.FAILED, "the app is broken")
     group = groups.follow(two.id)
     group.refresh_from_db()
     assert (group.state, group.interactive_part.ended_at is None) == ("stop", False)
@@ -133,7 +134,7 @@ def test_an_order_that_nobody_takes_is_given_again(fleet, monkeypatch):
 def test_a_shard_that_nobody_took_does_not_keep_a_closed_group(fleet, two):
     groups.add(two.id, 1)
     groups.close(two.id)
-    fleet.say(messages.FINISHED, only={"status": "READY"})
+    fleet.say(ShardState.FINISHED, only={"status": "READY"})
     Shard.objects.filter(status="DISPATCHED").update(ordered_at=Shard.objects.latest("id").ordered_at - LONG)
     group = groups.follow(two.id)
     assert group.interactive_part.ended_at is not None
@@ -153,11 +154,11 @@ def test_a_shard_out_of_reach_finds_the_stop_of_its_group_when_it_returns(fleet,
 def test_requests_that_were_asked_for_before_anybody_was_ready_are_made(fleet, broker, said):
     fleet.join("pi-1")
     group = groups.spawn(parse_group({"service": "s"}), "tester")
-    number = groups.command(group.id, kind=BACK_TO_BACK, requests=5)
-    fleet.say(messages.READY, **said)
+    number = groups.command(group.id, kind=CommandKind.BACK_TO_BACK, requests=5)
+    fleet.say(ShardState.READY, **said)
     groups.follow(group.id)
     phase = document(broker, group).phase
-    assert (phase.number, phase.kind, phase.requests) == (number, BACK_TO_BACK, 5)
+    assert (phase.number, phase.kind, phase.requests) == (number, CommandKind.BACK_TO_BACK, 5)
 
 
 def test_clients_are_not_closed_while_others_are_added(two):
@@ -169,8 +170,8 @@ def test_clients_are_not_closed_while_others_are_added(two):
 
 def test_a_group_whose_shard_paused_for_want_of_a_controller_says_so(fleet, broker, two):
     experiment = interactive.start("by hand", "tester", {})
-    number = groups.command(two.id, kind=RATE, rate_rps=5.0)
-    fleet.say(messages.RUNNING, phase=number, is_deserted=True)
+    number = groups.command(two.id, kind=CommandKind.RATE, rate_rps=5.0)
+    fleet.say(ShardState.RUNNING, phase=number, is_deserted=True)
     groups.follow(two.id)
     assert document(broker, two).phase.rate_rps == 0
     assert experiment.events.filter(name="client group paused").count() == 1
@@ -239,7 +240,7 @@ class TestInteractiveExperiment:
     def test_of_a_group_that_has_ended_nothing_comes_back_to_redis(self, fleet, broker, two):
         experiment = interactive.start("by hand", "tester", {})
         groups.close(two.id)
-        fleet.say(messages.FINISHED)
+        fleet.say(ShardState.FINISHED)
         assert groups.follow(two.id).interactive_part.ended_at is not None
         interactive.trace(experiment.id, False)
         assert not broker.exists(keys.group_key(two.id))

@@ -13,7 +13,8 @@ from experiments.selectors import live_workers
 from experiments.services import ending, experiments, groups, placement, queue_orders, shards, workers
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from experiments.services.reconcile import reconcile
-from loadgen.protocol import keys, messages
+from loadgen.protocol import keys
+from loadgen.protocol.enums import ShardState
 from loadgen.protocol.keys import WORKERS_KEY, worker_key
 from tests.support.plans import plan
 
@@ -37,9 +38,9 @@ def running(fleet, waiting_experiment):
     """The same, taken by one worker each, and running."""
     fleet.join("pi-1", "pi-2")
     for name in ("pi-1", "pi-2"):
-        fleet.take(name, ZONE, messages.READY)
+        fleet.take(name, ZONE, ShardState.READY)
     reconcile()
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
     assert status(waiting_experiment) == "RUNNING"
     return waiting_experiment
@@ -92,12 +93,12 @@ class TestWaiting:
 
     def test_it_starts_when_the_last_shard_is_ready_though_its_worker_came_late(self, fleet, waiting_experiment):
         fleet.join("pi-1")
-        fleet.take("pi-1", ZONE, messages.READY)
+        fleet.take("pi-1", ZONE, ShardState.READY)
         reconcile()
         assert status(waiting_experiment) == "STARTING"
         assert held() == [("pi-1", "READY", 1), (None, "DISPATCHED", 1)]
         fleet.join("pi-2")
-        fleet.take("pi-2", ZONE, messages.READY)
+        fleet.take("pi-2", ZONE, ShardState.READY)
         reconcile()
         assert status(waiting_experiment) == "RUNNING"
         assert held() == [("pi-1", "READY", 1), ("pi-2", "READY", 1)]
@@ -105,7 +106,7 @@ class TestWaiting:
     def test_one_worker_may_take_all(self, fleet, waiting_experiment):
         fleet.join("pi-1")
         for _ in range(2):
-            fleet.take("pi-1", ZONE, messages.READY)
+            fleet.take("pi-1", ZONE, ShardState.READY)
         reconcile()
         assert held() == [("pi-1", "READY", 1)] * 2
 
@@ -121,7 +122,7 @@ class TestWaiting:
             placement.place({}, 1)
 
     def test_a_taker_that_has_not_registered_yet_is_noted_later(self, fleet, waiting_experiment):
-        fleet.take("pi-1", ZONE, messages.READY)
+        fleet.take("pi-1", ZONE, ShardState.READY)
         reconcile()
         assert held()[0] == (None, "DISPATCHED", 1)
         fleet.join("pi-1")
@@ -206,7 +207,7 @@ class TestWaiting:
 
     def test_what_a_worker_says_of_an_order_that_it_cannot_read_fails_it(self, fleet, waiting_experiment):
         fleet.join("pi-1")
-        fleet.take("pi-1", ZONE, messages.FAILED)
+        fleet.take("pi-1", ZONE, ShardState.FAILED)
         reconcile()
         assert (status(waiting_experiment), held()[0]) == ("FINALIZING", ("pi-1", "FAILED", 1))
 
@@ -214,16 +215,16 @@ class TestWaiting:
 class TestEnd:
     def test_a_cancel_while_orders_wait_ends_it_and_the_shards_were_nobodys(self, fleet, broker, waiting_experiment):
         fleet.join("pi-1")
-        fleet.take("pi-1", ZONE, messages.READY)
+        fleet.take("pi-1", ZONE, ShardState.READY)
         reconcile()
         ending.cancel(waiting_experiment.id, "by test")
-        fleet.say(messages.FINISHED, "stopped", only={"worker__name": "pi-1"})
+        fleet.say(ShardState.STOPPED, "stopped", only={"worker__name": "pi-1"})
         Experiment.objects.update(finalizing_at=timezone.now() - LONG_AGO)
         reconcile()
         Experiment.objects.update(finalizing_at=timezone.now() - 2 * LONG_AGO)
         reconcile()
         assert (status(waiting_experiment), waiting_experiment.reason) == ("CANCELLED", "by test")
-        assert held() == [("pi-1", "FINISHED", 1), (None, "LOST", 1)]
+        assert held() == [("pi-1", "STOPPED", 1), (None, "LOST", 1)]
         assert Shard.objects.get(index=1).reason == "no worker took its order"
         report = build(waiting_experiment, [])
         assert [worker["worker"] for worker in report["summary"]["workers"]] == ["pi-1"]
@@ -236,7 +237,7 @@ class TestEnd:
 
     def test_the_worker_that_took_a_shard_is_lost_with_it_and_the_rest_goes_on(self, fleet, running):
         kill(fleet, "pi-1")
-        fleet.say(messages.RUNNING, only={"worker__name": "pi-2"})
+        fleet.say(ShardState.RUNNING, only={"worker__name": "pi-2"})
         for _ in range(3):
             reconcile()
         assert held() == [("pi-1", "LOST", 1), ("pi-2", "RUNNING", 1)]
@@ -248,13 +249,13 @@ class TestEnd:
         fleet.broker.srem(WORKERS_KEY, "pi-1")
         Shard.objects.update(ordered_at=timezone.now() - LONG_AGO)
         for _ in range(4):
-            fleet.say(messages.RUNNING, only={"worker__name": "pi-2"})
+            fleet.say(ShardState.RUNNING, only={"worker__name": "pi-2"})
             reconcile()
         assert held() == [(None, "DISPATCHED", 2), ("pi-2", "RUNNING", 1)]
         again = Event.objects.get(name="shard ordered again").value
         assert again == f"{running.id}.0/0: attempt 2 in the queue galileo_zone=A"
         fleet.join("pi-3")
-        order = fleet.take("pi-3", ZONE, messages.RUNNING)
+        order = fleet.take("pi-3", ZONE, ShardState.RUNNING)
         assert (order.attempt, order.takes_over, order.void_after_broker_ns) == (2, True, None)
         reconcile()
         assert held() == [("pi-3", "RUNNING", 2), ("pi-2", "RUNNING", 1)]
@@ -262,18 +263,18 @@ class TestEnd:
 
     def test_what_nobody_took_before_the_plans_end_is_a_loss_though_it_waits_in_the_queue(self, fleet, running):
         ClientGroup.objects.update(on_worker_loss="replace", version=F("version") + 1)
-        fleet.say_of("pi-1", messages.LOST, "its process 7 on pi-1 died")
+        fleet.say_of("pi-1", ShardState.LOST, "its process 7 on pi-1 died")
         reconcile()
         assert held()[0] == (None, "DISPATCHED", 2)
         Shard.objects.update(ordered_at=timezone.now() - LONG_AGO)
-        fleet.say(messages.FINISHED, only={"worker__name": "pi-2"})
+        fleet.say(ShardState.FINISHED, only={"worker__name": "pi-2"})
         Experiment.objects.update(start_broker_ns=F("start_broker_ns") - 10_000_000_000)
         reconcile()
         assert held() == [(None, "LOST", 2), ("pi-2", "FINISHED", 1)]
         assert (status(running), running.final_status) == ("FINALIZING", "FINISHED")
 
     def test_a_full_run_finishes(self, fleet, running):
-        fleet.say(messages.FINISHED)
+        fleet.say(ShardState.FINISHED)
         fleet.bring_batches()
         reconcile()
         assert status(running) == "FINISHED"
@@ -290,11 +291,11 @@ class TestGroups:
         assert groups.follow(group.id).interactive_part.active == []
         fleet.join("pi-1", "pi-2")
         workers.sync_workers()
-        fleet.take("pi-1", ZONE, messages.READY)
+        fleet.take("pi-1", ZONE, ShardState.READY)
         assert groups.follow(group.id).interactive_part.active == []
         members = list(group.shards.order_by("index"))
         assert queue_orders.unready(members) == "1 shard(s) in the queue galileo_zone=A were not taken by any worker"
-        fleet.take("pi-2", ZONE, messages.READY)
+        fleet.take("pi-2", ZONE, ShardState.READY)
         assert groups.follow(group.id).interactive_part.active == [[0, 4]]
         assert held() == [("pi-1", "READY", 1), ("pi-2", "READY", 1)]
 

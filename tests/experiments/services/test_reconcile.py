@@ -10,8 +10,9 @@ from redis.exceptions import RedisError
 from experiments.models import ClientGroup, Event, Experiment, ExperimentStatus, Shard
 from experiments.services import desired, ending, lifecycle, shards, workers
 from experiments.services.reconcile import _PHASES, LOCK_KEY, reconcile
-from loadgen.protocol import keys, messages
+from loadgen.protocol import keys
 from loadgen.protocol.codec import from_json, to_json
+from loadgen.protocol.enums import ShardState
 from loadgen.protocol.keys import WORKERS_KEY, worker_key
 from loadgen.protocol.messages import ClockSample, GroupDocument, ShardStatus
 from tests.support.foreign_routes import remove_route, set_route
@@ -24,7 +25,7 @@ def started(fleet, make_experiment):
     fleet.join("pi-1", "pi-2")
     experiment = make_experiment()
     reconcile()
-    fleet.say(messages.READY)
+    fleet.say(ShardState.READY)
     reconcile()
     experiment.refresh_from_db()
     assert experiment.status == "RUNNING"
@@ -59,10 +60,10 @@ def test_nothing_starts_before_every_shard_is_ready(fleet, make_experiment):
     fleet.join("pi-1", "pi-2")
     experiment = make_experiment()
     reconcile()
-    fleet.say(messages.READY, only={"worker__name": "pi-1"})
+    fleet.say(ShardState.READY, only={"worker__name": "pi-1"})
     reconcile()
     assert status(experiment) == "STARTING"
-    fleet.say(messages.READY)
+    fleet.say(ShardState.READY)
     reconcile()
     assert status(experiment) == "RUNNING"
 
@@ -76,9 +77,9 @@ def test_the_start_lies_two_seconds_ahead_in_the_brokers_clock_for_all_groups(br
 
 
 def test_an_experiment_finishes_when_all_named_batches_are_there(fleet, started):
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
-    fleet.say(messages.FINISHED)
+    fleet.say(ShardState.FINISHED)
     reconcile()
     assert status(started) == "FINALIZING"
     fleet.bring_batches()
@@ -92,7 +93,7 @@ def test_an_experiment_finishes_when_all_named_batches_are_there(fleet, started)
 
 
 def test_nothing_of_an_ended_experiment_is_left_in_redis(broker, fleet, started):
-    fleet.say(messages.FINISHED)
+    fleet.say(ShardState.FINISHED)
     fleet.bring_batches()
     reconcile()
     assert status(started) == "FINISHED"
@@ -100,7 +101,7 @@ def test_nothing_of_an_ended_experiment_is_left_in_redis(broker, fleet, started)
 
 
 def test_missing_batches_are_waited_for_until_the_deadline(fleet, started):
-    fleet.say(messages.FINISHED)
+    fleet.say(ShardState.FINISHED)
     reconcile()
     reconcile()
     assert status(started) == "FINALIZING"
@@ -112,18 +113,18 @@ def test_missing_batches_are_waited_for_until_the_deadline(fleet, started):
 
 def test_the_next_experiment_starts_when_the_first_has_ended(fleet, started, make_experiment):
     second = make_experiment()
-    fleet.say(messages.FINISHED)
+    fleet.say(ShardState.FINISHED)
     fleet.bring_batches()
     reconcile()
     assert (status(started), status(second)) == ("FINISHED", "STARTING")
 
 
 def test_a_shard_that_fails_fails_the_experiment_with_its_reason_and_stops_the_others(broker, fleet, started):
-    fleet.say(messages.RUNNING)
-    fleet.say(messages.FAILED, "app squeezenet: KeyError: 'size'", only={"worker__name": "pi-1"})
+    fleet.say(ShardState.RUNNING)
+    fleet.say(ShardState.FAILED, "app squeezenet: KeyError: 'size'", only={"worker__name": "pi-1"})
     reconcile()
     assert status(started) == "RUNNING"  # the others run to their end
-    fleet.say(messages.FINISHED)
+    fleet.say(ShardState.FINISHED)
     reconcile()
     assert (status(started), started.final_status) == ("FINALIZING", "FAILED")
     assert "KeyError: 'size'" in started.reason
@@ -133,7 +134,7 @@ def test_a_shard_that_fails_before_the_start_fails_the_experiment_at_once(broker
     fleet.join("pi-1")
     experiment = make_experiment()
     reconcile()
-    fleet.say(messages.FAILED, "app squeezenet was not found")
+    fleet.say(ShardState.FAILED, "app squeezenet was not found")
     reconcile()
     assert (status(experiment), experiment.final_status) == ("FINALIZING", "FAILED")
     assert "app squeezenet was not found" in experiment.reason
@@ -153,7 +154,7 @@ def test_what_an_older_attempt_says_is_not_heard(broker, fleet, make_experiment)
     fleet.join("pi-1")
     experiment = make_experiment()
     reconcile()
-    fleet.say(messages.READY)
+    fleet.say(ShardState.READY)
     Shard.objects.update(attempt=2)
     reconcile()
     assert status(experiment) == "STARTING"
@@ -186,10 +187,10 @@ def test_a_label_that_nobody_carries_any_more_fails_the_experiment(fleet, make_e
 
 
 def test_a_dead_shard_is_lost_with_an_event_and_the_rest_goes_on(fleet, started):
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
     fleet.die()
-    fleet.say(messages.RUNNING, only={"worker__name": "pi-2"})
+    fleet.say(ShardState.RUNNING, only={"worker__name": "pi-2"})
     reconcile()
     reconcile()
     assert Shard.objects.get(worker__name="pi-1").status == "LOST"
@@ -205,10 +206,10 @@ def end_the_plan():
 
 
 def test_a_shard_out_of_reach_may_send_until_the_plans_end_and_is_waited_for_no_longer(fleet, started):
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
     fleet.die()
-    fleet.say(messages.FINISHED, only={"worker__name": "pi-2"})
+    fleet.say(ShardState.FINISHED, only={"worker__name": "pi-2"})
     for _ in range(3):
         reconcile()
     assert [(shard.status, shard.process_ended) for shard in Shard.objects.order_by("index")] == [
@@ -222,10 +223,10 @@ def test_a_shard_out_of_reach_may_send_until_the_plans_end_and_is_waited_for_no_
 
 
 def test_a_shard_out_of_reach_that_comes_back_is_followed_again_and_both_are_on_the_timeline(fleet, started):
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
     fleet.die()
-    fleet.say(messages.RUNNING, only={"worker__name": "pi-2"})
+    fleet.say(ShardState.RUNNING, only={"worker__name": "pi-2"})
     reconcile()
     reconcile()
     lost = Shard.objects.get(worker__name="pi-1")
@@ -238,34 +239,34 @@ def test_a_shard_out_of_reach_that_comes_back_is_followed_again_and_both_are_on_
 
 
 def test_a_shard_whose_death_is_told_is_gone_at_once_and_not_waited_for(fleet, started):
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
-    fleet.say_of("pi-1", messages.LOST, "its process 7 on pi-1 died")
-    fleet.say(messages.FINISHED, only={"worker__name": "pi-2"})
+    fleet.say_of("pi-1", ShardState.LOST, "its process 7 on pi-1 died")
+    fleet.say(ShardState.FINISHED, only={"worker__name": "pi-2"})
     reconcile()
     assert Shard.objects.filter(status="LOST", process_ended=True, reason="its process 7 on pi-1 died").count() == 1
     assert (status(started), started.final_status) == ("FINALIZING", "FINISHED")
 
 
 def test_a_lost_shard_whose_death_is_told_later_is_gone_then(fleet, started):
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
     fleet.die()
     reconcile()
     reconcile()
     assert Shard.objects.filter(status="LOST", process_ended=False).count() == 2
     for worker in ("pi-1", "pi-2"):
-        fleet.say_of(worker, messages.LOST, "died")
+        fleet.say_of(worker, ShardState.LOST, "died")
     reconcile()
     assert Shard.objects.filter(status="LOST", process_ended=True).count() == 2
     assert (status(started), started.reason) == ("FINALIZING", "every shard was lost: died")
 
 
 def test_what_the_final_batch_says_counts_when_the_shards_own_word_has_not_come(fleet, started):
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
     fleet.bring_batches()
-    Shard.objects.filter(worker__name="pi-1").update(final_state=messages.LOST, reason="worker shut down")
+    Shard.objects.filter(worker__name="pi-1").update(final_state=ShardState.LOST, reason="worker shut down")
     reconcile()
     assert list(Shard.objects.order_by("index").values_list("status", "process_ended")) == [
         ("LOST", True),
@@ -280,9 +281,9 @@ def on_worker_loss(policy):
 
 def test_on_worker_loss_fail_stops_everything_and_says_why(broker, fleet, started):
     on_worker_loss("fail")
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
-    fleet.say_of("pi-1", messages.LOST, "died")
+    fleet.say_of("pi-1", ShardState.LOST, "died")
     reconcile()
     assert (status(started), started.final_status) == ("FINALIZING", "FAILED")
     assert "on_worker_loss is fail: died" in started.reason
@@ -291,15 +292,15 @@ def test_on_worker_loss_fail_stops_everything_and_says_why(broker, fleet, starte
 
 def test_on_worker_loss_replace_places_the_share_anew_as_an_attempt_that_takes_over(fleet, started):
     on_worker_loss("replace")
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
     lost = Shard.objects.get(worker__name="pi-1")
     fleet.broker.delete(worker_key("pi-1"))
     fleet.broker.srem(WORKERS_KEY, "pi-1")
     reconcile()
     reconcile()
-    fleet.say_of("pi-1", messages.LOST, "its lease was not renewed for 6 s")
-    fleet.say(messages.RUNNING, only={"worker__name": "pi-2"})
+    fleet.say_of("pi-1", ShardState.LOST, "its lease was not renewed for 6 s")
+    fleet.say(ShardState.RUNNING, only={"worker__name": "pi-2"})
     for _ in range(3):
         reconcile()
     again = Shard.objects.get(id=lost.id)
@@ -314,21 +315,21 @@ def test_on_worker_loss_replace_places_the_share_anew_as_an_attempt_that_takes_o
 
 def test_a_share_goes_to_another_worker_than_the_one_that_lost_it_though_that_has_more_to_do(fleet, started):
     on_worker_loss("replace")
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
-    fleet.say_of("pi-1", messages.LOST, "its process 7 on pi-1 died")
+    fleet.say_of("pi-1", ShardState.LOST, "its process 7 on pi-1 died")
     reconcile()
     assert set(Shard.objects.values_list("worker__name", "attempt")) == {("pi-2", 1), ("pi-2", 2)}
 
 
 def test_the_pauses_between_attempts_grow_so_that_a_bad_worker_does_not_use_them_all_up(fleet, started):
     on_worker_loss("replace")
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
-    fleet.say_of("pi-1", messages.LOST, "died")
+    fleet.say_of("pi-1", ShardState.LOST, "died")
     reconcile()
     lost = Shard.objects.get(attempt=2)
-    said = ShardStatus(lost.id, 2, "pi-2", 1, messages.LOST, reason="died")
+    said = ShardStatus(lost.id, 2, "pi-2", 1, ShardState.LOST, reason="died")
     fleet.broker.set(keys.shard_key(lost.id), to_json(said))
     reconcile()
     reconcile()
@@ -342,12 +343,12 @@ def test_the_pauses_between_attempts_grow_so_that_a_bad_worker_does_not_use_them
 
 def test_an_order_that_nobody_took_before_the_plans_end_is_a_loss_and_not_waited_for(fleet, started):
     on_worker_loss("replace")
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
-    fleet.say_of("pi-1", messages.LOST, "died")
+    fleet.say_of("pi-1", ShardState.LOST, "died")
     reconcile()
     Shard.objects.filter(attempt=2).update(ordered_at=timezone.now() - timedelta(seconds=60))
-    fleet.say(messages.FINISHED, only={"attempt": 1})
+    fleet.say(ShardState.FINISHED, only={"attempt": 1})
     end_the_plan()
     reconcile()
     assert set(Shard.objects.values_list("status", "process_ended")) == {("LOST", True), ("FINISHED", False)}
@@ -356,9 +357,9 @@ def test_an_order_that_nobody_took_before_the_plans_end_is_a_loss_and_not_waited
 
 def test_a_cancel_leaves_no_room_for_another_attempt(fleet, started):
     on_worker_loss("replace")
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
-    fleet.say_of("pi-1", messages.LOST, "died")
+    fleet.say_of("pi-1", ShardState.LOST, "died")
     stale = Experiment.objects.get(id=started.id)
     ending.cancel(started.id, "by test")
     reconcile()
@@ -372,15 +373,15 @@ def test_a_shard_that_a_later_start_of_its_worker_took_belongs_to_that_one(fleet
     make_experiment()
     reconcile()
     fleet.join("pi-1", instance="pi-1-2")
-    fleet.say(messages.READY)
+    fleet.say(ShardState.READY)
     reconcile()
     assert set(Shard.objects.values_list("worker_instance", flat=True)) == {"pi-1-2"}
 
 
 def test_what_an_interrupted_end_has_left_is_tidied_later(broker, fleet, started, monkeypatch):
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
-    fleet.say(messages.FINISHED)
+    fleet.say(ShardState.FINISHED)
     fleet.bring_batches()
 
     def interrupt(_):
@@ -399,7 +400,7 @@ def test_what_an_interrupted_end_has_left_is_tidied_later(broker, fleet, started
 
 def test_a_share_that_nobody_can_take_waits_for_a_worker_until_the_plans_end(fleet, started):
     on_worker_loss("replace")
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
     for name in ("pi-1", "pi-2"):
         fleet.broker.delete(worker_key(name))
@@ -407,7 +408,7 @@ def test_a_share_that_nobody_can_take_waits_for_a_worker_until_the_plans_end(fle
     reconcile()
     reconcile()
     for name in ("pi-1", "pi-2"):
-        fleet.say_of(name, messages.LOST, "died")
+        fleet.say_of(name, ShardState.LOST, "died")
     reconcile()
     assert set(Shard.objects.values_list("status", flat=True)) == {"LOST"}
     assert status(started) == "RUNNING"
@@ -421,7 +422,7 @@ def test_a_share_that_nobody_can_take_waits_for_a_worker_until_the_plans_end(fle
 
 
 def test_shards_that_run_beyond_every_deadline_end_the_experiment(broker, fleet, started):
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     Experiment.objects.update(start_broker_ns=F("start_broker_ns") - 3_600_000_000_000)
     reconcile()
     assert (status(started), started.final_status) == ("FINALIZING", "FAILED")
@@ -433,13 +434,13 @@ def test_a_cancelled_experiment_stops_at_once_and_ends_cancelled(broker, fleet, 
     fleet.join("pi-1")
     experiment = make_experiment()
     reconcile()
-    fleet.say(messages.READY)
+    fleet.say(ShardState.READY)
     if phase == "running":
         reconcile()
     ending.cancel(experiment.id, "by test")
     assert desired_states(broker) == {"stop"}
     assert status(experiment) == "FINALIZING"
-    fleet.say(messages.FINISHED)
+    fleet.say(ShardState.FINISHED)
     fleet.bring_batches()
     reconcile()
     assert (status(experiment), experiment.reason) == ("CANCELLED", "by test")
@@ -452,7 +453,7 @@ def test_a_cancel_whose_shards_end_before_the_row_is_told_ends_cancelled_with_it
         """The reconciler looks between the stop and the change of the row."""
         stop_now(group_ids)
         monkeypatch.setattr(desired, "stop_now", stop_now)
-        fleet.say(messages.FINISHED, "stopped")
+        fleet.say(ShardState.STOPPED, "stopped")
         reconcile()
 
     monkeypatch.setattr(desired, "stop_now", stop_and_be_overtaken)
@@ -465,8 +466,8 @@ def test_a_cancel_whose_shards_end_before_the_row_is_told_ends_cancelled_with_it
 
 
 def test_a_run_whose_shards_were_stopped_by_somebody_who_died_is_cancelled_and_not_finished(fleet, started):
-    fleet.say(messages.FINISHED, "stopped", only={"worker__name": "pi-1"})
-    fleet.say(messages.FINISHED, only={"worker__name": "pi-2"})
+    fleet.say(ShardState.STOPPED, "stopped", only={"worker__name": "pi-1"})
+    fleet.say(ShardState.FINISHED, only={"worker__name": "pi-2"})
     reconcile()
     fleet.bring_batches()
     reconcile()
@@ -518,7 +519,7 @@ def test_a_routing_record_is_asked_for_where_a_router_reads_it(fleet, make_exper
 def test_a_closed_load_ends_without_a_count_of_planned_arrivals(fleet, make_experiment):
     fleet.join("pi-1")
     experiment = make_experiment(model="closed", ticks=None, clients=[2, 3], shards_per_worker=2)
-    for state in (messages.READY, messages.RUNNING, messages.FINISHED):
+    for state in (ShardState.READY, ShardState.RUNNING, ShardState.FINISHED):
         reconcile()
         fleet.say(state)
     fleet.bring_batches()
@@ -532,14 +533,14 @@ def test_shards_beside_each_other_on_one_worker_are_lost_one_by_one(fleet, make_
     fleet.join("pi-1")
     experiment = make_experiment(shards_per_worker=2, on_worker_loss="replace")
     reconcile()
-    fleet.say(messages.READY)
+    fleet.say(ShardState.READY)
     reconcile()
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
     fleet.broker.delete(keys.lease_key(Shard.objects.get(index=0).id))
     Shard.objects.filter(index=0).update(ordered_at=timezone.now() - timedelta(seconds=60))
     for _ in range(3):
-        fleet.say(messages.RUNNING, only={"index": 1})
+        fleet.say(ShardState.RUNNING, only={"index": 1})
         reconcile()
     assert list(Event.objects.filter(name="shard lost").values_list("experiment", flat=True)) == [experiment.id]
     again, sibling = Shard.objects.order_by("index")
@@ -581,7 +582,7 @@ def test_a_routing_record_that_makes_no_sense_does_not_hold_up_experiments(broke
 
 
 def test_a_stop_is_left_for_shards_that_are_out_of_reach_for_as_long_as_they_may_run(broker, fleet, started):
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
     fleet.die()
     end_the_plan()
@@ -597,11 +598,11 @@ def test_a_stop_is_left_for_shards_that_are_out_of_reach_for_as_long_as_they_may
 
 
 def test_nothing_is_left_in_redis_of_shards_that_have_ended_for_sure(broker, fleet, started):
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
     broker.set(keys.newest_attempt_key(Shard.objects.first().id), "1 group")
-    fleet.say_of("pi-1", messages.LOST, "died")
-    fleet.say(messages.FINISHED, only={"worker__name": "pi-2"})
+    fleet.say_of("pi-1", ShardState.LOST, "died")
+    fleet.say(ShardState.FINISHED, only={"worker__name": "pi-2"})
     reconcile()
     Experiment.objects.update(finalizing_at=timezone.now() - timedelta(seconds=61))
     reconcile()
@@ -610,12 +611,12 @@ def test_nothing_is_left_in_redis_of_shards_that_have_ended_for_sure(broker, fle
 
 
 def test_a_shard_that_was_given_up_too_early_is_heard_again(fleet, started):
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     reconcile()
     Shard.objects.filter(worker__name="pi-1").update(status="LOST", reason="its process died or hangs")
     shard = Shard.objects.get(worker__name="pi-1")
     clock = ClockSample(offset_ns=5, uncertainty_ns=20_000)
-    said = ShardStatus(shard.id, shard.attempt, "pi-1", 1, messages.FINISHED, clock, 4096, "")
+    said = ShardStatus(shard.id, shard.attempt, "pi-1", 1, ShardState.FINISHED, clock, 4096, "")
     fleet.broker.set(keys.shard_key(shard.id), to_json(said))
     reconcile()
     assert Shard.objects.get(worker__name="pi-1").status == "FINISHED"

@@ -17,7 +17,7 @@ from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from experiments.shell import exp, g, rtbl, show, telemd, usage
 from experiments.shell.client_group import ClientGroup
 from experiments.shell.errors import WITHOUT_TRACEBACK, NoExperiment, ShellError
-from loadgen.protocol import messages
+from loadgen.protocol.enums import ShardState
 from routing.errors import InvalidInput, NotFound
 from tests.support.fleet import Fleet
 
@@ -51,7 +51,7 @@ Type help(<function>) or help(<object>) to learn how to use the functions.
 def c(fleet: Fleet) -> ClientGroup:
     fleet.join("pi-1")
     group = groups.spawn(parse_group({"service": "s", "num": 2}), "tester")
-    fleet.say(messages.READY)
+    fleet.say(ShardState.READY)
     groups.follow(group.id)
     return ClientGroup([group.id])
 
@@ -103,7 +103,7 @@ def test_an_invalid_command_changes_nothing(c: ClientGroup, what: str) -> None:
 
 def test_an_error_in_one_of_two_groups_commands_neither(c: ClientGroup, fleet: Fleet, broker: redis.Redis) -> None:
     other = groups.spawn(parse_group({"service": "s"}), "tester")
-    fleet.say(messages.READY)
+    fleet.say(ShardState.READY)
     groups.follow(other.id)
     for index in range(2):
         broker.lpush(f"{c.ids[0]}.{index}", "1")

@@ -9,7 +9,7 @@ from experiments.services import groups
 from experiments.shell.client_group import ClientGroup
 from experiments.shell.errors import GroupFailed, NotReady, Superseded
 from experiments.shell.future import RequestFuture
-from loadgen.protocol import messages
+from loadgen.protocol.enums import ShardState
 from routing.errors import InvalidInput
 from tests.support.fleet import Fleet
 
@@ -21,9 +21,9 @@ def c(fleet: Fleet) -> ClientGroup:
     """Four clients, two on each of two workers, that take part."""
     fleet.join("pi-1", "pi-2")
     group = groups.spawn(parse_group({"service": "s", "num": 4}), "tester")
-    fleet.say(messages.READY)
+    fleet.say(ShardState.READY)
     groups.follow(group.id)
-    fleet.say(messages.RUNNING)
+    fleet.say(ShardState.RUNNING)
     return ClientGroup([group.id])
 
 
@@ -35,10 +35,10 @@ def number_of(future: RequestFuture) -> int:
 def test_it_is_done_when_all_shards_have_made_their_requests(fleet: Fleet, c: ClientGroup) -> None:
     future = c.request(5)
     number = number_of(future)
-    fleet.say(messages.RUNNING, only={"worker__name": "pi-1"}, phase=number, phases_done=[number])
+    fleet.say(ShardState.RUNNING, only={"worker__name": "pi-1"}, phase=number, phases_done=[number])
     assert not future.done
     assert repr(future) == f"RequestFuture({c.ids[0]}: under way)"
-    fleet.say(messages.RUNNING, phase=number, phases_done=[2, number])
+    fleet.say(ShardState.RUNNING, phase=number, phases_done=[2, number])
     future.wait(5)
     assert future.done
     c.close()
@@ -63,7 +63,7 @@ def test_an_invalid_time_out_is_refused(c: ClientGroup, timeout: object) -> None
 def test_requests_replaced_by_a_command_are_superseded(fleet: Fleet, c: ClientGroup, late: bool) -> None:
     first, second = c.request(5), c.request(6)
     number = number_of(second)
-    fleet.say(messages.RUNNING, phase=number, phases_done=[number])
+    fleet.say(ShardState.RUNNING, phase=number, phases_done=[number])
     if late:
         second.wait(5)
     with pytest.raises(Superseded):
@@ -76,7 +76,7 @@ def test_requests_done_before_a_command_are_done(fleet: Fleet, c: ClientGroup) -
     c.rps(1)
     assert not first.done  # no shard has reported the requests as done, or begun the rate
     number = number_of(first)
-    fleet.say(messages.RUNNING, phase=number + 1, phases_done=[number])
+    fleet.say(ShardState.RUNNING, phase=number + 1, phases_done=[number])
     first.wait(5)
 
 
@@ -84,7 +84,7 @@ def test_abort_ends_its_own_requests_alone(fleet: Fleet, c: ClientGroup) -> None
     first = c.request(5)
     first.abort()
     number = number_of(first) + 1
-    fleet.say(messages.RUNNING, phase=number)
+    fleet.say(ShardState.RUNNING, phase=number)
     with pytest.raises(Superseded):
         first.wait(5)
     second = c.request(5)
@@ -92,7 +92,7 @@ def test_abort_ends_its_own_requests_alone(fleet: Fleet, c: ClientGroup) -> None
     assert not second.done
 
 
-@pytest.mark.parametrize("status", [messages.LOST, messages.FAILED])
+@pytest.mark.parametrize("status", [ShardState.LOST, ShardState.FAILED])
 def test_lost_clients_end_it(fleet: Fleet, c: ClientGroup, status: str) -> None:
     future = c.request(5)
     fleet.say_of("pi-2", status, "its worker is gone")
@@ -116,10 +116,10 @@ def test_pending_clients_make_the_requests_of_a_new_group(fleet: Fleet) -> None:
     future = group.request(5)
     with pytest.raises(NotReady):
         future.wait(0.01)
-    fleet.say(messages.READY)
+    fleet.say(ShardState.READY)
     assert not future.done
     number = number_of(future)
-    fleet.say(messages.RUNNING, phase=number, phases_done=[number])
+    fleet.say(ShardState.RUNNING, phase=number, phases_done=[number])
     future.wait(5)
 
 
@@ -128,6 +128,6 @@ def test_waiting_for_clients_that_are_never_ready_ends(fleet: Fleet) -> None:
     group = ClientGroup([groups.spawn(parse_group({"service": "s"}), "tester").id])
     with pytest.raises(NotReady, match=r"within 0\.01 s"):
         group.wait_until_ready(0.01)
-    fleet.say(messages.FAILED, "the app is broken")
+    fleet.say(ShardState.FAILED, "the app is broken")
     with pytest.raises(GroupFailed, match="the app is broken"):
         group.wait_until_ready()

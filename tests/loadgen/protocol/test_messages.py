@@ -6,10 +6,12 @@ import json
 import re
 from typing import Any
 
+import msgpack
 import pytest
 
 from loadgen.protocol import keys, messages, request_ids
 from loadgen.protocol.codec import MessageError, from_json, from_wire, to_json, to_wire
+from loadgen.protocol.enums import DesiredState
 from loadgen.protocol.messages import (
     BatchHeader,
     ClockSample,
@@ -91,6 +93,17 @@ def test_a_missing_field_is_refused_and_named() -> None:
 def test_a_field_of_the_wrong_type_is_refused_and_named(field: str, value: Any) -> None:
     with pytest.raises(MessageError, match=rf"ShardOrder\.{field}: .* is needed"):
         from_wire(ShardOrder, {**ORDER, field: value})
+
+
+def test_unknown_enum_value_is_refused_with_the_choices() -> None:
+    with pytest.raises(MessageError, match=r"GroupDocument\.state: must be one of hold, run, stop, got 'pause'"):
+        from_wire(GroupDocument, {**to_wire(MESSAGES[1]), "state": "pause"})
+
+
+def test_enum_value_is_a_plain_string_on_the_wire() -> None:
+    assert json.loads(to_json(MESSAGES[1]))["state"] == "run"
+    assert msgpack.unpackb(msgpack.packb(to_wire(MESSAGES[1])))["workload"]["model"] == "open"
+    assert from_wire(GroupDocument, to_wire(MESSAGES[1])).state is DesiredState.RUN
 
 
 def test_a_whole_number_will_do_where_a_fraction_may_be() -> None:

@@ -8,8 +8,9 @@ import redis
 import redis.asyncio
 
 from loadgen.device.redis_connections import async_client
+from loadgen.protocol.enums import ShardState
 from loadgen.protocol.keys import lease_key
-from loadgen.protocol.messages import FINISHED, LOST, RUNNING, ShardStatus
+from loadgen.protocol.messages import ShardStatus
 from loadgen.shard.lease import STALE, TAKEN, VOID, Fence, declare_lost
 from tests.support.redis_server import RedisServer
 from tests.support.shards import broker_ns, order_of, state_of, status_of
@@ -25,7 +26,7 @@ def with_client(server: RedisServer, tmp_path, work: Callable[[redis.asyncio.Red
 
 
 def status(attempt: int) -> ShardStatus:
-    return ShardStatus(1, attempt, "w", 1, RUNNING)
+    return ShardStatus(1, attempt, "w", 1, ShardState.RUNNING)
 
 
 def test_a_higher_attempt_makes_the_lower_ones_renewal_fail_and_waits_until_its_lease_is_given_back(
@@ -81,21 +82,21 @@ def test_a_death_is_told_for_the_newest_attempt_of_the_same_group_alone(redis_se
 
     with_client(redis_server, tmp_path, work)
     for group, attempt in (("other", 2), ("g", 1), ("g", 3)):
-        declare_lost(store, group, replace(status(attempt), state=LOST))
-        assert (state_of(store, 1), store.exists(lease_key(1))) == (RUNNING, 1)
-    declare_lost(store, "g", replace(status(2), state=LOST))
-    assert (state_of(store, 1), store.exists(lease_key(1))) == (LOST, 0)
+        declare_lost(store, group, replace(status(attempt), state=ShardState.LOST))
+        assert (state_of(store, 1), store.exists(lease_key(1))) == (ShardState.RUNNING, 1)
+    declare_lost(store, "g", replace(status(2), state=ShardState.LOST))
+    assert (state_of(store, 1), store.exists(lease_key(1))) == (ShardState.LOST, 0)
 
 
 def test_a_shards_own_last_word_stands(redis_server, store: redis.Redis, tmp_path) -> None:
     async def work(client: redis.asyncio.Redis) -> None:
         fence = Fence(client, order_of(1, "g"))
         assert await fence.acquire() == TAKEN
-        await fence.write_status(replace(status(1), state=FINISHED))
+        await fence.write_status(replace(status(1), state=ShardState.FINISHED))
 
     with_client(redis_server, tmp_path, work)
-    declare_lost(store, "g", replace(status(1), state=LOST))
-    assert state_of(store, 1) == FINISHED
+    declare_lost(store, "g", replace(status(1), state=ShardState.LOST))
+    assert state_of(store, 1) == ShardState.FINISHED
 
 
 def test_a_stale_attempt_gets_nothing_even_when_the_newer_one_has_long_ended(

@@ -19,9 +19,10 @@ from loadgen.device.running_shards import marked_shards
 from loadgen.device.spool import Spool
 from loadgen.protocol.batch import decode
 from loadgen.protocol.codec import from_json
+from loadgen.protocol.enums import ENDS, CommandKind, DesiredState, OnWorkerLoss
 from loadgen.protocol.environment import WorkerSettings
 from loadgen.protocol.keys import app_key, group_key, lease_key, newest_attempt_key, shard_key
-from loadgen.protocol.messages import BACK_TO_BACK, ENDS, GAPS, REPLACE, STOP, GroupDocument, Phase, ShardOrder
+from loadgen.protocol.messages import GroupCommand, GroupDocument, ShardOrder
 from loadgen.shard.lease import Fence
 from loadgen.shard.runner import LEASE_EXPIRED, NOT_TAKEN_OVER, OUT_OF_TOUCH, ShardRunner
 from loadgen.tasks import run_loop
@@ -158,7 +159,7 @@ def test_a_document_that_does_not_appear_fails_the_shard(
 def test_a_document_that_appears_late_is_waited_for(settings: WorkerSettings, store: redis.Redis) -> None:
     async def script() -> None:
         await until(lambda: state_of(store, 1) == "starting")
-        put_document(store, document_of("s-appears", state=STOP))
+        put_document(store, document_of("s-appears", state=DesiredState.STOP))
 
     run_shards(settings, order_of(1, "s-appears"), script=script)
 
@@ -178,7 +179,7 @@ def test_a_client_app_that_is_missing_fails_the_shard_with_the_reason(
     assert (rows_of(settings).final.rows, rows_of(settings).final.counters.planned) == (0, 0)
 
 
-@pytest.mark.parametrize("state", [None, STOP])
+@pytest.mark.parametrize("state", [None, DesiredState.STOP])
 def test_an_order_without_expiry_is_refused_without_a_trace_when_its_group_is_gone_or_stopped(
     settings: WorkerSettings, store: redis.Redis, target: HttpTarget, state: str | None
 ) -> None:
@@ -217,7 +218,7 @@ def test_a_document_of_an_unknown_version_fails_a_shard_from_a_labels_queue_with
 
 
 def test_a_stale_attempt_exits_without_a_trace(settings: WorkerSettings, store: redis.Redis) -> None:
-    document = document_of("s-stale", state=STOP)
+    document = document_of("s-stale", state=DesiredState.STOP)
     put_document(store, document)
     run_shards(settings, order_of(1, "s-stale", attempt=2))
     files = sorted(path.name for path in settings.spool_dir.iterdir())
@@ -243,7 +244,7 @@ def test_a_higher_attempt_supersedes_a_running_one_which_seals_what_it_did_and_l
         second = asyncio.create_task(ShardRunner(order_of(1, "s-super", attempt=2), settings).run())
         await until(lambda: [shard.attempt for shard in marked_shards(settings.spool_dir)] == [2])
         said.append(state_of(store, 1))
-        put_document(store, replace(document, version=3, state=STOP))
+        put_document(store, replace(document, version=3, state=DesiredState.STOP))
         await second
 
     run_shards(settings, order_of(1, "s-super"), script=script)
@@ -251,7 +252,7 @@ def test_a_higher_attempt_supersedes_a_running_one_which_seals_what_it_did_and_l
     rows = rows_of(settings)
     ends = {header.attempt: header.end for header in rows.headers if header.final}
     assert said[0] not in ENDS  # the newer attempt speaks for the shard
-    assert ends == {1: "lost", 2: "finished"}
+    assert ends == {1: "lost", 2: "stopped"}
     first = [header for header in rows.headers if header.attempt == 1]
     assert sum(header.rows for header in first) == first[-1].counters.rows == first[-1].counters.planned
     assert {header.counters.cut for header in rows_of(settings).headers if header.attempt == 1} == {0}
@@ -304,7 +305,7 @@ def test_an_older_or_unreadable_document_changes_nothing(
 
     async def script() -> None:
         await until(lambda: state_of(store, 1) == "running")
-        put_document(store, replace(document, version=1, state=STOP))
+        put_document(store, replace(document, version=1, state=DesiredState.STOP))
         await asyncio.sleep(0.5)
         store.hset("galileo:group:s-old", mapping={"version": 9, "document": "{no json"})
         store.publish("galileo:group:s-old:changed", 9)
@@ -317,7 +318,7 @@ def test_an_older_or_unreadable_document_changes_nothing(
 
 
 def replaceable(group_id: str, rate_rps: float = 100.0, duration_s: float = 30.0) -> GroupDocument:
-    return document_of(group_id, rate_rps=rate_rps, duration_s=duration_s, on_worker_loss=REPLACE)
+    return document_of(group_id, rate_rps=rate_rps, duration_s=duration_s, on_worker_loss=OnWorkerLoss.REPLACE)
 
 
 def test_a_replaceable_shard_whose_lease_expires_stops_by_itself_and_leaves_the_rest_of_its_plan(
@@ -398,7 +399,7 @@ def stop_when_it_runs(store: redis.Redis, group_id: str) -> Script:
         await asyncio.sleep(0.3)
         text = store.hget(group_key(group_id), "document")
         document = from_json(GroupDocument, text)
-        put_document(store, replace(document, version=document.version + 1, state=STOP))
+        put_document(store, replace(document, version=document.version + 1, state=DesiredState.STOP))
 
     return script
 
@@ -425,19 +426,19 @@ def test_a_stop_before_the_start_cuts_the_whole_plan(settings: WorkerSettings, s
 
     async def script() -> None:
         await until(lambda: state_of(store, 1) == "ready")
-        put_document(store, replace(document, version=2, state=STOP))
+        put_document(store, replace(document, version=2, state=DesiredState.STOP))
 
     run_shards(settings, order_of(1, "s-early"), script=script)
 
     final = rows_of(settings).final
-    assert (final.end, final.reason, final.counters.planned, final.counters.cut) == ("finished", "stopped", 1000, 1000)
+    assert (final.end, final.reason, final.counters.planned, final.counters.cut) == ("stopped", "stopped", 1000, 1000)
 
 
 def test_a_stop_that_comes_before_an_attempt_takes_over_leaves_the_plan_to_the_earlier_rows(
     settings: WorkerSettings, store: redis.Redis
 ) -> None:
     put_document(store, replaceable("s-untaken"))
-    put_document(store, replace(replaceable("s-untaken"), version=2, state=STOP))
+    put_document(store, replace(replaceable("s-untaken"), version=2, state=DesiredState.STOP))
 
     run_shards(settings, order_of(1, "s-untaken", attempt=2, takes_over=True))
 
@@ -501,10 +502,10 @@ def test_a_status_that_redis_lost_is_written_again(
         await until(lambda: state_of(store, 1) == "ready")
         store.delete(shard_key(1))
         await until(lambda: state_of(store, 1) == "ready")
-        put_document(store, replace(document, version=2, state=STOP))
+        put_document(store, replace(document, version=2, state=DesiredState.STOP))
 
     run_shards(settings, order_of(1, "s-status"), script=script)
-    assert state_of(store, 1) == "finished"
+    assert state_of(store, 1) == "stopped"
 
 
 def test_a_second_copy_of_an_order_leaves_the_first_ones_mark(
@@ -524,10 +525,10 @@ asyncio.run(ShardRunner(*pickle.loads(bytes.fromhex(sys.argv[1]))).run())
         done = await asyncio.create_subprocess_exec(sys.executable, "-c", copy, arguments)
         assert await done.wait() == 0
         assert [shard.pid for shard in marked_shards(settings.spool_dir)] == [os.getpid()]
-        put_document(store, replace(document, version=2, state=STOP))
+        put_document(store, replace(document, version=2, state=DesiredState.STOP))
 
     run_shards(settings, order_of(1, "s-copy"), script=script)
-    assert state_of(store, 1) == "finished"
+    assert state_of(store, 1) == "stopped"
 
 
 def interactive(store: redis.Redis, group_id: str, version: int = 1, **phase: Any) -> GroupDocument:
@@ -541,7 +542,7 @@ def interactive(store: redis.Redis, group_id: str, version: int = 1, **phase: An
         state="run",
         start_broker_ns=now_ns,
         workload=workload,
-        phase=Phase(version, now_ns, **phase),
+        phase=GroupCommand(version, now_ns, **phase),
         active=[[0, 4]],
     )
 
@@ -554,9 +555,9 @@ def test_an_interactive_shard_does_what_it_is_told_and_says_when_it_is_done(
 
     async def script() -> None:
         await until(lambda: state_of(store, 1) == "running")
-        put_document(store, interactive(store, "s-live", 2, kind=GAPS, requests=5, parameters=[0.01]))
+        put_document(store, interactive(store, "s-live", 2, kind=CommandKind.GAPS, requests=5, parameters=[0.01]))
         await until(lambda: phases_of(store) == (2, 2))
-        put_document(store, interactive(store, "s-live", 3, kind=BACK_TO_BACK, requests=3))
+        put_document(store, interactive(store, "s-live", 3, kind=CommandKind.BACK_TO_BACK, requests=3))
         await until(lambda: phases_of(store) == (3, 3))
         put_document(store, replace(interactive(store, "s-live", 4), active=[]))
 
@@ -580,10 +581,10 @@ def test_a_batch_is_cut_where_an_interactive_experiment_begins_and_ends(
     async def script() -> None:
         await until(lambda: state_of(store, 1) == "running")
         for version, experiment in ((2, None), (3, "202601010000-abcd"), (4, None)):
-            document = interactive(store, "s-cut", version, kind=BACK_TO_BACK, requests=version)
+            document = interactive(store, "s-cut", version, kind=CommandKind.BACK_TO_BACK, requests=version)
             put_document(store, replace(document, experiment_id=experiment))
             await until(lambda version=version: phases_of(store) == (version, version))
-        put_document(store, replace(interactive(store, "s-cut", 5), state=STOP))
+        put_document(store, replace(interactive(store, "s-cut", 5), state=DesiredState.STOP))
 
     run_shards(settings, order_of(1, "s-cut"), script=script)
     by_experiment: dict[str | None, int] = {}
@@ -602,10 +603,10 @@ def test_a_batch_is_cut_where_tracing_is_paused_and_resumed(
     async def script() -> None:
         await until(lambda: state_of(store, 1) == "running")
         for version in range(2, 6):
-            document = interactive(store, "s-pause", version, kind=BACK_TO_BACK, requests=version)
+            document = interactive(store, "s-pause", version, kind=CommandKind.BACK_TO_BACK, requests=version)
             put_document(store, replace(document, experiment_id=experiment_id, tracing=version % 2 == 0))
             await until(lambda version=version: phases_of(store) == (version, version))
-        put_document(store, replace(interactive(store, "s-pause", 6), state=STOP))
+        put_document(store, replace(interactive(store, "s-pause", 6), state=DesiredState.STOP))
 
     run_shards(settings, order_of(1, "s-pause"), script=script)
     headers = [header for header in rows_of(settings).headers if header.rows]
@@ -637,7 +638,7 @@ def test_an_unbounded_load_pauses_when_nobody_renews_it(
         sent.append((status.is_deserted, len(target.ids("s-left"))))
         await asyncio.sleep(0.5)
         sent.append((status.is_deserted, len(target.ids("s-left"))))
-        put_document(store, replace(interactive(store, "s-left", 2), state=STOP))
+        put_document(store, replace(interactive(store, "s-left", 2), state=DesiredState.STOP))
 
     run_shards(settings, order_of(1, "s-left"), script=script)
     (deserted, before), (_, after) = sent

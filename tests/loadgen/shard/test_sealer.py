@@ -110,7 +110,7 @@ def test_a_batch_is_named_by_group_shard_attempt_and_number(sealer, spool, engin
 def test_the_rest_of_a_plan_is_cut_into_batches_of_which_the_last_is_final(sealer, spool, engine) -> None:
     engine.record(2 * MAX_ROWS + 1)
 
-    sealer.seal(engine, 0, end="finished", reason="stopped")
+    sealer.seal(engine, 0, end="stopped", reason="stopped")
 
     sealed = headers(spool)
     assert [(header.rows, header.final, header.reason) for header in sealed] == [

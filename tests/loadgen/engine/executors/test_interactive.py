@@ -13,7 +13,8 @@ import pytest
 
 from loadgen.engine import Engine
 from loadgen.engine.executors.interactive import InteractiveExecutor
-from loadgen.protocol.messages import BACK_TO_BACK, GAPS, RATE, Phase
+from loadgen.protocol.enums import CommandKind
+from loadgen.protocol.messages import GroupCommand
 from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import Result, build, finish
@@ -37,7 +38,7 @@ async def started(engine: Engine) -> int:
 
 
 def command(engine: Engine, number: int, at_ns: int, total: int = 4, **phase: Any) -> None:
-    engine.begin_command(Phase(number, 0, **phase), at_ns, range(total))
+    engine.begin_command(GroupCommand(number, 0, **phase), at_ns, range(total))
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -93,7 +94,7 @@ def test_a_backlog_does_not_keep_the_next_phase_waiting(run: Run[Result], target
         engine = interactive(target.host, clients=1, max_lateness_s=0.1)
         zero_ns = await started(engine)
         # A million requests at one moment.
-        command(engine, 1, zero_ns, total=1, kind=GAPS, requests=1_000_000, parameters=[0.0])
+        command(engine, 1, zero_ns, total=1, kind=CommandKind.GAPS, requests=1_000_000, parameters=[0.0])
         await asyncio.sleep(0.1)
         command(engine, 2, time.monotonic_ns(), total=1)
         await until(lambda: engine.commands[0] == 2)
@@ -110,7 +111,7 @@ def test_requests_that_another_phase_ends_are_not_done(run: Run[Result], target:
     async def scenario() -> tuple[tuple[int, list[int]], Result]:
         engine = interactive(target.host)
         zero_ns = await started(engine)
-        command(engine, 1, zero_ns, kind=GAPS, requests=5, parameters=[10.0])
+        command(engine, 1, zero_ns, kind=CommandKind.GAPS, requests=5, parameters=[10.0])
         await asyncio.sleep(0.05)
         command(engine, 2, time.monotonic_ns() + 100 * MS, rate_rps=10.0)
         await until(lambda: engine.commands[0] == 2)
@@ -124,9 +125,17 @@ def test_so_many_requests_with_gaps_and_then_the_phase_is_done(run: Run[Result],
         engine = interactive(target.host)
         zero_ns = await started(engine)
         seen = [engine.commands]
-        command(engine, 1, zero_ns, kind=GAPS, requests=5, distribution="expovariate", parameters=[100.0])
+        command(engine, 1, zero_ns, kind=CommandKind.GAPS, requests=5, distribution="expovariate", parameters=[100.0])
         await until(lambda: 1 in engine.commands[1])
-        command(engine, 2, time.monotonic_ns(), kind=GAPS, requests=3, distribution="constant", parameters=[0.01])
+        command(
+            engine,
+            2,
+            time.monotonic_ns(),
+            kind=CommandKind.GAPS,
+            requests=3,
+            distribution="constant",
+            parameters=[0.01],
+        )
         await until(lambda: 2 in engine.commands[1])
         return [*seen, engine.commands], await stopped(engine)
 
@@ -140,7 +149,7 @@ def test_clients_of_one_constant_gap_do_not_fire_together(run: Run[Result], targ
     async def scenario() -> Result:
         engine = interactive(target.host)
         zero_ns = await started(engine)
-        command(engine, 1, zero_ns, kind=GAPS, requests=2, distribution="constant", parameters=[0.08])
+        command(engine, 1, zero_ns, kind=CommandKind.GAPS, requests=2, distribution="constant", parameters=[0.08])
         await until(lambda: 1 in engine.commands[1])
         return await stopped(engine)
 
@@ -155,7 +164,7 @@ def test_recorded_gaps_are_gone_through_by_each_client(run: Run[Result], target:
         engine = interactive(target.host, clients=2)
         zero_ns = await started(engine)
         gaps = [0.01, 0.0, 0.02]
-        command(engine, 1, zero_ns, total=2, kind=GAPS, distribution="prerecorded", parameters=gaps)
+        command(engine, 1, zero_ns, total=2, kind=CommandKind.GAPS, distribution="prerecorded", parameters=gaps)
         await until(lambda: 1 in engine.commands[1])
         return await stopped(engine)
 
@@ -169,7 +178,7 @@ def test_each_client_goes_through_its_own_recorded_gaps_and_who_has_none_sends_n
     async def scenario() -> Result:
         engine = interactive(target.host, clients=3)
         zero_ns = await started(engine)
-        gaps = {"kind": GAPS, "distribution": "prerecorded", "requests": 2}
+        gaps = {"kind": CommandKind.GAPS, "distribution": "prerecorded", "requests": 2}
         command(engine, 1, zero_ns, total=3, recorded={"0": [0.01, 0.02, 0.5], "2": [0.04]}, **gaps)
         await until(lambda: 1 in engine.commands[1])
         # A shard may have none of the clients that do: it is done at once.
@@ -185,9 +194,9 @@ def test_back_to_back_each_client_sends_exactly_its_requests(run: Run[Result], t
     async def scenario() -> Result:
         engine = interactive(target.host)
         zero_ns = await started(engine)
-        command(engine, 1, zero_ns, kind=BACK_TO_BACK, requests=25)
+        command(engine, 1, zero_ns, kind=CommandKind.BACK_TO_BACK, requests=25)
         await until(lambda: 1 in engine.commands[1])
-        command(engine, 2, time.monotonic_ns(), kind=BACK_TO_BACK, requests=5)
+        command(engine, 2, time.monotonic_ns(), kind=CommandKind.BACK_TO_BACK, requests=5)
         await until(lambda: 2 in engine.commands[1])
         return await stopped(engine)
 
@@ -202,9 +211,9 @@ def test_what_an_ended_phase_has_in_flight_counts_for_no_client_of_the_next(
     async def scenario() -> Result:
         engine = interactive(target.host, path="/mode/slow/")
         zero_ns = await started(engine)
-        command(engine, 1, zero_ns, kind=BACK_TO_BACK)
+        command(engine, 1, zero_ns, kind=CommandKind.BACK_TO_BACK)
         await until(lambda: engine.in_flight == 4)
-        command(engine, 2, time.monotonic_ns(), kind=BACK_TO_BACK, requests=2)
+        command(engine, 2, time.monotonic_ns(), kind=CommandKind.BACK_TO_BACK, requests=2)
         await until(lambda: 2 in engine.commands[1])
         return await stopped(engine)
 
@@ -233,8 +242,8 @@ def test_a_group_that_becomes_smaller_goes_on_with_the_clients_that_are_left(
     "phase",
     [
         {"rate_rps": 50.0},
-        {"kind": GAPS, "distribution": "constant", "parameters": [0.02]},
-        {"kind": BACK_TO_BACK},
+        {"kind": CommandKind.GAPS, "distribution": "constant", "parameters": [0.02]},
+        {"kind": CommandKind.BACK_TO_BACK},
     ],
 )
 def test_closed_clients_send_no_more_and_the_others_go_on_undisturbed(
@@ -274,7 +283,7 @@ def test_a_stop_leaves_no_row_of_what_was_commanded_and_not_reached(run: Run[Res
     async def scenario() -> Result:
         engine = interactive(target.host)
         zero_ns = await started(engine)
-        command(engine, 1, zero_ns, kind=GAPS, requests=1000, distribution="constant", parameters=[0.02])
+        command(engine, 1, zero_ns, kind=CommandKind.GAPS, requests=1000, distribution="constant", parameters=[0.02])
         await asyncio.sleep(0.2)
         return await stopped(engine)
 
@@ -287,17 +296,17 @@ def test_a_stop_leaves_no_row_of_what_was_commanded_and_not_reached(run: Run[Res
 @pytest.mark.parametrize(
     ("phase", "unbounded"),
     [
-        (Phase(1, 0, kind=RATE, rate_rps=1.0), True),
-        (Phase(1, 0, kind=RATE), False),
-        (Phase(1, 0, kind=GAPS, parameters=[1.0]), True),
-        (Phase(1, 0, kind=GAPS, parameters=[1.0], requests=3), False),
-        (Phase(1, 0, kind=GAPS, distribution="prerecorded", parameters=[1.0]), False),
-        (Phase(1, 0, kind=GAPS, distribution="prerecorded", recorded={"0": [1.0]}), False),
-        (Phase(1, 0, kind=BACK_TO_BACK), True),
-        (Phase(1, 0, kind=BACK_TO_BACK, requests=1), False),
+        (GroupCommand(1, 0, kind=CommandKind.RATE, rate_rps=1.0), True),
+        (GroupCommand(1, 0, kind=CommandKind.RATE), False),
+        (GroupCommand(1, 0, kind=CommandKind.GAPS, parameters=[1.0]), True),
+        (GroupCommand(1, 0, kind=CommandKind.GAPS, parameters=[1.0], requests=3), False),
+        (GroupCommand(1, 0, kind=CommandKind.GAPS, distribution="prerecorded", parameters=[1.0]), False),
+        (GroupCommand(1, 0, kind=CommandKind.GAPS, distribution="prerecorded", recorded={"0": [1.0]}), False),
+        (GroupCommand(1, 0, kind=CommandKind.BACK_TO_BACK), True),
+        (GroupCommand(1, 0, kind=CommandKind.BACK_TO_BACK, requests=1), False),
     ],
 )
-def test_what_sends_until_somebody_ends_it_is_unbounded(phase: Phase, unbounded: bool) -> None:
+def test_what_sends_until_somebody_ends_it_is_unbounded(phase: GroupCommand, unbounded: bool) -> None:
     assert phase.is_unbounded is unbounded
 
 
@@ -313,7 +322,7 @@ def test_who_pauses_after_what_could_not_be_sent_does_not_put_off_the_next_phase
 
         engine._executor._arm = wake_and_note
         zero_ns = await started(engine)
-        command(engine, 1, zero_ns, kind=BACK_TO_BACK)
+        command(engine, 1, zero_ns, kind=CommandKind.BACK_TO_BACK)
         command(engine, 2, zero_ns + 50 * MS, rate_rps=0.0)
         told = len(woken_ns)
         await until(lambda: engine.commands[0] == 2)

@@ -12,7 +12,8 @@ from loadgen.engine import Engine
 from loadgen.engine.http.capture import Captures, CapturingConnection
 from loadgen.engine.recorder import Recorder
 from loadgen.protocol.batch import MAX_CAPTURES_BYTES, Capture
-from loadgen.protocol.messages import CAPTURES, Counters
+from loadgen.protocol.enums import CaptureMode
+from loadgen.protocol.messages import Counters
 from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import GROUP, build, unpack
@@ -144,7 +145,7 @@ def test_an_error_is_an_outcome_or_a_status(outcome: int, status: int, kept: int
     assert len(captures.take()) == kept
 
 
-@pytest.mark.parametrize("capture", CAPTURES)
+@pytest.mark.parametrize("capture", CaptureMode)
 def test_only_who_asks_has_connections_that_keep(run: Run[Any], server: EchoServer, capture: str) -> None:
     async def kind() -> type:
         engine = build(server.host, capture=capture)

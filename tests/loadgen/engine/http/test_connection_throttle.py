@@ -11,7 +11,7 @@ import pytest
 
 from loadgen.engine.http.connection_throttle import ConnectionThrottle
 from loadgen.engine.recorder import Recorder
-from loadgen.protocol.messages import CLOSED, NEW
+from loadgen.protocol.enums import ConnectionMode, LoadModel
 from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import build
@@ -113,7 +113,7 @@ def test_where_those_who_wait_surely_need_a_connection_each_more_are_opened_in_a
 
 @pytest.mark.parametrize(
     ("workload", "opened"),
-    [({}, 1), ({"connection": NEW}, 8), ({"model": CLOSED, "schedule": [[1.0, 20.0]]}, 8)],
+    [({}, 1), ({"connection": ConnectionMode.NEW}, 8), ({"model": LoadModel.CLOSED, "schedule": [[1.0, 20.0]]}, 8)],
     ids=["open model", "new connections", "closed model"],
 )
 def test_an_engine_says_whether_those_who_wait_surely_need_a_connection_each(
