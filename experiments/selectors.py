@@ -142,11 +142,13 @@ def worker(name: str) -> WorkerLoad | None:
     return next((load for load in _loads(Worker.objects.filter(name=name)) if load.worker.name == name), None)
 
 
+def with_used_slots(workers: QuerySet[Worker]) -> QuerySet[Worker]:
+    """The workers with `used_slots`, the number of slots that shards hold; GROUP BY drops the model's default order."""
+    return workers.annotate(used_slots=Count("shards", filter=~Q(shards__status__in=ENDED_SHARD_STATUSES)))
+
+
 def _loads(workers: QuerySet[Worker]) -> list[WorkerLoad]:
-    # GROUP BY drops the model's default order.
-    counted = workers.annotate(used_slots=Count("shards", filter=~Q(shards__status__in=ENDED_SHARD_STATUSES))).order_by(
-        "name"
-    )
+    counted: Any = with_used_slots(workers).order_by("name")
     return [WorkerLoad(worker, worker.used_slots) for worker in counted]
 
 

@@ -35,6 +35,38 @@ class Code(StrEnum):
     UNREADABLE = "unreadable"  # not a document of its format at all
 
 
+Place = tuple[str | int, ...]  # the keys and indexes from a value to a part of it
+
+
+def shown(value: object) -> str:
+    """A short text of any value for an error message; works for values of any size."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "nothing"}[value]
+    if isinstance(value, int) and value.bit_length() > 128:
+        return "a huge number"
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, str):
+        return repr(value if len(value) <= 60 else value[:57] + "…")
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return f"a {type(value).__name__}"
+
+
+def path_of(place: Place) -> str:
+    """The place as users read it, like `configuration.workloads[0].ticks[2]`."""
+    path = ""
+    for step in place:
+        if isinstance(step, int):
+            path += f"[{step}]"
+        else:
+            name = step[:60] if step.strip() and step.isprintable() else shown(step)
+            path += f".{name}" if path else name
+    return path
+
+
 @dataclass(frozen=True)
 class FieldError:
     """One reason for a refusal.
@@ -104,15 +136,15 @@ class ErrorCollector:
     """Collects the errors of one input while it is read, up to MAX_ERRORS; the rest is only counted."""
 
     def __init__(self) -> None:
-        self._errors: list[FieldError] = []
+        self.found: list[tuple[str | Place, Code, str]] = []
         self._beyond = 0
 
     def __len__(self) -> int:
-        return len(self._errors) + self._beyond
+        return len(self.found) + self._beyond
 
-    def add(self, path: str, code: Code, message: str) -> None:
-        if len(self._errors) < MAX_ERRORS:
-            self._errors.append(FieldError(path, code, message))
+    def add(self, place: str | Place, code: Code, message: str) -> None:
+        if len(self.found) < MAX_ERRORS:
+            self.found.append((place, code, message))
         else:
             self._beyond += 1
 
@@ -123,13 +155,17 @@ class ErrorCollector:
     @property
     def errors(self) -> list[FieldError]:
         """The errors in the order in which they were added; beyond MAX_ERRORS, one that gives the number left out."""
-        if not self._beyond:
-            return list(self._errors)
-        return [*self._errors, FieldError("", Code.RANGE, f"{self._beyond} more errors were left out")]
+        errors = [
+            FieldError(place if isinstance(place, str) else path_of(place), code, message)
+            for place, code, message in self.found
+        ]
+        if self._beyond:
+            errors.append(FieldError("", Code.RANGE, f"{self._beyond} more errors were left out"))
+        return errors
 
     def raise_if_any(self, kind: type[InvalidInput] = InvalidInput) -> None:
         """Raises `kind` with everything that was added, if anything was."""
-        if self._errors:
+        if self.found:
             raise kind(self.errors)
 
 

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Protocol
 
-from routing.errors import Code, FieldError
+from routing.errors import Code, FieldError, shown
 
 # The longest text that every supported database can index (MySQL's utf8mb4 with its shortest key limit).
 MAX_NAME_LENGTH = 191
 # Integers up to here are exact as floats, so that 2.0 and 2 are the same weight.
 _MAX_EXACT_INTEGER = 1 << 53
 
-_MAX_SHOWN = 80
 
 _SERVICE = re.compile(r"[!-~]+")
 _SERVICE_FORBIDDEN = re.compile(r"[/?#%]")
@@ -75,11 +74,11 @@ def find_target_errors(hosts: object, weights: object) -> list[FieldError]:
     """As `find_errors`, of hosts and weights alone."""
     errors: list[FieldError] = []
     if not isinstance(hosts, list | tuple):
-        errors.append(FieldError("hosts", Code.TYPE, f"must be a list of host[:port], got {_shown(hosts)}"))
+        errors.append(FieldError("hosts", Code.TYPE, f"must be a list of host[:port], got {shown(hosts)}"))
     else:
         errors.extend(_host_list_errors(hosts))
     if not isinstance(weights, list | tuple):
-        errors.append(FieldError("weights", Code.TYPE, f"must be a list of numbers, got {_shown(weights)}"))
+        errors.append(FieldError("weights", Code.TYPE, f"must be a list of numbers, got {shown(weights)}"))
     else:
         errors.extend(_weight_list_errors(weights))
     if isinstance(hosts, list | tuple) and isinstance(weights, list | tuple) and len(hosts) != len(weights):
@@ -104,17 +103,12 @@ def find_service_errors(service: object) -> Iterable[FieldError]:
     if service is None or service == "":
         yield FieldError("service", Code.REQUIRED, "must not be empty")
     elif not isinstance(service, str):
-        yield FieldError("service", Code.TYPE, f"must be a string, got {_shown(service)}")
+        yield FieldError("service", Code.TYPE, f"must be a string, got {shown(service)}")
     elif len(service) > MAX_NAME_LENGTH:
         yield FieldError("service", Code.RANGE, _too_long(service))
     elif not _SERVICE.fullmatch(service) or _SERVICE_FORBIDDEN.search(service):
         message = f"must be printable ASCII characters without spaces, / ? # and %, got {service!r}"
         yield FieldError("service", Code.FORMAT, message)
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
 def _too_long(text: str) -> str:
@@ -128,7 +122,7 @@ def _host_list_errors(hosts: Sequence[object]) -> Iterable[FieldError]:
     for index, host in enumerate(hosts):
         path = f"hosts[{index}]"
         if not isinstance(host, str):
-            yield FieldError(path, Code.TYPE, f"must be a string like host or host:8080, got {_shown(host)}")
+            yield FieldError(path, Code.TYPE, f"must be a string like host or host:8080, got {shown(host)}")
         elif len(host) > MAX_NAME_LENGTH:
             yield FieldError(path, Code.RANGE, _too_long(host))
         elif reason := _host_reason(host):
@@ -194,7 +188,7 @@ def _weight_list_errors(weights: Sequence[object]) -> Iterable[FieldError]:
 
 def _weight_errors(path: str, weight: object) -> Iterable[FieldError]:
     if isinstance(weight, bool) or not isinstance(weight, Real):
-        yield FieldError(path, Code.TYPE, f"must be a number, got {_shown(weight)}")
+        yield FieldError(path, Code.TYPE, f"must be a number, got {shown(weight)}")
         return
     try:
         number = float(weight)
@@ -203,4 +197,4 @@ def _weight_errors(path: str, weight: object) -> Iterable[FieldError]:
     if isinstance(weight, Integral) and int(weight) > _MAX_EXACT_INTEGER:
         yield FieldError(path, Code.RANGE, f"must be at most {_MAX_EXACT_INTEGER} where it is a whole number")
     elif not math.isfinite(number) or number < 0:
-        yield FieldError(path, Code.RANGE, f"must be a finite number of at least 0, got {_shown(weight)}")
+        yield FieldError(path, Code.RANGE, f"must be a finite number of at least 0, got {shown(weight)}")

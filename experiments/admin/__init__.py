@@ -1,10 +1,10 @@
-"""The admin's pages: everything that services own is there to be read, and an experiment can be cancelled."""
+"""The admin's pages: they show all rows that services own, read-only, and can cancel experiments and steer groups."""
 
 from django.contrib import admin
 
-from experiments.admin import app, experiment, group, telemetry, trace, worker
+from experiments.admin import experiment, group, measurements, worker
 
-__all__ = ["app", "experiment", "group", "telemetry", "trace", "worker"]
+__all__ = ["experiment", "group", "measurements", "worker"]
 
 admin.site.site_header = "Galileo"
 admin.site.site_title = "Galileo"

@@ -27,13 +27,13 @@ else:
     AnyModelAdmin = admin.ModelAdmin
     AnyPaginator = Paginator
 
-# How far a list of a table of millions can be paged through; a filter shows what lies beyond.
+# The most rows that the list of a large table shows; a filter finds the others.
 MAX_LISTED = 10_000
 LATEST_EXPERIMENTS = 25
 
 
 class ReadOnlyAdmin(AnyModelAdmin):
-    """A model that only services write."""
+    """A read-only page: only services write the model."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -46,7 +46,7 @@ class ReadOnlyAdmin(AnyModelAdmin):
 
 
 class BoundedPaginator(AnyPaginator):
-    """Counts no further than MAX_LISTED: COUNT(*) over millions of rows would take longer than anyone waits."""
+    """Counts up to MAX_LISTED, because COUNT(*) over millions of rows takes too long."""
 
     @cached_property
     def count(self) -> int:
@@ -55,14 +55,14 @@ class BoundedPaginator(AnyPaginator):
 
 
 class FixedOrderChangeList(ChangeList):
-    """A list whose order no address can change: `sortable_by` only takes the links away."""
+    """A list that ignores the order in the address; `sortable_by` alone only removes the links."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         return list(self.model_admin.get_ordering(request))
 
 
 class LargeTableAdmin(ReadOnlyAdmin):
-    """A table of up to millions of rows: ordered by its key, not sortable, not searchable, never counted in full."""
+    """A table of up to millions of rows: ordered by its key, without sorting, search and a full count."""
 
     paginator = BoundedPaginator
     show_full_result_count = False
@@ -74,7 +74,7 @@ class LargeTableAdmin(ReadOnlyAdmin):
 
 
 def experiment_filter(lookup: str) -> type[admin.SimpleListFilter]:
-    """A filter by experiment, `lookup` leading to its id; it offers the latest and takes any id in the address."""
+    """A filter on `lookup`, an experiment's id: it offers the latest experiments, and the address can name any."""
 
     class ExperimentFilter(admin.SimpleListFilter):
         title = "experiment"
@@ -92,7 +92,7 @@ def experiment_filter(lookup: str) -> type[admin.SimpleListFilter]:
 
 
 def as_json(field: str) -> Callable[[Any], SafeString]:
-    """A read-only column that shows a JSON field in lines."""
+    """A read-only column that shows a JSON field, indented."""
 
     @admin.display(description=field.replace("_", " "))
     def show(row: Any) -> SafeString:

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from experiments import selectors
 from experiments.admin.base import LargeTableAdmin, ReadOnlyAdmin, as_json, experiment_filter, list_link
 from experiments.analysis import report as reports
-from experiments.models import ENDED_STATUSES, Event, Experiment, Workload
+from experiments.models import Event, Experiment, Workload
 from experiments.services import ending
 from loadgen.protocol.enums import LoadModel
 
@@ -34,47 +34,25 @@ PARTS = {
 
 @admin.register(Experiment)
 class ExperimentAdmin(ReadOnlyAdmin):
-    list_display = ["id", "name", "creator", "stands", "verdict", "created_at", "started_at", "ended_at"]
+    list_display = ["id", "name", "creator", "status_shown", "verdict", "created_at", "started_at", "ended_at"]
     list_filter = ["status", "created_at", "creator"]
     search_fields = ["id", "name", "creator"]
     date_hierarchy = "created_at"
     actions = ["cancel"]
+    _facts = (
+        "id", "name", "creator", "status_shown", "final_status", "reason", "verdict", "tracing", "parts", "telemetry",
+    )  # fmt: skip
+    _times = ("created_at", "starting_at", "started_at", "ended_at", "finalizing_at", "start_broker_ns")
     fieldsets = [
-        (
-            None,
-            {
-                "fields": [
-                    "id",
-                    "name",
-                    "creator",
-                    "stands",
-                    "final_status",
-                    "reason",
-                    "verdict",
-                    "tracing",
-                    "parts",
-                    "telemetry",
-                ]
-            },
-        ),
-        (
-            "Times",
-            {"fields": ["created_at", "starting_at", "started_at", "ended_at", "finalizing_at", "start_broker_ns"]},
-        ),
+        (None, {"fields": _facts}),
+        ("Times", {"fields": _times}),
         ("Report", {"fields": ["report"]}),
         ("Plan", {"fields": ["seed", "metadata_json", "plan_json"]}),
         ("Summary", {"fields": ["summary_json"], "classes": ["collapse"]}),
     ]
     readonly_fields = [
-        "stands",
-        "verdict",
-        "parts",
-        "telemetry",
-        "report",
-        "plan_json",
-        "metadata_json",
-        "summary_json",
-    ]
+        "status_shown", "verdict", "parts", "telemetry", "report", "plan_json", "metadata_json", "summary_json",
+    ]  # fmt: skip
 
     plan_json = staticmethod(as_json("plan"))
     metadata_json = staticmethod(as_json("metadata"))
@@ -84,7 +62,7 @@ class ExperimentAdmin(ReadOnlyAdmin):
         return super().get_queryset(request).defer("plan", "metadata")
 
     @admin.display(description="status", ordering="status")
-    def stands(self, experiment: Experiment) -> str:
+    def status_shown(self, experiment: Experiment) -> str:
         return f"{experiment.status}, being deleted" if experiment.deletion_requested else str(experiment.status)
 
     @admin.display(description="verdict", empty_value="-")
@@ -100,18 +78,16 @@ class ExperimentAdmin(ReadOnlyAdmin):
     def telemetry(self, experiment: Experiment) -> str:
         counts = selectors.telemetry_counts(experiment.id)
         if counts is None:
-            return "The recorder has not seen it."
+            return "not recorded"
         text = f"{counts.samples:,} samples of {counts.nodes:,} nodes"
         if counts.unparsable or counts.dropped:
-            text += (
-                f"; {counts.unparsable:,} messages that made no sense; {counts.dropped:,} that there was no room for"
-            )
+            text += f"; {counts.unparsable:,} messages could not be parsed, {counts.dropped:,} were dropped"
         return text
 
     @admin.display(description="report")
     def report(self, experiment: Experiment) -> SafeString | str:
         if experiment.summary is None:
-            return "The report comes when the experiment has ended."
+            return "available when the experiment has ended"
         text = reports.render(reports.build(experiment, []))
         return format_html('<pre style="margin: 0; overflow-x: auto">{}</pre>', text)
 
@@ -120,8 +96,8 @@ class ExperimentAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Cancel selected experiments", permissions=["cancel"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Experiment]) -> HttpResponse | None:
-        """Asks first; then stops the load of each."""
-        chosen = queryset.exclude(status__in=ENDED_STATUSES)
+        """Stops the load of each chosen experiment, after a page that asks for confirmation."""
+        chosen = queryset.filter(pk__in=Experiment.objects.not_ended())
         if not chosen:
             self.message_user(request, "None of the selected experiments is queued or active.", messages.WARNING)
             return None
@@ -144,26 +120,13 @@ class ExperimentAdmin(ReadOnlyAdmin):
 
 @admin.register(Workload)
 class WorkloadAdmin(ReadOnlyAdmin):
-    list_display = [
-        "id",
-        "experiment",
-        "index",
-        "service",
-        "load_model",
-        "clients",
-        "placement",
-        "shards_per_worker",
-        "shards",
-        "worker_labels",
-    ]
+    _columns = ("experiment", "index", "service", "load_model", "clients", "placement", "shards_per_worker", "shards")
+    list_display = ["id", *_columns, "worker_labels"]
     list_filter = [experiment_filter("experiment_id")]
     search_fields = ["service"]
     list_select_related = ["experiment"]
     ordering = ["-id"]
-    fields = [
-        "experiment", "index", "service", "load_model", "clients", "placement", "shards_per_worker", "shards",
-        "worker_labels_json", "spec_json",
-    ]  # fmt: skip
+    fields = [*_columns, "worker_labels_json", "spec_json"]
     readonly_fields = ["load_model", "worker_labels_json", "spec_json"]
 
     worker_labels_json = staticmethod(as_json("worker_labels"))

@@ -42,7 +42,7 @@ class ClientGroupAdmin(ReadOnlyAdmin):
 
     @admin.display(description="does", empty_value="-")
     def does(self, group: ClientGroup) -> str | None:
-        """The present command of an interactive group."""
+        """The current command of an interactive group."""
         is_open = group.interactive is not None and group.state != GroupState.STOP
         return selectors.doing(group) if is_open else None
 
@@ -66,7 +66,7 @@ class ClientGroupAdmin(ReadOnlyAdmin):
     def _each_open(
         self, request: HttpRequest, queryset: QuerySet[ClientGroup], done: str, do: Callable[[str], object]
     ) -> None:
-        """An experiment's own groups are left alone: they end with their plan, or when it is cancelled."""
+        """Applies `do` to the interactive groups; the others end with their plan, or when it is cancelled."""
         chosen = queryset.filter(pk__in=ClientGroup.objects.interactive().not_stopped())
         if not chosen:
             self.message_user(request, "None of the selected groups is interactive and open.", messages.WARNING)

@@ -29,7 +29,7 @@ from experiments.models import Experiment, ExperimentStatus
 from experiments.plans.commands import Tracing, parse_tracing
 from experiments.plans.parsing import json_schema
 from experiments.plans.recordings import LISTS, read_lists, with_recordings
-from experiments.services import deletion, ending, interactive
+from experiments.services import ending, experiments, interactive
 from experiments.services import experiments as services
 from loadgen.protocol.topics import MAX_EVENT_VALUE
 from routing.errors import NotFound
@@ -163,7 +163,7 @@ class ExperimentView(View):
     def delete(self, request: Request, experiment_id: str) -> Response:
         """Deletes an experiment. An active experiment is stopped first, and deleted when its load has ended."""
         try:
-            active = deletion.delete(experiment_id)
+            active = experiments.delete(experiment_id)
         except Experiment.DoesNotExist:
             raise not_found("experiment", experiment_id) from None
         if active is None:

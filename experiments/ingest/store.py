@@ -12,7 +12,7 @@ from experiments.analysis.live import added_client_counts
 from experiments.ingest import aggregate
 from experiments.ingest.received import ReceivedBatch
 from experiments.ingest.writers import Traces
-from experiments.models import ENDED_STATUSES, Batch, Capture, ClientGroup, Experiment, Shard
+from experiments.models import Batch, Capture, ClientGroup, Experiment, Shard
 from experiments.models.trace import trace_key
 from loadgen.protocol.enums import ShardState
 from loadgen.protocol.messages import BatchHeader
@@ -129,7 +129,7 @@ def mark_summary_stale(experiment_id: str) -> None:
 
     Before the end there is nothing to note, because the first summary will include the batch.
     """
-    ended = Experiment.objects.filter(pk=experiment_id, status__in=ENDED_STATUSES)
+    ended = Experiment.objects.ended().filter(pk=experiment_id)
     if ended.exists():  # rarely true; saves a write for all other batches
         # Unconditional: a process that has not seen this batch may be about to clear the flag.
         ended.update(summary_stale=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from experiments.plans import PlanInvalid
-from experiments.plans.fields import Reason, Text, checked, json_faults
-from experiments.plans.parsing import Context, Faults, Section, shown
+from experiments.plans.fields import Reason, Text, checked, scalar_reason
+from experiments.plans.parsing import Context, Section
 from experiments.plans.parsing import read as read_section
 from experiments.plans.plan import ExperimentId
-from routing.errors import Code, FieldError
+from routing.errors import Code, FieldError, shown
 
 MAX_BYTES = 1 << 20
 
@@ -37,9 +37,7 @@ class Instruction:
 def _script_reason(value: object) -> Reason | None:
     if not isinstance(value, str):
         return Code.TYPE, f"must be the text of a script, got {shown(value)}"
-    faults = Faults()
-    json_faults(value, faults)
-    return next(((code, message) for _, code, message in faults), None)
+    return scalar_reason(value)
 
 
 class _Message(Section):

@@ -21,13 +21,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.plans.fields import MAX_DURATION_S, MIN_DURATION_S, NS, json_faults, text_reason
-from experiments.plans.parsing import Faults, path_of, shown
+from experiments.plans.fields import MAX_DURATION_S, MIN_DURATION_S, NS, json_errors, text_reason
 from experiments.plans.plan import MAX_EVENT_VALUE
 from experiments.plans.workload import MAX_CLIENTS, MAX_RATE_RPS
 from loadgen.protocol.environment import NAME_PATTERN
 from routing import table
-from routing.errors import Code, ErrorCollector
+from routing.errors import Code, ErrorCollector, shown
 
 _NUMBER = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE][-+]?\d{1,3})?", re.ASCII)
 _WHOLE = re.compile(r"\d{1,9}", re.ASCII)
@@ -212,11 +211,7 @@ def _read_parameters(line: _Line, text: str) -> dict[str, Any]:
     if not isinstance(parameters, dict):
         line.wrong(Code.TYPE, f"PARAMETERS must be a mapping in JSON, got {shown(parameters)}")
         return {}
-    faults = Faults()
-    json_faults(parameters, faults)
-    for place, code, message in faults:
-        line.errors.add(path_of((line.path, *place)), code, message)
-    return {} if len(faults) else parameters
+    return parameters if json_errors(parameters, line.errors, (line.path,)) else {}
 
 
 def _read_number(line: _Line, name: str, what: str, text: str) -> float:

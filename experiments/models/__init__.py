@@ -1,8 +1,7 @@
 """The database models of experiments."""
 
 from experiments.models.app import ClientApp, ClientAppVersion
-from experiments.models.event import Event
-from experiments.models.experiment import ACTIVE_STATUSES, ENDED_STATUSES, Experiment, ExperimentStatus, Workload
+from experiments.models.experiment import ACTIVE_STATUSES, ENDED_STATUSES, Event, Experiment, ExperimentStatus, Workload
 from experiments.models.group import (
     ENDED_SHARD_STATUSES,
     REPORTED_ENDS,

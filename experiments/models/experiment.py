@@ -1,6 +1,9 @@
-"""Experiment and Workload: one run of a plan, and the load that each service gets in it."""
+"""Experiment, Workload and Event: one run of a plan, the load on each of its services, and its timeline."""
 
 from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
 
 from django.db import models
 from django.db.models import F, Q
@@ -36,8 +39,15 @@ class ExperimentQuerySet(models.QuerySet["Experiment"]):
         """Experiments that have left the queue and have not ended."""
         return self.filter(status__in=ACTIVE_STATUSES)
 
+    def active_between(self, first: datetime, last: datetime) -> ExperimentQuerySet:
+        """Experiments that were active at some time from `first` to `last`."""
+        return self.filter(Q(status__in=ACTIVE_STATUSES) | Q(ended_at__gte=first), starting_at__lte=last)
+
     def ended(self) -> ExperimentQuerySet:
         return self.filter(status__in=ENDED_STATUSES)
+
+    def not_ended(self) -> ExperimentQuerySet:
+        return self.exclude(status__in=ENDED_STATUSES)
 
     def running_interactive(self) -> ExperimentQuerySet:
         return self.filter(status=ExperimentStatus.RUNNING, interactive=True)
@@ -48,6 +58,10 @@ class ExperimentQuerySet(models.QuerySet["Experiment"]):
 
     def with_stale_summary(self) -> ExperimentQuerySet:
         return self.ended().filter(summary_stale=True)
+
+    def move(self, experiment_id: str, source: str, target: str, **fields: Any) -> bool:
+        """Changes one status by a conditional UPDATE; returns whether this process, and no other, changed it."""
+        return self.filter(id=experiment_id, status=source).update(status=target, **fields) == 1
 
     def without_documents(self) -> ExperimentQuerySet:
         """Leaves the large columns in the database until they are read."""
@@ -123,6 +137,13 @@ class Experiment(models.Model):
         return f"{self.id} {self.name}"
 
 
+class WorkloadQuerySet(models.QuerySet["Workload"]):
+    def not_ended(self) -> WorkloadQuerySet:
+        """Workloads whose experiment or interactive group has not ended."""
+        open_groups = self.exclude(experiment=None, group__interactive_part__ended_at__isnull=False)
+        return open_groups.exclude(experiment__status__in=ENDED_STATUSES)
+
+
 class Workload(models.Model):
     """The load that one service gets from an experiment or from an interactive group.
 
@@ -141,6 +162,8 @@ class Workload(models.Model):
     shards_per_worker = models.PositiveIntegerField(null=True, blank=True, help_text="empty: as many as the load needs")
     shards = models.PositiveIntegerField(null=True, blank=True, help_text="placement queue: the number of shards")
     spec = models.JSONField()
+
+    objects = WorkloadQuerySet.as_manager()
 
     class Meta:
         ordering = ["experiment", "index"]
@@ -168,3 +191,20 @@ class Workload(models.Model):
 
     def __str__(self) -> str:
         return f"{self.experiment_id or 'interactive'} {self.service}"
+
+
+class Event(models.Model):
+    """An entry of the timeline: a change of status, a routing change, a lost shard, or a user's mark."""
+
+    experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, db_index=False, related_name="events")
+    timestamp = models.DateTimeField()
+    name = models.CharField(max_length=191)
+    value = models.TextField(blank=True)
+    key = models.CharField(max_length=255, help_text="unique within the experiment, so that an event is recorded once")
+
+    class Meta:
+        ordering = ["timestamp", "id"]
+        constraints = [models.UniqueConstraint(name="event_once", fields=["experiment", "key"])]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.value}".strip()

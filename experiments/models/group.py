@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from django.db import models
-from django.db.models import Q
+from typing import Any
 
-from experiments.models.experiment import Experiment, Workload
+from django.db import models
+from django.db.models import F, Q
+
+from experiments.models.experiment import ENDED_STATUSES, Experiment, Workload
 from experiments.models.worker import Worker
 from loadgen.protocol.messages import GroupCommand
 
@@ -51,6 +53,10 @@ class ClientGroupQuerySet(models.QuerySet["ClientGroup"]):
     def open(self) -> ClientGroupQuerySet:
         """Interactive groups that take commands."""
         return self.following().not_stopped()
+
+    def uncleared(self) -> ClientGroupQuerySet:
+        """Groups of ended experiments whose last version has not reached Redis."""
+        return self.filter(experiment__status__in=ENDED_STATUSES, projected_version__lt=F("version"))
 
     def not_stopped(self) -> ClientGroupQuerySet:
         return self.exclude(state=GroupState.STOP)
@@ -134,9 +140,22 @@ class ShardQuerySet(models.QuerySet["Shard"]):
         """Shards that hold a slot of their worker."""
         return self.exclude(status__in=ENDED_SHARD_STATUSES)
 
+    def failed(self) -> ShardQuerySet:
+        """Shards that failed or were lost."""
+        return self.filter(status__in=(ShardStatus.FAILED, ShardStatus.LOST))
+
     def attempt_of(self, shard: Shard) -> ShardQuerySet:
         """The row of `shard`, unless it has had another attempt since it was read."""
         return self.filter(id=shard.id, attempt=shard.attempt)
+
+    def move(self, shard: Shard, target: str, **fields: Any) -> bool:
+        """Changes the status and attempt that `shard` holds by a conditional UPDATE; returns whether this process, and
+        no other, changed it. Then `shard` is up to date."""
+        if self.attempt_of(shard).filter(status=shard.status).update(status=target, **fields) != 1:
+            return False
+        for name, value in {"status": target, **fields}.items():
+            setattr(shard, name, value)
+        return True
 
 
 class Shard(models.Model):

@@ -58,5 +58,9 @@ class Worker(models.Model):
             models.CheckConstraint(name="worker_has_slots", condition=Q(slots__gte=1)),
         ]
 
+    @property
+    def is_live(self) -> bool:
+        return self.status in LIVE_WORKER_STATUSES
+
     def __str__(self) -> str:
         return self.name

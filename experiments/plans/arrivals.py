@@ -12,12 +12,12 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
 from experiments.plans.fields import duration_of, number_reason
-from experiments.plans.parsing import Faults, Place, refused, shown
+from experiments.plans.parsing import PlanErrors, refused
 from experiments.plans.recordings import PROCESS, TIMES, RecordedArrivals
 from loadgen.arrivals import distributions
 from loadgen.arrivals.distributions import CONSTANT, EXPOVARIATE, DistributionError
 from loadgen.arrivals.pacer import PRERECORDED
-from routing.errors import Code
+from routing.errors import Code, Place, shown
 
 # The names of the original Galileo, and of the literature.
 _ALIASES = {"exponential": EXPOVARIATE, "poisson": EXPOVARIATE}
@@ -60,10 +60,10 @@ def _read(value: Any, in_seconds: bool) -> Pair:
     They are `lognormvariate`, `{process: lognormvariate, mu: 0, sigma: 1}`, and the original's `[lognormvariate, 0, 1]`
     and `{lognormvariate: [0, 1]}`.
     """
-    faults = Faults()
-    name, given = _name_and_parameters(value, faults, in_seconds)
-    parameters = _numbers(name, given, faults) if name else []
-    faults.raise_if_any()
+    errors = PlanErrors()
+    name, given = _name_and_parameters(value, errors, in_seconds)
+    parameters = _numbers(name, given, errors) if name else []
+    errors.raise_in_model()
     try:
         if not in_seconds and name == CONSTANT:
             return CONSTANT, []  # the rate sets the gap
@@ -73,12 +73,12 @@ def _read(value: Any, in_seconds: bool) -> Pair:
         return name, complete if parameters else []
     except DistributionError as error:
         named = error.parameter and isinstance(value, dict) and PROCESS in value
-        faults.add((error.parameter,) if named else (), Code.RANGE, error.message if named else str(error))
-    faults.raise_if_any()
+        errors.add((error.parameter,) if named else (), Code.RANGE, error.message if named else str(error))
+    errors.raise_in_model()
     raise AssertionError("unreachable: the error was raised")
 
 
-def _name_and_parameters(value: Any, faults: Faults, in_seconds: bool) -> tuple[str, Any]:
+def _name_and_parameters(value: Any, errors: PlanErrors, in_seconds: bool) -> tuple[str, Any]:
     """The distribution's name ("" where it is wrong), and the data of its parameters."""
     given: Any = []
     name = value
@@ -94,11 +94,11 @@ def _name_and_parameters(value: Any, faults: Faults, in_seconds: bool) -> tuple[
     if isinstance(name, str) and (found := _ALIASES.get(name, name)) in distributions.DISTRIBUTIONS:
         return found, given
     known = ", ".join((*distributions.DISTRIBUTIONS, *_ALIASES, *(() if in_seconds else (PRERECORDED,))))
-    faults.add(place, Code.CHOICE, f"must be one of {known}; got {shown(name)}")
+    errors.add(place, Code.CHOICE, f"must be one of {known}; got {shown(name)}")
     return "", given
 
 
-def _numbers(name: str, given: Any, faults: Faults) -> list[float | None]:
+def _numbers(name: str, given: Any, errors: PlanErrors) -> list[float | None]:
     """The parameters in the function's order, None for those left out at their place; empty where none is given."""
     names = distributions.parameter_names(name)
     items: list[tuple[str | int, Any]]
@@ -106,13 +106,13 @@ def _numbers(name: str, given: Any, faults: Faults) -> list[float | None]:
         for parameter in given:
             if parameter not in names:
                 place = parameter if isinstance(parameter, str) else shown(parameter)
-                faults.add((place,), Code.UNKNOWN, f"unknown key; the parameters of {name} are {', '.join(names)}")
+                errors.add((place,), Code.UNKNOWN, f"unknown key; the parameters of {name} are {', '.join(names)}")
         items = [(parameter, given.get(parameter)) for parameter in names]
     else:
         items = list(enumerate(given, 1))
     for key, item in items:
         if item is not None and (reason := number_reason(item, -distributions.HIGHEST, distributions.HIGHEST)):
-            faults.add((key,), *reason)
+            errors.add((key,), *reason)
     parameters = [item for _, item in items]
     return [] if all(item is None for item in parameters) else parameters
 

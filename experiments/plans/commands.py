@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from experiments.plans.arrivals import Pair, read_seconds
 from experiments.plans.fields import Reason, Text, checked, number_reason, text_reason
-from experiments.plans.parsing import Context, Faults, Section, read, refused
+from experiments.plans.parsing import Context, PlanErrors, Section, read, refused
 from experiments.plans.plan import MAX_EVENT_VALUE, About
 from experiments.plans.recordings import (
     FILE,
@@ -152,19 +152,19 @@ class Command(Section):
         " Default: back to back.",
     )
 
-    def resolved(self, given: dict[str, Any], faults: Faults, context: Any) -> Self:
+    def resolved(self, given: dict[str, Any], errors: PlanErrors, context: Any) -> Self:
         if "rps" in given:
             if given["rps"] is None:
-                faults.add(("rps",), *(number_reason(None, 0, MAX_RATE_RPS) or (Code.TYPE, "")))
+                errors.add(("rps",), *(number_reason(None, 0, MAX_RATE_RPS) or (Code.TYPE, "")))
             for key in ("n", "ia"):
                 if key in given:
-                    faults.add((key,), Code.CONFLICT, "has no effect beside rps; remove one of them")
+                    errors.add((key,), Code.CONFLICT, "has no effect beside rps; remove one of them")
         elif "n" not in given and "ia" not in given:
             message = "must have one of n (the number of requests of each client) and ia (the gap before each)"
-            faults.add(("n",), Code.REQUIRED, message)
-        elif self.n is None and self.ia and not len(faults) and not self.ia.take_time():
+            errors.add(("n",), Code.REQUIRED, message)
+        elif self.n is None and self.ia and not len(errors) and not self.ia.take_time():
             message = "gaps that are never above 0 need n, the number of requests of each client"
-            faults.add(("ia",), Code.CONFLICT, message)
+            errors.add(("ia",), Code.CONFLICT, message)
         return self
 
     def phase_fields(self) -> dict[str, Any]:
@@ -188,9 +188,9 @@ class ClientsChange(Section):
     add: Annotated[int, Field(ge=1, le=MAX_CLIENTS)] | None = Field(None, description="The clients to add.")
     close: Annotated[int, Field(ge=1, le=MAX_CLIENTS)] | None = Field(None, description="The clients to close.")
 
-    def resolved(self, given: dict[str, Any], faults: Faults, context: Any) -> Self:
-        if len(given) != 1 and not len(faults):
-            faults.add(("add",), Code.REQUIRED, "must have one of add and close, a number of clients")
+    def resolved(self, given: dict[str, Any], errors: PlanErrors, context: Any) -> Self:
+        if len(given) != 1 and not len(errors):
+            errors.add(("add",), Code.REQUIRED, "must have one of add and close, a number of clients")
         return self
 
 

@@ -15,10 +15,10 @@ from typing import Annotated, Any
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
-from experiments.plans.parsing import MAX_DEPTH, Faults, Place, refused, shown
+from experiments.plans.parsing import MAX_DEPTH, PlanErrors, refused
 from loadgen.protocol.environment import NAME_PATTERN, PREFIX
 from routing import table
-from routing.errors import Code
+from routing.errors import Code, ErrorCollector, Place, shown
 
 NS = 1_000_000_000
 MAX_TEXT = 191  # the text columns of the models
@@ -75,29 +75,30 @@ def whole_number_reason(value: object, low: int, high: int) -> Reason | None:
     return number_reason(value, low, high)
 
 
-def json_faults(value: object, faults: Faults, place: Place = ()) -> bool:
+def json_errors(value: object, errors: ErrorCollector, place: Place = ()) -> bool:
     """Adds everything in `value` that the database's JSON cannot hold; returns whether there was nothing."""
-    before = len(faults)
+    before = len(errors)
     pending: list[tuple[object, Place]] = [(value, place)]
     while pending:  # no recursion: the depth is the user's
         item, at = pending.pop()
         if isinstance(item, dict | list | tuple) and len(at) - len(place) >= MAX_DEPTH:
-            faults.add(place, Code.RANGE, f"lists and mappings are nested more than {MAX_DEPTH} deep")
+            errors.add(place, Code.RANGE, f"lists and mappings are nested more than {MAX_DEPTH} deep")
             break
         if isinstance(item, dict):
             for key, inner in item.items():
                 if not isinstance(key, str) or _NOT_STORABLE.search(key):
-                    faults.add((*at, "?"), Code.FORMAT, "a key must be a string without NUL and lone surrogates")
+                    errors.add((*at, "?"), Code.FORMAT, "a key must be a string without NUL and lone surrogates")
                 else:
                     pending.append((inner, (*at, key)))
         elif isinstance(item, list | tuple):
             pending.extend((inner, (*at, index)) for index, inner in enumerate(item))
-        elif reason := _leaf_reason(item):
-            faults.add(at, *reason)
-    return len(faults) == before
+        elif reason := scalar_reason(item):
+            errors.add(at, *reason)
+    return len(errors) == before
 
 
-def _leaf_reason(value: object) -> Reason | None:
+def scalar_reason(value: object) -> Reason | None:
+    """For a string, number, boolean or null that the database's JSON can hold."""
     if value is None or isinstance(value, bool):
         return None
     if isinstance(value, str):
@@ -265,11 +266,11 @@ def number_list(
             raise refused(Code.TYPE, f"must be a list of {what}, got {shown(value)}")
         if not least <= len(value) <= most:
             raise refused(Code.RANGE, f"must have from {least} to {most:,} numbers, got {len(value):,}")
-        faults = Faults()
+        errors = PlanErrors()
         for index, item in enumerate(value):
             if reason := reason_of(item):
-                faults.add((index,), *reason)
-        faults.raise_if_any()
+                errors.add((index,), *reason)
+        errors.raise_in_model()
         return list(value)
 
     bounds = Field(min_length=least or None, max_length=most if most < MAX_INTEGER else None)
@@ -282,9 +283,9 @@ def number_list(
 def _read_json(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise refused(Code.TYPE, f"must be a mapping, got {shown(value)}")
-    faults = Faults()
-    json_faults(value, faults)
-    faults.raise_if_any()
+    errors = PlanErrors()
+    json_errors(value, errors)
+    errors.raise_in_model()
     return value
 
 
@@ -292,23 +293,23 @@ def _read_labels(value: object) -> dict[str, str]:
     """Labels without the prefix `galileo_`."""
     if not isinstance(value, dict):
         raise refused(Code.TYPE, f"must be a mapping of labels like {{zone: A}}, got {shown(value)}")
-    faults = Faults()
+    errors = PlanErrors()
     labels = {}
     for key, item in value.items():
         place = (key if isinstance(key, str) else shown(key),)
         label = key.removeprefix(PREFIX) if isinstance(key, str) else ""
         if not NAME_PATTERN.fullmatch(label):
-            faults.add(place, Code.FORMAT, "the name of a label must have at most 63 letters, digits, '.', '_' and '-'")
+            errors.add(place, Code.FORMAT, "the name of a label must have at most 63 letters, digits, '.', '_' and '-'")
         elif label in labels:
-            faults.add(place, Code.DUPLICATE, f"the label {label!r} is given twice, with and without {PREFIX}")
+            errors.add(place, Code.DUPLICATE, f"the label {label!r} is given twice, with and without {PREFIX}")
         text = str(item) if isinstance(item, int) and not isinstance(item, bool) and abs(item) < 10**18 else item
         if not isinstance(text, str) or not NAME_PATTERN.fullmatch(text):
             code = Code.FORMAT if isinstance(text, str) else Code.TYPE
-            faults.add(
+            errors.add(
                 place, code, f"must be a string of at most 63 letters, digits, '.', '_' and '-', got {shown(item)}"
             )
         labels[label] = text if isinstance(text, str) else ""
-    faults.raise_if_any()
+    errors.raise_in_model()
     return labels
 
 

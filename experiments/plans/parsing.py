@@ -7,7 +7,6 @@ type; `Section` adds the rules that all mappings share, and `resolved` the rules
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, Self, TypeVar
@@ -28,7 +27,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
 from loadgen.protocol import plain_yaml
-from routing.errors import MAX_ERRORS, Code, ErrorCollector, FieldError, InvalidInput
+from routing.errors import Code, ErrorCollector, FieldError, InvalidInput, Place, shown
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = plain_yaml.MAX_DEPTH
@@ -37,7 +36,6 @@ WHOLE = "plan"  # the path of an error that belongs to no key
 _OWN = "galileo_"
 _LEFT_OUT = f"{_OWN}left_out"
 
-Place = tuple[str | int, ...]  # the keys and indexes from a value to a part of it
 AnySection = TypeVar("AnySection", bound="Section")
 
 
@@ -55,86 +53,37 @@ def refused(code: Code, message: str) -> PydanticCustomError:
     return PydanticCustomError(_OWN + code.value, message)
 
 
-def shown(value: object) -> str:
-    """A short text of any value for an error message; works for values of any size."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "nothing"}[value]
-    if isinstance(value, int) and value.bit_length() > 128:
-        return "a huge number"
-    if isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, str):
-        return repr(value if len(value) <= 60 else value[:57] + "…")
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list | tuple):
-        return "a list"
-    return f"a {type(value).__name__}"
-
-
-def path_of(place: Place) -> str:
-    """The place as users read it, like `configuration.workloads[0].ticks[2]`."""
-    path = ""
-    for step in place:
-        if isinstance(step, int):
-            path += f"[{step}]"
-        else:
-            name = step[:60] if step.strip() and step.isprintable() else shown(step)
-            path += f".{name}" if path else name
-    return path
-
-
-class Faults:
-    """The errors of one value while it is read, up to MAX_ERRORS; the rest is only counted."""
-
-    def __init__(self) -> None:
-        self._lines: list[tuple[Place, Code, str]] = []
-        self._beyond = 0
-
-    def __len__(self) -> int:
-        return len(self._lines) + self._beyond
-
-    def __iter__(self) -> Iterator[tuple[Place, Code, str]]:
-        return iter(self._lines)
-
-    def add(self, place: Place, code: Code, message: str) -> None:
-        """Adds an error at a place, which is relative to the value that is read."""
-        if len(self._lines) < MAX_ERRORS:
-            self._lines.append((place, code, message))
-        else:
-            self._beyond += 1
+class PlanErrors(ErrorCollector):
+    """Collects the errors of a value while it is read; their places are relative to the value."""
 
     def take(self, place: Place, error: ValidationError) -> None:
         """Adds the errors of a part that lies at `place`."""
         for line in error.errors(include_url=False):
             if line["type"] == _LEFT_OUT:
-                self._beyond += line["ctx"]["number"]
+                self.leave_out(line["ctx"]["number"])
             else:
                 self.add((*place, *line["loc"]), *_described(line))
 
     def has(self, key: str) -> bool:
         """Whether there is an error at a key, or below it."""
-        return any(place[:1] == (key,) for place, _, _ in self._lines)
+        return any(place[:1] == (key,) for place, _, _ in self.found)
 
-    def raise_if_any(self) -> None:
-        """Raises the errors as pydantic's, so that they get the place of the value in front."""
-        if not self._lines:
+    def raise_in_model(self) -> None:
+        """Raises the errors, if any, as pydantic's, which adds the path of the value."""
+        if not self.found:
             return
         errors = [
-            InitErrorDetails(type=refused(code, message), loc=place, input=None) for place, code, message in self._lines
+            InitErrorDetails(type=refused(code, message), loc=(place,) if isinstance(place, str) else place, input=None)
+            for place, code, message in self.found
         ]
-        if self._beyond:
-            left_out = PydanticCustomError(_LEFT_OUT, "more errors were left out", {"number": self._beyond})
+        if beyond := len(self) - len(self.found):
+            left_out = PydanticCustomError(_LEFT_OUT, "more errors were left out", {"number": beyond})
             errors.append(InitErrorDetails(type=left_out, loc=(), input=None))
         raise ValidationError.from_exception_data("plan", errors)
 
     def invalid(self) -> PlanInvalid:
         """The errors as the application's."""
-        collector = ErrorCollector()
-        for place, code, message in self._lines:
-            collector.add(path_of(place), code, message)
-        collector.leave_out(self._beyond)
-        return PlanInvalid([FieldError(each.path or WHOLE, each.code, each.message) for each in collector.errors])
+        return PlanInvalid([FieldError(each.path or WHOLE, each.code, each.message) for each in self.errors])
 
 
 # pydantic's own errors: the code, and the wording with what pydantic tells about the value's bounds.
@@ -187,7 +136,7 @@ class Section(BaseModel):
         """The keys, in the order of the fields."""
         return tuple(each.alias or name for name, each in cls.model_fields.items())
 
-    def resolved(self, given: dict[str, Any], faults: Faults, context: Any) -> Self:
+    def resolved(self, given: dict[str, Any], errors: PlanErrors, context: Any) -> Self:
         """Checks the rules between keys; returns the section with what follows from other sections.
 
         Called even where single values are wrong, so that all errors are found at once; they have their defaults then,
@@ -212,11 +161,11 @@ class Section(BaseModel):
         context = info.context
         if not isinstance(context, Context):  # made by a program, not read
             return handler(data)
-        faults = Faults()
+        errors = PlanErrors()
         if not isinstance(data, dict):
-            faults.add((), Code.TYPE, f"must be a mapping, got {shown(data)}")
+            errors.add((), Code.TYPE, f"must be a mapping, got {shown(data)}")
             context.parts.setdefault(cls, []).append(cls._of_valid({}))
-            faults.raise_if_any()
+            errors.raise_in_model()
             return handler(data)
         given = {
             key: data[key]
@@ -227,16 +176,16 @@ class Section(BaseModel):
         try:
             section = handler(given)
         except ValidationError as error:
-            faults.take((), error)
+            errors.take((), error)
             section = cls._of_valid(context.valid[-1])
         finally:
             context.valid.pop()
-        section = section.resolved(given, faults, context)
+        section = section.resolved(given, errors, context)
         context.parts.setdefault(cls, []).append(section)
         for key in data:
             if key not in cls.key_names():
-                faults.add((key if isinstance(key, str) else shown(key),), Code.UNKNOWN, cls._unknown(key))
-        faults.raise_if_any()
+                errors.add((key if isinstance(key, str) else shown(key),), Code.UNKNOWN, cls._unknown(key))
+        errors.raise_in_model()
         return section
 
     @field_validator("*", mode="after")
@@ -311,12 +260,12 @@ def read(model: type[AnySection], data: object, context: Context | None = None) 
     Raises:
         PlanInvalid: with every error, each with its path.
     """
-    faults = Faults()
+    errors = PlanErrors()
     try:
         return model.model_validate(data, context=context or Context())
     except ValidationError as error:
-        faults.take((), error)
-    raise faults.invalid()
+        errors.take((), error)
+    raise errors.invalid()
 
 
 def load_yaml(text: bytes) -> dict[str, Any]:

@@ -28,18 +28,18 @@ from experiments.plans.fields import (
     duration_of,
     duration_reason,
     duration_type,
-    json_faults,
     one_of,
+    scalar_reason,
     seconds_of,
 )
-from experiments.plans.parsing import Faults, Section, read, refused, shown
+from experiments.plans.parsing import PlanErrors, Section, read, refused
 from experiments.plans.recordings import MAX_RECORDED, rates_rps
 from experiments.plans.routes import MAX_ROUTES, Route, plain_routing, read_routing
 from experiments.plans.workload import MAX_CLIENTS, ClientOf, Workload, WorkloadContext, no_client
 from loadgen.protocol.enums import CaptureMode, LoadModel, OnWorkerLoss
 from loadgen.protocol.messages import WorkloadSpec
 from routing import table
-from routing.errors import Code
+from routing.errors import Code, shown
 
 MAX_WORKLOADS = 100
 MAX_INTERVALS = 100_000
@@ -95,47 +95,47 @@ def _read_duration_s(value: object) -> float:
 
 def _read_intervals_ns(value: object, info: ValidationInfo) -> list[int]:
     """How long each interval lasts; empty where the duration is wrong."""
-    faults = Faults()
+    errors = PlanErrors()
     duration_s = info.data.get("duration")
     duration_ns = None if duration_s is None else round(duration_s * NS)
     if isinstance(value, list | tuple):
-        found = _read_Listed(value, duration_ns, faults)
+        found = _read_listed(value, duration_ns, errors)
     else:
-        found = _divided(duration_ns, round(seconds_of(value, MAX_DURATION_S) * NS), faults)
-    faults.raise_if_any()
+        found = _divided(duration_ns, round(seconds_of(value, MAX_DURATION_S) * NS), errors)
+    errors.raise_in_model()
     if isinstance(info.context, WorkloadContext) and found:
         info.context.intervals, info.context.duration_ns = len(found), sum(found)
     return found
 
 
-def _divided(duration_ns: int | None, interval_ns: int, faults: Faults) -> list[int]:
+def _divided(duration_ns: int | None, interval_ns: int, errors: PlanErrors) -> list[int]:
     """Equal intervals, of which the last may be shorter."""
     if duration_ns is None:
         return []
     whole, rest_ns = divmod(duration_ns, interval_ns)
     intervals = whole + bool(rest_ns)
     if intervals > MAX_INTERVALS:
-        faults.add((), Code.RANGE, f"must divide the duration into at most {MAX_INTERVALS} intervals, got {intervals}")
+        errors.add((), Code.RANGE, f"must divide the duration into at most {MAX_INTERVALS} intervals, got {intervals}")
         return []
     return [interval_ns] * whole + ([rest_ns] if rest_ns else [])
 
 
-def _read_Listed(value: list[object] | tuple[object, ...], duration_ns: int | None, faults: Faults) -> list[int]:
+def _read_listed(value: list[object] | tuple[object, ...], duration_ns: int | None, errors: PlanErrors) -> list[int]:
     if not 0 < len(value) <= MAX_LISTED_INTERVALS:
         message = f"must be a list of 1 to {MAX_LISTED_INTERVALS:,} durations, got {len(value):,}"
-        faults.add((), Code.RANGE, message)
+        errors.add((), Code.RANGE, message)
         return []
     found = []
     for index, item in enumerate(value):
         if reason := duration_reason(item, MAX_DURATION_S):
-            faults.add((index,), *reason)
+            errors.add((index,), *reason)
         else:
             found.append(round(seconds_of(item, MAX_DURATION_S) * NS))
     if duration_ns is None or len(found) < len(value):
         return []
     if sum(found) != duration_ns:
         message = f"the intervals together must last the duration, {duration_ns / NS:g} s, got {sum(found) / NS:g} s"
-        faults.add((), Code.CONFLICT, message)
+        errors.add((), Code.CONFLICT, message)
     return found
 
 
@@ -179,10 +179,10 @@ class Configuration(Section):
         True, description="`false`: only statistics are stored, no traces; [see below](#without-traces)."
     )
 
-    def resolved(self, given: dict[str, Any], faults: Faults, context: Any) -> Self:
+    def resolved(self, given: dict[str, Any], errors: PlanErrors, context: Any) -> Self:
         workloads = context.parts_of(Workload)
         if self.on_worker_loss == OnWorkerLoss.REPLACE and any(workload.requests_per_client for workload in workloads):
-            faults.add(
+            errors.add(
                 ("on_worker_loss",),
                 Code.CONFLICT,
                 "replace cannot keep `requests_per_client`, as the number of requests that a lost client has made is "
@@ -191,24 +191,24 @@ class Configuration(Section):
         for index, workload in enumerate(workloads):
             if not self.tracing and workload.capture != CaptureMode.NONE:
                 message = "has no effect with `tracing: false`, as captures are kept beside traces; remove one of them"
-                faults.add(("workloads", index, "capture"), Code.CONFLICT, message)
-        workloads = self._with_recorded_rates(workloads, faults)
-        _check_any_load(workloads, faults)
-        if self.intervals_ns and not len(faults):
-            _check_total(workloads, self.intervals_ns, faults)
+                errors.add(("workloads", index, "capture"), Code.CONFLICT, message)
+        workloads = self._with_recorded_rates(workloads, errors)
+        _check_any_load(workloads, errors)
+        if self.intervals_ns and not len(errors):
+            _check_total(workloads, self.intervals_ns, errors)
         clients = sum(workload.clients for workload in workloads)
         if clients > MAX_CLIENTS:
             message = f"must have at most {MAX_CLIENTS:,} clients in total, got {clients:,}"
-            faults.add(("workloads",), Code.RANGE, message)
+            errors.add(("workloads",), Code.RANGE, message)
         return self.model_copy(update={"workloads": workloads})
 
-    def _with_recorded_rates(self, workloads: list[Workload], faults: Faults) -> list[Workload]:
+    def _with_recorded_rates(self, workloads: list[Workload], errors: PlanErrors) -> list[Workload]:
         """The workloads; those of recorded arrivals with the times within the plan, and the rates of these."""
         recorded = [workload for workload in workloads if workload.is_recorded]
         intervals_ns = self.intervals_ns or []
         if len(recorded) * len(intervals_ns) > MAX_RECORDED_INTERVALS:
             message = "makes too many intervals for so many recorded workloads; take a longer one"
-            faults.add(("interval",), Code.RANGE, message)
+            errors.add(("interval",), Code.RANGE, message)
             return workloads
         if not recorded or not intervals_ns:
             return workloads
@@ -220,7 +220,7 @@ class Configuration(Section):
             process, times_s = workload.arrival_pattern
             within_s = times_s[: bisect_left(times_s, duration_ns, key=lambda time_s: round(time_s * NS))]
             if times_s and not within_s:
-                faults.add(
+                errors.add(
                     ("workloads", index, "arrival_pattern"),
                     Code.RANGE,
                     f"must have a recorded time before the plan's end; the first is {times_s[0]:g} s after the start",
@@ -230,15 +230,15 @@ class Configuration(Section):
             found.append(workload.model_copy(update={"ticks": ticks, "arrival_pattern": (process, within_s)}))
         if total > MAX_RECORDED:
             message = f"must have at most {MAX_RECORDED:,} recorded arrivals in total, got {total:,}"
-            faults.add(("workloads",), Code.RANGE, message)
+            errors.add(("workloads",), Code.RANGE, message)
         return found
 
 
-def _check_any_load(workloads: list[Workload], faults: Faults) -> None:
+def _check_any_load(workloads: list[Workload], errors: PlanErrors) -> None:
     """A workload may send nothing throughout, as clients that only stand by do; all of them together may not."""
     if workloads and all(_is_silent(workload) for workload in workloads):
         for index in range(len(workloads)):
-            faults.add(("workloads", index, "ticks"), Code.RANGE, "must have at least one number above 0")
+            errors.add(("workloads", index, "ticks"), Code.RANGE, "must have at least one number above 0")
 
 
 def _is_silent(workload: Workload) -> bool:
@@ -247,7 +247,7 @@ def _is_silent(workload: Workload) -> bool:
     return is_paced and bool(workload.ticks) and not any(workload.ticks)
 
 
-def _check_total(workloads: list[Workload], intervals_ns: list[int], faults: Faults) -> None:
+def _check_total(workloads: list[Workload], intervals_ns: list[int], errors: PlanErrors) -> None:
     total: float = 0
     for workload in workloads:
         if workload.model == LoadModel.CLOSED:
@@ -256,7 +256,7 @@ def _check_total(workloads: list[Workload], intervals_ns: list[int], faults: Fau
             total += sum(rate * length_ns / NS for rate, length_ns in zip(workload.ticks, intervals_ns, strict=True))
     if total > MAX_ARRIVALS:
         message = f"must plan at most {MAX_ARRIVALS:,} requests in total, got {total:,.0f}"
-        faults.add(("workloads",), Code.RANGE, message)
+        errors.add(("workloads",), Code.RANGE, message)
 
 
 def _read_at_ns(value: object, info: ValidationInfo) -> int:
@@ -277,9 +277,7 @@ def _event_value_reason(value: object) -> Reason | None:
         return Code.TYPE, f"must be a string, got {shown(value)}"
     if len(value) > MAX_EVENT_VALUE:
         return Code.RANGE, f"must have at most {MAX_EVENT_VALUE} characters, got {len(value)}"
-    faults = Faults()
-    json_faults(value, faults)
-    return next(((code, message) for _, code, message in faults), None)
+    return scalar_reason(value)
 
 
 class TimedEvent(Section):
@@ -351,7 +349,7 @@ class Plan(Section):
     )
     metadata: JsonMapping = Field(default_factory=dict, description="A mapping that is stored with the experiment.")
 
-    def resolved(self, given: dict[str, Any], faults: Faults, context: Any) -> Self:
+    def resolved(self, given: dict[str, Any], errors: PlanErrors, context: Any) -> Self:
         return self.model_copy(update={"worker_labels": {}})  # each workload has them
 
     def left_out(self) -> set[str]:

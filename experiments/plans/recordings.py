@@ -21,9 +21,9 @@ import redis
 from pydantic import Field
 
 from experiments.plans.fields import MAX_DURATION_S, NS, number_list, number_reason
-from experiments.plans.parsing import Faults, PlanInvalid, Section, shown
+from experiments.plans.parsing import PlanErrors, PlanInvalid, Section
 from loadgen.arrivals.pacer import PRERECORDED
-from routing.errors import Code, FieldError
+from routing.errors import Code, FieldError, shown
 
 PROCESS = "process"
 # Each shard and each agent reads them in the document of their group.
@@ -58,14 +58,14 @@ class RecordedArrivals(Section):
     file: Any = None
     lists: Any = None
 
-    def resolved(self, given: dict[str, Any], faults: Faults, context: Any) -> Self:
+    def resolved(self, given: dict[str, Any], errors: PlanErrors, context: Any) -> Self:
         named = [key for key in (FILE, LISTS) if key in given]
         for key in named:
-            faults.add(
+            errors.add(
                 (key,), Code.CONFLICT, f"cannot be read here; give the recorded `{TIMES}` or `{GAPS}` themselves"
             )
         if not named and (TIMES in given) == (GAPS in given):
-            faults.add((), Code.REQUIRED, f"must have one of `{TIMES}`, `{GAPS}`, `{FILE}` and `{LISTS}`")
+            errors.add((), Code.REQUIRED, f"must have one of `{TIMES}`, `{GAPS}`, `{FILE}` and `{LISTS}`")
         return self
 
     @property

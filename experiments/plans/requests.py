@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
 
-from experiments.plans.fields import Reason, checked, json_faults, number_reason, text_reason
-from experiments.plans.parsing import Faults, Place, Section, refused, shown
+from experiments.plans.fields import Reason, checked, json_errors, number_reason, text_reason
+from experiments.plans.parsing import PlanErrors, Section, refused
 from loadgen.protocol.messages import DATA_KEYWORDS, WorkloadSpec
 from loadgen.protocol.request_ids import TRACEPARENT
-from routing.errors import Code
+from routing.errors import Code, Place, shown
 
 OFF = "off"  # in a plan: requests carry no id
 MAX_PATH = 2000
@@ -60,20 +60,20 @@ def _read_kwargs(value: object) -> dict[str, Any]:
     """The checked keywords, without those that are null."""
     if not isinstance(value, dict):
         raise refused(Code.TYPE, f"must be a mapping, got {shown(value)}")
-    faults = Faults()
+    errors = PlanErrors()
     for key, item in value.items():
         if not isinstance(key, str) or key not in DATA_KEYWORDS:
             place = key if isinstance(key, str) else shown(key)
-            faults.add((place,), Code.UNKNOWN, f"not accepted; the keywords are {', '.join(DATA_KEYWORDS)}")
+            errors.add((place,), Code.UNKNOWN, f"not accepted; the keywords are {', '.join(DATA_KEYWORDS)}")
         elif item is not None:
-            _CHECKS[key](item, (key,), faults)
+            _CHECKS[key](item, (key,), errors)
     if value.get("json") is not None:
         for other in ("data", "files"):
             if value.get(other) is not None:
-                faults.add(("json",), Code.CONFLICT, f"has no effect beside {other}; remove one of them")
+                errors.add(("json",), Code.CONFLICT, f"has no effect beside {other}; remove one of them")
     if isinstance(value.get("data"), str) and value.get("files") is not None:
-        faults.add(("data",), Code.TYPE, "must be a mapping beside files")
-    faults.raise_if_any()
+        errors.add(("data",), Code.TYPE, "must be a mapping beside files")
+    errors.raise_in_model()
     return {key: item for key, item in value.items() if item is not None}
 
 
@@ -90,26 +90,26 @@ def longest_request_s(spec: dict[str, Any]) -> float:
 # Each check adds what is wrong with a keyword's value at its place.
 
 
-def _check_fields(value: object, place: Place, faults: Faults) -> None:
+def _check_fields(value: object, place: Place, errors: PlanErrors) -> None:
     """A string as it is, or the fields of a form or of a query."""
     if isinstance(value, str):
-        json_faults(value, faults, place)
+        json_errors(value, errors, place)
     elif not isinstance(value, dict):
-        faults.add(place, Code.TYPE, f"must be a mapping or a string, got {shown(value)}")
-    elif json_faults(value, faults, place):
+        errors.add(place, Code.TYPE, f"must be a mapping or a string, got {shown(value)}")
+    elif json_errors(value, errors, place):
         for key, item in value.items():
             for each in item if isinstance(item, list | tuple) else [item]:
                 if isinstance(each, dict | list | tuple):
                     message = f"must be a string, a number or a list of those, got {shown(item)}"
-                    faults.add((*place, key), Code.TYPE, message)
+                    errors.add((*place, key), Code.TYPE, message)
 
 
-def _check_json(value: object, place: Place, faults: Faults) -> None:
-    json_faults(value, faults, place)
+def _check_json(value: object, place: Place, errors: PlanErrors) -> None:
+    json_errors(value, errors, place)
 
 
-def _check_files(value: object, place: Place, faults: Faults) -> None:
-    for key, item, at in _items(value, place, faults):
+def _check_files(value: object, place: Place, errors: PlanErrors) -> None:
+    for key, item, at in _items(value, place, errors):
         parts = item if isinstance(item, list | tuple) else [item]
         if (
             not 1 <= len(parts) <= 3
@@ -117,81 +117,81 @@ def _check_files(value: object, place: Place, faults: Faults) -> None:
             or not all(isinstance(part, str) for part in parts)
         ):
             message = "must be the content, [file name, content] or [file name, content, content type]"
-            faults.add(at, Code.FORMAT, message)
+            errors.add(at, Code.FORMAT, message)
         elif not isinstance(key, str) or not all(_HEADER_VALUE.fullmatch(part) for part in (key, *parts[2:])):
-            faults.add(at, Code.FORMAT, "the name and the content type must be strings of one line")
+            errors.add(at, Code.FORMAT, "the name and the content type must be strings of one line")
         else:
-            json_faults(list(parts), faults, at)
+            json_errors(list(parts), errors, at)
 
 
-def _check_headers(value: object, place: Place, faults: Faults) -> None:
-    for name, item, at in _items(value, place, faults):
+def _check_headers(value: object, place: Place, errors: PlanErrors) -> None:
+    for name, item, at in _items(value, place, errors):
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            faults.add(at, Code.FORMAT, "not a valid name of an HTTP header")
+            errors.add(at, Code.FORMAT, "not a valid name of an HTTP header")
         elif name.lower() in _ENGINES_HEADERS:
-            faults.add(at, Code.CONFLICT, "the engine sets this header; remove it")
+            errors.add(at, Code.CONFLICT, "the engine sets this header; remove it")
         elif not isinstance(item, str) or not _HEADER_VALUE.fullmatch(item) or item != item.strip():
             message = f"must be a string of one line (in quotation marks), got {shown(item)}"
-            faults.add(at, _string_code(item), message)
+            errors.add(at, _string_code(item), message)
 
 
-def _check_cookies(value: object, place: Place, faults: Faults) -> None:
-    for name, item, at in _items(value, place, faults):
+def _check_cookies(value: object, place: Place, errors: PlanErrors) -> None:
+    for name, item, at in _items(value, place, errors):
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            faults.add(at, Code.FORMAT, "not a valid name of a cookie")
+            errors.add(at, Code.FORMAT, "not a valid name of a cookie")
         elif not isinstance(item, str) or not _HEADER_VALUE.fullmatch(item) or ";" in item:
-            faults.add(at, _string_code(item), f"must be a string without ; (in quotation marks), got {shown(item)}")
+            errors.add(at, _string_code(item), f"must be a string without ; (in quotation marks), got {shown(item)}")
 
 
-def _items(value: object, place: Place, faults: Faults) -> list[tuple[Any, Any, Place]]:
+def _items(value: object, place: Place, errors: PlanErrors) -> list[tuple[Any, Any, Place]]:
     """The keys, values and places of a mapping; none, and an error, where it is not one."""
     if isinstance(value, dict):
         return [(key, item, (*place, key if isinstance(key, str) else shown(key))) for key, item in value.items()]
-    faults.add(place, Code.TYPE, f"must be a mapping, got {shown(value)}")
+    errors.add(place, Code.TYPE, f"must be a mapping, got {shown(value)}")
     return []
 
 
-def _check_auth(value: object, place: Place, faults: Faults) -> None:
+def _check_auth(value: object, place: Place, errors: PlanErrors) -> None:
     if not isinstance(value, list | tuple) or len(value) != 2:
-        faults.add(place, Code.FORMAT, f"must be a list [user, password], got {shown(value)}")
+        errors.add(place, Code.FORMAT, f"must be a list [user, password], got {shown(value)}")
         return
     for index, item in enumerate(value):
         reason = text_reason(item, most=1000)
         if reason is None and not _HEADER_VALUE.fullmatch(str(item)):
             reason = Code.FORMAT, "must have only characters of Latin-1"
         if reason:
-            faults.add((*place, index), *reason)
+            errors.add((*place, index), *reason)
 
 
-def _check_timeout(value: object, place: Place, faults: Faults) -> None:
+def _check_timeout(value: object, place: Place, errors: PlanErrors) -> None:
     if not isinstance(value, list | tuple):
         if reason := number_reason(value, 0.001, MAX_TIMEOUT_S):
-            faults.add(place, *reason)
+            errors.add(place, *reason)
     elif len(value) != 2:
-        faults.add(place, Code.FORMAT, f"must be a number of seconds or [connect, read], got a list of {len(value)}")
+        errors.add(place, Code.FORMAT, f"must be a number of seconds or [connect, read], got a list of {len(value)}")
     else:
         for index, item in enumerate(value):
             if item is not None and (reason := number_reason(item, 0.001, MAX_TIMEOUT_S)):
-                faults.add((*place, index), *reason)
+                errors.add((*place, index), *reason)
 
 
-def _check_allow_redirects(value: object, place: Place, faults: Faults) -> None:
+def _check_allow_redirects(value: object, place: Place, errors: PlanErrors) -> None:
     if not isinstance(value, bool):
-        faults.add(place, Code.TYPE, f"must be true or false, got {shown(value)}")
+        errors.add(place, Code.TYPE, f"must be true or false, got {shown(value)}")
 
 
-def _check_verify(value: object, place: Place, faults: Faults) -> None:
+def _check_verify(value: object, place: Place, errors: PlanErrors) -> None:
     if not isinstance(value, bool) and text_reason(value, most=4096):
-        faults.add(place, Code.FORMAT, f"must be true, false or a bundle's path on the workers, got {shown(value)}")
+        errors.add(place, Code.FORMAT, f"must be true, false or a bundle's path on the workers, got {shown(value)}")
 
 
-def _check_cert(value: object, place: Place, faults: Faults) -> None:
+def _check_cert(value: object, place: Place, errors: PlanErrors) -> None:
     paths = value if isinstance(value, list | tuple) and len(value) == 2 else [value]
     if any(text_reason(path, most=4096) for path in paths):
-        faults.add(place, Code.FORMAT, f"must be a path on the workers or [certificate, key], got {shown(value)}")
+        errors.add(place, Code.FORMAT, f"must be a path on the workers or [certificate, key], got {shown(value)}")
 
 
-_CHECKS: dict[str, Callable[[Any, Place, Faults], None]] = {
+_CHECKS: dict[str, Callable[[Any, Place, PlanErrors], None]] = {
     "params": _check_fields,
     "data": _check_fields,
     "json": _check_json,

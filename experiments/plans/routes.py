@@ -7,9 +7,9 @@ from typing import Annotated, Any, Self
 from pydantic import ConfigDict, Field, ValidationError, ValidationInfo
 
 from experiments.plans.fields import Service, checked
-from experiments.plans.parsing import Faults, Section, refused, shown
+from experiments.plans.parsing import PlanErrors, Section, refused
 from routing import table
-from routing.errors import Code
+from routing.errors import Code, shown
 
 MAX_ROUTES = 1000
 
@@ -71,14 +71,14 @@ class Route(Targets):
 
     service: Service = Field(description="The name of the service.")
 
-    def resolved(self, given: dict[str, Any], faults: Faults, context: Any) -> Self:
+    def resolved(self, given: dict[str, Any], errors: PlanErrors, context: Any) -> Self:
         if "hosts" not in given:
             return self
         weights = self.weights
         if weights is None and isinstance(self.hosts, list | tuple):
             weights = [1] * len(self.hosts)
         for error in table.find_target_errors(self.hosts, weights):
-            faults.add((error.path,), error.code, error.message)
+            errors.add((error.path,), error.code, error.message)
         return self.model_copy(update={"weights": weights})
 
 
@@ -92,22 +92,22 @@ def read_routing(value: object, info: ValidationInfo) -> list[table.RoutingRecor
     else:
         message = f"must be a list of routes or a mapping of services, got {shown(value)}"
         raise refused(Code.TYPE, message)
-    faults = Faults()
+    errors = PlanErrors()
     if len(items) > MAX_ROUTES:
-        faults.add((), Code.RANGE, f"must have at most {MAX_ROUTES} routes, got {len(items)}")
+        errors.add((), Code.RANGE, f"must have at most {MAX_ROUTES} routes, got {len(items)}")
     records: dict[str, table.RoutingRecord] = {}
     for key, item in items[:MAX_ROUTES]:
         try:
             route = Route.model_validate(item, context=info.context)
         except ValidationError as error:
-            faults.take((key,), error)
+            errors.take((key,), error)
             continue
         # Keys of some databases do not tell case apart.
         if route.service.lower() in records:
             message = f"{shown(route.service)} is routed twice (case does not count)"
-            faults.add((key, "service"), Code.DUPLICATE, message)
+            errors.add((key, "service"), Code.DUPLICATE, message)
         records[route.service.lower()] = table.RoutingRecord(route.service, route.hosts, route.weights or ())
-    faults.raise_if_any()
+    errors.raise_in_model()
     return list(records.values())
 
 

@@ -26,13 +26,13 @@ from experiments.plans.fields import (
     one_of,
     whole_number_reason,
 )
-from experiments.plans.parsing import Context, Faults, read, refused, shown
+from experiments.plans.parsing import Context, PlanErrors, read, refused
 from experiments.plans.requests import MAX_TIMEOUT_S, RequestIdHeader, RequestKeys
 from loadgen.arrivals.pacer import PRERECORDED
 from loadgen.protocol.enums import PLAN_MODELS, CaptureMode, ConnectionMode, LoadModel, Scheme
 from loadgen.protocol.messages import WorkloadSpec
 from routing import routers
-from routing.errors import Code
+from routing.errors import Code, shown
 
 AUTO = "auto"  # in a plan: as many shards as the load needs
 # How a workload's shards are placed. balanced: they are dealt out over the live workers, least loaded first. queue:
@@ -209,14 +209,14 @@ class SharedKeys(RequestKeys):
         """The number of different clients."""
         raise NotImplementedError
 
-    def resolved(self, given: dict[str, Any], faults: Faults, context: Any) -> Self:
+    def resolved(self, given: dict[str, Any], errors: PlanErrors, context: Any) -> Self:
         assert isinstance(context, WorkloadContext)
         labels = {**context.worker_labels, **self.worker_labels}
-        self._check_placement(given, labels, faults)
-        self._check_static_host(faults)
-        return self.model_copy(update={"worker_labels": labels, **self._resolved_request(given, faults, context)})
+        self._check_placement(given, labels, errors)
+        self._check_static_host(errors)
+        return self.model_copy(update={"worker_labels": labels, **self._resolved_request(given, errors, context)})
 
-    def _resolved_request(self, given: dict[str, Any], faults: Faults, context: WorkloadContext) -> dict[str, Any]:
+    def _resolved_request(self, given: dict[str, Any], errors: PlanErrors, context: WorkloadContext) -> dict[str, Any]:
         """The fields that say how requests are made, by a client app or without one."""
         in_place = [key for key in RequestKeys.key_names() if key in given]
         client = self.client
@@ -228,53 +228,53 @@ class SharedKeys(RequestKeys):
             try:
                 request = dict(RequestKeys.model_validate(self.client_parameters, context=context))
             except ValidationError as error:
-                faults.take(("client_parameters",), error)
+                errors.take(("client_parameters",), error)
         if "client" in given or self.client_parameters:
             other = "client" if "client" in given else "client_parameters"
             for key in in_place:
                 message = f"has no effect beside {other}, which makes the request; remove one of them"
-                faults.add((key,), Code.CONFLICT, message)
+                errors.add((key,), Code.CONFLICT, message)
         parameters = self.client_parameters if client is not None else {}
         return {"client": client, "client_parameters": parameters, **request}
 
-    def _check_placement(self, given: dict[str, Any], labels: dict[str, str], faults: Faults) -> None:
+    def _check_placement(self, given: dict[str, Any], labels: dict[str, str], errors: PlanErrors) -> None:
         key, shards = "shards_per_worker", self.shards_per_worker
         if self.placement == QUEUE:
             key, shards = "shards", self.shards
             if "shards_per_worker" in given:
                 message = f"has no effect with placement: {QUEUE}, where `shards` is their number; remove it"
-                faults.add(("shards_per_worker",), Code.CONFLICT, message)
-            if len(labels) != 1 and not faults.has("worker_labels"):
-                faults.add(
+                errors.add(("shards_per_worker",), Code.CONFLICT, message)
+            if len(labels) != 1 and not errors.has("worker_labels"):
+                errors.add(
                     ("worker_labels",),
                     Code.CONFLICT,
                     f"must be exactly one label with placement: {QUEUE} (those of the plan count, too), such as "
                     f"{{zone: A}}, in whose queue the shards wait; got {', '.join(labels) or 'none'}",
                 )
             if "shards" not in given:
-                faults.add(("shards",), Code.REQUIRED, f"is missing; placement: {QUEUE} needs a number of shards")
+                errors.add(("shards",), Code.REQUIRED, f"is missing; placement: {QUEUE} needs a number of shards")
         elif "shards" in given:
             message = f"has no effect without placement: {QUEUE}; add that, or take shards_per_worker"
-            faults.add(("shards",), Code.CONFLICT, message)
-        if shards is not None and shards > self.clients and not faults.has(self.clients_key):
-            faults.add(
+            errors.add(("shards",), Code.CONFLICT, message)
+        if shards is not None and shards > self.clients and not errors.has(self.clients_key):
+            errors.add(
                 (key,),
                 Code.RANGE,
                 f"must not be above the number of clients, {self.clients}, as each shard needs a client, got {shards}; "
                 f"raise {self.clients_key} or lower this",
             )
 
-    def _check_static_host(self, faults: Faults) -> None:
-        if not self.static_host or faults.has("router"):
+    def _check_static_host(self, errors: PlanErrors) -> None:
+        if not self.static_host or errors.has("router"):
             return
         if self.router != routers.STATIC:
             message = f"has no effect without router: {routers.STATIC}; add that, or remove this"
-            faults.add(("static_host",), Code.CONFLICT, message)
+            errors.add(("static_host",), Code.CONFLICT, message)
             return
         try:
             routers.parse_static_host(self.static_host)
         except ValueError as error:
-            faults.add(("static_host",), Code.FORMAT, str(error))
+            errors.add(("static_host",), Code.FORMAT, str(error))
 
     def left_out(self) -> set[str]:
         request = set(RequestKeys.key_names()) if self.client else {"client", "client_parameters"}
@@ -363,28 +363,28 @@ class Workload(SharedKeys):
         """For each interval, the requests per second or the clients."""
         return self.clients_by_interval if self.model == LoadModel.CLOSED else self.ticks
 
-    def resolved(self, given: dict[str, Any], faults: Faults, context: Any) -> Self:
+    def resolved(self, given: dict[str, Any], errors: PlanErrors, context: Any) -> Self:
         for key, message in (_ONLY_OPEN if self.model == LoadModel.CLOSED else _ONLY_CLOSED).items():
             if key in given:
-                faults.add((key,), Code.CONFLICT, message)
+                errors.add((key,), Code.CONFLICT, message)
         key = "clients" if self.model == LoadModel.CLOSED else "ticks"
         if self.is_recorded:
             if "ticks" in given:
                 message = "has no effect beside prerecorded arrivals, which have their own times; remove it"
-                faults.add(("ticks",), Code.CONFLICT, message)
+                errors.add(("ticks",), Code.CONFLICT, message)
         elif key not in given:
-            if not faults.has("arrival_pattern"):  # a wrong recording needs no ticks
-                faults.add((key,), Code.REQUIRED, "is missing")
+            if not errors.has("arrival_pattern"):  # a wrong recording needs no ticks
+                errors.add((key,), Code.REQUIRED, "is missing")
         elif isinstance(given[key], list | tuple) and context.intervals not in (None, len(given[key])):
-            faults.add(
+            errors.add(
                 (key,),
                 Code.RANGE,
                 f"must have one number for each of the {context.intervals} intervals (duration / interval), got "
                 f"{len(given[key])}",
             )
         if self.model == LoadModel.CLOSED and self.clients_by_interval and not any(self.clients_by_interval):
-            faults.add(("clients",), Code.RANGE, "must have at least one number above 0")
-        return super().resolved(given, faults, context)
+            errors.add(("clients",), Code.RANGE, "must have at least one number above 0")
+        return super().resolved(given, errors, context)
 
     def left_out(self) -> set[str]:
         recorded = {"ticks"} if self.is_recorded else set()

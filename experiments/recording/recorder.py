@@ -93,7 +93,7 @@ class Recorder:
         now_s = time.monotonic()
         also_known = now_s >= self._describe_at_s
         try:
-            nodes.describe(also_known=also_known)
+            nodes.store_nodes(also_known=also_known)
         except RedisError as error:
             if not self._broker_away:
                 log.warning("the information about the nodes cannot be read yet: %s", error)

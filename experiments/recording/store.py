@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.utils import timezone
 
-from experiments.models import ACTIVE_STATUSES, Experiment, Recording, TelemetrySample
+from experiments.models import Experiment, Recording, TelemetrySample
 from experiments.recording.backlog import Taken, Tally
 from experiments.services import events
 from loadgen.protocol.topics import Mark, Sample
@@ -60,8 +60,8 @@ def store(taken: Taken) -> None:
 
 
 def _windows(first: datetime, last: datetime) -> list[Window]:
-    recent = Q(status__in=ACTIVE_STATUSES) | Q(ended_at__gte=first)
-    rows = Experiment.objects.filter(recent, starting_at__lte=last).values_list("id", "starting_at", "ended_at")
+    running = Experiment.objects.active_between(first, last)
+    rows = running.values_list("id", "starting_at", "ended_at")
     windows = [Window(experiment_id, starting, end) for experiment_id, starting, end in rows if starting is not None]
     return [window for window in windows if window.overlaps(first, last)]
 

@@ -1,7 +1,7 @@
-"""The repository of client apps: upload and delete, and what takes an app to the workers that need it.
+"""The repository of client apps: upload, deletion, and the transfer of apps to the workers through Redis.
 
-A version is a row, and a file named by its digest in `galileo_apps_repo_dir`. The file is written before the row; one
-that no row and no experiment needs any more is removed later.
+A version is a row, and a file named by its digest in `galileo_apps_repo_dir`. The file is written before the row; a
+file that no row and no experiment needs is removed later.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from experiments import selectors
-from experiments.models import ENDED_STATUSES, ClientApp, ClientAppVersion, Workload
+from experiments.models import ClientApp, ClientAppVersion, Workload
 from experiments.plans import PlanInvalid
 from loadgen.apps import archive
 from loadgen.apps.archive import CheckedArchive
@@ -35,27 +35,26 @@ from routing.redis import redis_client
 log = logging.getLogger(__name__)
 
 UPLOAD_ATTEMPTS = 3
-# An unreferenced archive stays for so long: an upload may be about to make its row.
+# How long an unreferenced archive stays, because an upload may be about to insert its row.
 UNNEEDED_S = 3600
 _ARCHIVE = ".zip"
 
 
 class AppMissing(Unavailable):
-    """The archive of an app that a load needs is not in the repository any more."""
+    """The repository no longer has the archive of an app that a workload needs."""
 
 
 def archive_file(digest: str) -> Path:
-    """Where an archive lies."""
+    """The path of an archive."""
     return Path(settings.GALILEO_APPS_REPO_DIR) / f"{digest}{_ARCHIVE}"
 
 
 def upload(data: bytes, creator: str) -> ClientAppVersion:
-    """Adds an archive as the newest version of the app that its manifest names; one that is the newest already is not
-    added again.
+    """Adds an archive as the newest version of the app that its manifest names, unless it is the newest already.
 
     Raises:
-        AppInvalid: with what is wrong with the archive; then nothing was stored.
-        OSError: the repository's folder cannot be written.
+        AppInvalid: with every error of the archive; nothing was stored.
+        OSError: the repository's folder is not writable.
     """
     checked = archive.check(data)
     _check_name(checked.manifest.name)
@@ -65,7 +64,7 @@ def upload(data: bytes, creator: str) -> ClientAppVersion:
             with transaction.atomic():
                 version = _add(checked, len(data), creator)
             break
-        except IntegrityError:  # somebody else has made the app's row just now
+        except IntegrityError:  # another upload has inserted the app's row
             if attempt == UPLOAD_ATTEMPTS:
                 raise
     _remove_unneeded()
@@ -73,7 +72,7 @@ def upload(data: bytes, creator: str) -> ClientAppVersion:
 
 
 def _check_name(name: str) -> None:
-    """Some databases' keys do not tell case apart, so no database may hold both."""
+    """Refuses a name that differs from another app's only in case: the keys of some databases are case-insensitive."""
     other = ClientApp.objects.filter(name__iexact=name).first()
     if other is not None and other.name != name:
         message = f"there is an app {other.name}, and names must differ in more than their case"
@@ -103,9 +102,9 @@ def _add(checked: CheckedArchive, archive_bytes: int, creator: str) -> ClientApp
 
 
 def delete(name: str) -> bool:
-    """Removes an app with all its versions; False when there is none of that name.
+    """Removes an app with all its versions; returns whether it existed.
 
-    An experiment that was created before keeps the version that it was created with.
+    Existing experiments keep the version that they were created with.
     """
     app = selectors.client_app(name)
     if app is None:
@@ -117,15 +116,15 @@ def delete(name: str) -> bool:
 
 
 def resolved(specs: Iterable[WorkloadSpec], place: str = "configuration.workloads[{index}].") -> list[WorkloadSpec]:
-    """The specs, each with the digest of the newest version of its client app, so that the experiment keeps to that.
+    """The specs, each with the digest of its client app's newest version, which the experiment keeps.
 
-    An app that the repository does not have stays without one: the workers have to have it.
+    A spec stays without a digest when the repository does not have its app; then the workers must have it.
 
     Args:
-        place: the path of a spec in the data that it was read from, with `{index}` for its number.
+        place: the prefix of paths in errors, with `{index}` for the number of the spec.
 
     Raises:
-        PlanInvalid: an app's parameters are not what it declares.
+        PlanInvalid: a spec's parameters do not match its app's manifest.
     """
     found, errors = [], []
     for index, spec in enumerate(specs):
@@ -134,7 +133,7 @@ def resolved(specs: Iterable[WorkloadSpec], place: str = "configuration.workload
             found.append(spec)
             continue
         field = f"{place.format(index=index)}client_parameters"
-        # The workers' own comes first: then that one's manifest says what it takes, and the worker holds it to that.
+        # A worker's local app takes precedence; then the worker checks the parameters against that app's manifest.
         is_local = selectors.has_local_app(version.app.name)
         if not is_local:
             errors += filled(declared_parameters(version.manifest), spec.client_parameters, field)[1]
@@ -145,17 +144,17 @@ def resolved(specs: Iterable[WorkloadSpec], place: str = "configuration.workload
 
 
 def provide(workloads: Iterable[Workload]) -> None:
-    """Puts the archives that the workers of these will ask for into Redis, or keeps them there for longer.
+    """Puts the archives that the workers will request into Redis, or renews their time to live.
 
     Raises:
-        AppMissing: an archive's file is gone.
+        AppMissing: an archive's file does not exist.
         redis.RedisError
     """
     specs = [workload.spec for workload in workloads if workload.spec.get("client_app_digest")]
     client = redis_client()
     for digest, name in sorted({spec["client_app_digest"]: spec["client_app"] for spec in specs}.items()):
         try:
-            # One of another length was damaged there, or set by somebody else.
+            # A value of another length was damaged, or set by another program.
             size = archive_file(digest).stat().st_size
             if client.strlen(app_key(digest)) == size and client.expire(app_key(digest), APP_TTL_S):
                 continue
@@ -169,7 +168,7 @@ def provide(workloads: Iterable[Workload]) -> None:
 
 
 def _store(digest: str, data: bytes) -> None:
-    """Writes an archive's file, whole or not at all."""
+    """Writes an archive's file atomically."""
     file = archive_file(digest)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(suffix=".tmp", dir=file.parent)
@@ -186,12 +185,9 @@ def _store(digest: str, data: bytes) -> None:
 
 
 def _remove_unneeded() -> None:
-    """Removes archives that neither a version nor an experiment that has not ended needs, and what a kill left."""
+    """Removes archives that no version and no unfinished workload needs, and temporary files of killed uploads."""
     folder = Path(settings.GALILEO_APPS_REPO_DIR)
-    waiting = Workload.objects.exclude(experiment__status__in=ENDED_STATUSES).exclude(
-        experiment=None, group__interactive_part__ended_at__isnull=False
-    )
-    needed = {spec.get("client_app_digest") for spec in waiting.values_list("spec", flat=True)}
+    needed = {spec.get("client_app_digest") for spec in Workload.objects.not_ended().values_list("spec", flat=True)}
     needed |= set(ClientAppVersion.objects.values_list("digest", flat=True))
     for file in folder.glob("*"):
         if file.suffix in (_ARCHIVE, ".tmp") and file.stem not in needed:

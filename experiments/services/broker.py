@@ -1,4 +1,4 @@
-"""The broker's clock, which is the one time axis of an experiment, and locks that processes hold in Redis."""
+"""Redis as seen by the controller: its clock, which is the time axis of an experiment, its locks and its replies."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,8 +11,8 @@ from routing.errors import Unavailable
 from routing.redis import redis_client
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-KEY = "galileo:active:lock"
-# A holder that was killed holds up the others for no longer; none takes nearly as long.
+_START_KEY = "galileo:active:lock"
+# A killed holder blocks the others for no longer; a living one needs far less.
 TTL_S = 10.0
 WITHIN_S = 15.0
 _LOOK_EVERY_S = 0.02
@@ -28,13 +28,19 @@ def to_datetime(broker_ns: int) -> datetime:
     return EPOCH + timedelta(microseconds=broker_ns // 1000)
 
 
-class Busy(Unavailable):
-    """Others were at it for too long."""
+def as_text(value: bytes | str) -> str:
+    """A reply of Redis, with `decode_responses` or without, as every database can store it."""
+    text = value.decode(errors="replace") if isinstance(value, bytes) else value
+    return text.replace("\0", "")
+
+
+class LockTimeout(Unavailable):
+    """Another process held the lock for too long."""
 
 
 @contextmanager
-def held(key: str, ttl_s: float, within_s: float = 0.0) -> Iterator[Lock | None]:
-    """A lock that expires by itself, or None where another process has it for all of that time.
+def try_lock(key: str, ttl_s: float, within_s: float = 0.0) -> Iterator[Lock | None]:
+    """Holds a lock that expires by itself; yields None when another process held it for all of `within_s`.
 
     Raises:
         redis.RedisError
@@ -51,14 +57,14 @@ def held(key: str, ttl_s: float, within_s: float = 0.0) -> Iterator[Lock | None]
 
 
 @contextmanager
-def one_at_a_time(within_s: float = WITHIN_S) -> Iterator[None]:
-    """Around whatever begins an experiment, or a group that an experiment may have to record.
+def start_lock(within_s: float = WITHIN_S) -> Iterator[None]:
+    """Holds the lock under which experiments are started, and groups that an experiment may have to record.
 
     Raises:
-        Busy: it was not our turn within that time.
+        LockTimeout
         redis.RedisError
     """
-    with held(KEY, TTL_S, within_s) as lock:
+    with try_lock(_START_KEY, TTL_S, within_s) as lock:
         if lock is None:
-            raise Busy("other experiments or client groups are being started; try again")
+            raise LockTimeout("other experiments or client groups are being started; try again")
         yield

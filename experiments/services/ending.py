@@ -1,7 +1,4 @@
-"""The one way to end an experiment: used when its load is over, and by failure, cancel, interactive stop and deletion.
-
-Each change of status is one conditional UPDATE; `move_experiment` returns whether this process made it.
-"""
+"""The one way to end an experiment: for the end of its load, failure, cancel, interactive stop and deletion."""
 
 from __future__ import annotations
 
@@ -13,18 +10,21 @@ from django.db import transaction
 from django.db.models import Case, DateTimeField, F, Value, When
 from django.utils import timezone
 
-from experiments.models import ClientGroup, Experiment, ExperimentStatus, GroupState
-from experiments.services import desired, events, sending
-from experiments.services.transitions import move_experiment
+from experiments.models import ClientGroup, Experiment, ExperimentStatus, GroupState, Shard
+from experiments.plans.requests import longest_request_s
+from experiments.services import desired, events, sending, shards
+from experiments.services.broker import broker_now_ns
 
 # At most so many rows in the report's table of intervals.
 _MOST_INTERVALS = 60
+# A shard out of reach runs to its plan's end at most, or gives up waiting for its start, within this.
+OUT_OF_REACH_S = 120
 # In the order in which an experiment passes them, so that trying one after the other misses none.
 _BEFORE_END = (ExperimentStatus.QUEUED, ExperimentStatus.STARTING, ExperimentStatus.RUNNING)
 
 
 def finish(experiment: Experiment) -> bool:
-    """The load ran to its end."""
+    """Ends an experiment whose load ran to its end."""
     return _end(experiment, ExperimentStatus.FINISHED, "", [experiment.status], event="finalizing")
 
 
@@ -33,8 +33,8 @@ def fail(experiment: Experiment, reason: str) -> bool:
 
 
 def end_as_stopped(experiment: Experiment) -> bool:
-    """The shards were stopped, but the process that cancels has not written the request yet: it adds the reason then,
-    unless it was killed in between."""
+    """Ends an experiment whose shards were stopped. The process that cancels writes its request and the reason later,
+    unless it is killed in between."""
     reason = "its shards were told to stop"
     return _end(experiment, ExperimentStatus.CANCELLED, reason, [experiment.status], event="finalizing")
 
@@ -72,15 +72,52 @@ def stop_groups(experiment_id: str) -> None:
 
 
 def conclude(experiment: Experiment, final_status: str, **fields: Any) -> bool:
-    """FINALIZING → final status. Its groups get a new version: until `lifecycle.tidy` has brought that to Redis, there
-    is something left to do for the experiment."""
+    """FINALIZING → final status. Its groups get a new version, which `clear_redis` notes as projected."""
     with transaction.atomic():
-        if not move_experiment(
-            experiment.id, ExperimentStatus.FINALIZING, final_status, final_status=final_status, **fields
-        ):
+        fields["final_status"] = final_status
+        if not Experiment.objects.move(experiment.id, ExperimentStatus.FINALIZING, final_status, **fields):
             return False
         experiment.groups.update(state=GroupState.STOP, version=F("version") + 1)
     return True
+
+
+def uncleared() -> Experiment | None:
+    """An ended experiment that still needs `clear_redis`: a process was killed, or the broker away, before it."""
+    group = ClientGroup.objects.uncleared().select_related("experiment").order_by("id").first()
+    return group.experiment if group else None
+
+
+def clear_redis_if_needed(experiment: Experiment) -> None:
+    if ClientGroup.objects.uncleared().filter(experiment=experiment).exists():
+        clear_redis(experiment)
+
+
+def clear_redis(experiment: Experiment) -> None:
+    """Removes the keys of the groups whose shards have all ended; a shard that is out of reach finds a stop when it
+    returns."""
+    by_group: dict[str, list[Shard]] = {}
+    for shard in shards.of_experiment(experiment):
+        by_group.setdefault(shard.group_id, []).append(shard)
+    for group_id, members in by_group.items():
+        shard_ids = [shard.id for shard in members]
+        if all(shards.is_over(shard) for shard in members):
+            desired.forget(group_id, shard_ids)
+        else:
+            left_s = max(0.0, time_left_s(experiment)) + longest_time_out_s(experiment)
+            desired.leave_stop(group_id, shard_ids, round(left_s) + OUT_OF_REACH_S)
+
+
+def time_left_s(experiment: Experiment) -> float:
+    """Time until the plan's end; negative after it, the whole duration before the start is known."""
+    duration_s = max(sum(step[0] for step in workload.spec["schedule"]) for workload in experiment.workloads.all())
+    if experiment.start_broker_ns is None:
+        return float(duration_s)
+    return float(duration_s - (broker_now_ns() - experiment.start_broker_ns) / 1e9)
+
+
+def longest_time_out_s(experiment: Experiment) -> float:
+    """The longest time that a request of the experiment may take."""
+    return max(longest_request_s(workload.spec) for workload in experiment.workloads.all())
 
 
 def _end(
@@ -125,7 +162,7 @@ def _end(
 
 def _move(experiment_id: str, source: str, target: str, fields: dict[str, Any], event: str) -> bool:
     with transaction.atomic():
-        if not move_experiment(experiment_id, source, target, **fields):
+        if not Experiment.objects.move(experiment_id, source, target, **fields):
             return False
         events.record(experiment_id, event, fields["reason"])
     return True
@@ -146,7 +183,7 @@ def _end_recording(experiment_id: str, fields: dict[str, Any], event: str) -> bo
             "stopped_at": {group.id: group.version + 1 for group in groups},
             "configuration": {"interval": max(1.0, round(duration_s / _MOST_INTERVALS))},
         }
-        move_experiment(
+        Experiment.objects.move(
             experiment_id,
             ExperimentStatus.RUNNING,
             ExperimentStatus.FINALIZING,

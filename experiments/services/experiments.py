@@ -1,4 +1,4 @@
-"""Creation of experiments."""
+"""Creation and deletion of experiments."""
 
 import dataclasses
 import secrets
@@ -6,25 +6,28 @@ import string
 from datetime import datetime
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
+from redis.exceptions import RedisError
 
-from experiments.models import Experiment, ExperimentStatus, Workload
+from experiments.models import Experiment, ExperimentStatus, Trace
 from experiments.plans import Plan
 from experiments.plans.workload import QUEUE
-from experiments.services import apps, events, partitions, placement, sending
+from experiments.services import apps, ending, events, partitions, placement, sending
 from experiments.services.workers import sync_workers
 from routing.errors import Conflict
 
 ID_ATTEMPTS = 20
+# The most traces that a pass of the reconciler removes where the traces of all experiments share one table.
+ROWS_PER_PASS = 50_000
 
 
 class IdTaken(Conflict):
-    """There is an experiment of the asked id already, or its traces are; the message says so."""
+    """An experiment has the requested id already, or traces of a deleted one have it still."""
 
 
 def save_new(experiment: Experiment, asked_id: str | None = None) -> None:
-    """Inserts the row under the asked id, or under one that is drawn until it is free, within the caller's transaction.
+    """Inserts the row under the asked id, or a random free one, within the caller's transaction.
 
     Raises:
         IdTaken
@@ -44,13 +47,13 @@ def save_new(experiment: Experiment, asked_id: str | None = None) -> None:
 
 
 def new_id(now: datetime) -> str:
-    """`YYYYMMDDHHMM-xxxx`: the minute and four random characters, as the original Galileo makes it."""
+    """`YYYYMMDDHHMM-xxxx`: the minute and four random characters, as in the original Galileo."""
     alphabet = string.ascii_lowercase + string.digits
     return f"{now:%Y%m%d%H%M}-{''.join(secrets.choice(alphabet) for _ in range(4))}"
 
 
 def check_workers(plan: Plan) -> None:
-    """Raises NoMatchingWorkers when some workload's labels match no live worker, and it cannot wait for one."""
+    """Raises NoMatchingWorkers when no live worker has a workload's labels, unless its placement waits for one."""
     sync_workers()
     for workload in plan.workloads:
         if workload.placement != QUEUE:
@@ -60,16 +63,16 @@ def check_workers(plan: Plan) -> None:
 def create(
     plan: Plan, creator: str, *, experiment_id: str | None = None, instruction_id: str | None = None
 ) -> Experiment:
-    """Queues an experiment. The plan is valid (experiments.plans); the seed is drawn here when the plan gives none.
+    """Queues an experiment from a valid plan; draws its seed when the plan has none.
 
     Args:
-        experiment_id: a permitted one (experiments.plans.plan); None: the plan's, else one is drawn.
-        instruction_id: of the instruction that asks for it; no two experiments have the same one.
+        experiment_id: a valid id (experiments.plans.plan); None: the plan's, or a random one.
+        instruction_id: the instruction that creates it; unique among experiments.
 
     Raises:
-        PlanInvalid: a client app of the repository does not take its parameters.
-        IdTaken: nothing was created; the experiment that is there may be the one from this instruction.
-        IntegrityError: there is an experiment from this instruction; nothing was created.
+        PlanInvalid: a client app of the repository refuses its parameters.
+        IdTaken: nothing was created; the existing experiment may come from the same instruction.
+        IntegrityError: the instruction has created an experiment before; nothing was created.
     """
     experiment_id = experiment_id or plan.experiment.id
     if (
@@ -94,17 +97,9 @@ def create(
         save_new(experiment, experiment_id)
         partitions.add(experiment.id)
         for spec, workload in zip(specs, plan.workloads, strict=True):
-            Workload.objects.create(
-                experiment=experiment,
-                index=spec.index,
-                service=spec.service,
-                clients=workload.clients,
-                worker_labels=workload.worker_labels,
-                placement=workload.placement,
-                shards_per_worker=workload.shards_per_worker,
-                shards=workload.shards,
-                spec=dataclasses.asdict(spec),
-            )
+            placement.workload_row(
+                workload, experiment=experiment, index=spec.index, spec=dataclasses.asdict(spec)
+            ).save(force_insert=True)
         events.record(experiment.id, "queued", at=now)
         sending.kick_reconcile()
     return experiment
@@ -139,3 +134,51 @@ def create_failed(
         save_new(experiment, experiment_id)
         events.record(experiment.id, "failed", reason, at=experiment.created_at)
     return experiment
+
+
+def delete(experiment_id: str) -> Experiment | None:
+    """Removes an experiment with all that belongs to it; one that is active is stopped first.
+
+    Returns:
+        None when it was removed at once; else the experiment, which the reconciler removes when its load has ended.
+
+    Raises:
+        Experiment.DoesNotExist
+    """
+    if not Experiment.objects.filter(id=experiment_id).update(deletion_requested=True):
+        raise Experiment.DoesNotExist
+    experiment = ending.cancel(experiment_id, "deleted")
+    if experiment.has_ended:
+        try:
+            ending.clear_redis_if_needed(experiment)
+        except RedisError:
+            return experiment  # without its row, its keys in Redis would never be found again
+        _remove(experiment_id)
+        return None
+    return experiment
+
+
+def continue_deletion(experiment_id: str) -> None:
+    """Takes the next step in removing a marked experiment; the process that marked it may have died since."""
+    experiment = ending.cancel(experiment_id, "deleted")
+    if not experiment.has_ended:
+        return
+    ending.clear_redis_if_needed(experiment)
+    if connection.vendor == "postgresql" or not _remove_some_traces(experiment_id):
+        _remove(experiment_id)
+
+
+def _remove(experiment_id: str) -> None:
+    with transaction.atomic():
+        Experiment.objects.filter(id=experiment_id).delete()
+        partitions.remove(experiment_id)
+
+
+def _remove_some_traces(experiment_id: str) -> bool:
+    """Removes at most ROWS_PER_PASS traces; returns whether more are left."""
+    traces = Trace.objects.filter(experiment=experiment_id).order_by("id")
+    last = traces.values_list("id", flat=True)[ROWS_PER_PASS - 1 : ROWS_PER_PASS].first()
+    if last is None:
+        return False
+    traces.filter(id__lte=last).order_by()._raw_delete(using="default")
+    return True

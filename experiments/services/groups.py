@@ -1,4 +1,4 @@
-"""Interactive client groups: spawned, commanded and closed by their user; the reconciler follows them."""
+"""Interactive client groups: a user spawns, commands and closes them; the reconciler follows their shards."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from experiments.models import ClientGroup, GroupState, InteractiveGroup, Shard, ShardStatus, Workload
+from experiments.models import ClientGroup, GroupState, InteractiveGroup, Shard, ShardStatus
 from experiments.plans import GroupWorkload
-from experiments.services import apps, desired, events, interactive, placement, queue_orders, shards
-from experiments.services.broker import broker_now_ns, one_at_a_time
+from experiments.services import apps, desired, events, interactive, placement, shards
+from experiments.services.broker import broker_now_ns, start_lock
 from experiments.services.workers import sync_workers
 from loadgen.protocol.enums import CommandKind
 from loadgen.protocol.keys import GROUP_LEASE_S
@@ -24,16 +24,16 @@ from routing.errors import Conflict
 
 log = logging.getLogger(__name__)
 
-# From a command to its effect: every shard must have heard of it.
+# From a command to its effect: every shard must have received it by then.
 EFFECTIVE_AHEAD_NS = 80_000_000
-# Where a shard is out of reach: one that returns later than this ends by itself when it finds nothing.
+# How long a stop stays in Redis for shards out of reach. One that returns later finds no document, and ends by itself.
 STOP_STAYS_S = 3600
 STOP = GroupState.STOP
 _ID_LETTERS = string.ascii_lowercase + string.digits
 
 
 class GroupClosed(Conflict):
-    """The client group takes no commands any more; the message names it."""
+    """The client group is closed and takes no commands; the message names it."""
 
 
 class GroupNotReady(Conflict):
@@ -41,29 +41,19 @@ class GroupNotReady(Conflict):
 
 
 def spawn(workload: GroupWorkload, creator: str) -> ClientGroup:
-    """Makes a group whose clients send nothing yet; they take part once all of its shards are ready (`follow`).
+    """Creates a group whose clients send nothing yet; they take part when all of its shards are ready (`follow`).
 
     Raises:
-        PlanInvalid: its client app does not take these parameters.
+        PlanInvalid: its client app refuses these parameters.
         NoMatchingWorkers, NoFreeSlot, AppMissing
     """
     (spec,) = apps.resolved([workload.spec()], place="")
     sync_workers()
-    row = Workload(
-        experiment=None,
-        index=0,
-        service=workload.service,
-        clients=workload.clients,
-        worker_labels=workload.worker_labels,
-        placement=workload.placement,
-        shards_per_worker=workload.shards_per_worker,
-        shards=workload.shards,
-        spec=dataclasses.asdict(spec),
-    )
+    row = placement.workload_row(workload, index=0, spec=dataclasses.asdict(spec))
     shares = placement.shares_of(row, row.clients)
-    with one_at_a_time(), transaction.atomic():
+    with start_lock(), transaction.atomic():
         row.save()
-        # In an experiment's statistics the index tells its workloads apart.
+        # The index identifies a workload in an experiment's statistics.
         row.index = row.spec["index"] = row.id
         row.save(update_fields=["index", "spec"])
         apps.provide([row])
@@ -84,13 +74,13 @@ def spawn(workload: GroupWorkload, creator: str) -> ClientGroup:
             pending=[[0, workload.clients]],
         )
         interactive.record_new(group)
-        desired.project_after_commit(group.id)  # before: an order whose group is not there is refused
+        desired.project_after_commit(group.id)  # first, because an order without a group's document is refused
         shards.add_shards(group, shares)
     return group
 
 
 def add(group_id: str, clients: int) -> None:
-    """Adds clients, on workers of the same labels; they take part once their shards are ready.
+    """Adds clients on workers with the same labels; they take part when their shards are ready.
 
     Raises:
         ClientGroup.DoesNotExist, GroupClosed, NoMatchingWorkers, NoFreeSlot, AppMissing
@@ -109,7 +99,7 @@ def add(group_id: str, clients: int) -> None:
 
 
 def command(group_id: str, **phase: Any) -> int:
-    """Lets the group's next phase begin; returns its number.
+    """Gives the group its next command; returns the command's number.
 
     Args:
         phase: fields of messages.GroupCommand, without the number and the start.
@@ -119,24 +109,21 @@ def command(group_id: str, **phase: Any) -> int:
     """
     with transaction.atomic():
         group = _open(ClientGroup.objects.select_for_update(), group_id)
-        desired.renew(
-            [group_id]
-        )  # before the command: a shard whose lease was not renewed for long would pause it at once
-        _begin(
-            group,
-            GroupCommand(group.interactive_part.command.number + 1, broker_now_ns() + EFFECTIVE_AHEAD_NS, **phase),
-        )
+        # Before the command: a shard whose lease has not been renewed for long would pause at once.
+        desired.renew([group_id])
+        number = group.interactive_part.command.number + 1
+        _begin(group, GroupCommand(number, broker_now_ns() + EFFECTIVE_AHEAD_NS, **phase))
         _save(group)
     return group.interactive_part.command.number
 
 
 def close(group_id: str, clients: int | None = None) -> None:
-    """Closes a group, or those of its clients that came last; their requests in flight get a short grace.
+    """Closes a group, or only the `clients` that were added last; requests in flight get a short grace.
 
     Raises:
         ClientGroup.DoesNotExist
-        GroupClosed: it has been closed before, and `clients` are to be.
-        GroupNotReady: some clients are to be closed while others are being added.
+        GroupClosed: `clients` is given, and the group is closed.
+        GroupNotReady: `clients` is given, and other clients are being added.
     """
     left = 0
     if clients is not None:
@@ -154,14 +141,13 @@ def close(group_id: str, clients: int | None = None) -> None:
 
 
 def next_client(group: ClientGroup) -> int:
-    """The index of the next client that is added: indexes are never used again, as request ids are made of them."""
-    return max(
-        (bounds[1] for clients in group.shards.values_list("clients", flat=True) for bounds in clients), default=0
-    )
+    """The index of the next client that is added. Indexes are used once, because request ids contain them."""
+    stored = group.shards.values_list("clients", flat=True)
+    return max((bounds[1] for clients in stored for bounds in clients), default=0)
 
 
 def follow_all() -> None:
-    """Follows every group that has not ended, and renews the lease of the open ones."""
+    """Follows every group that has not ended, and renews the leases of the open ones."""
     groups = list(ClientGroup.objects.following().order_by("created_at"))
     if not groups:
         return
@@ -175,7 +161,7 @@ def follow_all() -> None:
 
 
 def follow(group_id: str) -> ClientGroup:
-    """Brings a group's shards up to date, lets clients take part whose shards are ready, and ends it with its shards.
+    """Updates a group's shards, lets clients take part whose shards are ready, and ends the group with its shards.
 
     Raises:
         ClientGroup.DoesNotExist
@@ -185,7 +171,7 @@ def follow(group_id: str) -> ClientGroup:
     members = list(group.shards.select_related("worker", "group__workload", "group__experiment").order_by("index"))
     shards.follow(group.experiment, members)
     for shard in members:
-        is_hopeless = shard.attempt >= shards.MAX_ATTEMPTS and not queue_orders.may_be_taken(shard)
+        is_hopeless = shard.attempt >= shards.MAX_ATTEMPTS and not placement.may_be_taken(shard)
         if shards.is_silent(shard) and (group.state == STOP or is_hopeless):
             shards.give_up(group.experiment, shard, "no worker took its order")
     if all(shard.has_ended for shard in members):
@@ -196,8 +182,8 @@ def follow(group_id: str) -> ClientGroup:
         for shard in shards.to_order_again(untaken):
             shards.order_again(group.experiment, shard)
         if any(_is_settled(members, bounds) for bounds in group.interactive_part.pending):
-            group = _take_in(group_id, members)
-        _note_desertion(group, members)
+            group = _activate(group_id, members)
+        _pause_if_deserted(group, members)
     return group
 
 
@@ -207,18 +193,17 @@ def shards_of(group: ClientGroup, ranges: list[list[int]]) -> list[Shard]:
 
 
 def _of(members: list[Shard], ranges: list[list[int]]) -> list[Shard]:
-    """Those of the shards that run clients of these ranges."""
     return [shard for shard in members if any(begin <= shard.clients[0][0] < end for begin, end in ranges)]
 
 
 def _is_settled(members: list[Shard], bounds: list[int]) -> bool:
-    """Whether every shard of these clients is ready, or has come to grief."""
+    """Whether every shard of these clients is ready or has failed."""
     own = _of(members, [bounds])
     return bool(own) and all(shard.status not in (ShardStatus.PENDING, ShardStatus.DISPATCHED) for shard in own)
 
 
-def _take_in(group_id: str, members: list[Shard]) -> ClientGroup:
-    """Lets the clients take part whose shards are ready."""
+def _activate(group_id: str, members: list[Shard]) -> ClientGroup:
+    """Lets clients take part whose shards are ready."""
     with transaction.atomic():
         group = ClientGroup.objects.select_for_update().get(id=group_id)
         part = group.interactive_part
@@ -232,7 +217,7 @@ def _take_in(group_id: str, members: list[Shard]) -> ClientGroup:
         phase = part.command
         number, start_ns = phase.number + 1, broker_now_ns() + EFFECTIVE_AHEAD_NS
         if phase.kind == CommandKind.RATE:
-            # The clients' turns are distributed again; the other clients do not repeat requests that were commanded.
+            # Distributes the clients' turns again. Other commands continue, so that no client repeats its requests.
             _begin(group, dataclasses.replace(phase, number=number, start_broker_ns=start_ns))
         elif before and _is_done(before, phase.number):
             _begin(group, GroupCommand(number, start_ns))  # clients added after the requests do not make them
@@ -241,29 +226,30 @@ def _take_in(group_id: str, members: list[Shard]) -> ClientGroup:
 
 
 def _is_done(members: list[Shard], number: int) -> bool:
-    """Whether all of these shards have done their part of a phase."""
-    said = shards.statuses_of(members)
-    return all(shard.id in said and number in said[shard.id].phases_done for shard in members)
+    """Whether all of these shards have completed a command."""
+    statuses = shards.statuses_of(members)
+    return all(shard.id in statuses and number in statuses[shard.id].phases_done for shard in members)
 
 
-def _note_desertion(group: ClientGroup, members: list[Shard]) -> None:
-    """Pauses the group when one of its shards has paused because its lease was not renewed, until the next command."""
-    said = shards.statuses_of([shard for shard in members if shard.status == ShardStatus.RUNNING])
-    if any(status.is_deserted and status.phase == group.interactive_part.command.number for status in said.values()):
+def _pause_if_deserted(group: ClientGroup, members: list[Shard]) -> None:
+    """Pauses the group until its next command when one of its shards has paused because its lease was not renewed."""
+    number = group.interactive_part.command.number
+    statuses = shards.statuses_of([shard for shard in members if shard.status == ShardStatus.RUNNING])
+    if any(status.is_deserted and status.phase == number for status in statuses.values()):
         reason = f"no controller had renewed it for {GROUP_LEASE_S} s"
         log.warning("client group %s pauses: %s", group.id, reason)
         if group.experiment_id is not None:
-            key = f"deserted:{group.id}:{group.interactive_part.command.number}"
+            key = f"deserted:{group.id}:{number}"
             events.record(group.experiment_id, "client group paused", f"{group.id}: {reason}", key=key)
         command(group.id, kind=CommandKind.RATE)
 
 
 def _end(group_id: str) -> None:
-    """All shards have ended, or are out of reach: those find the stop when they return."""
+    """Ends a group whose shards have all ended or are out of reach; the latter find its stop when they return."""
     with transaction.atomic():
         group = ClientGroup.objects.select_for_update().get(id=group_id)
         members = list(group.shards.all())
-        # Clients may have been added just now.
+        # Clients may have been added meanwhile.
         if group.interactive_part.ended_at is not None or any(not shard.has_ended for shard in members):
             return
         InteractiveGroup.objects.filter(group=group_id).update(ended_at=timezone.now(), pending=[])
@@ -287,7 +273,7 @@ def _begin(group: ClientGroup, phase: GroupCommand) -> None:
 
 
 def _save(group: ClientGroup) -> None:
-    """Within a transaction that holds the row's lock."""
+    """Stores a group's new state, within a transaction that holds the row's lock, and projects it."""
     part = group.interactive_part
     part.save(update_fields=["command_fields", "active", "pending"])
     ClientGroup.objects.filter(id=group.id).update(total_clients=group.total_clients, version=F("version") + 1)
@@ -295,7 +281,7 @@ def _save(group: ClientGroup) -> None:
 
 
 def _first(ranges: list[list[int]], clients: int) -> list[list[int]]:
-    """The first so many clients of these ranges."""
+    """The first `clients` clients of these ranges."""
     kept = []
     for begin, end in ranges:
         if clients <= 0:

@@ -1,4 +1,4 @@
-"""Interactive experiments: they have no plan, and record what the interactive groups do between a start and a stop."""
+"""Interactive experiments: they have no plan, and record the interactive groups from a start to a stop."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ from experiments.models import (
     ExperimentStatus,
     Shard,
     ShardStatus,
-    Workload,
 )
-from experiments.services import desired, ending, events, partitions, sending
-from experiments.services.broker import broker_now_ns, one_at_a_time
+from experiments.services import desired, ending, events, partitions, placement, sending
+from experiments.services.broker import broker_now_ns, start_lock
 from experiments.services.experiments import save_new
 from routing.errors import Conflict
 
 log = logging.getLogger(__name__)
 
-# The session of the user renews the experiment while it lives.
+# The user's session renews the experiment while it runs.
 RENEW_S = 5
 LEASE = timedelta(seconds=90)  # the database may be away for 30 s
 ABANDONED = f"its session ended without a stop: it was not renewed for {LEASE.total_seconds():.0f} s"
@@ -35,15 +34,15 @@ _LONGEST_S = 7 * 86_400.0
 
 
 class OtherExperimentRuns(Conflict):
-    """Another experiment is under way; the message names it."""
+    """Another experiment is active; the message names it."""
 
 
 class NotRunning(Conflict):
-    """The experiment is none that is interactive and running; the message says what it is."""
+    """The experiment is not interactive or not running; the message names its status."""
 
 
 def start(name: str, creator: str, metadata: dict[str, Any]) -> Experiment:
-    """Starts an experiment over the interactive groups that there are, and those that come.
+    """Starts an experiment that records all interactive groups, those that are spawned later included.
 
     Raises:
         OtherExperimentRuns
@@ -62,7 +61,7 @@ def start(name: str, creator: str, metadata: dict[str, Any]) -> Experiment:
         renewed_at=Now(),
         seed=0,
     )
-    with one_at_a_time(), transaction.atomic():
+    with start_lock(), transaction.atomic():
         other = Experiment.objects.select_for_update().active().first()
         if other is not None:
             raise OtherExperimentRuns(
@@ -79,7 +78,7 @@ def start(name: str, creator: str, metadata: dict[str, Any]) -> Experiment:
 
 
 def record_new(group: ClientGroup) -> None:
-    """Has a group that is being spawned recorded by the interactive experiment that runs, if one does."""
+    """Adds a group that is being spawned to the running interactive experiment, if there is one."""
     experiment = Experiment.objects.running_interactive().first()
     if experiment is not None:
         _record(experiment, group)
@@ -88,20 +87,20 @@ def record_new(group: ClientGroup) -> None:
 
 
 def renew(experiment_id: str) -> None:
-    """Says that the experiment's session lives. Raises NotRunning."""
+    """Renews the lease of the experiment's session. Raises NotRunning."""
     if not _running(experiment_id).update(renewed_at=Now()):
         raise NotRunning(f"experiment {experiment_id} is not running any more")
 
 
 def trace(experiment_id: str, tracing: bool) -> Experiment:
-    """Pauses the storing of traces, or resumes it, of all groups of the experiment and those that come. Statistics go
-    on in any case. A value that is already set stays, without an event.
+    """Pauses or resumes the storing of traces of all groups, later ones included. Statistics are always stored. Does
+    nothing, and adds no event, if `tracing` is set already.
 
     Raises:
         Experiment.DoesNotExist, NotRunning
     """
-    # A group that is being spawned just now must not keep what it has read before.
-    with one_at_a_time(), transaction.atomic():
+    # Under the lock, a group that is being spawned cannot keep the value that it read before.
+    with start_lock(), transaction.atomic():
         experiment = Experiment.objects.select_for_update().get(id=experiment_id)
         if not experiment.interactive or experiment.status != ExperimentStatus.RUNNING:
             raise _not_running(experiment)
@@ -130,16 +129,15 @@ def stop(experiment_id: str, reason: str = "") -> Experiment:
 
 
 def close_if_abandoned(experiment: Experiment) -> None:
-    """Ends an experiment whose session has died."""
-    # By the clock of the database, as the session's may be another.
+    """Ends an experiment whose session has not renewed it for LEASE."""
+    # Compared in the database's clock, as the session may run on another machine.
     if Experiment.objects.filter(id=experiment.id, renewed_at__lt=Now() - LEASE).exists():
         log.warning("experiment %s: %s", experiment, ABANDONED)
         stop(experiment.id, ABANDONED)
 
 
 def is_complete(experiment: Experiment) -> bool:
-    """Whether every batch of a stopped experiment is in the database: each shard has brought a later one, or its last
-    one, and all before it."""
+    """Whether all batches of a stopped experiment are stored: of each shard, all up to a later one or its last."""
     versions: dict[str, int] = experiment.plan.get("stopped_at", {})
     for group_id, version in versions.items():
         for shard in Shard.objects.filter(group=group_id):
@@ -162,19 +160,9 @@ def _not_running(experiment: Experiment) -> NotRunning:
 
 def _record(experiment: Experiment, group: ClientGroup) -> None:
     workload = group.workload
-    # How long it will last is known when it is stopped.
+    # The duration is known when the experiment is stopped.
     spec = {**workload.spec, "schedule": [[_LONGEST_S, float(workload.clients)]]}
-    Workload.objects.create(
-        experiment=experiment,
-        index=workload.index,
-        service=workload.service,
-        clients=workload.clients,
-        worker_labels=workload.worker_labels,
-        placement=workload.placement,
-        shards_per_worker=workload.shards_per_worker,
-        shards=workload.shards,
-        spec=spec,
-    )
+    placement.workload_row(workload, experiment=experiment, index=workload.index, spec=spec).save()
 
 
 def _running(experiment_id: str) -> Any:

@@ -1,20 +1,20 @@
-"""The phases of an experiment: each looks at what is stored, does what is due, and moves on when it is done."""
+"""The steps of an experiment after the queue, one for each active status: the reconciler calls them again and again.
+
+Each reads the stored state, does what is due, and moves the experiment to the next status when that is done.
+"""
 
 import logging
 from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
 from django.utils import timezone
 
 from experiments.analysis.shard_scope import is_unplanned, planned_of
 from experiments.analysis.summary import summarise
 from experiments.models import (
-    ENDED_STATUSES,
     REPORTED_ENDS,
     Batch,
-    ClientGroup,
     Experiment,
     ExperimentStatus,
     OnWorkerLoss,
@@ -22,12 +22,10 @@ from experiments.models import (
     ShardStatus,
     Workload,
 )
-from experiments.plans.requests import longest_request_s
-from experiments.services import apps, desired, ending, events, interactive, queue_orders, shards, summaries
+from experiments.services import apps, desired, ending, events, interactive, placement, shards
 from experiments.services.apps import AppMissing
 from experiments.services.broker import broker_now_ns
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers, matching_workers
-from experiments.services.transitions import move_experiment
 from routing import routers
 from routing import services as routing_services
 from routing.errors import InvalidInput
@@ -37,25 +35,23 @@ from routing.table import RoutingError
 
 log = logging.getLogger(__name__)
 
-# From the barrier to the first arrival: every shard must have the start in hand before it comes.
+# From the decision to start to the first arrival: every shard must have received the start by then.
 START_AHEAD_NS = 2_500_000_000
-# Beyond the plan's end and the longest request time-out, a shard that has not ended is given up.
+# How long after the plan's end and the longest request time-out a shard may end; then the experiment fails.
 OVERTIME_S = 60
-# The time in which the agent of a lost shard may still send batches.
+# How long the agent of a lost shard may still send batches.
 LOST_SETTLE_S = 5
-# A shard out of reach runs to its plan's end at most, or gives up waiting for its start, within this.
-OUT_OF_REACH_S = 120
 
 
 class NoRoute(Exception):
     """A workload's service is not in the routing table."""
 
 
-def starting(experiment: Experiment) -> None:
+def start_when_ready(experiment: Experiment) -> None:
     """Sets the plan's routes, places what is not placed, and starts everything together when every shard is ready."""
     try:
         _place(experiment)
-        apps.provide(experiment.workloads.all())  # a broker that was restarted may have lost them
+        apps.provide(experiment.workloads.all())  # a restarted broker may have lost them
     except (NoMatchingWorkers, NoRoute, RoutingError, InvalidInput, AppMissing) as error:
         return _fail(experiment, str(error))
     except NoFreeSlot as error:
@@ -69,12 +65,12 @@ def starting(experiment: Experiment) -> None:
         return _fail_when_overdue(experiment, str(error))
     if failed := [shard for shard in members if shard.status in REPORTED_ENDS]:
         return _fail(experiment, f"shard {failed[0]} did not start: {failed[0].reason}")
-    if unready := queue_orders.unready(members):
+    if unready := placement.unready(members):
         return _fail_when_overdue(experiment, unready)
     start_broker_ns = broker_now_ns() + START_AHEAD_NS
     start = timezone.now() + timedelta(microseconds=START_AHEAD_NS // 1000)
     with transaction.atomic():
-        if move_experiment(
+        if Experiment.objects.move(
             experiment.id,
             ExperimentStatus.STARTING,
             ExperimentStatus.RUNNING,
@@ -85,13 +81,13 @@ def starting(experiment: Experiment) -> None:
             desired.run_from(list(experiment.groups.values_list("id", flat=True)), start_broker_ns)
 
 
-def running(experiment: Experiment) -> None:
-    """Follows the shards until all have ended, or until they should have; sees to those that were lost."""
+def follow_load(experiment: Experiment) -> None:
+    """Follows the shards until all have ended or are overdue; replaces lost ones where the plan asks for it."""
     if experiment.interactive:
         return interactive.close_if_abandoned(experiment)
     members = shards.of_experiment(experiment)
     shards.follow(experiment, members)
-    left_s = _time_left_s(experiment)
+    left_s = ending.time_left_s(experiment)
     if overdue := _overdue(experiment, members, left_s):
         return _fail(experiment, overdue)
     lost = [shard for shard in members if shard.status == ShardStatus.LOST]
@@ -100,7 +96,7 @@ def running(experiment: Experiment) -> None:
         return _fail(experiment, reason)
     if left_s > 0:
         _replace(experiment, members)
-        # One that is out of reach may send until the plan's end, and one that could not be replaced yet may be then.
+        # A shard out of reach may send until the plan's end, and one that could not be replaced yet may be until then.
         if any(not shard.process_ended or shard.group.on_worker_loss == OnWorkerLoss.REPLACE for shard in lost):
             return None
     else:
@@ -113,7 +109,7 @@ def running(experiment: Experiment) -> None:
     if all(shard.status == ShardStatus.LOST for shard in members):
         return _fail(experiment, f"every shard was lost: {members[0].reason}")
     if any(shard.status == ShardStatus.STOPPED for shard in members):
-        # A cancel stops the shards first: their end is seen before the row is changed.
+        # A cancel stops the shards before it changes the row, so their end may be seen first.
         ending.end_as_stopped(experiment)
     else:
         ending.finish(experiment)
@@ -133,8 +129,8 @@ def _replace(experiment: Experiment, members: list[Shard]) -> None:
             log.warning("shard %s cannot be placed again yet: %s", shard, error)
 
 
-def finalizing(experiment: Experiment) -> None:
-    """Waits for every batch that the shards' totals name, or for the deadline; then sums up."""
+def conclude_when_stored(experiment: Experiment) -> None:
+    """Waits for the batches that the shards' totals count, or for the deadline; then stores the summary."""
     waited = timezone.now() - (experiment.finalizing_at or timezone.now())
     is_in_time = waited < timedelta(seconds=settings.GALILEO_FINALIZE_TIMEOUT_S)
     if experiment.interactive:
@@ -142,7 +138,7 @@ def finalizing(experiment: Experiment) -> None:
             _sum_up(experiment)
         return
     if experiment.final_status != ExperimentStatus.FINISHED:
-        ending.stop_groups(experiment.id)  # the process that ended it may have died before it had stopped every group
+        ending.stop_groups(experiment.id)  # the process that ended it may have died before this
     members = shards.of_experiment(experiment)
     shards.follow(experiment, members)
     if is_in_time and any(_is_awaited(shard, waited) for shard in members):
@@ -167,35 +163,41 @@ def _sum_up(experiment: Experiment) -> None:
             return
         events.record(experiment.id, final_status.lower(), experiment.reason)
     experiment.refresh_from_db()
-    summaries.revise(experiment)  # a batch may have come between the summary and the change of status
-    tidy(experiment)
+    revise_summary(experiment)  # a batch may have arrived between the summary and the change of status
+    ending.clear_redis(experiment)
 
 
-def untidy() -> Experiment | None:
-    """An experiment that has ended without `tidy`: control was killed, or the broker away, just then."""
-    left = ClientGroup.objects.filter(experiment__status__in=ENDED_STATUSES, projected_version__lt=F("version"))
-    group = left.select_related("experiment").order_by("id").first()
-    return group.experiment if group else None
+def is_summary_stale(experiment: Experiment) -> bool:
+    """Whether batches arrived after the experiment's summary was made."""
+    summary = experiment.summary
+    return summary is None or summary.get("batches") != _stored_batches(experiment)
 
 
-def tidy_if_untidy(experiment: Experiment) -> None:
-    """As `tidy`, where that was left undone."""
-    if experiment.groups.filter(projected_version__lt=F("version")).exists():
-        tidy(experiment)
+def revise_summary(experiment: Experiment) -> None:
+    """Makes the summary again if batches arrived late, and clears `summary_stale`; does nothing before the end.
+
+    `summary_stale` stays set if another batch arrived meanwhile: another call is due then.
+
+    The first summary is made shortly before the experiment's status changes: the caller that changes the status sets
+    `summary_stale` with it, and calls this afterwards.
+    """
+    summary = experiment.summary
+    if summary is None or is_summary_stale(experiment):
+        summary = summarise(experiment)
+    with transaction.atomic():
+        # Ingest sets `summary_stale` after it has committed a batch. If it does so before this lock, the count below
+        # includes the batch; if later, it sets the flag again after our commit. So no batch is forgotten, wherever
+        # this process is killed.
+        locked = Experiment.objects.ended().select_for_update().filter(pk=experiment.pk)
+        if locked.only("pk").first() is None:
+            return
+        stale = summary["batches"] != _stored_batches(experiment)
+        Experiment.objects.filter(pk=experiment.pk).update(summary=summary, summary_stale=stale)
+    experiment.summary, experiment.summary_stale = summary, stale
 
 
-def tidy(experiment: Experiment) -> None:
-    """Removes from Redis what has ended for sure; a shard that is out of reach finds the stop when it returns."""
-    by_group: dict[str, list[Shard]] = {}
-    for shard in shards.of_experiment(experiment):
-        by_group.setdefault(shard.group_id, []).append(shard)
-    for group_id, members in by_group.items():
-        shard_ids = [shard.id for shard in members]
-        if all(shards.is_over(shard) for shard in members):
-            desired.forget(group_id, shard_ids)
-        else:
-            left_s = max(0.0, _time_left_s(experiment)) + _longest_request_s(experiment)
-            desired.leave_stop(group_id, shard_ids, round(left_s) + OUT_OF_REACH_S)
+def _stored_batches(experiment: Experiment) -> int:
+    return experiment.batches.count()
 
 
 def _place(experiment: Experiment) -> None:
@@ -214,10 +216,10 @@ def _place(experiment: Experiment) -> None:
 
 
 def _reads_table(workload: Workload) -> bool:
-    """Whether requests go to the hosts of a routing record, on some worker at least.
+    """Whether the router of the workload, or of one of its workers, reads the service's routing record.
 
     Raises:
-        NoMatchingWorkers: except with placement `queue`, where workers may join later; then the default router counts.
+        NoMatchingWorkers: never with placement `queue`, where workers may join later; then the default router counts.
     """
     if router := workload.spec["router"]:
         return routers.reads_table(router)
@@ -238,26 +240,14 @@ def _fail_when_overdue(experiment: Experiment, reason: str) -> None:
 
 
 def _overdue(experiment: Experiment, members: list[Shard], left_s: float) -> str:
-    if left_s > -OVERTIME_S or left_s > -OVERTIME_S - _longest_request_s(experiment):
+    if left_s > -OVERTIME_S or left_s > -OVERTIME_S - ending.longest_time_out_s(experiment):
         return ""
     late = [shard for shard in members if not shard.has_ended]
     return f"shard {late[0]} {late[0].place} had not ended {OVERTIME_S} s after its time" if late else ""
 
 
-def _time_left_s(experiment: Experiment) -> float:
-    """Time until the plan's end; negative after it, the whole duration before the start is known."""
-    duration_s = max(sum(step[0] for step in workload.spec["schedule"]) for workload in experiment.workloads.all())
-    if experiment.start_broker_ns is None:
-        return float(duration_s)
-    return float(duration_s - (broker_now_ns() - experiment.start_broker_ns) / 1e9)
-
-
-def _longest_request_s(experiment: Experiment) -> float:
-    return max(longest_request_s(workload.spec) for workload in experiment.workloads.all())
-
-
 def give_up_when_overdue(experiment: Experiment) -> None:
-    """Ends an experiment whose phase fails again and again, so that it cannot hold up the queue for ever."""
+    """Ends an experiment whose step fails again and again, so that it does not block the queue forever."""
     now = timezone.now()
     if experiment.status == ExperimentStatus.STARTING:
         _fail_when_overdue(experiment, "it could not be started (see the log of control)")
@@ -266,14 +256,14 @@ def give_up_when_overdue(experiment: Experiment) -> None:
             reason = f"{experiment.reason} its summary could not be made (see the log of control)".strip()
             ending.conclude(experiment, ExperimentStatus.FAILED, reason=reason)
     elif not experiment.interactive and (
-        overdue := _overdue(experiment, shards.of_experiment(experiment), _time_left_s(experiment))
+        overdue := _overdue(experiment, shards.of_experiment(experiment), ending.time_left_s(experiment))
     ):
         _fail(experiment, overdue)
 
 
 def _is_awaited(shard: Shard, waited: timedelta) -> bool:
     if shard.batches is None:
-        # Lost, or ordered and never taken by a worker: the number of batches to wait for is unknown.
+        # The shard was lost, or no worker took its order: the number of batches to wait for is unknown.
         is_unknown = shard.status in (ShardStatus.LOST, ShardStatus.DISPATCHED)
         return not is_unknown or waited < timedelta(seconds=LOST_SETTLE_S)
     return Batch.objects.filter(shard=shard, attempt=shard.attempt).count() < shard.batches

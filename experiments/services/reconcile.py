@@ -10,9 +10,8 @@ from redis.exceptions import LockNotOwnedError, RedisError
 from redis.lock import Lock
 
 from experiments.models import Experiment, ExperimentStatus
-from experiments.services import deletion, desired, events, groups, lifecycle, summaries
-from experiments.services.broker import Busy, held, one_at_a_time
-from experiments.services.transitions import move_experiment
+from experiments.services import desired, ending, events, experiments, groups, lifecycle
+from experiments.services.broker import LockTimeout, start_lock, try_lock
 from experiments.services.workers import sync_workers
 from routing.redis.synchronisation import synchronise
 
@@ -27,7 +26,7 @@ def reconcile() -> None:
 
     The lock only saves work: each step is a conditional change that two processes cannot both make.
     """
-    with held(LOCK_KEY, LOCK_TTL_S) as lock:
+    with try_lock(LOCK_KEY, LOCK_TTL_S) as lock:
         if lock is not None:
             _pass(lock)
 
@@ -46,12 +45,14 @@ def _pass(lock: Lock) -> None:
             _forward(experiment)
     _delete_marked()
     promoted: Experiment | None = None
-    with suppress(Busy), one_at_a_time(within_s=0):
+    with suppress(LockTimeout), start_lock(within_s=0):
         promoted = _promote()
     if promoted:
         _forward(promoted)
     _revise_one()
-    _tidy_one()
+    with _set_apart("the keys of an ended experiment"):
+        if ended := ending.uncleared():  # one in each pass, as it is rare
+            ending.clear_redis(ended)
 
 
 @contextmanager
@@ -65,23 +66,23 @@ def _set_apart(what: str) -> Iterator[None]:
         log.exception("reconciliation of %s failed", what)
 
 
-_PHASES = {
-    ExperimentStatus.STARTING: lifecycle.starting,
-    ExperimentStatus.RUNNING: lifecycle.running,
-    ExperimentStatus.FINALIZING: lifecycle.finalizing,
+_STEPS = {
+    ExperimentStatus.STARTING: lifecycle.start_when_ready,
+    ExperimentStatus.RUNNING: lifecycle.follow_load,
+    ExperimentStatus.FINALIZING: lifecycle.conclude_when_stored,
 }
 
 
 def _forward(experiment: Experiment) -> None:
-    """Takes an experiment through as many phases as are due; one that cannot go on ends when its time is over."""
-    while phase := _PHASES.get(ExperimentStatus(experiment.status)):
+    """Takes an experiment through as many steps as are due; one that cannot go on ends when its time is over."""
+    while step := _STEPS.get(ExperimentStatus(experiment.status)):
         before = experiment.status
         passed = False
         with _set_apart(f"experiment {experiment.id}"):
             desired.project_stale(list(experiment.groups.values_list("id", flat=True)))
             events.record_routing_changes(experiment)
             events.record_planned(experiment)
-            phase(experiment)
+            step(experiment)
             passed = True
         if not passed:
             lifecycle.give_up_when_overdue(experiment)
@@ -95,7 +96,7 @@ def _revise_one() -> None:
     stale = Experiment.objects.with_stale_summary()
     for experiment in stale.oldest_first():
         with _set_apart(f"the summary of experiment {experiment.id}"):
-            summaries.revise(experiment)
+            lifecycle.revise_summary(experiment)
             return  # one that cannot be made does not hold up the others
 
 
@@ -103,14 +104,7 @@ def _delete_marked() -> None:
     """Takes each experiment that is to be deleted a step further; no queued one of them is promoted."""
     for experiment_id in Experiment.objects.to_delete().oldest_first().values_list("id", flat=True):
         with _set_apart(f"the deletion of experiment {experiment_id}"), suppress(Experiment.DoesNotExist):
-            deletion.go_on(experiment_id)
-
-
-def _tidy_one() -> None:
-    """One in each pass, as it is rare."""
-    with _set_apart("what is left of an ended experiment"):
-        if left := lifecycle.untidy():
-            lifecycle.tidy(left)
+            experiments.continue_deletion(experiment_id)
 
 
 def _promote() -> Experiment | None:
@@ -119,7 +113,7 @@ def _promote() -> Experiment | None:
         return None
     oldest = Experiment.objects.queued().oldest_first().first()
     now = timezone.now()
-    if oldest is None or not move_experiment(
+    if oldest is None or not Experiment.objects.move(
         oldest.id, ExperimentStatus.QUEUED, ExperimentStatus.STARTING, starting_at=now
     ):
         return None

@@ -1,4 +1,4 @@
-"""The one place from which Celery messages leave the controller, after the commit of what they speak of."""
+"""The one place from which the controller sends Celery messages: after the commit of the rows that they name."""
 
 import logging
 from functools import lru_cache
@@ -11,7 +11,6 @@ from kombu.exceptions import OperationalError
 
 from experiments.models import GroupState, Shard, ShardStatus
 from experiments.services.broker import broker_now_ns
-from experiments.services.transitions import move_shard
 from loadgen.broker.options import celery_options, queue
 from loadgen.protocol import codec, keys, messages
 
@@ -32,10 +31,10 @@ def _sender() -> Celery:
     return app
 
 
-def dispatch(shard: Shard) -> bool:
+def send_order(shard: Shard) -> bool:
     """Orders a PENDING shard, from its worker or from its label's queue, after the commit; False when another process
     has done so."""
-    if not move_shard(shard, ShardStatus.DISPATCHED, ordered_at=timezone.now()):
+    if not Shard.objects.move(shard, ShardStatus.DISPATCHED, ordered_at=timezone.now()):
         return False
     takes_over = shard.attempt > 1 and shard.group.state == GroupState.RUN
     queue_name, void_after_broker_ns = shard.group.workload.queue, None

@@ -1,15 +1,13 @@
-"""Shards: made at placement, followed by what they say of themselves and by their worker's heartbeat, ordered again."""
+"""Shards: created at placement, followed by their status, lease and worker, and ordered again when they are lost."""
 
 import logging
 from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from experiments.models import (
-    LIVE_WORKER_STATUSES,
     REPORTED_ENDS,
     ClientGroup,
     Experiment,
@@ -20,9 +18,9 @@ from experiments.models import (
     WorkerStatus,
     Workload,
 )
-from experiments.services import apps, desired, events, placement, queue_orders, sending
-from experiments.services.transitions import move_shard
-from experiments.services.workers import OVERDUE_NS, as_text, is_missed_for_good, note_missed
+from experiments.services import apps, desired, events, placement, sending
+from experiments.services.broker import as_text
+from experiments.services.workers import OVERDUE_NS, is_missed_for_good, note_missed
 from loadgen.protocol import keys, messages
 from loadgen.protocol.codec import MessageError, from_json
 from loadgen.protocol.enums import ENDS, OnWorkerLoss, ShardState
@@ -30,7 +28,7 @@ from routing.redis import redis_client
 
 log = logging.getLogger(__name__)
 
-# A dispatched shard that has not said anything by then is ordered again under the next attempt.
+# A dispatched shard without a status after this time is ordered again under the next attempt.
 SILENT_S = 10
 # Each attempt numbers its rows from a base of its own; there is room for so many (loadgen.shard.sealer, models.trace).
 MAX_ATTEMPTS = 16
@@ -46,7 +44,7 @@ def place_group(experiment: Experiment, workload: Workload) -> None:
     apps.provide([workload])
     shares = placement.shares_of(workload, workload.clients)
     with transaction.atomic():
-        # A cancel that comes now waits for the row, and finds the group to stop.
+        # A concurrent cancel waits for the row, and then finds the group to stop.
         starting = Experiment.objects.select_for_update().filter(id=experiment.id, status=ExperimentStatus.STARTING)
         if not starting.exists():
             return
@@ -74,7 +72,7 @@ def add_shards(group: ClientGroup, shares: list[placement.Share], first_client: 
             worker_instance=share.worker.instance if share.worker else "",
             clients=clients,
         )
-        sending.dispatch(shard)
+        sending.send_order(shard)
 
 
 def of_experiment(experiment: Experiment) -> list[Shard]:
@@ -88,7 +86,7 @@ def of_experiment(experiment: Experiment) -> list[Shard]:
 def statuses_of(shards: list[Shard]) -> dict[int, messages.ShardStatus]:
     """The last status of each shard, by shard id; statuses of other attempts are left out."""
     values = redis_client().mget([keys.shard_key(shard.id) for shard in shards]) if shards else []
-    said = {}
+    statuses = {}
     for shard, value in zip(shards, values, strict=True):
         if value is None:
             continue
@@ -98,30 +96,31 @@ def statuses_of(shards: list[Shard]) -> dict[int, messages.ShardStatus]:
             log.warning("shard %s: its status cannot be read: %s", shard, error)
             continue
         if status.attempt == shard.attempt:
-            said[shard.id] = status
-    return said
+            statuses[shard.id] = status
+    return statuses
 
 
 def follow(experiment: Experiment | None, shards: list[Shard]) -> None:
     """Updates the rows of shards from their statuses, from ingested batches, and from the states of their workers.
 
-    What becomes of them is put on the experiment's timeline; interactive groups may have none.
+    Lost and returning shards get an event on the timeline of `experiment`, if there is one.
     """
     active = [shard for shard in shards if shard.status not in REPORTED_ENDS]
-    said = statuses_of(active)
-    leased = leases_of(active)
+    statuses, leases = statuses_of(active), leases_of(active)
     for shard in active:
-        _follow_one(experiment, shard, said.get(shard.id), leased.get(shard.id))
+        _follow_one(experiment, shard, statuses.get(shard.id), leases.get(shard.id))
 
 
 def _follow_one(
     experiment: Experiment | None, shard: Shard, status: messages.ShardStatus | None, lease_ms: int | None
 ) -> None:
-    if status is not None and (shard.status != ShardStatus.LOST or _is_back(status, lease_ms)):
+    # The last status of a dead shard stays in Redis for a while: a lost one is back only with a lease, or at its end.
+    is_back = status is not None and (lease_ms is not None or status.state in ENDS)
+    if status is not None and (shard.status != ShardStatus.LOST or is_back):
         if shard.worker is None:
-            queue_orders.note_taker(shard, status.worker)
+            placement.note_taker(shard, status.worker)
         if shard.worker is not None:
-            _obey(experiment, shard, status, shard.worker)
+            _apply(experiment, shard, status, shard.worker)
     if shard.status in REPORTED_ENDS:
         return
     if shard.totals is not None:
@@ -134,18 +133,18 @@ def _follow_one(
         if reason := _loss(shard):
             _move(experiment, shard, ShardStatus.LOST, reason=reason)
     elif lease_ms < keys.LEASE_TTL_MS - OVERDUE_NS // 1_000_000:
-        note_missed(_row_of(shard), shard)
+        note_missed(Shard.objects.attempt_of(shard), shard)
     elif shard.missed_since is not None:
-        _row_of(shard).update(missed_since=None)
+        Shard.objects.attempt_of(shard).update(missed_since=None)
 
 
 def _move(experiment: Experiment | None, shard: Shard, target: str, **fields: Any) -> None:
-    """Moves a shard; that it was lost, or is back, is put on the timeline with it."""
+    """Moves a shard to a status; a loss or a return gets an event in the same transaction."""
     before = shard.status
     # `missed_at` tells one absence of an attempt from another, however often it goes and comes back.
     absence = shard.missed_at.isoformat() if shard.missed_at else ""
     with transaction.atomic():
-        if not move_shard(shard, target, **fields) or experiment is None:
+        if not Shard.objects.move(shard, target, **fields) or experiment is None:
             return
         if target == ShardStatus.LOST != before:
             what, why = "lost", shard.reason
@@ -155,11 +154,6 @@ def _move(experiment: Experiment | None, shard: Shard, target: str, **fields: An
             return
         key = f"{what}:{shard.id}:{shard.attempt}:{absence}"
         events.record(experiment.id, f"shard {what}", f"{shard}: {why}", key=key)
-
-
-def _is_back(status: messages.ShardStatus, lease_ms: int | None) -> bool:
-    """Whether a lost shard has been heard of again: the last words of a dead one stay in Redis for a while, too."""
-    return lease_ms is not None or status.state in ENDS
 
 
 _STATUS_OF = {
@@ -172,13 +166,14 @@ _STATUS_OF = {
 }
 
 
-def _obey(experiment: Experiment | None, shard: Shard, status: messages.ShardStatus, worker: Worker) -> None:
+def _apply(experiment: Experiment | None, shard: Shard, status: messages.ShardStatus, worker: Worker) -> None:
+    """Takes a shard's reported status and facts over into its row."""
     target = _STATUS_OF.get(status.state)
     if target is None or (target == shard.status and shard.process_ended == (target == ShardStatus.LOST)):
         return
     facts: dict[str, Any] = {"process_ended": target == ShardStatus.LOST, "missed_since": None}
     if shard.status == ShardStatus.DISPATCHED:
-        # Its order may have waited for a later start of the worker than the one that it was given to.
+        # The worker may have been restarted since the order was sent.
         facts["worker_instance"] = worker.instance
     if status.clock is not None:
         facts |= {"clock_offset_ns": status.clock.offset_ns, "clock_uncertainty_ns": status.clock.uncertainty_ns}
@@ -189,54 +184,46 @@ def _obey(experiment: Experiment | None, shard: Shard, status: messages.ShardSta
 
 
 def leases_of(shards: list[Shard]) -> dict[int, int]:
-    """The ms for which shards hold their lease still, under the attempt that their row names, by shard id."""
+    """The remaining ms of each lease that the shard's current attempt holds, by shard id."""
     pipeline = redis_client().pipeline(transaction=False)
     for shard in shards:
         pipeline.get(keys.lease_key(shard.id))
         pipeline.pttl(keys.lease_key(shard.id))
     replies = pipeline.execute() if shards else []
-    held = zip(shards, replies[::2], replies[1::2], strict=True)
-    return {shard.id: ttl for shard, value, ttl in held if _attempt_of(value) == shard.attempt and ttl >= 0}
-
-
-def _attempt_of(lease: bytes | str | None) -> int:
-    return int(as_text(lease or b"0").partition(":")[0])
-
-
-def _row_of(shard: Shard) -> QuerySet[Shard]:
-    return Shard.objects.attempt_of(shard)
+    return {
+        shard.id: ttl
+        for shard, lease, ttl in zip(shards, replies[::2], replies[1::2], strict=True)
+        if int(as_text(lease or b"0").partition(":")[0]) == shard.attempt and ttl >= 0
+    }
 
 
 def _loss(shard: Shard) -> str:
-    """Why a shard without a lease is lost; "" while it is not.
-
-    Its worker is lost or was restarted, or its process no longer renews its lease.
-    """
+    """The reason why a shard without a lease is lost; "" while it is not."""
     worker = shard.worker
-    if worker is None:  # no worker has taken it
+    if worker is None:  # no worker has taken its order
         return ""
-    if worker.status not in LIVE_WORKER_STATUSES or worker.instance != shard.worker_instance:
+    if not worker.is_live or worker.instance != shard.worker_instance:
         return f"worker {worker.name} was lost"
     if shard.status not in (ShardStatus.READY, ShardStatus.RUNNING):
         return ""
-    if is_missed_for_good(_row_of(shard), shard):
+    if is_missed_for_good(Shard.objects.attempt_of(shard), shard):
         return f"its process on {worker.name} died or hangs"
     return ""
 
 
 def to_order_again(shards: list[Shard]) -> list[Shard]:
-    """Those of the shards that were lost, or have not said anything in time, and may have another attempt now.
+    """The shards that were lost or not taken in time, and may have another attempt now.
 
-    All at once: the order that is given to one of them waits in the queue that the next one is missed in.
+    All are checked before the first is ordered, as its order fills the queue that must be empty for the others.
     """
     return [shard for shard in shards if shard.attempt < MAX_ATTEMPTS and _is_due(shard)]
 
 
 def _is_due(shard: Shard) -> bool:
     if shard.status == ShardStatus.LOST:
-        # The pauses grow: a worker that loses each attempt at once must not use them all up.
+        # The pauses grow, so that a worker that loses each attempt at once does not use them all up.
         return shard.ordered_at is None or timezone.now() - shard.ordered_at > timedelta(seconds=shard.attempt**2)
-    return is_silent(shard) and not queue_orders.may_be_taken(shard)
+    return is_silent(shard) and not placement.may_be_taken(shard)
 
 
 def is_silent(shard: Shard) -> bool:
@@ -248,25 +235,25 @@ def is_silent(shard: Shard) -> bool:
 
 
 def is_over(shard: Shard) -> bool:
-    """Whether no attempt of it can be alive: an earlier one may be out of reach still."""
+    """Whether no attempt can be alive. Of several attempts, an earlier one may still be out of reach."""
     ended = shard.process_ended or shard.status in REPORTED_ENDS
     return ended and shard.attempt == 1
 
 
 def give_up(experiment: Experiment | None, shard: Shard, reason: str) -> None:
-    """Marks a shard that runs on no worker as lost."""
+    """Marks a shard as LOST that no worker runs."""
     _move(experiment, shard, ShardStatus.LOST, process_ended=True, reason=reason)
 
 
 def order_again(experiment: Experiment | None, shard: Shard) -> None:
     """Orders a shard under its next attempt, perhaps elsewhere.
 
-    Once the load runs, only a shard that sends no more may be ordered again: one that is gone, or that has lost its
-    lease, and so stopped by itself, under `replace`.
+    Once the load runs, only a shard that sends nothing more may be ordered again: one whose process has ended, or,
+    under `replace`, one that has stopped by itself because it lost its lease.
 
     Raises:
-        NoMatchingWorkers, NoFreeSlot: when its worker is gone and no other can take it; not where it goes to a queue.
-        AppMissing: its client app is gone from the repository.
+        NoMatchingWorkers, NoFreeSlot: its worker is lost and no other can take it; never with placement `queue`.
+        AppMissing: the repository no longer has its client app.
     """
     apps.provide([shard.group.workload])
     worker = _next_worker(shard)
@@ -282,18 +269,18 @@ def order_again(experiment: Experiment | None, shard: Shard) -> None:
         "worker_instance": worker.instance if worker else "",
     }
     with transaction.atomic():
-        # A cancel, or the close of an interactive group, that comes now waits for the row.
-        if not _is_wanted(experiment, shard) or not move_shard(shard, ShardStatus.PENDING, **fields):
+        # A concurrent cancel or close waits for the row.
+        if not _is_wanted(experiment, shard) or not Shard.objects.move(shard, ShardStatus.PENDING, **fields):
             return
         place = f"{shard}: attempt {shard.attempt} {shard.place}"
         log.warning("shard ordered again: %s", place)
         if experiment is not None:
             events.record(experiment.id, "shard ordered again", place, key=f"again:{shard.id}:{shard.attempt}")
-        sending.dispatch(shard)
+        sending.send_order(shard)
 
 
 def _is_wanted(experiment: Experiment | None, shard: Shard) -> bool:
-    """Locks what a cancel or a close changes, and says whether there was none."""
+    """Locks the row that a cancel or a close changes; returns whether neither has happened."""
     if shard.group.interactive is not None or experiment is None:
         groups = ClientGroup.objects.select_for_update().filter(id=shard.group_id)
         return groups.not_stopped().exists()
@@ -301,7 +288,7 @@ def _is_wanted(experiment: Experiment | None, shard: Shard) -> bool:
 
 
 def _next_worker(shard: Shard) -> Worker | None:
-    """Another worker than the one that failed, if there is one; None: any worker that takes it from its queue."""
+    """Another worker than the failed one, if possible; None: any worker that takes the order from its queue."""
     if shard.group.workload.queue is not None:
         return None
     try:

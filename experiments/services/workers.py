@@ -1,4 +1,4 @@
-"""Workers, brought up to date from the registry that their agents keep in Redis."""
+"""The rows of workers, updated from the registry that the workers' agents keep in Redis."""
 
 import logging
 import time
@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from experiments.models import Shard, Worker, WorkerStatus
-from experiments.services.broker import broker_now_ns, to_datetime
+from experiments.services.broker import as_text, broker_now_ns, to_datetime
 from loadgen.broker.options import celery_options
 from loadgen.protocol.codec import MessageError, from_json
 from loadgen.protocol.keys import WORKER_TTL_S, WORKERS_KEY, label_queue, worker_key
@@ -21,8 +21,8 @@ from routing.redis import redis_client
 
 log = logging.getLogger(__name__)
 
-# A sign of life is overdue when the next one should have come. Looks must find it so for a while, the last of them find
-# it expired, and no two of them may lie far apart.
+# A heartbeat or a lease is overdue when the next one should have come. It counts as missed when checks have found it
+# overdue for MISSED, the last check finds it expired, and no two checks were further apart than LONGEST_GAP.
 OVERDUE_NS = 3_000_000_000
 MISSED = timedelta(seconds=2.5)
 AFTER_GAP = timedelta(seconds=2.5)
@@ -30,10 +30,10 @@ LONGEST_GAP = timedelta(seconds=2.5)
 
 
 def sync_workers() -> None:
-    """Upserts every registered worker, and marks those LOST whose heartbeat is gone, or GONE that said goodbye.
+    """Upserts every registered worker, and marks it LOST when its heartbeat is missed, or GONE when it has signed off.
 
-    The heartbeat must be missed for a while of continuous looks, by a broker that has been up for longer than its TTL:
-    after an outage of the broker, or of the way to it, the agents come back first.
+    Checks must miss the heartbeat for a while without a gap, on a broker that has been up for longer than the TTL:
+    after an outage of the broker or of the network, the agents need time to return.
     """
     redis = redis_client()
     now_ns = broker_now_ns()
@@ -44,9 +44,9 @@ def sync_workers() -> None:
     for name, heartbeat in heartbeats.items():
         if heartbeat is None:
             continue
-        # Some databases' keys do not tell case apart, so no database may hold both.
+        # The keys of some databases are case-insensitive, so no database may hold both.
         if (other := taken.setdefault(name.lower(), name)) != name:
-            log.warning("worker %s is left out: its name differs from that of %s only in case", name, other)
+            log.warning("worker %s is ignored: its name differs from that of %s only in case", name, other)
             continue
         try:
             info = from_json(WorkerInfo, heartbeat)
@@ -55,7 +55,7 @@ def sync_workers() -> None:
             if now_ns - info.heartbeat_broker_ns > OVERDUE_NS:
                 overdue.add(name)
         except (MessageError, DatabaseError) as error:
-            log.warning("worker %s: its registration cannot be taken: %s", name, error)
+            log.warning("worker %s: its registration cannot be read or stored: %s", name, error)
     for worker in Worker.objects.live():
         row = Worker.objects.filter(id=worker.id, instance=worker.instance)
         if heartbeats.get(worker.name) is None:
@@ -68,10 +68,10 @@ def sync_workers() -> None:
 
 
 def note_missed(row: QuerySet[Any], known: Worker | Shard, *, expired: bool = False) -> timedelta:
-    """Notes that a look at `row` found its sign of life overdue; how long looks have found it so, without a gap.
+    """Notes that a check found the heartbeat or lease of `row` overdue; returns for how long all checks have.
 
-    The wait restarts after a gap between checks (this process or the broker was away), and later when the sign has
-    expired unseen: after an outage, live workers need a moment to return.
+    The time restarts after a gap between checks (this process or the broker was away); when the heartbeat or lease
+    expired in the gap, it restarts AFTER_GAP later, as live workers need a moment to return after an outage.
     """
     now = timezone.now()
     since, last = known.missed_since, known.missed_at
@@ -82,12 +82,12 @@ def note_missed(row: QuerySet[Any], known: Worker | Shard, *, expired: bool = Fa
 
 
 def is_missed_for_good(row: QuerySet[Any], known: Worker | Shard) -> bool:
-    """As `note_missed`, when the sign of life has expired: whether there will be no other."""
+    """As `note_missed` for an expired heartbeat or lease; returns whether its worker or shard is lost."""
     return note_missed(row, known, expired=True) >= MISSED and not broker_is_fresh()
 
 
 def broker_is_fresh() -> bool:
-    """Whether the broker was started so lately that a missing heartbeat or lease means nothing yet."""
+    """Whether the broker started so recently that a missing heartbeat or lease proves nothing."""
     return int(redis_client().info("server")["uptime_in_seconds"]) <= 2 * WORKER_TTL_S
 
 
@@ -115,21 +115,16 @@ def _upsert(info: WorkerInfo) -> None:
 
 
 def _leave(worker: Worker, status: str) -> None:
-    # Orders in its queue must not run beside those that are placed again.
+    # Orders in its queue must not run beside their next attempts.
     redis_client().delete(label_queue("worker_name", worker.name))
     if Worker.objects.filter(id=worker.id, instance=worker.instance, status=worker.status).update(status=status):
         log.warning("worker %s is %s", worker.name, status.lower())
 
 
-def as_text(value: bytes | str) -> str:
-    """A reply of Redis, with `decode_responses` or without."""
-    return value.decode() if isinstance(value, bytes) else value
-
-
 def ping(timeout_s: float) -> dict[str, float | None]:
     """Seconds until each live worker's main process answered, through the broker and back, by the worker's name.
 
-    None: it did not answer within the time-out.
+    None: no answer within the time-out.
 
     Raises:
         redis.RedisError, kombu.exceptions.OperationalError: the broker does not answer.

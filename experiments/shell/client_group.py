@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from experiments import selectors
 from experiments.models import ClientGroup as Group
-from experiments.models import GroupState, Shard, ShardStatus
+from experiments.models import GroupState, Shard
 from experiments.plans.commands import Readers, files_of, lists_of, parse_clients, parse_command
 from experiments.selectors import ClientInfo
-from experiments.services import groups, queue_orders
+from experiments.services import groups, placement
 from experiments.shell.errors import GroupFailed, NotReady, check_timeout
 from experiments.shell.future import RequestFuture
 from loadgen.protocol.enums import CommandKind
@@ -134,11 +134,11 @@ class ClientGroup:
             awaited = [shard.id for shard in groups.shards_of(row, row.interactive_part.pending)]
             while row.interactive_part.pending and not row.interactive_part.ended_at:
                 if time.monotonic() > deadline_s:
-                    why = queue_orders.unready(groups.shards_of(row, row.interactive_part.pending))
+                    why = placement.unready(groups.shards_of(row, row.interactive_part.pending))
                     raise NotReady(f"client group {row.id} was not ready within {timeout:g} s: {why}")
                 time.sleep(LOOK_EVERY_S)
                 row = groups.follow(row.id)  # noqa: PLW2901
-            failed = Shard.objects.filter(id__in=awaited, status__in=(ShardStatus.FAILED, ShardStatus.LOST)).first()
+            failed = Shard.objects.failed().filter(id__in=awaited).first()
             if failed is not None:
                 raise GroupFailed(f"shard {failed}: {failed.reason}")
             if row.interactive_part.ended_at:

@@ -27,14 +27,14 @@ class Telemd:
 
         Raises NoSuchNode when one of them is not listening; then no node is changed.
         """
-        nodes.tell(UNPAUSE, _names(hosts))
+        nodes.send_command(UNPAUSE, _names(hosts))
 
     def stop_telemd(self, hosts: Iterable[str] | None = None) -> None:
         """Pauses the telemetry of nodes: those of `hosts`, a list of names, or all.
 
         Raises NoSuchNode when one of them is not listening; then no node is changed.
         """
-        nodes.tell(PAUSE, _names(hosts))
+        nodes.send_command(PAUSE, _names(hosts))
 
     def list_telemd_hosts(self) -> list[str]:
         """Returns the names of all listening nodes, paused nodes included."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from routing.errors import Code, ErrorCollector, FieldError
+from routing.errors import Code, ErrorCollector, FieldError, shown
 
 _PYTHON: Final[dict[str, tuple[type, ...]]] = {
     "string": (str,),
@@ -44,29 +44,27 @@ class Parameter:
         if not self.required and value == self.default and type(value) is type(self.default):
             return None
         if self.type and not _is_of(self.type, value):
-            return Code.TYPE, f"must be {_article(self.type)}, got {_shown(value)}"
+            return Code.TYPE, f"must be {_article(self.type)}, got {shown(value)}"
         if isinstance(value, float) and not math.isfinite(value):
             return Code.RANGE, f"must be a finite number, got {value}"
         if self.minimum is not None and value < self.minimum:
-            return Code.RANGE, f"must be at least {self.minimum:g}, got {_shown(value)}"
+            return Code.RANGE, f"must be at least {self.minimum:g}, got {shown(value)}"
         if self.maximum is not None and value > self.maximum:
-            return Code.RANGE, f"must be at most {self.maximum:g}, got {_shown(value)}"
+            return Code.RANGE, f"must be at most {self.maximum:g}, got {shown(value)}"
         if self.enum is not None and value not in self.enum:
-            return Code.CHOICE, f"must be one of {', '.join(map(_shown, self.enum))}, got {_shown(value)}"
+            return Code.CHOICE, f"must be one of {', '.join(map(shown, self.enum))}, got {shown(value)}"
         return None
 
 
 def read(declared: object, field: str, errors: ErrorCollector) -> dict[str, Parameter]:
     """The declared parameters by name; errors are added to `errors`."""
     if not isinstance(declared, dict):
-        errors.add(field, Code.TYPE, f"must be a mapping of names, got {_shown(declared)}")
+        errors.add(field, Code.TYPE, f"must be a mapping of names, got {shown(declared)}")
         return {}
     found = {}
     for name, declaration in declared.items():
         if not name.isprintable() or not 0 < len(name) <= _MAX_NAME:
-            errors.add(
-                field, Code.FORMAT, f"a name must have 1 to {_MAX_NAME} printable characters, got {_shown(name)}"
-            )
+            errors.add(field, Code.FORMAT, f"a name must have 1 to {_MAX_NAME} printable characters, got {shown(name)}")
         elif isinstance(declaration, dict):
             found[name] = _read_one(declaration, f"{field}.{name}", errors)
         else:
@@ -81,17 +79,17 @@ def _read_one(declaration: dict[str, Any], field: str, errors: ErrorCollector) -
             errors.add(f"{field}.{key}"[:200], Code.UNKNOWN, f"unknown key; must be one of {', '.join(_KEYS)}")
     kind = declaration.get("type") or _ANY
     if kind and kind not in TYPES:
-        errors.add(f"{field}.type", Code.CHOICE, f"must be one of {', '.join(TYPES)}, got {_shown(kind)}")
+        errors.add(f"{field}.type", Code.CHOICE, f"must be one of {', '.join(TYPES)}, got {shown(kind)}")
         kind = _ANY
     for key in ("minimum", "maximum"):
         bound = declaration.get(key)
         if bound is not None and (not _is_of("number", bound) or not math.isfinite(bound)):
-            errors.add(f"{field}.{key}", Code.TYPE, f"must be a number, got {_shown(bound)}")
+            errors.add(f"{field}.{key}", Code.TYPE, f"must be a number, got {shown(bound)}")
         elif bound is not None and kind not in ("integer", "number"):
             errors.add(f"{field}.{key}", Code.CONFLICT, "needs type: integer or type: number")
     enum = declaration.get("enum")
     if enum is not None and (not isinstance(enum, list) or not enum):
-        errors.add(f"{field}.enum", Code.TYPE, f"must be a list of values, got {_shown(enum)}")
+        errors.add(f"{field}.enum", Code.TYPE, f"must be a list of values, got {shown(enum)}")
     if len(errors) > before:
         return Parameter(_ANY, required="default" not in declaration)
     parameter = Parameter(
@@ -145,11 +143,3 @@ def _type_of(default: Any) -> str:
 
 def _article(kind: str) -> str:
     return f"{'an' if kind[0] in 'aio' else 'a'} {kind}"
-
-
-def _shown(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "nothing", True: "true", False: "false"}[value]
-    if isinstance(value, dict | list | tuple):
-        return "an object" if isinstance(value, dict) else "an array"
-    return f"{value!r:.60}"

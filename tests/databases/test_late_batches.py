@@ -7,7 +7,7 @@ import pytest
 
 from experiments.ingest.ingest import ingest
 from experiments.models import Experiment
-from experiments.services import summaries
+from experiments.services import lifecycle
 from tests.databases.threads import together
 from tests.support.batches import make_experiment, run_payloads, shards_of
 
@@ -23,14 +23,14 @@ def test_a_mark_that_comes_while_another_is_being_cleared_stays(monkeypatch):
     first, late, final = run_payloads(shards_of(experiment)[0])
     for batch in (first, final):
         ingest(batch)
-    summaries.revise(experiment)
+    lifecycle.revise_summary(experiment)
     Experiment.objects.update(summary_stale=True)  # a duplicate came
-    counted_under_lock, count = Event(), summaries._batches
+    counted_under_lock, count = Event(), lifecycle._stored_batches
     counts = []
 
     def count_slowly(of):
         counts.append(count(of))
-        if len(counts) == 2:  # is_stale has counted before
+        if len(counts) == 2:  # is_summary_stale has counted before
             counted_under_lock.set()
             deadline = time.monotonic() + 30
             while count(of) == counts[-1]:
@@ -38,11 +38,11 @@ def test_a_mark_that_comes_while_another_is_being_cleared_stays(monkeypatch):
             time.sleep(0.3)  # its mark waits for our lock now
         return counts[-1]
 
-    monkeypatch.setattr(summaries, "_batches", count_slowly)
+    monkeypatch.setattr(lifecycle, "_stored_batches", count_slowly)
 
     def revise_or_ingest(number):
         if number == 0:
-            summaries.revise(Experiment.objects.get())
+            lifecycle.revise_summary(Experiment.objects.get())
         else:
             assert counted_under_lock.wait(30)
             ingest(late)
@@ -51,6 +51,6 @@ def test_a_mark_that_comes_while_another_is_being_cleared_stays(monkeypatch):
     experiment.refresh_from_db()
     assert (experiment.summary["batches"], experiment.summary_stale) == (2, True)
 
-    summaries.revise(experiment)
+    lifecycle.revise_summary(experiment)
     experiment.refresh_from_db()
     assert (experiment.summary["batches"], experiment.summary_stale) == (3, False)

@@ -11,7 +11,7 @@ from experiments.analysis.account import account_of
 from experiments.ingest.received import read
 from experiments.ingest.store import store
 from experiments.models import Experiment, Trace
-from experiments.services import deletion, experiments, partitions, summaries
+from experiments.services import experiments, lifecycle, partitions
 from tests.databases import rows
 from tests.databases.threads import elsewhere, unfinished
 from tests.support.batches import make_experiment, run_payloads, shards_of
@@ -52,7 +52,7 @@ def test_an_experiment_that_is_not_created_leaves_no_partition(broker):
 def test_an_id_is_free_again_when_a_deletion_had_to_leave_its_partition_but_not_while_that_is_read(broker):
     experiments.create(plan(), "ada", experiment_id="again")
     with unfinished(Trace.objects.count):
-        deletion.delete("again")
+        experiments.delete("again")
         with pytest.raises(experiments.IdTaken, match="the traces of an earlier experiment again are still being read"):
             experiments.create(plan(), "ada", experiment_id="again")
         assert not Experiment.objects.exists()
@@ -108,7 +108,7 @@ def test_an_account_and_a_summary_touch_no_other_experiments_partition():
     ingest(experiment)
     with unfinished(lambda: run(f'LOCK TABLE ONLY "experiments_trace_{other.id}" IN ACCESS EXCLUSIVE MODE')):
         assert account_of(experiment).rows == 20
-        summaries.revise(experiment)
+        lifecycle.revise_summary(experiment)
     experiment.refresh_from_db()
     assert experiment.summary is not None
 
@@ -133,7 +133,7 @@ def test_deletion_drops_its_own_partition_and_nothing_else(broker):
     goes, stays = make_experiment(status="FINISHED"), make_experiment()
     for experiment in (goes, stays):
         ingest(experiment)
-    deletion.delete(goes.id)
+    experiments.delete(goes.id)
     assert held() == {stays.id: 20}
     assert present() == {stays.id}
 
@@ -143,10 +143,10 @@ def test_deletion_during_a_long_read_deletes_the_rows_and_the_next_one_drops_the
     for experiment in (goes, stays):
         ingest(experiment)
     with unfinished(Trace.objects.count):
-        deletion.delete(goes.id)
+        experiments.delete(goes.id)
         assert held() == {stays.id: 20}
     assert present() == {goes.id, stays.id, goes_later.id}
-    deletion.delete(goes_later.id)
+    experiments.delete(goes_later.id)
     assert present() == {stays.id}
 
 
@@ -154,7 +154,7 @@ def test_of_many_partitions_that_are_left_a_deletion_drops_its_own_and_some(brok
     experiment = make_experiment(status="FINISHED")
     for number in range(partitions.MAX_DROPPED + 5):
         partitions.add(f"left {number}")
-    deletion.delete(experiment.id)
+    experiments.delete(experiment.id)
     assert len(present()) == 6
     assert experiment.id not in present()
 
@@ -163,9 +163,9 @@ def test_deletion_leaves_the_sessions_lock_timeout_as_it_was(broker):
     goes, goes_later = make_experiment(status="FINISHED"), make_experiment(status="FINISHED")
     with transaction.atomic():
         with unfinished(Trace.objects.count):
-            deletion.delete(goes.id)
+            experiments.delete(goes.id)
         assert answer("SHOW lock_timeout") == [(f"{TOO_LONG_S}s",)]
-        deletion.delete(goes_later.id)
+        experiments.delete(goes_later.id)
         assert answer("SHOW lock_timeout") == [(f"{TOO_LONG_S}s",)]
 
 
@@ -175,7 +175,7 @@ def test_another_fault_is_not_taken_for_a_long_read(broker):
         run(f"SET statement_timeout = {partitions.DROP_LOCK_TIMEOUT_MS // 2}")
         try:
             with pytest.raises(OperationalError, match="statement timeout"):
-                deletion.delete(experiment.id)
+                experiments.delete(experiment.id)
         finally:
             run("RESET statement_timeout")
     assert Experiment.objects.get() == experiment
@@ -188,7 +188,7 @@ def test_experiments_are_deleted_and_created_while_another_is_being_ingested(bro
     ingested = make_experiment([[60.0, 10.0]])
     with elsewhere(lambda: ingest(ingested, batches=60)):
         for experiment in ended:
-            deletion.delete(experiment.id)
+            experiments.delete(experiment.id)
             experiments.create(plan(), "ada")
     assert held() == {ingested.id: 600}
     assert Experiment.objects.count() == 6
@@ -198,7 +198,7 @@ def test_a_partition_that_another_deletion_drops_first_is_no_fault(broker):
     experiment = make_experiment(status="FINISHED")
     partitions.add("left by an earlier one")
     dropped = Event()
-    delete = elsewhere(lambda: dropped.wait(TOO_LONG_S) and deletion.delete(experiment.id))
+    delete = elsewhere(lambda: dropped.wait(TOO_LONG_S) and experiments.delete(experiment.id))
     with delete as deleting, transaction.atomic():
         assert partitions.drop_unowned()
         dropped.set()
@@ -209,7 +209,7 @@ def test_a_partition_that_another_deletion_drops_first_is_no_fault(broker):
 def test_a_late_batch_of_a_deleted_experiment_belongs_to_nothing(broker):
     experiment = make_experiment(status="FINISHED")
     late = read(run_payloads(shards_of(experiment)[0])[0])
-    deletion.delete(experiment.id)
+    experiments.delete(experiment.id)
     assert store(late).experiment_id is None
 
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from experiments.models import Event, Experiment, Recording, TelemetrySample
 from experiments.recording.backlog import Arrival, Taken, Tally
 from experiments.recording.store import store
-from experiments.services import deletion, nodes
+from experiments.services import experiments, nodes
 from loadgen.protocol.topics import MAX_METRIC, MAX_NODE, MAX_NS, MAX_SUBSYSTEM, Mark, Sample
 from tests.databases import rows
 
@@ -57,9 +57,9 @@ def test_counts_add_up_and_the_first_example_stays(experiment):
 
 
 def test_an_experiment_is_taken_up_once(broker, experiment):
-    nodes.describe(also_known=True)
+    nodes.store_nodes(also_known=True)
     began = Recording.objects.get().began_at
-    nodes.describe(also_known=True)
+    nodes.store_nodes(also_known=True)
     assert Recording.objects.get().began_at == began
 
 
@@ -80,7 +80,7 @@ def test_a_deletion_takes_all_samples_in_one_statement(broker, experiment):
     assert TelemetrySample.objects.count() == 3001
     Experiment.objects.filter(pk=experiment.pk).update(status="FINISHED", final_status="FINISHED")
     with CaptureQueriesContext(connection) as queries:
-        deletion.delete(experiment.id)
+        experiments.delete(experiment.id)
     about_samples = [query["sql"] for query in queries if "experiments_telemetrysample" in query["sql"]]
     assert len(about_samples) == 1
     assert about_samples[0].startswith("DELETE FROM")

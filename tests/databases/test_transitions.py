@@ -10,7 +10,6 @@ from django.db import DatabaseError, connection, transaction
 from experiments.models import ClientGroup, Event, Experiment, ExperimentStatus, Shard, ShardStatus
 from experiments.services import desired, events
 from experiments.services.ending import end_at
-from experiments.services.transitions import move_experiment, move_shard
 from routing import selectors, services
 from tests.databases import rows
 from tests.databases.threads import together
@@ -30,16 +29,16 @@ def test_an_update_counts_the_rows_that_met_its_condition():
 def test_an_update_that_changes_nothing_counts_all_the_same(one_of_each):
     experiment, shard = one_of_each[Experiment], one_of_each[Shard]
     assert Experiment.objects.filter(id=experiment.id).update(status=experiment.status, name=experiment.name) == 1
-    assert move_experiment(experiment.id, ExperimentStatus.RUNNING, ExperimentStatus.RUNNING)
-    assert move_shard(shard, shard.status)
+    assert Experiment.objects.move(experiment.id, ExperimentStatus.RUNNING, ExperimentStatus.RUNNING)
+    assert Shard.objects.move(shard, shard.status)
 
 
 def test_the_second_of_two_equal_moves_loses(one_of_each):
     experiment = one_of_each[Experiment]
-    assert move_experiment(
+    assert Experiment.objects.move(
         experiment.id, ExperimentStatus.RUNNING, ExperimentStatus.FINALIZING, final_status=ExperimentStatus.FINISHED
     )
-    assert not move_experiment(
+    assert not Experiment.objects.move(
         experiment.id, ExperimentStatus.RUNNING, ExperimentStatus.FINALIZING, final_status=ExperimentStatus.FAILED
     )
     assert Experiment.objects.get().final_status == "FINISHED"
@@ -48,14 +47,14 @@ def test_the_second_of_two_equal_moves_loses(one_of_each):
 def test_a_shard_is_not_moved_from_an_older_attempt(one_of_each):
     stale = one_of_each[Shard]
     Shard.objects.update(attempt=2)
-    assert not move_shard(stale, ShardStatus.READY)
+    assert not Shard.objects.move(stale, ShardStatus.READY)
     assert Shard.objects.get().status == "PENDING"
 
 
 @pytest.mark.parametrize(("later_s", "at_start"), [(-60, True), (0, True), (60, False)])
 def test_an_end_before_the_start_becomes_the_start(later_s, at_start, one_of_each):
     now = rows.START + timedelta(seconds=later_s, microseconds=1 if later_s > 0 else 0)
-    assert move_experiment(
+    assert Experiment.objects.move(
         one_of_each[Experiment].id, ExperimentStatus.RUNNING, ExperimentStatus.FINALIZING, ended_at=end_at(now)
     )
     assert Experiment.objects.get().ended_at == (rows.START if at_start else now)
@@ -75,7 +74,7 @@ def test_a_group_is_stopped_once_and_for_all_under_the_next_version(broker):
 def test_of_processes_that_move_an_experiment_at_once_one_wins():
     experiment = rows.make_experiment()
     won = together(
-        4, lambda number: move_experiment(experiment.id, ExperimentStatus.RUNNING, ExperimentStatus.FINALIZING)
+        4, lambda number: Experiment.objects.move(experiment.id, ExperimentStatus.RUNNING, ExperimentStatus.FINALIZING)
     )
     assert sorted(won) == [False, False, False, True]
 

@@ -14,7 +14,7 @@ from tests.support.waiting import wait_for
 WRONG = {
     "g.spawn('live', 0)": "PlanInvalid: num: must be at least 1",
     "g.spawn('no way')": "PlanInvalid: service: ",
-    "g.spawn('live', worker_labels={'zone': 'Z'})": "NoMatchingWorkers: no live worker carries the label galileo_zone=",
+    "g.spawn('live', worker_labels={'zone': 'Z'})": "NoMatchingWorkers: no live worker has the label galileo_zone=",
     "g.spawn('live', parameters={'path': 'x'})": "PlanInvalid: client_parameters.path: must begin with /",
     "g.spawn('live', client='missing-app')": "GroupFailed: ",
     "g.spawn('live').rps(-1)": "PlanInvalid: rps: must be at least 0",

@@ -7,10 +7,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from rest_framework.authtoken.models import Token
 
-from experiments.models import ExperimentStatus
+from experiments.models import Experiment, ExperimentStatus
 from experiments.services import experiments, workers
 from experiments.services.shards import place_group
-from experiments.services.transitions import move_experiment
 from tests.support.fleet import Fleet
 from tests.support.plans import plan
 
@@ -28,7 +27,7 @@ def placed(make_experiment):
 
     def place(**fields):
         experiment = make_experiment(**fields)
-        assert move_experiment(experiment.id, ExperimentStatus.QUEUED, ExperimentStatus.STARTING)
+        assert Experiment.objects.move(experiment.id, ExperimentStatus.QUEUED, ExperimentStatus.STARTING)
         place_group(experiment, experiment.workloads.get())
         return experiment
 

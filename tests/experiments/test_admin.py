@@ -178,7 +178,10 @@ def test_times_of_a_closed_workload_are_labelled_wherever_they_are_shown(browser
 
 def test_an_experiment_without_a_summary_has_no_report_yet(browser: Client) -> None:
     running = batches.make_experiment(status="RUNNING")
-    assert "The report comes when" in browser.get(address(Experiment, "change", running.id)).content.decode()
+    assert (
+        "available when the experiment has ended"
+        in browser.get(address(Experiment, "change", running.id)).content.decode()
+    )
 
 
 def test_experiments_are_searched_and_filtered(browser: Client, experiment: Experiment) -> None:
@@ -200,7 +203,7 @@ def test_telemetry_is_counted_on_the_experiments_page_and_filtered_in_its_list(
     browser: Client, experiment: Experiment
 ) -> None:
     page = browser.get(address(Experiment, "change", experiment.id)).content.decode()
-    assert "1 samples of 1 nodes; 0 messages that made no sense; 3 that there was no room for" in page
+    assert "1 samples of 1 nodes; 0 messages could not be parsed, 3 were dropped" in page
     listed = address(TelemetrySample, "changelist") + f"?experiment={experiment.id}"
     assert "2023-11-14 22:13:20.000000" in browser.get(listed).content.decode()
     for query, count in (("&node=pi1&metric=cpu", 1), ("&metric=ram", 0), ("&node=pi2", 0)):

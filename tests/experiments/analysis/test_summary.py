@@ -12,7 +12,7 @@ from experiments.analysis.health import peak_share
 from experiments.analysis.host_shares import max_deviation
 from experiments.ingest.ingest import ingest
 from experiments.models import Event, Experiment, Shard
-from experiments.services import summaries
+from experiments.services import lifecycle
 from loadgen.protocol.messages import Counters, Gauges
 from loadgen.protocol.outcomes import Outcome
 from routing.models import RoutingRevision
@@ -365,21 +365,21 @@ def test_late_batch_makes_the_summary_stale_until_revised():
     experiment = make_experiment(status="FINALIZING")
     first, *rest = run_payloads(shards_of(experiment)[0])
     ingest(first)
-    assert summaries.is_stale(experiment)
+    assert lifecycle.is_summary_stale(experiment)
     Experiment.objects.update(summary=summary.summarise(experiment))
     experiment.refresh_from_db()
-    assert not summaries.is_stale(experiment)
+    assert not lifecycle.is_summary_stale(experiment)
     for batch in rest:
         ingest(batch)
-    assert summaries.is_stale(experiment)
-    summaries.revise(experiment)
+    assert lifecycle.is_summary_stale(experiment)
+    lifecycle.revise_summary(experiment)
     experiment.refresh_from_db()
-    assert summaries.is_stale(experiment), "one that has not ended is not revised"
+    assert lifecycle.is_summary_stale(experiment), "one that has not ended is not revised"
     Experiment.objects.update(status="FINISHED")
     experiment.refresh_from_db()
-    summaries.revise(experiment)
+    lifecycle.revise_summary(experiment)
     experiment.refresh_from_db()
-    assert not summaries.is_stale(experiment)
+    assert not lifecycle.is_summary_stale(experiment)
     assert experiment.summary["account"]["closes"] is True
 
 

@@ -12,7 +12,7 @@ import redis
 from experiments.ingest import ingest as ingest_module
 from experiments.ingest.ingest import ingest
 from experiments.models import Batch, Experiment
-from experiments.services import deletion, summaries
+from experiments.services import experiments, lifecycle
 from experiments.services.reconcile import reconcile
 from loadgen.protocol.keys import ack_key
 from tests.support.batches import make_experiment, run_payloads, shards_of
@@ -30,7 +30,7 @@ def make_ended() -> tuple[Experiment, list[bytes]]:
     first, *late, final = run_payloads(shards_of(experiment)[0], batches=5)
     for batch in (first, final):
         ingest(batch)
-    summaries.revise(experiment)
+    lifecycle.revise_summary(experiment)
     assert seen(experiment) == (2, 12, False)
     return experiment, late
 
@@ -42,12 +42,12 @@ def seen(experiment: Experiment) -> tuple[int, int, bool]:
 
 
 def revise(experiment: Experiment) -> None:
-    summaries.revise(Experiment.objects.get(pk=experiment.pk))
+    lifecycle.revise_summary(Experiment.objects.get(pk=experiment.pk))
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, name: str, *batches: bytes) -> None:
-    """When `summaries.<name>` has returned its result, these batches are ingested, one each time."""
-    original, waiting = getattr(summaries, name), list(batches)
+    """When `lifecycle.<name>` has returned its result, these batches are ingested, one each time."""
+    original, waiting = getattr(lifecycle, name), list(batches)
 
     def interrupted(experiment: Experiment) -> object:
         result = original(experiment)
@@ -55,7 +55,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, name: str, *batches: bytes) -> No
             ingest(waiting.pop(0))
         return result
 
-    monkeypatch.setattr(summaries, name, interrupted)
+    monkeypatch.setattr(lifecycle, name, interrupted)
 
 
 def test_reconciler_revises_the_summary_after_late_batches():
@@ -100,14 +100,14 @@ def test_failing_summary_does_not_block_the_others(monkeypatch, caplog):
     (broken, (first, *_)), (sound, (second, *_)) = make_ended(), make_ended()
     ingest(first)
     ingest(second)
-    original = summaries.summarise
+    original = lifecycle.summarise
 
     def fail_for_one(experiment: Experiment) -> dict:
         if experiment.pk == broken.pk:
             raise ArithmeticError("impossible")
         return original(experiment)
 
-    monkeypatch.setattr(summaries, "summarise", fail_for_one)
+    monkeypatch.setattr(lifecycle, "summarise", fail_for_one)
     reconcile()
 
     assert (seen(broken)[2], seen(sound)) == (True, (3, 8, False))
@@ -144,7 +144,7 @@ def test_batch_during_a_revision_keeps_the_flag(monkeypatch):
     assert seen(experiment) == (3, 8, True)
 
     with monkeypatch.context() as patch:
-        interrupt(patch, "is_stale", third)
+        interrupt(patch, "is_summary_stale", third)
         revise(experiment)
     assert seen(experiment) == (5, 0, False), "it came in time for the summary itself"
 
@@ -153,7 +153,7 @@ def test_batch_between_two_counts_keeps_the_flag(monkeypatch):
     experiment, (one, *_) = make_ended()
     Experiment.objects.update(summary_stale=True)
 
-    interrupt(monkeypatch, "is_stale", one)
+    interrupt(monkeypatch, "is_summary_stale", one)
     revise(experiment)
     assert seen(experiment) == (2, 12, True)
 
@@ -166,7 +166,7 @@ def test_flag_without_a_new_batch_is_cleared_cheaply(monkeypatch):
     ingest(run_payloads(shards_of(experiment)[0], batches=5)[0])  # again
     assert seen(experiment) == (2, 12, True)
 
-    monkeypatch.setattr(summaries, "summarise", lambda _: pytest.fail("there is nothing new"))
+    monkeypatch.setattr(lifecycle, "summarise", lambda _: pytest.fail("there is nothing new"))
     revise(experiment)
 
     assert seen(experiment) == (2, 12, False)
@@ -189,7 +189,7 @@ def test_flag_survives_a_killed_revision(monkeypatch):
     experiment, (batch, *_) = make_ended()
     ingest(batch)
 
-    with killed_at(summaries, "summarise", monkeypatch):
+    with killed_at(lifecycle, "summarise", monkeypatch):
         revise(experiment)
     assert seen(experiment) == (2, 12, True)
 
@@ -214,8 +214,8 @@ def test_deleted_experiment_is_not_revised():
     experiment, (batch, *_) = make_ended()
     ingest(batch)
     held = Experiment.objects.get(pk=experiment.pk)
-    deletion.delete(experiment.pk)
+    experiments.delete(experiment.pk)
 
-    summaries.revise(held)
+    lifecycle.revise_summary(held)
 
     assert not Experiment.objects.exists()

@@ -22,7 +22,7 @@ from experiments.recording.backlog import MAX_TALLIES, Arrival, Backlog, Taken, 
 from experiments.recording.listener import Listener
 from experiments.recording.recorder import ListenerEnded, Recorder
 from experiments.recording.store import store
-from experiments.services import deletion, nodes, workers
+from experiments.services import experiments, nodes, workers
 from loadgen.broker.options import redis_options
 from loadgen.protocol.topics import Mark, Sample, commands_channel, node_info_key
 from tests.support import batches
@@ -168,7 +168,7 @@ def test_recorded_rows_are_deleted_with_their_experiment(broker: redis.Redis) ->
     store(taken(*map(sample, range(50))))
     NodeInfo.objects.create(experiment=gone, node="pi")
     Recording.objects.create(experiment=gone, began_at=NOON)
-    deletion.delete(gone.id)
+    experiments.delete(gone.id)
     assert set(TelemetrySample.objects.values_list("experiment_id", flat=True)) == {other.id}
     assert not NodeInfo.objects.exists()
     assert not Recording.objects.exists()
@@ -193,9 +193,9 @@ def test_nodes_are_described_when_an_experiment_begins(broker: redis.Redis) -> N
     broker.hset(node_info_key("gone"), mapping={"arch": "amd64"})
     experiment = active()
     with listening(broker, "pi-1", "camera"):
-        nodes.describe()
+        nodes.store_nodes()
         broker.hset(node_info_key("camera"), "arch", "changed")
-        nodes.describe(also_known=True)
+        nodes.store_nodes(also_known=True)
 
     found = {row.node: row for row in NodeInfo.objects.filter(experiment=experiment)}
     assert set(found) == {"camera", "pi-1", "pi1"}
@@ -207,11 +207,11 @@ def test_nodes_are_described_when_an_experiment_begins(broker: redis.Redis) -> N
 
 def test_node_that_appears_later_is_described(broker: redis.Redis) -> None:
     experiment = active()
-    nodes.describe()
+    nodes.store_nodes()
     with listening(broker, "late"):
-        nodes.describe()
+        nodes.store_nodes()
         assert not experiment.nodes.filter(node="late").exists()
-        nodes.describe(also_known=True)
+        nodes.store_nodes(also_known=True)
     assert experiment.nodes.filter(node="late").exists()
 
 

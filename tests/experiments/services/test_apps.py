@@ -12,8 +12,7 @@ import redis
 from experiments.models import ClientApp, ClientAppVersion, Experiment, ExperimentStatus, Shard
 from experiments.plans import PlanInvalid
 from experiments.services import apps, experiments, workers
-from experiments.services.lifecycle import starting
-from experiments.services.transitions import move_experiment
+from experiments.services.lifecycle import start_when_ready
 from loadgen.apps.archive import digest_of
 from loadgen.apps.errors import AppInvalid
 from loadgen.protocol.codec import from_json
@@ -106,7 +105,7 @@ def experiment(broker: redis.Redis) -> Experiment:
     apps.upload(SECOND, "ann")
     register(broker, "pi-1")
     workers.sync_workers()
-    assert move_experiment(created.id, ExperimentStatus.QUEUED, ExperimentStatus.STARTING)
+    assert Experiment.objects.move(created.id, ExperimentStatus.QUEUED, ExperimentStatus.STARTING)
     created.refresh_from_db()
     return created
 
@@ -114,7 +113,7 @@ def experiment(broker: redis.Redis) -> Experiment:
 def test_an_experiment_keeps_to_the_version_that_it_was_created_with(
     experiment: Experiment, broker: redis.Redis
 ) -> None:
-    starting(experiment)
+    start_when_ready(experiment)
     group = experiment.groups.get()
     document = from_json(GroupDocument, broker.hget(group_key(group.id), "document"))
     assert (document.workload.client_app, document.workload.client_app_digest) == ("shop", digest_of(FIRST))
@@ -128,29 +127,29 @@ def test_the_archive_is_there_before_the_first_order(
 ) -> None:
     there = []
     monkeypatch.setattr(
-        "experiments.services.shards.sending.dispatch",
+        "experiments.services.shards.sending.send_order",
         lambda shard: there.append(broker.exists(app_key(digest_of(FIRST)))),
     )
-    starting(experiment)
+    start_when_ready(experiment)
     assert there == [1]
 
 
 def test_the_archive_is_kept_for_as_long_as_shards_are_awaited_and_comes_back(
     experiment: Experiment, broker: redis.Redis
 ) -> None:
-    starting(experiment)
+    start_when_ready(experiment)
     broker.expire(app_key(digest_of(FIRST)), 5)
-    starting(experiment)
+    start_when_ready(experiment)
     assert broker.ttl(app_key(digest_of(FIRST))) > 5
     broker.delete(app_key(digest_of(FIRST)))  # as when the broker was restarted and has lost it
-    starting(experiment)
+    start_when_ready(experiment)
     assert broker.get(app_key(digest_of(FIRST))) == FIRST
 
 
 def test_a_shard_that_is_ordered_again_finds_its_app(experiment: Experiment, broker: redis.Redis) -> None:
     from experiments.services import shards
 
-    starting(experiment)
+    start_when_ready(experiment)
     broker.delete(app_key(digest_of(FIRST)))
     Shard.objects.update(status="LOST")
     (shard,) = shards.of_experiment(experiment)
@@ -171,13 +170,13 @@ def test_a_deleted_app_stays_for_the_experiment_that_waits_for_it(
     apps.upload(app_archive(manifest=b"name: other"), "ann")
     assert f"{digest_of(FIRST)}.zip" in kept(repository)
     assert f"{digest_of(SECOND)}.zip" not in kept(repository)
-    starting(experiment)
+    start_when_ready(experiment)
     assert broker.get(app_key(digest_of(FIRST))) == FIRST
 
 
 def test_an_archive_that_is_gone_fails_the_experiment_with_the_reason(experiment: Experiment) -> None:
     apps.archive_file(digest_of(FIRST)).unlink()
-    starting(experiment)
+    start_when_ready(experiment)
     experiment.refresh_from_db()
     assert (experiment.status, experiment.final_status) == ("FINALIZING", "FAILED")
     assert experiment.reason.startswith(f"client app shop: its archive {digest_of(FIRST)}.zip cannot be read")

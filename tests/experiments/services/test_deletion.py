@@ -5,7 +5,8 @@ import redis
 
 from experiments.ingest.ingest import ORPHANS_KEY, ingest
 from experiments.models import ClientGroup, Event, Experiment, Trace
-from experiments.services import deletion, desired, ending, interactive, lifecycle
+from experiments.models.experiment import ExperimentQuerySet
+from experiments.services import desired, ending, experiments, interactive, lifecycle
 from experiments.services.reconcile import reconcile
 from loadgen.protocol import keys
 from loadgen.protocol.enums import ShardState
@@ -43,13 +44,13 @@ def shards_obey(fleet):
 
 
 def test_a_queued_experiment_goes_with_all_that_is_its(make_experiment):
-    assert deletion.delete(make_experiment().id) is None
+    assert experiments.delete(make_experiment().id) is None
     assert not Experiment.objects.exists()
     assert not Event.objects.exists()
 
 
 def test_a_running_one_is_stopped_and_goes_by_itself_when_it_has_ended(broker, fleet, started):
-    standing = deletion.delete(started.id)
+    standing = experiments.delete(started.id)
     assert standing is not None
     assert (standing.status, standing.final_status, standing.deletion_requested) == ("FINALIZING", "CANCELLED", True)
     assert ClientGroup.objects.get().state == "stop"
@@ -62,7 +63,7 @@ def test_a_running_one_is_stopped_and_goes_by_itself_when_it_has_ended(broker, f
 
 
 def test_asked_again_it_stands_as_it_stood(started):
-    first, second = deletion.delete(started.id), deletion.delete(started.id)
+    first, second = experiments.delete(started.id), experiments.delete(started.id)
     assert first is not None
     assert second is not None
     assert (first.status, first.ended_at) == (second.status, second.ended_at)
@@ -70,14 +71,14 @@ def test_asked_again_it_stands_as_it_stood(started):
 
 def test_an_unknown_one_is_none(broker):
     with pytest.raises(Experiment.DoesNotExist):
-        deletion.delete("202611220000-abcd")
+        experiments.delete("202611220000-abcd")
 
 
-@pytest.mark.parametrize("moment", [(ending, "cancel"), (desired, "stop_now"), (ending, "move_experiment")])
+@pytest.mark.parametrize("moment", [(ending, "cancel"), (desired, "stop_now"), (ExperimentQuerySet, "move")])
 def test_who_is_killed_after_the_mark_leaves_it_to_the_reconciler(fleet, started, moment):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(*moment, kill)
-        deletion.delete(started.id)
+        experiments.delete(started.id)
     reconcile()
     started.refresh_from_db()
     assert (started.status, started.final_status, started.reason) == ("FINALIZING", "CANCELLED", "deleted")
@@ -86,9 +87,9 @@ def test_who_is_killed_after_the_mark_leaves_it_to_the_reconciler(fleet, started
     assert not Experiment.objects.exists()
 
 
-@pytest.mark.parametrize("moment", [(lifecycle, "summarise"), (lifecycle, "tidy"), (deletion, "_remove")])
+@pytest.mark.parametrize("moment", [(lifecycle, "summarise"), (ending, "clear_redis"), (experiments, "_remove")])
 def test_a_reconciler_that_is_killed_leaves_it_to_the_next(broker, fleet, started, moment):
-    deletion.delete(started.id)
+    experiments.delete(started.id)
     shards_obey(fleet)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(*moment, kill)
@@ -112,14 +113,14 @@ def test_a_queued_one_whose_deletion_was_cut_short_is_never_started(fleet, make_
 def test_one_that_cannot_be_removed_does_not_hold_up_the_others(broker, make_experiment, monkeypatch, caplog):
     stays, _ = (make_experiment() for _ in range(2))
     Experiment.objects.update(deletion_requested=True)
-    original = deletion._remove
+    original = experiments._remove
 
     def remove(experiment_id):
         if experiment_id == stays.id:
             raise ArithmeticError("impossible")
         original(experiment_id)
 
-    monkeypatch.setattr(deletion, "_remove", remove)
+    monkeypatch.setattr(experiments, "_remove", remove)
     reconcile()
     assert Experiment.objects.get() == stays
     assert f"the deletion of experiment {stays.id} failed" in caplog.text
@@ -127,7 +128,7 @@ def test_one_that_cannot_be_removed_does_not_hold_up_the_others(broker, make_exp
 
 def test_without_a_broker_what_redis_holds_is_left_to_the_reconciler(broker, started, fleet, monkeypatch):
     shards_obey(fleet)
-    monkeypatch.setattr(lifecycle, "tidy", lambda experiment: None)  # control was killed just then
+    monkeypatch.setattr(ending, "clear_redis", lambda experiment: None)  # control was killed just then
     reconcile()
     reconcile()
     started.refresh_from_db()
@@ -135,7 +136,7 @@ def test_without_a_broker_what_redis_holds_is_left_to_the_reconciler(broker, sta
     monkeypatch.undo()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(desired, "redis_client", lambda: redis.Redis(port=1))
-        standing = deletion.delete(started.id)
+        standing = experiments.delete(started.id)
     assert standing is not None
     assert standing.deletion_requested
     reconcile()
@@ -145,7 +146,7 @@ def test_without_a_broker_what_redis_holds_is_left_to_the_reconciler(broker, sta
 
 def test_an_interactive_experiment_that_is_deleted_leaves_its_groups_alone(broker):
     experiment = interactive.start("by hand", "tester", {})
-    standing = deletion.delete(experiment.id)
+    standing = experiments.delete(experiment.id)
     assert standing is not None
     assert standing.status == "FINALIZING"
     reconcile()

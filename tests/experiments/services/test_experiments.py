@@ -8,7 +8,6 @@ from django.utils import timezone
 
 from experiments.models import Event, Experiment, ExperimentStatus
 from experiments.services import ending, experiments
-from experiments.services.transitions import move_experiment
 from tests.support.plans import plan
 
 pytestmark = pytest.mark.django_db
@@ -48,7 +47,7 @@ def test_an_ended_experiment_stays_as_it_ended(make_experiment):
 def test_an_experiment_that_is_about_to_start_ends_no_earlier_than_its_start(make_experiment):
     experiment = make_experiment()
     start = timezone.now() + timezone.timedelta(seconds=2)
-    move_experiment(experiment.id, ExperimentStatus.QUEUED, ExperimentStatus.RUNNING, started_at=start)
+    Experiment.objects.move(experiment.id, ExperimentStatus.QUEUED, ExperimentStatus.RUNNING, started_at=start)
     cancelled = ending.cancel(experiment.id, "by test")
     assert (cancelled.status, cancelled.final_status, cancelled.ended_at) == ("FINALIZING", "CANCELLED", start)
 
@@ -60,14 +59,14 @@ def test_a_cancel_records_when_it_was_requested(make_experiment):
 
 def test_of_two_cancels_the_first_ones_reason_stays(make_experiment):
     experiment = make_experiment()
-    move_experiment(experiment.id, ExperimentStatus.QUEUED, ExperimentStatus.RUNNING, started_at=timezone.now())
+    Experiment.objects.move(experiment.id, ExperimentStatus.QUEUED, ExperimentStatus.RUNNING, started_at=timezone.now())
     ending.cancel(experiment.id, "first")
     assert ending.cancel(experiment.id, "second").reason == "first"
 
 
 def test_an_end_that_another_process_has_made_changes_nothing(make_experiment):
     experiment = make_experiment()
-    move_experiment(experiment.id, ExperimentStatus.QUEUED, ExperimentStatus.RUNNING, started_at=timezone.now())
+    Experiment.objects.move(experiment.id, ExperimentStatus.QUEUED, ExperimentStatus.RUNNING, started_at=timezone.now())
     experiment.refresh_from_db()
     ending.cancel(experiment.id, "by test")
     assert not ending.fail(experiment, "too late")

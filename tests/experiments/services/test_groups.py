@@ -7,7 +7,7 @@ import pytest
 from experiments.models import Batch, ClientGroup, Experiment, Shard
 from experiments.plans import PlanInvalid, parse_group
 from experiments.plans.commands import parse_clients, parse_command, parse_tracing
-from experiments.services import deletion, ending, groups, interactive
+from experiments.services import ending, experiments, groups, interactive
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from experiments.services.reconcile import reconcile
 from loadgen.protocol import keys
@@ -266,7 +266,7 @@ class TestInteractiveExperiment:
         Batch.objects.create(experiment=first, number=0, **row)
         ending.cancel(first.id, "by test")
         Experiment.objects.filter(id=first.id).update(status="CANCELLED")
-        deletion.delete(first.id)
+        experiments.delete(first.id)
         assert Batch.objects.get().experiment is None
 
     def test_a_cancelled_one_leaves_the_groups_alone(self, broker, two):

@@ -10,7 +10,7 @@ from experiments.analysis.report import build
 from experiments.models import ClientGroup, Event, Experiment, Shard, Worker
 from experiments.plans import parse_group
 from experiments.selectors import live_workers
-from experiments.services import ending, experiments, groups, placement, queue_orders, shards, workers
+from experiments.services import ending, experiments, groups, placement, shards, workers
 from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
 from experiments.services.reconcile import reconcile
 from loadgen.protocol import keys
@@ -294,7 +294,7 @@ class TestGroups:
         fleet.take("pi-1", ZONE, ShardState.READY)
         assert groups.follow(group.id).interactive_part.active == []
         members = list(group.shards.order_by("index"))
-        assert queue_orders.unready(members) == "1 shard(s) in the queue galileo_zone=A were not taken by any worker"
+        assert placement.unready(members) == "1 shard(s) in the queue galileo_zone=A were not taken by any worker"
         fleet.take("pi-2", ZONE, ShardState.READY)
         assert groups.follow(group.id).interactive_part.active == [[0, 4]]
         assert held() == [("pi-1", "READY", 1), ("pi-2", "READY", 1)]

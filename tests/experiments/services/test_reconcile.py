@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from experiments.models import ClientGroup, Event, Experiment, ExperimentStatus, Shard
 from experiments.services import desired, ending, lifecycle, shards, workers
-from experiments.services.reconcile import _PHASES, LOCK_KEY, reconcile
+from experiments.services.reconcile import _STEPS, LOCK_KEY, reconcile
 from loadgen.protocol import keys
 from loadgen.protocol.codec import from_json, to_json
 from loadgen.protocol.enums import ShardState
@@ -388,14 +388,14 @@ def test_what_an_interrupted_end_has_left_is_tidied_later(broker, fleet, started
         raise RedisError("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(lifecycle, "tidy", interrupt)
+        patch.setattr(ending, "clear_redis", interrupt)
         with pytest.raises(RedisError):
             reconcile()
     assert status(started) == "FINISHED"
     assert broker.keys("galileo:group:*")
     reconcile()
     assert not broker.keys("galileo:group:*") and not broker.keys("galileo:shard:*")
-    assert lifecycle.untidy() is None
+    assert ending.uncleared() is None
 
 
 def test_a_share_that_nobody_can_take_waits_for_a_worker_until_the_plans_end(fleet, started):
@@ -564,7 +564,7 @@ def test_an_experiment_that_cannot_go_on_does_not_hold_up_the_others(fleet, make
     fleet.join("pi-1")
     broken = make_experiment()
     reconcile()
-    monkeypatch.setitem(_PHASES, ExperimentStatus.STARTING, lambda experiment: 1 / 0)
+    monkeypatch.setitem(_STEPS, ExperimentStatus.STARTING, lambda experiment: 1 / 0)
     reconcile()
     assert status(broken) == "STARTING"
     Experiment.objects.update(starting_at=timezone.now() - timedelta(seconds=61))
@@ -594,7 +594,7 @@ def test_a_stop_is_left_for_shards_that_are_out_of_reach_for_as_long_as_they_may
     assert status(started) == "FAILED"
     assert desired_states(broker) == {"stop"}
     left = [keys.group_key(f"{started.id}.0"), *(keys.shard_key(shard.id) for shard in Shard.objects.all())]
-    assert all(lifecycle.OUT_OF_REACH_S < broker.ttl(key) < 3600 for key in left)
+    assert all(ending.OUT_OF_REACH_S < broker.ttl(key) < 3600 for key in left)
 
 
 def test_nothing_is_left_in_redis_of_shards_that_have_ended_for_sure(broker, fleet, started):

@@ -166,7 +166,7 @@ def test_of_two_workers_whose_names_differ_only_in_case_one_is_left_out(broker, 
     for _ in range(3):
         workers.sync_workers()
     assert list(Worker.objects.values_list("name", "cores", "status")) == [("PI", 1, "READY")]
-    assert "worker pi is left out" in caplog.text
+    assert "worker pi is ignored" in caplog.text
 
 
 def test_a_worker_that_comes_back_under_its_name_in_another_case_takes_over_its_row(broker):

@@ -2,10 +2,9 @@
 
 import pytest
 
-from experiments.models import ExperimentStatus, Shard, ShardStatus
+from experiments.models import Experiment, ExperimentStatus, Shard, ShardStatus
 from experiments.services import workers
-from experiments.services.sending import dispatch
-from experiments.services.transitions import move_experiment, move_shard
+from experiments.services.sending import send_order
 from tests.support.workers import register
 
 pytestmark = pytest.mark.django_db
@@ -13,8 +12,10 @@ pytestmark = pytest.mark.django_db
 
 def test_the_second_of_two_equal_changes_loses(make_experiment):
     experiment = make_experiment()
-    assert move_experiment(experiment.id, ExperimentStatus.QUEUED, ExperimentStatus.STARTING)
-    assert not move_experiment(experiment.id, ExperimentStatus.QUEUED, ExperimentStatus.CANCELLED, reason="too late")
+    assert Experiment.objects.move(experiment.id, ExperimentStatus.QUEUED, ExperimentStatus.STARTING)
+    assert not Experiment.objects.move(
+        experiment.id, ExperimentStatus.QUEUED, ExperimentStatus.CANCELLED, reason="too late"
+    )
     experiment.refresh_from_db()
     assert (experiment.status, experiment.reason) == ("STARTING", "")
 
@@ -30,12 +31,12 @@ def shard(broker, placed):
 def test_a_change_of_another_attempt_loses(shard):
     stale = Shard.objects.get()
     Shard.objects.update(attempt=2)
-    assert not move_shard(stale, ShardStatus.READY)
+    assert not Shard.objects.move(stale, ShardStatus.READY)
     assert Shard.objects.get().status == "DISPATCHED"
 
 
 def test_a_shard_is_dispatched_once(shard):
     Shard.objects.update(status="PENDING")
     first, second = Shard.objects.get(), Shard.objects.get()
-    assert dispatch(first)
-    assert not dispatch(second)
+    assert send_order(first)
+    assert not send_order(second)

@@ -1,13 +1,18 @@
-"""Traces, their batches and their statistics: tables of millions of rows."""
+"""Traces, their batches and statistics, and telemetry: the tables of millions of rows."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from experiments.admin.base import LargeTableAdmin, as_json, experiment_filter
-from experiments.models import Batch, Capture, SecondStats, Trace
+from experiments.admin.base import LargeTableAdmin, ReadOnlyAdmin, as_json, experiment_filter
+from experiments.models import Batch, Capture, NodeInfo, SecondStats, TelemetrySample, Trace
 from loadgen.protocol.outcomes import Outcome
 
 
@@ -20,11 +25,11 @@ class TraceAdmin(LargeTableAdmin):
     list_filter = [experiment_filter("experiment_id")]
     readonly_fields = ["outcome_name", "response_time_ms", "service_time_ms", "lateness_ms", "request", "response"]
 
-    @admin.display(description="request as it was sent")
+    @admin.display(description="request as sent")
     def request(self, trace: Trace) -> SafeString | str:
         return _captured(trace, "request")
 
-    @admin.display(description="response as it came")
+    @admin.display(description="response as received")
     def response(self, trace: Trace) -> SafeString | str:
         return _captured(trace, "response")
 
@@ -64,10 +69,56 @@ class SecondStatsAdmin(LargeTableAdmin):
     list_filter = [experiment_filter("experiment_id")]
 
 
+def series_filter(field: str) -> type[admin.SimpleListFilter]:
+    """A filter by a part of a series; it offers the values of the chosen experiment."""
+
+    class SeriesFilter(admin.SimpleListFilter):
+        title = field
+        parameter_name = field
+
+        def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+            chosen = request.GET.get("experiment")
+            if not chosen:
+                return []
+            found = TelemetrySample.objects.filter(experiment_id=chosen).order_by(field)
+            return [(value, value) for value in found.values_list(field, flat=True).distinct()]
+
+        def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+            wanted = self.value()
+            return queryset if wanted is None else queryset.filter(**{field: wanted})
+
+    return SeriesFilter
+
+
+@admin.register(TelemetrySample)
+class TelemetrySampleAdmin(LargeTableAdmin):
+    list_display = ["id", "experiment_id", "time", "node", "metric", "subsystem", "value"]
+    list_filter = [experiment_filter("experiment_id"), series_filter("node"), series_filter("metric")]
+    readonly_fields = ["time"]
+
+    @admin.display(description="time (UTC)")
+    def time(self, sample: TelemetrySample) -> str:
+        seconds, ns = divmod(sample.timestamp_ns, 1_000_000_000)
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{ns // 1000:06d}"
+
+
+@admin.register(NodeInfo)
+class NodeInfoAdmin(ReadOnlyAdmin):
+    list_display = ["node", "experiment_id"]
+    list_filter = [experiment_filter("experiment_id")]
+    search_fields = ["node"]
+    ordering = ["-id"]
+    fields = ["experiment", "node", "info_json", "worker_json"]
+    readonly_fields = ["info_json", "worker_json"]
+
+    info_json = staticmethod(as_json("info"))
+    worker_json = staticmethod(as_json("worker"))
+
+
 def _captured(trace: Trace, part: str) -> SafeString | str:
     captured = Capture.objects.filter(id=trace.id).values_list(part, flat=True).first()
     if captured is None:
-        return "-"  # the workload's `capture` did not ask for it
+        return "-"  # not captured by the workload's `capture`
     text = bytes(captured).decode(errors="backslashreplace").replace("\r\n", "\n")
     return format_html('<pre style="margin: 0; white-space: pre-wrap">{}</pre>', text)
 
