@@ -6,8 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from experiments.plans.parsing import shown
-from routing.errors import Code, InvalidInput
+from routing.errors import Code, InvalidInput, shown
 
 
 class InputCommand(BaseCommand):
