@@ -1,4 +1,4 @@
-"""Offset of this device's monotonic clock to the broker's clock (Redis TIME), by round trips."""
+"""Measures the offset of this device's monotonic clock to the broker's clock (Redis TIME) by round trips."""
 
 from __future__ import annotations
 
@@ -16,38 +16,28 @@ TIME_RESOLUTION_NS = 1000  # TIME counts whole microseconds
 
 
 def sample_of(before_ns: int, reply: tuple[int, int], after_ns: int) -> ClockSample:
-    """The offset that one round trip shows: the broker read its clock somewhere between the two readings of ours.
+    """Returns the offset from one round trip; the broker read its clock between `before_ns` and `after_ns`.
 
     Args:
-        reply: of TIME, (seconds, microseconds).
+        reply: the answer to TIME: seconds and microseconds.
     """
-    broker_ns = reply[0] * 1_000_000_000 + reply[1] * 1000
+    broker_ns = int(reply[0]) * 1_000_000_000 + int(reply[1]) * 1000
     middle_ns = (before_ns + after_ns) // 2
     return ClockSample(broker_ns - middle_ns, (after_ns - before_ns) // 2 + TIME_RESOLUTION_NS)
 
 
 def measure(client: redis.Redis, rounds: int, monotonic_ns: Monotonic = time.monotonic_ns) -> ClockSample:
-    """The sample with the shortest of `rounds` round trips. Redis' errors pass through."""
-    samples = []
-    for _ in range(rounds):
-        before_ns = monotonic_ns()
-        reply = client.time()
-        samples.append(sample_of(before_ns, (int(reply[0]), int(reply[1])), monotonic_ns()))
-    return best(samples)
+    """Returns the sample of the shortest of `rounds` round trips. Errors of Redis pass through."""
+    return best([sample_of(monotonic_ns(), client.time(), monotonic_ns()) for _ in range(rounds)])
 
 
 async def measure_async(
     client: redis.asyncio.Redis, rounds: int, monotonic_ns: Monotonic = time.monotonic_ns
 ) -> ClockSample:
     """As `measure`, on an event loop."""
-    samples = []
-    for _ in range(rounds):
-        before_ns = monotonic_ns()
-        reply = await client.time()
-        samples.append(sample_of(before_ns, (int(reply[0]), int(reply[1])), monotonic_ns()))
-    return best(samples)
+    return best([sample_of(monotonic_ns(), await client.time(), monotonic_ns()) for _ in range(rounds)])
 
 
 def best(samples: list[ClockSample]) -> ClockSample:
-    """The sample that is known most exactly."""
+    """Returns the sample with the smallest uncertainty."""
     return min(samples, key=lambda sample: sample.uncertainty_ns)

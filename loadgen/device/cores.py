@@ -1,7 +1,7 @@
-"""Contention: CPU time of other processes on the cores that this process needs (Linux).
+"""CoreWatch: the CPU time that other processes use on the cores that this process needs (Linux).
 
-A scheduler that favours short wake-ups lets a small load run on time beside a busy neighbour, or moves it away from
-one; the measurement then depends on that neighbour all the same.
+The scheduler may let a small load run on time beside a busy process, or move it to another core; the measurement
+depends on that process all the same.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadgen.device.process import stat_fields
+
 _NS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-# Fields of a cpu line in /proc/stat (proc_stat(5)): idle and iowait were unused; steal is the time that the hypervisor
-# gave to somebody else; guest times, which follow it, are in user and nice already.
+# Fields of a cpu line in /proc/stat (proc_stat(5)). In idle and iowait, the core was unused; steal is the time that the
+# hypervisor gave to other guests; the guest times, which follow it, are already in user and nice.
 _IDLE, _IOWAIT, _STEAL = 3, 4, 7
-# Of proc_pid_stat(5), counted behind the command's closing parenthesis.
+# Fields of proc_pid_stat(5), counted from the state.
 _UTIME, _STIME, _PROCESSOR = 11, 12, 36
 
 
 @dataclass(frozen=True)
 class CoreTimes:
-    """Since boot, of one core: how long it was busy, and how long the hypervisor kept it from us."""
+    """The time since boot that a core was busy, and that the hypervisor gave it to other guests."""
 
     busy_ns: int
     stolen_ns: int
@@ -29,22 +31,20 @@ class CoreTimes:
 
 @dataclass(frozen=True)
 class ProcessTimes:
-    """The CPU time of a process since its start, and the core that it was on last."""
+    """The CPU time of a process since its start, and the core that it used last."""
 
     cpu_ns: int
     core: int
 
 
 class CoreWatch:
-    """Adds up the time that others used the core that this process was on (`others_ns`), and the time that the
-    hypervisor took from that core (`stolen_ns`).
+    """Sums the time that other processes used this process's core (`others_ns`), and that core's steal (`stolen_ns`).
 
-    It needs a second core for what works beside it (its agent, interrupts): where all but one of the cores that it may
-    use were busy, the least busy of those counts, if that is more. A device of one core has no such second one. Both
-    sums stay 0 where the system does not tell.
+    The process needs a second core for its agent and for interrupts. So where all but one of the permitted cores were
+    busy, the least busy of these counts instead if it was used more. Both sums stay 0 where /proc lacks the figures.
 
-    Siblings are processes that work for the same load, and are no others. Where they compete with this process it has
-    to wait, which its own account shows.
+    Siblings are processes that work for the same load. Their time does not count: where they compete with this
+    process, its own account shows the waiting.
 
     Args:
         own_cpu_ns: this process's CPU time.
@@ -59,7 +59,7 @@ class CoreWatch:
         self._siblings = _times_of(siblings)
 
     def look(self, own_cpu_ns: int, siblings: Collection[int] = ()) -> None:
-        """Brings the sums up to date: all time since the last look counts as spent on the core of this moment."""
+        """Updates the sums; all time since the last call counts for the core that the process is on now."""
         cores, processes = _core_times(), _times_of(siblings)
         own = process_times(os.getpid())
         if own is not None and own.core in cores and own.core in self._cores:
@@ -77,14 +77,14 @@ class CoreWatch:
 
 
 def others_of(busy_ns: dict[int, int], core: int, own_ns: int, siblings: Collection[tuple[int, int]] = ()) -> int:
-    """The time that others used of `core`, or of the second least used core if that is more.
+    """Returns the time that others used `core`, or the second least used core if that is more.
 
-    Never more than others used of all cores together: a process that moved within the time has left its work, by these
-    figures, where it no longer is.
+    It is at most what others used of all cores together, because a process that changed its core within the time did
+    part of its work on a core other than `core`.
 
     Args:
-        busy_ns: how long each core that the process may use was busy, with whatever.
-        own_ns: CPU time of the process, spent on `core`.
+        busy_ns: the time that each permitted core was busy.
+        own_ns: CPU time of the process, counted for `core`.
         siblings: core and CPU time of each.
     """
     if core not in busy_ns:
@@ -99,12 +99,11 @@ def others_of(busy_ns: dict[int, int], core: int, own_ns: int, siblings: Collect
 
 
 def process_times(pid: int) -> ProcessTimes | None:
-    """None for a process that is gone, or where the system does not tell."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return ProcessTimes((int(fields[_UTIME]) + int(fields[_STIME])) * _NS_PER_TICK, int(fields[_PROCESSOR]))
-    except (OSError, IndexError, ValueError):
+    """Returns None for a process that has ended, or where /proc lacks the figures."""
+    fields = stat_fields(pid)
+    if len(fields) <= _PROCESSOR:
         return None
+    return ProcessTimes((int(fields[_UTIME]) + int(fields[_STIME])) * _NS_PER_TICK, int(fields[_PROCESSOR]))
 
 
 def _times_of(pids: Collection[int]) -> dict[int, ProcessTimes]:
@@ -113,7 +112,7 @@ def _times_of(pids: Collection[int]) -> dict[int, ProcessTimes]:
 
 
 def _core_times() -> dict[int, CoreTimes]:
-    """Of the cores that this process may use."""
+    """Returns the times of each core that this process may use."""
     try:
         lines = Path("/proc/stat").read_text().splitlines()
         allowed = os.sched_getaffinity(0)

@@ -1,4 +1,4 @@
-"""Facts about processes of this machine: parents, limits, CPU times (Linux)."""
+"""Processes of this machine: parents, limits, priorities, states (Linux)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 
-# sched_setattr(2), which libc does not have everywhere, by machine, and whether this program is a 64-bit one: a 64-bit
-# kernel numbers the calls of a 32-bit program otherwise.
+# The number of the system call sched_setattr(2), which not every libc offers, by machine and whether this is a 64-bit
+# program; a 64-bit kernel has other numbers for 32-bit programs.
 _SCHED_SETATTR = {
     ("x86_64", True): 314,
     ("aarch64", True): 274,
@@ -31,9 +31,9 @@ _BACKGROUND_NICE = 10
 
 
 def follow_parent(signum: int, parent_pid: int) -> bool:
-    """Has the kernel send us `signum` when our parent dies; False if it is dead already.
+    """Makes the kernel send this process `signum` when its parent ends. Returns False if the parent has ended already.
 
-    The kernel's setting belongs to the thread that forked us, so the parent must fork in its main thread.
+    The kernel watches the thread that forked this process, so the parent must fork in its main thread.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signum, 0, 0, 0) != 0:
@@ -42,28 +42,28 @@ def follow_parent(signum: int, parent_pid: int) -> bool:
 
 
 def raise_descriptor_limit() -> int:
-    """Raises the soft limit of open files to the hard one; returns what holds now."""
+    """Raises the soft limit of open files to the hard one. Returns the limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
 
 
 def descriptors_left() -> int:
-    """How many more files this process may open."""
+    """Returns how many more files this process may open."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0] - sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def take_short_turns() -> bool:
-    """Asks the kernel for short turns of this thread, at which it gets the core soon after it was woken; whether it
-    heard. Linux before 6.12 does not care.
+    """Requests short time slices for this thread, so that it gets a core soon after it wakes up.
 
-    Otherwise it would wait until the time slice of the running process is over, which is up to some milliseconds.
+    Otherwise it waits until the time slice of the running process ends, up to some milliseconds. Linux before 6.12
+    ignores the request. Returns whether the kernel accepted it.
     """
     number = _SCHED_SETATTR.get((platform.machine(), sys.maxsize > 1 << 32))
     try:
         if number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
             return False
-    except OSError:  # not every libc and container has it
+    except OSError:  # not every libc and container offers it
         return False
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     attributes = _SCHED_ATTR.pack(_SCHED_ATTR.size, os.SCHED_OTHER, 0, nice, 0, _SHORT_TURN_NS, 0, 0)
@@ -71,14 +71,14 @@ def take_short_turns() -> bool:
 
 
 def stay_in_background() -> None:
-    """Lets what generates load have the core before this thread, which keeps a tenth of it."""
+    """Lowers this thread's priority, so that shards get the core first; the thread keeps a tenth of it."""
     with contextlib.suppress(OSError):  # a container may forbid it
         thread = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, thread, max(_BACKGROUND_NICE, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 def boot_id() -> str:
-    """Identifies this boot of this machine; empty where the system does not tell."""
+    """Returns the id of this boot of this machine, or '' where the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -87,7 +87,7 @@ def boot_id() -> str:
 
 @dataclass(frozen=True)
 class ProcessFacts:
-    """A living process; pid and start together name it, as pids are used again."""
+    """A living process, identified by its pid and its start, because pids are used again."""
 
     pid: int
     parent_pid: int
@@ -95,15 +95,20 @@ class ProcessFacts:
 
 
 def facts_of(pid: int) -> ProcessFacts | None:
-    """Facts of a process, None if it is gone or a zombie."""
-    try:
-        # The command's name stands in parentheses and may hold anything; fields are counted behind it.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    if fields[0] in "ZX":
+    """Returns None if the process has ended or is a zombie."""
+    fields = stat_fields(pid)
+    if not fields or fields[0] in "ZX":
         return None
     return ProcessFacts(pid, int(fields[1]), int(fields[19]))
+
+
+def stat_fields(pid: int) -> list[str]:
+    """Returns the fields of /proc/PID/stat from the state on, or [] if the process has ended."""
+    try:
+        # The command's name is in parentheses and may contain any character.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def is_alive(pid: int) -> bool:
@@ -111,9 +116,9 @@ def is_alive(pid: int) -> bool:
 
 
 def run_queue_wait_ns() -> int:
-    """How long our main thread was runnable while another had the core; 0 where the kernel does not count it."""
+    """Returns how long the main thread was runnable but without a core; 0 where the kernel does not count it."""
     try:
-        # A hundred times a second: a third of what pathlib takes.
+        # This runs a hundred times per second, and takes a third of pathlib's time.
         descriptor = os.open("/proc/self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
         try:
             return int(os.read(descriptor, 64).split()[1])

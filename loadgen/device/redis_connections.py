@@ -13,31 +13,20 @@ from redis.retry import Retry
 from loadgen.broker.options import async_redis_options, redis_options
 from loadgen.protocol.environment import RedisSettings
 
-BRISK_S = 2
+_BRISK: dict[str, Any] = {"socket_timeout": 2, "socket_connect_timeout": 2}
 
 
 def blocking_client(settings: RedisSettings) -> redis.Redis:
-    """For what may wait for Redis."""
+    """Returns a client for code that may wait for Redis."""
     return redis.Redis.from_url(settings.url, **redis_options())
 
 
 def brisk_client(settings: RedisSettings) -> redis.Redis:
-    """For a loop that must not be held up: one try, which fails after two seconds."""
-    options: dict[str, Any] = {
-        **redis_options(),
-        "socket_timeout": BRISK_S,
-        "socket_connect_timeout": BRISK_S,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    return redis.Redis.from_url(settings.url, **options)
+    """Returns a client for a loop that must not be delayed: each command has one try, which fails after two seconds."""
+    return redis.Redis.from_url(settings.url, **{**redis_options(), **_BRISK, "retry": Retry(NoBackoff(), 0)})
 
 
 def async_client(settings: RedisSettings) -> redis.asyncio.Redis:
-    """For a shard's event loop: a half-open connection is given up well within the lease's TTL."""
-    options: dict[str, Any] = {
-        **async_redis_options(),
-        "socket_timeout": BRISK_S,
-        "socket_connect_timeout": BRISK_S,
-        "retry": AsyncRetry(NoBackoff(), 1),
-    }
+    """Returns a client for a shard's event loop; it gives up a half-open connection well within the lease's TTL."""
+    options = {**async_redis_options(), **_BRISK, "retry": AsyncRetry(NoBackoff(), 1)}
     return redis.asyncio.Redis.from_url(settings.url, **options)

@@ -1,4 +1,4 @@
-"""The registration of a worker's name: its holder, and taking it."""
+"""Registry: the registration of a worker's name."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from loadgen.protocol.messages import WorkerInfo
 
 _POLL_S = 0.25
 
-# KEYS: the worker's key, the set of names. ARGV: info, TTL in s, name, our instance, the instance that we take over.
-# 0: another instance holds the name.
+# KEYS: the worker's key, the set of names. ARGV: info, TTL in s, name, instance, the predecessor that it replaces.
+# Returns 0 if another instance holds the name.
 _HOLD = """
 local held = redis.call('GET', KEYS[1])
 if held then
@@ -28,7 +28,7 @@ redis.call('SADD', KEYS[2], ARGV[3])
 return 1
 """
 
-# KEYS: the worker's key, the set of names. ARGV: our instance, our name.
+# KEYS: the worker's key, the set of names. ARGV: instance, name.
 _LEAVE = """
 local held = redis.call('GET', KEYS[1])
 if held then
@@ -43,11 +43,11 @@ return 0
 
 
 class NameTakenError(Exception):
-    """Another live worker has our name; the message says which."""
+    """Another live worker has the name; the message gives its process and host."""
 
 
 class Registry:
-    """Holds a worker's name for one instance of it. Redis' errors pass through."""
+    """Holds a worker's name for one of its instances. Errors of Redis pass through."""
 
     def __init__(self, client: redis.Redis, name: str, instance: str, predecessor: str = "") -> None:
         self._client = client
@@ -58,10 +58,10 @@ class Registry:
         self._leave = client.register_script(_LEAVE)
 
     def hold(self, info: WorkerInfo) -> None:
-        """Registers, or renews the registration.
+        """Registers the worker or renews its registration.
 
         Raises:
-            NameTakenError: another instance holds the name, and it is not the one that we take over.
+            NameTakenError: an instance other than the predecessor holds the name.
         """
         keys = [worker_key(self._name), WORKERS_KEY]
         args = [to_json(info), str(WORKER_TTL_S), self._name, self._instance, self._predecessor]
@@ -70,12 +70,12 @@ class Registry:
             raise NameTakenError(_taken(holder) if holder else f"another worker holds the name {self._name!r}")
 
     def leave(self) -> None:
-        """Deregisters, unless another instance holds the name already."""
+        """Deregisters the worker, unless another instance holds the name."""
         self._leave(keys=[worker_key(self._name), WORKERS_KEY], args=[self._instance, self._name])
 
 
 def read_worker_info(client: redis.Redis, name: str) -> WorkerInfo | None:
-    """The registration of a worker; None if it is not alive, or has an unknown version."""
+    """Returns the registration of a worker, or None if it is not alive or its message has an unknown version."""
     text = client.get(worker_key(name))
     try:
         return from_json(WorkerInfo, text) if isinstance(text, str | bytes) else None
@@ -84,13 +84,13 @@ def read_worker_info(client: redis.Redis, name: str) -> WorkerInfo | None:
 
 
 def free_name(client: redis.Redis, name: str, sleep: Callable[[float], None] = time.sleep) -> str:
-    """Makes sure that no live worker has the name; returns the dead instance to take it over from, or ''.
+    """Checks that no live worker has the name. Returns the dead instance that still holds it, or ''.
 
-    A holder on this very boot of this machine is dead if its process is. Any other is dead when it does not renew its
-    registration before that expires (after a reboot, say), which takes WORKER_TTL_S at most to know.
+    A holder on this boot of this machine is dead if its process has ended. Any other holder is dead if it does not
+    renew its registration before that expires, for which this function waits up to WORKER_TTL_S.
 
     Raises:
-        NameTakenError: it is alive.
+        NameTakenError: the holder is alive.
     """
     first = read_worker_info(client, name)
     if first is None:

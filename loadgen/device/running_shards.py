@@ -1,4 +1,4 @@
-"""Marks in the spool's folder of the shards that run on this worker, for its agent: one small file for each."""
+"""RunningShard: a mark of a shard that runs on this worker, for its agent: a small file in the spool's folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SUFFIX = ".running"
 
 @dataclass(frozen=True)
 class RunningShard:
-    """A shard and a process that runs it, or is about to: an order that is void, or a copy, never gets `leased`."""
+    """A shard and its process. `leased` is false until it has its lease, which a void or copied order never gets."""
 
     shard_id: int
     attempt: int
@@ -32,13 +32,13 @@ class RunningShard:
         return f"{self.shard_id}.{self.attempt}.{self.pid}{_SUFFIX}"
 
     def is_alive(self) -> bool:
-        """Whether that very process (not a later one with its pid) is alive."""
+        """Returns whether this process is alive; a later one with its pid does not count."""
         facts = facts_of(self.pid)
         return facts is not None and facts.started_ticks == self.started_ticks
 
 
 def mark(directory: Path, order: ShardOrder, *, leased: bool = False) -> RunningShard:
-    """Says that this process is about to run the shard, or, `leased`, that it does."""
+    """Marks the shard as run by this process."""
     facts = facts_of(os.getpid())
     ticks = facts.started_ticks if facts else 0
     shard = RunningShard(order.shard_id, order.attempt, order.group_id, os.getpid(), ticks, leased)
@@ -53,22 +53,21 @@ def unmark(directory: Path, shard: RunningShard) -> None:
 
 
 def marked_shards(directory: Path) -> list[RunningShard]:
-    """All that are marked: the shards that run, and those whose process died before it could take its mark away."""
+    """Returns all marked shards: those that run, and those whose process died before it could remove its mark."""
     shards = []
     for path in sorted(directory.glob(f"*{_SUFFIX}")):
         try:
             shards.append(RunningShard(**json.loads(path.read_text())))
         except FileNotFoundError:
-            continue  # the shard has ended just now
+            continue  # the shard has just ended
         except (ValueError, TypeError) as error:
-            logger.error("%s is no mark of a running shard (%s), removed", path, error)
+            logger.error("%s is not a valid mark of a running shard (%s) and is removed", path, error)
             path.unlink(missing_ok=True)
     return shards
 
 
 def siblings(directory: Path, order: ShardOrder) -> list[int]:
-    """Pids of the other processes of this worker that run a shard of the order's experiment, or of its group where
-    there is no experiment."""
+    """Returns the pids of this worker's other processes that run a shard of the order's experiment or group."""
     return [
         shard.pid
         for shard in marked_shards(directory)
