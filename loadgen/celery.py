@@ -1,8 +1,8 @@
 """The worker's Celery app: `python -m loadgen.worker`, or `celery -A loadgen worker` without the checks at start.
 
-Shutdown is Celery's warm one: SIGTERM takes no more shards, the agent tells the running ones to end, and they end by
-themselves within their grace (or are killed by the agent). Celery's soft shutdown is not used: it sleeps for the whole
-of its time-out in the signal handler even when the shards have long ended.
+Shutdown is Celery's warm one: after SIGTERM, the worker takes no more shards, and the agent ends the running ones,
+which it kills if they outlive their grace. Celery's soft shutdown is not used, because it sleeps for its whole time-out
+in the signal handler, even when all shards have ended (celery/celery#9505; still so in 5.7).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from loadgen.protocol.keys import label_queue
 
 
 def create_app(settings: WorkerSettings) -> Celery:
-    """An app that consumes the queue of each label; a slot is a prefork process, fresh for each shard."""
+    """Returns an app that consumes the queue of each label; a slot is a prefork process, new for each shard."""
     app = Celery("loadgen", include=["loadgen.tasks"], fixups=[])  # no Django, even where its variable is set
     app.conf.update(celery_options(settings.redis))
     app.conf.update(
@@ -36,8 +36,7 @@ def create_app(settings: WorkerSettings) -> Celery:
 
 
 def keep_memory_shared(**_: Any) -> None:
-    """The garbage collector writes into each object that it looks at: each slot, forked from here, would have a copy of
-    all of them."""
+    """Excludes existing objects from collections, whose writes would give each forked slot a copy of all of them."""
     gc.collect()
     gc.freeze()
 

@@ -1,4 +1,4 @@
-"""Starts a worker: `python -m loadgen.worker`. Exit status 2 for wrong settings, 1 for a name that is taken."""
+"""Starts a worker: `python -m loadgen.worker`. The exit status is 2 for invalid settings, 1 for a name in use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 
 from redis.exceptions import AuthenticationError, RedisError
 
-from loadgen.agent.trace_log import open_csv
+from loadgen.agent.trace_log import csv_trace_log
 from loadgen.device.process import raise_descriptor_limit
 from loadgen.device.redis_connections import brisk_client
 from loadgen.device.registry import NameTakenError, free_name
@@ -23,7 +23,7 @@ _WAIT_S = 3.0
 
 
 def wait_for_name(settings: WorkerSettings) -> str:
-    """Waits for Redis, then for the worker's name to be free; returns the dead instance to take over from, or ''.
+    """Waits for Redis, then for the worker's name to be free. Returns the dead instance that still holds it, or ''.
 
     Raises:
         NameTakenError: a live worker has the name.
@@ -46,13 +46,13 @@ def wait_for_name(settings: WorkerSettings) -> str:
 
 
 def main() -> int:
-    """Runs a worker in this process until it is told to stop; returns the exit status."""
+    """Runs a worker in this process until it is stopped. Returns the exit status."""
     try:
         settings = read_worker()
         set_up_logging(settings.logging_level, "%(processName)s")
         Spool(settings.spool_dir, settings.spool_limit_bytes).open()
         if settings.trace_logging == FILE:
-            open_csv(settings)
+            csv_trace_log(settings).open()
         predecessor = wait_for_name(settings)
     except InvalidInput as invalid:
         sys.stderr.write(f"{invalid.text}\n")
@@ -61,14 +61,14 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     raise_descriptor_limit()
-    from loadgen.celery import agent_process, app  # it reads the settings, which are known to be right only now
+    from loadgen.celery import agent_process, app  # it reads the settings, which have been checked now
 
     agent_process.predecessor = predecessor
     node = ["-n", f"{settings.name}@%h", "--loglevel", settings.logging_level]
     try:
         app.worker_main(["worker", "--without-gossip", "--without-mingle", *node])
     finally:
-        agent_process.finish()  # a cold shutdown does not tell it
+        agent_process.finish()  # a cold shutdown sends no signal of Celery
     return 1 if agent_process.name_taken else 0
 
 

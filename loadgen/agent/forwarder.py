@@ -1,8 +1,8 @@
-"""Forwards sealed batches from the spool to ingest, and deletes each once it is acknowledged.
+"""Forwarder: sends sealed batches from the spool to ingest, and deletes each once it is acknowledged.
 
-Its only state that counts is the files: whatever it forgets when it is killed is sent again, and ingest takes a batch
-that it has already for acknowledged. Ingest's queues are first in, first out. A batch is sent again when its queue
-cannot hold it any more, never while it may: so an ingest that is down finds each batch once, however long it was.
+Its state is the files: after it was killed, it sends batches again, and ingest acknowledges those that it has stored
+already. Ingest's queues are first in, first out. A batch is sent again only when its queue cannot contain it any more,
+so that an ingest that was down finds each batch once, even after a long time.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from loadgen.protocol.messages import BatchHeader
 logger = logging.getLogger(__name__)
 
 WINDOW = 8  # unacknowledged batches of a shard
-# Ingest drops what it cannot store while the database is away. Once that is back, the controller waits 60 s for the
-# batches of an experiment that ends, so the longest pause is well below.
+# Ingest drops batches while the database is away. Once that is back, the controller waits 60 s for the batches of an
+# experiment that ends, so the longest pause is well below.
 RESEND_AFTER_NS, RESEND_AFTER_MAX_NS = 5_000_000_000, 15_000_000_000
 _OBSERVE_EVERY_NS = 1_000_000_000
 _IDLE_LOOK_EVERY_NS = 2_000_000_000
-_SCAN_SHARE = 20  # at most 1/20 of the time goes into lists of the spool, which may hold the batches of hours
+_SCAN_SHARE = 20  # at most 1/20 of the time is spent listing the spool, which may hold the batches of hours
 
 
 class BrokerAwayError(Exception):
@@ -36,67 +36,68 @@ class BrokerAwayError(Exception):
 
 
 class Ingest(Protocol):
-    """The way to ingest. Each method raises BrokerAwayError when there is none."""
+    """The connection to ingest. Each method raises BrokerAwayError when the broker cannot be reached."""
 
-    def send(self, queue: str, name: BatchName, data: bytes) -> None: ...
+    def send(self, queue: str, name: BatchName, data: bytes) -> None:
+        """Sends a compressed batch as one message."""
 
     def pop_answers(self, wait_s: float) -> list[str]:
-        """The answers of ingest (keys.ack_key); waits up to `wait_s` for the first."""
+        """Returns the answers of ingest (keys.ack_key); waits up to `wait_s` for the first."""
 
     def progress(self, queue: str) -> int:
-        """How many batches of the queue ingest has answered."""
+        """Returns the number of batches of the queue that ingest has answered."""
 
     def waiting(self, queue: str) -> int:
-        """Batches in the queue."""
+        """Returns the number of batches in the queue."""
 
 
 class TraceLog(Protocol):
-    """Where traces go besides ingest. Raises BrokerAwayError when it cannot be reached."""
+    """A destination of traces besides ingest. Raises BrokerAwayError when it cannot be reached."""
 
     def write(self, header: BatchHeader, records: bytes) -> None: ...
 
 
 @dataclass
 class _Sent:
-    """A batch that was sent and is not answered."""
+    """A batch that was sent and has no answer yet."""
 
     queue: str
-    first_order: int  # of its first and last sending among all that this object did
+    first_order: int  # numbers of its first and last sending, among all sendings of the forwarder
     last_order: int
     sent_ns: int
     tries: int = 1
     # Since the last sending:
     overtaken: bool = False
-    seen_at: int = -1  # ingest's progress when the queue was looked at first
-    passed_at: int = 0  # ingest's progress at which all that the queue held then has been answered
-    gone_ns: int | None = None  # since when the queue is known not to hold it
+    seen_at: int = -1  # ingest's progress at the first look at the queue
+    passed_at: int = 0  # ingest's progress at which all batches of that moment are answered
+    left_queue_ns: int | None = None  # when the queue was first known not to contain it
 
     def look(self, waiting: int, progress: int, now_ns: int) -> None:
-        """Takes note of its queue: how many batches wait there, and ingest's progress."""
+        """Notes the number of batches in its queue, and ingest's progress."""
         if self.seen_at < 0 or progress < self.seen_at:  # the counter restarts with a new broker
-            self.seen_at, self.passed_at = progress, progress + waiting + 1  # and one in ingest's hands
-        if self.gone_ns is None and (waiting == 0 or progress >= self.passed_at):
-            self.gone_ns = now_ns
+            self.seen_at, self.passed_at = progress, progress + waiting + 1  # and one that ingest is storing
+        if self.left_queue_ns is None and (waiting == 0 or progress >= self.passed_at):
+            self.left_queue_ns = now_ns
 
     def is_due_again(self, now_ns: int) -> bool:
         if self.overtaken and self.tries == 1:
             return True
         pause_ns = min(RESEND_AFTER_NS << (self.tries - 1), RESEND_AFTER_MAX_NS)
-        # One that ingest fails to store is overtaken again and again: only the first time is it sent at once.
-        since_ns = self.sent_ns if self.overtaken else self.gone_ns
+        # A batch that ingest cannot store is overtaken repeatedly; it is sent again at once only the first time.
+        since_ns = self.sent_ns if self.overtaken else self.left_queue_ns
         return since_ns is not None and now_ns - since_ns >= pause_ns
 
     def sent_again(self, order: int, now_ns: int) -> None:
         self.last_order, self.sent_ns, self.tries = order, now_ns, self.tries + 1
-        self.overtaken, self.seen_at, self.passed_at, self.gone_ns = False, -1, 0, None
+        self.overtaken, self.seen_at, self.passed_at, self.left_queue_ns = False, -1, 0, None
 
 
 class Forwarder:
     """One worker's forwarder. Not thread-safe: one thread calls `step`.
 
     Args:
-        queues: how many ingest queues there are.
-        trace_log: gets each batch once, before it is sent, unless its rows are not to be stored.
+        queues: the number of ingest queues.
+        trace_log: gets each batch of a traced group once, before it is sent.
     """
 
     def __init__(
@@ -116,23 +117,23 @@ class Forwarder:
         self._sendings = 0
         self._observed_ns = 0
         self._idle_look_ns = 0
-        self._unsent: dict[tuple[str, int], deque[BatchName]] = {}  # by shard, of the last look into the spool
+        self._unsent: dict[tuple[str, int], deque[BatchName]] = {}  # by shard, as listed last
         self._next_scan_ns = 0
 
     @property
     def unacknowledged(self) -> int:
-        """Batches that were sent and are not answered."""
+        """The number of batches that were sent and have no answer yet."""
         return len(self._sent)
 
     def step(self, wait_s: float = 0.0) -> int:
-        """Takes answers, sends what is new, sends again what is lost; returns how many things it did.
+        """Reads answers, sends new batches, sends lost ones again. Returns the number of answers and sendings.
 
         Raises:
             BrokerAwayError: nothing is lost; call again later.
         """
         done = 0
         now_ns = self._monotonic_ns()
-        # Answers to what is not waited for, as to a batch that was delivered twice, are taken now and then.
+        # Answers that nothing waits for, such as a second one to the same batch, are read from time to time.
         if self._sent or now_ns >= self._idle_look_ns:
             self._idle_look_ns = now_ns + _IDLE_LOOK_EVERY_NS
             for answer in self._ingest.pop_answers(wait_s if self._sent else 0.0):
@@ -145,11 +146,11 @@ class Forwarder:
         return done
 
     def _take(self, answer: str) -> None:
-        """Deletes a batch that is in the database, and sets aside one that ingest refuses."""
+        """Deletes a batch that ingest has stored, and sets aside one that it refuses."""
         batch, is_refused, why = answer.partition(" ")
         name = BatchName.parse(batch)
         if name is None:
-            logger.error("an answer of ingest names no batch: %.80r", answer)
+            logger.error("an answer of ingest has no batch's name: %.80r", answer)
             return
         if not is_refused:
             self._spool.remove(name)
@@ -157,10 +158,10 @@ class Forwarder:
             logger.error("ingest refuses a batch, which is set aside as %s: %.300r", path, why)
         sent = self._sent.pop(name, None)
         if sent is None:
-            return  # sent before we were started
+            return  # an earlier agent has sent it
         for other in self._sent.values():
-            # Later in, yet out before: the other one is not in the queue any more. The first sending counts for
-            # the answered one, as its answer may be that to any of its sendings.
+            # The other batch was sent earlier, so it is not in the queue any more. Of the answered batch, the first
+            # sending counts, because the answer may be to any of its sendings.
             if other.queue == sent.queue and other.last_order < sent.first_order:
                 other.overtaken = True
 
@@ -204,28 +205,28 @@ class Forwarder:
                 del self._sent[name]
                 continue
             self._ingest.send(sent.queue, name, data)
-            logger.info("batch %s was not acknowledged, sent again", name.id)
+            logger.info("batch %s was not acknowledged and is sent again", name.id)
             self._sendings += 1
             sent.sent_again(self._sendings, self._monotonic_ns())
             done += 1
         return done
 
     def _observe(self) -> None:
-        """Looks at the queues of batches that wait for long, about every second."""
+        """Checks the queues of batches that have waited for a second, about once a second."""
         now_ns = self._monotonic_ns()
         if now_ns - self._observed_ns < _OBSERVE_EVERY_NS:
             return
         self._observed_ns = now_ns
         late = [sent for sent in self._sent.values() if now_ns - sent.sent_ns >= _OBSERVE_EVERY_NS]
         for queue in {sent.queue for sent in late}:
-            # In this order: answers between the two are counted as if they were still to come.
+            # In this order, so that answers between the two calls count as still to come.
             waiting, progress = self._ingest.waiting(queue), self._ingest.progress(queue)
             for sent in late:
                 if sent.queue == queue:
                     sent.look(waiting, progress, now_ns)
 
     def _read(self, name: BatchName) -> bytes | None:
-        """The batch's message; None if it is gone, or set aside because it is none (a device lost its power)."""
+        """Returns the batch's message, or None if it is missing, or broken by a loss of power and so set aside."""
         try:
             file = self._spool.read(name)
             message = to_message(file)
@@ -233,7 +234,7 @@ class Forwarder:
         except FileNotFoundError:
             return None
         except MessageError as error:
-            logger.error("set aside as %s: %s", self._spool.set_aside(name, BROKEN), error)
+            logger.error("a batch is set aside as %s: %s", self._spool.set_aside(name, BROKEN), error)
             return None
         return message
 
@@ -244,6 +245,6 @@ class Forwarder:
         try:
             if header.traced:
                 self._trace_log.write(header, records)
-        except (IndexError, ValueError) as error:  # of a file that lost part of itself, or of another version
+        except (IndexError, ValueError) as error:  # an incomplete file, or one of another version
             raise MessageError(f"batch {header.id}: its rows cannot be read: {error}") from error
         self._spool.mark(name)

@@ -1,4 +1,4 @@
-"""Heartbeat: the worker's registration and state, written every WORKER_HEARTBEAT_S."""
+"""Heartbeat: writes the worker's registration and state every WORKER_HEARTBEAT_S."""
 
 from __future__ import annotations
 
@@ -26,17 +26,16 @@ _PACKAGES = ("celery", "kombu", "redis", "uvloop", "httptools", "msgpack", "zsta
 
 @dataclass(frozen=True)
 class Instance:
-    """One start of a worker: its id, the main process, and when that started by this machine's monotonic clock."""
+    """One start of a worker: its id, its main process, and the monotonic time at which that started."""
 
     id: str
     pid: int
     started_ns: int
-    predecessor: str = ""  # the dead instance that it takes the name over from
+    predecessor: str = ""  # the dead instance that has the worker's name
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of Python, the kernel and the packages that matter; a package that is not installed is left out. With
-    them, whether the engine runs compiled."""
+    """Returns the versions of Python, the kernel and the installed _PACKAGES, and whether the engine is compiled."""
     versions = {"python": platform.python_version(), "kernel": platform.release(), "engine": compiled.STATE}
     for package in _PACKAGES:
         try:
@@ -47,7 +46,7 @@ def package_versions() -> dict[str, str]:
 
 
 class Heartbeat:
-    """Keeps the worker's registration. Redis' errors pass through."""
+    """Keeps the worker's registration. Errors of Redis pass through."""
 
     def __init__(self, client: redis.Redis, settings: WorkerSettings, instance: Instance, spool: Spool) -> None:
         self._client = client
@@ -61,7 +60,7 @@ class Heartbeat:
         self._boot_id = boot_id()
 
     def beat(self, status: str) -> None:
-        """Registers or renews. Raises NameTakenError when another worker has taken the name."""
+        """Registers the worker or renews its registration. Raises NameTakenError when another worker has the name."""
         clock = measure(self._client, _CLOCK_ROUNDS)
         batches = self._spool.scan()
         info = WorkerInfo(

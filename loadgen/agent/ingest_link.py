@@ -1,4 +1,4 @@
-"""The forwarder's way to ingest: Celery messages out, answers back, both through Redis."""
+"""RedisIngest: sends batches to ingest as Celery messages, and reads its answers from Redis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 class RedisIngest:
-    """Implements forwarder.Ingest."""
+    """Implements forwarder.Ingest, which describes the methods."""
 
     def __init__(self, settings: WorkerSettings, client: redis.Redis) -> None:
         self._client: Any = client  # redis-py types each result as a value or an awaitable
@@ -31,8 +31,7 @@ class RedisIngest:
         self._app.conf.update(celery_options(settings.redis))
 
     def send(self, queue_name: str, name: BatchName, data: bytes) -> None:
-        """Sends a compressed batch as one message."""
-        # Given a direct queue, Celery publishes to it by name; nothing depends on bindings that Redis may have lost.
+        # Given a direct queue, Celery publishes to it by name, without bindings, which Redis may have lost.
         self._reach(
             lambda: self._app.send_task(
                 TASK_INGEST_BATCH,
@@ -47,8 +46,6 @@ class RedisIngest:
         )
 
     def pop_answers(self, wait_s: float) -> list[str]:
-        """The answers of ingest (keys.ack_key); waits up to `wait_s` for the first."""
-
         def pop() -> list[bytes]:
             answers: list[bytes] = self._client.lpop(self._answers, _ANSWERS_AT_ONCE) or []
             if not answers and wait_s > 0:
@@ -59,11 +56,9 @@ class RedisIngest:
         return [answer.decode(errors="replace") for answer in self._reach(pop)]
 
     def progress(self, queue_name: str) -> int:
-        """A counter that moves while the queue is worked off."""
         return self._reach(lambda: int(self._client.get(ingest_progress_key(queue_name)) or 0))
 
     def waiting(self, queue_name: str) -> int:
-        """Batches in the queue."""
         return self._reach(lambda: int(self._client.llen(queue_name)))
 
     def close(self) -> None:

@@ -1,10 +1,10 @@
-"""The worker's second process: heartbeat, telemetry, forwarding of batches, last resort of an abort.
+"""Agent: the worker's second process, for heartbeats, telemetry, forwarding of batches and supervision of shards.
 
     python -m loadgen.agent.main --worker-pid PID --instance ID --started-ns NS [--takes-over ID] [--drain]
 
-The worker's main process starts it, and again when it dies. Its state is the files in the spool, so it may be killed at
-any time. SIGTERM, also as the kernel's word that the main process died, drains the worker: shards end, batches are
-forwarded, the worker deregisters, all within DRAIN_S.
+The worker's main process starts it, and starts it again when it dies. Its state is the files in the spool, so it may be
+killed at any time. SIGTERM, which the kernel also sends when the main process dies, drains the worker: shards end,
+batches are forwarded, the worker deregisters, all within DRAIN_S.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ _AWAY_PAUSE_S = 1.0
 
 
 class ForwarderThread(threading.Thread):
-    """Runs the forwarder until `stop`. One agent at a time forwards a spool: a lock in its folder says which.
+    """Runs the forwarder until `stop`. A lock in the spool's folder ensures that one agent at a time forwards it.
 
     Args:
-        in_background: whether shards have the core first. To forward a row takes less than 3 % of what it takes to
-            make one, and a tenth of a core remains; longer work must not fall behind shards that use all cores.
+        in_background: whether shards get the core first. Forwarding a row takes less than 3 % of the time of making
+            it, and the thread keeps a tenth of a core; longer work must not fall behind shards that use all cores.
     """
 
     def __init__(self, forwarder: Forwarder, spool: Spool, *, in_background: bool) -> None:
-        # A daemon: a broker that does not answer must not hold up the agent's end.
+        # A daemon, so that a broker that does not answer cannot delay the agent's end.
         super().__init__(name="forwarder", daemon=True)
         self._forwarder = forwarder
         self._spool = spool
@@ -99,7 +99,7 @@ def _is_locked(descriptor: int) -> bool:
 
 
 class Agent:
-    """Drives heartbeat, supervision and drain in one loop, the forwarder and the telemetry in threads beside it."""
+    """Runs heartbeat, supervision and drain in one loop, and the forwarder and telemetry in threads of their own."""
 
     def __init__(self, settings: WorkerSettings, instance: Instance, interruption: Interruption) -> None:
         self._interruption = interruption
@@ -128,7 +128,7 @@ class Agent:
             self._watch()
             if self._interruption.number is not None:
                 self._drain()
-            # Else the forwarder died of an error; the main process starts us again.
+            # Otherwise the forwarder died of an error; the main process starts the agent again.
             status = 0 if self._forwarding.is_alive() else 1
         finally:
             self._forwarding.stop()
@@ -144,10 +144,10 @@ class Agent:
                 beat_due = now + (WORKER_HEARTBEAT_S if self._beat(READY) else _AWAY_PAUSE_S)
             if now >= supervise_due:
                 supervise_due = now + _SUPERVISE_EVERY_S
-                with contextlib.suppress(RedisError):  # the heartbeat has told of it
-                    self._supervisor.tell_of_deaths()
+                with contextlib.suppress(RedisError):  # the heartbeat has logged it
+                    self._supervisor.report_deaths()
                     self._supervisor.enforce_stops()
-                    self._supervisor.wake_if_deaf()
+                    self._supervisor.reconnect_if_stuck()
             time.sleep(_TURN_S)
 
     def _drain(self) -> None:
@@ -157,8 +157,8 @@ class Agent:
         idle_turns = 0
         while time.monotonic() < ends and idle_turns < 2 and self._forwarding.is_alive():
             shards = self._supervisor.drain()
-            with contextlib.suppress(RedisError):  # told by the next start then
-                self._supervisor.tell_of_deaths()
+            with contextlib.suppress(RedisError):  # the next start reports them then
+                self._supervisor.report_deaths()
             now = time.monotonic()
             if now >= beat_due:
                 beat_due = now + WORKER_HEARTBEAT_S
@@ -175,7 +175,7 @@ class Agent:
             logger.warning("the worker could not be deregistered, its registration expires: %s", error)
 
     def _beat(self, status: str) -> bool:
-        """One heartbeat; False when the broker is away. A name that another worker has taken drains this one."""
+        """Sends a heartbeat. Returns False if the broker is away. Drains this worker if another one has its name."""
         if self._name_taken:
             return True
         try:
@@ -194,7 +194,7 @@ class Agent:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the agent of a worker; returns the exit status."""
+    """Runs the agent of a worker. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m loadgen.agent.main", description="The agent of a Galileo worker.")
     parser.add_argument("--worker-pid", type=int, required=True)
     parser.add_argument("--instance", required=True)

@@ -1,7 +1,7 @@
-"""The main process's side of the agent: starts it, starts it again, and waits for it at the end.
+"""AgentProcess: keeps the agent running from the worker's main process, and waits for it at the end.
 
-The tick is a SIGALRM of the interval timer. Celery's own timers stand still while it waits for a broker that is away,
-which is just when the agent must not stay dead; and a thread would make forking unsafe.
+The tick is a SIGALRM of the interval timer. Celery's own timers do not run while it waits for a broker that is away,
+when the agent is needed most; and a thread would make forking unsafe.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from celery import signals
 
 from loadgen.agent.main import EXIT_NAME_TAKEN
-from loadgen.agent.supervision import CONNECT_ANEW
+from loadgen.agent.supervision import RECONNECT
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class AgentProcess:
     """Keeps one agent running for as long as the worker's main process runs."""
 
     def __init__(self) -> None:
-        self.predecessor = ""  # the dead instance that the worker takes its name over from
+        self.predecessor = ""  # the dead instance that has the worker's name
         self.name_taken = False
         self._instance = uuid.uuid4().hex
         self._started_ns = time.monotonic_ns()
@@ -40,23 +40,23 @@ class AgentProcess:
         self._draining_since: float | None = None
 
     def connect(self) -> None:
-        """Follows the life of the Celery worker that this process runs."""
+        """Connects the agent to the start and the shutdown of the Celery worker in this process."""
         signals.worker_ready.connect(self._on_ready, weak=False)
         signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)
         signals.worker_shutdown.connect(self._on_shutdown, weak=False)
 
     def start(self) -> None:
-        """Starts the agent and the tick; nothing when it has been started."""
+        """Starts the agent and the tick, unless they have been started."""
         if self._main_pid == os.getpid():
             return
         self._main_pid = os.getpid()
         self._launch()
         signal.signal(signal.SIGALRM, self._tick)
-        signal.signal(CONNECT_ANEW, self._connect_anew)
+        signal.signal(RECONNECT, self._reconnect)
         signal.setitimer(signal.ITIMER_REAL, _TICK_S, _TICK_S)
 
     def drain(self) -> None:
-        """The worker shuts down: the agent drains the shards and its spool and then exits."""
+        """Makes the agent drain the shards and its spool, and then exit."""
         if self._draining_since is None and self._process is not None:
             self._draining_since = time.monotonic()
             self._process.terminate()
@@ -70,7 +70,7 @@ class AgentProcess:
         try:
             self._process.wait(max(1.0, self._draining_since + SHUTDOWN_S - time.monotonic()))
         except subprocess.TimeoutExpired:
-            logger.warning("the agent does not end, killed")
+            logger.warning("the agent does not end and is killed")
             self._process.kill()
             self._process.wait()
 
@@ -85,7 +85,7 @@ class AgentProcess:
 
     def _tick(self, _signum: int, _frame: FrameType | None) -> None:
         if os.getpid() != self._main_pid or self._process is None:
-            return  # a pool child that has inherited the handler
+            return  # this is a pool child, which has inherited the handler
         status = self._process.poll()
         if status is None or (status == 0 and self._draining_since is not None):
             return
@@ -94,14 +94,14 @@ class AgentProcess:
             self.name_taken = True
             os.kill(self._main_pid, signal.SIGTERM)
             return
-        # Logging may be what the signal has interrupted.
+        # Not by logging, which the signal may have interrupted.
         os.write(2, f"loadgen: the agent ended with status {status}, started again\n".encode())
         self._launch()
 
-    def _connect_anew(self, _signum: int, _frame: FrameType | None) -> None:
-        """Raises what Celery takes for a lost connection into its loop, which then reconnects."""
+    def _reconnect(self, _signum: int, _frame: FrameType | None) -> None:
+        """Raises an error in Celery's loop that means a lost connection, so that it reconnects."""
         if os.getpid() == self._main_pid:
-            raise ConnectionResetError("the agent says that orders are not heard")
+            raise ConnectionResetError("orders wait although a slot is free")
 
     def _on_ready(self, **_: Any) -> None:
         self.start()

@@ -1,4 +1,4 @@
-"""The agent watches its shards: kills one that does not obey a stop or does not drain, and tells of one that died."""
+"""Supervisor: kills shards that do not stop or drain in time, and reports shards whose process died."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from loadgen.shard.lease import declare_lost
 
 logger = logging.getLogger(__name__)
 
-CONNECT_ANEW = signal.SIGUSR2  # to the worker's main process (loadgen/agent/process.py)
-DEAF_AFTER_S = 8.0
-OBEY_WITHIN_S = 5.0  # beyond the group's own grace
+RECONNECT = signal.SIGUSR2  # to the worker's main process (loadgen/agent/process.py)
+RECONNECT_AFTER_S = 8.0
+STOP_WITHIN_S = 5.0  # in addition to the group's grace
 DRAIN_WITHIN_S = 10.0
 
 
 class Supervisor:
-    """Watches the shards of one worker, by their marks in the spool's folder.
+    """Watches the shards of one worker, by their marks in the spool's folder. Errors of Redis pass through.
 
     Args:
         worker: the worker's name.
-        queues: those that it takes orders from.
-        slots: how many shards it takes at a time.
+        queues: the queues from which the worker takes orders.
+        slots: how many shards the worker runs at a time.
         worker_pid: the worker's main process; only it and its children are ever signalled.
     """
 
@@ -54,23 +54,23 @@ class Supervisor:
         self._worker = worker
         self._queues = queues
         self._slots = slots
-        self._waiting = 0  # orders in the queues at the last look
-        self._waiting_since_ns: int | None = None  # since when an order has waited although a slot was free
+        self._waiting = 0  # orders in the queues, as counted last
+        self._waiting_since_ns: int | None = None  # the time since when an order has waited although a slot was free
         self._worker_pid = worker_pid
         self._monotonic_ns = monotonic_ns
-        self._documents: dict[str, tuple[bytes, GroupDocument | None]] = {}  # by group: version, and what it says
-        self._kill_at_ns: dict[str, int] = {}  # group -> when a shard that still runs does not obey its stop
+        self._documents: dict[str, tuple[bytes, GroupDocument | None]] = {}  # by group: version and content
+        self._kill_at_ns: dict[str, int] = {}  # by stopped group: when the shards that still run are killed
         self._drain_began_ns: int | None = None
         self._told: set[RunningShard] = set()
 
     def shards(self) -> list[RunningShard]:
-        """The shards that run now."""
+        """Returns the shards that run now."""
         return [shard for shard in marked_shards(self._spool.directory) if shard.is_alive()]
 
-    def tell_of_deaths(self) -> None:
-        """Says of each shard whose process died without a word that it is lost. Redis' errors pass through.
+    def report_deaths(self) -> None:
+        """Declares each shard lost whose process died without reporting an end, and then removes its mark.
 
-        The mark goes only then: a death that cannot be told now is told later, by the worker's next start if need be.
+        A death that cannot be reported now is reported later, at the latest after the worker's next start.
         """
         for shard in marked_shards(self._spool.directory):
             if shard.is_alive():
@@ -86,7 +86,7 @@ class Supervisor:
             unmark(self._spool.directory, shard)
 
     def enforce_stops(self) -> None:
-        """Kills shards whose group's document has said stop for longer than its grace. Redis' errors pass through."""
+        """Kills shards whose group has been stopped for longer than its grace."""
         now_ns = self._monotonic_ns()
         shards = self.shards()
         groups = {shard.group_id for shard in shards}
@@ -95,47 +95,47 @@ class Supervisor:
         for group in groups:
             document = self._document(group)
             if document is not None and document.state == DesiredState.STOP:
-                due_ns = now_ns + int((document.stop_grace_s + OBEY_WITHIN_S) * 1e9)
+                due_ns = now_ns + int((document.stop_grace_s + STOP_WITHIN_S) * 1e9)
                 self._kill_at_ns.setdefault(group, due_ns)
             elif document is not None:
                 self._kill_at_ns.pop(group, None)
-            # No document is no news: a stop that was seen still counts.
+            # A stop that was seen counts even after the document has expired.
             if group in self._kill_at_ns and now_ns > self._kill_at_ns[group]:
                 for shard in shards:
                     if shard.group_id == group:
-                        self._signal(shard, signal.SIGKILL, "its group was stopped and it still runs")
+                        self._signal(shard, signal.SIGKILL, "its group was stopped and the shard still runs")
 
-    def wake_if_deaf(self) -> None:
-        """Makes the main process reconnect when an order waits for it for long although it has a free slot.
+    def reconnect_if_stuck(self) -> None:
+        """Makes the main process reconnect when an order has waited for RECONNECT_AFTER_S although a slot is free.
 
-        After a half-open connection, Celery's consumer may hear nothing while all else is well. In a queue that others
-        take from, too, an order waits for long only where none of them can hear it. Redis' errors pass through.
+        After a half-open connection, Celery's consumer may receive nothing while other connections work. In a queue
+        that several workers share, an order waits that long only if none of them receives it.
         """
         now_ns = self._monotonic_ns()
         pipeline = self._client.pipeline(transaction=False)
         for name in self._queues:
             pipeline.llen(name)
         before, self._waiting = self._waiting, sum(pipeline.execute())
-        # Where it shrinks, somebody hears, perhaps we.
+        # A shrinking queue has a consumer, which may be this worker's.
         if not self._waiting or self._waiting < before or len(self.shards()) >= self._slots:
             self._waiting_since_ns = None
         elif self._waiting_since_ns is None:
             self._waiting_since_ns = now_ns
-        elif now_ns - self._waiting_since_ns > DEAF_AFTER_S * 1e9:
+        elif now_ns - self._waiting_since_ns > RECONNECT_AFTER_S * 1e9:
             self._waiting_since_ns = now_ns
-            logger.warning("an order has waited for %.0f s: the main process reconnects", DEAF_AFTER_S)
+            logger.warning("an order has waited for %.0f s: the main process reconnects", RECONNECT_AFTER_S)
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._worker_pid, CONNECT_ANEW)
+                os.kill(self._worker_pid, RECONNECT)
 
     def drain(self) -> list[RunningShard]:
-        """Tells running shards to end, kills those that take too long; returns what still runs."""
+        """Ends running shards, and kills those that take too long. Returns the shards that still run."""
         now_ns = self._monotonic_ns()
         if self._drain_began_ns is None:
             self._drain_began_ns = now_ns
         shards = self.shards()
         for shard in shards:
             if now_ns - self._drain_began_ns > DRAIN_WITHIN_S * 1e9:
-                self._signal(shard, signal.SIGKILL, "the worker shuts down and it does not end")
+                self._signal(shard, signal.SIGKILL, "the worker shuts down and the shard does not end")
             elif shard not in self._told:
                 self._told.add(shard)
                 self._signal(shard, signal.SIGTERM, "the worker shuts down")
@@ -146,7 +146,7 @@ class Supervisor:
         if version is None:
             return None
         known = self._documents.get(group_id)
-        if known is not None and known[0] == version:  # a long plan is not read, nor decoded, again and again
+        if known is not None and known[0] == version:  # a long plan is read and decoded only once
             return known[1]
         text = self._client.hget(group_key(group_id), "document")
         try:
@@ -158,14 +158,14 @@ class Supervisor:
 
     def _signal(self, shard: RunningShard, signum: signal.Signals, why: str) -> None:
         facts = facts_of(shard.pid)
-        # When the main process is dead its shards have another parent, and are drained all the same.
+        # When the main process is dead, its shards have another parent, and must still be drained.
         orphaned = facts_of(self._worker_pid) is None
         if facts is None or facts.started_ticks != shard.started_ticks:
             return
         if facts.parent_pid != self._worker_pid and not orphaned:
-            logger.error("process %s is not a child of this worker and is left alone", shard.pid)
+            logger.error("process %s is not a child of this worker and is not signalled", shard.pid)
             return
         level = logging.WARNING if signum == signal.SIGKILL else logging.INFO
         logger.log(level, "shard %s (process %s): %s: %s", shard.shard_id, shard.pid, signum.name, why)
-        with contextlib.suppress(ProcessLookupError):  # it has ended just now
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
             os.kill(shard.pid, signum)

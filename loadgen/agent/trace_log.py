@@ -1,7 +1,7 @@
-"""Trace log: a worker's own copy of its traces, in files or on a channel (`galileo_trace_logging` file or redis).
+"""TraceLog: a worker's own copy of its traces, in files or on a channel (`galileo_trace_logging` file or redis).
 
-The agent gives each batch to the log once, when it first reads it, and marks the batch's file then. An agent that dies
-between the two does so again: of the batch that it was at, lines may stand twice.
+The agent writes each batch to the log once, when it first reads it, and then marks the batch's file. If it dies between
+the two, the lines of that batch may appear twice.
 """
 
 from __future__ import annotations
@@ -30,11 +30,10 @@ logger = logging.getLogger(__name__)
 
 CHANNEL = "galileo/results/traces"
 FILES = 8  # the one that is written to, and older ones
-NO_STATUS = -1
 
 
 def lines_of(header: BatchHeader, records: bytes) -> Iterator[TraceLine]:
-    """The traces of a batch (loadgen/protocol/batch.py)."""
+    """Yields the traces of a batch (loadgen/protocol/batch.py)."""
     for row in RECORD.iter_unpack(records):
         client, sequence, intended_ns, lateness_ns, wait_ns, service_ns, outcome, status, host, size, version = row
         created = header.epoch_broker_ns + intended_ns
@@ -64,15 +63,15 @@ def _later(time_ns: int | None, duration_ns: int) -> int | None:
 
 
 def _seconds(time_ns: int | None) -> str:
-    """Seconds since the epoch, all digits of the ns; a float has not enough."""
+    """Returns seconds since the epoch with nine decimals, for which a float is too inexact."""
     return "" if time_ns is None else f"{time_ns // 1_000_000_000}.{time_ns % 1_000_000_000:09d}"
 
 
 class CsvTraceLog:
-    """`traces-<worker>.csv` in a folder, a line for each row, below a line of names; older ones end in `.1.csv`, ….
+    """`traces-<worker>.csv` in a folder: a line of names, then one for each row; older files end in `.1.csv`, ….
 
-    All files together have at most `limit_bytes`; the oldest lines go. What the file system refuses is missing there,
-    and the log of the agent says so.
+    All files together have at most `limit_bytes`; the oldest file is removed. Lines that the file system refuses are
+    missing, and the agent logs the first such error.
 
     Raises:
         InvalidInput: from `open`.
@@ -85,7 +84,7 @@ class CsvTraceLog:
         self._failing = False
 
     def open(self) -> None:
-        """Creates the folder; a file is made with the first line."""
+        """Creates the folder; the first line creates the file."""
         try:
             self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         except OSError as error:
@@ -96,7 +95,7 @@ class CsvTraceLog:
             raise InvalidInput.of("galileo_trace_dir", Code.MISSING, message)
 
     def path(self, age: int = 0) -> Path:
-        """The file that is written to, or the one that was `age` files ago."""
+        """Returns the current file, or the one that was current `age` files ago."""
         return self._directory / f"traces-{self._worker}{f'.{age}' if age else ''}.csv"
 
     def write(self, header: BatchHeader, records: bytes) -> None:
@@ -123,7 +122,7 @@ class CsvTraceLog:
             if not size:
                 text = _NAMES + text
             written = file.write(text)
-            if written != len(text):  # a full file system takes a part
+            if written != len(text):  # a full file system stores a part
                 file.truncate(size)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -149,7 +148,7 @@ class RedisTraceLog:
     """Publishes each request that was sent, in the original's line format, on the channel `galileo/results/traces`.
 
     Raises:
-        BrokerAwayError: some of the lines may have been published; they are again, with the batch.
+        BrokerAwayError: some of the lines may have been published; the next try publishes them again.
     """
 
     def __init__(self, client: redis.Redis) -> None:
@@ -167,32 +166,25 @@ class RedisTraceLog:
 
 
 def original_line(line: TraceLine) -> str:
-    """request id, client, service, created, sent, done, status, server, experiment, response: with no quotes.
+    """Returns request id, client, service, created, sent, done, status, server, experiment, response, without quotes.
 
-    -1 stands for a time or a status that there never was, None for the text of the response, which is not kept.
+    A missing time or status is -1; the text of the response, which is not stored, is None.
     """
     times = ",".join("-1" if time_ns is None else _seconds(time_ns)[:-2] for time_ns in line[3:6])
-    status = NO_STATUS if line.status is None else line.status
+    status = -1 if line.status is None else line.status
     service = line.service.replace(",", ";")
     return f"{line.request_id},{line.client},{service},{times},{status},{line.server},{line.exp_id or None},None"
 
 
 def open_trace_log(settings: WorkerSettings, client: redis.Redis) -> TraceLog | None:
-    """The log that the settings ask for; None for `sql`, as all traces go to the database anyway.
+    """Returns the log of the settings, or None for `sql`, because all traces go to the database anyway.
 
-    A folder that cannot be used any more is no reason to forward nothing: lines are missing then, as on a full disk.
+    It does not check the folder: batches must be forwarded even when it cannot be used any more.
     """
     if settings.trace_logging == REDIS:
         return RedisTraceLog(client)
-    return _csv_of(settings) if settings.trace_logging == FILE else None
+    return csv_trace_log(settings) if settings.trace_logging == FILE else None
 
 
-def _csv_of(settings: WorkerSettings) -> CsvTraceLog:
+def csv_trace_log(settings: WorkerSettings) -> CsvTraceLog:
     return CsvTraceLog(settings.trace_dir, settings.name, settings.trace_limit_bytes)
-
-
-def open_csv(settings: WorkerSettings) -> CsvTraceLog:
-    """As the worker does it at its start. Raises InvalidInput."""
-    log = _csv_of(settings)
-    log.open()
-    return log

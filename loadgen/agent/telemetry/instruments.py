@@ -1,4 +1,4 @@
-"""The instruments: each reads a part of this device's state, under the names and in the units of telemd (Linux).
+"""Instruments: each reads a part of this device's state, with the names and units of telemd (Linux).
 
 | metric                     | unit                                                                        |
 | -------------------------- | --------------------------------------------------------------------------- |
@@ -25,7 +25,7 @@ import psutil
 
 logger = logging.getLogger(__name__)
 
-# Of each kind; a host of containers has hundreds of interfaces.
+# A limit of each kind, because a host of containers has hundreds of interfaces.
 MAX_DEVICES = 32
 
 _BLOCK_DEVICES = Path("/sys/block")
@@ -33,12 +33,12 @@ _CORES = Path("/sys/devices/system/cpu")
 _LOADAVG = Path("/proc/loadavg")
 _PRESSURE = Path("/proc/pressure")
 _IN_MEMORY = ("loop", "ram", "zram")
-# user, nice, system, idle, iowait, irq, softirq, steal; guest times, which follow, are in user and nice already.
+# user, nice, system, idle, iowait, irq, softirq, steal; the guest times, which follow, are already in user and nice.
 _CPU_FIELDS = 8
 
 
 class Reading(NamedTuple):
-    """A value of now."""
+    """A current value."""
 
     metric: str
     subsystem: str
@@ -46,7 +46,7 @@ class Reading(NamedTuple):
 
 
 class Instruments:
-    """All instruments of this device. Rates and shares exist from the second reading on."""
+    """All instruments of this device. Rates and shares are available from the second reading on."""
 
     def __init__(self, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._monotonic_ns = monotonic_ns
@@ -63,7 +63,7 @@ class Instruments:
         }
 
     def read(self) -> list[Reading]:
-        """The readings of all instruments; one that fails is left out, and logged once."""
+        """Returns the readings of all instruments; one that fails is left out, and logged once."""
         now_ns = self._monotonic_ns()
         elapsed_s = 0.0 if self._read_ns is None else (now_ns - self._read_ns) / 1e9
         self._read_ns = now_ns
@@ -94,7 +94,7 @@ class Cpu:
 
 
 class Frequency:
-    """The cores' clock; where the kernel does not govern it, the one that it found at the start."""
+    """The cores' clock rates; where the kernel does not control them, the rate found at the start."""
 
     def __init__(self) -> None:
         self._paths = sorted(_CORES.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))
@@ -108,7 +108,7 @@ class Frequency:
 
 
 class Rates:
-    """Bytes into and out of each device per second; a new device has none yet."""
+    """Bytes into and out of each device per second; a new device has no rate yet."""
 
     def __init__(self, inward: str, outward: str, read: Callable[[], dict[str, tuple[int, int]]]) -> None:
         self._metrics = (inward, outward)
@@ -122,12 +122,12 @@ class Rates:
             return
         for device in sorted(now.keys() & before.keys())[:MAX_DEVICES]:
             for metric, count, earlier in zip(self._metrics, now[device], before[device], strict=True):
-                if count >= earlier:  # else it was made again, or its counter restarted
+                if count >= earlier:  # otherwise the device was replaced, or its counter restarted
                     yield Reading(metric, device, (count - earlier) / elapsed_s / 1000)
 
 
 class Pressure:
-    """How long tasks have waited for a resource."""
+    """The time that tasks have waited for a resource."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -151,21 +151,21 @@ def read_load(_elapsed_s: float) -> Iterator[Reading]:
 
 
 def disk_bytes() -> dict[str, tuple[int, int]]:
-    """Bytes read and written of each disk, without its partitions."""
+    """Returns the bytes read and written of each disk, without its partitions."""
     counters = psutil.disk_io_counters(perdisk=True, nowrap=False)
     disks = set(block_devices())
     return {name: (disk.read_bytes, disk.write_bytes) for name, disk in counters.items() if name in disks}
 
 
 def net_bytes() -> dict[str, tuple[int, int]]:
-    """Bytes received and sent of each network interface but the loopback."""
+    """Returns the bytes received and sent of each network interface except the loopback."""
     counters = psutil.net_io_counters(pernic=True, nowrap=False)
     return {name: (nic.bytes_recv, nic.bytes_sent) for name, nic in counters.items() if name != "lo"}
 
 
 def block_devices() -> list[str]:
-    """Names of the disks, without those that are files or memory."""
-    with contextlib.suppress(OSError):  # not every container shows them
+    """Returns the names of the disks, without those that are files or memory."""
+    with contextlib.suppress(OSError):  # some containers have no such folder
         return sorted(path.name for path in _BLOCK_DEVICES.iterdir() if not path.name.startswith(_IN_MEMORY))
     return []
 

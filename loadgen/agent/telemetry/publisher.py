@@ -36,10 +36,10 @@ from loadgen.protocol.topics import (
 
 logger = logging.getLogger(__name__)
 
-# The info hash of a device that is gone expires by itself.
+# The info hash expires by itself after the device is removed.
 INFO_EVERY_S = 20.0
 INFO_TTL_S = 60
-# As Go names them, in which telemd is written.
+# The names of Go, in which telemd is written.
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm", "i686": "386"}
 _CLOCK_ROUNDS = 5
 _AWAY_PAUSE_S = 1.0
@@ -49,8 +49,8 @@ class TelemetryThread(threading.Thread):
     """Runs until `stop`, or for as long as the process does.
 
     Args:
-        in_background: whether shards have the core first; not where another thread of the process must not wait for
-            this one, as it would when this one has the interpreter and no core.
+        in_background: whether shards get the core first; false where no other thread of the process may wait for this
+            one, as it would when this one holds the interpreter but has no core.
     """
 
     def __init__(self, settings: WorkerSettings, *, in_background: bool) -> None:
@@ -62,10 +62,10 @@ class TelemetryThread(threading.Thread):
         self._stopped = threading.Event()
         self._paused = False
         self._away = False
-        self._offset_ns = 0  # broker's clock minus our monotonic one
+        self._offset_ns = 0  # broker's clock minus the monotonic one
 
     def stop(self) -> None:
-        """The thread ends after its next look, which may take an interval."""
+        """Ends the thread within an interval."""
         self._stopped.set()
 
     def run(self) -> None:
@@ -76,7 +76,7 @@ class TelemetryThread(threading.Thread):
                 self._publish_until_stopped()
             except (RedisError, OSError) as error:
                 if not self._away:
-                    logger.warning("no telemetry until the broker answers: %s", error)
+                    logger.warning("telemetry stops until the broker answers: %s", error)
                 self._away = True
                 self._stopped.wait(_AWAY_PAUSE_S)
 
@@ -87,7 +87,7 @@ class TelemetryThread(threading.Thread):
         ):
             self._introduce(client)
             if self._away:
-                logger.info("the broker answers, telemetry goes on")
+                logger.info("the broker answers, telemetry continues")
             self._away = False
             instruments = Instruments()
             instruments.read()
@@ -97,9 +97,9 @@ class TelemetryThread(threading.Thread):
                 command = commands.get(max(0.0, due_s - time.monotonic()))
                 if command is not None:
                     was_paused = self._paused
-                    self._obey(command.payload, client)
+                    self._execute(command.payload, client)
                     if was_paused and not self._paused:
-                        instruments.read()  # rates count from now on
+                        instruments.read()  # rates are measured from now on
                         due_s = time.monotonic() + self._interval_s
                 now_s = time.monotonic()
                 if now_s >= introduce_s:
@@ -126,7 +126,7 @@ class TelemetryThread(threading.Thread):
         pipeline.execute()
         self._offset_ns = measure(client, _CLOCK_ROUNDS).offset_ns
 
-    def _obey(self, payload: bytes, client: redis.Redis) -> None:
+    def _execute(self, payload: bytes, client: redis.Redis) -> None:
         command = payload.decode(errors="replace").strip()
         if command in (PAUSE, UNPAUSE):
             self._paused = command == PAUSE
@@ -134,11 +134,11 @@ class TelemetryThread(threading.Thread):
         elif command == INFO:
             self._introduce(client)
         else:
-            logger.warning("telemetry: the command %.40r is unknown; pause, unpause and info are known", command)
+            logger.warning("telemetry: the command %.40r is unknown; known are pause, unpause and info", command)
 
 
 def node_info() -> dict[str, str]:
-    """The fields of the hash `telemd.info:<node>`."""
+    """Returns the fields of the hash `telemd.info:<node>`, in the units of telemd."""
     return {
         "arch": _ARCHITECTURES.get(platform.machine(), platform.machine()),
         "cpus": str(os.cpu_count() or 1),
@@ -152,6 +152,6 @@ def node_info() -> dict[str, str]:
 
 
 def _net_speed() -> str:
-    """Mbit/s of the fastest interface that is up; empty where none tells."""
+    """Returns the speed of the fastest interface that is up, in Mbit/s, or '' if none is known."""
     speeds = [nic.speed for name, nic in psutil.net_if_stats().items() if nic.isup and name != "lo"]
     return str(max(speeds)) if any(speed > 0 for speed in speeds) else ""

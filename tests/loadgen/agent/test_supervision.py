@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from loadgen.agent.supervision import CONNECT_ANEW, DEAF_AFTER_S, Supervisor
+from loadgen.agent.supervision import RECONNECT, RECONNECT_AFTER_S, Supervisor
 from loadgen.device.running_shards import RunningShard
 from loadgen.device.spool import Spool
 from loadgen.protocol.keys import label_queue
@@ -31,14 +31,14 @@ class Clock:
 def heard() -> Iterator[list[int]]:
     """The signals that this process got, which plays the main process."""
     signals: list[int] = []
-    before = signal.signal(CONNECT_ANEW, lambda number, _: signals.append(number))
+    before = signal.signal(RECONNECT, lambda number, _: signals.append(number))
     yield signals
-    signal.signal(CONNECT_ANEW, before)
+    signal.signal(RECONNECT, before)
 
 
 def look(supervisor: Supervisor, clock: Clock, at_s: float) -> None:
     clock.now_ns = round(at_s * 1e9)
-    supervisor.wake_if_deaf()
+    supervisor.reconnect_if_stuck()
 
 
 @pytest.mark.parametrize("queue", QUEUES)
@@ -49,11 +49,11 @@ def test_an_order_that_waits_for_long_has_the_main_process_connect_anew(
     supervisor = Supervisor(store, Spool(tmp_path, 1 << 20), "w", QUEUES, 2, os.getpid(), clock)
     store.lpush(queue, "an order")
     look(supervisor, clock, 1)
-    look(supervisor, clock, 1 + DEAF_AFTER_S)
+    look(supervisor, clock, 1 + RECONNECT_AFTER_S)
     assert heard == []
-    look(supervisor, clock, 1.1 + DEAF_AFTER_S)
-    look(supervisor, clock, 2 + DEAF_AFTER_S)
-    assert heard == [CONNECT_ANEW]
+    look(supervisor, clock, 1.1 + RECONNECT_AFTER_S)
+    look(supervisor, clock, 2 + RECONNECT_AFTER_S)
+    assert heard == [RECONNECT]
 
 
 def test_an_order_that_is_taken_in_time_or_waits_for_a_slot_is_no_sign(
@@ -67,7 +67,7 @@ def test_an_order_that_is_taken_in_time_or_waits_for_a_slot_is_no_sign(
     look(supervisor, clock, 2)
     store.lpush(OWN, "another")
     look(supervisor, clock, 3)
-    look(supervisor, clock, 2 + DEAF_AFTER_S)
+    look(supervisor, clock, 2 + RECONNECT_AFTER_S)
     full = Supervisor(store, Spool(tmp_path, 1 << 20), "w", QUEUES, 0, os.getpid(), clock)
     look(full, clock, 1)
     look(full, clock, 60)
@@ -95,5 +95,5 @@ def test_what_a_shard_was_writing_when_it_died_is_removed_and_a_dead_copy_has_wr
         process.wait()
     shard = RunningShard(7, 1, "g.0", process.pid, 1, leased)
     (tmp_path / shard.file).write_text(json.dumps(asdict(shard)))
-    Supervisor(store, Spool(tmp_path, 1 << 20), "w", QUEUES, 2, os.getpid()).tell_of_deaths()
+    Supervisor(store, Spool(tmp_path, 1 << 20), "w", QUEUES, 2, os.getpid()).report_deaths()
     assert sorted(path.name for path in tmp_path.iterdir()) == (left or spooled)
