@@ -36,7 +36,7 @@ _FOLDER = PROJECT_ROOT / "var" / "bench"
 # A stack that was just started has work of its own; the rounds begin when it has done that.
 _IDLE_SHARE = 0.1
 _SETTLES_WITHIN_S = 20
-# What makes a line unmeasurable, and lets the others go on. AssertionError: what was waited for did not come.
+# Errors that make one line unmeasurable, and let the others go on. AssertionError: a wait has timed out.
 _UNMEASURABLE = (Missing, NotMeasured, PeerFailed, AssertionError, RuntimeError, OSError, subprocess.SubprocessError)
 
 
@@ -127,9 +127,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.only = [name.strip() for name in options.only.split(",") if name.strip()]
     if unknown := sorted(set(options.only) - set(names)):
-        parser.error(f"there is no line {', '.join(unknown)}; there are {', '.join(names)}")
+        parser.error(f"--only: must be lines of {', '.join(names)}, got {', '.join(unknown)}")
     if options.rounds < 1:
-        parser.error("at least one round is needed")
+        parser.error(f"--rounds: must be at least 1, got {options.rounds}")
     return options
 
 

@@ -16,15 +16,14 @@ _PROC = Path("/proc")
 
 @contextmanager
 def kept_off(core: int, proc: Path = _PROC) -> Iterator[int]:
-    """All threads that may run elsewhere do, until the context ends; yields how many were moved.
+    """Moves all threads that may run elsewhere off a core until the context ends; yields how many were moved.
 
-    Those are the kernel's and other programs' (what cpusets call shielding a core). One that takes the core for some
-    ten milliseconds every few seconds, such as the kernel's that looks for pages nobody uses, or a machine's agent,
-    decides what lateness is measured at a high rate. What is started meanwhile by a thread that was moved stays off
-    the core, too; this program starts its generators there by name. Threads that are bound to the core stay; to move
-    those of others takes root.
+    This is the shielding of cpusets, for the threads of the kernel and of other programs. A thread that takes the core
+    for some ten milliseconds every few seconds, such as the kernel's page reclaim or a monitoring agent, would
+    determine the lateness at a high rate. Children of a moved thread stay off the core, too; this program binds its
+    generators to it explicitly. Threads that are bound to the core stay. To move other users' threads takes root.
 
-    A process of its own brings them back, for they are the machine's: also when this one is killed.
+    A separate process moves the threads back, also when this one is killed.
 
     Args:
         proc: lists the threads of this machine, or of this container (proc(5)).

@@ -78,7 +78,7 @@ def test_no_module_has_a_banned_name() -> None:
     assert [path for path in modules() if path.stem in BANNED] == []
 
 
-def test_the_whitelist_contract_names_all_other_modules_of_loadgen() -> None:
+def test_the_whitelist_contract_names_all_other_modules() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (contract,) = (each for each in contracts if each["name"].startswith("Of loadgen, the controller imports"))
     assert set(contract["source_modules"]) == {"experiments", "galileo_site"}

@@ -1,7 +1,7 @@
 """The memory that a trace takes in Redis at 10,000 requests/s.
 
-Ingest is held up for a while, so that the batches of the load stay in its queue; what is measured is what Redis holds
-there: whole messages, with all that Celery puts around a batch.
+Ingest is held up for a while, so that the batches of the load stay in its queue. The size of the queue in Redis is
+measured: whole messages, with all that Celery puts around a batch.
 """
 
 from __future__ import annotations

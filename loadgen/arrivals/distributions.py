@@ -57,7 +57,7 @@ def _normal_positive_mean(mu: float, sigma: float) -> float:
 
 
 def _vonmises_mean(mu: float, kappa: float) -> float:
-    """Of the angle as a number from 0 to 2π, not the circular mean `mu`: what wraps around at 0 counts as near 2π."""
+    """Returns the mean of the angle as a number from 0 to 2π, not the circular mean `mu`."""
     turn = 2 * math.pi
     if kappa <= 1e-6:  # as Python's function
         return math.pi
@@ -212,4 +212,4 @@ def _kind(name: str) -> _Kind:
     try:
         return _KINDS[name]
     except KeyError as error:
-        raise DistributionError("", f"one of {', '.join(_KINDS)} is needed, not {name!r:.80}") from error
+        raise DistributionError("", f"must be one of {', '.join(_KINDS)}, got {name!r:.80}") from error

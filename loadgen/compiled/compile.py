@@ -61,7 +61,7 @@ def missing_part() -> str:
             return f"the package {module.lower()} is missing (pip install -r requirements-compile.txt)"
     program = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
     if shutil.which(program) is None:
-        return f"there is no C compiler {program!r} (on Debian and Ubuntu: apt-get install gcc)"
+        return f"the C compiler {program!r} was not found (on Debian and Ubuntu: apt-get install gcc)"
     if not Path(sysconfig.get_paths()["include"], "Python.h").exists():
         return "Python's headers are missing (on Debian and Ubuntu: apt-get install python3-dev)"
     return ""

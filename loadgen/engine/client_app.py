@@ -1,4 +1,4 @@
-"""Client apps: folders with a `generator.py`, and maybe a `manifest.yml`, that make the clients' requests."""
+"""ClientApp: a folder with a `generator.py`, and maybe a `manifest.yml`, that makes the clients' requests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def find_app(name: str, apps_dir: Path | None, fetched: Path | None) -> Path:
         return fetched
     here = "this worker has no apps of its own (galileo_apps_dir)"
     if apps_dir is not None:
-        here = f"there is no such folder in {apps_dir} (galileo_apps_dir)"
+        here = f"{apps_dir} (galileo_apps_dir) does not contain it"
     raise AppError(
         f"client app {name!r}: {here}, and the repository had no such app when the experiment was created "
         "(`bin/galileo app deploy`)"
@@ -95,9 +95,9 @@ class ClientApp:
             began_ns: now, by the clock of the watchdog.
 
         Raises:
-            AppError: the module raises, does not end, or defines no source of requests.
+            AppError: the module raises, does not end, or defines neither next_request() nor requests().
         """
-        who = f"client app {self.name!r}" + ("" if client is None else f", client {client}")
+        title = f"client app {self.name!r}" + ("" if client is None else f", client {client}")
         # Dataclasses, among others, look their module up in sys.modules.
         module = ModuleType(f"galileo_app_{self.name}_{'shared' if client is None else client}")
         module.__file__ = str(self.path / MODULE)
@@ -109,24 +109,22 @@ class ClientApp:
             try:
                 self._watchdog.until_ns = began_ns + _LOAD_LIMIT_NS
                 exec(self._code, module.__dict__)
-                what, function = _requests_of(module)
+                source_name, function = _requests_of(module)
             except AppStuck as stuck:
-                raise AppError(f"{who}: {MODULE} did not end within {LOAD_LIMIT_S:g} s\n{stuck.where}") from stuck
-            except (
-                BaseException
-            ) as error:  # whatever an app raises is its own error; no other signal handler raises here
-                raise AppError(f"{who}: {MODULE} raised {_sentence(error)}\n{traceback_tail(error)}") from error
+                raise AppError(f"{title}: {MODULE} did not end within {LOAD_LIMIT_S:g} s\n{stuck.where}") from stuck
+            except BaseException as error:  # raised by the app: no other signal handler raises here
+                raise AppError(f"{title}: {MODULE} raised {_sentence(error)}\n{traceback_tail(error)}") from error
             finally:
                 self._watchdog.call_ended()
             if function is None:
-                raise AppError(f"{who}: {MODULE} defines no function next_request(), and no generator requests()")
+                raise AppError(f"{title}: {MODULE} defines no function next_request(), and no generator requests()")
             on_response = getattr(module, "on_response", None)
             if on_response is not None and not callable(on_response):
-                raise AppError(f"{who}: on_response must be a function of one response, not {on_response!r:.80}")
+                raise AppError(f"{title}: on_response must be a function of one response, got {on_response!r:.80}")
         except AppError:
             sys.modules.pop(module.__name__, None)
             raise
-        return AppInstance(who, module, what, function, on_response, self._watchdog)
+        return AppInstance(title, module, source_name, function, on_response, self._watchdog)
 
 
 def _requests_of(module: ModuleType) -> tuple[str, Callable[[], Any] | None]:
@@ -145,24 +143,24 @@ class AppInstance:
     """The module of one client, or of all.
 
     Attributes:
-        what: the name of its source of requests, for messages.
-        who: the app's name and the client, for messages.
+        source_name: the name of its source of requests, for messages.
+        title: the app's name and the client, for messages.
         wants_responses: whether it defines `on_response`.
     """
 
-    __slots__ = ("_function", "_module", "_on_response", "_watchdog", "wants_responses", "what", "who")
+    __slots__ = ("_function", "_module", "_on_response", "_watchdog", "source_name", "title", "wants_responses")
 
     def __init__(
         self,
-        who: str,
+        title: str,
         module: ModuleType,
-        what: str,
+        source_name: str,
         function: Callable[[], Any],
         on_response: Callable[[AppResponse], Any] | None,
         watchdog: Watchdog,
     ) -> None:
-        self.who = who
-        self.what = what
+        self.title = title
+        self.source_name = source_name
         self.wants_responses = on_response is not None
         self._module = module
         self._function = function
@@ -184,16 +182,17 @@ class AppInstance:
             watchdog.until_ns = began_ns + _CALL_LIMIT_NS
             try:
                 request = self._function()
-            except BaseException as error:  # whatever an app raises is its own error, and explains it
-                raise self._failed(self.what, error) from error
+            except BaseException as error:  # any exception of the app ends the load, with its message
+                raise self._failed(self.source_name, error) from error
             parts = self._parts(request)
             try:
                 return prepare(base_url, *parts)
             except AppError as error:
-                raise AppError(f"{self.who}: {self.what} returned a wrong request: {error}") from error
+                raise AppError(f"{self.title}: {self.source_name} returned an invalid request: {error}") from error
         except AppStuck as stuck:
             raise AppError(
-                f"{self.who}: what {self.what} returned could not be prepared within {CALL_LIMIT_S:g} s\n{stuck.where}"
+                f"{self.title}: the request of {self.source_name} was not prepared within {CALL_LIMIT_S:g} s\n"
+                f"{stuck.where}"
             ) from stuck
         finally:
             watchdog.call_ended()
@@ -203,8 +202,10 @@ class AppInstance:
         if type(request) is tuple and len(request) == 3 and request[2] is not None:
             return request
         if not isinstance(request, (tuple, list)) or len(request) not in (2, 3):
-            verb = "return" if self.what == "next_request()" else "yield"
-            raise AppError(f"{self.who}: {self.what} must {verb} (method, endpoint, keywords), not {request!r:.80}")
+            verb = "return" if self.source_name == "next_request()" else "yield"
+            raise AppError(
+                f"{self.title}: {self.source_name} must {verb} (method, endpoint, keywords), got {request!r:.80}"
+            )
         method, endpoint = request[0], request[1]
         return method, endpoint, (request[2] if len(request) == 3 and request[2] is not None else {})
 
@@ -216,19 +217,19 @@ class AppInstance:
             watchdog.until_ns = began_ns + _CALL_LIMIT_NS
             self._on_response(response)
             watchdog.call_ended()
-        except BaseException as error:  # whatever an app raises is its own error, and explains it
+        except BaseException as error:  # any exception of the app ends the load, with its message
             watchdog.call_ended()
             raise self._failed("on_response()", error) from error
 
     def close(self) -> None:
         sys.modules.pop(self._module.__name__, None)
 
-    def _failed(self, what: str, error: BaseException) -> AppError:
+    def _failed(self, function: str, error: BaseException) -> AppError:
         if isinstance(error, AppStuck):
-            return AppError(f"{self.who}: {what} did not come back within {CALL_LIMIT_S:g} s\n{error.where}")
-        if isinstance(error, StopIteration) and what == "requests()":
-            return AppError(f"{self.who}: {what} has ended; a generator of requests must go on for ever")
-        return AppError(f"{self.who}: {what} raised {_sentence(error)}\n{traceback_tail(error)}")
+            return AppError(f"{self.title}: {function} did not return within {CALL_LIMIT_S:g} s\n{error.where}")
+        if isinstance(error, StopIteration) and function == "requests()":
+            return AppError(f"{self.title}: {function} has ended; a generator of requests must never end")
+        return AppError(f"{self.title}: {function} raised {_sentence(error)}\n{traceback_tail(error)}")
 
 
 def _sentence(error: BaseException) -> str:

@@ -58,7 +58,7 @@ class Capture(NamedTuple):
     response: bytes
 
 
-# Of all levels up to 9, the least CPU time and within 2 % of the fewest bytes: what is left is noise of clocks.
+# Of all levels up to 9, the least CPU time and within 2 % of the fewest bytes: the rest is noise of clocks.
 _ZSTD_LEVEL = 1
 
 
@@ -102,7 +102,7 @@ def decode_captures(header: BatchHeader, data: bytes) -> list[Capture]:
         raise MessageError(f"batch {header.id}: its captures cannot be read: {error}") from error
     rows = {capture.row for capture in captures if isinstance(capture.row, int) and 0 <= capture.row < header.rows}
     if len(rows) != len(captures) or not all(isinstance(part, bytes) for capture in captures for part in capture[1:]):
-        raise MessageError(f"batch {header.id}: captures: bytes of different rows of the batch are needed")
+        raise MessageError(f"batch {header.id}: captures: must be bytes of different rows of the batch")
     return captures
 
 

@@ -36,7 +36,7 @@ def from_wire(kind: type[Message], data: Any) -> Message:
         MessageError: for an unknown version, and for missing, unknown or wrongly typed fields.
     """
     if not isinstance(data, dict):
-        raise MessageError(f"{kind.__name__}: a mapping is needed, not {type(data).__name__}")
+        raise MessageError(f"{kind.__name__}: must be a mapping, got {type(data).__name__}")
     data = dict(data)
     version = data.pop("v", None)
     if version != WIRE_VERSION:
@@ -77,7 +77,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         hint = next(option for option in typing.get_args(hint) if option is not type(None))
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, dict):
-            raise MessageError(f"{where}: a mapping is needed, not {type(value).__name__}")
+            raise MessageError(f"{where}: must be a mapping, got {type(value).__name__}")
         return _build(hint, value, where)
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         try:
@@ -87,7 +87,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     plain = typing.get_origin(hint) or hint
     accepted = (int, float) if plain is float else plain
     if not isinstance(value, accepted) or (isinstance(value, bool) and plain is not bool):
-        raise MessageError(f"{where}: {plain.__name__} is needed, not {value!r:.80}")
+        raise MessageError(f"{where}: must be {plain.__name__}, got {value!r:.80}")
     return value
 
 

@@ -289,7 +289,7 @@ GROUP_ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}"
 def check_group_id(group_id: str) -> None:
     """Raises MessageError for an id that no file's name may hold."""
     if not re.fullmatch(GROUP_ID_PATTERN, group_id):
-        raise MessageError(f"group_id: up to 64 of A-Z a-z 0-9 . - are needed, not {group_id!r:.80}")
+        raise MessageError(f"group_id: must be up to 64 of A-Z a-z 0-9 . -, got {group_id!r:.80}")
 
 
 def batch_id(group_id: str, shard_id: int, attempt: int, number: int) -> str:

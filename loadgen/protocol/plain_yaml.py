@@ -42,15 +42,15 @@ def load(text: bytes, most_bytes: int) -> Any:
     try:
         decoded = text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise YamlInvalid(f"this is no text in UTF-8 (byte {error.start} is {text[error.start]:#04x})") from error
+        raise YamlInvalid(f"the file is not valid UTF-8 (byte {error.start} is {text[error.start]:#04x})") from error
     if "\0" in decoded:
-        raise YamlInvalid("this is a binary file, not a text")
+        raise YamlInvalid("the file is binary, not text")
     try:
         return _build(yaml.parse(decoded, Loader=_Loader))
     except yaml.MarkedYAMLError as error:
         raise _not_yaml(error, decoded) from error
     except yaml.YAMLError as error:  # characters that no YAML may contain
-        raise YamlInvalid(f"this is no YAML: {' '.join(str(error).split())}") from error
+        raise YamlInvalid(f"the file is not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def _invalid(message: str, mark: Any = None) -> YamlInvalid:
@@ -66,7 +66,7 @@ def _not_yaml(error: yaml.MarkedYAMLError, text: str) -> YamlInvalid:
         line = lines[mark.line]
         if "\t" in line[: len(line) - len(line.lstrip())]:
             reason += " (there is a tab in the indentation; indent with spaces)"
-    return _invalid(f"this is no YAML: {reason}", mark)
+    return _invalid(f"not valid YAML: {reason}", mark)
 
 
 class _Node:

@@ -14,7 +14,7 @@ class IdForm(IntEnum):
     """How request ids are written."""
 
     NONE = 0
-    DOTTED = 1  # <group>.<client>.<sequence>; what followed a redirect has the number of that behind it: .1, .2, …
+    DOTTED = 1  # <group>.<client>.<sequence>; the requests after a redirect are numbered behind it: .1, .2, …
     # 00-<trace id>-<span id>-01. The trace id is a digest of the group, client and sequence, 16, 8 and 8 hexadecimal
     # digits; the span id is the sequence and the number of the arrival's request, from 1 on, 8 digits each.
     TRACEPARENT = 2

@@ -90,7 +90,7 @@ def parse_mark(payload: bytes) -> Mark:
     """Raises MessageError for a timestamp, a name or a value that makes no sense."""
     timestamp, name, value = [*_text(payload, "payload").split(" ", 2), "", ""][:3]
     if "\0" in value or len(value) > MAX_EVENT_VALUE:
-        raise MessageError(f"value: at most {MAX_EVENT_VALUE} characters, none of them NUL, are needed")
+        raise MessageError(f"value: must have at most {MAX_EVENT_VALUE} characters, none of them NUL")
     return Mark(_timestamp_ns(timestamp), _name(name, "name", MAX_EVENT_NAME), value)
 
 
@@ -101,7 +101,7 @@ def is_name(text: str, longest: int) -> bool:
 
 def _name(text: str, what: str, longest: int) -> str:
     if not is_name(text, longest):
-        raise MessageError(f"{what}: 1 to {longest} printable characters are needed, not {text!r:.80}")
+        raise MessageError(f"{what}: must have 1 to {longest} printable characters, got {text!r:.80}")
     return text
 
 
@@ -109,14 +109,14 @@ def _text(data: bytes, what: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise MessageError(f"{what}: UTF-8 text is needed, not {data!r:.80}") from None
+        raise MessageError(f"{what}: must be valid UTF-8, got {data!r:.80}") from None
 
 
 def _timestamp_ns(text: str) -> int:
     """Without a float between: that would lose the last digits of a ns."""
     found = _TIMESTAMP.fullmatch(text)
     if found is None:
-        raise MessageError(f"timestamp: seconds since the Unix epoch are needed, not {text!r:.80}")
+        raise MessageError(f"timestamp: must be seconds since the Unix epoch, got {text!r:.80}")
     fraction = (found[2] or "").ljust(_NS_DIGITS, "0")[:_NS_DIGITS]
     timestamp_ns = int(found[1]) * 1_000_000_000 + int(fraction)
     if timestamp_ns > MAX_NS:
@@ -128,7 +128,7 @@ def _number(text: str) -> float:
     try:
         value = _WORDS[text] if text in _WORDS else float(text)
     except ValueError:
-        raise MessageError(f"value: a number is needed, not {text!r:.80}") from None
+        raise MessageError(f"value: must be a number, got {text!r:.80}") from None
     if not math.isfinite(value):
-        raise MessageError(f"value: a finite number is needed, not {text!r:.80}")
+        raise MessageError(f"value: must be a finite number, got {text!r:.80}")
     return value

@@ -256,7 +256,7 @@ class ShardRunner:
     def _start_ns(self) -> int:
         """The start by the monotonic clock, mapped once and never again: the schedule must not move with later samples.
 
-        What is stopped before there is a start counts its times from now.
+        A load that is stopped before its start counts its times from now.
         """
         start_broker_ns = self._document.start_broker_ns if self._document else None
         clock = self._status.status.clock
@@ -324,8 +324,8 @@ class ShardRunner:
         return not any(begin <= first < end for begin, end in document.pending)
 
     def _cut_batch(self, document: GroupDocument) -> None:
-        """What is recorded from now on belongs to another experiment, or to none, as an interactive one began or ended;
-        or it is stored from now on, or not any more."""
+        """Ends the batch where the next rows belong to another experiment, or to none, as an interactive one began or
+        ended; or where the storing of rows begins or ends."""
         if self._ended:
             return
         sealer = self._sealer

@@ -74,8 +74,8 @@ def test_a_program_that_is_missing_is_named_with_its_package(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "refusal"),
     [
-        (["--only", "closed,nonsense"], "there is no line nonsense; there are closed, open, lateness"),
-        (["--rounds", "0"], "at least one round is needed"),
+        (["--only", "closed,nonsense"], "--only: must be lines of closed, open, lateness"),
+        (["--rounds", "0"], "--rounds: must be at least 1"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_measured(arguments, refusal, capsys):

@@ -22,12 +22,12 @@ class Machine:
         return Pace(self.work, lambda: self.now_s)
 
 
-def test_work_that_takes_more_than_half_again_as_long_as_ever_is_slow_for_as_long_as_it_takes():
+def test_work_50_percent_over_the_minimum_is_slow():
     machine = Machine(0.125, 0.1875, 0.1875, 0.25, 0.25)
     assert machine.pace().slow_share(1.0) == 0.5
 
 
-def test_a_window_that_is_slow_all_along_is_known_from_those_before_it():
+def test_a_slow_window_is_judged_by_earlier_windows():
     machine = Machine(*[0.125] * 8, 0.25)
     pace = machine.pace()
     assert pace.slow_share(1.0) == 0

@@ -23,7 +23,7 @@ SHORTER = Figure("lateness", "µs", below(1000), below(200))
         (Figure("in the table", "×", None, at_least(0.3)), 0.3, Verdict.AIM),
     ],
 )
-def test_a_median_is_judged_by_what_must_be_reached_then_by_the_aim(figure, median, verdict):
+def test_a_median_is_judged_by_the_limit_and_then_the_aim(figure, median, verdict):
     assert judge(figure, median) is verdict
 
 

@@ -36,7 +36,7 @@ def target(tmp_path):
         yield running
 
 
-def test_the_target_counts_every_request_but_not_the_questions_for_its_count(target):
+def test_the_target_does_not_count_requests_for_its_count(target):
     before = target.served()
     for host in target.hosts:
         for _ in range(3):
@@ -89,7 +89,7 @@ def test_an_empty_queue_weighs_nothing_that_could_be_told():
 
 @pytest.mark.slow
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
-def test_the_engines_cost_is_told_for_as_many_requests_as_the_target_served():
+def test_engine_cost_is_per_request_served_by_the_target():
     need("/usr/sbin/nginx", "nginx-light")
     command = [sys.executable, "-m", "benchmarks.engine_cost", "--rate=500", "--seconds=0.5", "--profile", "--top=3"]
     out = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=60, check=True).stdout

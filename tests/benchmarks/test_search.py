@@ -25,7 +25,7 @@ def test_it_finds_the_limit_to_within_four_percent(limit, first):
     assert limit / 1.04 <= rate <= limit
 
 
-def test_it_stops_after_so_many_tries_with_what_was_kept_until_then():
+def test_the_search_stops_after_its_number_of_tries():
     generator = Generator(50_000)
     assert highest(generator.keeps, 20_000, tries=4) == 45_000
     assert generator.tried == [20_000, 30_000, 45_000, 67_500]

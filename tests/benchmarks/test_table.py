@@ -22,7 +22,7 @@ def rows(text):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
 
 
-def test_each_figure_has_a_row_with_median_spread_limits_and_verdict():
+def test_each_figure_has_a_row_with_median_and_verdict():
     _, _, p50, p99 = rows(markdown([MEASURED]))
     assert p50 == [
         "lateness", "p50", "60 µs", "50 … 120", "< 100 µs", "", "holds (held in 2 of 3 rounds)",
@@ -38,7 +38,7 @@ def test_a_line_that_cannot_be_measured_stays_says_why_and_fails():
     assert MISSING.fails
 
 
-def test_a_line_that_broke_off_after_a_round_fails_though_that_round_held():
+def test_an_interrupted_line_fails():
     broken = Measured("lateness", FIGURES, MEASURED.samples[:1], "nginx served 3 requests, the rows say 4")
     assert broken.fails
     assert broken.verdict(0) is Verdict.NOT_MEASURED

@@ -65,7 +65,7 @@ def test_an_app_that_never_comes_back_fails_its_group_and_harms_no_other_shard(
     experiment_id = stand.web.begin(plan)
     stand.wait_for_status(experiment_id, "FAILED", "FINISHED")
     shown = stand.web.experiment(experiment_id)
-    said = f"shard {experiment_id}.0/0: client app 'stuck', client 0: next_request() did not come back within 3 s\n"
+    said = f"shard {experiment_id}.0/0: client app 'stuck', client 0: next_request() did not return within 3 s\n"
     assert shown["reason"].startswith(said)
     assert "generator.py, line 8, in next_request" in shown["reason"] or "line 7" in shown["reason"]
     assert not [event for event in shown["events"] if event["name"] in ("shard lost", "shard ordered again")]

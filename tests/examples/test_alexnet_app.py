@@ -32,7 +32,7 @@ def test_an_image_of_the_usual_size_is_as_large_as_a_photograph() -> None:
     assert 50_000 < len(data) < 150_000
 
 
-def test_the_images_are_sent_in_turn_for_ever_and_are_the_same_each_time() -> None:
+def test_the_same_images_are_sent_in_turn_for_ever() -> None:
     first, second = client(ALEXNET, size=8, images=2), client(ALEXNET, size=8, images=2)
     sent = [first()[2]["data"] for _ in range(4)]
     assert len(set(sent)) == 2

@@ -24,7 +24,7 @@ def test_more_than_nine_of_ten_unseen_pictures_are_recognised(classifier: Classi
     assert right > 0.9 * len(pictures)
 
 
-def test_a_prediction_has_a_probability_for_each_class_the_likeliest_first(classifier: Classifier) -> None:
+def test_predictions_are_sorted_by_probability(classifier: Classifier) -> None:
     chances = classifier.predict(png("ring", 32, 3))
     assert set(chances) == set(KINDS)
     assert list(chances.values()) == sorted(chances.values(), reverse=True)
@@ -37,7 +37,7 @@ def test_a_jpeg_in_colour_is_recognised_too(classifier: Classifier) -> None:
     assert next(iter(classifier.predict(jpeg.getvalue()))) == "cross"
 
 
-def test_a_picture_of_one_single_grey_is_classified_without_a_warning(classifier: Classifier) -> None:
+def test_a_uniform_picture_is_classified_without_a_warning(classifier: Classifier) -> None:
     plain = io.BytesIO()
     Image.new("L", (20, 30), 90).save(plain, "PNG")
     assert sum(classifier.predict(plain.getvalue()).values()) == pytest.approx(1, abs=1e-5)

@@ -38,7 +38,7 @@ def test_a_plan_has_the_documented_shape(path: Path) -> None:
         assert (EXAMPLES / "apps" / workload["client"] / "manifest.yml").exists()
 
 
-def test_the_demo_asks_for_less_than_its_three_instances_can_serve() -> None:
+def test_the_demos_load_is_below_its_instances_capacity() -> None:
     plan = yaml.safe_load((EXAMPLES / "demo.yml").read_text())
     workload = plan["configuration"]["workloads"][0]
     # Two servers of 40 ms each; the heaviest instance gets three requests of six.

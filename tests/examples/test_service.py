@@ -97,7 +97,7 @@ def test_what_cannot_be_served_is_refused_with_the_reason(
     assert reason in response.json()["error"]
 
 
-def test_the_log_has_a_line_for_every_request_with_its_arrival_time_and_id(service: Service) -> None:
+def test_the_log_has_each_requests_arrival_time_and_id(service: Service) -> None:
     before = len(service.lines())
     started_s = time.time()
     service.post(**{"X-Request-Id": "run1-7"})

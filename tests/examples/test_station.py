@@ -33,7 +33,7 @@ class Visitors:
         return asyncio.create_task(visit())
 
 
-def test_as_many_requests_are_served_at_once_as_there_are_servers() -> None:
+def test_the_number_of_servers_bounds_concurrent_requests() -> None:
     async def scenario() -> None:
         visitors = Visitors(Station(concurrency=2, queue_length=8))
         tasks = [visitors.arrive(number) for number in range(5)]
@@ -64,7 +64,7 @@ def test_those_who_wait_are_served_in_the_order_of_their_arrival() -> None:
     asyncio.run(scenario())
 
 
-def test_a_request_that_finds_the_queue_full_is_refused_and_counted() -> None:
+def test_a_request_at_a_full_queue_is_refused_and_counted() -> None:
     async def scenario() -> None:
         visitors = Visitors(Station(concurrency=1, queue_length=2))
         tasks = [visitors.arrive(number) for number in range(4)]
@@ -78,7 +78,7 @@ def test_a_request_that_finds_the_queue_full_is_refused_and_counted() -> None:
     asyncio.run(scenario())
 
 
-def test_a_request_that_is_cancelled_while_it_waits_gives_its_place_away() -> None:
+def test_a_request_cancelled_in_the_queue_frees_its_place() -> None:
     async def scenario() -> None:
         visitors = Visitors(Station(concurrency=1, queue_length=8))
         tasks = [visitors.arrive(number) for number in range(3)]
@@ -94,7 +94,7 @@ def test_a_request_that_is_cancelled_while_it_waits_gives_its_place_away() -> No
     asyncio.run(scenario())
 
 
-def test_a_request_that_is_cancelled_as_its_turn_comes_passes_the_server_on() -> None:
+def test_a_request_cancelled_at_its_turn_frees_the_server() -> None:
     async def scenario() -> None:
         visitors = Visitors(Station(concurrency=1, queue_length=8))
         tasks = [visitors.arrive(number) for number in range(3)]

@@ -77,7 +77,7 @@ def test_after_a_change_of_one_source_nothing_that_was_compiled_runs_until_it_is
 @pytest.mark.parametrize(
     ("options", "compiler", "needed"),
     [
-        ([], "no-such-compiler", "no C compiler 'no-such-compiler'"),
+        ([], "no-such-compiler", "the C compiler 'no-such-compiler' was not found"),
         (["-S"], "cc", "pip install -r requirements-compile.txt"),  # without the packages that are installed
     ],
 )

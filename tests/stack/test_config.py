@@ -65,5 +65,7 @@ def test_a_picked_port_is_free_and_not_taken() -> None:
 
 def test_a_platform_without_the_server_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
-    with pytest.raises(StackError, match=r"no embedded .* server for Linux on riscv64.*x86_64 and aarch64"):
+    with pytest.raises(
+        StackError, match=r"No embedded .* server is installed for Linux on riscv64.*x86_64 and aarch64"
+    ):
         embedded_redis.find_binary()

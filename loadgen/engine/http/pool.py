@@ -282,7 +282,7 @@ class Pool:
     Args:
         now_ns: the monotonic clock.
         connect_timeout_s: for a look-up and a connect together.
-        max_connections: what the process's file descriptors allow; one more is a CONNECT_NO_DESCRIPTOR.
+        max_connections: allowed by the process's file descriptors; a further connect ends as CONNECT_NO_DESCRIPTOR.
         max_per_host: connections to one host; a request that needs one more waits.
         keep_alive: whether a connection serves more than one request.
         captures: takes requests and responses as they went over the wire; None: they are not kept.

@@ -18,7 +18,7 @@ from loadgen.protocol.request_ids import id_begin, id_end, id_form
 
 _CACHE_ENTRIES = 1024
 _CACHE_BYTES = 16 << 20
-_LONGEST_KEY = 256  # values in a key; taking apart more than that costs about as much as preparing anew
+_LONGEST_KEY = 256  # values in a key; a longer key costs about as much as preparing the request again
 
 
 class Preparer:

@@ -116,12 +116,10 @@ def final_head(data: bytes) -> tuple[int, int]:
 
 
 class KnownHeads:
-    """Remembers the framing of heads, as a look-up costs a tenth of parsing one.
+    """Remembers parsed heads, as a look-up costs a tenth of parsing one.
 
-    A server repeats its heads until the second of their `Date` is over, at high rates thousands of times.
-
-    `known` has heads as the very bytes that the parser accepted, and only those with the length of the body in them:
-    what is looked up is what would be parsed.
+    A server repeats its heads until the second of their `Date` is over, at high rates thousands of times. The keys of
+    `known` are the exact bytes that the parser accepted, and only heads with the length of the body are kept.
     """
 
     __slots__ = ("_budget", "known")

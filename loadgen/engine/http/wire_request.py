@@ -17,7 +17,7 @@ _TRACEPARENT: Final = IdForm.TRACEPARENT
 
 @dataclass(frozen=True, slots=True)
 class RedirectState:
-    """What is needed, besides the request's bytes, to follow a redirect as `requests` does.
+    """The state, besides the request's bytes, for following a redirect as `requests` does.
 
     Attributes:
         origin: scheme and network location of the request, `http://pi:8080`.

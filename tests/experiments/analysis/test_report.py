@@ -222,7 +222,7 @@ def test_report_has_the_load_of_each_node(experiment):
 
 def test_report_counts_malformed_and_dropped_telemetry(experiment):
     assert "Telemetry" not in report.render(report.build(experiment, []))
-    example = "telem/pi/cpu: value: a number is needed, not 'much'"
+    example = "telem/pi/cpu: value: must be a number, got 'much'"
     Recording.objects.create(
         experiment=experiment, began_at=experiment.started_at, unparsable=2, example=example, dropped=1234
     )

@@ -103,7 +103,7 @@ def test_batch_with_wrong_captures_is_refused(shard, broker):
     section = encode_captures([Captured(5, b"", b"")])
     ingest(to_message(raw(shard, [row(0, 0, 0)], captures_bytes=len(section)) + section))
     assert (Batch.objects.count(), Trace.objects.count(), Capture.objects.count()) == (0, 0, 0)
-    assert "captures: bytes of different rows" in acks(broker)[0]
+    assert "captures: must be bytes of different rows" in acks(broker)[0]
 
 
 def test_rows_keep_their_hosts_and_outcomes(shard, broker):
@@ -290,7 +290,7 @@ def without_origin(shard: Shard) -> dict[str, tuple[bytes, str]]:
         "no header": (zstandard.compress(good[:20]), "header"),
         "a header that is no mapping": (
             zstandard.compress(good[:4] + b"\1\0\0\0\x07" + good[8:]),
-            "a mapping is needed",
+            "must be a mapping",
         ),
         "a negative number": (payload(shard, number=-1), "number"),
         "an attempt 0": (payload(shard, attempt=0), "attempt"),

@@ -135,7 +135,7 @@ def test_taken_id_is_an_event_and_a_log_line(script: str, caplog: pytest.LogCapt
     ("pushed", "reason"),
     [
         ({"instructions": "sleep 1\njump pi"}, "line 2: unknown command 'jump'; "),
-        ({"instructions": "rps exphost web 1"}, "line 1: there are no clients of web on exphost at this point"),
+        ({"instructions": "rps exphost web 1"}, "line 1: no clients of web on exphost exist at this point"),
         ({"instructions": "spawn nobody web 1\nrps nobody web 1\nsleep 1"},
          "line 1: no live worker has the label galileo_worker_name=nobody "
          "(there are workers with galileo_worker_name = exphost, pico1, pico2)"),

@@ -158,7 +158,7 @@ BROKEN = {
     "import nowhere": "generator.py raised ModuleNotFoundError",
     "def next_request(:\n": "generator.py is not Python",
     "def next_request():\n    return 'get'\n": r"must return \(method, endpoint, keywords\), not 'get'",
-    "def next_request():\n    return 'get', '/', {'nonsense': 1}\n": "a wrong request: nonsense: not a keyword",
+    "def next_request():\n    return 'get', '/', {'nonsense': 1}\n": "an invalid request: nonsense: not a keyword",
     "def next_request():\n    return 'get', '/', {'data': (1 for _ in 'a')}\n": "the body cannot be read: TypeError",
     "def next_request():\n    while True:\n        pass\n": r"come back within 3 s\n.*\n.*\n  generator.py, line [23]",
     "import os\nos._exit(7)\n": "its process ended with exit status 7 without a request",

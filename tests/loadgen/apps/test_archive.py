@@ -60,7 +60,7 @@ def test_an_archive_is_unpacked_member_after_member(tmp_path: Path) -> None:
         ("/".join(["directory"] * 60), "a path at most 500"),
     ],
 )
-def test_a_name_that_does_not_surely_lie_in_the_apps_folder_is_refused(name: str, reason: str, tmp_path: Path) -> None:
+def test_a_name_outside_the_apps_folder_is_refused(name: str, reason: str, tmp_path: Path) -> None:
     data = app_archive((name, b"x"))
     assert reason in refusal(data)
     with pytest.raises(AppInvalid):
@@ -121,7 +121,7 @@ def test_what_every_app_needs_must_be_there(left_out: int, file: str) -> None:
     assert f"{file}: is missing at the top of the archive" in refusal(zipped(*members))
 
 
-def test_an_archive_of_the_folder_instead_of_what_is_in_it_is_explained() -> None:
+def test_an_archive_of_the_folder_itself_gets_a_hint() -> None:
     said = refusal(zipped(("shop/manifest.yml", MANIFEST), ("shop/generator.py", GENERATOR)))
     assert "pack the contents of the folder shop, not the folder itself" in said
 
@@ -198,7 +198,7 @@ def test_a_damaged_member_is_refused() -> None:
 
 @settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
-def test_whatever_is_done_to_an_archive_it_is_an_archive_or_refused(data: st.DataObject) -> None:
+def test_a_mutated_archive_is_valid_or_refused(data: st.DataObject) -> None:
     content = bytearray(app_archive(("data/a.bin", b"abc" * 50)))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))

@@ -121,7 +121,7 @@ def test_an_archive_that_comes_late_is_waited_for(rig: Rig, monkeypatch: pytest.
     ("data", "reason"),
     [(b"", "Redis does not have its archive"), (b"another", "what is in Redis is not what the digest says")],
 )
-def test_an_archive_that_is_not_there_or_another_one_is_refused_in_the_end(
+def test_a_missing_or_wrong_archive_is_refused_in_the_end(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, data: bytes, reason: str
 ) -> None:
     monkeypatch.setattr(module, "FETCH_TIMEOUT_S", 0.0)
@@ -132,7 +132,7 @@ def test_an_archive_that_is_not_there_or_another_one_is_refused_in_the_end(
     assert rig.kept() == set()
 
 
-def test_an_archive_that_no_controller_would_have_taken_is_not_unpacked(rig: Rig) -> None:
+def test_an_invalid_archive_is_not_unpacked(rig: Rig) -> None:
     digest = rig.put(app_archive(("../evil", b"x")))
     with pytest.raises(AppUnavailableError, match="leads out of the app's folder"):
         rig.fetch(rig.cache(), digest)
@@ -150,7 +150,7 @@ def test_what_a_killed_shard_left_is_removed(rig: Rig) -> None:
     assert rig.kept() == {digest}
 
 
-def test_beyond_the_limit_the_app_that_was_not_used_for_the_longest_time_goes(rig: Rig) -> None:
+def test_the_least_recently_used_app_is_removed_at_the_limit(rig: Rig) -> None:
     one, two, three = (rig.put(app_archive(("data", os.urandom(10_000)))) for _ in range(3))
     for number, digest in enumerate((one, two)):
         cache = rig.cache(25_000)

@@ -152,9 +152,7 @@ def test_parameters_that_are_left_out_have_their_defaults(
         ("weibullvariate", [1, 0.001], "beta", "must be from 0.01"),
     ],
 )
-def test_what_cannot_be_drawn_from_is_refused_with_the_wrong_parameter(
-    name: str, parameters: list[float], wrong: str, message: str
-) -> None:
+def test_an_error_names_the_invalid_parameter(name: str, parameters: list[float], wrong: str, message: str) -> None:
     with pytest.raises(DistributionError) as refused:
         sampler(name, parameters, random.Random(SEED))
     assert refused.value.parameter == wrong
@@ -177,9 +175,7 @@ def test_what_cannot_be_drawn_from_is_refused_with_the_wrong_parameter(
         ("gammavariate", [1e-4], "too skewed"),
     ],
 )
-def test_what_no_schedule_can_be_paced_with_is_refused_and_may_be_drawn_from(
-    name: str, parameters: list[float], message: str
-) -> None:
+def test_an_unpaceable_distribution_can_still_be_sampled(name: str, parameters: list[float], message: str) -> None:
     with pytest.raises(DistributionError, match="mean") as refused:
         mean_gap(name, parameters)
     assert message in str(refused.value)

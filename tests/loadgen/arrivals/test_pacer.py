@@ -132,7 +132,7 @@ split_groups = st.lists(st.integers(0, 3), min_size=1, max_size=12)
 
 @settings(deadline=None)
 @given(st.sampled_from(ARRIVAL_PROCESSES), split_groups, st.integers(0, 2**31), st.integers(0, 3))
-def test_the_union_over_any_split_of_the_clients_is_the_whole_process(
+def test_any_split_of_the_clients_gives_the_same_arrivals(
     process: str, shard_of_client: list[int], seed: int, workload: int
 ) -> None:
     steps = [(S, 20.0), (S // 2, 0.0), (S // 3, 60.0)]
@@ -170,7 +170,7 @@ def test_arrivals_are_counted_as_they_come(
 @settings(deadline=None)
 @example("gammavariate", [(4465, 33.3)], 1, 43)
 @given(st.sampled_from(RANDOM), any_steps, st.integers(1, 4), st.integers(0, 99))
-def test_a_change_of_rate_in_the_middle_of_a_gap_loses_and_doubles_nothing(
+def test_a_rate_change_within_a_gap_loses_no_arrival(
     process: str, steps: list[tuple[int, float]], clients: int, seed: int
 ) -> None:
     """What a client sends in Λ is the same under any schedule: here against one step of the same total."""
@@ -209,7 +209,7 @@ def test_a_shard_without_clients_has_no_arrivals(process: str) -> None:
 
 
 @pytest.mark.parametrize("process", RANDOM)
-def test_random_arrivals_repeat_with_their_seed_and_differ_with_another(process: str) -> None:
+def test_random_arrivals_depend_on_the_seed(process: str) -> None:
     steps = [(S, 100.0)]
     first = arrivals(process, steps, range(3), 3, seed=5, workload=1)
     assert arrivals(process, steps, range(3), 3, seed=5, workload=1) == first
@@ -246,7 +246,7 @@ def test_the_ticks_are_the_rate_from_the_first_moment_on(process: str) -> None:
         assert abs(count_between(found, start_s, end_s) - planned) < 5 * math.sqrt(dispersion * planned), start_s
 
 
-def test_a_twentieth_of_a_request_per_second_is_one_in_twenty_seconds() -> None:
+def test_a_rate_below_one_per_second_is_exact() -> None:
     steps = [(100 * S, 0.05)]
     assert arrivals(CONSTANT, steps, range(3), 3) == [
         (10 * S, 0, 0),
@@ -268,7 +268,7 @@ def test_a_million_requests_per_second_are_a_microsecond_apart() -> None:
         assert abs(len(found) - 20_000) < 5 * math.sqrt(20_000 * 2), process
 
 
-def test_recorded_arrivals_go_round_the_clients_and_are_repeatable() -> None:
+def test_recorded_arrivals_are_dealt_to_the_clients_in_turn() -> None:
     recorded = build_pacer(PRERECORDED, Schedule([(2 * S, 1.0)]), [2, 0], 3, 1, 0, [0.5, 0.25, 1.75, 0.5, 2.0, 1.0])
     # In order: 0.25 of client 0, 0.5 of 1, 0.5 of 2, 1.0 of 0, 1.75 of 1; the plan ends at 2.
     expected = [(S // 4, 0, 0), (S // 2, 2, 0), (S, 0, 1)]

@@ -95,9 +95,7 @@ def test_a_schedule_without_sense_is_refused(wrong: list[tuple[int, float]]) -> 
 
 
 @given(steps, st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=20))
-def test_times_never_decrease_lie_within_the_schedule_and_undo_the_integral(
-    given_steps: list[tuple[int, float]], fractions: list[float]
-) -> None:
+def test_time_of_inverts_the_integral(given_steps: list[tuple[int, float]], fractions: list[float]) -> None:
     schedule = Schedule(given_steps)
     arrivals = sorted(fraction * schedule.total for fraction in fractions)
     times = [schedule.time_of(arrival) for arrival in arrivals]
@@ -116,7 +114,7 @@ def test_times_never_decrease_lie_within_the_schedule_and_undo_the_integral(
 
 
 @given(steps)
-def test_steps_follow_each_other_in_arrivals_and_leave_out_those_without_any(
+def test_steps_are_contiguous_in_arrivals(
     given_steps: list[tuple[int, float]],
 ) -> None:
     schedule = Schedule(given_steps)

@@ -83,8 +83,8 @@ def test_a_generator_yields_the_requests_of_its_client(
 @pytest.mark.parametrize(
     ("generator", "said"),
     [
-        ("yield 'GET', '/'", "requests() has ended; a generator of requests must go on for ever"),
-        ("yield 'GET'", "requests() must yield (method, endpoint, keywords), not 'GET'"),
+        ("yield 'GET', '/'", "requests() has ended; a generator of requests must never end"),
+        ("yield 'GET'", "requests() must yield (method, endpoint, keywords), got 'GET'"),
         ("raise ValueError('none left'); yield", "requests() raised ValueError: none left"),
     ],
 )
@@ -120,7 +120,7 @@ SLEEPER = """
 
 @pytest.mark.slow
 @pytest.mark.parametrize("load", [{}, {"model": "closed", "requests_per_client": 5, "schedule": [[5.0, 1.0]]}])
-def test_the_time_of_an_app_is_lateness_and_no_wait_for_a_connection(
+def test_the_time_of_an_app_is_lateness_not_connection_wait(
     run: Run[Result], target: HttpTarget, tmp_path: Path, load: dict[str, Any]
 ) -> None:
     write_app(tmp_path, SLEEPER.format(when="> 0", seconds=0.03, mode="ok"))
@@ -133,7 +133,7 @@ def test_the_time_of_an_app_is_lateness_and_no_wait_for_a_connection(
 
 
 @pytest.mark.slow
-def test_a_response_that_came_while_an_app_held_up_the_loop_came_in_time(
+def test_a_response_received_during_a_slow_app_call_is_in_time(
     run: Run[Result], target: HttpTarget, tmp_path: Path
 ) -> None:
     # The target answers after a tenth of a second, amid the second call, which outlasts the first request's time-out.
@@ -172,12 +172,12 @@ def test_an_error_of_a_shared_app_names_no_client(tmp_path: Path) -> None:
 # --- Parameters -------------------------------------------------------------------------------------------------------
 
 
-def test_an_app_finds_its_own_defaults_and_the_plans_parameters_in_its_context(tmp_path: Path) -> None:
+def test_the_context_has_defaults_and_plan_parameters(tmp_path: Path) -> None:
     write_app(tmp_path, "raise ValueError(context.parameters)", "parameters: {size: 32, colour: {default: red}}")
     assert "{'size': 8, 'colour': 'red'}" in error_of(tmp_path, client_parameters={"size": 8})
 
 
-def test_wrong_parameters_are_an_error_of_prepare_that_names_them(tmp_path: Path) -> None:
+def test_prepare_raises_an_error_naming_invalid_parameters(tmp_path: Path) -> None:
     write_app(tmp_path, "", "parameters: {size: {type: integer, minimum: 1}}")
     said = error_of(tmp_path, client_parameters={"colour": "red"})
     assert "client_parameters.colour: the client app has no such parameter; it has size" in said
@@ -203,7 +203,7 @@ def server() -> Iterator[EchoServer]:
 @pytest.mark.slow
 @pytest.mark.parametrize("capture", ["none", "full"])
 @pytest.mark.parametrize("load", [{}, {"model": "closed", "requests_per_client": 5, "schedule": [[5.0, 2.0]]}])
-def test_a_client_is_told_of_its_own_response_before_it_makes_its_next_request(
+def test_on_response_is_called_before_the_next_request(
     run: Run[Any], server: EchoServer, tmp_path: Path, capture: str, load: dict[str, Any]
 ) -> None:
     write_app(tmp_path, STATEFUL)
@@ -245,9 +245,7 @@ def test_of_redirects_an_app_hears_the_last_response(run: Run[Result], server: E
 
 
 @pytest.mark.slow
-def test_an_app_that_fails_in_on_response_ends_the_load_and_the_account_closes(
-    run: Run[Result], server: EchoServer, tmp_path: Path
-) -> None:
+def test_an_error_in_on_response_ends_the_load(run: Run[Result], server: EchoServer, tmp_path: Path) -> None:
     write_app(tmp_path, "def next_request(): return 'GET', '/'\ndef on_response(response): return response.nothing")
     engine = build(server.host, clients=3, client_app="app", apps_dir=tmp_path, capture="full")
     result = run(play(engine))
@@ -257,7 +255,7 @@ def test_an_app_that_fails_in_on_response_ends_the_load_and_the_account_closes(
 
 def test_on_response_must_be_a_function(tmp_path: Path) -> None:
     write_app(tmp_path, "def next_request(): return 'GET', '/'\non_response = 5")
-    assert "on_response must be a function of one response, not 5" in error_of(tmp_path)
+    assert "on_response must be a function of one response, got 5" in error_of(tmp_path)
 
 
 @pytest.mark.slow
@@ -316,9 +314,7 @@ def test_a_body_is_unpacked_up_to_a_limit_and_says_so(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-def test_of_a_large_response_no_more_than_the_limit_is_kept_and_all_of_it_is_counted(
-    run: Run[Result], tmp_path: Path
-) -> None:
+def test_a_large_response_is_truncated_but_counted_whole(run: Run[Result], tmp_path: Path) -> None:
     write_app(
         tmp_path,
         """
@@ -367,7 +363,7 @@ def test_a_module_that_does_not_end_is_interrupted(tmp_path: Path, loop: str, wh
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["next_request", "on_response"])
-def test_a_call_that_does_not_come_back_is_interrupted_and_ends_the_load(
+def test_an_endless_call_is_interrupted_and_ends_the_load(
     run: Run[Result], server: EchoServer, tmp_path: Path, short_limits: None, what: str
 ) -> None:
     generator = """
@@ -395,7 +391,7 @@ def test_a_call_that_does_not_come_back_is_interrupted_and_ends_the_load(
         generator = generator.replace(word, statement)
     write_app(tmp_path, generator)
     result = run(play(build(server.host, clients=1, rate=5, duration=1, client_app="app", apps_dir=tmp_path)))
-    assert result.reason.startswith(f"client app 'app', client 0: {what}() did not come back within 3 s\n")
+    assert result.reason.startswith(f"client app 'app', client 0: {what}() did not return within 3 s\n")
     assert "in loop_at: while calls >= number:" in result.reason
     assert Outcome.COMPLETED in result.outcomes()
 
@@ -410,7 +406,7 @@ def test_a_call_that_does_not_come_back_is_interrupted_and_ends_the_load(
         ("{'data': Endless()}", "in read: "),
     ],
 )
-def test_what_an_app_returned_and_cannot_be_prepared_is_interrupted_and_ends_the_load(
+def test_an_endless_preparation_is_interrupted_and_ends_the_load(
     run: Run[Result], server: EchoServer, tmp_path: Path, short_limits: None, returned: str, where: str
 ) -> None:
     generator = f"""
@@ -438,7 +434,7 @@ def test_what_an_app_returned_and_cannot_be_prepared_is_interrupted_and_ends_the
     """
     write_app(tmp_path, generator)
     result = run(play(build(server.host, clients=1, rate=5, duration=1, client_app="app", apps_dir=tmp_path)))
-    what = "client app 'app', client 0: what next_request() returned could not be prepared within 3 s\n"
+    what = "client app 'app', client 0: the request of next_request() was not prepared within 3 s\n"
     assert result.reason.startswith(what)
     assert where in result.reason
     assert set(result.outcomes()) == {Outcome.CUT}

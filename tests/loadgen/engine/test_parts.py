@@ -48,7 +48,7 @@ def test_a_request_times_out_once_when_its_deadline_has_come() -> None:
     assert len(deadlines) == 0
 
 
-def test_an_answered_request_does_not_time_out_and_the_next_one_does_at_its_own_deadline() -> None:
+def test_an_answered_request_does_not_time_out() -> None:
     deadlines = Deadlines()
     request = Request(deadlines)
     for deadline_ns in (100, 150, 180):
@@ -72,7 +72,7 @@ def test_a_shorter_time_out_than_the_last_ones_is_kept() -> None:
     assert request.timed_out == [50, 1000]
 
 
-def test_an_idle_connection_leaves_the_queue_and_comes_back_with_its_next_request() -> None:
+def test_an_idle_connection_is_not_in_the_deadline_heap() -> None:
     deadlines = Deadlines()
     request = Request(deadlines)
     request.send(100)
@@ -109,7 +109,7 @@ def test_closed_connections_are_forgotten_before_their_time() -> None:
         (b"HTTP/1.1 103 Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbody", False),
     ],
 )
-def test_whether_a_response_ends_with_its_connection_is_read_from_its_head(head: bytes, to_eof: bool) -> None:
+def test_the_head_shows_if_a_response_ends_with_its_connection(head: bytes, to_eof: bool) -> None:
     assert ResponseReader(head).ends_with_connection() is to_eof
 
 
@@ -161,7 +161,7 @@ def test_a_failed_connect_has_an_outcome_by_its_cause(error: Exception, outcome:
     assert connect_outcome(error) is outcome
 
 
-def test_a_time_that_is_near_is_polled_for_and_comes_without_another_arming(run: Run[None]) -> None:
+def test_a_near_time_is_polled_for_without_arming_again(run: Run[None]) -> None:
     async def scenario() -> None:
         calls: list[int] = []
         due = 0
@@ -192,7 +192,7 @@ def test_a_time_that_is_near_is_polled_for_and_comes_without_another_arming(run:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [TimerFd, LoopTimer])
-def test_a_timer_calls_back_once_per_arming_and_not_before_its_time(run: Run[None], kind: type) -> None:
+def test_a_timer_calls_back_once_per_arming_and_not_early(run: Run[None], kind: type) -> None:
     async def scenario() -> None:
         calls: list[int] = []
 
@@ -224,7 +224,7 @@ def test_a_timer_calls_back_once_per_arming_and_not_before_its_time(run: Run[Non
     run(scenario())
 
 
-def test_the_collector_rests_during_a_run_and_works_again_after_it() -> None:
+def test_the_collector_is_disabled_only_during_a_run() -> None:
     collector = GarbageCollection()
     frozen = gc.get_freeze_count()
     collector.collect()

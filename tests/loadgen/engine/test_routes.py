@@ -80,7 +80,7 @@ def test_connections_to_a_host_without_a_route_are_closed(run: Run[None], target
     run(scenario())
 
 
-def test_a_removed_record_leaves_no_route_until_there_is_one_again() -> None:
+def test_a_removed_record_leaves_no_route_until_it_returns() -> None:
     routes = Routes(SERVICE)
     assert routes.next(0, 0) is None
     routes.update(record("a:1", version=7))
@@ -93,7 +93,7 @@ def test_a_removed_record_leaves_no_route_until_there_is_one_again() -> None:
     assert routes.next(0, 0) == "b:1"
 
 
-def test_the_host_router_keeps_the_path_and_the_service_router_puts_the_service_before_it() -> None:
+def test_only_the_service_router_prefixes_the_path() -> None:
     assert routes_of(router="host").base_url("pi:80") == "http://pi:80"
     assert routes_of(router="service").base_url("pi:80") == f"http://pi:80/{SERVICE}"
     assert routes_of(router="service", scheme="https").base_url("pi:80") == f"https://pi:80/{SERVICE}"
@@ -107,7 +107,7 @@ def test_a_workload_that_names_no_router_takes_the_workers() -> None:
     assert not routes_of(default_router="debug").sends
 
 
-def test_the_static_router_leads_to_one_place_whatever_the_record_says() -> None:
+def test_the_static_router_ignores_the_record() -> None:
     routes = routes_of(router="static", static_host="http://pi:8080/prefix/", default_static_host="http://other")
     routes.update(record("a:1", version=7))
     routes.update(None)
@@ -115,7 +115,7 @@ def test_the_static_router_leads_to_one_place_whatever_the_record_says() -> None
     assert routes.base_url("pi:8080") == "http://pi:8080/prefix"
 
 
-def test_the_random_balancer_names_the_same_host_for_a_request_in_each_shard() -> None:
+def test_the_random_balancer_agrees_across_shards() -> None:
     first, second = routes_of(0, balancer="random"), routes_of(5, balancer="random")
     again, other = routes_of(0, seed=1, balancer="random"), routes_of(0, seed=2, balancer="random")
     requests = [(client, sequence) for client in range(5) for sequence in range(20)]
@@ -155,7 +155,7 @@ def test_the_static_router_reaches_the_wire_without_a_record(run: Run[Result], t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("connection", ["keep-alive", "new"])
-def test_the_debug_router_answers_each_request_and_opens_no_connection(run: Run[Result], connection: str) -> None:
+def test_the_debug_router_answers_without_a_connection(run: Run[Result], connection: str) -> None:
     async def watch(engine: Engine) -> None:
         while engine.counters.planned < 50:
             assert engine.connections == 0
@@ -167,7 +167,7 @@ def test_the_debug_router_answers_each_request_and_opens_no_connection(run: Run[
 
 
 @pytest.mark.slow
-def test_the_debug_router_answers_the_clients_of_the_closed_model(run: Run[Result]) -> None:
+def test_the_debug_router_works_in_the_closed_model(run: Run[Result]) -> None:
     workload = {"model": "closed", "schedule": [[5, 3]], "requests_per_client": 400}
     result = run(play(build(router="debug", clients=3, **workload)))
     assert Counter(row.client for row in result.rows) == {0: 400, 1: 400, 2: 400}

@@ -44,9 +44,7 @@ def test_a_shard_sends_its_own_clients_requests_only(run: Run[Result], target: H
     assert len(result.rows) == 40
 
 
-def test_arrivals_that_passed_before_the_start_are_late_and_the_others_are_sent(
-    run: Run[Result], target: HttpTarget, group: str
-) -> None:
+def test_arrivals_before_the_start_are_late(run: Run[Result], target: HttpTarget, group: str) -> None:
     async def scenario() -> Result:
         engine = build(target.host, group=group, rate=10, duration=3, max_lateness_s=1)
         await engine.prepare()
@@ -105,9 +103,7 @@ def test_a_large_body_is_sent_whole_and_its_connection_kept(run: Run[Result], ta
     assert result.connections > 0
 
 
-def test_a_name_with_an_address_that_is_not_served_is_reached_by_the_next_one(
-    run: Run[Result], target: HttpTarget
-) -> None:
+def test_an_unserved_address_falls_back_to_the_next_one(run: Run[Result], target: HttpTarget) -> None:
     async def scenario() -> Result:
         loop = asyncio.get_running_loop()
         engine = build(f"localhost:{target.port}")

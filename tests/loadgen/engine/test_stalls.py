@@ -51,7 +51,7 @@ def test_ticks_on_time_are_no_stall(clocks: Clocks) -> None:
     assert clocks.watch.take() == Stall()
 
 
-def test_the_longest_stall_counts_and_is_forgotten_when_it_was_told(clocks: Clocks) -> None:
+def test_take_returns_the_longest_stall_and_resets_it(clocks: Clocks) -> None:
     for wall_ns in (15, 40, 25):
         clocks.tick(wall_ns)
     assert clocks.watch.take() == Stall(30)
@@ -98,7 +98,7 @@ def test_a_collection_is_part_of_the_stall(clocks: Clocks) -> None:
     assert clocks.watch.take().collecting_ns == 0
 
 
-def test_the_collectors_time_is_that_between_its_begin_and_its_end() -> None:
+def test_the_collectors_time_runs_from_its_start_to_its_stop() -> None:
     clock = iter(range(0, 1000, 100))
     watch = StallWatch(AppTime(), lambda: next(clock), TICK_NS, lambda: 0, lambda: 0)
     watch.start(0)
@@ -162,7 +162,7 @@ def test_a_process_that_sleeps_uses_nothing(run: Run[EngineGauges], target: Http
 
 
 @pytest.mark.slow
-def test_requests_that_wait_at_the_limit_of_connections_are_counted(run: Run[EngineGauges], target: HttpTarget) -> None:
+def test_long_waits_at_the_connection_limit_are_counted(run: Run[EngineGauges], target: HttpTarget) -> None:
     async def some_time() -> None:
         await asyncio.sleep(0.6)
 

@@ -42,7 +42,7 @@ def test_a_stop_before_the_start_cuts_the_whole_plan(run: Run[Result], target: H
     assert len({(row.client, row.sequence) for row in result.rows}) == 5000
 
 
-def test_a_stop_between_start_and_first_arrival_cuts_the_whole_plan(run: Run[Result], target: HttpTarget) -> None:
+def test_a_stop_before_the_first_arrival_cuts_the_whole_plan(run: Run[Result], target: HttpTarget) -> None:
     async def scenario() -> Result:
         engine = build(target.host)
         await engine.prepare()
@@ -53,9 +53,7 @@ def test_a_stop_between_start_and_first_arrival_cuts_the_whole_plan(run: Run[Res
     assert run(scenario()).outcomes() == {Outcome.CUT: 20}
 
 
-def test_a_stop_in_the_middle_sends_nothing_more_and_cuts_the_rest(
-    run: Run[Result], target: HttpTarget, group: str
-) -> None:
+def test_a_stop_sends_nothing_more_and_cuts_the_rest(run: Run[Result], target: HttpTarget, group: str) -> None:
     async def scenario() -> Result:
         engine = build(target.host, group=group, rate=200, duration=60)
         await engine.prepare()
@@ -104,7 +102,7 @@ def test_after_the_grace_what_is_in_flight_is_aborted(run: Run[Result], target: 
     assert result.outcomes() == {Outcome.ABORTED: 20}
 
 
-def test_an_arrival_that_waits_for_a_connection_at_the_stop_was_not_sent_and_is_cut(run: Run[Result]) -> None:
+def test_an_arrival_queued_at_the_stop_is_cut(run: Run[Result]) -> None:
     async def scenario() -> Result:
         async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             raise AssertionError("nothing connects before the stop")
@@ -127,7 +125,7 @@ def test_an_arrival_that_waits_for_a_connection_at_the_stop_was_not_sent_and_is_
     assert all(row.dispatched_ns >= 0 for row in result.rows)
 
 
-def test_closing_a_running_engine_leaves_no_request_without_a_row(run: Run[None], target: HttpTarget) -> None:
+def test_closing_a_running_engine_records_each_request(run: Run[None], target: HttpTarget) -> None:
     async def scenario() -> None:
         engine = build(target.host, path="/mode/hang/x", rate=200, duration=60)
         await engine.prepare()
@@ -209,9 +207,7 @@ async def take_over(engine: Engine, begun_ago_ns: int) -> Result:
     return await finish(engine)
 
 
-def test_an_attempt_that_takes_over_skips_what_has_passed_and_sends_the_rest(
-    run: Run[Result], target: HttpTarget, group: str
-) -> None:
+def test_a_takeover_skips_passed_arrivals_and_sends_the_rest(run: Run[Result], target: HttpTarget, group: str) -> None:
     async def scenario() -> Result:
         engine = build(target.host, group=group, rate=100, duration=1.0, clients=3)
         return await take_over(engine, 500_000_000)
@@ -223,9 +219,7 @@ def test_an_attempt_that_takes_over_skips_what_has_passed_and_sends_the_rest(
     assert result.outcomes() == {Outcome.COMPLETED: 100 - skipped}
 
 
-def test_nothing_is_left_to_send_for_an_attempt_that_takes_over_after_the_plans_end(
-    run: Run[Result], target: HttpTarget
-) -> None:
+def test_a_takeover_after_the_plans_end_sends_nothing(run: Run[Result], target: HttpTarget) -> None:
     async def scenario() -> Result:
         engine = build(target.host, rate=100, duration=1.0)
         return await take_over(engine, 2_000_000_000)
@@ -234,9 +228,7 @@ def test_nothing_is_left_to_send_for_an_attempt_that_takes_over_after_the_plans_
     assert (result.reason, result.counters.skipped, result.rows) == ("", 100, [])
 
 
-def test_an_engine_that_may_send_no_longer_stops_by_itself_and_leaves_the_rest_alone(
-    run: Run[Result], target: HttpTarget, group: str
-) -> None:
+def test_send_until_stops_the_engine_without_cutting_the_rest(run: Run[Result], target: HttpTarget, group: str) -> None:
     async def scenario() -> Result:
         engine = build(target.host, group=group, rate=200, duration=60)
         await engine.prepare()
@@ -252,9 +244,7 @@ def test_an_engine_that_may_send_no_longer_stops_by_itself_and_leaves_the_rest_a
     assert sorted(target.ids(group)) == sorted(result.ids(group_id=group))
 
 
-def test_a_process_that_stood_still_beyond_its_limit_sends_nothing_when_it_wakes(
-    run: Run[Result], target: HttpTarget, group: str
-) -> None:
+def test_a_process_resumed_after_send_until_sends_nothing(run: Run[Result], target: HttpTarget, group: str) -> None:
     async def scenario() -> Result:
         engine = build(target.host, group=group, rate=200, duration=60)
         await engine.prepare()

@@ -44,7 +44,7 @@ def plan(steps: list[list[float]], **workload: Any) -> ClosedPlan:
     return ClosedPlan(WorkloadSpec(index=0, service="s", schedule=steps, model="closed", **workload), range(8), seed=1)
 
 
-def test_a_client_is_active_in_the_steps_of_more_clients_than_its_index() -> None:
+def test_a_client_is_active_in_steps_with_more_clients() -> None:
     second = 1_000_000_000
     steps = plan([[1, 2], [2, 4], [1, 1], [1, 0], [1, 3]])
 
@@ -81,9 +81,7 @@ def test_a_clients_think_times_are_its_own_wherever_it_is_placed() -> None:
 
 @pytest.mark.slow
 class TestRuns:
-    def test_a_client_has_one_request_at_a_time_and_its_next_follows_the_response(
-        self, run: Run[Result], target: HttpTarget, group: str
-    ) -> None:
+    def test_a_client_has_at_most_one_request_in_flight(self, run: Run[Result], target: HttpTarget, group: str) -> None:
         result = run(play(closed(target.host, clients=4, group=group)))
         assert set(result.outcomes()) == {Outcome.COMPLETED}
         clients = by_client(result.rows)
@@ -112,9 +110,7 @@ class TestRuns:
         assert active == {0: {0}, 1: {0, 1, 2}, 2: set(), 3: {0, 1}}
         assert max(row.intended_ns for row in result.rows) < 400 * MS
 
-    def test_each_client_sends_exactly_so_many_requests_and_the_load_ends_with_the_last(
-        self, run: Run[Result], target: HttpTarget, group: str
-    ) -> None:
+    def test_requests_per_client_ends_the_load_exactly(self, run: Run[Result], target: HttpTarget, group: str) -> None:
         began = time.monotonic()
         engine = closed(target.host, clients=5, steps=[[60.0, 5.0]], requests_per_client=7, group=group)
         result = run(play(engine))
@@ -158,9 +154,7 @@ class TestRuns:
         result = run(play(engine))
         assert result.outcomes() == {Outcome.TIMEOUT: 4}
 
-    def test_a_stop_ends_the_load_and_cuts_nothing_as_nothing_more_was_planned(
-        self, run: Run[Result], target: HttpTarget
-    ) -> None:
+    def test_a_stop_cuts_nothing_in_the_closed_model(self, run: Run[Result], target: HttpTarget) -> None:
         async def stop(engine: Any) -> None:
             await asyncio.sleep(0.2)
             engine.stop(100 * MS, "stopped")

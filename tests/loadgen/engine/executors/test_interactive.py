@@ -52,7 +52,7 @@ async def stopped(engine: Engine) -> Result:
     return await finish(engine)
 
 
-def test_a_rate_is_each_clients_and_changes_when_the_next_phase_begins(run: Run[Result], target: HttpTarget) -> None:
+def test_a_rate_command_sets_the_rate_of_each_client(run: Run[Result], target: HttpTarget) -> None:
     async def scenario() -> tuple[int, Result]:
         engine = interactive(target.host)
         zero_ns = await started(engine)
@@ -74,9 +74,7 @@ def test_a_rate_is_each_clients_and_changes_when_the_next_phase_begins(run: Run[
     assert set(result.outcomes()) == {Outcome.COMPLETED}
 
 
-def test_a_phase_that_is_heard_of_late_ends_the_one_before_where_it_was_to_begin(
-    run: Run[Result], target: HttpTarget
-) -> None:
+def test_a_late_command_ends_the_previous_at_its_own_time(run: Run[Result], target: HttpTarget) -> None:
     async def scenario() -> Result:
         engine = interactive(target.host, clients=1)
         zero_ns = await started(engine)
@@ -172,9 +170,7 @@ def test_recorded_gaps_are_gone_through_by_each_client(run: Run[Result], target:
     assert intended == [(0, 10), (0, 10), (0, 30), (1, 10), (1, 10), (1, 30)]
 
 
-def test_each_client_goes_through_its_own_recorded_gaps_and_who_has_none_sends_nothing(
-    run: Run[Result], target: HttpTarget
-) -> None:
+def test_each_client_replays_its_own_recorded_gaps(run: Run[Result], target: HttpTarget) -> None:
     async def scenario() -> Result:
         engine = interactive(target.host, clients=3)
         zero_ns = await started(engine)
@@ -205,9 +201,7 @@ def test_back_to_back_each_client_sends_exactly_its_requests(run: Run[Result], t
     assert len({(row.client, row.sequence) for row in result.rows}) == 120
 
 
-def test_what_an_ended_phase_has_in_flight_counts_for_no_client_of_the_next(
-    run: Run[Result], target: HttpTarget
-) -> None:
+def test_earlier_requests_do_not_count_for_the_next_command(run: Run[Result], target: HttpTarget) -> None:
     async def scenario() -> Result:
         engine = interactive(target.host, path="/mode/slow/")
         zero_ns = await started(engine)
@@ -222,9 +216,7 @@ def test_what_an_ended_phase_has_in_flight_counts_for_no_client_of_the_next(
     assert Counter(row.client for row in last) == dict.fromkeys(range(4), 2)
 
 
-def test_a_group_that_becomes_smaller_goes_on_with_the_clients_that_are_left(
-    run: Run[Result], target: HttpTarget
-) -> None:
+def test_a_smaller_group_continues_with_the_remaining_clients(run: Run[Result], target: HttpTarget) -> None:
     async def scenario() -> Result:
         engine = interactive(target.host)
         zero_ns = await started(engine)
@@ -246,7 +238,7 @@ def test_a_group_that_becomes_smaller_goes_on_with_the_clients_that_are_left(
         {"kind": CommandKind.BACK_TO_BACK},
     ],
 )
-def test_closed_clients_send_no_more_and_the_others_go_on_undisturbed(
+def test_closed_clients_stop_and_the_others_continue(
     run: Run[Result], target: HttpTarget, phase: dict[str, Any]
 ) -> None:
     async def scenario() -> tuple[int, Result]:
@@ -279,7 +271,7 @@ def test_an_older_phase_changes_nothing(run: Run[Result], target: HttpTarget) ->
     assert run(scenario()).rows == []
 
 
-def test_a_stop_leaves_no_row_of_what_was_commanded_and_not_reached(run: Run[Result], target: HttpTarget) -> None:
+def test_a_stop_records_no_rows_for_unreached_commands(run: Run[Result], target: HttpTarget) -> None:
     async def scenario() -> Result:
         engine = interactive(target.host)
         zero_ns = await started(engine)
@@ -310,7 +302,7 @@ def test_what_sends_until_somebody_ends_it_is_unbounded(phase: GroupCommand, unb
     assert phase.is_unbounded is unbounded
 
 
-def test_who_pauses_after_what_could_not_be_sent_does_not_put_off_the_next_phase(run: Run[Result]) -> None:
+def test_a_pause_after_an_unsent_request_delays_no_command(run: Run[Result]) -> None:
     async def scenario() -> Result:
         engine = interactive("127.0.0.1:1", clients=1)  # refuses: the client tries again after a tenth of a second
         assert isinstance(engine._executor, InteractiveExecutor)

@@ -156,14 +156,14 @@ def test_only_what_is_due_is_sent_and_the_next_time_is_told() -> None:
     assert bench.pool.in_flight == 3
 
 
-def test_an_arrival_is_dispatched_when_the_one_before_it_was_sent() -> None:
+def test_an_arrival_is_dispatched_after_the_previous_is_sent() -> None:
     bench = Bench([100, 200])
     bench.executor.start(0)
     bench.at(1000)
     assert bench.host.sent == [(100, 1000, 0, 0, 3), (200, 11_000, 1, 0, 3)]
 
 
-def test_all_requests_of_a_turn_are_loaded_before_the_first_is_written() -> None:
+def test_a_turn_loads_all_requests_before_writing_any() -> None:
     bench = Bench([0, 20_000, 30_000, 40_000, 50_000, SECOND], source=FakeSource(is_static=True))
     bench.executor.start(0)
     bench.at(0)  # the first of all asks the source
@@ -176,7 +176,7 @@ def test_all_requests_of_a_turn_are_loaded_before_the_first_is_written() -> None
     assert bench.pool.in_flight == 5
 
 
-def test_what_was_loaded_is_written_though_a_later_arrival_meets_a_wrong_source() -> None:
+def test_loaded_requests_are_written_despite_a_later_app_error() -> None:
     bench = Bench([0, 20_000, 30_000, 40_000, 50_000], source=FakeSource(fails_at=1, is_static=True))
     bench.routes.next = lambda client, sequence: "b:1" if (client, sequence) == (1, 1) else "a:1"
     bench.executor.start(0)
@@ -196,7 +196,7 @@ def test_what_becomes_due_during_a_turn_is_sent_in_it() -> None:
     assert len(bench.host.sent) == 2
 
 
-def test_an_arrival_reached_more_than_max_lateness_late_is_recorded_and_not_sent() -> None:
+def test_an_arrival_beyond_max_lateness_is_not_sent() -> None:
     bench = Bench([0, 1, SECOND, 2 * SECOND])
     bench.executor.start(0)
     assert bench.at(SECOND + 1) == 2 * SECOND  # the first is late by 1 ns
@@ -215,7 +215,7 @@ def test_a_turn_is_bounded_so_that_responses_are_read_in_between() -> None:
     assert bench.at(3_000_000) is None
 
 
-def test_an_arrival_above_the_in_flight_bound_is_dropped_and_takes_no_hosts_turn() -> None:
+def test_a_dropped_arrival_takes_no_hosts_turn() -> None:
     bench = Bench([1, 2, 3], max_in_flight=2)
     bench.executor.start(0)
     bench.at(10)
@@ -271,7 +271,7 @@ def test_a_slow_source_does_not_keep_the_loop_for_a_whole_turn() -> None:
     assert len(bench.host.sent) == 3
 
 
-def test_where_writes_are_slow_fewer_arrivals_make_a_turn_and_more_when_they_are_quick_again() -> None:
+def test_slow_writes_reduce_the_arrivals_per_turn() -> None:
     bench = Bench(range(1000), source=FakeSource(is_static=True))
     bench.executor.start(0)
     bench.idle(1000)

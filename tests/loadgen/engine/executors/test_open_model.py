@@ -94,7 +94,7 @@ def assert_ideal(run: Run) -> None:
         assert abs(ours - theirs) < TOLERANCE_NS, f"{q}: {ours / 1e6:.0f} ms, ideally {theirs / 1e6:.0f} ms"
 
 
-def test_response_times_over_a_freeze_are_those_of_the_ideal_open_model(own_target: HttpTarget) -> None:
+def test_response_times_over_a_freeze_match_the_ideal_open_model(own_target: HttpTarget) -> None:
     run = open_load(own_target)
     assert_ideal(run)
     waited = run.met_the_freeze()
@@ -106,7 +106,7 @@ def test_response_times_over_a_freeze_are_those_of_the_ideal_open_model(own_targ
     )
 
 
-def test_with_few_connections_the_waiting_is_connection_wait_and_not_lateness(own_target: HttpTarget) -> None:
+def test_waiting_for_a_connection_is_not_lateness(own_target: HttpTarget) -> None:
     run = open_load(own_target, max_connections_per_host=4)
     assert_ideal(run)
     waited = run.met_the_freeze()
@@ -115,7 +115,7 @@ def test_with_few_connections_the_waiting_is_connection_wait_and_not_lateness(ow
     assert sum(row.done_ns - row.sent_ns for row in waited) < connection_wait_ns / 5
 
 
-def test_a_tool_that_waits_for_responses_would_have_hidden_the_freeze(own_target: HttpTarget) -> None:
+def test_a_closed_loop_generator_would_hide_the_freeze(own_target: HttpTarget) -> None:
     """Coordinated omission: clients that wait for each response send at the same rate only while all is well."""
     think_s = CLIENTS / RATE_RPS
     run = over_a_freeze(own_target, model="closed", schedule=[[DURATION_S, CLIENTS]], think_time_parameters=[think_s])

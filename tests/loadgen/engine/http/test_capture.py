@@ -84,7 +84,7 @@ def test_errors_keeps_those_that_failed(run: Run[Any], server: EchoServer, path:
 
 
 @pytest.mark.slow
-def test_none_keeps_nothing_and_has_connections_of_the_usual_kind(run: Run[Any], server: EchoServer) -> None:
+def test_capture_none_uses_plain_connections(run: Run[Any], server: EchoServer) -> None:
     rows, captures, totals = captured(run, server.host, "/", capture="none")
     assert (len(rows), captures, totals.captures_left_out) == (5, [], 0)
 
@@ -107,7 +107,7 @@ def record(recorder: Recorder, outcome: int = Outcome.COMPLETED, status: int = 2
     recorder.row(0, 0, 0, 0, 0, 0, outcome, status, "h", 0, 1)
 
 
-def test_what_a_batch_has_no_room_for_is_counted_and_the_next_one_has_room_again() -> None:
+def test_captures_beyond_a_batchs_limit_are_counted() -> None:
     recorder = Recorder()
     captures = Captures("full", 65_536, recorder)
     for _ in range(10):
@@ -123,7 +123,7 @@ def test_what_a_batch_has_no_room_for_is_counted_and_the_next_one_has_room_again
     assert captures.take() == [Capture(0, b"q", b"r")]
 
 
-def test_interim_heads_belong_to_the_head_of_a_response_and_an_incomplete_one_is_kept_as_it_came() -> None:
+def test_headers_mode_keeps_interim_and_incomplete_heads() -> None:
     recorder = Recorder()
     captures = Captures("headers", 4096, recorder)
     interim, head = b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"

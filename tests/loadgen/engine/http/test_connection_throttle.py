@@ -37,7 +37,7 @@ def complete(recorder: Recorder, requests: int) -> None:
         recorder.row(0, sequence, 0, 0, 0, 0, Outcome.COMPLETED, 200, "h", 0, 1)
 
 
-def test_in_each_turn_of_the_loop_one_host_opens_one_connection_and_hosts_take_turns() -> None:
+def test_hosts_take_turns_opening_one_connection_each() -> None:
     async def scenario() -> list[list[str]]:
         opened: list[str] = []
         throttle = ConnectionThrottle(Recorder(), (), lambda: 0, always_needed=False)
@@ -70,7 +70,7 @@ def lacking(
     return opened, recorder
 
 
-def test_hardly_any_is_opened_while_a_good_part_of_all_connections_is_answered_in_each_turn() -> None:
+def test_a_slow_generator_opens_few_connections() -> None:
     async def scenario(connections: int, answered: int) -> list[str]:
         opened, recorder = lacking(connections, always_needed=False)
         await asyncio.sleep(0)  # the first of all is opened at once
@@ -101,7 +101,7 @@ def test_one_is_opened_now_and_then_however_slow_we_are() -> None:
     assert asyncio.run(scenario()) == ["a", "a"]
 
 
-def test_where_those_who_wait_surely_need_a_connection_each_more_are_opened_in_a_turn() -> None:
+def test_always_needed_opens_several_connections_per_turn() -> None:
     async def scenario() -> list[str]:
         opened, recorder = lacking(64, always_needed=True)
         complete(recorder, 64)
@@ -116,7 +116,7 @@ def test_where_those_who_wait_surely_need_a_connection_each_more_are_opened_in_a
     [({}, 1), ({"connection": ConnectionMode.NEW}, 8), ({"model": LoadModel.CLOSED, "schedule": [[1.0, 20.0]]}, 8)],
     ids=["open model", "new connections", "closed model"],
 )
-def test_an_engine_says_whether_those_who_wait_surely_need_a_connection_each(
+def test_the_engine_sets_always_needed_by_model_and_keep_alive(
     workload: dict[str, Any], opened: int, run: Run[int]
 ) -> None:
     async def scenario() -> int:

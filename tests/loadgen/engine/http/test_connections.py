@@ -31,21 +31,19 @@ def test_who_finds_no_connection_and_may_open_none_waits(run: Run[Result], targe
     assert max(row.sent_ns - row.dispatched_ns for row in result.rows) > 100_000_000
 
 
-def test_when_a_connection_of_few_breaks_another_serves_who_waits(run: Run[Result], target: HttpTarget) -> None:
+def test_a_broken_connection_is_replaced_for_queued_requests(run: Run[Result], target: HttpTarget) -> None:
     settings: dict[str, Any] = {"path": "/mode/goodbye/", "max_connections_per_host": 1}
     result = run(play(build(target.host, rate=100, duration=0.1, **settings)))
     assert sum(result.outcomes().values()) == 10
     assert set(result.outcomes()) <= {Outcome.COMPLETED, Outcome.CLOSED, Outcome.RESET}
 
 
-def test_when_few_connections_are_refused_each_attempt_ends_one_arrival(run: Run[Result]) -> None:
+def test_each_refused_connect_ends_one_queued_arrival(run: Run[Result]) -> None:
     result = run(play(build("127.0.0.1:1", rate=100, duration=0.2, max_connections_per_host=2)))
     assert result.outcomes() == {Outcome.CONNECT_REFUSED: 20}
 
 
-def test_the_wait_for_one_of_few_connections_ends_with_the_requests_time_out(
-    run: Run[Result], target: HttpTarget
-) -> None:
+def test_a_queued_request_times_out_like_a_sent_one(run: Run[Result], target: HttpTarget) -> None:
     settings: dict[str, Any] = {"path": "/mode/hang/", "max_connections_per_host": 2, "request_timeout_s": 0.3}
     result = run(play(build(target.host, rate=100, duration=0.2, **settings)))
     outcomes = result.outcomes()

@@ -73,7 +73,7 @@ async def with_server(
     await asyncio.sleep(0.01)
 
 
-def test_a_thousand_connects_ask_once_and_again_when_the_answer_is_old(run: Run[None]) -> None:
+def test_concurrent_connects_share_one_look_up_until_it_expires(run: Run[None]) -> None:
     async def scenario(resolver: Resolver, dialer: Dialer, peers: list[str]) -> None:
         assert await asyncio.gather(*(connect(dialer, peers) for _ in range(200))) == [None] * 200
         assert resolver.asked == 1
@@ -112,7 +112,7 @@ def test_a_host_that_has_moved_is_found_within_a_second(run: Run[None]) -> None:
     run(with_server([["127.0.0.2"], ["127.0.0.1"]], scenario))
 
 
-def test_an_address_that_refuses_gives_way_to_the_next_which_is_first_from_then_on(run: Run[None]) -> None:
+def test_the_address_that_accepted_is_tried_first_afterwards(run: Run[None]) -> None:
     async def scenario(resolver: Resolver, dialer: Dialer, peers: list[str]) -> None:
         assert await connect(dialer, peers) is None
         assert await connect(dialer, peers) is None
@@ -123,7 +123,7 @@ def test_an_address_that_refuses_gives_way_to_the_next_which_is_first_from_then_
 
 
 @pytest.mark.slow
-def test_an_address_that_swallows_connects_does_not_hide_the_others(run: Run[None]) -> None:
+def test_a_silent_address_does_not_hide_the_others(run: Run[None]) -> None:
     async def scenario(resolver: Resolver, dialer: Dialer, peers: list[str]) -> None:
         with socket.socket() as hole:
             hole.bind(("127.0.0.3", dialer._port))
@@ -136,7 +136,7 @@ def test_an_address_that_swallows_connects_does_not_hide_the_others(run: Run[Non
 
 
 @pytest.mark.slow
-def test_the_time_out_covers_the_look_up_which_goes_on_for_the_others(run: Run[None]) -> None:
+def test_a_timed_out_connect_does_not_cancel_the_shared_look_up(run: Run[None]) -> None:
     async def scenario(resolver: Resolver, dialer: Dialer, peers: list[str]) -> None:
         hurried = asyncio.ensure_future(dialer.connect(lambda: Peer(peers), timeout_s=0.001))
         patient = asyncio.ensure_future(connect(dialer, peers))

@@ -81,9 +81,7 @@ def test_a_redirect_is_a_response_where_it_is_not_to_be_followed(run: Run[Result
 
 
 @pytest.mark.parametrize("path", ["/loop", "/ftp", "/nowhere"])
-def test_a_redirect_that_cannot_be_followed_is_an_error_of_a_sent_request(
-    run: Run[Result], server: EchoServer, path: str
-) -> None:
+def test_an_invalid_redirect_is_an_error_of_a_sent_request(run: Run[Result], server: EchoServer, path: str) -> None:
     result = play_path(run, server, path)
     assert result.outcomes() == {Outcome.REDIRECT: PLANNED}
     received = [one.header("x-request-id") for one in server.take()]
@@ -141,7 +139,7 @@ def test_requests_over_tls_are_requests_like_any_other(
     assert sorted(one.header("x-request-id") for one in secure_server.take()) == sorted(result.ids())
 
 
-def test_a_certificate_that_nobody_vouches_for_is_a_failed_connect(run: Run[Result], secure_server: EchoServer) -> None:
+def test_an_untrusted_certificate_is_a_failed_connect(run: Run[Result], secure_server: EchoServer) -> None:
     assert play_path(run, secure_server, "/x", scheme="https").outcomes() == {Outcome.CONNECT_TLS: PLANNED}
 
 

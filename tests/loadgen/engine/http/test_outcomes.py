@@ -49,7 +49,7 @@ def run_mode(run: Run[Result], target: HttpTarget, mode: str, group: str, **work
         ("drip", 200, 20),
     ],
 )
-def test_a_complete_response_of_any_kind_is_completed_and_its_connection_kept(
+def test_a_complete_response_keeps_its_connection(
     run: Run[Result], target: HttpTarget, group: str, mode: str, status: int, size: int
 ) -> None:
     result = run_mode(run, target, mode, group)
@@ -70,9 +70,7 @@ def test_a_response_that_ends_its_connection_is_completed(
 
 
 @pytest.mark.parametrize("mode", ["excess", "garbagebehind"])
-def test_what_comes_behind_a_complete_response_costs_the_connection_not_the_request(
-    run: Run[Result], target: HttpTarget, group: str, mode: str
-) -> None:
+def test_excess_data_closes_only_the_connection(run: Run[Result], target: HttpTarget, group: str, mode: str) -> None:
     before = target.connections()
     result = run_mode(run, target, mode, group)
     assert result.outcomes() == {Outcome.COMPLETED: PLANNED}
@@ -81,7 +79,7 @@ def test_what_comes_behind_a_complete_response_costs_the_connection_not_the_requ
 
 
 @pytest.mark.parametrize(("mode", "kept"), [("headlength", True), ("headbare", True), ("headbody", False)])
-def test_a_response_to_head_ends_with_its_head_whatever_length_it_announces(
+def test_a_response_to_head_has_no_body(
     run: Run[Result], target: HttpTarget, group: str, mode: str, kept: bool
 ) -> None:
     result = run_mode(run, target, mode, group, method="HEAD")
@@ -102,7 +100,7 @@ def test_a_response_to_head_ends_with_its_head_whatever_length_it_announces(
         ("halfway", Outcome.CLOSED),
     ],
 )
-def test_an_error_is_recorded_by_its_kind_and_the_request_is_not_sent_again(
+def test_a_failed_request_is_recorded_and_not_retried(
     run: Run[Result], target: HttpTarget, group: str, mode: str, outcome: Outcome
 ) -> None:
     result = run_mode(run, target, mode, group)
@@ -112,16 +110,14 @@ def test_an_error_is_recorded_by_its_kind_and_the_request_is_not_sent_again(
 
 
 @pytest.mark.parametrize("mode", ["hang", "stall"])
-def test_a_request_without_a_complete_response_times_out_and_its_connection_is_closed(
-    run: Run[Result], target: HttpTarget, group: str, mode: str
-) -> None:
+def test_a_time_out_closes_the_connection(run: Run[Result], target: HttpTarget, group: str, mode: str) -> None:
     before = target.connections()
     result = run_mode(run, target, mode, group, request_timeout_s=0.05)
     assert result.outcomes() == {Outcome.TIMEOUT: PLANNED}
     assert target.connections() - before - 2 == PLANNED
 
 
-def test_a_body_that_drips_counts_as_a_whole_against_the_time_out(run: Run[Result], target: HttpTarget) -> None:
+def test_a_slow_body_counts_whole_against_the_time_out(run: Run[Result], target: HttpTarget) -> None:
     result = run(play(build(target.host, path="/mode/drip/x", request_timeout_s=0.1)))
     assert result.outcomes() == {Outcome.TIMEOUT: PLANNED}
     assert all(0 < row.size < 20 for row in result.rows)
@@ -139,12 +135,12 @@ def test_a_body_of_100_mb_is_counted_and_not_kept(run: Run[Result], target: Http
     assert peak_bytes < 10 << 20
 
 
-def test_a_request_time_out_does_not_count_what_a_connection_did_before(run: Run[Result], target: HttpTarget) -> None:
+def test_a_time_out_starts_at_its_own_request(run: Run[Result], target: HttpTarget) -> None:
     engine = build(target.host, path="/mode/slow/x", rate=4, duration=2, clients=1, request_timeout_s=1)
     assert run(play(engine)).outcomes() == {Outcome.COMPLETED: 8}
 
 
-def test_a_refused_connect_is_recorded_for_the_arrival_that_waited(run: Run[Result]) -> None:
+def test_a_refused_connect_ends_the_arrival_that_waited(run: Run[Result]) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound, but not listening: nobody else gets the port
         result = run(play(build(f"127.0.0.1:{unused.getsockname()[1]}")))
@@ -181,16 +177,14 @@ def test_an_arrival_above_max_in_flight_is_dropped(run: Run[Result], target: Htt
 
 
 @pytest.mark.parametrize("mode", ["goodbye", "halfclose"])
-def test_an_idle_connection_that_the_server_closed_is_not_used_again(
-    run: Run[Result], target: HttpTarget, mode: str
-) -> None:
+def test_a_connection_closed_while_idle_is_not_reused(run: Run[Result], target: HttpTarget, mode: str) -> None:
     # Half a second between the requests, in each of which the server closes the connection without having said so.
     result = run(play(build(target.host, path=f"/mode/{mode}/x", rate=2, duration=1.5, clients=1)))
     assert result.outcomes() == {Outcome.COMPLETED: 3}
 
 
 @pytest.mark.parametrize("unasked", [b"\x00\x01 this is not HTTP at all", OK, b"\r\n"])
-def test_a_connection_that_says_something_while_it_is_idle_is_not_used_again(run: Run[Result], unasked: bytes) -> None:
+def test_a_connection_with_unsolicited_data_is_not_reused(run: Run[Result], unasked: bytes) -> None:
     sent_later: list[bytes] = []
 
     async def scenario() -> Result:
@@ -236,17 +230,13 @@ def test_running_out_of_descriptors_is_a_failed_connect(run: Run[Result], target
     assert sum(outcomes.values()) == 40
 
 
-def test_descriptors_that_are_kept_for_others_are_not_taken_by_connections(
-    run: Run[Result], target: HttpTarget
-) -> None:
+def test_connections_leave_the_reserved_descriptors_free(run: Run[Result], target: HttpTarget) -> None:
     result = run(play(build(target.host, path="/mode/hang/x", request_timeout_s=1, max_connections=3)))
     assert result.outcomes() == {Outcome.TIMEOUT: 3, Outcome.CONNECT_NO_DESCRIPTOR: PLANNED - 3}
 
 
 @pytest.mark.parametrize("status_line", [b"HTTP/1.1 150 X", b"HTTP/1.1 099 X", b"HTTP/1.1 000 X"])
-def test_an_interim_response_with_a_body_is_malformed_and_ends_one_arrival_once(
-    run: Run[Result], status_line: bytes
-) -> None:
+def test_an_interim_response_with_a_body_is_malformed(run: Run[Result], status_line: bytes) -> None:
     async def scenario() -> Result:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")

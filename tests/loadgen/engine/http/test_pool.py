@@ -42,7 +42,7 @@ class InterruptedDialer:
         raise TimeoutError
 
 
-def test_a_connect_that_is_interrupted_just_now_leaves_no_connection_behind() -> None:
+def test_a_cancelled_connect_leaves_no_connection() -> None:
     recorder = Recorder()
 
     async def scenario() -> Pool:
@@ -71,7 +71,7 @@ class TakingDownDialer:
         await asyncio.sleep(3600)
 
 
-def test_each_connect_has_the_time_out_of_the_request_that_it_is_opened_for() -> None:
+def test_a_connect_has_the_time_out_of_its_queued_request() -> None:
     async def scenario() -> list[float | None]:
         pool = Pool(Recorder(), lambda: 0, 1.0, max_connections=100)
         dialer = TakingDownDialer()
@@ -86,7 +86,7 @@ def test_each_connect_has_the_time_out_of_the_request_that_it_is_opened_for() ->
     assert asyncio.run(scenario()) == [0.1, 30.0, None]
 
 
-def test_a_pool_that_was_given_no_end_sends_at_any_time_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pool_without_an_end_sends_at_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "maxsize", 2**31 - 1)  # as of a 32-bit Python: two seconds
     assert Pool(Recorder(), lambda: 0, 1.0, max_connections=100).send_until_ns > 100 * 366 * 86400 * 10**9
 
@@ -118,7 +118,7 @@ def test_a_connect_may_take_longer_than_a_response() -> None:
     assert waits(WIRE, WIRE, at_s=[1, 4.9, 5]) == [[], [], [0, 1]]  # time-outs of 5 s and 1 s
 
 
-def test_a_shorter_wait_ends_before_a_longer_one_that_began_earlier() -> None:
+def test_a_shorter_wait_ends_before_an_earlier_longer_one() -> None:
     long = WIRE._replace(timeout_ns=10**10, connect_timeout_s=0.1)
     short = WIRE._replace(connect_timeout_s=0.1)
     assert waits(long, short, long, short, at_s=[0.9, 1, 2, 10], max_per_host=1) == [[], [1, 3], [], [0, 2]]

@@ -125,7 +125,7 @@ def test_a_host_header_of_ones_own_replaces_the_hosts_name() -> None:
     assert "Host" not in headers
 
 
-def test_an_id_header_of_ones_own_does_not_replace_the_request_id() -> None:
+def test_an_apps_own_id_header_does_not_replace_the_id() -> None:
     assert prepare(headers={"x-request-id": "mine"}).headers["X-Request-Id"] == "group.3.9"
 
 

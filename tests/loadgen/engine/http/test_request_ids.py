@@ -34,7 +34,7 @@ def test_each_request_carries_the_id_of_its_row(run: Run[Result], server: EchoSe
     assert len(set(received)) == (10 if header else 1)
 
 
-def test_what_follows_a_redirect_is_another_span_of_the_arrivals_trace(run: Run[Result], server: EchoServer) -> None:
+def test_a_followed_redirect_is_another_span_of_the_same_trace(run: Run[Result], server: EchoServer) -> None:
     result = run(play(build(server.host, rate=50, duration=0.2, path="/first", request_id_header=TRACEPARENT)))
     assert result.outcomes() == {Outcome.COMPLETED: 10}
     first = [request_id(GROUP, row.client, row.sequence, TRACEPARENT) for row in result.rows]

@@ -96,7 +96,7 @@ def test_an_app_that_cannot_be_loaded_is_an_error_of_prepare(tmp_path: Path, gen
     assert not [name for name in sys.modules if name.startswith("galileo_app_")]
 
 
-@pytest.mark.parametrize(("manifest", "said"), [("- a\n- b\n", "must hold a mapping"), ("a: [", "this is no YAML")])
+@pytest.mark.parametrize(("manifest", "said"), [("- a\n- b\n", "must hold a mapping"), ("a: [", "not valid YAML")])
 def test_a_manifest_that_is_no_mapping_is_an_error_of_prepare(tmp_path: Path, manifest: str, said: str) -> None:
     write_app(tmp_path, "bad", "def next_request(): return 'GET', '/', {}", manifest)
     with pytest.raises(AppError, match=said):
@@ -105,7 +105,7 @@ def test_a_manifest_that_is_no_mapping_is_an_error_of_prepare(tmp_path: Path, ma
 
 @pytest.mark.parametrize("name", ["missing", "../bad", "", "."])
 def test_an_app_that_does_not_exist_is_an_error_of_prepare(tmp_path: Path, name: str) -> None:
-    with pytest.raises(AppError, match="there is no such folder"):
+    with pytest.raises(AppError, match="does not contain it"):
         asyncio.run(build("127.0.0.1:1", client_app=name, apps_dir=tmp_path).prepare())
 
 
@@ -127,12 +127,12 @@ def test_a_wrong_request_of_the_workload_is_an_error_of_prepare() -> None:
         ("sys.exit(1)", "raised SystemExit"),
         ("return None", "must return .method, endpoint, keywords., not None"),
         ("return 'GET'", "must return"),
-        ("return 'GET', '/', {'verify': 5}", "returned a wrong request: verify"),
+        ("return 'GET', '/', {'verify': 5}", "returned an invalid request: verify"),
         ("return 'GET', '/', {'json': {1, 2}}", "cannot be prepared"),
         ("return 'GET', 'http://elsewhere/', {}", "endpoint"),
     ],
 )
-def test_an_app_that_fails_ends_the_load_and_leaves_a_row_for_each_arrival(
+def test_a_failing_app_ends_the_load_with_a_row_per_arrival(
     run: Run[Result], target: HttpTarget, tmp_path: Path, last: str, said: str
 ) -> None:
     lines = ["import sys", "n = 0", "def next_request():", "    global n", "    n += 1"]

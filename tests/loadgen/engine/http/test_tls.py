@@ -170,7 +170,7 @@ def test_equal_options_share_one_context(certificates: Certificates) -> None:
         ({"cert": ("nowhere.pem", "nowhere.key")}, "cert: nowhere.pem"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_named_before_anything_is_sent(kwargs: dict[str, Any], named: str) -> None:
+def test_an_unusable_file_is_reported_before_anything_is_sent(kwargs: dict[str, Any], named: str) -> None:
     with pytest.raises(AppError, match=named):
         Preparer("X-Request-Id", "group", 30).prepare("https://pi", "GET", "/", kwargs)
 

@@ -170,9 +170,7 @@ def test_a_record_may_come_byte_by_byte(run: Run[Client], certificates: Certific
 
 
 @pytest.mark.parametrize("said", [True, False])
-def test_the_end_of_the_data_is_one_with_or_without_the_sign_of_tls(
-    run: Run[Client], certificates: Certificates, said: bool
-) -> None:
+def test_the_end_of_data_needs_no_close_notify(run: Run[Client], certificates: Certificates, said: bool) -> None:
     async def script(client: Client, server: Server) -> None:
         server.transport.write(server.sealed(b"last words") + (server.goodbye() if said else b""))
         server.transport.write_eof()
@@ -203,9 +201,7 @@ def test_a_reset_is_one_after_what_came_before_it(run: Run[Client], certificates
     assert [type(end) for end in client.ends] == [ConnectionResetError]
 
 
-def test_a_forged_record_ends_the_connection_and_the_server_is_told(
-    run: Run[Client], certificates: Certificates
-) -> None:
+def test_a_forged_record_closes_the_connection_with_an_alert(run: Run[Client], certificates: Certificates) -> None:
     async def script(client: Client, server: Server) -> None:
         record = bytearray(server.sealed(b"truth"))
         record[-1] ^= 1
@@ -244,9 +240,7 @@ def spoiled(rng: random.Random, sealed: bytes) -> bytes:
     return bytes(data)
 
 
-def test_whatever_comes_only_what_the_server_sealed_is_handed_up_and_the_end_comes_once(
-    run: Run[Client], certificates: Certificates
-) -> None:
+def test_arbitrary_input_yields_only_genuine_data_and_one_end(run: Run[Client], certificates: Certificates) -> None:
     words = [b"%d," % number * 500 for number in range(30)]
     kinds = set()
     for seed in range(30):
@@ -273,9 +267,7 @@ def test_whatever_comes_only_what_the_server_sealed_is_handed_up_and_the_end_com
     assert {ssl.SSLError, type(None)} <= kinds
 
 
-def test_what_the_server_does_not_read_waits_in_bounds_of_the_sockets_and_then_comes_whole(
-    run: Run[Client], certificates: Certificates
-) -> None:
+def test_unread_data_is_buffered_and_arrives_whole(run: Run[Client], certificates: Certificates) -> None:
     body = bytes(range(251)) * 80_000
 
     async def script(client: Client, server: Server) -> None:
@@ -296,9 +288,7 @@ def test_what_the_server_does_not_read_waits_in_bounds_of_the_sockets_and_then_c
     run(talk(certificates, script))
 
 
-def test_what_is_written_is_on_its_way_before_the_turn_of_the_loop_ends(
-    run: Run[Client], certificates: Certificates
-) -> None:
+def test_data_is_sent_within_the_same_turn_of_the_loop(run: Run[Client], certificates: Certificates) -> None:
     async def script(client: Client, server: Server) -> None:
         arrived = [server.transport.get_extra_info("socket").fileno()]
         assert select.select(arrived, [], [], 0)[0] == []
@@ -309,7 +299,7 @@ def test_what_is_written_is_on_its_way_before_the_turn_of_the_loop_ends(
     run(talk(certificates, script))
 
 
-def test_an_abort_closes_at_once_and_says_so_once_in_another_turn(run: Run[Client], certificates: Certificates) -> None:
+def test_abort_calls_connection_lost_once_in_a_later_turn(run: Run[Client], certificates: Certificates) -> None:
     async def script(client: Client, server: Server) -> None:
         server.transport.write(server.sealed(b"never"))
         client.transport.abort()
@@ -323,9 +313,7 @@ def test_an_abort_closes_at_once_and_says_so_once_in_another_turn(run: Run[Clien
     assert (client.pieces, client.ends) == ([], [None])
 
 
-def test_a_protocol_that_aborts_when_it_is_made_hears_nothing_more(
-    run: Run[Client], certificates: Certificates
-) -> None:
+def test_a_protocol_aborting_in_connection_made_gets_no_data(run: Run[Client], certificates: Certificates) -> None:
     class Shy(Client):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
@@ -352,9 +340,7 @@ def test_a_protocol_that_aborts_amid_records_is_spared_the_rest(run: Run[Client]
     assert (client.pieces, client.ends) == ([b"one"], [None])
 
 
-def test_an_error_of_the_protocol_is_reported_and_closes_the_connection(
-    run: Run[Client], certificates: Certificates
-) -> None:
+def test_a_protocols_error_closes_the_connection(run: Run[Client], certificates: Certificates) -> None:
     complaints: list[dict[str, Any]] = []
 
     class Faulty(Client):
@@ -389,7 +375,7 @@ async def interrupted(turns: int, certificates: Certificates) -> tuple[Client, b
     return client, done
 
 
-def test_a_connect_can_be_cancelled_in_any_turn_and_leaves_no_socket(
+def test_a_connect_cancelled_in_any_turn_leaves_no_socket(
     run: Run[tuple[Client, bool]], certificates: Certificates
 ) -> None:
     for turns in range(200):
@@ -467,7 +453,7 @@ def test_a_server_may_change_keys_or_shake_hands_again(
     run(scenario())
 
 
-def test_a_name_that_can_be_nobodys_is_refused_before_anything_is_opened() -> None:
+def test_an_invalid_server_name_is_refused_before_connecting() -> None:
     async def scenario() -> None:
         with pytest.raises(UnicodeError):
             TlsTransport(asyncio.get_running_loop(), tls.context(tls.options()), ".pi", Client)
