@@ -81,13 +81,7 @@ class ExperimentAdmin(ReadOnlyAdmin):
             return "not recorded"
         text = f"{counts.samples:,} samples of {counts.nodes:,} nodes"
         if counts.unparsable or counts.dropped:
-<<<<<<< HEAD
             text += f"; {counts.unparsable:,} messages could not be parsed, {counts.dropped:,} were dropped"
-=======
-            text += (
-                f"; {counts.unparsable:,} messages could not be parsed; {counts.dropped:,} were dropped at a full queue"
-            )
->>>>>>> 5f32c78 (Plain words: no phrase of bin/check-prose is left but in the environment's messages; test names of at most 60 characters)
         return text
 
     @admin.display(description="report")

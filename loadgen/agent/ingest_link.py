@@ -25,7 +25,7 @@ class RedisIngest:
     """Implements forwarder.Ingest, which describes the methods."""
 
     def __init__(self, settings: WorkerSettings, client: redis.Redis) -> None:
-        self._client: Any = client  # redis-py types each result as a value or an awaitable
+        self._client: Any = client  # redis-py types results as awaitable, too (redis/redis-py#2399)
         self._answers = ack_key(settings.name)
         self._app = Celery("loadgen-agent", set_as_current=False, fixups=[])
         self._app.conf.update(celery_options(settings.redis))

@@ -152,7 +152,7 @@ class RedisTraceLog:
     """
 
     def __init__(self, client: redis.Redis) -> None:
-        self._client: Any = client  # redis-py types each result as a value or an awaitable
+        self._client: Any = client  # redis-py types results as awaitable, too (redis/redis-py#2399)
 
     def write(self, header: BatchHeader, records: bytes) -> None:
         pipeline = self._client.pipeline(transaction=False)

@@ -142,7 +142,7 @@ class AppCache:
             await asyncio.sleep(_RETRY_PAUSE_S)
 
     async def _read(self, client: redis.asyncio.Redis, key: str) -> bytes:
-        # redis-py types a command's result as a value or an awaitable, whichever client it is.
+        # redis-py types a result as a value or an awaitable, whichever client it is (redis/redis-py#2399).
         commands: Any = client
         size = min(await commands.strlen(key), archive.MAX_ARCHIVE_BYTES)
         data = bytearray()

@@ -43,8 +43,8 @@ def queue(name: str) -> Queue:
 def celery_options(redis: RedisSettings) -> dict[str, Any]:
     """Celery configuration that both apps share.
 
-    Early acks everywhere: a broker restart while an acks-late task runs kills the worker's main process, and what
-    must not be lost is dispatched or sent again from our own records.
+    Early acks everywhere: a broker restart while an acks-late task runs kills the worker's main process
+    (celery/celery#7185, seen with 5.7). Orders and batches that must not be lost are sent again from our own rows.
     """
     return {
         "broker_url": redis.url,

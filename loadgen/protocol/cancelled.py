@@ -8,8 +8,8 @@ import asyncio
 def raise_if_cancelled() -> None:
     """Raises CancelledError when the current task was told to end: for the beginning of each turn of an endless loop.
 
-    redis-py waits with time-outs of its own, and one that runs out just then takes the cancel with it: the loop would
-    go on, and its event loop would never close.
+    redis-py waits with time-outs of its own, and one that expires at that moment swallows the cancel
+    (redis/redis-py#2551): the loop would go on, and its event loop would never close.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():

@@ -116,7 +116,8 @@ class DesiredStateReader:
                     await self.refresh()
                 except RedisError as error:
                     logger.warning("desired state cannot be read, the load goes on: %s", error)
-                # Read all the same when nothing is announced. (wait_for may swallow a cancel before Python 3.12.)
+                # Read all the same when nothing is announced. Not by wait_for, which may swallow a cancel before
+                # Python 3.12 (python/cpython#86296).
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(READ_EVERY_S):
                         await self._news.wait()
@@ -141,7 +142,7 @@ class DesiredStateReader:
 
     async def _read(self, *fields: str) -> list[bytes | None]:
         """The fields, of which the first is there where the document is."""
-        # redis-py types a command's result as a value or an awaitable, whichever client it is.
+        # redis-py types a result as a value or an awaitable, whichever client it is (redis/redis-py#2399).
         reply: Any = self._client.hmget(group_key(self._group_id), fields)
         found: list[bytes | None] = await reply
         if found[0] is not None:

@@ -203,11 +203,7 @@ def test_telemetry_is_counted_on_the_experiments_page_and_filtered_in_its_list(
     browser: Client, experiment: Experiment
 ) -> None:
     page = browser.get(address(Experiment, "change", experiment.id)).content.decode()
-<<<<<<< HEAD
     assert "1 samples of 1 nodes; 0 messages could not be parsed, 3 were dropped" in page
-=======
-    assert "1 samples of 1 nodes; 0 messages could not be parsed; 3 were dropped at a full queue" in page
->>>>>>> 5f32c78 (Plain words: no phrase of bin/check-prose is left but in the environment's messages; test names of at most 60 characters)
     listed = address(TelemetrySample, "changelist") + f"?experiment={experiment.id}"
     assert "2023-11-14 22:13:20.000000" in browser.get(listed).content.decode()
     for query, count in (("&node=pi1&metric=cpu", 1), ("&metric=ram", 0), ("&node=pi2", 0)):

@@ -131,8 +131,8 @@ class HostPool:
             made = [connection for connection in attempt.connections if connection.made]
             if not made:
                 self._failed(failure)
-            # uvloop closes the transport of a connect that is cancelled just now without calling connection_lost (seen
-            # with uvloop 0.23).
+            # If a connect is cancelled when it has just succeeded, uvloop closes the transport without calling
+            # connection_lost (seen with 0.23; MagicStack/uvloop#738 is about the same path).
             for connection in made[:-1] if connected else made:
                 connection.connection_lost(None)
 
