@@ -13,8 +13,8 @@ from loadgen.protocol.topics import Mark
 from routing import selectors as routing_selectors
 from routing.errors import Conflict
 
-# A load that runs to its end is seen to have ended when its time is over by the broker's clock, which may be a little
-# before it is by ours: what a plan has for its very end has come by then.
+# A load that runs to its end counts as ended when its time is over by the broker's clock, which may be a little ahead
+# of this process's clock: the events that a plan has at its very end count as reached by then.
 _END_SLACK = timedelta(seconds=1)
 _PLANNED = "plan:"
 

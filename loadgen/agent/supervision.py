@@ -108,8 +108,9 @@ class Supervisor:
     def reconnect_if_stuck(self) -> None:
         """Makes the main process reconnect when an order has waited for RECONNECT_AFTER_S although a slot is free.
 
-        After a half-open connection, Celery's consumer may receive nothing while other connections work. In a queue
-        that several workers share, an order waits that long only if none of them receives it.
+        After a half-open connection, Celery's consumer may receive nothing while other connections work
+        (celery/celery#10302, seen with 5.7). In a queue that several workers share, an order waits that long only if
+        none of them receives it.
         """
         now_ns = self._monotonic_ns()
         pipeline = self._client.pipeline(transaction=False)
