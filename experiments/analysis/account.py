@@ -112,12 +112,12 @@ class ShardAccount:
                 f"shard {self.name} recorded {totals['rows']:,} rows, but the database holds {self.rows:,} of its rows"
             )
         if not self.missing:
-            for name in LINES:
-                if totals[name] != self.line(name):
-                    found.append(
-                        f"shard {self.name} counted {totals[name]:,} as {name.replace('_', ' ')}, "
-                        f"but {self.line(name):,} of its rows are"
-                    )
+            found += [
+                f"shard {self.name} counted {totals[name]:,} as {name.replace('_', ' ')}, "
+                f"but {self.line(name):,} of its rows are"
+                for name in LINES
+                if totals[name] != self.line(name)
+            ]
         return found
 
 
@@ -169,8 +169,7 @@ class Account:
             )
         if self.distinct != self.rows:
             wrong.append(f"{self.rows:,} rows name only {self.distinct:,} different arrivals: some were sent twice")
-        sent = self.stored["sent"]
-        if self.sent_times != sent:
+        if self.sent_times != (sent := self.stored["sent"]):
             wrong.append(f"{sent:,} rows were sent by their outcome, but {self.sent_times:,} have a sending time")
         if self.batch_rows != self.rows:
             wrong.append(f"the stored batches held {self.batch_rows:,} rows, but the database holds {self.rows:,}")
@@ -182,16 +181,13 @@ class Account:
                 f"the stored batches held {self.untraced:,} untraced arrivals, but the statistics count "
                 f"{self.untraced_aggregates:,}"
             )
-        for shard in self.shards:
-            wrong += shard.contradictions()
-        return wrong
+        return wrong + [sentence for shard in self.shards for sentence in shard.contradictions()]
 
     def to_dict(self) -> dict[str, Any]:
         """The account as JSON, with its contradictions and without the shards."""
         lines = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "shards"}
-        return {
-            **lines, "not_sent": self.not_sent, "closes": self.complete, "contradictions": self.contradictions(),
-        }  # fmt: skip
+        derived = {"not_sent": self.not_sent, "closes": self.complete, "contradictions": self.contradictions()}
+        return lines | derived
 
 
 def account_of(experiment: Experiment) -> Account:
@@ -201,9 +197,8 @@ def account_of(experiment: Experiment) -> Account:
     stored: Counter[int] = Counter()
     by_shard: dict[int, Counter[int]] = {}
     sent_times = 0
-    for shard_id, outcome, rows, written in traces.values_list("shard_id", "outcome").annotate(
-        Count("id"), Count("sent_ns")
-    ):
+    counted = traces.values_list("shard_id", "outcome").annotate(Count("id"), Count("sent_ns"))
+    for shard_id, outcome, rows, written in counted:
         by_shard.setdefault(shard_id, Counter())[outcome] = rows
         stored[outcome] += rows
         sent_times += written
@@ -218,8 +213,10 @@ def account_of(experiment: Experiment) -> Account:
         batch_rows[traced] += rows
         by_attempt[shard_id, attempt] += rows
     accounts = [_shard_account(shard, by_attempt, by_shard.get(shard.id, {})) for shard in shards]
+    names = ("planned", "cut_without_row", "lost", "losses_unknown", "not_made", "missing")
+    sums = {name: sum(getattr(shard, name) for shard in accounts) for name in names}
     return Account(
-        planned=sum(shard.planned for shard in accounts),
+        **sums,
         rows=stored.total(),
         untraced=batch_rows[False],
         sent=_sent(total),
@@ -228,12 +225,7 @@ def account_of(experiment: Experiment) -> Account:
         dropped=total[Outcome.DROPPED],
         late=total[Outcome.LATE],
         connect_failed=_by_kind(total, "connect_failed"),
-        cut=total[Outcome.CUT] + sum(shard.cut_without_row for shard in accounts),
-        cut_without_row=sum(shard.cut_without_row for shard in accounts),
-        lost=sum(shard.lost for shard in accounts),
-        losses_unknown=sum(shard.losses_unknown for shard in accounts),
-        not_made=sum(shard.not_made for shard in accounts),
-        missing=sum(shard.missing for shard in accounts),
+        cut=total[Outcome.CUT] + sums["cut_without_row"],
         stored={"arrivals": stored.total(), "sent": _sent(stored), "completed": stored[Outcome.COMPLETED]},
         sent_times=sent_times,
         distinct=_distinct(experiment, shards),
@@ -247,9 +239,7 @@ def account_of(experiment: Experiment) -> Account:
 def _shard_account(shard: Shard, batch_rows: dict[tuple[int, int], int], outcomes: dict[int, int]) -> ShardAccount:
     """A shard's part; `batch_rows` holds the rows of batches by (shard, attempt)."""
     present = batch_rows.get((shard.id, shard.attempt), 0)
-    earlier = sum(
-        rows for (owner, attempt), rows in batch_rows.items() if owner == shard.id and attempt < shard.attempt
-    )
+    earlier = sum(batch_rows.get((shard.id, attempt), 0) for attempt in range(1, shard.attempt))
     requests_planned = None
     if is_closed := is_unplanned(shard):
         planned = earlier + (shard.totals["planned"] if shard.totals else present)
@@ -298,14 +288,8 @@ def _distinct(experiment: Experiment, shards: list[Shard]) -> int:
     groups: dict[str, list[int]] = {}
     for shard in shards:
         groups.setdefault(shard.group_id, []).append(shard.id)
-    return sum(
-        Trace.objects.filter(experiment=experiment, shard_id__in=members)
-        .order_by()
-        .values("client", "sequence")
-        .distinct()
-        .count()
-        for members in groups.values()
-    )
+    arrivals = Trace.objects.filter(experiment=experiment).order_by().values("client", "sequence").distinct()
+    return sum(arrivals.filter(shard_id__in=members).count() for members in groups.values())
 
 
 def _aggregates(experiment: Experiment) -> dict[str, int]:

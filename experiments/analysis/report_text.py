@@ -11,12 +11,7 @@ from loadgen.protocol.enums import LoadModel
 
 WIDTH = 100
 QUANTILES = ("p50_s", "p90_s", "p99_s", "p99.9_s", "max_s")
-_NAMES = {
-    "response_time": "response time",
-    "service_time": "service time",
-    "connection_wait": "connection wait",
-    "lateness": "lateness",
-}
+_TIMES = ("response_time", "service_time", "connection_wait", "lateness")
 
 
 def render(report: dict[str, Any]) -> str:
@@ -154,17 +149,10 @@ def _planned_and_achieved(workload: dict[str, Any]) -> Iterator[str]:
     yield f"Planned and achieved: {workload['service']} ({workload['arrival_process']} arrivals)"
     rows = [("interval s", "by schedule", "arrivals", "sent", "planned req/s", "achieved req/s", "sent/arrivals")]
     for interval in workload["intervals"]:
-        rows.append(
-            (
-                _bounds(interval),
-                f"{interval['planned']:,.1f}",
-                f"{interval['arrivals']:,}",
-                f"{interval['sent']:,}",
-                f"{interval['planned_rps']:,.2f}",
-                f"{interval['achieved_rps']:,.2f}",
-                percent(interval["sent"] / interval["arrivals"] if interval["arrivals"] else None),
-            )
-        )
+        counts = (f"{interval['planned']:,.1f}", f"{interval['arrivals']:,}", f"{interval['sent']:,}")
+        rates = (f"{interval[name]:,.2f}" for name in ("planned_rps", "achieved_rps"))
+        share = interval["sent"] / interval["arrivals"] if interval["arrivals"] else None
+        rows.append((_bounds(interval), *counts, *rates, percent(share)))
     yield from table(rows)
 
 
@@ -172,15 +160,8 @@ def _clients_and_rates(workload: dict[str, Any]) -> Iterator[str]:
     yield f"Clients and rates: {workload['service']} (closed model, think time {workload['think_time']} s)"
     rows = [("interval s", "clients", "started", "sent", "req/s")]
     for interval in workload["intervals"]:
-        rows.append(
-            (
-                _bounds(interval),
-                f"{interval['clients']:,}",
-                f"{interval['arrivals']:,}",
-                f"{interval['sent']:,}",
-                f"{interval['achieved_rps']:,.2f}",
-            )
-        )
+        counts = (f"{interval[name]:,}" for name in ("clients", "arrivals", "sent"))
+        rows.append((_bounds(interval), *counts, f"{interval['achieved_rps']:,.2f}"))
     yield from table(rows)
 
 
@@ -195,10 +176,10 @@ def _times(summary: dict[str, Any]) -> Iterator[str]:
     parts = [("", summary["total"])]
     parts += [(f" {part['service']}", part) for part in summary["workloads"]] if several else []
     for suffix, part in parts:
-        for key, name in _NAMES.items():
-            times = part["times"][key]
+        for name in _TIMES:
+            times = part["times"][name]
             figures = [milliseconds(times[quantile]) for quantile in ("mean_s", *QUANTILES)]
-            rows.append((name + suffix, f"{times['count']:,}", *figures))
+            rows.append((name.replace("_", " ") + suffix, f"{times['count']:,}", *figures))
     yield from table(rows)
     closed = [part["service"] for part in summary["workloads"] if part["response_times_depend_on_completions"]]
     if closed:
@@ -228,21 +209,13 @@ def _hosts(services: list[dict[str, Any]]) -> Iterator[str]:
         yield f"Hosts: {service['service']} (routing version {versions})"
         rows = [("host", "sent", "share", "share of weight")]
         for host in service["hosts"]:
-            rows.append(
-                (host["host"], f"{host['sent']:,}", percent(host["share"], 3), percent(host["weight_share"], 3))
-            )
+            shares = (percent(host[name], 3) for name in ("share", "weight_share"))
+            rows.append((host["host"], f"{host['sent']:,}", *shares))
         yield from table(rows)
         rows = [("shard", "version", "routed", "largest deviation from the exact share (requests)")]
         for shard in service["shards"]:
-            deviation = shard["max_deviation"]
-            rows.append(
-                (
-                    shard["shard"],
-                    str(shard["routing_version"]),
-                    f"{shard['routed']:,}",
-                    "–" if deviation is None else f"{deviation:.2f}",
-                )
-            )
+            deviation = "–" if shard["max_deviation"] is None else f"{shard['max_deviation']:.2f}"
+            rows.append((shard["shard"], str(shard["routing_version"]), f"{shard['routed']:,}", deviation))
         yield from table(rows)
 
 
@@ -252,21 +225,11 @@ def _workers(workers: list[dict[str, Any]], shards: list[dict[str, Any]]) -> Ite
     yield "Workers (their worst shards; clock: uncertainty; CPU, others, stolen: peak over 5 s)"
     rows = [("worker", "shards", "clock ms", "drift ms", "CPU", "wait", "others", "stolen", "stall ms", "open files")]
     for worker in workers:
-        limit = worker["descriptor_limit"]
-        rows.append(
-            (
-                worker["worker"],
-                str(worker["shards"]),
-                milliseconds(worker["clock_uncertainty_s"]),
-                milliseconds(worker["clock_drift_s"]),
-                percent(worker["cpu_peak_share"]),
-                percent(worker["wait_share"]),
-                percent(worker["others_share"]),
-                percent(worker["stolen_share"]),
-                milliseconds(worker["max_stall_s"]),
-                "–" if limit is None else f"{limit:,}",
-            )
-        )
+        clock = (milliseconds(worker[name]) for name in ("clock_uncertainty_s", "clock_drift_s"))
+        shares = (percent(worker[name]) for name in ("cpu_peak_share", "wait_share", "others_share", "stolen_share"))
+        files = "–" if worker["descriptor_limit"] is None else f"{worker['descriptor_limit']:,}"
+        stall = milliseconds(worker["max_stall_s"])
+        rows.append((worker["worker"], str(worker["shards"]), *clock, *shares, stall, files))
     yield from table(rows)
     for shard in shards:
         if shard["status"] != "FINISHED" or shard["reason"] or shard["attempt"] > 1:
@@ -281,15 +244,9 @@ def _telemetry(telemetry: dict[str, Any] | None) -> Iterator[str]:
     yield "Telemetry (while the load ran; CPU: of all cores)"
     rows = [("node", "samples", "CPU mean", "CPU max", "RAM mean MiB", "RAM max MiB", "of MiB")]
     for node in telemetry["nodes"]:
-        rows.append(
-            (
-                node["node"],
-                f"{node['samples']:,}",
-                percent(node["cpu_mean_share"]),
-                percent(node["cpu_max_share"]),
-                *(_mebibytes(node[name]) for name in ("ram_mean_bytes", "ram_max_bytes", "ram_bytes")),
-            )
-        )
+        shares = (percent(node[name]) for name in ("cpu_mean_share", "cpu_max_share"))
+        sizes = (_mebibytes(node[name]) for name in ("ram_mean_bytes", "ram_max_bytes", "ram_bytes"))
+        rows.append((node["node"], f"{node['samples']:,}", *shares, *sizes))
     if telemetry["nodes"]:
         yield from table(rows)
     if telemetry["unparsable"]:

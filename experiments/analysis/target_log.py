@@ -12,7 +12,6 @@ import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,11 @@ from experiments.analysis.shard_scope import shards_of
 from experiments.models import Experiment, SecondStats, Trace
 from loadgen.protocol.outcomes import Outcome
 from loadgen.protocol.request_ids import IdForm, id_begin, id_form, request_id
+from routing.errors import Code, InvalidInput
 
 NS = 1_000_000_000
 MAX_EXAMPLES = 5
+PATH = "--target-log"  # of an error: the argument of `manage.py report`
 _CHUNK = 20_000
 
 Keys = NDArray[np.uint64]
@@ -37,8 +38,8 @@ _MAX_NUMBER = 0xFFFFFFFF
 _Id = tuple[str, int, int, int]
 
 
-class TargetLogError(Exception):
-    """A log cannot be read, or cannot be compared with the experiment; the message gives the reason."""
+class TargetLogError(InvalidInput):
+    """A target log cannot be read, or cannot be compared with the experiment."""
 
 
 @dataclass
@@ -97,25 +98,23 @@ def compare(experiment: Experiment, paths: list[Path]) -> dict[str, Any]:
     listed in `without_ids`.
 
     Raises:
-        TargetLogError: a log cannot be read, or no request carried an id.
+        TargetLogError: a log cannot be read, or no request has an id.
     """
-    groups = sorted({shard.group.id: shard.group for shard in shards_of(experiment)}.values(), key=attrgetter("id"))
-    headers = {group.id: group.workload.spec["request_id_header"] for group in groups}
-    headers = {group_id: header for group_id, header in headers.items() if header}
+    groups = [group for _, group in sorted({shard.group_id: shard.group for shard in shards_of(experiment)}.items())]
+    headers = {group.id: header for group in groups if (header := group.workload.spec["request_id_header"])}
     if groups and not headers:
-        raise TargetLogError("its requests carried no ids (request_id_header: off) by which a log could be searched")
+        message = "needs requests with ids, but those of the experiment had none (request_id_header: off)"
+        raise TargetLogError.of(PATH, Code.CONFLICT, message)
     # A log that is given twice counts once.
     logs = [read_log(path, headers) for path in {path.resolve(): path for path in paths}.values()]
     sent = _sent(experiment)
-    checks = {
-        group_id: _check(group_id, header, sent.get(group_id, SentIds()), logs) for group_id, header in headers.items()
-    }
+    checks = [_check(group_id, header, sent.get(group_id, SentIds()), logs) for group_id, header in headers.items()]
     result: dict[str, Any] = {
-        name: sum(check[name] for check in checks.values())
+        name: sum(check[name] for check in checks)
         for name in ("sent", "untraced", "logged", "lines", "missing", "errors_not_logged", "unknown", "duplicate")
     }
     result["examples"] = {
-        name: [example for check in checks.values() for example in check["examples"][name]][:MAX_EXAMPLES]
+        name: [example for check in checks for example in check["examples"][name]][:MAX_EXAMPLES]
         for name in ("missing", "unknown", "duplicate")
     }
     result["without_ids"] = [group.workload.service for group in groups if group.id not in headers]
@@ -146,21 +145,17 @@ def read_log(path: Path, headers: Mapping[str, str]) -> TargetLog:
         with path.open("rb") as file:
             for line in file:
                 lines += 1
-                found = {*dotted.find(line), *traced.find(line)}
-                if not found:
-                    continue
-                start = _UNIX_TIME.match(line)
-                time_s = float(start[1]) if start else float("nan")
-                for group_id, client, sequence, hop in found:
+                for group_id, client, sequence, hop in {*dotted.find(line), *traced.find(line)}:
                     ids, key = groups[group_id], key_of(client, sequence)
                     if hop:
                         ids.hop_keys.append(key)
                         ids.hop_numbers.append(hop)
                     else:
+                        time = _UNIX_TIME.match(line)
                         ids.keys.append(key)
-                        ids.times_s.append(time_s)
+                        ids.times_s.append(float(time[1]) if time else float("nan"))
     except OSError as error:
-        raise TargetLogError(f"target log {path}: {error.strerror or error}") from error
+        raise TargetLogError.of(PATH, Code.UNREADABLE, f"{path}: {error.strerror or error}") from error
     return TargetLog(str(path), lines, groups)
 
 
@@ -214,8 +209,7 @@ def _sent(experiment: Experiment) -> dict[str, SentIds]:
         ids.sent_ns.append(sent_ns)
         ids.completed.append(outcome == Outcome.COMPLETED)
     untraced = SecondStats.objects.filter(experiment=experiment, traced=False).order_by()
-    sums = untraced.values_list("shard_id").annotate(Sum("sent"), Sum("completed"))
-    for shard_id, without_row, completed in sums:
+    for shard_id, without_row, completed in untraced.values_list("shard_id").annotate(Sum("sent"), Sum("completed")):
         ids = sent.setdefault(groups[shard_id], SentIds())
         ids.untraced += without_row
         ids.untraced_completed += completed
@@ -270,7 +264,7 @@ def _contradictions(result: dict[str, Any]) -> Iterator[str]:
 
 def _clock_difference_s(log: TargetLog, sent: dict[str, SentIds]) -> float | None:
     """The upper bound of the target's clock minus the broker's: the least logged − sent, which includes the latency."""
-    least = None
+    least = np.inf
     for group_id, logged in log.groups.items():
         keys, times_s = logged.arrays()
         ids = sent.get(group_id)
@@ -282,10 +276,9 @@ def _clock_difference_s(log: TargetLog, sent: dict[str, SentIds]) -> float | Non
         place = np.minimum(np.searchsorted(sent_keys, keys, sorter=order), len(order) - 1)
         found = order[place]
         known = (sent_keys[found] == keys) & ~np.isnan(times_s)
-        if known.any():
-            differences = times_s[known] - np.array(ids.sent_ns, dtype=np.int64)[found[known]] / NS
-            least = min(float(differences.min()), least if least is not None else np.inf)
-    return least
+        differences = times_s[known] - np.array(ids.sent_ns, dtype=np.int64)[found[known]] / NS
+        least = float(differences.min(initial=least))
+    return None if least == np.inf else least
 
 
 def _intervals(experiment: Experiment, logs: list[TargetLog], offsets: list[float | None]) -> list[int] | None:
@@ -304,5 +297,4 @@ def _intervals(experiment: Experiment, logs: list[TargetLog], offsets: list[floa
         for logged in log.groups.values():
             times_s = logged.arrays()[1] - (offset or 0.0) - experiment.start_broker_ns / NS
             counts += np.histogram(times_s[~np.isnan(times_s)], edges_s)[0]
-    listed: list[int] = counts.tolist()
-    return listed
+    return [int(count) for count in counts]

@@ -72,8 +72,9 @@ def _read(value: Any, in_seconds: bool) -> Pair:
             distributions.mean_gap(name, parameters)
         return name, complete if parameters else []
     except DistributionError as error:
-        named = error.parameter and isinstance(value, dict) and PROCESS in value
-        errors.add((error.parameter,) if named else (), Code.RANGE, error.message if named else str(error))
+        (reason,) = error.errors
+        named = reason.path and isinstance(value, dict) and PROCESS in value
+        errors.add((reason.path,) if named else (), reason.code, reason.message if named else str(reason))
     errors.raise_in_model()
     raise AssertionError("unreachable: the error was raised")
 

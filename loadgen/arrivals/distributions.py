@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from routing.errors import Code, InvalidInput
+
 CONSTANT = "constant"
 EXPOVARIATE = "expovariate"
 
@@ -113,13 +115,8 @@ _KINDS: dict[str, _Kind] = {
 DISTRIBUTIONS = tuple(_KINDS)
 
 
-class DistributionError(ValueError):
-    """A distribution cannot be drawn from; `parameter` names the invalid one, "" stands for the whole distribution."""
-
-    def __init__(self, parameter: str, message: str) -> None:
-        self.parameter = parameter
-        self.message = message
-        super().__init__(f"{parameter}: {message}" if parameter else message)
+class DistributionError(InvalidInput):
+    """A distribution cannot be drawn from; the path is the invalid parameter, "" stands for the whole distribution."""
 
 
 def parameter_names(name: str) -> tuple[str, ...]:
@@ -136,7 +133,7 @@ def complete(name: str, parameters: Sequence[float | None]) -> tuple[float, ...]
     kind = _kind(name)
     if len(parameters) > len(kind.defaults):
         listed = ", ".join(kind.defaults)
-        raise DistributionError("", f"{name} takes {listed}, not {len(parameters)} parameters")
+        raise DistributionError.of("", Code.RANGE, f"{name} takes {listed}, not {len(parameters)} parameters")
     given = [*parameters, *[None] * (len(kind.defaults) - len(parameters))]
     values = [default if value is None else value for value, default in zip(given, kind.defaults.values(), strict=True)]
     if name == "triangular" and values[2] is None and values[0] is not None and values[1] is not None:
@@ -144,19 +141,20 @@ def complete(name: str, parameters: Sequence[float | None]) -> tuple[float, ...]
     found: list[float] = []
     for index, (parameter, value) in enumerate(zip(kind.defaults, values, strict=True)):
         if value is None:
-            raise DistributionError(parameter, f"is missing: {name} needs it")
+            raise DistributionError.of(parameter, Code.REQUIRED, f"is missing: {name} needs it")
         lowest = kind.lowest[index] if kind.lowest else -HIGHEST
         if not lowest <= value <= HIGHEST:
-            raise DistributionError(parameter, f"must be from {lowest:g} to {HIGHEST:g}, not {value:g}")
+            raise DistributionError.of(parameter, Code.RANGE, f"must be from {lowest:g} to {HIGHEST:g}, not {value:g}")
         found.append(float(value))
     ordered = [found[index] for index in kind.order]
     if ordered != sorted(ordered):
         listed = " ≤ ".join(list(kind.defaults)[index] for index in kind.order)
-        raise DistributionError("", f"{name} needs {listed}, not {described(name, found)}")
+        raise DistributionError.of("", Code.CONFLICT, f"{name} needs {listed}, not {described(name, found)}")
     if name == "lognormvariate":
         mu, sigma = found
         if mu + max(_FURTHEST_SIGMAS * sigma, sigma * sigma / 2) > _HIGHEST_EXPONENT:
-            raise DistributionError("sigma", f"is too large: samples of {described(name, found)} overflow")
+            message = f"is too large: samples of {described(name, found)} overflow"
+            raise DistributionError.of("sigma", Code.RANGE, message)
     return tuple(found)
 
 
@@ -186,15 +184,13 @@ def mean_gap(name: str, parameters: Sequence[float | None]) -> float:
     mean = kind.mean(*values)
     if not 0 < mean < math.inf:
         infinite = "infinite" if mean > 0 else f"{mean:g}"
-        raise DistributionError(
-            "", f"the mean of {described(name, values)} is {infinite}; gaps need a finite mean above 0"
-        )
+        message = f"the mean of {described(name, values)} is {infinite}; gaps need a finite mean above 0"
+        raise DistributionError.of("", Code.RANGE, message)
     if kind.positive_mean is not None:
         mean = kind.positive_mean(*values)
     if name != CONSTANT and share_of_common_gaps(name, values, mean) < 0.01:
-        raise DistributionError(
-            "", f"{described(name, values)} is too skewed: rare giant gaps make up more than 99 % of its mean"
-        )
+        message = f"{described(name, values)} is too skewed: rare giant gaps make up more than 99 % of its mean"
+        raise DistributionError.of("", Code.RANGE, message)
     return mean
 
 
@@ -212,4 +208,4 @@ def _kind(name: str) -> _Kind:
     try:
         return _KINDS[name]
     except KeyError as error:
-        raise DistributionError("", f"must be one of {', '.join(_KINDS)}, got {name!r:.80}") from error
+        raise DistributionError.of("", Code.CHOICE, f"must be one of {', '.join(_KINDS)}, got {name!r:.80}") from error

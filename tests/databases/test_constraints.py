@@ -60,7 +60,7 @@ CHECKS: list[tuple[str, Model, list[dict[str, Any]]]] = [
     ("group_version_positive", ClientGroup, [{"version": 0}]),
     ("group_runs_from_a_start", ClientGroup, [{"start_broker_ns": None}]),
     ("shard_attempt_positive", Shard, [{"attempt": 0}]),
-    ("shard_status_known", Shard, [{"status": "STOPPED"}, {"status": ""}]),
+    ("shard_status_known", Shard, [{"status": "ENDED"}, {"status": ""}]),
     ("shard_runs_on_a_worker", Shard, [{"status": status, "worker": None} for status in ("READY", "RUNNING")]),
     ("worker_status_known", Worker, [{"status": "AWAY"}, {"status": ""}]),
     ("worker_has_slots", Worker, [{"slots": 0}]),

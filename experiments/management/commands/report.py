@@ -7,14 +7,14 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from experiments.analysis import report
-from experiments.analysis.target_log import TargetLogError
+from experiments.management.arguments import InputCommand
 from experiments.models import Experiment
 
 
-class Command(BaseCommand):
+class Command(InputCommand):
     help = (
         "Prints the report of an experiment that has ended. The exit status is 1 when its account does not close, or "
         "when a target's log contradicts it."
@@ -38,10 +38,7 @@ class Command(BaseCommand):
             raise CommandError(f"experiment {options['id']!r} does not exist") from None
         if not experiment.has_ended:
             raise CommandError(f"experiment {experiment.id} has not ended: it is {experiment.status}")
-        try:
-            built = report.build(experiment, [Path(path) for path in options["target_log"]], fresh=True)
-        except TargetLogError as error:
-            raise CommandError(str(error)) from error
+        built = report.build(experiment, [Path(path) for path in options["target_log"]], fresh=True)
         self.stdout.write(json.dumps(built, indent=2) if options["json"] else report.render(built))
         if not built["sound"]:
             raise CommandError("the account does not close: " + "; ".join(built["problems"]))

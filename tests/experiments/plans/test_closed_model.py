@@ -191,7 +191,7 @@ def test_a_late_or_unsent_request_of_the_closed_model_still_counts_against_the_g
 
 def test_requests_without_ids_cannot_be_held_against_a_log(tmp_path):
     experiment = make_experiment(status="FINISHED", request_id_header="")
-    with pytest.raises(TargetLogError, match="request_id_header: off"):
+    with pytest.raises(TargetLogError, match="--target-log: needs requests with ids"):
         report.build(experiment, [tmp_path / "target.log"])
 
 
