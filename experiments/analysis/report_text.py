@@ -147,7 +147,9 @@ def _intervals(workloads: list[dict[str, Any]], target: dict[str, Any] | None) -
 
 def _planned_and_achieved(workload: dict[str, Any]) -> Iterator[str]:
     yield f"Planned and achieved: {workload['service']} ({workload['arrival_process']} arrivals)"
-    rows = [("interval s", "by schedule", "arrivals", "sent", "planned req/s", "achieved req/s", "sent/arrivals")]
+    rows: list[Sequence[str]] = [
+        ("interval s", "by schedule", "arrivals", "sent", "planned req/s", "achieved req/s", "sent/arrivals")
+    ]
     for interval in workload["intervals"]:
         counts = (f"{interval['planned']:,.1f}", f"{interval['arrivals']:,}", f"{interval['sent']:,}")
         rates = (f"{interval[name]:,.2f}" for name in ("planned_rps", "achieved_rps"))
@@ -158,7 +160,7 @@ def _planned_and_achieved(workload: dict[str, Any]) -> Iterator[str]:
 
 def _clients_and_rates(workload: dict[str, Any]) -> Iterator[str]:
     yield f"Clients and rates: {workload['service']} (closed model, think time {workload['think_time']} s)"
-    rows = [("interval s", "clients", "started", "sent", "req/s")]
+    rows: list[Sequence[str]] = [("interval s", "clients", "started", "sent", "req/s")]
     for interval in workload["intervals"]:
         counts = (f"{interval[name]:,}" for name in ("clients", "arrivals", "sent"))
         rows.append((_bounds(interval), *counts, f"{interval['achieved_rps']:,.2f}"))
