@@ -151,9 +151,7 @@ def test_a_user_without_permissions_sees_nothing(client: Client, experiment: Exp
 # --- experiments ------------------------------------------------------------------------------------------------------
 
 
-def test_an_experiments_page_has_its_report_its_plan_and_links_to_its_parts(
-    browser: Client, experiment: Experiment
-) -> None:
+def test_experiment_page_has_report_plan_and_links(browser: Client, experiment: Experiment) -> None:
     page = browser.get(address(Experiment, "change", experiment.id)).content.decode()
     assert "response time" in page
     assert "&quot;configuration&quot;" in page
@@ -163,7 +161,7 @@ def test_an_experiments_page_has_its_report_its_plan_and_links_to_its_parts(
         assert browser.get(link).status_code == 200
 
 
-def test_times_of_a_closed_workload_are_labelled_wherever_they_are_shown(browser: Client, broker: redis.Redis) -> None:
+def test_times_of_a_closed_workload_are_labelled(browser: Client, broker: redis.Redis) -> None:
     made = batches.make_experiment([[2.0, 4.0]], status="FINISHED", model="closed")
     made.summary = summarise(made)
     made.save()
@@ -199,9 +197,7 @@ def test_lists_of_parts_are_filtered_by_experiment(browser: Client, experiment: 
         assert browser.get(page + "?experiment=another").context["cl"].result_count == 0
 
 
-def test_telemetry_is_counted_on_the_experiments_page_and_filtered_in_its_list(
-    browser: Client, experiment: Experiment
-) -> None:
+def test_telemetry_is_counted_and_filtered(browser: Client, experiment: Experiment) -> None:
     page = browser.get(address(Experiment, "change", experiment.id)).content.decode()
     assert "1 samples of 1 nodes; 0 messages could not be parsed, 3 were dropped" in page
     listed = address(TelemetrySample, "changelist") + f"?experiment={experiment.id}"
@@ -271,7 +267,7 @@ def test_who_may_only_read_cannot_cancel(client: Client) -> None:
 # --- large tables -----------------------------------------------------------------------------------------------------
 
 
-def test_the_list_of_traces_never_counts_nor_sorts_the_whole_table(browser: Client, experiment: Experiment) -> None:
+def test_trace_list_never_counts_or_sorts_the_whole_table(browser: Client, experiment: Experiment) -> None:
     with CaptureQueriesContext(connection) as queries:
         browser.get(address(Trace, "changelist") + f"?experiment={experiment.id}&o=3")
     about_traces = [query["sql"] for query in queries if "experiments_trace" in query["sql"]]

@@ -80,7 +80,7 @@ def test_a_recording_is_a_list_of_times_or_of_gaps(pattern: dict[str, Any]) -> N
     assert parse(json.loads(json.dumps(plan.to_dict()))) == plan
 
 
-def test_the_shards_of_a_recorded_workload_have_its_times_together() -> None:
+def test_shards_of_a_recording_share_its_times() -> None:
     (spec,) = parse(recorded({"times": [0.1, 0.2, 0.3, 0.4, 9.999999999]})).workload_specs()
     schedule = Schedule([(round(duration_s * S), rate) for duration_s, rate in spec.schedule])
     parts = [
@@ -149,7 +149,7 @@ def test_a_file_of_arrivals_takes_the_place_of_its_name(
         ("a.json", b"[" * 100_000, "is not valid JSON"),
     ],
 )
-def test_a_file_that_is_no_recording_is_refused_with_its_place_in_the_plan(
+def test_invalid_recording_file_is_refused_with_its_path(
     tmp_path: Path, name: str, content: bytes | None, message: str
 ) -> None:
     if content is not None:
@@ -189,7 +189,7 @@ def test_a_file_has_a_name(tmp_path: Path) -> None:
         with_file(recorded({"file": 3}), tmp_path)
 
 
-def test_redis_lists_of_gaps_are_read_oldest_first_and_stay_as_they_are(broker: redis.Redis) -> None:
+def test_redis_lists_are_read_oldest_first_and_kept(broker: redis.Redis) -> None:
     for gap in ("0.5", "1", "2.5"):
         broker.lpush("client-1", gap)
     for gap in ("0.75", "1e0"):
@@ -218,9 +218,7 @@ def test_redis_lists_of_gaps_are_read_oldest_first_and_stay_as_they_are(broker: 
         (["half", "half"], "the lists hold more than 50,000 gaps"),
     ],
 )
-def test_lists_that_are_no_recordings_are_refused_without_showing_what_they_hold(
-    broker: redis.Redis, keys: object, message: str
-) -> None:
+def test_refused_list_does_not_show_its_values(broker: redis.Redis, keys: object, message: str) -> None:
     broker.set("text", "secret")
     lists: dict[str, list[str]] = {
         "good": ["1"], "words": ["1", "secret"], "negative": ["1", "-1"], "infinite": ["inf"],

@@ -38,7 +38,7 @@ def deliver(experiment: Experiment, each: int = 5) -> None:
             ingest(batch)
 
 
-def test_what_was_started_counts_as_planned_and_the_account_closes():
+def test_started_requests_count_as_planned():
     experiment = closed_experiment(status="FINISHED")
     deliver(experiment)
     account = account_of(experiment)
@@ -58,7 +58,7 @@ def test_rows_of_a_batch_that_is_not_here_are_missing():
     assert not account.complete
 
 
-def test_what_a_shard_that_broke_off_had_started_is_said_to_be_unknown():
+def test_losses_of_a_lost_closed_shard_are_unknown():
     experiment = closed_experiment(status="FINISHED")
     here, gone = shards_of(experiment)
     for batch in run_payloads(here, rows_of(here, 5)):
@@ -75,14 +75,14 @@ def test_what_a_shard_that_broke_off_had_started_is_said_to_be_unknown():
     assert "shards whose losses are unknown" in report.render(built)
 
 
-def test_a_shard_that_ended_before_its_time_and_told_everything_has_lost_nothing():
+def test_shard_with_totals_has_lost_nothing():
     experiment = closed_experiment(status="FAILED")
     deliver(experiment)
     Shard.objects.update(status="FAILED")
     assert account_of(experiment).losses_unknown == 0
 
 
-def test_exactly_n_requests_of_each_client_are_what_was_asked_for():
+def test_requests_per_client_are_the_planned_number():
     experiment = closed_experiment(status="FINISHED", requests_per_client=5)
     deliver(experiment)
     account = account_of(experiment)
@@ -90,7 +90,7 @@ def test_exactly_n_requests_of_each_client_are_what_was_asked_for():
     assert summary.summarise(experiment)["verdict"]["status"] == "VALID"
 
 
-def test_requests_that_a_client_had_no_time_for_are_a_reason_in_the_verdict():
+def test_unmade_requests_per_client_degrade_the_verdict():
     experiment = closed_experiment(status="FINISHED", requests_per_client=7)
     deliver(experiment)
     result = summary.summarise(experiment)
@@ -117,7 +117,7 @@ def test_the_same_request_from_two_shards_is_found():
     assert "2 rows name only 1 different arrivals: some were sent twice" in account_of(experiment).contradictions()
 
 
-def test_the_summary_and_the_report_say_that_response_times_depend_on_completions():
+def test_report_marks_times_that_depend_on_completions():
     experiment = closed_experiment(status="FINISHED", think_time="uniform", think_time_parameters=[0.0, 0.2])
     deliver(experiment)
     built = report.build(experiment, [])
@@ -132,7 +132,7 @@ def test_the_summary_and_the_report_say_that_response_times_depend_on_completion
     assert "Clients and rates: service0 (closed model, think time uniform(a=0, b=0.2) s)" in text
 
 
-def test_an_open_workload_beside_a_closed_one_keeps_its_own_label():
+def test_open_workload_beside_a_closed_one_keeps_its_label():
     experiment = make_experiment([[2.0, 10.0]], status="FINISHED")
     deliver_open = [batch for shard in shards_of(experiment) for batch in run_payloads(shard)]
     for batch in deliver_open:
@@ -168,7 +168,7 @@ def test_progress_and_the_series_have_clients_and_no_plan():
     ]
 
 
-def test_the_descriptors_that_a_shard_needs_are_those_of_its_own_clients():
+def test_needed_descriptors_follow_the_shards_own_clients():
     experiment = closed_experiment(status="FINISHED", clients=400, max_in_flight=400)
     deliver(experiment, each=1)
     Shard.objects.update(descriptor_limit=264)
@@ -177,7 +177,7 @@ def test_the_descriptors_that_a_shard_needs_are_those_of_its_own_clients():
     assert summary.summarise(experiment)["verdict"]["status"] == "DEGRADED"
 
 
-def test_a_late_or_unsent_request_of_the_closed_model_still_counts_against_the_generator():
+def test_unsent_closed_requests_count_against_the_generator():
     experiment = closed_experiment(status="FINISHED", shards=1)
     (shard,) = shards_of(experiment)
     rows = rows_of(shard, 5)
@@ -195,7 +195,7 @@ def test_requests_without_ids_cannot_be_held_against_a_log(tmp_path):
         report.build(experiment, [tmp_path / "target.log"])
 
 
-def test_a_workload_without_ids_beside_one_with_ids_is_named_and_left_out(tmp_path):
+def test_workload_without_ids_is_not_compared_with_logs(tmp_path):
     experiment = make_experiment([[1.0, 4.0]], [[1.0, 4.0]], status="FINISHED")
     silent, known = experiment.groups.order_by("id")
     silent.workload.spec["request_id_header"] = ""

@@ -52,6 +52,6 @@ def test_what_a_plan_may_hold_is_what_the_engine_takes(name: str) -> None:
 @pytest.mark.parametrize(
     ("timeout", "longest_s"), [(None, 22), (20, 60), (0.5, 1.5), ([3, 4], 11), ([None, 4], 10), ([3, None], 23)]
 )
-def test_a_request_waits_connects_and_is_answered_within_its_time_outs(timeout: Any, longest_s: float) -> None:
+def test_longest_request_is_the_sum_of_its_time_outs(timeout: Any, longest_s: float) -> None:
     spec = spec_of({"timeout": timeout}, connect_timeout="2s", request_timeout="10s")
     assert longest_request_s(spec) == longest_s

@@ -165,7 +165,7 @@ def test_routing_is_a_list_or_a_mapping() -> None:
     assert parse(plan_with({"routing": {"web": {"hosts": ["a"]}}})).routing == [RoutingRecord("web", ["a"], [1])]
 
 
-def test_without_a_client_app_the_parameters_may_hold_the_request_as_in_the_original() -> None:
+def test_parameters_without_an_app_may_hold_the_request() -> None:
     parameters = {"method": "post", "path": "/p", "kwargs": {"json": {"a": 1}, "headers": {"X-A": "b"}}}
     (spec,) = parse(plan_with({f"{WORKLOAD}.client_parameters": parameters})).workload_specs()
     assert (spec.method, spec.path, spec.kwargs) == ("POST", "/p", parameters["kwargs"])
@@ -242,13 +242,13 @@ def test_a_think_time_is_a_duration_or_a_distribution_of_seconds(think_time: obj
     assert (spec.think_time, spec.think_time_parameters) == expected
 
 
-def test_the_number_of_shards_on_a_worker_is_no_business_of_the_wire() -> None:
+def test_shards_per_worker_is_not_in_the_wire_message() -> None:
     asked = [parse(plan_with({f"{WORKLOAD}.shards_per_worker": value})) for value in (None, "auto", 3)]
     assert [plan.workloads[0].shards_per_worker for plan in asked] == [None, None, 3]
     assert asked[0].workload_specs() == asked[2].workload_specs()
 
 
-def test_shards_may_wait_in_the_queue_of_a_label_which_may_be_the_plans_own() -> None:
+def test_placement_queue_takes_one_label_also_of_the_plan() -> None:
     workload = {"service": "web", "ticks": [1, 2.5, 0], "placement": "queue", "shards": 2}
     plan = parse(plan_with({WORKLOAD: workload, "worker_labels": {"galileo_zone": "A"}}))
     (placed,) = plan.workloads
@@ -256,7 +256,7 @@ def test_shards_may_wait_in_the_queue_of_a_label_which_may_be_the_plans_own() ->
     assert parse(plan.to_dict()) == plan
 
 
-def test_the_header_of_a_trace_context_is_written_as_its_standard_asks() -> None:
+def test_traceparent_header_is_written_in_lower_case() -> None:
     (spec,) = parse(plan_with({f"{WORKLOAD}.request_id_header": "TraceParent"})).workload_specs()
     assert spec.request_id_header == "traceparent"
 
@@ -321,7 +321,7 @@ def test_arbitrary_data_is_a_plan_or_refused(data: object) -> None:
 
 @settings(max_examples=examples(200), deadline=None)
 @given(st.dictionaries(WORKLOAD_KEYS, JSON_LIKE, max_size=4))
-def test_arbitrary_workload_fields_beside_good_ones_are_accepted_or_refused(fields: dict[str, Any]) -> None:
+def test_arbitrary_workload_fields_are_accepted_or_refused(fields: dict[str, Any]) -> None:
     plan = parse_or_refuse(plan_with({WORKLOAD: {"service": "web", "ticks": [1, 2, 3], **fields}}))
     if plan is not None:
         json.dumps(plan.to_dict(), allow_nan=False).encode()
@@ -329,7 +329,7 @@ def test_arbitrary_workload_fields_beside_good_ones_are_accepted_or_refused(fiel
 
 @settings(max_examples=examples(200), deadline=None)
 @given(st.dictionaries(WORKLOAD_KEYS, JSON_LIKE, max_size=4))
-def test_arbitrary_fields_beside_those_of_a_closed_workload_are_accepted_or_refused(fields: dict[str, Any]) -> None:
+def test_arbitrary_closed_fields_are_accepted_or_refused(fields: dict[str, Any]) -> None:
     plan = parse_or_refuse(plan_with({WORKLOAD: {**CLOSED_WORKLOAD, **fields}}))
     if plan is not None:
         json.dumps(plan.to_dict(), allow_nan=False).encode()

@@ -39,7 +39,7 @@ def recorded(*behind: Any, n: int | None = None) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["gaps.csv", "times.csv", "gaps.json", "times.json"])
-def test_a_file_holds_gaps_or_times_that_each_client_goes_through(readers: Readers, tmp_path: Path, name: str) -> None:
+def test_file_of_gaps_or_times_serves_every_client(readers: Readers, tmp_path: Path, name: str) -> None:
     expected = {"kind": CommandKind.GAPS, "requests": 2, "distribution": "prerecorded", "recorded": {}}
     for path in (name, Path(name), str(tmp_path / name)):
         command = parse_command(recorded(path, n=2), readers)
@@ -69,7 +69,7 @@ def test_a_recording_that_is_none_is_refused_with_what_is_wrong(readers: Readers
     assert message in str(refused.value)
 
 
-def test_each_client_goes_through_the_list_of_its_id_again_and_again(broker: redis.Redis) -> None:
+def test_each_client_reads_the_list_of_its_id(broker: redis.Redis) -> None:
     for key, gaps in {"g-1.0": ["0.5", "1"], "g-1.1": ["0"], "g-1.4": ["2.5", "1e-1", "3"]}.items():
         for gap in gaps:
             broker.lpush(key, gap)
@@ -92,9 +92,7 @@ def test_each_client_goes_through_the_list_of_its_id_again_and_again(broker: red
         (list(range(1001)), "ia: must have from 1 to 1,000 keys of Redis lists"),
     ],
 )
-def test_lists_that_are_no_recordings_are_refused_with_their_clients_id(
-    broker: redis.Redis, indexes: list[int], message: str
-) -> None:
+def test_invalid_list_is_refused_with_the_clients_id(broker: redis.Redis, indexes: list[int], message: str) -> None:
     broker.set("g-1.4", "text")
     for key, gaps in {"g-1.0": ["1"], "g-1.2": ["1", "soon"], "g-1.3": ["nan"], "g-1.5": ["1"] * 50_000}.items():
         broker.lpush(key, *gaps)

@@ -76,7 +76,7 @@ def test_a_repository_that_cannot_be_written_stores_nothing(settings, tmp_path: 
     assert not ClientApp.objects.exists()
 
 
-def test_an_app_is_deleted_with_its_versions_and_later_with_its_files(repository: Path) -> None:
+def test_app_is_deleted_with_its_versions_and_files(repository: Path) -> None:
     apps.upload(FIRST, "ann")
     apps.upload(SECOND, "ann")
     assert apps.delete("shop")
@@ -110,9 +110,7 @@ def experiment(broker: redis.Redis) -> Experiment:
     return created
 
 
-def test_an_experiment_keeps_to_the_version_that_it_was_created_with(
-    experiment: Experiment, broker: redis.Redis
-) -> None:
+def test_experiment_keeps_its_version_of_the_app(experiment: Experiment, broker: redis.Redis) -> None:
     start_when_ready(experiment)
     group = experiment.groups.get()
     document = from_json(GroupDocument, broker.hget(group_key(group.id), "document"))
@@ -134,9 +132,7 @@ def test_the_archive_is_there_before_the_first_order(
     assert there == [1]
 
 
-def test_the_archive_is_kept_for_as_long_as_shards_are_awaited_and_comes_back(
-    experiment: Experiment, broker: redis.Redis
-) -> None:
+def test_archive_stays_in_redis_while_shards_are_awaited(experiment: Experiment, broker: redis.Redis) -> None:
     start_when_ready(experiment)
     broker.expire(app_key(digest_of(FIRST)), 5)
     start_when_ready(experiment)
@@ -160,7 +156,7 @@ def test_a_shard_that_is_ordered_again_finds_its_app(experiment: Experiment, bro
     assert broker.exists(app_key(digest_of(FIRST)))
 
 
-def test_a_deleted_app_stays_for_the_experiment_that_waits_for_it(
+def test_deleted_app_stays_for_a_waiting_experiment(
     experiment: Experiment, broker: redis.Redis, repository: Path
 ) -> None:
     assert apps.delete("shop")
@@ -174,7 +170,7 @@ def test_a_deleted_app_stays_for_the_experiment_that_waits_for_it(
     assert broker.get(app_key(digest_of(FIRST))) == FIRST
 
 
-def test_an_archive_that_is_gone_fails_the_experiment_with_the_reason(experiment: Experiment) -> None:
+def test_missing_archive_fails_the_experiment(experiment: Experiment) -> None:
     apps.archive_file(digest_of(FIRST)).unlink()
     start_when_ready(experiment)
     experiment.refresh_from_db()
@@ -183,14 +179,14 @@ def test_an_archive_that_is_gone_fails_the_experiment_with_the_reason(experiment
     assert not Shard.objects.exists()
 
 
-def test_an_app_that_the_repository_does_not_have_is_left_to_the_workers(broker: redis.Redis) -> None:
+def test_unknown_app_is_left_to_the_workers(broker: redis.Redis) -> None:
     experiment = experiments.create(plan(client="shop"), "tester")
     assert experiment.workloads.get().spec["client_app_digest"] is None
     apps.provide(experiment.workloads.all())
     assert broker.keys("galileo:app:*") == []
 
 
-def test_parameters_that_the_app_does_not_take_are_refused_and_nothing_is_stored(broker: redis.Redis) -> None:
+def test_refused_app_parameters_store_nothing(broker: redis.Redis) -> None:
     apps.upload(app_archive(manifest=b"name: shop\nparameters: {size: {type: integer, maximum: 9}}"), "ann")
     with pytest.raises(PlanInvalid) as caught:
         experiments.create(plan(client="shop", client_parameters={"size": 10, "colour": "red"}), "tester")

@@ -49,7 +49,7 @@ def test_a_queued_experiment_goes_with_all_that_is_its(make_experiment):
     assert not Event.objects.exists()
 
 
-def test_a_running_one_is_stopped_and_goes_by_itself_when_it_has_ended(broker, fleet, started):
+def test_running_experiment_is_removed_after_its_end(broker, fleet, started):
     standing = experiments.delete(started.id)
     assert standing is not None
     assert (standing.status, standing.final_status, standing.deletion_requested) == ("FINALIZING", "CANCELLED", True)
@@ -75,7 +75,7 @@ def test_an_unknown_one_is_none(broker):
 
 
 @pytest.mark.parametrize("moment", [(ending, "cancel"), (desired, "stop_now"), (ExperimentQuerySet, "move")])
-def test_who_is_killed_after_the_mark_leaves_it_to_the_reconciler(fleet, started, moment):
+def test_reconciler_completes_a_killed_deletion(fleet, started, moment):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(*moment, kill)
         experiments.delete(started.id)
@@ -100,7 +100,7 @@ def test_a_reconciler_that_is_killed_leaves_it_to_the_next(broker, fleet, starte
     assert broker.keys("galileo:group:*") == broker.keys("galileo:shard:*") == []
 
 
-def test_a_queued_one_whose_deletion_was_cut_short_is_never_started(fleet, make_experiment):
+def test_marked_queued_experiment_is_never_started(fleet, make_experiment):
     fleet.join("pi-1")
     experiment = make_experiment()
     Experiment.objects.update(deletion_requested=True)
@@ -126,7 +126,7 @@ def test_one_that_cannot_be_removed_does_not_hold_up_the_others(broker, make_exp
     assert f"the deletion of experiment {stays.id} failed" in caplog.text
 
 
-def test_without_a_broker_what_redis_holds_is_left_to_the_reconciler(broker, started, fleet, monkeypatch):
+def test_reconciler_removes_redis_keys_after_an_outage(broker, started, fleet, monkeypatch):
     shards_obey(fleet)
     monkeypatch.setattr(ending, "clear_redis", lambda experiment: None)  # control was killed just then
     reconcile()
@@ -144,7 +144,7 @@ def test_without_a_broker_what_redis_holds_is_left_to_the_reconciler(broker, sta
     assert broker.keys("galileo:group:*") == broker.keys("galileo:shard:*") == []
 
 
-def test_an_interactive_experiment_that_is_deleted_leaves_its_groups_alone(broker):
+def test_deleted_interactive_experiment_keeps_its_groups(broker):
     experiment = interactive.start("by hand", "tester", {})
     standing = experiments.delete(experiment.id)
     assert standing is not None
@@ -153,7 +153,7 @@ def test_an_interactive_experiment_that_is_deleted_leaves_its_groups_alone(broke
     assert not Experiment.objects.exists()
 
 
-def test_its_batches_that_come_later_are_acknowledged_and_counted(broker):
+def test_late_batches_of_it_are_acknowledged_and_counted(broker):
     experiment = make_placed(status="FINISHED")
     (shard,) = shards_of(experiment)
     first, *late = run_payloads(shard)

@@ -44,7 +44,7 @@ def test_an_ended_experiment_stays_as_it_ended(make_experiment):
     assert ending.cancel(experiment.id, "too late").status == "FINISHED"
 
 
-def test_an_experiment_that_is_about_to_start_ends_no_earlier_than_its_start(make_experiment):
+def test_experiment_does_not_end_before_its_start(make_experiment):
     experiment = make_experiment()
     start = timezone.now() + timezone.timedelta(seconds=2)
     Experiment.objects.move(experiment.id, ExperimentStatus.QUEUED, ExperimentStatus.RUNNING, started_at=start)

@@ -57,7 +57,7 @@ def test_each_command_is_a_phase_that_begins_shortly(broker, two):
     assert 0 < ahead_ns <= groups.EFFECTIVE_AHEAD_NS
 
 
-def test_added_clients_have_indexes_of_their_own_and_share_the_rate_from_when_they_are_ready(fleet, broker, two):
+def test_added_clients_share_the_rate_when_they_are_ready(fleet, broker, two):
     groups.command(two.id, kind=CommandKind.RATE, rate_rps=3.0)
     groups.close(two.id, 1)
     groups.add(two.id, 2)
@@ -71,7 +71,7 @@ def test_added_clients_have_indexes_of_their_own_and_share_the_rate_from_when_th
 
 
 @pytest.mark.parametrize(("done", "kind"), [(0, CommandKind.BACK_TO_BACK), (2, CommandKind.RATE)])
-def test_who_is_added_makes_the_requests_that_are_being_made_but_none_that_are_done(fleet, broker, two, done, kind):
+def test_added_clients_do_not_repeat_completed_requests(fleet, broker, two, done, kind):
     fleet.say(ShardState.RUNNING)
     groups.follow(two.id)
     number = groups.command(two.id, kind=CommandKind.BACK_TO_BACK, requests=5)
@@ -91,7 +91,7 @@ def test_closing_some_clients_leaves_the_phase_alone(broker, two):
 
 
 @pytest.mark.parametrize("clients", [None, 4, 9])
-def test_a_closed_group_takes_no_commands_and_ends_with_its_shards(fleet, broker, two, clients):
+def test_closed_group_refuses_commands_and_ends(fleet, broker, two, clients):
     groups.close(two.id, clients)
     assert document(broker, two).state == "stop"
     with pytest.raises(groups.GroupClosed, match="is closed; spawn another one"):
@@ -141,7 +141,7 @@ def test_a_shard_that_nobody_took_does_not_keep_a_closed_group(fleet, two):
     assert set(group.shards.values_list("status", flat=True)) == {"FINISHED", "LOST"}
 
 
-def test_a_shard_out_of_reach_finds_the_stop_of_its_group_when_it_returns(fleet, broker, two):
+def test_returning_shard_finds_the_stop_of_its_group(fleet, broker, two):
     fleet.die()
     Shard.objects.update(status="LOST")
     group = groups.follow(two.id)
@@ -151,7 +151,7 @@ def test_a_shard_out_of_reach_finds_the_stop_of_its_group_when_it_returns(fleet,
 
 
 @pytest.mark.parametrize("said", [{"phase": 2, "phases_done": [1]}, {}])
-def test_requests_that_were_asked_for_before_anybody_was_ready_are_made(fleet, broker, said):
+def test_requests_commanded_before_readiness_are_made(fleet, broker, said):
     fleet.join("pi-1")
     group = groups.spawn(parse_group({"service": "s"}), "tester")
     number = groups.command(group.id, kind=CommandKind.BACK_TO_BACK, requests=5)
@@ -168,7 +168,7 @@ def test_clients_are_not_closed_while_others_are_added(two):
     assert ClientGroup.objects.get(id=two.id).state == "run"
 
 
-def test_a_group_whose_shard_paused_for_want_of_a_controller_says_so(fleet, broker, two):
+def test_deserted_group_pauses_with_an_event(fleet, broker, two):
     experiment = interactive.start("by hand", "tester", {})
     number = groups.command(two.id, kind=CommandKind.RATE, rate_rps=5.0)
     fleet.say(ShardState.RUNNING, phase=number, is_deserted=True)
@@ -188,7 +188,7 @@ def test_what_cannot_be_placed_leaves_nothing_behind(fleet):
 
 
 class TestInteractiveExperiment:
-    def test_it_has_the_groups_that_are_open_and_those_that_come_until_it_is_stopped(self, broker, two):
+    def test_it_records_open_and_later_groups_until_its_stop(self, broker, two):
         experiment = interactive.start("by hand", "tester", {})
         assert document(broker, two).experiment_id == experiment.id
         later = groups.spawn(parse_group({"service": "t"}), "tester")
@@ -213,7 +213,7 @@ class TestInteractiveExperiment:
             interactive.stop(experiment.id)
         assert Experiment.objects.count() == 2
 
-    def test_its_tracing_is_paused_and_resumed_for_the_groups_that_are_there_and_those_that_come(self, broker, two):
+    def test_tracing_is_paused_for_present_and_later_groups(self, broker, two):
         experiment = interactive.start("by hand", "tester", {})
         before = document(broker, two)
         assert before.tracing
@@ -259,7 +259,7 @@ class TestInteractiveExperiment:
         planned.refresh_from_db()
         assert not planned.tracing
 
-    def test_one_that_is_deleted_leaves_the_batches_of_the_groups_to_those_that_follow(self, two):
+    def test_deleted_one_leaves_later_batches_to_the_next(self, two):
         first = interactive.start("first", "tester", {})
         shard = two.shards.first()
         row = {"shard": shard, "attempt": 1, "rows": 0, "received_at": first.started_at, "counters": {}, "gauges": {}}

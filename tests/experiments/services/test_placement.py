@@ -50,7 +50,7 @@ def test_a_label_that_nobody_carries_is_named_with_what_there_is():
 
 
 @pytest.mark.usefixtures("two_zones")
-def test_labels_that_no_single_worker_has_together_are_named_together():
+def test_unmatched_combination_of_labels_is_named():
     with pytest.raises(NoMatchingWorkers, match="all of the labels galileo_zone=A, galileo_worker_name=pi-2"):
         matching_workers({"zone": "A", "worker_name": "pi-2"})
 
@@ -120,7 +120,7 @@ def test_a_number_of_shards_is_obeyed_as_far_as_there_are_slots(asked, shards):
 
 
 @pytest.mark.usefixtures("two_sizes")
-def test_every_client_is_in_exactly_one_of_several_shards_on_a_worker():
+def test_each_client_is_in_one_shard_of_a_worker():
     shares = place({}, 50, shards_per_worker=3)
     assert len(shares) == 6
     assert sorted(client for share in shares for client in clients_of(share)) == list(range(50))
@@ -128,7 +128,7 @@ def test_every_client_is_in_exactly_one_of_several_shards_on_a_worker():
 
 
 @pytest.mark.usefixtures("two_sizes")
-def test_few_clients_are_spread_over_the_workers_before_the_cores():
+def test_few_clients_are_spread_over_workers_first():
     assert shards_by_worker(place({}, 3, shards_per_worker=4)) == {"big": 2, "small": 1}
 
 
@@ -140,7 +140,7 @@ def test_slots_that_others_hold_are_left_to_them(broker, placed):
     assert len(place({}, 100, rate_rps=4 * SHARD_RATE_RPS)) == 1
 
 
-def test_a_second_load_gets_a_free_slot_though_the_first_has_all_the_cores(broker, placed):
+def test_second_load_gets_a_free_slot_without_free_cores(broker, placed):
     register(broker, "pi-1", slots=4, cores=2)
     workers.sync_workers()
     placed(ticks=[10 * SHARD_RATE_RPS, 0])
@@ -148,7 +148,7 @@ def test_a_second_load_gets_a_free_slot_though_the_first_has_all_the_cores(broke
     assert len(place({}, 100, rate_rps=10 * SHARD_RATE_RPS)) == 1
 
 
-def test_a_group_with_several_shards_on_a_worker_orders_each_from_it(broker, placed):
+def test_each_shard_on_a_worker_has_its_own_order(broker, placed):
     register(broker, "pi-1", slots=4, cores=4)
     workers.sync_workers()
     placed(shards_per_worker=2, clients_per_host=5)
@@ -159,7 +159,7 @@ def test_a_group_with_several_shards_on_a_worker_orders_each_from_it(broker, pla
     ]
 
 
-def test_a_closed_load_gets_one_shard_per_worker_and_as_many_clients_as_are_active_at_most(broker, placed):
+def test_closed_load_gets_one_shard_per_worker(broker, placed):
     register(broker, "pi-1", slots=4, cores=4)
     workers.sync_workers()
     experiment = placed(model="closed", ticks=None, clients=[2, 7])

@@ -36,7 +36,7 @@ def test_an_event_comes_with_its_time_and_only_once(experiment):
     assert [name for name, _, _ in at_time(experiment, 1.5)] == ["warm", "half"]
 
 
-def test_its_time_is_the_starts_and_its_own_however_late_it_is_recorded(experiment):
+def test_event_time_counts_from_the_start(experiment):
     assert at_time(experiment, 100) == [("warm", "", 0), ("half", "way", 1), ("end", "", 2)]
 
 
@@ -46,7 +46,7 @@ def test_events_beyond_an_early_end_never_come(experiment):
     assert [name for name, _, _ in happened] == ["warm", "half"]
 
 
-def test_an_event_at_the_very_end_comes_though_the_end_was_seen_a_little_early(experiment):
+def test_event_at_the_very_end_is_recorded(experiment):
     ended = timezone.now() - timedelta(seconds=98.01)
     assert [name for name, _, _ in at_time(experiment, 100, ended_at=ended, final_status="FINISHED")] == [
         "warm",

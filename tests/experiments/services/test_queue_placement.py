@@ -70,9 +70,7 @@ def time_passes():
 
 
 class TestWaiting:
-    def test_no_worker_need_be_there_when_it_is_submitted_and_each_shard_has_an_order_without_expiry(
-        self, fleet, waiting_experiment
-    ):
+    def test_orders_of_a_queue_need_no_worker_and_do_not_expire(self, fleet, waiting_experiment):
         orders = fleet.orders_in(ZONE)
         assert [(order.attempt, order.void_after_broker_ns, order.clients) for order in orders] == [
             (1, None, [[0, 3, 2]]),
@@ -86,12 +84,12 @@ class TestWaiting:
         reconcile()
         assert len(fleet.orders("pi-9")) == 2
 
-    def test_workers_are_not_asked_for_before_but_those_of_balanced_workloads_are(self, broker):
+    def test_only_balanced_workloads_need_workers_at_submission(self, broker):
         experiments.check_workers(plan(**QUEUED))
         with pytest.raises(NoMatchingWorkers, match="no worker is running"):
             experiments.check_workers(plan(worker_labels={"zone": "A"}))
 
-    def test_it_starts_when_the_last_shard_is_ready_though_its_worker_came_late(self, fleet, waiting_experiment):
+    def test_it_starts_when_the_last_shard_is_ready(self, fleet, waiting_experiment):
         fleet.join("pi-1")
         fleet.take("pi-1", ZONE, ShardState.READY)
         reconcile()
@@ -110,7 +108,7 @@ class TestWaiting:
         reconcile()
         assert held() == [("pi-1", "READY", 1)] * 2
 
-    def test_a_shard_counts_for_the_worker_that_holds_it_from_when_it_is_taken(self, fleet, waiting_experiment):
+    def test_taken_shard_occupies_a_slot_of_its_worker(self, fleet, waiting_experiment):
         fleet.join("pi-1", slots=1)
         reconcile()
         assert [load.used_slots for load in live_workers()] == [0]
@@ -130,7 +128,7 @@ class TestWaiting:
         assert held()[0] == ("pi-1", "READY", 1)
         assert Shard.objects.get(index=0).worker_instance == "pi-1-1"
 
-    def test_shards_that_nobody_took_in_time_fail_it_with_their_number_and_the_queue(self, fleet, waiting_experiment):
+    def test_untaken_shards_fail_it_with_number_and_queue(self, fleet, waiting_experiment):
         fleet.join("pi-1")
         fleet.take("pi-1", ZONE)
         reconcile()
@@ -148,9 +146,7 @@ class TestWaiting:
             reconcile()
         assert [order.attempt for order in fleet.orders_in(ZONE)] == [1, 1]
 
-    def test_an_order_that_was_taken_by_who_died_at_once_is_given_again_when_the_queue_was_empty_for_a_while(
-        self, fleet, waiting_experiment
-    ):
+    def test_order_of_a_dead_worker_is_sent_again(self, fleet, waiting_experiment):
         fleet.broker.delete(ZONE)
         Shard.objects.update(ordered_at=timezone.now() - LONG_AGO)
         reconcile()
@@ -160,7 +156,7 @@ class TestWaiting:
         assert [order.attempt for order in fleet.orders_in(ZONE)] == [2, 2]
         assert held() == [(None, "DISPATCHED", 2)] * 2
 
-    def test_the_time_for_which_the_queue_was_empty_counts_anew_when_it_was_not(self, fleet, waiting_experiment):
+    def test_filled_queue_restarts_the_wait(self, fleet, waiting_experiment):
         kept = fleet.broker.lrange(ZONE, 0, -1)
         fleet.broker.delete(ZONE)
         Shard.objects.update(ordered_at=timezone.now() - LONG_AGO)
@@ -170,7 +166,7 @@ class TestWaiting:
         reconcile()
         assert Shard.objects.filter(missed_since=None).count() == 2
 
-    def test_a_shard_that_was_taken_and_fell_silent_is_ordered_anew_though_others_wait(self, fleet, waiting_experiment):
+    def test_silent_taken_shard_is_ordered_again(self, fleet, waiting_experiment):
         fleet.join("pi-1")
         order = fleet.take("pi-1", ZONE)
         reconcile()
@@ -180,9 +176,7 @@ class TestWaiting:
         assert held() == [(None, "DISPATCHED", 2), (None, "DISPATCHED", 1)]
         assert [(order.shard_id, order.attempt) for order in fleet.orders_in(ZONE)][-1] == (order.shard_id, 2)
 
-    def test_what_waited_for_a_worker_by_its_name_when_that_was_lost_is_ordered_anew_for_when_it_is_back(
-        self, fleet, make_experiment
-    ):
+    def test_order_in_a_lost_workers_queue_is_sent_again(self, fleet, make_experiment):
         fleet.join("pi-9")
         make_experiment(placement="queue", worker_labels={"worker_name": "pi-9"}, shards=1)
         reconcile()
@@ -196,7 +190,7 @@ class TestWaiting:
         reconcile()
         assert [order.attempt for order in fleet.orders("pi-9")] == [2]
 
-    def test_without_a_worker_the_route_is_asked_for_that_workers_read_by_default(self, fleet, make_experiment):
+    def test_without_workers_the_default_router_needs_a_route(self, fleet, make_experiment):
         experiment = make_experiment(**QUEUED, routing=[])
         reconcile()
         assert status(experiment) == "FAILED"
@@ -205,7 +199,7 @@ class TestWaiting:
         reconcile()
         assert status(static) == "STARTING"
 
-    def test_what_a_worker_says_of_an_order_that_it_cannot_read_fails_it(self, fleet, waiting_experiment):
+    def test_unreadable_order_fails_it(self, fleet, waiting_experiment):
         fleet.join("pi-1")
         fleet.take("pi-1", ZONE, ShardState.FAILED)
         reconcile()
@@ -213,7 +207,7 @@ class TestWaiting:
 
 
 class TestEnd:
-    def test_a_cancel_while_orders_wait_ends_it_and_the_shards_were_nobodys(self, fleet, broker, waiting_experiment):
+    def test_cancel_while_orders_wait_ends_it(self, fleet, broker, waiting_experiment):
         fleet.join("pi-1")
         fleet.take("pi-1", ZONE, ShardState.READY)
         reconcile()
@@ -235,7 +229,7 @@ class TestEnd:
         assert len(fleet.orders_in(ZONE)) == 1
         assert b'"state":"stop"' in broker.hget(keys.group_key(f"{waiting_experiment.id}.0"), "document")
 
-    def test_the_worker_that_took_a_shard_is_lost_with_it_and_the_rest_goes_on(self, fleet, running):
+    def test_lost_worker_loses_its_shard_and_the_rest_continues(self, fleet, running):
         kill(fleet, "pi-1")
         fleet.say(ShardState.RUNNING, only={"worker__name": "pi-2"})
         for _ in range(3):
@@ -243,7 +237,7 @@ class TestEnd:
         assert held() == [("pi-1", "LOST", 1), ("pi-2", "RUNNING", 1)]
         assert "worker pi-1 was lost" in Event.objects.get(name="shard lost").value
 
-    def test_replace_orders_a_lost_shard_anew_from_the_queue_for_whoever_is_free(self, fleet, running):
+    def test_replace_orders_a_lost_shard_from_the_queue(self, fleet, running):
         ClientGroup.objects.update(on_worker_loss="replace", version=F("version") + 1)
         kill(fleet, "pi-1")
         fleet.broker.srem(WORKERS_KEY, "pi-1")
@@ -261,7 +255,7 @@ class TestEnd:
         assert held() == [("pi-3", "RUNNING", 2), ("pi-2", "RUNNING", 1)]
         assert status(running) == "RUNNING"
 
-    def test_what_nobody_took_before_the_plans_end_is_a_loss_though_it_waits_in_the_queue(self, fleet, running):
+    def test_queued_order_is_lost_at_the_plans_end(self, fleet, running):
         ClientGroup.objects.update(on_worker_loss="replace", version=F("version") + 1)
         fleet.say_of("pi-1", ShardState.LOST, "its process 7 on pi-1 died")
         reconcile()
@@ -286,7 +280,7 @@ class TestGroups:
         data = {"service": "s", "num": 4, "placement": "queue", "worker_labels": {"zone": "A"}, "shards": 2, **fields}
         return groups.spawn(parse_group(data), "tester")
 
-    def test_its_clients_wait_for_workers_and_take_part_when_all_shards_are_taken(self, fleet):
+    def test_group_clients_wait_until_all_shards_are_taken(self, fleet):
         group = self.spawn()
         assert groups.follow(group.id).interactive_part.active == []
         fleet.join("pi-1", "pi-2")
@@ -299,7 +293,7 @@ class TestGroups:
         assert groups.follow(group.id).interactive_part.active == [[0, 4]]
         assert held() == [("pi-1", "READY", 1), ("pi-2", "READY", 1)]
 
-    def test_the_document_is_there_before_the_orders_which_are_refused_without_it(self, fleet, broker, monkeypatch):
+    def test_document_is_written_before_the_orders(self, fleet, broker, monkeypatch):
         seen = []
         monkeypatch.setattr(
             "experiments.services.sending._send",
@@ -308,7 +302,7 @@ class TestGroups:
         self.spawn()
         assert seen == [1, 1]
 
-    def test_clients_that_are_added_wait_in_as_many_shards_and_no_more_than_there_are_clients(self, fleet):
+    def test_added_clients_get_at_most_one_shard_each(self, fleet):
         group = self.spawn()
         groups.add(group.id, 3)
         groups.add(group.id, 1)
@@ -329,7 +323,7 @@ class TestGroups:
         assert set(held()) == {(None, "LOST", 1)}
         assert not broker.exists(keys.group_key(group.id))
 
-    def test_an_order_that_waits_is_not_given_up_while_the_group_is_open(self, fleet):
+    def test_waiting_order_is_kept_while_the_group_is_open(self, fleet):
         group = self.spawn()
         Shard.objects.update(ordered_at=timezone.now() - LONG_AGO, attempt=shards.MAX_ATTEMPTS)
         assert groups.follow(group.id).interactive_part.ended_at is None

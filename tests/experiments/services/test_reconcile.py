@@ -44,7 +44,7 @@ def desired_states(broker):
     }
 
 
-def test_the_oldest_experiment_is_placed_and_ordered_and_the_next_one_waits(fleet, make_experiment):
+def test_oldest_experiment_is_ordered_and_the_next_waits(fleet, make_experiment):
     fleet.join("pi-1", "pi-2")
     first, second = make_experiment(), make_experiment()
     Experiment.objects.filter(id=second.id).update(created_at=first.created_at + timedelta(seconds=1))
@@ -68,7 +68,7 @@ def test_nothing_starts_before_every_shard_is_ready(fleet, make_experiment):
     assert status(experiment) == "RUNNING"
 
 
-def test_the_start_lies_two_seconds_ahead_in_the_brokers_clock_for_all_groups(broker, started):
+def test_all_groups_start_together_in_the_brokers_clock(broker, started):
     seconds, microseconds = broker.time()
     ahead_ns = started.start_broker_ns - (seconds * 10**9 + microseconds * 1000)
     assert 2_000_000_000 < ahead_ns <= lifecycle.START_AHEAD_NS
@@ -119,7 +119,7 @@ def test_the_next_experiment_starts_when_the_first_has_ended(fleet, started, mak
     assert (status(started), status(second)) == ("FINISHED", "STARTING")
 
 
-def test_a_shard_that_fails_fails_the_experiment_with_its_reason_and_stops_the_others(broker, fleet, started):
+def test_failed_shard_fails_the_experiment_and_stops_others(broker, fleet, started):
     fleet.say(ShardState.RUNNING)
     fleet.say(ShardState.FAILED, "app squeezenet: KeyError: 'size'", only={"worker__name": "pi-1"})
     reconcile()
@@ -130,7 +130,7 @@ def test_a_shard_that_fails_fails_the_experiment_with_its_reason_and_stops_the_o
     assert "KeyError: 'size'" in started.reason
 
 
-def test_a_shard_that_fails_before_the_start_fails_the_experiment_at_once(broker, fleet, make_experiment):
+def test_shard_failure_before_the_start_fails_at_once(broker, fleet, make_experiment):
     fleet.join("pi-1")
     experiment = make_experiment()
     reconcile()
@@ -170,7 +170,7 @@ def test_shards_that_never_get_ready_fail_the_experiment_in_time(fleet, make_exp
     assert "pi-1 did not get ready within 60 s" in experiment.reason
 
 
-def test_a_service_without_a_route_fails_the_experiment_with_what_to_do(fleet, make_experiment):
+def test_service_without_a_route_fails_the_experiment(fleet, make_experiment):
     fleet.join("pi-1")
     experiment = make_experiment(routing=[])
     reconcile()
@@ -178,7 +178,7 @@ def test_a_service_without_a_route_fails_the_experiment_with_what_to_do(fleet, m
     assert "manage.py set_route web" in experiment.reason
 
 
-def test_a_label_that_nobody_carries_any_more_fails_the_experiment(fleet, make_experiment):
+def test_label_without_workers_fails_the_experiment(fleet, make_experiment):
     fleet.join("pi-1")
     experiment = make_experiment(worker_labels={"zone": "Z"})
     reconcile()
@@ -205,7 +205,7 @@ def end_the_plan():
     Experiment.objects.update(start_broker_ns=F("start_broker_ns") - 10_000_000_000)
 
 
-def test_a_shard_out_of_reach_may_send_until_the_plans_end_and_is_waited_for_no_longer(fleet, started):
+def test_shard_out_of_reach_is_awaited_until_the_plans_end(fleet, started):
     fleet.say(ShardState.RUNNING)
     reconcile()
     fleet.die()
@@ -222,7 +222,7 @@ def test_a_shard_out_of_reach_may_send_until_the_plans_end_and_is_waited_for_no_
     assert (status(started), started.final_status) == ("FINALIZING", "FINISHED")
 
 
-def test_a_shard_out_of_reach_that_comes_back_is_followed_again_and_both_are_on_the_timeline(fleet, started):
+def test_returning_shard_is_followed_and_on_the_timeline(fleet, started):
     fleet.say(ShardState.RUNNING)
     reconcile()
     fleet.die()
@@ -238,7 +238,7 @@ def test_a_shard_out_of_reach_that_comes_back_is_followed_again_and_both_are_on_
     assert names == ["shard lost", "shard back"]
 
 
-def test_a_shard_whose_death_is_told_is_gone_at_once_and_not_waited_for(fleet, started):
+def test_reported_death_of_a_shard_ends_the_wait(fleet, started):
     fleet.say(ShardState.RUNNING)
     reconcile()
     fleet.say_of("pi-1", ShardState.LOST, "its process 7 on pi-1 died")
@@ -262,7 +262,7 @@ def test_a_lost_shard_whose_death_is_told_later_is_gone_then(fleet, started):
     assert (status(started), started.reason) == ("FINALIZING", "every shard was lost: died")
 
 
-def test_what_the_final_batch_says_counts_when_the_shards_own_word_has_not_come(fleet, started):
+def test_final_batch_replaces_a_missing_status(fleet, started):
     fleet.say(ShardState.RUNNING)
     reconcile()
     fleet.bring_batches()
@@ -290,7 +290,7 @@ def test_on_worker_loss_fail_stops_everything_and_says_why(broker, fleet, starte
     assert desired_states(broker) == {"stop"}
 
 
-def test_on_worker_loss_replace_places_the_share_anew_as_an_attempt_that_takes_over(fleet, started):
+def test_replace_orders_an_attempt_that_takes_over(fleet, started):
     on_worker_loss("replace")
     fleet.say(ShardState.RUNNING)
     reconcile()
@@ -313,7 +313,7 @@ def test_on_worker_loss_replace_places_the_share_anew_as_an_attempt_that_takes_o
     assert status(started) == "RUNNING"
 
 
-def test_a_share_goes_to_another_worker_than_the_one_that_lost_it_though_that_has_more_to_do(fleet, started):
+def test_replacement_avoids_the_failed_worker(fleet, started):
     on_worker_loss("replace")
     fleet.say(ShardState.RUNNING)
     reconcile()
@@ -322,7 +322,7 @@ def test_a_share_goes_to_another_worker_than_the_one_that_lost_it_though_that_ha
     assert set(Shard.objects.values_list("worker__name", "attempt")) == {("pi-2", 1), ("pi-2", 2)}
 
 
-def test_the_pauses_between_attempts_grow_so_that_a_bad_worker_does_not_use_them_all_up(fleet, started):
+def test_pauses_between_attempts_grow(fleet, started):
     on_worker_loss("replace")
     fleet.say(ShardState.RUNNING)
     reconcile()
@@ -341,7 +341,7 @@ def test_the_pauses_between_attempts_grow_so_that_a_bad_worker_does_not_use_them
     assert (lost.status, lost.attempt) == ("DISPATCHED", 3)
 
 
-def test_an_order_that_nobody_took_before_the_plans_end_is_a_loss_and_not_waited_for(fleet, started):
+def test_untaken_order_is_lost_at_the_plans_end(fleet, started):
     on_worker_loss("replace")
     fleet.say(ShardState.RUNNING)
     reconcile()
@@ -368,7 +368,7 @@ def test_a_cancel_leaves_no_room_for_another_attempt(fleet, started):
     assert len(fleet.orders("pi-1")) + len(fleet.orders("pi-2")) == 2
 
 
-def test_a_shard_that_a_later_start_of_its_worker_took_belongs_to_that_one(fleet, make_experiment):
+def test_shard_belongs_to_the_instance_that_took_it(fleet, make_experiment):
     fleet.join("pi-1")
     make_experiment()
     reconcile()
@@ -398,7 +398,7 @@ def test_what_an_interrupted_end_has_left_is_tidied_later(broker, fleet, started
     assert ending.uncleared() is None
 
 
-def test_a_share_that_nobody_can_take_waits_for_a_worker_until_the_plans_end(fleet, started):
+def test_replacement_waits_for_a_worker_until_the_plans_end(fleet, started):
     on_worker_loss("replace")
     fleet.say(ShardState.RUNNING)
     reconcile()
@@ -421,7 +421,7 @@ def test_a_share_that_nobody_can_take_waits_for_a_worker_until_the_plans_end(fle
     assert (status(started), started.final_status) == ("FINALIZING", "FAILED")
 
 
-def test_shards_that_run_beyond_every_deadline_end_the_experiment(broker, fleet, started):
+def test_overdue_shards_fail_the_experiment(broker, fleet, started):
     fleet.say(ShardState.RUNNING)
     Experiment.objects.update(start_broker_ns=F("start_broker_ns") - 3_600_000_000_000)
     reconcile()
@@ -446,7 +446,7 @@ def test_a_cancelled_experiment_stops_at_once_and_ends_cancelled(broker, fleet, 
     assert (status(experiment), experiment.reason) == ("CANCELLED", "by test")
 
 
-def test_a_cancel_whose_shards_end_before_the_row_is_told_ends_cancelled_with_its_reason(fleet, started, monkeypatch):
+def test_cancel_after_stopped_shards_keeps_its_reason(fleet, started, monkeypatch):
     stop_now = desired.stop_now
 
     def stop_and_be_overtaken(group_ids):
@@ -465,7 +465,7 @@ def test_a_cancel_whose_shards_end_before_the_row_is_told_ends_cancelled_with_it
     assert Event.objects.filter(experiment=started, name="cancelled", value="by test").count() == 1
 
 
-def test_a_run_whose_shards_were_stopped_by_somebody_who_died_is_cancelled_and_not_finished(fleet, started):
+def test_stopped_shards_without_a_request_end_cancelled(fleet, started):
     fleet.say(ShardState.STOPPED, "stopped", only={"worker__name": "pi-1"})
     fleet.say(ShardState.FINISHED, only={"worker__name": "pi-2"})
     reconcile()
@@ -487,7 +487,7 @@ def test_routing_versions_are_on_the_timeline(started):
     ]
 
 
-def test_what_another_tool_changes_in_redis_is_adopted_and_on_the_timeline(broker, started):
+def test_foreign_route_change_is_on_the_timeline(broker, started):
     set_route(broker, "web", {"127.0.0.1:10": "1.0"})
     reconcile()
     remove_route(broker, "web")
@@ -529,7 +529,7 @@ def test_a_closed_load_ends_without_a_count_of_planned_arrivals(fleet, make_expe
     assert (experiment.summary["account"]["planned"], experiment.summary["account"]["closes"]) == (0, True)
 
 
-def test_shards_beside_each_other_on_one_worker_are_lost_one_by_one(fleet, make_experiment):
+def test_shards_of_one_worker_are_lost_separately(fleet, make_experiment):
     fleet.join("pi-1")
     experiment = make_experiment(shards_per_worker=2, on_worker_loss="replace")
     reconcile()
@@ -560,7 +560,7 @@ def test_a_second_reconciliation_beside_the_first_does_nothing(broker, fleet, ma
     assert broker.get(LOCK_KEY) == b"somebody else"
 
 
-def test_an_experiment_that_cannot_go_on_does_not_hold_up_the_others(fleet, make_experiment, monkeypatch):
+def test_failing_experiment_does_not_block_others(fleet, make_experiment, monkeypatch):
     fleet.join("pi-1")
     broken = make_experiment()
     reconcile()
@@ -573,7 +573,7 @@ def test_an_experiment_that_cannot_go_on_does_not_hold_up_the_others(fleet, make
     assert "could not be started" in broken.reason
 
 
-def test_a_routing_record_that_makes_no_sense_does_not_hold_up_experiments(broker, fleet, make_experiment):
+def test_invalid_routing_record_does_not_block_experiments(broker, fleet, make_experiment):
     fleet.join("pi-1")
     experiment = make_experiment()
     broker.hset("routing:versions", "foreign", "abc")
@@ -581,7 +581,7 @@ def test_a_routing_record_that_makes_no_sense_does_not_hold_up_experiments(broke
     assert status(experiment) == "STARTING"
 
 
-def test_a_stop_is_left_for_shards_that_are_out_of_reach_for_as_long_as_they_may_run(broker, fleet, started):
+def test_stop_stays_while_shards_out_of_reach_may_run(broker, fleet, started):
     fleet.say(ShardState.RUNNING)
     reconcile()
     fleet.die()
@@ -597,7 +597,7 @@ def test_a_stop_is_left_for_shards_that_are_out_of_reach_for_as_long_as_they_may
     assert all(ending.OUT_OF_REACH_S < broker.ttl(key) < 3600 for key in left)
 
 
-def test_nothing_is_left_in_redis_of_shards_that_have_ended_for_sure(broker, fleet, started):
+def test_ended_shards_leave_nothing_in_redis(broker, fleet, started):
     fleet.say(ShardState.RUNNING)
     reconcile()
     broker.set(keys.newest_attempt_key(Shard.objects.first().id), "1 group")

@@ -32,7 +32,7 @@ def test_a_registered_worker_is_stored_with_its_facts(broker):
     assert (worker.status, worker.cores, worker.labels["zone"]) == ("READY", 3, "B")
 
 
-def test_a_worker_is_lost_when_looks_find_no_heartbeat_for_a_while(broker):
+def test_worker_without_heartbeat_for_a_while_is_lost(broker):
     register(broker, "pi-1")
     workers.sync_workers()
     broker.delete(worker_key("pi-1"))
@@ -42,7 +42,7 @@ def test_a_worker_is_lost_when_looks_find_no_heartbeat_for_a_while(broker):
     assert status_of("pi-1") == "LOST"
 
 
-def test_the_wait_begins_when_a_heartbeat_is_overdue_so_that_its_expiry_ends_it(broker):
+def test_wait_for_a_worker_begins_when_it_is_overdue(broker):
     register(broker, "pi-1", heartbeat_broker_ns=broker_now_ns() - workers.OVERDUE_NS - 1)
     workers.sync_workers()
     assert (status_of("pi-1"), Worker.objects.get().missed_since is None) == ("READY", False)
@@ -60,7 +60,7 @@ def test_an_overdue_heartbeat_that_comes_ends_the_wait(broker):
     assert Worker.objects.get(name="pi-1").missed_since is None
 
 
-def test_a_heartbeat_that_expired_while_nobody_looked_is_waited_for_longer(broker, monkeypatch):
+def test_expiry_between_checks_prolongs_the_wait(broker, monkeypatch):
     monkeypatch.setattr(workers, "AFTER_GAP", timedelta(seconds=60))
     register(broker, "pi-1")
     workers.sync_workers()
@@ -160,7 +160,7 @@ def test_a_registration_that_cannot_be_read_is_passed_over(broker, caplog):
     assert "pi-2" in caplog.text and "version 99" in caplog.text
 
 
-def test_of_two_workers_whose_names_differ_only_in_case_one_is_left_out(broker, caplog):
+def test_worker_name_in_another_case_is_ignored(broker, caplog):
     register(broker, "PI", cores=1)
     register(broker, "pi", cores=2)
     for _ in range(3):
@@ -169,7 +169,7 @@ def test_of_two_workers_whose_names_differ_only_in_case_one_is_left_out(broker, 
     assert "worker pi is ignored" in caplog.text
 
 
-def test_a_worker_that_comes_back_under_its_name_in_another_case_takes_over_its_row(broker):
+def test_returning_worker_in_another_case_keeps_its_row(broker):
     register(broker, "PI")
     workers.sync_workers()
     broker.srem(WORKERS_KEY, "PI")
