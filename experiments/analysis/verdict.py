@@ -79,11 +79,7 @@ class StallFacts:
     def _parts(self) -> list[tuple[float, str, str]]:
         """(seconds, cause, advice), the longest first."""
         parts = [
-            (
-                self.app_s,
-                f"in next_request() or on_response() of client app {self.app!r}",
-                SLOW_APP_ADVICE,
-            ),
+            (self.app_s, f"in next_request() or on_response() of client app {self.app!r}", SLOW_APP_ADVICE),
             (
                 self.collecting_s,
                 "in the garbage collector",

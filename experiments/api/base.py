@@ -158,11 +158,7 @@ def lists(kind: type[WindowSerializer], shown: Any) -> Callable[[Method], Method
             TOTAL, int, OpenApiParameter.HEADER, response=[200], description="total number of items", required=True
         ),
         OpenApiParameter(
-            "Link",
-            str,
-            OpenApiParameter.HEADER,
-            response=[200],
-            description="URLs of the parts beside it (RFC 8288)",
+            "Link", str, OpenApiParameter.HEADER, response=[200], description="URLs of the parts beside it (RFC 8288)"
         ),
     ]
     return extend_schema(parameters=[kind, *headers], responses=shown)

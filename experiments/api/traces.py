@@ -14,13 +14,7 @@ from experiments.analysis import traces
 from experiments.analysis.traces import COLUMNS, TIMES
 from experiments.api.base import CSV, JSON, TableView, View, address, csv_stream, exact_seconds, experiment_of, page_of
 from experiments.api.parsing import parse_query
-from experiments.api.serializers import (
-    FilterField,
-    FormatSerializer,
-    LimitSerializer,
-    PlainSerializer,
-    WholeField,
-)
+from experiments.api.serializers import FilterField, FormatSerializer, LimitSerializer, PlainSerializer, WholeField
 from experiments.models import Capture, Trace
 from loadgen.protocol.outcomes import Outcome
 from loadgen.protocol.trace_line import TraceLine

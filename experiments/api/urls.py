@@ -2,17 +2,7 @@
 
 from django.urls import re_path
 
-from experiments.api import (
-    apps,
-    experiments,
-    groups,
-    index,
-    routing,
-    series,
-    telemetry,
-    traces,
-    workers,
-)
+from experiments.api import apps, experiments, groups, index, routing, series, telemetry, traces, workers
 
 APP_NAME = "(?P<name>[^/]{1,200})"
 EXPERIMENT_ID = "(?P<experiment_id>[0-9A-Za-z-]{1,24})"

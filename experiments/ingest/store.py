@@ -112,11 +112,7 @@ def _store_captures(batch: ReceivedBatch, experiment_id: str) -> None:
 
 def _store_totals(header: BatchHeader) -> None:
     """Stores the totals of the shard's last batch, unless that belongs to an earlier attempt."""
-    changes: dict[str, Any] = {
-        "totals": vars(header.counters),
-        "batches": header.number + 1,
-        "final_state": header.end,
-    }
+    changes: dict[str, Any] = {"totals": vars(header.counters), "batches": header.number + 1, "final_state": header.end}
     if header.end == ShardState.LOST:
         changes["process_ended"] = True  # the worker itself reported it: this attempt is no longer running
     if reason := header.reason.replace("\0", ""):

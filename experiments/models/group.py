@@ -92,8 +92,7 @@ class ClientGroup(models.Model):
             models.CheckConstraint(name="group_state_known", condition=Q(state__in=GroupState.values)),
             models.CheckConstraint(name="group_version_positive", condition=Q(version__gte=1)),
             models.CheckConstraint(
-                name="group_runs_from_a_start",
-                condition=~Q(state=GroupState.RUN) | Q(start_broker_ns__isnull=False),
+                name="group_runs_from_a_start", condition=~Q(state=GroupState.RUN) | Q(start_broker_ns__isnull=False)
             ),
         ]
 

@@ -130,8 +130,7 @@ def _recorded(recording: Recording, info: ValidationInfo) -> Gaps:
 
 
 _Rate = Annotated[
-    float,
-    checked(lambda value: number_reason(value, 0, MAX_RATE_RPS), Annotated[float, Field(ge=0, le=MAX_RATE_RPS)]),
+    float, checked(lambda value: number_reason(value, 0, MAX_RATE_RPS), Annotated[float, Field(ge=0, le=MAX_RATE_RPS)])
 ]
 
 

@@ -222,8 +222,7 @@ _SERVICE_PATTERN = r"^[!\"$&-.0->@-~]+$"
 Service = Annotated[
     str,
     checked(
-        _service_reason,
-        Annotated[str, Field(min_length=1, max_length=table.MAX_NAME_LENGTH, pattern=_SERVICE_PATTERN)],
+        _service_reason, Annotated[str, Field(min_length=1, max_length=table.MAX_NAME_LENGTH, pattern=_SERVICE_PATTERN)]
     ),
 ]
 ClientApp = Annotated[str, checked(_app_reason, Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")])]

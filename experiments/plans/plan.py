@@ -6,14 +6,7 @@ import re
 from bisect import bisect_left
 from typing import Annotated, Any, Self
 
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    ValidationInfo,
-)
+from pydantic import AfterValidator, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationInfo
 
 from experiments.plans.fields import (
     MAX_DURATION_S,

@@ -211,8 +211,7 @@ RequestIdHeader = Annotated[
     PlainSerializer(lambda name: name or OFF),
 ]
 _Method = Annotated[
-    str,
-    PlainValidator(_read_method, json_schema_input_type=Annotated[str, Field(pattern="^[A-Za-z]{1,20}$")]),
+    str, PlainValidator(_read_method, json_schema_input_type=Annotated[str, Field(pattern="^[A-Za-z]{1,20}$")])
 ]
 _Path = Annotated[str, checked(_path_reason, Annotated[str, Field(pattern="^/", max_length=MAX_PATH)])]
 _Kwargs = Annotated[

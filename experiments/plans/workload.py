@@ -302,9 +302,7 @@ class Workload(SharedKeys):
     ticks: Annotated[
         list[float],
         number_list(
-            lambda tick: number_reason(tick, 0, MAX_RATE_RPS),
-            "numbers",
-            Annotated[float, Field(ge=0, le=MAX_RATE_RPS)],
+            lambda tick: number_reason(tick, 0, MAX_RATE_RPS), "numbers", Annotated[float, Field(ge=0, le=MAX_RATE_RPS)]
         ),
     ] = Field(
         default_factory=list,

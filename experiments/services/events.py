@@ -43,11 +43,7 @@ def mark(experiment_id: str, name: str, value: str = "", at: datetime | None = N
     if experiment.has_ended:
         raise ExperimentOver(f"experiment {experiment_id} has ended, its timeline is closed")
     return Event.objects.create(
-        experiment=experiment,
-        key=f"mark:{uuid.uuid4()}",
-        name=name,
-        value=value,
-        timestamp=at or timezone.now(),
+        experiment=experiment, key=f"mark:{uuid.uuid4()}", name=name, value=value, timestamp=at or timezone.now()
     )
 
 

@@ -11,14 +11,7 @@ from django.db.models import Max
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from experiments.models import (
-    Batch,
-    ClientGroup,
-    Experiment,
-    ExperimentStatus,
-    Shard,
-    ShardStatus,
-)
+from experiments.models import Batch, ClientGroup, Experiment, ExperimentStatus, Shard, ShardStatus
 from experiments.services import desired, ending, events, partitions, placement, sending
 from experiments.services.broker import broker_now_ns, start_lock
 from experiments.services.experiments import save_new
