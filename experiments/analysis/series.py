@@ -18,7 +18,7 @@ from experiments.analysis.histogram import Histogram
 from experiments.analysis.live import NS, PlannedLoad, planned_load
 from experiments.models import Experiment, SecondStats
 from loadgen.protocol.outcomes import account_line
-from routing.errors import Code, FieldError, InvalidInput
+from routing.errors import Code, InvalidInput
 
 MAX_POINTS = 11_000  # the limit of Prometheus
 # Reading a row takes about 80 µs; there is one for each second, shard and workload.
@@ -182,7 +182,7 @@ def _workloads(experiment: Experiment, part: Part) -> dict[int, str]:
 
 
 def _refused(parameter: str, code: Code, message: str) -> InvalidInput:
-    return InvalidInput([FieldError(parameter, code, message)])
+    return InvalidInput.of(parameter, code, message)
 
 
 def _listed(names: Iterable[object]) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
-from django.contrib.auth.models import AnonymousUser
 from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -21,19 +20,13 @@ from experiments.api.access import ModelPermissions
 from experiments.api.base import View, array, lists, not_found
 from experiments.api.parsing import parse_query
 from experiments.api.schema import location_of
-from experiments.api.serializers import FilterField, FreeField, TimestampField, WindowSerializer
+from experiments.api.serializers import FilterField, FreeField, ModelSerializer, TimestampField, WindowSerializer
 from experiments.models import ClientApp, ClientAppVersion
 from experiments.services import apps as services
 from loadgen.apps.archive import MAX_ARCHIVE_BYTES
 from routing.errors import NotFound, Unavailable
 
 ZIP = "application/zip"
-
-# DRF's own class takes no type parameters at run time.
-if TYPE_CHECKING:
-    VersionModelSerializer = serializers.ModelSerializer[ClientAppVersion]
-else:
-    VersionModelSerializer = serializers.ModelSerializer
 
 
 class ArchiveTooLarge(APIException):
@@ -62,7 +55,7 @@ class AppPermissions(ModelPermissions):
     perms_map = {**ModelPermissions.perms_map, "POST": ["%(app_label)s.upload_%(model_name)s"]}
 
 
-class AppSerializer(VersionModelSerializer):
+class AppSerializer(ModelSerializer):
     name = serializers.CharField(source="app.name")
     manifest = FreeField()
 
@@ -71,7 +64,7 @@ class AppSerializer(VersionModelSerializer):
         fields = ["name", "manifest"]
 
 
-class AppVersionSerializer(VersionModelSerializer):
+class AppVersionSerializer(ModelSerializer):
     version = serializers.IntegerField(source="number")
     manifest = FreeField()
     created = TimestampField(source="created_at")
@@ -79,14 +72,8 @@ class AppVersionSerializer(VersionModelSerializer):
     class Meta:
         model = ClientAppVersion
         fields = read_only_fields = [
-            "version",
-            "digest",
-            "manifest",
-            "archive_bytes",
-            "unpacked_bytes",
-            "creator",
-            "created",
-        ]
+            "version", "digest", "manifest", "archive_bytes", "unpacked_bytes", "creator", "created",
+        ]  # fmt: skip
 
 
 class AppQuerySerializer(WindowSerializer):
@@ -108,7 +95,7 @@ class AppListView(AppsView):
         query = parse_query(request, AppQuerySerializer)
         exactly = {name: query[name] for name in ("creator",) if name in query}
         found = selectors.newest_versions(**exactly)
-        return array(request, found, lambda some: AppSerializer(some, many=True).data, query)
+        return array(request, found, AppSerializer, query)
 
     @extend_schema(
         request={ZIP: OpenApiTypes.BINARY}, responses={201: AppSerializer}, parameters=[location_of("the app")]
@@ -116,10 +103,9 @@ class AppListView(AppsView):
     def post(self, request: Request) -> Response:
         """Uploads a client app. The body is a zip archive, and becomes the newest version of the app that its manifest
         names. This executes code on workers, and needs the permission `upload_clientapp`."""
-        assert not isinstance(request.user, AnonymousUser)  # its permissions were checked
         data = request.data if isinstance(request.data, bytes) else b""  # DRF does not parse an empty body
         try:
-            version = services.upload(data, creator=request.user.get_username())
+            version = services.upload(data, creator=self.user_name)
         except OSError as error:
             raise Unavailable(f"galileo_apps_repo_dir cannot be written: {error.strerror}") from error
         location = {"Location": f"/api/apps/{version.app.name}"}
@@ -145,7 +131,7 @@ class AppVersionsView(AppsView):
         _newest(name)
         found = selectors.client_app_versions(name)
         query = parse_query(request, WindowSerializer)
-        return array(request, found, lambda some: AppVersionSerializer(some, many=True).data, query)
+        return array(request, found, AppVersionSerializer, query)
 
 
 class AppDownloadView(AppsView):

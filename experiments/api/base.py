@@ -45,6 +45,11 @@ class View(APIView):
     # Without OPTIONS: the schema describes the methods.
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
 
+    @property
+    def user_name(self) -> str:
+        """The author of a change."""
+        return str(self.request.user.get_username())
+
     def perform_authentication(self, request: Request) -> None:
         """Counts failed authentication, too: the rate limit also slows down guessing of passwords."""
         try:
@@ -99,14 +104,19 @@ def address(request: Request, **changed: Any) -> str:
     return request.build_absolute_uri(f"{request.path}?{parameters.urlencode()}")
 
 
-def page(request: Request, count: int, limit: int, offset: int, results: Any) -> dict[str, Any]:
-    """Returns a page with the URLs of the next and the previous page."""
-    return {
-        "count": count,
-        "next": address(request, limit=limit, offset=offset + limit) if offset + limit < count else None,
-        "previous": address(request, limit=limit, offset=max(0, offset - limit)) if offset else None,
-        "results": results,
-    }
+def page(
+    request: Request, items: QuerySet[Any], kind: type[serializers.BaseSerializer[Any]], limit: int, offset: int
+) -> Response:
+    """Returns a page of items with the URLs of the next and the previous page."""
+    count = items.count()
+    return Response(
+        {
+            "count": count,
+            "next": address(request, limit=limit, offset=offset + limit) if offset + limit < count else None,
+            "previous": address(request, limit=limit, offset=max(0, offset - limit)) if offset else None,
+            "results": kind(items[offset : offset + limit], many=True).data,
+        }
+    )
 
 
 def page_of(item: type[serializers.BaseSerializer[Any]], **fields: serializers.Field[Any, Any, Any, Any]) -> Any:
@@ -131,12 +141,15 @@ def counted_page_of(item: type[serializers.BaseSerializer[Any]]) -> Any:
 
 
 def array(
-    request: Request, items: QuerySet[Any] | Sequence[Any], show: Callable[[Any], Any], query: Mapping[str, Any]
+    request: Request,
+    items: QuerySet[Any] | Sequence[Any],
+    kind: type[serializers.BaseSerializer[Any]],
+    query: Mapping[str, Any],
 ) -> Response:
     """Returns a part of a list as a plain array; headers give the total number, and the URLs of the parts beside it.
 
     Args:
-        show: serializes items.
+        kind: the serializer of an item.
         query: `limit` and `offset` of a WindowSerializer.
     """
     limit, offset = query.get("limit"), query["offset"]
@@ -148,7 +161,7 @@ def array(
     if limit is not None and offset:
         links.append(f'<{address(request, offset=max(0, offset - limit))}>; rel="prev"')
     headers = {TOTAL: str(count), **({"Link": ", ".join(links)} if links else {})}
-    return Response(show(found), headers=headers)
+    return Response(kind(found, many=True).data, headers=headers)
 
 
 def lists(kind: type[WindowSerializer], shown: Any) -> Callable[[Method], Method]:

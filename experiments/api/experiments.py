@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django.contrib.auth.models import AnonymousUser
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.request import Request
@@ -20,6 +19,7 @@ from experiments.api.serializers import (
     EventSerializer,
     FilterField,
     FreeField,
+    ModelSerializer,
     PlainSerializer,
     TextField,
     TimestampField,
@@ -30,19 +30,12 @@ from experiments.plans.commands import Tracing, parse_tracing
 from experiments.plans.parsing import json_schema
 from experiments.plans.recordings import LISTS, read_lists, with_recordings
 from experiments.services import ending, experiments, interactive
-from experiments.services import experiments as services
 from loadgen.protocol.topics import MAX_EVENT_VALUE
 from routing.errors import NotFound
 from routing.redis import redis_client
 
-# DRF's own class takes no type parameters at run time.
-if TYPE_CHECKING:
-    ExperimentModelSerializer = serializers.ModelSerializer[Experiment]
-else:
-    ExperimentModelSerializer = serializers.ModelSerializer
 
-
-class ExperimentSerializer(ExperimentModelSerializer):
+class ExperimentSerializer(ModelSerializer):
     """An experiment as lists show it."""
 
     status = serializers.SerializerMethodField(help_text="status, in the words of the original Galileo")
@@ -82,16 +75,9 @@ class ExperimentDetailSerializer(ExperimentSerializer):
 
     class Meta(ExperimentSerializer.Meta):
         fields = read_only_fields = [
-            *ExperimentSerializer.Meta.fields,
-            "reason",
-            "seed",
-            "plan",
-            "metadata",
-            "tracing",
-            "summary",
-            "recording",
+            *ExperimentSerializer.Meta.fields, "reason", "seed", "plan", "metadata", "tracing", "summary", "recording",
             "events",
-        ]
+        ]  # fmt: skip
 
     @extend_schema_field(RecordingSerializer(allow_null=True))
     def get_recording(self, experiment: Experiment) -> dict[str, Any] | None:
@@ -117,7 +103,7 @@ class ExperimentListView(View):
         query = parse_query(request, ExperimentQuerySerializer)
         exactly = {name: query[name] for name in ("creator", "name") if name in query}
         found = selectors.experiments(query.get("status"), **exactly)
-        return array(request, found, lambda some: ExperimentSerializer(some, many=True).data, query)
+        return array(request, found, ExperimentSerializer, query)
 
     @extend_schema(
         request={JSON: json_schema(plans.Plan)},
@@ -129,9 +115,8 @@ class ExperimentListView(View):
         """Queues an experiment from its plan. The response is its id, a JSON string."""
         data = with_recordings(request.data, {LISTS: partial(read_lists, redis_client())})
         plan = plans.parse(data, selectors.client_app_of)
-        services.check_workers(plan)
-        assert not isinstance(request.user, AnonymousUser)  # its permissions were checked
-        experiment = services.create(plan, creator=request.user.get_username())
+        experiments.check_workers(plan)
+        experiment = experiments.create(plan, creator=self.user_name)
         location = {"Location": f"/api/experiments/{experiment.id}"}
         return Response(experiment.id, status.HTTP_201_CREATED, headers=location)
 
@@ -185,13 +170,12 @@ class CancelView(View):
     def post(self, request: Request, experiment_id: str) -> Response:
         """Stops the load of an experiment, which then ends as CANCELLED. Its results are kept."""
         reason = parse_body(request.data, CancelSerializer)["reason"]
-        by = f"cancelled by {request.user.get_username()}"
+        by = f"cancelled by {self.user_name}"
         try:
             experiment = ending.cancel(experiment_id, f"{by}: {reason}" if reason else by)
         except Experiment.DoesNotExist:
             raise not_found("experiment", experiment_id) from None
-        has_ended = experiment.has_ended
-        code = status.HTTP_200_OK if has_ended else status.HTTP_202_ACCEPTED
+        code = status.HTTP_200_OK if experiment.has_ended else status.HTTP_202_ACCEPTED
         return Response(ExperimentSerializer(experiment).data, code)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django.contrib.auth.models import AnonymousUser
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.request import Request
@@ -14,7 +13,14 @@ from experiments import selectors
 from experiments.api.base import JSON, View, array, lists, not_found
 from experiments.api.parsing import parse_query
 from experiments.api.schema import location_of, problem
-from experiments.api.serializers import FilterField, FreeField, PlainSerializer, TimestampField, WindowSerializer
+from experiments.api.serializers import (
+    FilterField,
+    FreeField,
+    ModelSerializer,
+    PlainSerializer,
+    TimestampField,
+    WindowSerializer,
+)
 from experiments.models import ClientGroup, GroupState
 from experiments.plans import GroupWorkload, parse_group
 from experiments.plans.commands import ClientsChange, Command, Readers, lists_of, parse_clients, parse_command
@@ -24,14 +30,8 @@ from routing.redis import redis_client
 
 NOT_OPEN = "The group is closed, or not ready yet."
 
-# DRF's own classes take no type parameters at run time.
-if TYPE_CHECKING:
-    GroupModelSerializer = serializers.ModelSerializer[ClientGroup]
-else:
-    GroupModelSerializer = serializers.ModelSerializer
 
-
-class GroupSerializer(GroupModelSerializer):
+class GroupSerializer(ModelSerializer):
     """An interactive client group."""
 
     service = serializers.CharField(source="workload.service")
@@ -113,7 +113,7 @@ class GroupListView(GroupView):
         query = parse_query(request, GroupQuerySerializer)
         exactly = {name: query[name] for name in ("workload__service", "interactive_part__creator") if name in query}
         found = selectors.open_groups(**exactly)
-        return array(request, found, lambda some: GroupSerializer(some, many=True).data, query)
+        return array(request, found, GroupSerializer, query)
 
     @extend_schema(
         request={JSON: json_schema(GroupWorkload)},
@@ -123,8 +123,7 @@ class GroupListView(GroupView):
     def post(self, request: Request) -> Response:
         """Spawns a client group. Its clients send nothing before the first command, and can send when it is `ready`."""
         workload = parse_group(request.data, selectors.client_app_of)
-        assert not isinstance(request.user, AnonymousUser)  # its permissions were checked
-        group = services.spawn(workload, request.user.get_username())
+        group = services.spawn(workload, self.user_name)
         location = {"Location": f"/api/groups/{group.id}"}
         return Response(GroupSerializer(group).data, status.HTTP_201_CREATED, headers=location)
 

@@ -68,7 +68,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise InvalidInput([FieldError(BODY, Code.DUPLICATE, f"contains the key {key[:80]!r} twice")])
+            raise InvalidInput.of(BODY, Code.DUPLICATE, f"contains the key {key[:80]!r} twice")
         found[key] = value
     return found
 
@@ -78,7 +78,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _unreadable(message: str) -> InvalidInput:
-    return InvalidInput([FieldError(BODY, Code.UNREADABLE, message)])
+    return InvalidInput.of(BODY, Code.UNREADABLE, message)
 
 
 def parse_query(request: Request, kind: type[serializers.Serializer[Any]]) -> dict[str, Any]:

@@ -50,11 +50,6 @@ class RoutingView(View):
     permission_classes = [RecordPermissions]
     queryset = models.RoutingRecord.objects.none()
 
-    @property
-    def by(self) -> str:
-        """The author of a change."""
-        return self.request.user.get_username() or "api"
-
 
 class RecordListView(RoutingView):
     @lists(RecordQuerySerializer, RecordSerializer(many=True))
@@ -62,7 +57,7 @@ class RecordListView(RoutingView):
         """Lists the routing records, by service."""
         query = parse_query(request, RecordQuerySerializer)
         found = selectors.records(query.get("host"))
-        return array(request, found, lambda some: RecordSerializer(some, many=True).data, query)
+        return array(request, found, RecordSerializer, query)
 
     @extend_schema(
         request={JSON: json_schema(Route)},
@@ -72,7 +67,7 @@ class RecordListView(RoutingView):
     def post(self, request: Request) -> Response:
         """Adds a routing record."""
         body = _read(request.data, known=("service", "hosts", "weights"), required=("service", "hosts"))
-        record = services.add_record(body["service"], body["hosts"], body.get("weights"), self.by)
+        record = services.add_record(body["service"], body["hosts"], body.get("weights"), self.user_name)
         location = {"Location": f"/api/routing/{quote(record.service)}"}
         return Response(RecordSerializer(record).data, status.HTTP_201_CREATED, headers=location)
 
@@ -90,7 +85,7 @@ class RecordView(RoutingView):
     def put(self, request: Request, service: str) -> Response:
         """Creates or replaces the routing record of a service."""
         body = _read(request.data, known=("hosts", "weights"), required=("hosts",))
-        record = services.set_record(service, body["hosts"], body.get("weights"), self.by)
+        record = services.set_record(service, body["hosts"], body.get("weights"), self.user_name)
         return Response(RecordSerializer(record).data)
 
     @extend_schema(request={JSON: json_schema(ChangedTargets)}, responses=RecordSerializer)
@@ -98,14 +93,14 @@ class RecordView(RoutingView):
         """Changes hosts, weights or both of a routing record."""
         body = _read(request.data, known=("hosts", "weights"))
         if all(value is None for value in body.values()):
-            raise InvalidInput([FieldError(BODY, Code.REQUIRED, "must have hosts, weights or both")])
-        record = services.change_record(service, body.get("hosts"), body.get("weights"), self.by)
+            raise InvalidInput.of(BODY, Code.REQUIRED, "must have hosts, weights or both")
+        record = services.change_record(service, body.get("hosts"), body.get("weights"), self.user_name)
         return Response(RecordSerializer(record).data)
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, service: str) -> Response:
         """Removes the routing record of a service."""
-        if not services.remove_record(service, self.by):
+        if not services.remove_record(service, self.user_name):
             raise services.RecordMissing(service)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -119,13 +114,13 @@ class ServiceListView(RoutingView):
     def get(self, request: Request) -> Response:
         """Lists the services that have routing records, as objects with a name, as in the original."""
         named = [{"name": record.service} for record in selectors.records()]
-        return array(request, named, list, parse_query(request, WindowSerializer))
+        return array(request, named, ServiceSerializer, parse_query(request, WindowSerializer))
 
 
 def _read(body: object, known: Collection[str], required: Collection[str] = ()) -> dict[str, Any]:
     """Returns the body's fields; the services check their values. Raises InvalidInput."""
     if not isinstance(body, dict):
-        raise InvalidInput([FieldError(BODY, Code.TYPE, f"must be an object with {', '.join(known)}")])
+        raise InvalidInput.of(BODY, Code.TYPE, f"must be an object with {', '.join(known)}")
     message = f"is unknown; known are {', '.join(known)}"
     errors = [FieldError(name, Code.UNKNOWN, message) for name in body if name not in known]
     errors += [FieldError(name, Code.REQUIRED, "is required") for name in required if body.get(name) is None]

@@ -6,7 +6,6 @@ Telemetry is ordered by series (metric, node, subsystem), and by time in each: p
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from django.http import HttpResponseBase
 from drf_spectacular.utils import extend_schema
@@ -34,6 +33,7 @@ from experiments.api.serializers import (
     EventSerializer,
     FilterField,
     FormatSerializer,
+    ModelSerializer,
     NumberField,
     PageSerializer,
     PlainSerializer,
@@ -43,11 +43,6 @@ from experiments.models import Event, Experiment, TelemetrySample
 from experiments.services import events
 from experiments.services.broker import to_datetime
 from loadgen.protocol.topics import MAX_EVENT_NAME, MAX_EVENT_VALUE, MAX_NS, is_name
-
-if TYPE_CHECKING:
-    SampleModelSerializer = serializers.ModelSerializer[TelemetrySample]
-else:
-    SampleModelSerializer = serializers.ModelSerializer
 
 COLUMNS = ("timestamp", "metric", "node", "subsystem", "value")
 
@@ -60,7 +55,7 @@ class TelemetryQuerySerializer(PageSerializer, FormatSerializer):
     subsystem = FilterField(allow_blank=True, help_text="empty: metrics of the whole node")
 
 
-class SampleSerializer(SampleModelSerializer):
+class SampleSerializer(ModelSerializer):
     timestamp = serializers.SerializerMethodField(help_text="seconds since the Unix epoch")
 
     class Meta:
@@ -107,8 +102,7 @@ class TelemetryView(TableView):
             rows = samples.values_list("timestamp_ns", *COLUMNS[1:]).iterator(ROWS_PER_CHUNK)
             exact = ((exact_seconds(timestamp_ns), *rest) for timestamp_ns, *rest in rows)
             return csv_stream(f"telemetry-{experiment_id}", COLUMNS, exact)
-        listed = SampleSerializer(samples[offset : offset + limit], many=True).data
-        return Response(page(request, samples.count(), limit, offset, listed))
+        return page(request, samples, SampleSerializer, limit, offset)
 
 
 class EventListView(View):
@@ -119,10 +113,7 @@ class EventListView(View):
         """Lists the timeline of an experiment, oldest first."""
         experiment_status(experiment_id)
         query = parse_query(request, PageSerializer)
-        limit, offset = query["limit"], query["offset"]
-        timeline = selectors.timeline(experiment_id)
-        listed = EventSerializer(timeline[offset : offset + limit], many=True).data
-        return Response(page(request, timeline.count(), limit, offset, listed))
+        return page(request, selectors.timeline(experiment_id), EventSerializer, **query)
 
     @extend_schema(request=MarkSerializer, responses={201: EventSerializer} | problem(409, "The experiment has ended."))
     def post(self, request: Request, experiment_id: str) -> Response:

@@ -54,7 +54,7 @@ class WorkerListView(View):
         query = parse_query(request, WorkerQuerySerializer)
         pairs = (label.split("=", 1) for label in query.get("label", []))
         found = selectors.live_workers({name.removeprefix(PREFIX): value for name, value in pairs})
-        return array(request, found, lambda some: WorkerSerializer(some, many=True).data, query)
+        return array(request, found, WorkerSerializer, query)
 
 
 class WorkerView(View):

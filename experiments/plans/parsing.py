@@ -45,7 +45,7 @@ class PlanInvalid(InvalidInput):
 
 def whole_invalid(message: str, code: Code = Code.UNREADABLE) -> PlanInvalid:
     """The error of a document that is wrong as a whole."""
-    return PlanInvalid([FieldError(WHOLE, code, message)])
+    return PlanInvalid.of(WHOLE, code, message)
 
 
 def refused(code: Code, message: str) -> PydanticCustomError:

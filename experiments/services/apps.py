@@ -29,7 +29,7 @@ from loadgen.apps.manifest import MANIFEST, declared_parameters
 from loadgen.apps.parameters import filled
 from loadgen.protocol.keys import APP_TTL_S, app_key
 from loadgen.protocol.messages import WorkloadSpec
-from routing.errors import Code, FieldError, Unavailable
+from routing.errors import Code, Unavailable
 from routing.redis import redis_client
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def _check_name(name: str) -> None:
     other = ClientApp.objects.filter(name__iexact=name).first()
     if other is not None and other.name != name:
         message = f"there is an app {other.name}, and names must differ in more than their case"
-        raise AppInvalid([FieldError(f"{MANIFEST}: name", Code.CONFLICT, message)])
+        raise AppInvalid.of(f"{MANIFEST}: name", Code.CONFLICT, message)
 
 
 def _add(checked: CheckedArchive, archive_bytes: int, creator: str) -> ClientAppVersion:

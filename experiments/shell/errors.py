@@ -8,7 +8,7 @@ from __future__ import annotations
 import redis
 import requests
 
-from routing.errors import Code, FieldError, InvalidInput, RequestRefused
+from routing.errors import Code, InvalidInput, RequestRefused
 from routing.table import RoutingError
 
 MAX_TIMEOUT_S = 7 * 24 * 3600
@@ -47,11 +47,6 @@ def check_timeout(timeout: object) -> None:
     if timeout is None:
         return
     if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise invalid("timeout", Code.TYPE, f"must be a number of seconds, got {timeout!r}")
+        raise InvalidInput.of("timeout", Code.TYPE, f"must be a number of seconds, got {timeout!r}")
     if not 0 <= timeout <= MAX_TIMEOUT_S:
-        raise invalid("timeout", Code.RANGE, f"must be from 0 to {MAX_TIMEOUT_S:,} seconds, got {timeout}")
-
-
-def invalid(path: str, code: Code, message: str) -> InvalidInput:
-    """Returns an InvalidInput with one error."""
-    return InvalidInput([FieldError(path, code, message)])
+        raise InvalidInput.of("timeout", Code.RANGE, f"must be from 0 to {MAX_TIMEOUT_S:,} seconds, got {timeout}")

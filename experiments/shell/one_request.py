@@ -18,7 +18,7 @@ from experiments.models import Workload
 from experiments.plans import GroupWorkload
 from experiments.services import apps
 from experiments.shell import app_process
-from experiments.shell.errors import ShellError, invalid
+from experiments.shell.errors import ShellError
 from loadgen.apps.one_request import AppQuestion, AppRequest
 from routing import routers
 from routing.errors import Code, FieldError, InvalidInput
@@ -32,7 +32,7 @@ _KEYWORDS = [name for name in inspect.signature(requests.Session.request).parame
 def check_kwargs(value: object, field: str) -> dict[str, Any]:
     """Returns the keywords of `requests.request`, which checks their values itself. Raises InvalidInput."""
     if not isinstance(value, Mapping):
-        raise invalid(field, Code.TYPE, f"must be a mapping, got a {type(value).__name__}")
+        raise InvalidInput.of(field, Code.TYPE, f"must be a mapping, got a {type(value).__name__}")
     message = f"is unknown; known are {', '.join(_KEYWORDS)}"
     if unknown := [FieldError(f"{field}.{name}", Code.UNKNOWN, message) for name in value if name not in _KEYWORDS]:
         raise InvalidInput(unknown)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from experiments.services import nodes
-from experiments.shell.errors import invalid
 from loadgen.protocol.topics import PAUSE, UNPAUSE
-from routing.errors import Code
+from routing.errors import Code, InvalidInput
 
 
 class Telemd:
@@ -51,5 +50,5 @@ def _names(hosts: object) -> list[str] | None:
     listed = list(hosts) if isinstance(hosts, Iterable) and not isinstance(hosts, str) else [hosts]
     for name in listed:
         if not isinstance(name, str):
-            raise invalid("hosts", Code.TYPE, f"must be a list of names, got {name!r}")
+            raise InvalidInput.of("hosts", Code.TYPE, f"must be a list of names, got {name!r}")
     return [str(name) for name in listed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -457,3 +458,22 @@ def test_a_plan_may_have_events_of_its_own() -> None:
         (10_000_000_000, "end", ""),
     ]
     assert parse(json.loads(json.dumps(plan.to_dict()))) == plan
+
+
+def test_each_wire_field_is_the_models_field_of_its_name() -> None:
+    (workload,) = parse(GOOD).workloads
+    values: dict[str, Any] = {name: object() for name in type(workload).model_fields}
+    values |= {"arrival_pattern": (object(), object()), "think_time": (object(), object())}
+    spec = workload.model_copy(update=values).spec(index=7, schedule=[[1.0, 2.0]])
+    elsewhere = {
+        "index": 7,
+        "schedule": [[1.0, 2.0]],
+        "client_app": values["client"],
+        "client_app_digest": None,  # services.apps adds it
+        "arrival_process": values["arrival_pattern"][0],
+        "arrival_parameters": values["arrival_pattern"][1],
+        "think_time": values["think_time"][0],
+        "think_time_parameters": values["think_time"][1],
+    }
+    for field in dataclasses.fields(WorkloadSpec):
+        assert getattr(spec, field.name) == {**values, **elsewhere}[field.name], field.name
