@@ -48,15 +48,15 @@ class Run:
         if profile is not None:
             profile.enable()
         engine.start(time.monotonic_ns() + 1_000_000)
-        reason = await engine.wait()
+        end = await engine.wait()
         if profile is not None:
             profile.disable()
         self.cpu_s, self.wall_s = time.process_time() - cpu_s, time.monotonic() - begun_s
         taking.cancel()
         self._take()
         await engine.close()
-        if reason:
-            raise SystemExit(f"the engine stopped: {reason}")
+        if end.reason:
+            raise SystemExit(f"the engine stopped: {end.reason}")
 
     async def _take_again_and_again(self) -> None:
         while True:

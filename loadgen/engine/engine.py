@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
+from loadgen.engine.end import CLOSED, FINISHED, End, failed
 from loadgen.engine.errors import AppError
 from loadgen.engine.executors import registry
 from loadgen.engine.executors.base import Command, CommandProgress, ExecutorContext
@@ -112,10 +113,10 @@ class Engine:
         self._plan_cut = PlanCut(self._executor, self._recorder, self._fail)
         self._garbage = GarbageCollection()
         self._state = State.NEW
-        self._reason = ""
+        self._end_as = FINISHED
         self._error: Exception | None = None
         self._start_ns = 0
-        self._expired_reason = ""
+        self._expired = FINISHED  # how the load ends at the time of `send_until`
         self._grace_ends_ns = 0
         self._ended = asyncio.Event()
         self._timer: Timer | None = None
@@ -137,15 +138,15 @@ class Engine:
         self._executor.prepare()
         self._garbage.collect()
 
-    def send_until(self, monotonic_ns: int, reason: str) -> None:
-        """Sets the time at which the engine stops by itself, for `reason`, without recording the rest of the plan.
+    def send_until(self, monotonic_ns: int, end: End) -> None:
+        """Sets the time at which the engine stops by itself, as `end`, without recording the rest of the plan.
 
         The time is checked before each turn: a process that was suspended sends nothing when it resumes too late.
         """
         if self._is_ending:
             return
         self._pool.send_until_ns = monotonic_ns
-        self._expired_reason = reason
+        self._expired = end
 
     def skip_passed(self, start_ns: int, limit: int) -> bool:
         """Skips at most `limit` of the arrivals whose time has passed; returns whether there may be more of them.
@@ -189,18 +190,18 @@ class Engine:
         """Interactive: how far the commands have been executed."""
         return self._executor.commands
 
-    async def wait(self) -> str:
-        """Waits for the end; returns its reason, '' if the schedule ran to its end and nothing is in flight.
+    async def wait(self) -> End:
+        """Waits for the end, and returns it; FINISHED if the schedule ran to its end and nothing is in flight.
 
         A programming error in the engine ends the load like a stop, and is raised here.
         """
         await self._ended.wait()
         if self._error is not None:
             raise self._error
-        return self._reason
+        return self._end_as
 
-    def stop(self, grace_ns: int, reason: str, *, cut_rest: bool = True) -> None:
-        """Ends the load, in any state; the first reason counts, and the earliest end of a grace.
+    def stop(self, grace_ns: int, end: End, *, cut_rest: bool = True) -> None:
+        """Ends the load, in any state; the first `end` counts, and the earliest end of a grace.
 
         No request is sent from now on: the rest of the plan is recorded as CUT, or left to another attempt. Requests in
         flight may be answered until the grace ends; then they are ABORTED and their connections closed.
@@ -215,7 +216,7 @@ class Engine:
             return
         self._state = State.STOPPING
         self._pool.on_end = None
-        self._reason = reason
+        self._end_as = end
         self._grace_ends_ns = grace_ends_ns
         if self._timer is not None:
             self._timer.disarm()
@@ -226,7 +227,7 @@ class Engine:
 
     async def close(self) -> None:
         """Closes connections and timers. Requests in flight are recorded as ABORTED; a plan's rest is not recorded."""
-        self._end(self._reason or "closed")
+        self._end(CLOSED if self._end_as is FINISHED else self._end_as)
         await self._pool.close()
         self._source.close()
         self._garbage.thaw()
@@ -274,7 +275,7 @@ class Engine:
         if self._state is not State.RUNNING:
             return  # the timer had gone off before it was disarmed
         if self._now_ns() >= self._pool.send_until_ns:
-            self.stop(self._stop_grace_ns, self._expired_reason, cut_rest=False)
+            self.stop(self._stop_grace_ns, self._expired, cut_rest=False)
             return
         try:
             next_ns = self._executor.turn()
@@ -292,10 +293,10 @@ class Engine:
 
     def _dispatch_failed(self, error: Exception) -> None:
         if isinstance(error, AppError):
-            self.stop(self._stop_grace_ns, str(error))
+            self.stop(self._stop_grace_ns, failed(str(error)))
         else:
             self._error = error
-            self.stop(0, f"internal error: {error!r}")
+            self.stop(0, failed(f"internal error: {error!r}"))
 
     def _arm(self, next_ns: int | None, *, again: bool = False) -> None:
         """Sets the time of the next turn; `again`: from the timer's own callback."""
@@ -310,7 +311,7 @@ class Engine:
     def _fail(self, error: Exception) -> None:
         """Ends the load at once because of a programming error, which `wait` raises."""
         self._error = self._error or error
-        self._end(f"internal error: {error!r}")
+        self._end(failed(f"internal error: {error!r}"))
 
     def _on_tick(self, read_until_ns: int) -> bool:
         """Ends the load when it is over; returns whether it goes on."""
@@ -319,7 +320,7 @@ class Engine:
         if not self._pool.in_flight:
             self._executor.on_idle()
             if self._may_end():
-                self._end(self._reason)
+                self._end(self._end_as)
         return self._state is not State.ENDED
 
     def _may_end(self) -> bool:
@@ -327,11 +328,11 @@ class Engine:
             return self._plan_cut.is_done
         return self._executor.is_over() and self._now_ns() - self._start_ns >= self._executor.duration_ns
 
-    def _end(self, reason: str) -> None:
+    def _end(self, end: End) -> None:
         if self._state is State.ENDED:
             return
         self._state = State.ENDED
-        self._reason = reason
+        self._end_as = end
         self._plan_cut.leave_rest()
         self._pool.on_end = None
         self._pool.send_until_ns = 0

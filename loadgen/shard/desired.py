@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +20,7 @@ from loadgen.protocol.codec import MessageError, from_json
 from loadgen.protocol.enums import DesiredState
 from loadgen.protocol.keys import group_channel, group_key
 from loadgen.protocol.messages import GroupDocument
+from loadgen.shard.clock import Clock
 from routing.redis.table import UPDATES_CHANNEL, read_async
 from routing.table import RoutingError, RoutingRecord
 
@@ -44,8 +44,10 @@ class DesiredStateReader:
         group_id: str,
         on_document: Callable[[GroupDocument], None],
         on_route: Callable[[RoutingRecord | None], None],
+        clock: Clock,
     ) -> None:
         self._client = client
+        self._clock = clock
         self._group_id = group_id
         self._on_document = on_document
         self._on_route = on_route
@@ -53,10 +55,10 @@ class DesiredStateReader:
         self._version: bytes | None = None  # of the document that was taken, or refused
         self._route: RoutingRecord | None = None
         self._route_known = False
-        self._refused = ""  # why the record that is there was ignored; it is read every second, and said once
+        self._refused = ""  # why the record that is there was ignored; it is read every second, and logged once
         self._news = asyncio.Event()
-        self.seen_ns = time.monotonic_ns()  # when the document was last found in Redis
-        self.renewed_ns = time.monotonic_ns()  # when the controller was last seen to have renewed the group's lease
+        self.seen_ns = clock.monotonic_ns()  # when the document was last found in Redis
+        self.renewed_ns = clock.monotonic_ns()  # when the controller was last seen to have renewed the group's lease
         self._renewals: bytes | None = None
         self.missing_since_ns: int | None = None  # since when Redis, which answers, has had no document
 
@@ -92,11 +94,11 @@ class DesiredStateReader:
         """Reads both once and tells of what has changed. Redis' errors pass through."""
         version, renewals = await self._read("version", "renewals")
         if renewals != self._renewals:
-            self._renewals, self.renewed_ns = renewals, time.monotonic_ns()
+            self._renewals, self.renewed_ns = renewals, self._clock.monotonic_ns()
         if version is not None:
             self.missing_since_ns = None
         elif self.missing_since_ns is None:
-            self.missing_since_ns = time.monotonic_ns()
+            self.missing_since_ns = self._clock.monotonic_ns()
         if version != self._version:  # a long plan is not read, nor decoded, again and again
             (text,) = await self._read("document")
             if text is not None:
@@ -146,7 +148,7 @@ class DesiredStateReader:
         reply: Any = self._client.hmget(group_key(self._group_id), fields)
         found: list[bytes | None] = await reply
         if found[0] is not None:
-            self.seen_ns = time.monotonic_ns()
+            self.seen_ns = self._clock.monotonic_ns()
         return found
 
     def _take_document(self, text: bytes) -> None:

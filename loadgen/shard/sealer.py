@@ -12,6 +12,7 @@ from loadgen.device.cores import CoreWatch
 from loadgen.device.process import run_queue_wait_ns
 from loadgen.device.running_shards import siblings
 from loadgen.device.spool import BatchName, Spool
+from loadgen.engine.end import End
 from loadgen.engine.stalls import AppTime, Stall, StallWatch
 from loadgen.protocol.batch import ROW_BYTES, Capture, encode_captures, encode_header
 from loadgen.protocol.messages import BatchHeader, ClockSample, Counters, Gauges, ShardOrder, WorkloadSpec
@@ -145,8 +146,8 @@ class Sealer:
             return True
         return False
 
-    def seal(self, engine: RecordingEngine, now_ns: int, *, end: str = "", reason: str = "") -> None:
-        """Seals all rows recorded so far; with an `end` (of messages.ENDS), as the attempt's last."""
+    def seal(self, engine: RecordingEngine, now_ns: int, *, end: End | None = None) -> None:
+        """Seals all rows recorded so far; with an `end`, as the attempt's last batch."""
         began_ns = time.monotonic_ns()
         counters = engine.counters
         captures = engine.take_captures()
@@ -181,13 +182,13 @@ class Sealer:
                 capture._replace(row=capture.row - first) for capture in captures if capture.row // MAX_ROWS == index
             ]
             last = index == len(parts) - 1
-            self._add(part, hosts, counters, gauges, own, end if last else "", reason if last else "")
+            self._add(part, hosts, counters, gauges, own, end if last else None)
         self.write()
         engine.stalls.sealing_ns += time.monotonic_ns() - began_ns
 
-    def seal_empty(self, end: str, reason: str) -> None:
+    def seal_empty(self, end: End) -> None:
         """Seals the final batch of a shard whose engine never came to be."""
-        self._add(memoryview(b""), [], Counters(), Gauges(), [], end, reason)
+        self._add(memoryview(b""), [], Counters(), Gauges(), [], end)
         self.write()
 
     def write(self) -> bool:
@@ -214,8 +215,7 @@ class Sealer:
         counters: Counters,
         gauges: Gauges,
         captures: list[Capture],
-        end: str,
-        reason: str,
+        end: End | None,
     ) -> None:
         order = self._order
         captured = encode_captures(captures)
@@ -238,8 +238,8 @@ class Sealer:
             service=self.workload.service if self.workload else "",
             request_id_header=self.workload.request_id_header if self.workload else "",
             captures_bytes=len(captured),
-            end=end,
-            reason=reason,
+            end=end.state if end else "",
+            reason=end.reason if end else "",
         )
         name = BatchName(order.group_id, order.shard_id, order.attempt, self._number)
         self._unwritten.append((name, [encode_header(header), records, captured]))

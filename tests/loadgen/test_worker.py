@@ -100,7 +100,7 @@ def test_a_message_on_a_labels_queue_is_taken_by_a_worker_with_that_label_only(
             send_order(redis_server, label_queue("zone", "A"), order_of(shard_id, f"g{shard_id}"))
         send_order(redis_server, label_queue("zone", "B"), order_of(4, "g3"))
 
-        wait_until(lambda: all(state_of(store, shard_id) == "finished" for shard_id in (1, 2, 3, 4)))
+        wait_until(lambda: all(state_of(store, shard_id) == "stopped" for shard_id in (1, 2, 3, 4)))
         assert [status_of(store, shard_id).worker for shard_id in (1, 2, 3, 4)] == ["wa", "wa", "wa", "wb"]
         wait_until(lambda: ingest.take() is None, what="the end of the batches")
 
@@ -251,7 +251,7 @@ def test_a_shard_that_does_not_obey_a_stop_is_killed_and_what_it_sealed_stands(
     put_document(store, document_of("next", state=DesiredState.STOP))
     send_order(redis_server, label_queue("worker_name", "wa"), order_of(2, "next"))
     ingest.take_until_final()
-    wait_until(lambda: state_of(store, 2) == "finished")
+    wait_until(lambda: state_of(store, 2) == "stopped")
 
 
 def test_the_agent_tells_of_a_shard_whose_process_was_killed_and_forwards_what_it_sealed(
@@ -302,7 +302,7 @@ def test_the_load_goes_on_while_the_broker_is_away_and_every_row_arrives(tmp_pat
                 # The worker's main process is well: it takes the next shard.
                 put_document(store, document_of("after", state=DesiredState.STOP))
                 send_order(server, label_queue("worker_name", "wa"), order_of(2, "after"))
-                wait_until(lambda: state_of(store, 2) == "finished", timeout_s=40)
+                wait_until(lambda: state_of(store, 2) == "stopped", timeout_s=40)
                 wait_until(lambda: ingest.take() is None, what="the end of the batches")
 
 

@@ -103,8 +103,8 @@ def build(
 
 async def finish(engine: Engine) -> Result:
     """Waits for the end of a started engine, closes it, and checks what holds of every run."""
-    reason = await asyncio.wait_for(engine.wait(), 20)
-    result = Result(unpack(*engine.take()), reason, engine.counters, engine.connections)
+    end = await asyncio.wait_for(engine.wait(), 20)
+    result = Result(unpack(*engine.take()), end.reason, engine.counters, engine.connections)
     await engine.close()
     assert engine.connections == 0
     assert engine.in_flight == 0

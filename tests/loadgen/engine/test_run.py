@@ -14,6 +14,7 @@ import pytest
 from loadgen.arrivals.distributions import EXPOVARIATE
 from loadgen.arrivals.pacer import PRERECORDED, build_pacer
 from loadgen.arrivals.schedule import Schedule
+from loadgen.engine.end import FINISHED
 from loadgen.engine.http.connection import Connection
 from loadgen.protocol.outcomes import Outcome
 from loadgen.protocol.request_ids import request_id
@@ -143,7 +144,7 @@ def test_two_engines_in_one_loop_do_not_mix_their_rows(run: Run[None], target: H
             await engine.prepare()
             engine.start(time.monotonic_ns())
         for engine, planned in zip(engines, (20, 10), strict=True):
-            assert await engine.wait() == ""
+            assert await engine.wait() is FINISHED
             result = Result(unpack(*engine.take()), "", engine.counters)
             account_closes(result)
             assert len(result.rows) == planned

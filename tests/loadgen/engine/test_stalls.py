@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.engine import EngineGauges
+from loadgen.engine.end import STOPPED
 from loadgen.engine.stalls import AppTime, Stall, StallWatch
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import Engine, build, finish
@@ -113,7 +114,7 @@ async def gauges_of(engine: Engine, while_running) -> EngineGauges:
     engine.start(time.monotonic_ns())
     await while_running()
     gauges = engine.take_gauges()
-    engine.stop(0, "seen enough")
+    engine.stop(0, STOPPED)
     await finish(engine)
     return gauges
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from loadgen.engine import Engine
+from loadgen.engine.end import CLOSED, STOPPED, End, failed
+from loadgen.protocol.enums import ShardState
 from loadgen.protocol.outcomes import Outcome
 from loadgen.protocol.request_ids import request_id
 from tests.loadgen.engine.conftest import Run
@@ -17,6 +19,7 @@ from tests.support.http_target import HttpTarget
 
 pytestmark = pytest.mark.slow
 
+LEASE_EXPIRED = End(ShardState.LOST, "lease expired")
 FAR_NS = 3_600_000_000_000
 LONG_GRACE_NS = 5_000_000_000
 
@@ -32,12 +35,12 @@ def test_a_stop_before_the_start_cuts_the_whole_plan(run: Run[Result], target: H
         engine = build(target.host, rate=1000, duration=5, clients=7)
         if prepared:
             await engine.prepare()
-        engine.stop(LONG_GRACE_NS, "cancelled")
+        engine.stop(LONG_GRACE_NS, STOPPED)
         engine.start(time.monotonic_ns())  # comes too late, and is ignored
         return await finish(engine)
 
     result = run(scenario())
-    assert result.reason == "cancelled"
+    assert result.reason == "stopped"
     assert result.outcomes() == {Outcome.CUT: 5000}
     assert len({(row.client, row.sequence) for row in result.rows}) == 5000
 
@@ -47,7 +50,7 @@ def test_a_stop_before_the_first_arrival_cuts_the_whole_plan(run: Run[Result], t
         engine = build(target.host)
         await engine.prepare()
         engine.start(time.monotonic_ns() + FAR_NS)
-        engine.stop(0, "stopped")
+        engine.stop(0, STOPPED)
         return await finish(engine)
 
     assert run(scenario()).outcomes() == {Outcome.CUT: 20}
@@ -59,9 +62,9 @@ def test_a_stop_sends_nothing_more_and_cuts_the_rest(run: Run[Result], target: H
         await engine.prepare()
         engine.start(time.monotonic_ns())
         await until(lambda: engine.counters.completed >= 20)
-        engine.stop(LONG_GRACE_NS, "stopped")
+        engine.stop(LONG_GRACE_NS, STOPPED)
         sent = engine.counters.sent
-        engine.stop(0, "stopped again")
+        engine.stop(0, failed("stopped again"))
         result = await finish(engine)
         assert result.counters.sent == sent
         return result
@@ -80,7 +83,7 @@ def test_a_stop_gives_what_is_in_flight_its_grace(run: Run[Result], target: Http
         await engine.prepare()
         engine.start(time.monotonic_ns())
         await until(lambda: engine.counters.sent >= 10)
-        engine.stop(LONG_GRACE_NS, "stopped")
+        engine.stop(LONG_GRACE_NS, STOPPED)
         assert engine.in_flight > 0
         return await finish(engine)
 
@@ -94,7 +97,7 @@ def test_after_the_grace_what_is_in_flight_is_aborted(run: Run[Result], target: 
         await engine.prepare()
         engine.start(time.monotonic_ns())
         await until(lambda: engine.counters.sent == 20)
-        engine.stop(20_000_000, "stopped")  # while the plan's end waits for the last responses
+        engine.stop(20_000_000, STOPPED)  # while the plan's end waits for the last responses
         return await finish(engine)
 
     result = run(scenario())
@@ -114,7 +117,7 @@ def test_an_arrival_queued_at_the_stop_is_cut(run: Run[Result]) -> None:
         while engine.in_flight < 50:
             engine._dispatch()
         assert engine.in_flight == 50
-        engine.stop(0, "stopped")
+        engine.stop(0, STOPPED)
         assert engine.in_flight == 0
         result = await finish(engine)
         server.close()
@@ -136,7 +139,7 @@ def test_closing_a_running_engine_records_each_request(run: Run[None], target: H
         assert counters.rows == counters.planned
         assert counters.errors == counters.sent
         assert engine.connections == 0
-        assert await engine.wait() == "closed"
+        assert await engine.wait() is CLOSED
 
     run(scenario())
 
@@ -188,7 +191,7 @@ def test_the_rest_of_a_very_long_plan_is_cut_without_a_row_each(
     async def scenario() -> Result:
         engine = build(target.host, rate=1000, duration=5)
         await engine.prepare()
-        engine.stop(0, "cancelled")
+        engine.stop(0, STOPPED)
         return await finish(engine)
 
     result = run(scenario())
@@ -234,7 +237,7 @@ def test_send_until_stops_the_engine_without_cutting_the_rest(run: Run[Result], 
         await engine.prepare()
         start_ns = time.monotonic_ns()
         engine.start(start_ns)
-        engine.send_until(start_ns + 300_000_000, "lease expired")
+        engine.send_until(start_ns + 300_000_000, LEASE_EXPIRED)
         return await finish(engine)
 
     result = run(scenario())
@@ -249,7 +252,7 @@ def test_a_process_resumed_after_send_until_sends_nothing(run: Run[Result], targ
         engine = build(target.host, group=group, rate=200, duration=60)
         await engine.prepare()
         start_ns = time.monotonic_ns()
-        engine.send_until(start_ns + 300_000_000, "lease expired")
+        engine.send_until(start_ns + 300_000_000, LEASE_EXPIRED)
         engine.start(start_ns)
         await asyncio.sleep(0.1)
         time.sleep(0.6)  # as SIGSTOP does: the loop stands still
@@ -268,7 +271,7 @@ def test_who_waits_for_a_connection_when_the_limit_comes_is_cut(run: Run[Result]
         engine.start(start_ns)
         while not engine.in_flight:
             await asyncio.sleep(0)
-        engine.send_until(time.monotonic_ns(), "lease expired")  # before its connection is there
+        engine.send_until(time.monotonic_ns(), LEASE_EXPIRED)  # before its connection is there
         return await finish(engine)
 
     result = run(scenario())

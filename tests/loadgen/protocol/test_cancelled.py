@@ -8,6 +8,7 @@ from typing import Any, cast
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from loadgen.shard.clock import Clock
 from loadgen.shard.desired import DesiredStateReader
 
 
@@ -47,7 +48,7 @@ def nothing(_: Any) -> None:
 
 def test_who_follows_the_desired_state_ends_when_told_to() -> None:
     async def scenario() -> None:
-        desired = DesiredStateReader(cast(Redis, SwallowingClient()), "group", nothing, nothing)
+        desired = DesiredStateReader(cast(Redis, SwallowingClient()), "group", nothing, nothing, Clock())
         task = asyncio.create_task(desired.follow())
         await asyncio.sleep(0.05)
         task.cancel()

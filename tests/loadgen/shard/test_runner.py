@@ -24,7 +24,8 @@ from loadgen.protocol.environment import WorkerSettings
 from loadgen.protocol.keys import app_key, group_key, lease_key, newest_attempt_key, shard_key
 from loadgen.protocol.messages import GroupCommand, GroupDocument, ShardOrder
 from loadgen.shard.lease import Fence
-from loadgen.shard.runner import LEASE_EXPIRED, NOT_TAKEN_OVER, OUT_OF_TOUCH, ShardRunner
+from loadgen.shard.lease_keeper import LEASE_EXPIRED
+from loadgen.shard.runner import NOT_TAKEN_OVER, OUT_OF_TOUCH, ShardRunner
 from loadgen.tasks import run_loop
 from tests.support.archives import app_archive
 from tests.support.http_target import HttpTarget
@@ -324,8 +325,8 @@ def replaceable(group_id: str, rate_rps: float = 100.0, duration_s: float = 30.0
 def test_a_replaceable_shard_whose_lease_expires_stops_by_itself_and_leaves_the_rest_of_its_plan(
     settings: WorkerSettings, store: redis.Redis, target: HttpTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadgen.shard.runner.LEASE_TTL_MS", 1000)
-    monkeypatch.setattr("loadgen.shard.runner.LEASE_RENEW_S", 0.2)
+    monkeypatch.setattr("loadgen.shard.lease_keeper.LEASE_TTL_MS", 1000)
+    monkeypatch.setattr("loadgen.shard.lease_keeper.LEASE_RENEW_S", 0.2)
     put_route(store, {target.host: 1.0})
     put_document(store, running(store, replaceable("s-expires"), 0.1))
     renewals = []
@@ -341,7 +342,7 @@ def test_a_replaceable_shard_whose_lease_expires_stops_by_itself_and_leaves_the_
 
     rows = rows_of(settings)
     counters = rows.final.counters
-    assert (rows.final.end, rows.final.reason) == ("lost", LEASE_EXPIRED)
+    assert (rows.final.end, rows.final.reason) == ("lost", LEASE_EXPIRED.reason)
     assert counters.cut == 0
     assert counters.planned == counters.sent == len(rows) < 1000
     assert sorted(rows.sent_ids("s-expires")) == sorted(target.ids("s-expires"))
@@ -352,8 +353,8 @@ def test_a_replaceable_shard_whose_lease_expires_stops_by_itself_and_leaves_the_
 def test_a_shard_that_is_not_replaceable_goes_on_without_its_lease(
     settings: WorkerSettings, store: redis.Redis, target: HttpTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadgen.shard.runner.LEASE_TTL_MS", 400)
-    monkeypatch.setattr("loadgen.shard.runner.LEASE_RENEW_S", 0.1)
+    monkeypatch.setattr("loadgen.shard.lease_keeper.LEASE_TTL_MS", 400)
+    monkeypatch.setattr("loadgen.shard.lease_keeper.LEASE_RENEW_S", 0.1)
     put_route(store, {target.host: 1.0})
     put_document(store, running(store, document_of("s-goes-on", rate_rps=50.0, duration_s=2.0), 0.1))
 
@@ -407,7 +408,8 @@ def stop_when_it_runs(store: redis.Redis, group_id: str) -> Script:
 def test_a_shard_that_waits_for_its_start_and_hears_nothing_of_its_group_gives_up(
     settings: WorkerSettings, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadgen.shard.runner.HOLD_ALONE_S", 0.3)
+    monkeypatch.setattr("loadgen.shard.runner.HOLD_ALONE_S", 1.5)
+    monkeypatch.setattr("loadgen.shard.desired.READ_EVERY_S", 0.2)
     monkeypatch.setattr("loadgen.shard.runner.LEASE_RENEW_S", 0.1)
     put_document(store, document_of("s-alone"))
 
@@ -417,7 +419,7 @@ def test_a_shard_that_waits_for_its_start_and_hears_nothing_of_its_group_gives_u
 
     run_shards(settings, order_of(1, "s-alone"), script=script)
 
-    assert (rows_of(settings).final.end, rows_of(settings).final.reason) == ("lost", OUT_OF_TOUCH)
+    assert (rows_of(settings).final.end, rows_of(settings).final.reason) == ("lost", OUT_OF_TOUCH.reason)
 
 
 def test_a_stop_before_the_start_cuts_the_whole_plan(settings: WorkerSettings, store: redis.Redis) -> None:
@@ -443,14 +445,14 @@ def test_a_stop_that_comes_before_an_attempt_takes_over_leaves_the_plan_to_the_e
     run_shards(settings, order_of(1, "s-untaken", attempt=2, takes_over=True))
 
     final = rows_of(settings).final
-    assert (final.end, final.reason, final.rows, final.counters.planned) == ("lost", NOT_TAKEN_OVER, 0, 0)
+    assert (final.end, final.reason, final.rows, final.counters.planned) == ("lost", NOT_TAKEN_OVER.reason, 0, 0)
 
 
 def test_a_shard_that_waited_out_of_reach_asks_whether_it_is_still_its_turn_before_it_sends(
     settings: WorkerSettings, store: redis.Redis, target: HttpTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadgen.shard.runner.LEASE_TTL_MS", 500)
-    monkeypatch.setattr("loadgen.shard.runner.LEASE_RENEW_S", 60.0)  # so that only the start can ask
+    monkeypatch.setattr("loadgen.shard.lease_keeper.LEASE_TTL_MS", 500)
+    monkeypatch.setattr("loadgen.shard.lease_keeper.LEASE_RENEW_S", 60.0)  # so that only the start can ask
     put_route(store, {target.host: 1.0})
     document = document_of("s-waited", rate_rps=100.0, duration_s=5.0)
     put_document(store, document)
@@ -471,8 +473,8 @@ def test_a_shard_that_waited_out_of_reach_asks_whether_it_is_still_its_turn_befo
 def test_a_failed_renewal_is_tried_again_soon_so_that_a_short_outage_costs_no_lease(
     settings: WorkerSettings, store: redis.Redis, target: HttpTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadgen.shard.runner.LEASE_TTL_MS", 2000)
-    monkeypatch.setattr("loadgen.shard.runner.LEASE_RENEW_S", 0.6)
+    monkeypatch.setattr("loadgen.shard.lease_keeper.LEASE_TTL_MS", 2000)
+    monkeypatch.setattr("loadgen.shard.lease_keeper.LEASE_RENEW_S", 0.6)
     put_route(store, {target.host: 1.0})
     put_document(store, running(store, replaceable("s-outage", duration_s=3.0), 0.1))
     begun = time.monotonic()
@@ -493,8 +495,8 @@ def test_a_failed_renewal_is_tried_again_soon_so_that_a_short_outage_costs_no_le
 def test_a_status_that_redis_lost_is_written_again(
     settings: WorkerSettings, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadgen.shard.runner.STATUS_EVERY_S", 0.3)
-    monkeypatch.setattr("loadgen.shard.runner.LEASE_RENEW_S", 0.1)
+    monkeypatch.setattr("loadgen.shard.status.STATUS_EVERY_S", 0.3)
+    monkeypatch.setattr("loadgen.shard.status.LEASE_RENEW_S", 0.1)
     document = document_of("s-status")
     put_document(store, document)
 
@@ -622,7 +624,7 @@ def test_a_batch_is_cut_where_tracing_is_paused_and_resumed(
 def test_an_unbounded_load_pauses_when_nobody_renews_it(
     settings: WorkerSettings, store: redis.Redis, target: HttpTarget, monkeypatch: pytest.MonkeyPatch, renewed: bool
 ) -> None:
-    monkeypatch.setattr("loadgen.shard.runner.GROUP_LEASE_S", 2)
+    monkeypatch.setattr("loadgen.shard.commands.GROUP_LEASE_S", 2)
     put_route(store, {target.host: 1.0})
     put_document(store, interactive(store, "s-left", rate_rps=10.0))
     sent = []
@@ -733,7 +735,7 @@ def test_a_client_app_that_never_comes_back_fails_its_shard_which_has_its_lease_
 def test_an_interactive_shard_whose_group_was_forgotten_ends(
     settings: WorkerSettings, store: redis.Redis, target: HttpTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadgen.shard.runner.GROUP_LEASE_S", 2)
+    monkeypatch.setattr("loadgen.shard.commands.GROUP_LEASE_S", 2)
     put_route(store, {target.host: 1.0})
     put_document(store, interactive(store, "s-forgotten"))
 

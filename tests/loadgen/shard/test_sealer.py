@@ -7,6 +7,7 @@ import pytest
 
 from loadgen.device.spool import BatchName, Spool
 from loadgen.engine import EngineGauges
+from loadgen.engine.end import FINISHED, STOPPED
 from loadgen.engine.stalls import AppTime, Stall, StallWatch
 from loadgen.protocol.batch import Capture, decode, decode_captures
 from loadgen.protocol.messages import Counters
@@ -110,7 +111,7 @@ def test_a_batch_is_named_by_group_shard_attempt_and_number(sealer, spool, engin
 def test_the_rest_of_a_plan_is_cut_into_batches_of_which_the_last_is_final(sealer, spool, engine) -> None:
     engine.record(2 * MAX_ROWS + 1)
 
-    sealer.seal(engine, 0, end="stopped", reason="stopped")
+    sealer.seal(engine, 0, end=STOPPED)
 
     sealed = headers(spool)
     assert [(header.rows, header.final, header.reason) for header in sealed] == [
@@ -122,7 +123,7 @@ def test_the_rest_of_a_plan_is_cut_into_batches_of_which_the_last_is_final(seale
 
 
 def test_the_final_batch_is_sealed_without_rows_too(sealer, spool, engine) -> None:
-    sealer.seal(engine, 0, end="finished")
+    sealer.seal(engine, 0, end=FINISHED)
 
     assert [(header.rows, header.final) for header in headers(spool)] == [(0, True)]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from loadgen.engine.end import STOPPED
 from loadgen.engine.engine import ATTEMPT_SEQUENCE_BITS
 from loadgen.engine.executors.closed import UNSENT_PAUSE_NS, ClosedClient, ClosedPlan
 from loadgen.protocol.messages import WorkloadSpec
@@ -157,7 +158,7 @@ class TestRuns:
     def test_a_stop_cuts_nothing_in_the_closed_model(self, run: Run[Result], target: HttpTarget) -> None:
         async def stop(engine: Any) -> None:
             await asyncio.sleep(0.2)
-            engine.stop(100 * MS, "stopped")
+            engine.stop(100 * MS, STOPPED)
 
         result = run(play(closed(target.host, clients=3, steps=[[60.0, 3.0]], path="/mode/slow/"), stop))
         assert result.reason == "stopped"

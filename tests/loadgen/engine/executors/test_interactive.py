@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from loadgen.engine import Engine
+from loadgen.engine.end import STOPPED
 from loadgen.engine.executors.interactive import InteractiveExecutor
 from loadgen.protocol.enums import CommandKind
 from loadgen.protocol.messages import GroupCommand
@@ -48,7 +49,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def stopped(engine: Engine) -> Result:
-    engine.stop(1_000 * MS, "stopped")
+    engine.stop(1_000 * MS, STOPPED)
     return await finish(engine)
 
 

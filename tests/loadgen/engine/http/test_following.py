@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from loadgen.engine.end import STOPPED
 from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import Result, build, play
@@ -117,7 +118,7 @@ def test_after_a_stop_no_redirect_is_followed(run: Run[Result]) -> None:
         async def stop(engine: Any) -> None:
             while engine.counters.sent < 2:
                 await asyncio.sleep(0.01)
-            engine.stop(5_000_000_000, "stopped")
+            engine.stop(5_000_000_000, STOPPED)
             release.set()
 
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
