@@ -33,7 +33,7 @@ _TIMEOUT_S: Final = (5.0, 120.0)  # connect and read; the controller may have to
 
 
 class RefusedError(Exception):
-    """The controller refuses a request, or cannot be reached; the message gives the reason."""
+    """The controller refuses a request or cannot be reached; the message gives the reason."""
 
 
 class _TokenAuth(requests.auth.AuthBase):
@@ -48,12 +48,7 @@ class _TokenAuth(requests.auth.AuthBase):
 
 
 class Api:
-    """A controller's API.
-
-    Raises:
-        InvalidInput: the settings are invalid.
-        RefusedError: from each call.
-    """
+    """A controller's API. Raises InvalidInput for invalid settings."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._url = environ.get(f"{PREFIX}api_url", "").strip().rstrip("/") or DEFAULT_URL
@@ -68,17 +63,8 @@ class Api:
         elif user:
             self._session.auth = (user, environ.get(f"{PREFIX}api_password", ""))
 
-    def apps(self) -> list[dict[str, Any]]:
-        return list(self._call("GET", "/apps"))
-
-    def deploy(self, data: bytes) -> dict[str, Any]:
-        return dict(self._call("POST", "/apps", data=data, headers={"Content-Type": "application/zip"}))
-
-    def remove(self, name: str) -> bool:
-        """Removes an app. Returns whether it existed."""
-        return bool(self._call("DELETE", f"/apps/{quote(name, safe='')}"))
-
-    def _call(self, method: str, path: str, **options: Any) -> Any:
+    def call(self, method: str, path: str, **options: Any) -> Any:
+        """Returns the JSON content of the answer. Raises RefusedError."""
         try:
             # Following a redirect would turn a POST into a GET.
             answer = self._session.request(
@@ -118,11 +104,13 @@ def _reason(answer: requests.Response, content: Any) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        return int(options.command(Api(os.environ), options))
-    except InvalidInput as invalid:
-        return _fail(EXIT_WRONG, invalid.text)
-    except RefusedError as error:
-        return _fail(EXIT_REFUSED, str(error))
+        line = options.command(Api(os.environ), options)
+    except (InvalidInput, RefusedError) as error:
+        is_invalid = isinstance(error, InvalidInput)
+        sys.stderr.write(f"galileo: {error.text if is_invalid else error}\n")
+        return EXIT_WRONG if is_invalid else EXIT_REFUSED
+    sys.stdout.write(line)
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -141,19 +129,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _list(api: Api, _: argparse.Namespace) -> int:
-    for app in api.apps():
-        manifest = app["manifest"]
-        about = " ".join(str(manifest.get(key) or "").strip() for key in ("version", "description")).strip()
-        _print(f"{app['name']}  {about}".rstrip())
-    return 0
+def _list(api: Api, _: argparse.Namespace) -> str:
+    lines = []
+    for app in api.call("GET", "/apps"):
+        about = " ".join(str(app["manifest"].get(key) or "").strip() for key in ("version", "description")).strip()
+        lines.append(f"{app['name']}  {about}".rstrip() + "\n")
+    return "".join(lines)
 
 
-def _deploy(api: Api, options: argparse.Namespace) -> int:
+def _deploy(api: Api, options: argparse.Namespace) -> str:
     data = _read(options.path)
-    app = api.deploy(data)
-    _print(f"deployed {app['name']} (SHA-256 {archive.digest_of(data)})")
-    return 0
+    app = api.call("POST", "/apps", data=data, headers={"Content-Type": "application/zip"})
+    return f"deployed {app['name']} (SHA-256 {archive.digest_of(data)})\n"
+
+
+def _remove(api: Api, options: argparse.Namespace) -> str:
+    if not api.call("DELETE", f"/apps/{quote(options.name, safe='')}"):
+        raise RefusedError(f"the client app {options.name} does not exist")
+    return f"removed {options.name}\n"
 
 
 def _read(path: Path) -> bytes:
@@ -167,22 +160,6 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         message = f"{error.filename or path} cannot be read: {error.strerror}"
         raise InvalidInput.of("--path", Code.MISSING, message) from error
-
-
-def _remove(api: Api, options: argparse.Namespace) -> int:
-    if not api.remove(options.name):
-        return _fail(EXIT_REFUSED, f"the client app {options.name} does not exist")
-    _print(f"removed {options.name}")
-    return 0
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(line + "\n")
-
-
-def _fail(status: int, reason: str) -> int:
-    sys.stderr.write(f"galileo: {reason}\n")
-    return status
 
 
 if __name__ == "__main__":

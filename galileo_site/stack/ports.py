@@ -14,7 +14,7 @@ _CANDIDATES = range(20000, 32000)
 
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT does not count
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do, so that TIME_WAIT is ignored
         try:
             probe.bind((HOST, port))
             probe.listen(1)

@@ -32,7 +32,7 @@ def redis_answers(port: int, password: str) -> Probe:
 
 
 def http_answers(port: int, path: str) -> Probe:
-    """True when the server answers with a status below 500; a page that needs a login counts."""
+    """Returns a probe that is true when the server answers with a status below 500, such as a redirect to a login."""
 
     def probe() -> bool:
         connection = http.client.HTTPConnection(HOST, port, timeout=2)
@@ -48,7 +48,7 @@ def http_answers(port: int, path: str) -> Probe:
 
 
 def worker_registered(client: redis.Redis, name: str) -> Probe:
-    """True when the worker has registered since this call; the registration of an earlier run is not renewed."""
+    """Returns a probe that is true when the worker has registered since this call."""
     left = _registration(client, name)
 
     def probe() -> bool:
@@ -65,7 +65,7 @@ def _registration(client: redis.Redis, name: str) -> object:
 
 
 def celery_answers(broker_url: str, node: str) -> Probe:
-    """True when the Celery node `<node>@<this host>` answers a ping."""
+    """Returns a probe that is true when the Celery node `<node>@<this host>` answers a ping."""
 
     def probe() -> bool:
         from kombu.exceptions import OperationalError

@@ -1,4 +1,4 @@
-"""A child process: its command, its log, when it is ready, and how it ends."""
+"""Child: a child process with its command, its log, its readiness and its end."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class ChildSpec:
 class Child:
     """One running instance of a spec, in its own process group, so that a terminal's Ctrl-C does not reach it.
 
-    It gets no session of its own: the kernel would share out the cores by session first (sched(7), autogroup), and
-    nice values and policies would not count between Galileo's processes.
+    It gets no session of its own: the kernel would divide the cores by session first (sched(7), autogroup), and nice
+    values and policies would have no effect between Galileo's processes.
     """
 
     spec: ChildSpec
@@ -74,7 +74,7 @@ class Child:
 
     @property
     def start_took_s(self) -> float:
-        """Time until it was seen to be ready, or until now."""
+        """The time from its start until it was ready, or until now."""
         return (self.ready_at_s or time.monotonic()) - self.started_at_s
 
     def log_tail(self, lines: int = 15) -> str:
@@ -101,7 +101,7 @@ def start(spec: ChildSpec) -> Child:
 
 
 def tied(command: Sequence[str], number: signal.Signals) -> list[str]:
-    """Returns a command that runs `command` and gets signal `number` when the calling process ends, for any reason."""
+    """Returns a command that runs `command` and gets signal `number` when the calling process ends."""
     program = Path(__file__).with_name("tied.py")
     return [sys.executable, "-I", "-S", str(program), str(int(number)), str(os.getpid()), *command]
 
@@ -154,12 +154,12 @@ def stop(children: Sequence[Child], interruption: Interruption, end_by: signal.S
     for child in children:
         child.process.send_signal(end_by)
     killed = []
-    asked_at_s = time.monotonic()
+    signalled_at_s = time.monotonic()
     waiting = [child for child in children if child.exit_status() is None]
     while waiting:
         for child in waiting:
-            if interruption.hurry or time.monotonic() - asked_at_s > child.spec.grace_s:
-                os.killpg(child.pid, signal.SIGKILL)  # it is not reaped yet, so that the number is still its own
+            if interruption.hurry or time.monotonic() - signalled_at_s > child.spec.grace_s:
+                os.killpg(child.pid, signal.SIGKILL)  # it is not reaped yet, so that its pid is not used again
                 child.process.wait()
                 killed.append(child.name)
         time.sleep(0.02)
@@ -178,21 +178,24 @@ def strays(known: Sequence[Child]) -> list[psutil.Process]:
             ended = process.status() == psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             continue
-        if ended:
-            reap(process.pid)
-        else:
+        if not ended:
             found.append(process)
+            continue
+        try:
+            os.waitpid(process.pid, os.WNOHANG)
+        except ChildProcessError:
+            continue  # it was reaped elsewhere
     return found
 
 
 def end_strays(known: Sequence[Child], grace_s: float) -> list[str]:
-    """SIGTERM, then SIGKILL, to every stray. Returns their command lines, for the log."""
+    """Sends SIGTERM, then SIGKILL, to every stray. Returns their command lines, for the log."""
     ended: dict[int, str] = {}
-    asked_at_s = time.monotonic()
+    signalled_at_s = time.monotonic()
     while found := strays(known):
-        waited_s = time.monotonic() - asked_at_s
+        waited_s = time.monotonic() - signalled_at_s
         if waited_s > grace_s + 5:
-            raise StackError(f"Processes {[process.pid for process in found]} do not end, not even when killed.")
+            raise StackError(f"Processes {[process.pid for process in found]} do not end, even after SIGKILL.")
         for process in found:
             try:
                 if process.pid not in ended:
@@ -204,10 +207,3 @@ def end_strays(known: Sequence[Child], grace_s: float) -> list[str]:
                 continue  # ended in between; the next round reaps it
         time.sleep(0.05)
     return list(ended.values())
-
-
-def reap(pid: int) -> None:
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return  # it was reaped elsewhere

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from galileo_site.stack import ports, processes
@@ -27,18 +28,25 @@ from loadgen.interruption import Interruption
 
 log = logging.getLogger(__name__)
 
-# A worker ends its shards first, and its agent forwards what they left.
+DEMO, UP = "demo", "up"
+# A worker ends its shards first, and then its agent forwards the last batches.
 _WORKER_GRACE_S = 40.0
 
 
 @dataclass
 class _Slot:
-    """A place for a child and what replaces it."""
+    """The place of a child and of the children that replace it."""
 
     child: Child
     backoff: Backoff = field(default_factory=Backoff)
     restarts: int = 0
     restart_at_s: float | None = None
+
+    @property
+    def state(self) -> str:
+        if self.restart_at_s is not None:
+            return "ended, starts again soon"
+        return "starting" if self.child.ready_at_s is None else "running"
 
 
 def check_machine(config: StackConfig) -> None:
@@ -53,13 +61,10 @@ class Stack:
     """All processes of one machine's Galileo. The caller holds the state directory's lock, and always calls `stop`."""
 
     def __init__(
-        self,
-        config: StackConfig,
-        state: StateDir,
-        interruption: Interruption,
-        say: Callable[[str], None],
-        inherited: Mapping[str, str] | None = None,
+        self, kind: str, config: StackConfig, state: StateDir, interruption: Interruption, say: Callable[[str], None]
     ) -> None:
+        self._kind = kind
+        self._started_at_s = time.time()
         self._config = config
         self._state = state
         self._interruption = interruption
@@ -70,7 +75,7 @@ class Stack:
         self.service_ports: list[int] = []
         for _ in SERVICE_WEIGHTS:
             self.service_ports.append(ports.pick_free(taken | set(self.service_ports)))
-        self.environments = Environments(config, state, self._secrets, self._redis_port, inherited)
+        self.environments = Environments(config, state, self._redis_port)
         self._stages: list[list[_Slot]] = []
         self._announced: list[Child] = []
 
@@ -83,7 +88,7 @@ class Stack:
     def service_names(self) -> list[str]:
         return [f"service-{number}" for number in range(1, len(SERVICE_WEIGHTS) + 1)]
 
-    def start(self, set_route: bool) -> None:
+    def start(self) -> None:
         """Starts everything and waits until it is ready. Raises StackError, Interrupted."""
         processes.adopt_orphans()
         self._state.start_new_logs()
@@ -93,17 +98,17 @@ class Stack:
         self._command("migrate", "--verbosity=1", "--no-input")
         self._command("ensure_admin")
         self._say("  database    ready")
-        if set_route:
+        if self._kind == UP:
             self._command("set_route", SERVICE_NAME, *self.routes)
         self._wait_ready()
         self._start_stage(*self._controller())
         self._start_stage(*map(self._worker, WORKER_ZONES))
 
-    def watch(self) -> bool:
-        """Starts children that have died again, after a pause that grows. Returns whether anything has changed."""
+    def watch(self) -> None:
+        """Restarts children that have died, after a pause that grows, and writes the state file after each change."""
         changed = False
         now_s = time.monotonic()
-        for slot in (slot for stage in self._stages for slot in stage):
+        for slot in self._slots:
             status = slot.child.exit_status()
             if status is None:
                 changed |= slot.child.ready_at_s is None and slot.child.check_ready()
@@ -121,7 +126,8 @@ class Stack:
                 slot.restart_at_s = None
                 log.warning("%s started again (pid %d)", slot.child.name, slot.child.pid)
                 changed = True
-        return changed
+        if changed:
+            self.write_state("running")
 
     def stop(self) -> None:
         """Stops everything, the last started first, and the processes left behind. Raises StackError if that fails."""
@@ -129,35 +135,43 @@ class Stack:
             stage = [slot.child for slot in self._stages.pop()]
             for name in processes.stop(stage, self._interruption):
                 log.warning("%s did not end within its time and was killed", name)
-            left = [slot.child for each in self._stages for slot in each]
+            left = [slot.child for slot in self._slots]
             for command in processes.end_strays(left, grace_s=0.0 if self._interruption.hurry else 5.0):
                 log.warning("ended a process that was left behind: %s", command)
 
-    def describe(self) -> list[dict[str, object]]:
-        """One dictionary per child, for the state file."""
-        return [
+    def write_state(self, phase: str) -> None:
+        """Describes the stack in the state file."""
+        self._state.write_state(
             {
-                "name": slot.child.name,
-                "pid": slot.child.pid,
-                "state": _state_of(slot),
-                "restarts": slot.restarts,
+                "pid": os.getpid(),
+                "kind": self._kind,
+                "phase": phase,
+                "started_at": self._started_at_s,
+                "web_url": self._config.web_url,
+                "admin_user": self._config.admin_user,
+                "api_auth": self._config.api_auth,
+                "children": [
+                    {"name": slot.child.name, "pid": slot.child.pid, "state": slot.state, "restarts": slot.restarts}
+                    for slot in self._slots
+                ],
             }
-            for stage in self._stages
-            for slot in stage
-        ]
+        )
+
+    @property
+    def _slots(self) -> list[_Slot]:
+        return [slot for stage in self._stages for slot in stage]
 
     def _start_stage(self, *specs: ChildSpec, wait: bool = True) -> None:
         self._interruption.check()
-        stage: list[_Slot] = []
-        self._stages.append(stage)  # before the first one starts, so that `stop` finds each of them
+        self._stages.append([])  # before the first one starts, so that `stop` finds each of them
         for spec in specs:
-            stage.append(_Slot(processes.start(spec)))
+            self._stages[-1].append(_Slot(processes.start(spec)))
         if wait:
             self._wait_ready()
 
     def _wait_ready(self) -> None:
-        """Of all children so far, so that one that has died since it was ready is noticed, too."""
-        children = [slot.child for stage in self._stages for slot in stage]
+        """Waits until all children are ready. Raises StackError also for one that has died since it was ready."""
+        children = [slot.child for slot in self._slots]
         for child in children:
             if child.ready_at_s is not None and child.exit_status() is not None:
                 raise StackError(f"{child.name} has ended while others were starting:\n{child.log_tail()}")
@@ -166,7 +180,7 @@ class Stack:
         self._announced += waiting
 
     def _check_ready(self) -> None:
-        for slot in (slot for stage in self._stages for slot in stage):
+        for slot in self._slots:
             slot.child.check_ready()
 
     def _command(self, *arguments: str) -> None:
@@ -182,8 +196,8 @@ class Stack:
             "--name": name,
             "--port": str(port),
             "--log": str(self._state.request_log(name)),
-            # About 50 requests per second for each instance: enough for examples/*.yml, and little enough that the
-            # response time is seen to grow with the load.
+            # About 50 requests per second for each instance: enough for examples/*.yml, and so few that the response
+            # time visibly grows with the load.
             "--concurrency": "2",
             "--service-time-ms": "40",
             "--seed": str(index),
@@ -205,14 +219,9 @@ class Stack:
             "beat": None,
             "experimentd": None,
         }
+        environment = self.environments.controller()
         return [
-            ChildSpec(
-                name,
-                run("api" if name == "web" else name),
-                self.environments.controller(),
-                self._state.log(name),
-                probe,
-            )
+            ChildSpec(name, run("api" if name == "web" else name), environment, self._state.log(name), probe)
             for name, probe in probes.items()
         ]
 
@@ -226,9 +235,3 @@ class Stack:
             is_ready=worker_registered(client, name),
             grace_s=_WORKER_GRACE_S,
         )
-
-
-def _state_of(slot: _Slot) -> str:
-    if slot.restart_at_s is not None:
-        return "ended, starts again soon"
-    return "starting" if slot.child.ready_at_s is None else "running"

@@ -23,7 +23,7 @@ _SHARED_MEMORY = Path("/dev/shm")
 
 @dataclass(frozen=True)
 class Secrets:
-    """Made once for a state directory, and kept."""
+    """The secrets of a state directory, which are generated once."""
 
     redis_password: str
     secret_key: str
@@ -59,16 +59,16 @@ class StateDir:
         return self.logs / f"{name}.log"
 
     def request_log(self, name: str) -> Path:
-        """Where an example service writes what it received."""
+        """Returns the file in which an example service logs its requests."""
         return self.logs / f"{name}.requests.log"
 
     def start_new_logs(self) -> None:
-        """Keeps the last run's logs as `*.log.1`; request logs start empty, because reports are compared with them."""
+        """Renames the last run's logs to `*.log.1`. Reports are checked with request logs, so these must start empty."""
         for path in self.logs.glob("*.log"):
             path.replace(path.with_name(path.name + ".1"))
 
     def secrets(self) -> Secrets:
-        """Reads the secrets, or makes them. Raises StackError if the file is damaged."""
+        """Reads or generates the secrets. Raises StackError if the file is damaged."""
         try:
             return Secrets(**json.loads(self.secrets_file.read_text()))
         except FileNotFoundError:
@@ -82,12 +82,12 @@ class StateDir:
         _write_atomically(self.state_file, json.dumps(state, indent=2))
 
     def write_env_file(self, environment: Mapping[str, str]) -> None:
-        """Writes the settings of the stack that runs, for `bin/run --envfile`; it is there as long as the stack is."""
+        """Writes the settings of the running stack, for `bin/run --envfile`; `clear_state` removes the file."""
         lines = [f"{name}={value}\n" for name, value in sorted(environment.items()) if name.startswith(PREFIX)]
         _write_atomically(self.env_file, "".join(lines))
 
     def read_state(self) -> dict[str, Any]:
-        """Returns the supervisor's description of the stack, or {}. It is valid only while the lock is held."""
+        """Returns the description of the stack, or {}. It is valid only while the lock is held."""
         try:
             state = json.loads(self.state_file.read_text())
         except (FileNotFoundError, ValueError):
@@ -99,12 +99,12 @@ class StateDir:
         self.env_file.unlink(missing_ok=True)
 
     def _spool_parents(self) -> list[Path]:
-        """Where spools may be, the best place first."""
+        """Returns the possible parents of spools, the best one first."""
         name = f"galileo-{os.getuid()}-{sha256(str(self.root).encode()).hexdigest()[:8]}"
         return [_SHARED_MEMORY / name, self.root / "spool"]
 
     def spool(self, worker: str) -> Path:
-        """A worker's spool directory, in memory if possible."""
+        """Creates and returns a worker's spool directory, in memory if possible."""
         for parent in self._spool_parents():
             try:
                 parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -112,11 +112,11 @@ class StateDir:
                     (parent / worker).mkdir(mode=0o700, exist_ok=True)
                     return parent / worker
             except OSError:
-                continue  # no such file system, or another user's file: try the next place
+                continue  # no such file system, or another user's file; the next one is tried
         raise StackError(f"No spool directory can be made, neither in {_SHARED_MEMORY} nor in {self.root}.")
 
     def remove_empty_spools(self) -> None:
-        """Removes empty spools; no worker may run. A spool with batches stays: its worker forwards them later."""
+        """Removes empty spools when no worker runs. A spool with batches stays; its worker forwards them later."""
         for parent in self._spool_parents():
             if not parent.is_dir() or not _is_ours(parent):
                 continue
@@ -128,7 +128,7 @@ class StateDir:
 
 
 def _is_ours(directory: Path) -> bool:
-    """Anyone can make a directory, or a link, in /dev/shm."""
+    """Returns whether this user owns the directory; any user can create one, or a link, in /dev/shm."""
     facts = directory.lstat()
     return stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid()
 

@@ -16,8 +16,8 @@ import psutil
 from galileo_site.environment import NONE, PROJECT_ROOT
 from galileo_site.stack.config import StackConfig, StackError
 from galileo_site.stack.demo import say
-from galileo_site.stack.session import UP, running
-from galileo_site.stack.stack import check_machine
+from galileo_site.stack.session import running
+from galileo_site.stack.stack import UP, check_machine
 from galileo_site.stack.state import StateDir, is_locked
 from loadgen.interruption import Interrupted, Interruption
 
@@ -32,7 +32,7 @@ def up(config: StackConfig, state: StateDir, interruption: Interruption) -> int:
     """Starts a supervisor in the background and waits until its stack is ready. Raises StackError, Interrupted."""
     if is_locked(state.lock_file):
         return _already_up(state, interruption)
-    check_machine(config)  # here, too, so that the sentence comes before anything else
+    check_machine(config)  # here, too, so that its error is the first output
     state.create()
     supervisor = subprocess.Popen(
         [sys.executable, "-m", _PROGRAM, "supervise"],
@@ -49,24 +49,23 @@ def up(config: StackConfig, state: StateDir, interruption: Interruption) -> int:
         supervisor.wait()
         raise
     if supervisor.poll() is not None:
-        return supervisor.returncode or 1  # its sentence has been shown
+        return supervisor.returncode or 1  # its error has been printed
     _print_access(state, _read_state(state))
     return 0
 
 
 def supervise(config: StackConfig, state: StateDir, interruption: Interruption) -> int:
-    """The background process: the progress of its start goes to standard output, everything later to a log."""
+    """Runs the background process: it prints the progress of its start, and logs everything later to a file."""
     state.create()
     _log_to(state.log("stack"))
-    with running(UP, config, state, interruption, _say_and_log) as session:
-        _log_to(state.log("stack"))  # a new file: the start has put the last run's logs aside
+    with running(UP, config, state, interruption, _say_and_log) as stack:
+        _log_to(state.log("stack"))  # a new file, because the start has renamed the last run's logs
         _leave_terminal()
         log.info("everything is ready")
         try:
             while True:
                 interruption.wait(0.2)
-                if session.stack.watch():
-                    session.write("running")
+                stack.watch()
         except Interrupted as signalled:
             log.info("stopping, because of %s", signalled)
     return 0
@@ -91,7 +90,7 @@ def down(state: StateDir) -> int:
 
 
 def status(state: StateDir) -> int:
-    """Prints what runs. Exit status 0 if a stack runs, 3 if none does."""
+    """Prints the processes that run. Returns 0 if a stack runs, else 3."""
     if not is_locked(state.lock_file):
         say("Galileo is not running.")
         return 3
@@ -123,7 +122,7 @@ def _print_access(state: StateDir, about: dict[str, Any]) -> None:
     say(f"  user       {about['admin_user']}")
     say(f"  password   {state.secrets().admin_password}")
     if about["api_auth"] == NONE:
-        say("  API        open to everybody, without a token (galileo_api_auth=none)")
+        say("  API        open to everyone, without a token (galileo_api_auth=none)")
     say(f"  logs       {state.logs}")
     file = state.env_file
     shortest = file.relative_to(PROJECT_ROOT) if file.is_relative_to(PROJECT_ROOT) else file
@@ -148,7 +147,7 @@ def _say_and_log(line: str) -> None:
     try:
         say(line)
     except BrokenPipeError:
-        _leave_terminal()  # the process that started this one is gone
+        _leave_terminal()  # the process that started this one has ended
 
 
 def _leave_terminal() -> None:
@@ -163,7 +162,7 @@ def _log_to(path: Path) -> None:
 
 
 def _read_state(state: StateDir) -> dict[str, Any]:
-    """Returns the description of the stack that holds the lock; waits for it a moment. Raises StackError."""
+    """Returns the description of the stack that holds the lock; waits up to 2 s for it. Raises StackError."""
     for _ in range(40):
         about = state.read_state()
         if about:

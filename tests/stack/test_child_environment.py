@@ -32,7 +32,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StateDir:
 
 @pytest.fixture
 def environments(state: StateDir) -> Environments:
-    return Environments(read_config({"galileo_web_port": "5999"}), state, state.secrets(), 6400, USER)
+    return Environments(read_config({"galileo_web_port": "5999"}), state, 6400, USER)
 
 
 def test_the_controllers_settings_are_valid_and_of_this_stack(environments: Environments, state: StateDir) -> None:

@@ -122,10 +122,10 @@ def test_the_exit_status_is_that_of_the_run_or_the_report(
 
 @contextmanager
 def running(*_: object) -> Iterator[SimpleNamespace]:
-    """A session whose stack has no process."""
+    """A stack that has no process."""
     environments = SimpleNamespace(controller=lambda: dict(os.environ))
-    stack = SimpleNamespace(environments=environments, routes=[], service_names=[], watch=lambda: False)
-    yield SimpleNamespace(stack=stack)
+    stack = SimpleNamespace(environments=environments, routes=[], service_names=[], watch=lambda: None)
+    yield stack
 
 
 @pytest.mark.parametrize(

@@ -105,9 +105,9 @@ def test_up_prints_the_address_and_the_password_when_ready(up: Up) -> None:
 
 def test_up_announces_an_open_api_also_the_second_time(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("galileo_api_auth", "none")
-    assert "API        open to everybody" in machine.run("up").stdout
+    assert "API        open to everyone" in machine.run("up").stdout
     monkeypatch.delenv("galileo_api_auth")
-    assert "API        open to everybody" in machine.run("up").stdout
+    assert "API        open to everyone" in machine.run("up").stdout
 
 
 def test_up_sets_the_route_to_the_example_services(up: Up) -> None:
