@@ -22,7 +22,7 @@ _STYLES = {"RUNNING": "bold cyan", "FINISHED": "bold green", "FAILED": "bold red
 
 
 class Display(Protocol):
-    """Shows the progress of an experiment, which it is given every `refresh_s`."""
+    """Shows the progress of an experiment; the caller calls `show` every `refresh_s`."""
 
     refresh_s: float
 

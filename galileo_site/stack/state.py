@@ -63,7 +63,7 @@ class StateDir:
         return self.logs / f"{name}.requests.log"
 
     def start_new_logs(self) -> None:
-        """Renames the last run's logs to `*.log.1`. Reports are checked with request logs, so these must start empty."""
+        """Renames the last run's logs to `*.log.1`; reports use request logs, which must start empty."""
         for path in self.logs.glob("*.log"):
             path.replace(path.with_name(path.name + ".1"))
 

@@ -1,7 +1,4 @@
-"""`manage.py experimentd`: the experiment daemon.
-
-It makes experiments of instructions from Redis, and records telemetry and published events of running experiments.
-"""
+"""`manage.py experimentd`: the experiment daemon."""
 
 from __future__ import annotations
 
@@ -22,12 +19,12 @@ log = logging.getLogger(__name__)
 
 # After a signal: how long the loops have to finish their current work.
 END_WITHIN_S = 1.5
-LOOK_S = 1.0
+CHECK_S = 1.0
 
 
 class Command(BaseCommand):
     help = (
-        "Runs the experiment daemon until SIGTERM or Ctrl-C. It makes experiments of the scripts that users push to "
+        "Runs the experiment daemon until SIGTERM or Ctrl-C. It creates experiments from scripts that users push to "
         "Redis, and records telemetry and events of running experiments."
     )
 
@@ -48,7 +45,7 @@ class Command(BaseCommand):
             threads = loops.start(_loops(), stop)
             try:
                 while any(thread.is_alive() for thread in threads):
-                    interruption.wait(LOOK_S)
+                    interruption.wait(CHECK_S)
             except Interrupted:
                 log.info("the experiment daemon stops on %s", interruption.name)
             stop.set()

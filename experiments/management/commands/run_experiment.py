@@ -36,10 +36,9 @@ from routing.redis import redis_client
 
 EXIT_FAILED, EXIT_INVALID, EXIT_NO_WORKERS, EXIT_INTERRUPTED = 1, 2, 3, 130
 
-# After a cancellation: how long to wait for the experiment's end, and how often to look.
+# After a cancellation: how long the command waits for the experiment's end, and how often it checks.
 CANCEL_WAIT_S = 20.0
-CANCEL_LOOK_S = 0.2
-QUIET_REFRESH_S = 0.5
+CANCEL_CHECK_S = 0.2
 
 
 class Command(BaseCommand):
@@ -62,36 +61,37 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        self._options = options
         try:
             data = _with_options(_read(options["plan"]), options["route"], options["creator"])
             plan = plans.parse(data, selectors.client_app_of)
         except (InvalidInput, redis.exceptions.RedisError) as error:
-            status = self._refuse(error, options)
+            status = self._refuse(error)
         else:
             with Interruption() as interruption:
-                status = self._run(plan, options, interruption)
+                status = self._run(plan, interruption)
         if status:
             sys.exit(status)
 
-    def _run(self, plan: plans.Plan, options: dict[str, Any], interruption: Interruption) -> int:
+    def _run(self, plan: plans.Plan, interruption: Interruption) -> int:
         try:
             services.check_workers(plan)
             interruption.check()
             experiment = services.create(plan, _user())
         except (InvalidInput, IdTaken, NoMatchingWorkers, redis.exceptions.RedisError, Interrupted) as error:
-            return self._refuse(error, options)
-        if options["id_file"]:
-            options["id_file"].write_text(experiment.id + "\n")
-        if not options["wait"]:
-            self._print_end(experiment, options, text=experiment.id)
+            return self._refuse(error)
+        if self._options["id_file"]:
+            self._options["id_file"].write_text(experiment.id + "\n")
+        if not self._options["wait"]:
+            self._print_end(experiment, experiment.id)
             return 0
         try:
-            self._follow(experiment.id, self._display(options), interruption)
+            self._follow(experiment.id, interruption)
         except Interrupted:
-            return self._cancel(experiment.id, interruption, options)
-        return self._end(experiment.id, options)
+            return self._cancel(experiment.id, interruption)
+        return self._end(experiment.id)
 
-    def _refuse(self, error: Exception, options: dict[str, Any]) -> int:
+    def _refuse(self, error: Exception) -> int:
         """Prints why no experiment was created. Returns the exit status."""
         status, text = EXIT_FAILED, f"the broker does not answer: {error}"
         if isinstance(error, InvalidInput):
@@ -103,13 +103,11 @@ class Command(BaseCommand):
         elif isinstance(error, Interrupted):
             status, text = EXIT_INTERRUPTED, "interrupted; no experiment was created"
         self.stderr.write(text)
-        if options["json"]:
-            self._print_end(None, options, text="", errors=text.splitlines())
+        if self._options["json"]:
+            self._print_end(None, "", errors=text.splitlines())
         return status
 
-    def _display(self, options: dict[str, Any]) -> Display | None:
-        if options["json"]:
-            return None
+    def _display(self) -> Display:
         if self.stdout.isatty():
             return LiveDisplay(sys.stdout)  # Django's wrapper would end each redrawing with a new line
         return PlainDisplay(self._say)
@@ -118,15 +116,14 @@ class Command(BaseCommand):
         self.stdout.write(text)
         self.stdout.flush()
 
-    def _follow(self, experiment_id: str, display: Display | None, interruption: Interruption) -> None:
-        """Shows the experiment until it has ended, or is deleted. Raises Interrupted."""
-        offset_ns = _broker_offset_ns()
-        refresh_s = display.refresh_s if display else QUIET_REFRESH_S
+    def _follow(self, experiment_id: str, interruption: Interruption) -> None:
+        """Shows the experiment until it has ended or is deleted. Raises Interrupted."""
+        offset_ns, display = _broker_offset_ns(), self._display()
         try:
             while True:
                 try:
                     experiment = selectors.experiment_status(experiment_id)
-                    if experiment and display:
+                    if experiment and not self._options["json"]:
                         display.show(experiment, live.progress(experiment, time.time_ns() + offset_ns))
                 except OperationalError:
                     # The experiment continues without this command: wait for the database, or for an interrupt.
@@ -134,12 +131,11 @@ class Command(BaseCommand):
                 else:
                     if experiment is None or experiment.has_ended:
                         return
-                interruption.wait(refresh_s)
+                interruption.wait(display.refresh_s)
         finally:
-            if display:
-                display.close()
+            display.close()
 
-    def _cancel(self, experiment_id: str, interruption: Interruption, options: dict[str, Any]) -> int:
+    def _cancel(self, experiment_id: str, interruption: Interruption) -> int:
         """Cancels the experiment, waits a short time for its end, and prints its status."""
         end_at_s = time.monotonic() + CANCEL_WAIT_S
         experiment: Experiment | None = None
@@ -151,42 +147,41 @@ class Command(BaseCommand):
                     is_cancelled = True
                 experiment = selectors.experiment_status(experiment_id)
             except Experiment.DoesNotExist:
-                experiment = None
+                experiment, is_cancelled = None, True
                 break
             except OperationalError as error:
                 self.stderr.write(f"the experiment could not be cancelled yet: {error}")
                 connection.close()
             if is_cancelled and (experiment is None or experiment.has_ended):
                 break
-            time.sleep(CANCEL_LOOK_S)
-        if experiment is None:
-            text = f"interrupted; experiment {experiment_id} was deleted"
+            time.sleep(CANCEL_CHECK_S)
+        if not is_cancelled:
+            outcome = "could NOT be cancelled, its load may continue"
+        elif experiment is None:
+            outcome = "was deleted"
         elif experiment.has_ended:
-            text = f"interrupted; experiment {experiment_id} is {experiment.status}, its load has stopped"
-        elif is_cancelled:
-            text = f"interrupted; experiment {experiment_id} is cancelled and ending"
+            outcome = f"is {experiment.status}, its load has stopped"
         else:
-            text = f"interrupted; experiment {experiment_id} could NOT be cancelled, its load may continue"
-        self._print_end(experiment, options, text, errors=[text])
+            outcome = "is cancelled and ending"
+        text = f"interrupted; experiment {experiment_id} {outcome}"
+        self._print_end(experiment, text, errors=[text])
         return EXIT_INTERRUPTED
 
-    def _end(self, experiment_id: str, options: dict[str, Any]) -> int:
+    def _end(self, experiment_id: str) -> int:
         experiment = selectors.experiment(experiment_id)
         if experiment is None:
             text = f"experiment {experiment_id} was deleted"
-            self._print_end(None, options, text, errors=[text])
+            self._print_end(None, text, errors=[text])
             return EXIT_FAILED
         reason = f" ({experiment.reason})" if experiment.reason else ""
         text = (
             f"{experiment.status}{reason}, verdict {selectors.verdict_of(experiment) or 'none'}; "
             f"report: manage.py report {experiment.id}"
         )
-        self._print_end(experiment, options, text, errors=[experiment.reason])
+        self._print_end(experiment, text, errors=[experiment.reason])
         return 0 if experiment.status == ExperimentStatus.FINISHED else EXIT_FAILED
 
-    def _print_end(
-        self, experiment: Experiment | None, options: dict[str, Any], text: str, errors: Iterable[str] = ()
-    ) -> None:
+    def _print_end(self, experiment: Experiment | None, text: str, errors: Iterable[str] = ()) -> None:
         end = {
             "id": experiment and experiment.id,
             "status": experiment and experiment.status,
@@ -194,7 +189,7 @@ class Command(BaseCommand):
             "summary": experiment and experiment.summary,
             "errors": [error for error in errors if error],
         }
-        self._say(json.dumps(end) if options["json"] else text)
+        self._say(json.dumps(end) if self._options["json"] else text)
 
 
 def _read(path: str) -> dict[str, Any]:
@@ -241,7 +236,7 @@ def _user() -> str:
 
 
 def _broker_offset_ns() -> int:
-    """Returns the broker's clock minus this computer's, exact enough for a display."""
+    """Returns the broker's clock minus this computer's, or 0 if Redis does not answer; it is used only for display."""
     try:
         return broker.broker_now_ns() - time.time_ns()
     except redis.exceptions.RedisError:

@@ -77,7 +77,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
         wait(interruption, 0)
 
     monkeypatch.setattr(Interruption, "wait", next_step)
-    monkeypatch.setattr(run_experiment, "CANCEL_LOOK_S", 0.0)
+    monkeypatch.setattr(run_experiment, "CANCEL_CHECK_S", 0.0)
     yield pending
     assert not pending
 
