@@ -105,10 +105,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         line = options.command(Api(os.environ), options)
-    except (InvalidInput, RefusedError) as error:
-        is_invalid = isinstance(error, InvalidInput)
-        sys.stderr.write(f"galileo: {error.text if is_invalid else error}\n")
-        return EXIT_WRONG if is_invalid else EXIT_REFUSED
+    except InvalidInput as invalid:
+        sys.stderr.write(f"galileo: {invalid.text}\n")
+        return EXIT_WRONG
+    except RefusedError as error:
+        sys.stderr.write(f"galileo: {error}\n")
+        return EXIT_REFUSED
     sys.stdout.write(line)
     return 0
 
