@@ -1,4 +1,4 @@
-"""Time-outs of requests: one heap, swept every few milliseconds, without work per request."""
+"""Deadlines: the time-outs of requests in one heap, which is swept every few milliseconds."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Timed(Protocol):
 
 
 class Deadlines:
-    """A heap of at most a few entries per connection.
+    """A heap of at most a few entries per connection, without work per request.
 
-    An entry is checked at its time. If the connection's request has a later deadline by then, as it has after each
-    further request, the entry moves there. So a deadline is queued only if it is before the connection's entry.
+    An entry is checked at its time. If the connection has a later deadline by then, as it has after each further
+    request, the entry moves there. So a deadline is queued only if it is before the connection's entry.
     """
 
     __slots__ = ("_heap", "_queued")
@@ -47,7 +47,7 @@ class Deadlines:
         while heap and heap[0][_WHEN_NS] <= now_ns:
             when, _, timed = heappop(heap)
             if timed.queued_ns != when:
-                continue  # it was queued again for an earlier time
+                continue  # queued again for an earlier time
             timed.queued_ns = NEVER
             if timed.deadline_ns <= now_ns:
                 timed.time_out()
@@ -55,7 +55,7 @@ class Deadlines:
                 self.queue(timed)
 
     def forget_closed(self, open_connections: int) -> None:
-        """Drops the entries without a request if there are many, so that closed connections are not kept for long."""
+        """Drops the entries without a request if there are many, so that closed connections are freed soon."""
         if len(self._heap) > 2 * open_connections + _SPARE:
             kept = []
             for entry in self._heap:

@@ -1,4 +1,7 @@
-"""The engine of a shard: prepares and starts a load, ends it at the schedule's end or at a stop, and closes it."""
+"""Engine: the life of a shard's load from its preparation to its end.
+
+Longer than other modules: the states and their transitions are in one class.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +33,8 @@ from loadgen.protocol.batch import Capture
 from loadgen.protocol.enums import CaptureMode, ConnectionMode, LoadModel
 from loadgen.protocol.messages import Counters, GroupCommand, GroupDocument, ShardOrder
 
-# Sequence numbers of an attempt that cannot know where those of the one before it end begin here: no id may come twice.
-# The controller makes 16 attempts at most, which fill the 32 bits of a row's field.
+# A later attempt does not know the last sequence number of the one before, and no request id may come twice: attempt n
+# begins at (n - 1) << ATTEMPT_SEQUENCE_BITS. The controller's limit of 16 attempts fills the row's field of 32 bits.
 ATTEMPT_SEQUENCE_BITS: Final = 28
 
 
@@ -40,7 +43,7 @@ class State(Enum):
 
     NEW = "new"
     RUNNING = "running"  # requests are sent, or the schedule's end and the requests in flight are awaited
-    STOPPING = "stopping"  # no request is sent; the rest of the plan is recorded, requests in flight have their grace
+    STOPPING = "stopping"  # no request is sent; the rest of the plan is recorded, requests in flight get their grace
     ENDED = "ended"
 
 
@@ -151,16 +154,16 @@ class Engine:
     def skip_passed(self, start_ns: int, limit: int) -> bool:
         """Skips at most `limit` of the arrivals whose time has passed; returns whether there may be more of them.
 
-        For an attempt that takes over, before `start`; `start_ns` is the one that `start` will get.
+        For an attempt that takes over; to be called before `start`, with its argument.
         """
         return self._executor.skip(self._now_ns() - start_ns, limit)
 
     def start(self, start_ns: int) -> None:
-        """Begins to send; the schedule's zero is `start_ns` of the monotonic clock. Does nothing after a stop."""
+        """Starts to send; the schedule's zero is `start_ns` of the monotonic clock. Does nothing after a stop."""
         if self._is_ending:
             return
         if self._state is not State.NEW:
-            raise RuntimeError("the engine was started before")
+            raise RuntimeError("start() was called twice")
         self._state = State.RUNNING
         self._start_ns = start_ns
         self._garbage.freeze()
@@ -170,18 +173,16 @@ class Engine:
         self._ticks.start()
 
     def begin_command(self, message: GroupCommand, at_ns: int, clients: Sequence[int]) -> None:
-        """Interactive: lets a command take effect at that time of the monotonic clock.
+        """Interactive: lets a command take effect at that time of the monotonic clock, unless a newer one was given.
 
         Args:
-            clients: the group's clients from then on, in order; the others are closed for good.
-
-        A command that is older than one given before is ignored.
+            clients: the group's clients from then on, in order; all others are closed for good.
         """
         if not self._is_ending:
             self._executor.begin(Command(at_ns, message, clients))
 
     def keep_clients(self, clients: Sequence[int]) -> None:
-        """Interactive: closes all clients for good but these, some of which may belong to other shards."""
+        """Interactive: closes all clients but these for good; some of these may belong to other shards."""
         if not self._is_ending:
             self._executor.keep(clients)
 
@@ -201,10 +202,10 @@ class Engine:
         return self._end_as
 
     def stop(self, grace_ns: int, end: End, *, cut_rest: bool = True) -> None:
-        """Ends the load, in any state; the first `end` counts, and the earliest end of a grace.
+        """Ends the load, in any state; of several calls, the first `end` and the earliest end of the grace count.
 
         No request is sent from now on: the rest of the plan is recorded as CUT, or left to another attempt. Requests in
-        flight may be answered until the grace ends; then they are ABORTED and their connections closed.
+        flight may be answered until the grace ends; then they end as ABORTED, and their connections are closed.
         """
         if self._state is State.ENDED:
             return
@@ -233,14 +234,14 @@ class Engine:
         self._garbage.thaw()
         self.routes.on_change = None
 
-    # --- What the shard reads
+    # --- Read by the shard
 
     def take(self) -> tuple[memoryview, list[str]]:
         """Returns the rows since the last call, and the host table that their `host` column indexes."""
         return self._recorder.take()
 
     def take_captures(self) -> list[Capture]:
-        """Returns the captures of the rows since the last call of `take`; to be called just before that."""
+        """Returns the captures of the rows since the last call of `take`; to be called just before `take`."""
         return self._captures.take() if self._captures is not None else []
 
     @property
@@ -273,14 +274,14 @@ class Engine:
 
     def _dispatch(self) -> None:
         if self._state is not State.RUNNING:
-            return  # the timer had gone off before it was disarmed
+            return  # the timer had expired before it was disarmed
         if self._now_ns() >= self._pool.send_until_ns:
             self.stop(self._stop_grace_ns, self._expired, cut_rest=False)
             return
         try:
             next_ns = self._executor.turn()
         except Exception as error:  # noqa: BLE001
-            self._dispatch_failed(error)  # if raised, the event loop would only log it, and the load would stand still
+            self._dispatch_failed(error)  # the event loop would only log it, and the load would stand still
         else:
             self._arm(next_ns, again=True)
 
@@ -309,7 +310,7 @@ class Engine:
             self._timer.arm(next_ns)
 
     def _fail(self, error: Exception) -> None:
-        """Ends the load at once because of a programming error, which `wait` raises."""
+        """Ends the load at once; `wait` raises the error."""
         self._error = self._error or error
         self._end(failed(f"internal error: {error!r}"))
 

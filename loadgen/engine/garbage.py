@@ -1,16 +1,19 @@
-"""Keeps the garbage collector out of a load: objects alive at its start are frozen, and collections are planned."""
+"""GarbageCollection: keeps the garbage collector from interrupting a load."""
 
 from __future__ import annotations
 
 import gc
 
-# A collection is due when so many objects that may be in cycles were made since the last one. Failed connects and
-# client apps make cycles; requests make none.
+# A collection is due after so many new objects that may be in cycles. Failed connects and client apps make cycles;
+# requests make none.
 _DUE_AT = 50_000
 
 
 class GarbageCollection:
-    """`collect` before a run, `freeze` at its start, `collect_if_due` now and then, `thaw` at its end. Idempotent."""
+    """Freezes the objects that are alive at a load's start, and collects the later ones at chosen times.
+
+    Call `collect` before a run, `freeze` at its start, `collect_if_due` now and then, and `thaw` at its end.
+    """
 
     __slots__ = ("_frozen", "_was_enabled")
 
@@ -30,7 +33,7 @@ class GarbageCollection:
             gc.disable()
 
     def collect_if_due(self) -> None:
-        """Collects the cycles that the load itself has made, if there are many: memory stays bounded in a long run."""
+        """Collects the cycles that the load has made, if there are many, so that memory stays bounded in a long run."""
         if self._frozen and gc.get_count()[0] > _DUE_AT:
             gc.collect()
 

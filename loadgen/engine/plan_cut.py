@@ -1,4 +1,4 @@
-"""Records the rest of a stopped plan as CUT, in parts, so that the event loop is not held up."""
+"""PlanCut: records the rest of a stopped plan as CUT, in parts, so that the event loop is not blocked."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from loadgen.engine.recorder import Recorder
 
 # Rows recorded per turn of the event loop (about a millisecond).
 _ROWS_PER_TURN: Final = 1000
-# A longer rest is not worth its memory: the controller counts it.
+# A longer rest would need too much memory; the controller computes its number from the plan.
 MAX_CUT_ROWS: Final = 200_000
 
 
 class PlanCut:
-    """The cut of one executor's plan.
+    """The recording of the rest of one executor's plan.
 
     Args:
-        on_error: called with an error of the executor, which ends the cut.
+        on_error: called with an error of the executor, which ends the recording.
 
     Attributes:
-        is_done: the rest was recorded, or was left alone.
+        is_done: whether the rest was recorded, or is not to be.
     """
 
     def __init__(self, executor: Executor, recorder: Recorder, on_error: Callable[[Exception], None]) -> None:
@@ -32,7 +32,7 @@ class PlanCut:
         self.is_done = False
 
     def record(self) -> None:
-        """Records the next part of the rest now, and the others in the next turns of the event loop."""
+        """Records the next part of the rest now, and the following ones in the next turns of the event loop."""
         if self.is_done:
             return
         try:

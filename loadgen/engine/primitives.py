@@ -1,4 +1,4 @@
-"""The innermost functions, written twice: here, and in primitives.pyx for a compiled engine (loadgen/compiled)."""
+"""The innermost functions; written a second time in primitives.pyx, for a compiled engine (loadgen/compiled)."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Rows:
     def take(self) -> memoryview:
         """Returns the rows since the last call."""
         taken = memoryview(self._buffer)[: self._position]
-        # With room for as many rows again and some more: to copy the rows, or to grow, would hold up the event loop.
+        # With room for as many rows again and some more: to copy or to grow would block the event loop.
         self._begin(max(len(self) * 5 // 4, _LEAST_ROWS))
         return taken
 

@@ -11,7 +11,7 @@ _LEAST_ROWS = 1024
 
 
 # As loadgen.protocol.batch.FIELDS; little-endian, as the machines are that it is compiled on.
-cdef packed struct Record:
+cdef packed struct Row:
     uint32_t client
     uint32_t sequence
     int64_t intended_ns
@@ -25,8 +25,8 @@ cdef packed struct Record:
     uint32_t routing_version
 
 
-if sizeof(Record) != ROW_BYTES:
-    raise ImportError(f"primitives.pyx: its row has {sizeof(Record)} bytes, that of loadgen.protocol.batch {ROW_BYTES}")
+if sizeof(Row) != ROW_BYTES:
+    raise ImportError(f"primitives.pyx: its row has {sizeof(Row)} bytes, that of loadgen.protocol.batch {ROW_BYTES}")
 
 
 # As many digits as a number of 64 bits has.
@@ -75,7 +75,7 @@ cdef class Rows:
         self._begin(_LEAST_ROWS)
 
     def __len__(self):
-        return self._position // <Py_ssize_t>sizeof(Record)
+        return self._position // <Py_ssize_t>sizeof(Row)
 
     cpdef int put(
         self,
@@ -92,7 +92,7 @@ cdef class Rows:
         int64_t routing_version,
     ) except -1:
         cdef Py_ssize_t position = self._position
-        cdef Record* record
+        cdef Row* row
         if (
             not 0 <= client <= UINT32_MAX
             or not 0 <= sequence <= UINT32_MAX
@@ -107,28 +107,28 @@ cdef class Rows:
         if position == self._end:
             self._buffer.extend(bytes(position))
             self._end += position
-        record = <Record*>(<char*>self._buffer + position)
-        record.client = <uint32_t>client
-        record.sequence = <uint32_t>sequence
-        record.intended_ns = intended_ns
-        record.lateness_ns = lateness_ns
-        record.connection_wait_ns = connection_wait_ns
-        record.service_time_ns = service_time_ns
-        record.outcome = <uint8_t>outcome
-        record.status = <uint16_t>status
-        record.host = <uint16_t>host
-        record.size = <uint32_t>size
-        record.routing_version = <uint32_t>routing_version
-        self._position = position + <Py_ssize_t>sizeof(Record)
+        row = <Row*>(<char*>self._buffer + position)
+        row.client = <uint32_t>client
+        row.sequence = <uint32_t>sequence
+        row.intended_ns = intended_ns
+        row.lateness_ns = lateness_ns
+        row.connection_wait_ns = connection_wait_ns
+        row.service_time_ns = service_time_ns
+        row.outcome = <uint8_t>outcome
+        row.status = <uint16_t>status
+        row.host = <uint16_t>host
+        row.size = <uint32_t>size
+        row.routing_version = <uint32_t>routing_version
+        self._position = position + <Py_ssize_t>sizeof(Row)
         return 0
 
     cpdef object take(self):
         taken = memoryview(self._buffer)[: self._position]
-        self._begin(max(self._position // <Py_ssize_t>sizeof(Record) * 5 // 4, <Py_ssize_t>_LEAST_ROWS))
+        self._begin(max(self._position // <Py_ssize_t>sizeof(Row) * 5 // 4, <Py_ssize_t>_LEAST_ROWS))
         return taken
 
     cdef int _begin(self, Py_ssize_t rows) except -1:
-        self._buffer = bytearray(rows * <Py_ssize_t>sizeof(Record))
-        self._end = rows * <Py_ssize_t>sizeof(Record)
+        self._buffer = bytearray(rows * <Py_ssize_t>sizeof(Row))
+        self._end = rows * <Py_ssize_t>sizeof(Row)
         self._position = 0
         return 0

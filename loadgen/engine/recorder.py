@@ -1,4 +1,4 @@
-"""The recorder: packs the rows of the trace, and keeps their totals."""
+"""Recorder: packs the rows of the trace, and counts them."""
 
 from __future__ import annotations
 
@@ -51,11 +51,10 @@ class Recorder:
         size: int,
         routing_version: int,
     ) -> None:
-        """Records an arrival's end.
+        """Records the end of an arrival.
 
         Args:
-            dispatched_ns: like `sent_ns` and `done_ns`, NO_TIME or not before the preceding time; a request that is
-                done was sent, and one that was sent was dispatched.
+            dispatched_ns, sent_ns, done_ns: each is NO_TIME, or not before the preceding one, which is a time then.
             size: received bytes of the body, complete or not.
         """
         index = self._host_index.get(host)
@@ -119,8 +118,8 @@ class Recorder:
         """Returns the totals so far.
 
         Args:
-            in_flight: arrivals that have begun, and have no row yet.
-            outstanding: those of them whose request was sent.
+            in_flight: arrivals that were dispatched and have no row yet.
+            outstanding: those whose request was sent.
         """
         counts = self._counts
         rows = sum(counts)

@@ -1,4 +1,4 @@
-"""Routes: the host of each arrival, by the service's routing record or by a fixed router."""
+"""Routes: the host of each arrival, from the service's routing record or from a fixed router."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Balance = Callable[[Mapping[str, float]], Balancer]
 class Routes:
     """The hosts of a service's routing record; changes take effect with the next arrival.
 
-    `next` returns a host, or None while no host has a weight above 0. `version` is the record's; it is 0 while there is
-    no record, or one that another tool wrote.
+    `next` returns a host, or None while no host has a weight above 0. `version` is the record's; it is 0 without a
+    record, and for one that another tool wrote.
 
     Args:
         balance: makes the balancer of a record's weights.
@@ -47,7 +47,7 @@ class Routes:
         self._balancer: Balancer | None = None
 
     def update(self, record: RoutingRecord | None) -> None:
-        """Takes over a changed record; with None, or a record without a positive weight, there is no route."""
+        """Applies a changed record; with None, or a record without a positive weight, there is no route."""
         weights = record.weight_by_host() if record is not None else {}
         self.version = record.version if record is not None else 0
         routable = any(weight > 0 for weight in weights.values())
@@ -69,7 +69,7 @@ class Routes:
 
 
 class FixedRoutes(Routes):
-    """Sends all requests to one place, whatever the routing record has."""
+    """Sends all requests to one place, without a routing record."""
 
     __slots__ = ("_place",)
 

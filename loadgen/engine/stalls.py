@@ -1,4 +1,4 @@
-"""Measures how long the event loop stands still, and what it was busy with meanwhile."""
+"""StallWatch: measures how long the event loop is blocked, and by which work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLOW_CALL_NS: Final = 10_000_000
 class AppTime:
     """Time spent in calls of a client app; `slow_ns` in those that took longer than SLOW_CALL_NS each.
 
-    A call in which the process waited for the CPU is not slow because of that.
+    The time in which the process waited for the CPU does not make a call slow.
 
     Args:
         waited_ns: returns how long the process has waited for the CPU so far; called at slow calls only.
@@ -43,14 +43,14 @@ class AppTime:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """A stall of the event loop, and how much of the time since the tick before it went where.
+    """A stall of the event loop, and how the time since the previous tick was spent.
 
-    For the rest of `length_ns` the process was stopped or swapped out, or the machine stood still.
+    In the rest of `length_ns` the process was stopped or swapped out, or the machine was suspended.
     """
 
     length_ns: int = 0
-    waited_ns: int = 0  # waiting for the CPU; the times below are without this
-    app_ns: int = 0  # in the client app, waits of its own included
+    waited_ns: int = 0  # waiting for the CPU; not part of the times below
+    app_ns: int = 0  # in the client app, its own waits included
     collecting_ns: int = 0  # in the garbage collector
     sealing_ns: int = 0  # in the sealing of a batch
     own_ns: int = 0  # on the CPU with anything else
@@ -120,7 +120,7 @@ class StallWatch:
             )
 
     def take(self) -> Stall:
-        """The longest stall since the last call."""
+        """Returns the longest stall since the last call."""
         longest, self._longest = self._longest, Stall()
         return longest
 

@@ -1,4 +1,4 @@
-"""The engine's periodic work while a load runs: time-outs, stalls of the event loop, garbage."""
+"""Ticks: the engine's periodic work during a load: time-outs, stalls of the event loop, garbage."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Ticks:
         self._ticked_ns = 0
 
     def start(self) -> None:
-        """Begins to tick, unless it has begun before."""
+        """Starts to tick, unless it was started before."""
         if self._handle is None:
             self._ticked_ns = self._pool.now_ns()
             self._stalls.start(self._ticked_ns)
@@ -63,7 +63,7 @@ class Ticks:
     def _check(self) -> bool:
         now_ns = self._pool.now_ns()
         # Data that had arrived by the last tick has been read since then. Later data may still be in its socket: after
-        # a stall of this process, the target would seem not to have answered in time.
+        # a stall of this process, responses in time would end as time-outs.
         read_until_ns, self._ticked_ns = self._ticked_ns, now_ns
         self._stalls.tick(now_ns)
         self._ticks += 1

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from time import monotonic_ns
 from typing import Protocol
 
-# The loop polls until a time that is nearer than this: to sleep and to be woken would cost more CPU.
+# Until a time that is nearer than this, the loop polls: to sleep and to be woken would cost more CPU.
 NEAR_NS = 30_000
 _CLOCK_MONOTONIC = 1
 _TFD_NONBLOCK_CLOEXEC = os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
@@ -17,7 +17,7 @@ _TFD_TIMER_ABSTIME = 1
 
 
 class Timer(Protocol):
-    """Calls back once per `arm`, at its time or as soon after it as the loop can; at once for a time that has passed.
+    """Calls back once per `arm`, at its time or as soon afterwards as the loop can; at once for a past time.
 
     The callback must call `arm_again` or `disarm`.
     """

@@ -1,4 +1,4 @@
-"""Interrupts a client app whose call does not return."""
+"""Watchdog: interrupts a client app whose call does not return."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any, Final
 from loadgen.engine.deadlines import NEVER
 from loadgen.engine.errors import stack_tail
 
-# A shard renews its lease every 2 s, and it expires after 6: a shard interrupted within these limits still has its
-# lease, and reports the reason itself. A call that takes so long has made every other client of the shard late, too.
+# A shard renews its lease every 2 s, and the lease expires after 6 s: a shard that is interrupted within these limits
+# still has its lease, and reports the reason itself. All other clients of the shard are late by then, too.
 CALL_LIMIT_S: Final = 3.0
-LOAD_LIMIT_S: Final = 5.0  # the lease was renewed just before; libraries may load from a slow disk
+LOAD_LIMIT_S: Final = 5.0  # the lease was just renewed; libraries may load from a slow disk
 _LOOK_S: Final = 0.25
 
 
 class AppStuck(BaseException):
-    """Raised where a client app has been busy for too long; `where` has the innermost lines of its stack.
+    """Raised in a client app that has been busy for too long; `where` has the innermost lines of its stack.
 
-    Not an Exception, as an app may catch those in its endless loop.
+    It is not an Exception, as an app may catch those in its endless loop.
     """
 
     def __init__(self, where: str) -> None:
@@ -32,9 +32,9 @@ class AppStuck(BaseException):
 class Watchdog:
     """Raises AppStuck in the main thread once `until_ns`, the limit of the call in progress, has passed.
 
-    A timer's signal does it, which Python handles between two instructions of the main thread, or while it waits. A
-    call that never returns from C cannot be interrupted: the shard's lease expires then, and the shard counts as lost.
-    A watchdog must be used in the main thread, one at a time.
+    The signal of a timer is handled between two instructions of the main thread, or while it waits. A call that never
+    returns from C cannot be interrupted: the shard's lease expires, and the shard counts as lost. A watchdog must be
+    used in the main thread, one at a time.
 
     Args:
         now_ns: the clock of `until_ns`.
@@ -72,5 +72,5 @@ class Watchdog:
     def _look(self, _signum: int, frame: FrameType | None) -> None:
         now_ns = self._now_ns()
         if now_ns >= self.until_ns:
-            self.until_ns = now_ns + round(CALL_LIMIT_S * 1e9)  # once more, if the app catches even this
+            self.until_ns = now_ns + round(CALL_LIMIT_S * 1e9)  # raised again, in case the app catches even this
             raise AppStuck(stack_tail(frame))

@@ -1,4 +1,4 @@
-"""The interface of an executor, which sends the requests of one load model, and the context it is built from."""
+"""Executor: the interface of the classes that each send the requests of one load model; and their context."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loadgen.protocol.messages import GroupCommand, WorkloadSpec
 
 # Arrivals per turn of the event loop: when many are due, responses are read in between.
 ARRIVALS_PER_TURN: Final = 32
-# A slow client app, or slow writes, must not keep responses waiting: the generator's time would look like the target's.
+# A slow client app, or slow writes, must not delay the reading of responses: they would look like a slow target.
 TURN_NS: Final = 1_000_000
 
 
@@ -27,12 +27,12 @@ class ExecutorContext:
         clients: indexes of this shard's clients.
         seed: of the group's random sources.
         total_clients: of the group, over all shards.
-        first_sequence: the lowest sequence number this attempt may give to a request of a client that numbers its own.
+        first_sequence: the lowest number of this attempt, for executors that number the requests themselves.
         source: makes the clients' requests.
         routes: choose the host of each request.
         pool: the connections.
         recorder: takes the rows of arrivals that are not sent.
-        arm: has `turn` called at a time of the monotonic clock; None: not until the next call.
+        arm: sets the time, by the monotonic clock, at which `turn` is called; None: not until `arm` is called again.
         on_error: ends the load because of an error that `turn` cannot raise.
     """
 
@@ -67,8 +67,8 @@ class CommandProgress(NamedTuple):
     """Numbers of commands.
 
     Attributes:
-        begun: of the command in effect; 0 before the first.
-        done: of the newest commands all of whose requests were made and had ended before another command began.
+        begun: the command in effect; 0 before the first.
+        done: the newest commands all of whose requests had ended before the next command began.
     """
 
     begun: int
@@ -78,13 +78,13 @@ class CommandProgress(NamedTuple):
 class Executor(Protocol):
     """Sends the requests of one load model when they are due, and records the arrivals that are not sent.
 
-    An executor's module registers a builder with `registry.register`. Each method with a body has a default for models
-    that do not need it. All methods run in the event loop's thread. Times are of the monotonic clock unless noted; the
-    schedule's zero is the time given to `start`.
+    An executor's module registers a builder with `registry.register`. Methods with a body are optional. All methods run
+    in the event loop's thread. Times are of the monotonic clock unless noted; the schedule's zero is the time given to
+    `start`.
 
     Attributes:
         duration_ns: the load does not end sooner than this after the schedule's zero.
-        sends_overdue: whether requests intended before the next command are sent although that command is due by now.
+        sends_overdue: whether requests intended before the next command are sent although that command is due.
     """
 
     duration_ns: int = 0
@@ -93,7 +93,7 @@ class Executor(Protocol):
     # --- The run
 
     def prepare(self) -> None:
-        """Does slow work before the start. The other methods do it themselves if this was not called."""
+        """Does slow work before the start; optional, as the other methods do it when needed."""
         return
 
     def skip(self, before_ns: int, limit: int) -> bool:
@@ -104,7 +104,7 @@ class Executor(Protocol):
         return False
 
     def start(self, start_ns: int) -> int | None:
-        """Sets the schedule's zero; returns when to take the first turn, None for not before `arm` is called."""
+        """Sets the schedule's zero; returns when to take the first turn, None for not until `arm` is called."""
 
     @property
     def next_ns(self) -> int | None:
@@ -128,7 +128,7 @@ class Executor(Protocol):
         """Called in each tick of the engine in which no request is in flight."""
         return
 
-    # --- As a part of an interactive load: how the next command takes over
+    # --- As the executor of one command of an interactive load
 
     def end_before(self, end_ns: int) -> None:
         """Drops, without a row, the arrivals intended at `end_ns` or later. Called after `start`."""
@@ -138,16 +138,13 @@ class Executor(Protocol):
         """Closes all clients but these, without a row for their remaining arrivals."""
 
     def retire(self) -> int:
-        """Sends nothing more.
-
-        Returns a sequence number above all those that the executor gave out itself, 0 if its arrivals came with theirs.
-        """
+        """Stops sending; returns a sequence number above all that the executor assigned, 0 if it assigned none."""
         return 0
 
     # --- Interactive loads
 
     def begin(self, command: Command) -> None:
-        """Lets a command follow the earlier ones; one that is older than they are is ignored.
+        """Adds a command behind the earlier ones; an older one is ignored.
 
         Raises:
             RuntimeError: the load model takes no commands.

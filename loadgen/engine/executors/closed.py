@@ -1,4 +1,4 @@
-"""The closed model: a client waits for its response, pauses for its think time, and sends its next request."""
+"""ClosedExecutor: a client waits for its response, pauses for its think time, and sends its next request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from loadgen.protocol.enums import LoadModel
 from loadgen.protocol.messages import WorkloadSpec
 from loadgen.protocol.outcomes import FIRST_NOT_SENT, Outcome
 
-# A client whose request could not be sent pauses at least so long: a refusing target would keep the core busy.
+# The least pause after a request that could not be sent: a refusing target would keep the core busy.
 UNSENT_PAUSE_NS: Final = 100_000_000
 _LONGEST_S: Final = 1e9  # of a think time: some distributions have no bound
 # Indexes of an entry of the heap of due requests, which is a plain tuple: one is made for each request.
@@ -52,7 +52,7 @@ class ClosedPlan:
 
 
 class ClosedClient:
-    """A client between two requests, or with one in flight.
+    """The state of a client.
 
     Attributes:
         sequence: number of its next request.
@@ -66,7 +66,7 @@ class ClosedClient:
         self.sequence = sequence
         self.left = plan.requests_per_client if plan.requests_per_client is not None else -1
         self.think_s = plan.think_time(index)
-        self._steps = plan.steps  # shared: a long plan's steps for each of many clients would fill the memory
+        self._steps = plan.steps  # shared by all clients: a plan may have many steps
         self._step = 0
 
     def next_at(self, at_ns: int) -> int | None:
@@ -86,7 +86,7 @@ class ClosedExecutor(Executor):
     """Sends a client's next request after its response.
 
     A request is intended when the client's last response was complete, plus the think time. It is sent however late the
-    generator is: only its own client waits for it. `max_in_flight` has no meaning here, as each client has one request.
+    generator is, as only its own client waits for it. `max_in_flight` does not apply: each client has one request.
     """
 
     def __init__(self, context: ExecutorContext) -> None:
@@ -130,7 +130,7 @@ class ClosedExecutor(Executor):
         return self._started and not self._due
 
     def skip(self, before_ns: int, limit: int) -> bool:
-        # It is unknown how many requests there would have been until now; but this attempt is not the first.
+        # The number of requests until now is unknown; a number above 0 shows that this attempt is not the first.
         self._recorder.skipped = len(self._clients) if before_ns > 0 else 0
         return False
 
@@ -170,7 +170,7 @@ class ClosedExecutor(Executor):
         return host.send(intended_ns, now_ns, client.index, sequence, self._routes.version, wire)
 
     def _request_ended(self, index: int, sequence: int, outcome: int) -> None:
-        """Plans the client's next request, and sends the one that is due first, mostly this one, without a turn."""
+        """Plans the client's next request, and sends the earliest one, mostly this one, without waiting for a turn."""
         if sequence < self._first_sequence:
             return  # an earlier command of an interactive group sent it
         client, pool = self._clients[index], self._pool
@@ -185,7 +185,7 @@ class ClosedExecutor(Executor):
         try:
             self._send(self._clients[index], intended_ns, now_ns)
         except Exception as error:  # noqa: BLE001
-            self._on_error(error)  # if raised, the event loop would only log it, and the client would send no more
+            self._on_error(error)  # the event loop would only log it, and the client would send no more
 
     def _ready_ns(self, client: ClosedClient, now_ns: int, outcome: int) -> int:
         """Returns when the client is ready for its next request, now that its last one has ended."""

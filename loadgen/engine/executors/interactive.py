@@ -1,4 +1,4 @@
-"""The interactive model: the clients do what the newest command says, until the next one takes effect."""
+"""InteractiveExecutor: executes the commands of an interactive group one after the other."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from loadgen.engine.executors.registry import register
 from loadgen.protocol.enums import CommandKind, LoadModel
 from loadgen.protocol.messages import GroupCommand
 
-# How long a command lasts that no other one ends: nanoseconds in a float are exact to some tenths until then.
+# The duration of a command without a successor: nanoseconds in a float are exact to some tenths until then.
 _FOREVER_NS: Final = 1 << 53
 _DONE_KEPT: Final = 32  # numbers of commands
 
 
 @register(LoadModel.INTERACTIVE)
 class InteractiveExecutor(Executor):
-    """Executes one command after the other, each by an executor of its own, until all clients are closed.
+    """Executes each command by an executor of its own, until all clients are closed.
 
-    A command takes effect at its time, however much the one before has left undone; the requests in flight end as they
-    do. The sequence numbers of a command's requests are above those of all commands before it.
+    A command takes effect at its time, even if requests of the one before are not sent; requests in flight continue.
+    The sequence numbers of a command's requests are above those of all commands before it.
     """
 
     def __init__(self, context: ExecutorContext) -> None:
         self._context = context
         self._arm = context.arm
         self._now_ns = context.pool.now_ns
-        self._clients = context.clients  # of this shard; those that are still the group's
+        self._clients = context.clients  # of this shard, without closed ones
         self._next_sequence = context.first_sequence
         self._max_lateness_ns = round(context.workload.max_lateness_s * 1e9)
         self._coming: deque[Command] = deque()
@@ -65,7 +65,7 @@ class InteractiveExecutor(Executor):
         return self._started and not self._clients
 
     def on_idle(self) -> None:
-        """Notes that the command in effect is done, unless the next one is to end it."""
+        """Notes that the command in effect is done, unless another one follows it."""
         if self._coming or self._current is None or not self._current.is_over():
             return
         if not self._done or self._done[-1] != self._begun:
@@ -113,7 +113,7 @@ class InteractiveExecutor(Executor):
     def _leaves_rest(self, current: Executor, now_ns: int) -> bool:
         """Returns whether the next command, which is due, takes effect before all earlier requests were sent.
 
-        Otherwise gaps of 0 s could not be stopped.
+        Without this, gaps of 0 s could not be stopped.
         """
         return not current.sends_overdue or now_ns - self._coming[0].at_ns > self._max_lateness_ns
 
@@ -140,7 +140,7 @@ class InteractiveExecutor(Executor):
         if not self._clients:
             return None
         if command.kind == CommandKind.RATE and command.rate_rps > 0:
-            # The pacer deals arrivals out to positions 0, 1, …; closed clients have left gaps in the indexes.
+            # The pacer deals arrivals to positions 0, 1, …; the indexes have gaps, where clients were closed.
             position = {client: number for number, client in enumerate(clients)}
             own = {position[client]: client for client in self._clients}
             schedule = Schedule([(_FOREVER_NS, command.rate_rps * len(clients))])
@@ -175,7 +175,7 @@ class InteractiveExecutor(Executor):
         )
 
     def _arm_for_current(self, next_ns: int | None) -> None:
-        """Arms the timer for the current executor, without putting off the next command."""
+        """Arms the timer for the current executor, without delaying the next command."""
         self._arm(None if next_ns is None else self._before_next_command(next_ns))
 
     def _numbered(self, arrivals: Iterable[Arrival], first_sequence: int) -> Iterator[Arrival]:

@@ -1,4 +1,4 @@
-"""The open model: arrivals are sent at their intended times, whatever the target does."""
+"""OpenExecutor: sends arrivals at their intended times, whatever the target does."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def build(context: ExecutorContext) -> Executor:
 class OpenExecutor:
     """Sends each due arrival, or records why it is not sent.
 
-    An Executor by its methods: compiled, the class cannot have a base class that is not.
+    It does not inherit from Executor: a compiled class cannot have an interpreted base class.
 
     Args:
         arrivals: in the order of their intended times.
@@ -129,8 +129,8 @@ class OpenExecutor:
         try:
             return self._load(burst)
         finally:
-            # A target that is quicker than the generator falls asleep between two writes, and the next write has to
-            # wake it. So nothing else is done between the writes of a turn.
+            # A target that is faster than the generator sleeps between two writes, and each write has to wake it. So
+            # the writes of a turn are made without other work between them.
             begun_ns = now_ns = self._pool.now_ns()
             for connection, data in burst:
                 now_ns = connection.write(data, now_ns)
@@ -143,7 +143,7 @@ class OpenExecutor:
         """Sends or records each arrival that is due; returns what `turn` does.
 
         Args:
-            burst: takes the requests that are ready to be written, each with its connection.
+            burst: receives the requests that are ready to be written, each with its connection.
         """
         pool, next_host, fixed, version = self._pool, self._routes.next, self._targets.fixed, self._routes.version
         start_ns = self._start_ns
@@ -171,7 +171,7 @@ class OpenExecutor:
                     raise
                 now_ns = pool.now_ns()  # the time that an app takes is lateness, not connection wait
                 pool.in_flight += 1
-                # Sent now, not with the burst: it need not wait for the time that an app takes for others.
+                # Sent now, not with the burst: it must not wait for the app's next calls.
                 now_ns = host.send(intended_ns, now_ns, client, sequence, version, wire)
             else:
                 host, wire = target

@@ -1,4 +1,4 @@
-"""AppResponse: a response as a client app gets it."""
+"""AppResponse: a response as it is passed to a client app."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from urllib3 import HTTPHeaderDict
 
 from loadgen.engine.http.response_head import ResponseReader
 
-# Of a response as it is sent, its head included; the rest is received and counted, but not kept. Each request in flight
-# may need as much memory: 1 GiB for a thousand of them.
+# Of a response as received, its head included; the rest is received and counted, but not kept. Each request in flight
+# may need this much memory: 1 GiB for a thousand requests.
 MAX_RESPONSE_BYTES: Final = 1 << 20
-# Of a decompressed body. There is one at a time, so it may be larger; but a small response can decompress to any size.
+# Of a decompressed body, of which one exists at a time; a small response can decompress to any size.
 MAX_BODY_BYTES: Final = 16 << 20
 
 
 class AppResponse:
-    """A complete response; of an arrival that followed redirects, the last one.
+    """A complete response; after redirects, the last one.
 
     Attributes:
         status: the HTTP status.
         headers: as `requests` has them: names in any case, several of one name joined by a comma.
-        cookies: of the response's own Set-Cookie headers, by name; a request sends them by the keyword `cookies`.
+        cookies: from the response's own Set-Cookie headers, by name; a request sends them with the keyword `cookies`.
         body: bytes, decompressed if they were gzip or deflate.
         truncated: MAX_RESPONSE_BYTES or MAX_BODY_BYTES was reached, and the body may be incomplete.
     """

@@ -1,6 +1,6 @@
-"""Keeps requests and responses as they went over the wire, for workloads with `capture` and apps with `on_response`.
+"""CapturingConnection: keeps requests and responses as sent, for workloads with `capture` and apps with `on_response`.
 
-A connection class of its own does it, so that it costs nothing elsewhere.
+It is a class of its own, so that other workloads do not pay for it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from loadgen.protocol.outcomes import Outcome
 
 
 class Captures:
-    """The captures since the last call of `take`; bounded: those without room are counted in `left_out`.
+    """The captures since the last call of `take`, bounded by MAX_CAPTURES_BYTES; `left_out` counts those beyond.
 
     Args:
         mode: one of messages.CAPTURES, but not none.
@@ -35,7 +35,7 @@ class Captures:
         self._bytes = 0
 
     def add(self, outcome: int, status: int, request: bytes, response: bytes) -> None:
-        """Keeps a request and its response, if the mode includes them, for the row that is recorded next."""
+        """Keeps a request and its response, if the mode includes them, with the row that is recorded next."""
         if self._only_errors and outcome == Outcome.COMPLETED and status < 400:
             return
         if self._only_heads:
@@ -57,14 +57,9 @@ class Captures:
 class CapturingPool(ConnectionPool, Protocol):
     """The part of a Pool that its capturing connections use."""
 
-    @property
-    def captures(self) -> Captures | None: ...
-
-    @property
-    def kept_bytes(self) -> int: ...
-
-    @property
-    def on_response(self) -> Callable[[int, int, bytes], None] | None: ...
+    captures: Captures | None
+    kept_bytes: int
+    on_response: Callable[[int, int, bytes], None] | None
 
 
 class CapturingHost(ConnectionHost, Protocol):
@@ -108,7 +103,9 @@ class CapturingConnection(Connection):
         pool, request, response = self._capturing_pool, self._request, self._response
         self._request, self._response = b"", bytearray()  # idle connections keep nothing
         if pool.on_response is not None and outcome == COMPLETED:
-            pool.on_response(self._client, status, bytes(response))  # it may end the load, and cut what is left
+            pool.on_response(
+                self._client, status, bytes(response)
+            )  # this may end the load, and cut the rest of the plan
         if pool.captures is not None:
             pool.captures.add(outcome, status, request, bytes(response[: pool.captures.limit_bytes]))
         super()._end(outcome, done_ns, status)

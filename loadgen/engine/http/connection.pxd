@@ -13,7 +13,7 @@ cdef class Connection:
     cdef public object _pool
     cdef public Recorder _recorder
     cdef public object _now_ns
-    cdef public dict _heads
+    cdef public dict _known_heads
     cdef public bytes _last_head
     cdef public object _last_known
     cdef public object _transport

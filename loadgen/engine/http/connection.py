@@ -1,4 +1,7 @@
-"""One keep-alive connection: writes a request, parses its response, one at a time."""
+"""Connection: a keep-alive connection, which sends one request at a time and parses its response.
+
+Longer than other modules: the stages of a request are in one class, which is compiled.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +33,8 @@ IDLE: Final = 0
 SENT: Final = 1  # no complete head of a response yet
 BODY: Final = 2  # the head is complete
 COMPLETE: Final = 3
-EXCESS: Final = 4  # complete, and more data came behind it
-BROKEN: Final = 5  # not HTTP, although the parser accepts it
+EXCESS: Final = 4  # complete, and more data followed
+BROKEN: Final = 5  # invalid HTTP that the parser accepts
 
 COMPLETED: Final = int(Outcome.COMPLETED)
 _NO_DESCRIPTOR: Final = -1
@@ -43,34 +46,23 @@ class ConnectionPool(Protocol):
 
     in_flight: int
     on_end: Callable[[int, int, int], None] | None
-
-    @property
-    def recorder(self) -> Recorder: ...
-
-    @property
-    def now_ns(self) -> Callable[[], int]: ...
-
-    @property
-    def heads(self) -> KnownHeads: ...
-
-    @property
-    def deadlines(self) -> Deadlines: ...
+    recorder: Recorder
+    now_ns: Callable[[], int]
+    known_heads: KnownHeads
+    deadlines: Deadlines
 
     def follow(self, name: str, request: QueuedRequest) -> None:
-        """Sends the request that a redirect asks for."""
+        """Sends the next request of a redirected arrival."""
 
 
 class ConnectionHost(Protocol):
     """The part of a HostPool that its connections use."""
 
+    name: str
+    keep_alive: bool
+
     @property
     def pool(self) -> ConnectionPool: ...
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def keep_alive(self) -> bool: ...
 
     def connected(self, connection: Connection) -> None:
         """The connection was established."""
@@ -88,10 +80,8 @@ class ConnectionHost(Protocol):
 class Connection:
     """Belongs to one host's pool; every request given to `load` ends as exactly one row.
 
-    An asyncio.Protocol by its methods: compiled, the class cannot have a base class that is not.
-
-    A response with a known head, and with its body in the same piece of data, is read without the parser; all others
-    are read by the parser.
+    It does not inherit from asyncio.Protocol: a compiled class cannot have an interpreted base class. A response with a
+    known head, and with its body in the same piece of data, is read without the parser.
     """
 
     __slots__ = (
@@ -100,10 +90,10 @@ class Connection:
         "_descriptor",
         "_dispatched_ns",
         "_first",
-        "_heads",
         "_host",
         "_intended_ns",
         "_keep",
+        "_known_heads",
         "_last_head",
         "_last_known",
         "_now_ns",
@@ -130,7 +120,7 @@ class Connection:
         self._pool = host.pool
         self._recorder = host.pool.recorder
         self._now_ns = host.pool.now_ns
-        self._heads = host.pool.heads.known
+        self._known_heads = host.pool.known_heads.heads
         self._last_head = b"\0"  # no response begins like this
         self._last_known: KnownHead | None = None
         self._descriptor = _NO_DESCRIPTOR
@@ -144,7 +134,7 @@ class Connection:
         self._until_eof = False
         self._partial = b""
         self._wire: WireRequest = None  # type: ignore[assignment]  # until a request is loaded
-        self._redirect = b""  # head of a redirect that is to be followed, maybe with more data
+        self._redirect = b""  # head of a redirect to follow, possibly with more data
         self._first: FirstRequest | None = None
 
     # --- Called by the pool
@@ -163,7 +153,7 @@ class Connection:
         wire: WireRequest,
         first: FirstRequest | None = None,
     ) -> bytes:
-        """Gives an idle connection a request; returns its bytes for `write`, which must follow at once."""
+        """Assigns a request to an idle connection; returns its bytes for `write`, which must follow at once."""
         self._stage = SENT
         self._size = 0
         self._intended_ns = intended_ns
@@ -172,7 +162,7 @@ class Connection:
         self._version = version
         self._wire = wire
         self._first = first
-        if wire.id_form is DOTTED:  # as WireRequest.numbered does, without the call: nearly all requests are
+        if wire.id_form is DOTTED:  # inlined from WireRequest.numbered: nearly all requests have this form
             return numbered(wire.head, client, sequence, wire.tail)
         return wire.numbered(client, sequence)
 
@@ -187,7 +177,7 @@ class Connection:
         self._sent_ns = dispatched_ns  # until the write has returned: it may fail
         written = 0
         if self._descriptor >= 0:
-            written = write_at_once(self._descriptor, data)  # the transport takes care of the rest
+            written = write_at_once(self._descriptor, data)  # the transport sends the rest
         if written != len(data):
             self._buffered = True
             self._transport.write(data[written:])
@@ -220,15 +210,15 @@ class Connection:
     def data_received(self, data: bytes) -> None:
         before = self._stage
         if before <= IDLE:
-            self._close()  # unsolicited data: it could not be told apart from the next response
+            self._close()  # unsolicited data would be taken for the next response
             return
         if self._parser is None:
-            if data.startswith(self._last_head):  # nearly always the same head comes again
+            if data.startswith(self._last_head):  # nearly always the same head again
                 end, known = len(self._last_head), self._last_known
             else:
                 end = data.find(END_OF_HEAD) + _HEAD_END
                 head = data[:end]
-                known = self._heads.get(head)
+                known = self._known_heads.get(head)
                 if known is not None:
                     self._last_head, self._last_known = head, known
             if known is not None:
@@ -253,7 +243,7 @@ class Connection:
             self._fail(Outcome.MALFORMED)
             return
         if before == SENT and self._stage > SENT:
-            # Also checked when the head came in one piece, which is complete before it is found too long.
+            # Also checked for a head in one piece, which is complete before its length is known.
             received = len(self._partial) + len(data)
             if received > MAX_HEAD_BYTES and (self._partial + data).find(END_OF_HEAD) > MAX_HEAD_BYTES:
                 self._fail(Outcome.MALFORMED)
@@ -261,7 +251,7 @@ class Connection:
             if self._wire.redirects is not None and may_redirect(self._status):
                 self._redirect = self._partial + data
             elif not self._partial:
-                self._pool.heads.learn(data)
+                self._pool.known_heads.learn(data)
         if self._stage >= COMPLETE:
             if self._wire.bodiless:
                 self._keep = self._keep or ResponseReader(self._partial + data).keeps_alive_without_body()
@@ -279,7 +269,7 @@ class Connection:
             self._partial = b""
 
     def pause_writing(self) -> None:
-        """Does nothing: the transport keeps what the socket does not take, the rest of one request."""
+        """Does nothing: the transport buffers at most the rest of one request."""
 
     def resume_writing(self) -> None:
         return
@@ -364,7 +354,7 @@ class Connection:
             pool.on_end(client, sequence, outcome)
 
     def _follow(self) -> bool:
-        """Follows a redirect, or ends the arrival if it cannot be followed; False if the response is not a redirect."""
+        """Follows a redirect, or ends the arrival if it is invalid; returns False if the response is not a redirect."""
         head, self._redirect = self._redirect, b""
         try:
             hop = next_hop(self._wire, head)
@@ -392,7 +382,7 @@ class Connection:
             self._close()
 
     def _is_unsent(self) -> bool:
-        """Returns whether part of the request is still in the buffer: a server may answer before it has read it all."""
+        """Returns whether part of the request is unsent: a server may answer before it has read all of it."""
         self._buffered = self._transport.get_write_buffer_size() > 0
         return self._buffered
 

@@ -1,4 +1,4 @@
-"""Limits how many connections are opened per turn of the event loop, and opens none that would only cost time."""
+"""ConnectionThrottle: limits how many connections are opened per turn of the event loop."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Final, Protocol
 from loadgen.engine.recorder import Recorder
 
 _ALWAYS_NEEDED_PER_TURN: Final = 8
-# When one in so many connections was answered within a turn of the loop, this process is the slow part.
+# If one in so many connections was answered within a turn of the loop, the generator is slower than the target.
 _ONE_IN: Final = 4
-# Below so many connections a slow shard opens more all the same: its turns would be short, and each request cost more.
+# With fewer connections, a slow shard opens more all the same: short turns make each request cost more.
 _FEW: Final = 64
-_PATIENCE_NS: Final = 10_000_000  # one connection is opened this often in any case: the rule above may be wrong
+_PATIENCE_NS: Final = 10_000_000  # one connection is opened this often in any case, as the rule above may be wrong
 
 
 class OpeningHost(Protocol):
@@ -26,16 +26,15 @@ class OpeningHost(Protocol):
 class ConnectionThrottle:
     """Lets the hosts that lack connections open them in turn: one host opens one in each turn of the event loop.
 
-    Opening a connection costs as much as several requests. When many requests are queued because this process stood
-    still for a moment, or is slow, their responses are there already: the open connections will soon be free for the
-    queued requests, if the loop gets to read them, and more connections would only delay that. This does not hold while
-    there are few connections.
+    Opening a connection costs as much as several requests. When many requests are queued because this process was
+    stopped for a moment, or is slow, responses have arrived meanwhile: once the loop reads them, open connections are
+    free for the queued requests, and opening more would only delay that. With few connections, this does not hold.
 
     Args:
         connections: those that are open.
-        always_needed: whether each queued request needs a connection of its own, however slow this process is; several
-            are opened per turn then. It holds where a connection serves one request, and where no more requests can be
-            queued than there are clients.
+        always_needed: whether each queued request needs a connection of its own, however slow this process is: where a
+            connection serves one request, and where at most one request per client is queued. Several connections are
+            opened per turn then.
     """
 
     __slots__ = (

@@ -1,7 +1,7 @@
-"""The pool of the debug router: it answers each request at once, with status 200, and sends nothing.
+"""DebugPool: the pool of the debug router, which answers each request at once with status 200 and sends nothing.
 
-The schedule is kept, client apps make their requests, and each request has its row, without a network or a target: to
-try out a plan and its apps, and to see what the generator itself costs.
+The schedule, the client apps and the rows are the usual ones. It serves to try out a plan and its apps without a
+target, and to measure the cost of the generator itself.
 """
 
 from __future__ import annotations

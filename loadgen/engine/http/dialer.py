@@ -1,4 +1,4 @@
-"""Opens connections, and gives a failed connect its outcome."""
+"""Dialer: opens connections to one host."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def split_host(host: str, default_port: int = DEFAULT_PORT) -> tuple[str, int]:
 class Dialer:
     """Connects to one host.
 
-    A look-up costs a thread and time: one serves all connects. Its answer is kept for 30 s; for 1 s if it failed, or if
-    no address accepts a connection.
+    One look-up serves all connects, as it costs a thread and time. Its result is kept for 30 s; for 1 s if it failed,
+    or if no address accepts a connection.
 
     Args:
         timeout_s: for look-up, connect and TLS together.
@@ -100,7 +100,7 @@ class Dialer:
         """Opens a connection to the first address that accepts one.
 
         Each address but the last gets its share of the remaining time, so that an address that does not answer does not
-        hide the others. The address that accepted is tried first from then on.
+        use up the time of the others. The address that accepted is tried first from then on.
 
         Args:
             timeout_s: instead of the dialer's own.

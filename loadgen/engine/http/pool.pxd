@@ -28,7 +28,7 @@ cdef class Pool:
     cdef public object max_per_host
     cdef public bint keep_alive
     cdef public object deadlines
-    cdef public object heads
+    cdef public object known_heads
     cdef public int64_t send_until_ns
     cdef public object on_end
     cdef public set connections

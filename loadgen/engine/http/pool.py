@@ -1,4 +1,7 @@
-"""The pool of keep-alive connections per host, and the requests that wait for one."""
+"""Pool: a shard's connections, by host, and the requests that wait for one.
+
+Longer than other modules: the pool and its hosts refer to each other, and are compiled together.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +37,9 @@ _OUTCOMES_OF_HOPS: Final = {Outcome.CUT: Outcome.ABORTED, Outcome.CONNECT_TIMEOU
 class HostPool:
     """The connections to one host.
 
-    A request takes the connection that became idle last, so that surplus ones rest and time out at the server.
-    Otherwise it is queued, and as many connections are opened as requests are queued (connection_throttle.py), up to
-    the limit per host. The connection that is ready next serves the oldest queued request.
+    A request takes the connection that became idle last, so that surplus connections time out at the server. Without an
+    idle one it is queued, and as many connections are opened as requests are queued (connection_throttle.py), up to the
+    limit per host. The connection that is ready next serves the oldest queued request.
     """
 
     __slots__ = (
@@ -60,7 +63,7 @@ class HostPool:
         self.routed = False  # whether arrivals are routed to it; otherwise only redirects lead here
         self._dialer = dialer
         self._open = 0
-        # A stack from whose middle entries can be removed. A request must be written at once after taking one.
+        # A stack that allows removal from its middle. Callers must write a request right after popping a connection.
         self.idle: dict[Connection, None] = {}
         self._queue: deque[QueuedRequest] = deque()
         self._same_timeouts = True  # of all queued requests: the oldest times out first
@@ -78,14 +81,14 @@ class HostPool:
         return self.pool.now_ns()
 
     def send_hop(self, request: QueuedRequest) -> None:
-        """Sends the request that a redirect asks for now, or as soon as a connection is ready."""
+        """Sends the next request of a redirected arrival now, or as soon as a connection is ready."""
         if self.idle:
             _send(self.idle.popitem()[0], request)
         else:
             self.enqueue(request)
 
     def enqueue(self, request: QueuedRequest) -> None:
-        """Sends a request as soon as a connection is ready; to be called while none is idle."""
+        """Queues a request for the next ready connection; to be called while none is idle."""
         if not self._queue:
             self._same_timeouts = request.first is None
         elif self._same_timeouts:
@@ -95,7 +98,7 @@ class HostPool:
 
     @property
     def queued(self) -> int:
-        """How many queued requests are the first of their arrival."""
+        """The number of queued requests that are the first of their arrival."""
         return sum(request.first is None for request in self._queue)
 
     def _open_another(self) -> None:
@@ -122,7 +125,7 @@ class HostPool:
         failure = Outcome.CONNECT_OTHER  # also for a programming error, which the event loop then reports
         try:
             if self.pool.is_full() and not self.pool.close_idle():
-                raise OSError(errno.EMFILE, "the remaining descriptors are kept for the spool and the broker")
+                raise OSError(errno.EMFILE, "the remaining descriptors are reserved for the spool and the broker")
             await self._dialer.connect(attempt, timeout_s)
             connected = True
         except (OSError, ValueError) as error:
@@ -151,7 +154,6 @@ class HostPool:
         self.ready(connection)
 
     def ready(self, connection: Connection) -> None:
-        """The connection can take a request."""
         if self._queue and self.pool.now_ns() >= self.pool.send_until_ns:
             self.cut_queued()
         if self._queue:
@@ -165,18 +167,16 @@ class HostPool:
             self.idle[connection] = None
 
     def closed(self, connection: Connection) -> None:
-        """The connection can take no more requests."""
         self.idle.pop(connection, None)
 
     def lost(self, connection: Connection) -> None:
-        """The connection's socket is closed."""
         if connection in self.pool.connections:
             self.pool.connections.remove(connection)
             self._open -= 1
             self._open_another()
 
     def is_forgettable(self) -> bool:
-        """Returns whether the pool may forget the host: redirects may lead to any number of hosts."""
+        """Returns whether the pool may drop this host: redirects may lead to any number of hosts."""
         return not (self.routed or self._open or self._opening or self._queue)
 
     def close_idle(self) -> bool:
@@ -199,7 +199,7 @@ class HostPool:
             self.record_unsent(self._queue.popleft(), Outcome.CUT)
 
     def time_out(self, now_ns: int) -> None:
-        """Ends the requests that have been queued for too long: connections may be busy, or few."""
+        """Ends the requests whose wait for a connection has timed out."""
         queue = self._queue
         if self._same_timeouts:
             over = list(takewhile(lambda request: self._wait_ends_ns(request) <= now_ns, queue))
@@ -215,8 +215,8 @@ class HostPool:
     def _wait_ends_ns(self, request: QueuedRequest) -> int:
         """Returns when a request's wait for a connection times out.
 
-        The time-out of the response counts for it; while connections are being opened, the connect time-out does if it
-        is longer.
+        The wait is limited by the time-out of the response, or, while connections are being opened, by the connect
+        time-out if that is longer.
         """
         if request.first is not None:
             return request.first.deadline_ns
@@ -227,7 +227,7 @@ class HostPool:
         return request.dispatched_ns + wait_ns
 
     def record_unsent(self, request: QueuedRequest, outcome: Outcome) -> None:
-        """Records the end of an arrival that is not sent, or not sent on."""
+        """Records the end of an arrival whose first or next request is not sent."""
         first = request.first
         if first is not None:
             outcome = _OUTCOMES_OF_HOPS.get(outcome, Outcome.REDIRECT)
@@ -252,7 +252,7 @@ class HostPool:
 class _Attempt:
     """Makes the connections of one attempt to connect, one per address; only the last one can be used.
 
-    Not a closure of the coroutine: compiled, the two would refer to each other and to the connections.
+    It is not a closure of the coroutine: compiled, the two would be in a reference cycle with the connections.
     """
 
     __slots__ = ("_host", "connections")
@@ -283,10 +283,10 @@ class Pool:
         now_ns: the monotonic clock.
         connect_timeout_s: for a look-up and a connect together.
         max_connections: allowed by the process's file descriptors; a further connect ends as CONNECT_NO_DESCRIPTOR.
-        max_per_host: connections to one host; a request that needs one more waits.
+        max_per_host: connections to one host; a request that would need one more is queued.
         keep_alive: whether a connection serves more than one request.
-        captures: takes requests and responses as they went over the wire; None: they are not kept.
-        is_closed_model: whether no more requests can wait than there are clients.
+        captures: receives requests and responses as sent; None: they are not kept.
+        is_closed_model: whether each client has at most one request.
 
     Attributes:
         send_until_ns: no request is sent from then on, queued ones included.
@@ -317,7 +317,7 @@ class Pool:
         self.max_per_host = max_per_host
         self.keep_alive = keep_alive
         self.deadlines = Deadlines()
-        self.heads = KnownHeads()
+        self.known_heads = KnownHeads()
         self.send_until_ns = NEVER
         self.on_end: Callable[[int, int, int], None] | None = None
         self.connections: set[Connection] = set()
@@ -356,7 +356,7 @@ class Pool:
         return pool
 
     def follow(self, name: str, request: QueuedRequest) -> None:
-        """Sends the request that a redirect asks for."""
+        """Sends the next request of a redirected arrival."""
         host = self._host(name, request.wire.tls)
         if self.now_ns() < self.send_until_ns:
             host.send_hop(request)
@@ -365,7 +365,7 @@ class Pool:
 
     @property
     def queued(self) -> int:
-        """How many arrivals in flight have sent nothing yet, as they wait for a connection."""
+        """The number of arrivals in flight that have sent nothing yet, as they wait for a connection."""
         return sum(host.queued for host in self.hosts.values())
 
     def is_full(self) -> bool:
@@ -377,8 +377,8 @@ class Pool:
         return any(host.close_idle() for host in self.hosts.values() if not host.routed)
 
     def sweep(self, now_ns: int) -> None:
-        """Ends the requests, queued ones included, whose time-out had come by then."""
-        self.heads.tick()
+        """Ends the requests, queued ones included, that have timed out by then."""
+        self.known_heads.tick()
         self.deadlines.sweep(now_ns)
         for key, host in list(self.hosts.items()):
             host.time_out(now_ns)
@@ -387,7 +387,7 @@ class Pool:
         self.deadlines.forget_closed(len(self.connections))
 
     def retain(self, names: Collection[str]) -> None:
-        """Closes idle connections to all other hosts; requests in flight there go on."""
+        """Closes idle connections to all other hosts; requests in flight there continue."""
         for host in self.hosts.values():
             host.retire(host.routed and host.name not in names)
 
@@ -409,7 +409,7 @@ class Pool:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self.abort()  # connections that were established before their task was cancelled
-        with contextlib.suppress(TimeoutError):  # the process must end even if a transport never does
+        with contextlib.suppress(TimeoutError):  # the process must end even if a transport does not
             async with asyncio.timeout(CLOSED_WITHIN_S):
                 while self.connections:
                     await asyncio.sleep(0)  # transports report their end in the loop's next turn

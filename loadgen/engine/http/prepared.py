@@ -1,4 +1,4 @@
-"""Requests as `requests` prepares them and `urllib3` writes them: the slow way, and the reference of the quick one."""
+"""Prepares requests by `requests` and `urllib3`: the slow way, and the reference of templates.py."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def check(method: Any, endpoint: Any, kwargs: Any) -> Call:
         if name not in KEYWORDS:
             raise AppError(f"{name}: not a keyword of requests.request ({', '.join(KEYWORDS)})")
     if kwargs.get("proxies"):
-        raise AppError("proxies: not supported; requests go straight to the hosts of the service")
+        raise AppError("proxies: not supported; requests are sent directly to the hosts of the service")
     hooks = kwargs.get("hooks") or {}
     if not isinstance(hooks, Mapping) or any(hooks.values()):
-        raise AppError("hooks: not supported; the engine keeps no response that a hook could be given")
+        raise AppError("hooks: not supported; the engine has no `requests.Response` to pass to a hook")
     keywords = {name: kwargs[name] for name in REQUEST_KEYWORDS if name in kwargs}
     if isinstance(keywords.get("auth"), list):  # JSON has no tuples
         keywords["auth"] = tuple(keywords["auth"])
@@ -114,7 +114,7 @@ def prepare(session: requests.Session, base_url: str, call: Call) -> requests.Pr
     except Exception as error:
         raise AppError(f"the request cannot be prepared: {type(error).__name__}: {error}") from error
     if prepared.hooks.get("response"):
-        raise AppError("auth: a kind that answers the server's challenge is not supported")
+        raise AppError("auth: an auth object that answers a challenge of the server is not supported")
     return prepared
 
 
@@ -153,11 +153,11 @@ def write(prepared: requests.PreparedRequest) -> tuple[list[str], bytes]:
     head, _, body = b"".join(sink.parts).partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     if hasattr(prepared.body, "read") and not chunked:
-        # The bytes that were read count. `requests` takes the size of a StringIO in characters (psf/requests#6917).
+        # `requests` counts a StringIO in characters (psf/requests#6917): here, the bytes that were read are counted.
         lines = [line for line in lines if header_name(line) != "content-length"] + [f"Content-Length: {len(body)}"]
     return lines, body
 
 
 def header_name(line: str) -> str:
-    """Returns the name in a header line, in lower case; the value for a request line is never a header name."""
+    """Returns the name in a header line, in lower case; for a request line, a text that is not a header's name."""
     return line.partition(":")[0].lower()

@@ -1,4 +1,4 @@
-"""Follows redirects by the rules of `requests`; called for the rare responses with a 3xx status only."""
+"""Follows redirects by the rules of `requests`; only called for responses with a 3xx status, which are rare."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def _session() -> requests.Session:
 
 
 def next_hop(wire: WireRequest, head: bytes) -> Hop | None:
-    """Returns the request that a response redirects to; None if it is a response like any other.
+    """Returns the request that a response redirects to; None if it is not a redirect.
 
     Args:
         wire: the request; its `redirects` is not None.
-        head: the complete head of the response, maybe with interim ones (1xx) before it and more data behind it.
+        head: the complete head of the response; interim heads (1xx) may precede it, and more data may follow.
 
     Raises:
         RedirectError: the redirect cannot be followed.

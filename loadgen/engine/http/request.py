@@ -1,4 +1,4 @@
-"""Turns method, endpoint and the keywords of `requests.request` into the bytes of a request."""
+"""Preparer: turns method, endpoint and the keywords of `requests.request` into the bytes of a request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Preparer:
     """Prepares requests as `requests.request` does, without anything from its environment.
 
     Plain requests are built from templates (templates.py). Of the others, equal ones are prepared once. They are
-    compared by value: an app may change a dictionary and return it again. A request that contains anything but plain
+    compared by value, as an app may change a dictionary and return it again. A request that contains anything but plain
     data (an open file, an auth object) is prepared each time.
 
     Args:
@@ -109,8 +109,10 @@ def _size(wire: WireRequest) -> int:
 
 
 def value_key(value: Any) -> tuple[Any, ...] | None:
-    """Returns a hashable key, which two values share only if they make the same request; None for large values and for
-    those that are not plain data."""
+    """Returns a hashable key; None for large values, and for those that are not plain data.
+
+    Two values have the same key only if they make the same request.
+    """
     parts: list[Any] = []
     return tuple(parts) if _flatten(value, parts.append, parts) else None
 

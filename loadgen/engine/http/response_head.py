@@ -1,4 +1,4 @@
-"""The reader of response heads, and a memory of those whose framing is known."""
+"""ResponseReader: reads a response's head and body. KnownHeads: remembers parsed heads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ END_OF_HEAD: Final = b"\r\n\r\n"
 MAX_HEAD_BYTES: Final = 64 << 10
 _LONGEST_KNOWN_HEAD: Final = 4096
 _MAX_KNOWN_HEADS: Final = 256
-# Servers whose heads are all different must not cost a second parse of each.
+# For servers whose heads are all different: not each of them may be parsed a second time.
 _LEARNED_PER_TICK: Final = 4
 
 # A head's status, whether the connection is kept alive, and the length of the body.
@@ -18,16 +18,16 @@ KnownHead = tuple[int, bool, int]
 
 
 class ResponseReader:
-    """Reads the last message in `data` that is not an interim response (1xx, but 101), as far as it goes.
+    """Reads the last message in `data` that is not an interim response (1xx, but 101); it may be incomplete.
 
-    Bytes that are not HTTP end the reading without an error: the connection's own parser has judged them before.
+    Bytes that are not HTTP end the reading without an error: the connection's own parser has rejected them before.
 
     Attributes:
         status: HTTP status, 0 if no head is complete.
         version: of HTTP, as text.
         fields: names and values of the headers, in order.
         keeps_alive: whether the connection stays open after the response, by the parser.
-        body: as far as it came, without transfer coding.
+        body: the part that `data` has, without transfer coding.
         heads: how many heads are complete, interim ones included.
         failed: whether the parser refused the data, or found a protocol upgrade.
     """
@@ -78,26 +78,26 @@ class ResponseReader:
     def on_message_complete(self) -> None:
         self._is_complete = self._is_final
 
-    # --- What the parser does not tell
+    # --- Derived from the headers
 
     def values(self, name: str) -> list[str]:
         """Returns the values of all headers of a name (given in lower case)."""
         return [value for field, value in self.fields if field.lower() == name]
 
     def ends_with_connection(self) -> bool:
-        """Returns whether the body has neither a length nor chunks, and so ends where the connection does."""
+        """Returns whether the body, having neither a length nor chunks, ends with the connection."""
         codings = self.values("transfer-encoding")
         is_chunked = any(value.lower().rstrip().endswith("chunked") for value in codings)
         return not (is_chunked or self.values("content-length"))
 
     def keeps_alive_without_body(self) -> bool:
-        """Returns whether the connection stays open after a response without a body, whatever its head announces."""
+        """Returns whether the connection stays open after a response without a body, despite a length in its head."""
         tokens = [token.strip().lower() for value in self.values("connection")[-1:] for token in value.split(",")]
         return "close" not in tokens if self.version == "1.1" else "keep-alive" in tokens
 
 
 def may_redirect(status: int) -> bool:
-    """Returns whether a response of this status may have to be followed, which takes its head."""
+    """Returns whether a response of this status may be a redirect, for which its head is needed."""
     return 300 < status < 400 and status != 304
 
 
@@ -119,13 +119,13 @@ class KnownHeads:
     """Remembers parsed heads, as a look-up costs a tenth of parsing one.
 
     A server repeats its heads until the second of their `Date` is over, at high rates thousands of times. The keys of
-    `known` are the exact bytes that the parser accepted, and only heads with the length of the body are kept.
+    `heads` are the exact bytes that the parser accepted, and only heads with the length of the body are kept.
     """
 
-    __slots__ = ("_budget", "known")
+    __slots__ = ("_budget", "heads")
 
     def __init__(self) -> None:
-        self.known: dict[bytes, KnownHead] = {}
+        self.heads: dict[bytes, KnownHead] = {}
         self._budget = _LEARNED_PER_TICK
 
     def tick(self) -> None:
@@ -135,18 +135,18 @@ class KnownHeads:
     def learn(self, data: bytes) -> None:
         """Remembers the head at the beginning of `data`."""
         head = data[: data.find(END_OF_HEAD) + len(END_OF_HEAD)]
-        if not (self._budget and len(END_OF_HEAD) < len(head) <= _LONGEST_KNOWN_HEAD) or head in self.known:
+        if not (self._budget and len(END_OF_HEAD) < len(head) <= _LONGEST_KNOWN_HEAD) or head in self.heads:
             return
         self._budget -= 1
         known = _known_head(head)
         if known is not None:
-            if len(self.known) >= _MAX_KNOWN_HEADS:
-                self.known.clear()
-            self.known[head] = known
+            if len(self.heads) >= _MAX_KNOWN_HEADS:
+                self.heads.clear()
+            self.heads[head] = known
 
 
 def _known_head(head: bytes) -> KnownHead | None:
-    """Returns None for a head that needs the parser each time, and for bytes that are not a head."""
+    """Returns None for a head whose responses need the parser, and for bytes that are not a head."""
     reader = ResponseReader(head)
     status, lengths = reader.status, reader.values("content-length")
     if reader.failed or reader.heads != 1 or status < 200 or may_redirect(status):

@@ -1,4 +1,4 @@
-"""Request sources: a workload's static request, or the requests that a client app returns."""
+"""RequestSource: the static request of a workload, or the requests of a client app."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RequestSource(Protocol):
         """Returns the client's next request, for this host. Raises AppError."""
 
     def on_response(self, client: int, status: int, data: bytes) -> None:
-        """Takes a complete response, its bytes as they came. Raises AppError."""
+        """Receives the bytes of a complete response. Raises AppError."""
 
     def close(self) -> None: ...
 
@@ -54,7 +54,7 @@ SourceFactory = Callable[[GroupDocument, Sequence[int], BaseUrl], RequestSource]
 
 
 class RequestTargets:
-    """Takes the clients' requests from their source, with the connections of the host that each is for.
+    """Returns each request of a source together with the pool of its host.
 
     `fixed` has, by host, the requests that are the same for all clients and never change.
     """
@@ -105,8 +105,7 @@ class StaticSource:
 
 
 class AppSource:
-    """A client app, whose module runs once per client, as if each client had a process of its own, or once for all of
-    them if its manifest has `shared`.
+    """A client app: its module is executed once per client, or once for all clients if its manifest has `shared`.
 
     Args:
         apps_dir: the folder of this worker's own apps; None: it has none.
@@ -153,8 +152,8 @@ class AppSource:
             for client in self._clients:
                 began_ns = self._now_ns()
                 self._instances[client] = app.instance(client, parameters, began_ns)
-                # A thousand modules take seconds. The shard's lease is renewed meanwhile, which takes several turns of
-                # the event loop, and must be complete before the next slow module.
+                # A thousand modules take seconds. Meanwhile the shard's lease must be renewed, which takes several
+                # turns of the event loop, and must be complete before the next slow module.
                 await asyncio.sleep(_AFTER_SLOW_S if self._now_ns() - began_ns > _SLOW_MODULE_NS else 0)
         except BaseException:
             self.close()

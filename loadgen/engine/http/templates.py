@@ -1,9 +1,9 @@
-"""Builds plain requests, as most apps make them, from templates, in a few µs instead of the 200 that `requests` takes.
+"""PlainRequests: builds plain requests, as most apps make them, from templates, in a few µs instead of 200.
 
-A template is cut out of the first request of a shape, as `requests` made it. A shape is the base URL, the method, the
-names of the headers, the kind of body, and all else by value. Requests of one shape differ only in parts that are
-copied, or encoded by the same function of the standard library: a path that needs no encoding, parameters, values of
-headers, a body. A template that does not reproduce the request that it was cut out of is never used.
+A template is taken from the first request of a shape, as `requests` made it. A shape is the base URL, the method, the
+names of the headers, the kind of body, and the values of all other keywords. Requests of one shape differ only in parts
+that are copied, or encoded by the same function of the standard library: a path that needs no encoding, parameters,
+values of headers, a body. A template that does not reproduce its request is never used.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from loadgen.engine.http.prepared import header_name
 from loadgen.engine.http.wire_request import RedirectState, WireRequest
 from loadgen.protocol.request_ids import IdForm
 
-# Without escapes. Paths with empty segments, or segments that begin with a dot, are excluded: some are resolved.
+# Without escapes. Excluded are paths with an empty segment, or one that begins with a dot: `requests` resolves some.
 _TARGET = re.compile(r"/[\w.~:@!$&'()*+,;=/-]*(?:\?[\w.~:@!$&'()*+,;=/-]+)?", re.ASCII)
 _VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")  # of a header
 _SCALARS = frozenset({str, int, float})
 # Headers that `requests` or the engine handles specially.
 _SPECIAL = frozenset({"host", "cookie", "content-length", "transfer-encoding"})
-_LARGEST_BODY = 16384  # a larger one is quicker found in the cache than copied
+_LARGEST_BODY = 16384  # for larger ones, the cache is faster than a copy
 _MAX_TEMPLATES = 512
 
 Make = Callable[[str, str, str, dict[str, Any]], WireRequest]
@@ -141,10 +141,12 @@ class PlainRequests:
         wire = self._make(*request)
         if len(self._templates) >= _MAX_TEMPLATES:
             self._templates.clear()
-        self._templates[shape] = self._cut(shape, wire, target, lines, body)
+        self._templates[shape] = self._template_of(shape, wire, target, lines, body)
         return wire
 
-    def _cut(self, shape: tuple[Any, ...], wire: WireRequest, target: str, lines: str, body: bytes) -> _Template | None:
+    def _template_of(
+        self, shape: tuple[Any, ...], wire: WireRequest, target: str, lines: str, body: bytes
+    ) -> _Template | None:
         _, _, kind, names, _ = shape
         own = {str(name).lower() for name in names}
         request_line, *fields = wire.head.decode("latin-1").removesuffix(self._id_line).split("\r\n")

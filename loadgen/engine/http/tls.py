@@ -36,9 +36,9 @@ def _options(verify: bool | str, cert: str | tuple[str, str] | None) -> TlsOptio
 
 @cache
 def context(chosen: TlsOptions) -> ssl.SSLContext:
-    """Returns the context of all connections with these options; made once, as reading the bundle takes about 20 ms.
+    """Returns the context of all connections with these options; cached, as reading the bundle takes about 20 ms.
 
-    Sessions are not resumed: `requests` does not, and the target would have less work than with its own clients.
+    Sessions are not resumed, as in `requests`: resumption would save the target work that real clients cause.
 
     Raises:
         OSError: a file is missing or invalid; the message names the keyword.

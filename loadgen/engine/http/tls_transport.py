@@ -1,12 +1,12 @@
-"""TLS at a client's end, over a TCP transport of the event loop.
+"""TlsTransport: the client's end of TLS, over a TCP transport of the event loop.
 
 The loop's own TLS costs as much CPU and has two faults. `get_write_buffer_size` of uvloop's transport is 0 while
 encrypted data waits in the TCP transport, so that a connection would be reused although its request is only half sent
 (seen with uvloop 0.23). And a server does not learn why it was refused, as the alert is not sent
 (python/cpython#98078; uvloop has its code from there).
 
-OpenSSL does not get the descriptor either. It reads each record with two system calls, which costs more than the copies
-here; and after a reset uvloop no longer reports that the descriptor has data (seen with uvloop 0.23).
+Nor does OpenSSL read from the descriptor itself: it needs two system calls per record, which cost more than the copies
+here; and after a reset uvloop does not report that the descriptor has data (seen with uvloop 0.23).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-_RECORD_BYTES: Final = 16 * 1024  # of a record at most: a read of this size leaves no data of it with OpenSSL
-_AT_ONCE_BYTES: Final = 64 * 1024  # to decrypt or encrypt: a BIO never shrinks
+_RECORD_BYTES: Final = 16 * 1024  # the largest record: a read of this size leaves none of it in OpenSSL
+_AT_ONCE_BYTES: Final = 64 * 1024  # decrypted or encrypted at a time, as a BIO never shrinks
 _NO_DESCRIPTOR: Final = -1
 
 
@@ -163,7 +163,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         if not self._closed:
             self._flush()
 
-    # --- Between the two
+    # --- Between the two protocols
 
     def _shake_hands(self) -> bool:
         """Continues the handshake; returns whether it is complete and the protocol above has its transport."""

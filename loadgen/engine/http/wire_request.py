@@ -1,4 +1,4 @@
-"""WireRequest: a request's bytes and time-outs; and a request as it waits for a connection."""
+"""WireRequest: the bytes and time-outs of a request. QueuedRequest: one that waits for a connection."""
 
 from __future__ import annotations
 

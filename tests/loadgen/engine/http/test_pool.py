@@ -171,4 +171,4 @@ def test_a_head_that_leads_nowhere_is_known_when_it_comes_again() -> None:
     follow = RedirectState("http://h:1", 0, None, own_host=False, tls=TlsOptions())
     outcome, pool = answered(WIRE._replace(redirects=follow), head)
     assert outcome == Outcome.COMPLETED
-    assert head in pool.heads.known
+    assert head in pool.known_heads.heads
