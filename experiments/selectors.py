@@ -1,4 +1,4 @@
-"""All reads of the API, the admin and the commands (statistics over traces are in experiments.analysis.live)."""
+"""The reads of the API, the admin and the commands; statistics over traces are in experiments.analysis."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from loadgen.arrivals.pacer import PRERECORDED
 from loadgen.protocol.enums import CommandKind
 from loadgen.protocol.environment import NAME_PATTERN
 
-# The original's words, which the API keeps, and the phases that each stands for.
+# The original's words for a status, which the API keeps, and the statuses that each stands for.
 WORDS: dict[str, tuple[str, ...]] = {
     "QUEUED": (ExperimentStatus.QUEUED,),
     "IN_PROGRESS": tuple(ACTIVE_STATUSES),
@@ -38,7 +38,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "FAILED": (ExperimentStatus.FAILED,),
     "CANCELLED": (ExperimentStatus.CANCELLED,),
 }
-_WORD_OF = {phase: word for word, phases in WORDS.items() for phase in phases}
+_WORD_OF = {status: word for word, statuses in WORDS.items() for status in statuses}
 
 
 def word_of(status: str) -> str:
@@ -47,10 +47,11 @@ def word_of(status: str) -> str:
 
 
 def experiments(word: str | None = None, **exactly: str) -> QuerySet[Experiment]:
-    """Every experiment, newest first, without the large columns; only those of one of `WORDS`, if given.
+    """The experiments without the large columns, newest first.
 
     Args:
-        exactly: the creator or the name that they have.
+        word: one of `WORDS`, which their status must have.
+        exactly: their creator or name.
     """
     found = Experiment.objects.without_documents().filter(**exactly)
     return found if word is None else found.filter(status__in=WORDS[word])
@@ -61,12 +62,12 @@ def experiment(experiment_id: str) -> Experiment | None:
 
 
 def experiment_status(experiment_id: str) -> Experiment | None:
-    """As `experiment`, without the large columns: for callers that poll."""
+    """As `experiment`, without the large columns."""
     return experiments().filter(id=experiment_id).first()
 
 
 def interactive_experiment() -> Experiment | None:
-    """The interactive experiment that runs."""
+    """The running interactive experiment."""
     return Experiment.objects.running_interactive().without_documents().first()
 
 
@@ -76,15 +77,15 @@ def timeline(experiment_id: str) -> QuerySet[Event]:
 
 
 def events_of(experiment_id: str) -> list[Event]:
-    """As `timeline`, all of it."""
+    """As `timeline`, as a list."""
     return list(timeline(experiment_id))
 
 
 def telemetry(experiment_id: str, **wanted: str) -> QuerySet[TelemetrySample]:
-    """Samples of an experiment, series by series, each in the order of time: as the index has them.
+    """Samples of an experiment by series, each in the order of time, which is the order of the index.
 
     Args:
-        wanted: the exact metric, node or subsystem; an empty subsystem means the whole node.
+        wanted: the metric, node or subsystem; an empty subsystem stands for the whole node.
     """
     return TelemetrySample.objects.filter(experiment_id=experiment_id, **wanted).order_by(
         "metric", "node", "subsystem", "timestamp_ns"
@@ -93,7 +94,7 @@ def telemetry(experiment_id: str, **wanted: str) -> QuerySet[TelemetrySample]:
 
 @dataclass(frozen=True)
 class TelemetryCounts:
-    """How much there is of an experiment's telemetry, and what of it is not stored."""
+    """Numbers of an experiment's samples and nodes, and of messages that were not stored."""
 
     samples: int
     nodes: int
@@ -102,13 +103,13 @@ class TelemetryCounts:
 
 
 def recording(experiment_id: str) -> dict[str, Any] | None:
-    """Counts of an experiment's telemetry and events that were not stored; None when the recorder has not seen it."""
+    """Counts of telemetry and events that were not stored; None before the recorder has seen the experiment."""
     row = Recording.objects.filter(experiment_id=experiment_id).values("unparsable", "example", "dropped").first()
     return None if row is None else dict(row)
 
 
 def telemetry_counts(experiment_id: str) -> TelemetryCounts | None:
-    """None when the recorder has not seen the experiment."""
+    """None before the recorder has seen the experiment."""
     missing = recording(experiment_id)
     if missing is None:
         return None
@@ -129,7 +130,7 @@ class WorkerLoad:
 
 
 def live_workers(labels: Mapping[str, str] | None = None) -> list[WorkerLoad]:
-    """Workers whose heartbeat is there, draining ones too, by name; only those that carry all the labels."""
+    """Workers with a current heartbeat and all of the labels, draining ones included, by name."""
     wanted = (labels or {}).items()
     return [load for load in _loads(Worker.objects.live()) if wanted <= load.worker.labels.items()]
 
@@ -138,7 +139,7 @@ def worker(name: str) -> WorkerLoad | None:
     """A worker, live or not."""
     if not NAME_PATTERN.fullmatch(name):
         return None
-    # Some databases do not tell case apart.
+    # The comparison of some databases is case-insensitive.
     return next((load for load in _loads(Worker.objects.filter(name=name)) if load.worker.name == name), None)
 
 
@@ -153,14 +154,14 @@ def _loads(workers: QuerySet[Worker]) -> list[WorkerLoad]:
 
 
 def verdict_of(experiment: Experiment) -> str | None:
-    """VALID, DEGRADED or INVALID; None while there is no summary."""
+    """VALID, DEGRADED or INVALID; None without a summary."""
     verdict = (experiment.summary or {}).get("verdict") or {}
     status = verdict.get("status")
     return None if status is None else str(status)
 
 
 def groups(group_ids: list[str]) -> list[ClientGroup]:
-    """Interactive client groups, in this order; those that do not exist are left out."""
+    """The existing interactive client groups among these, in this order."""
     found = ClientGroup.objects.select_related("workload", "interactive_part").in_bulk(group_ids)
     return [found[group_id] for group_id in group_ids if group_id in found]
 
@@ -169,7 +170,7 @@ def open_groups(**exactly: str) -> list[ClientGroup]:
     """The interactive client groups that are not closed, oldest first.
 
     Args:
-        exactly: the `interactive_part__creator` or the `workload__service` that they have.
+        exactly: their `interactive_part__creator` or `workload__service`.
     """
     found = ClientGroup.objects.open().filter(**exactly).select_related("workload", "interactive_part")
     return list(found.order_by("created_at", "id"))
@@ -177,7 +178,7 @@ def open_groups(**exactly: str) -> list[ClientGroup]:
 
 @dataclass(frozen=True)
 class ClientInfo:
-    """Figures of a client, from the batches that were ingested (about a second behind)."""
+    """Figures of a client from the ingested batches, about a second old."""
 
     client_id: str
     requests: int
@@ -185,7 +186,7 @@ class ClientInfo:
 
 
 def clients_of(group: ClientGroup) -> list[ClientInfo]:
-    """The clients of an interactive group that are not closed."""
+    """The open clients of an interactive group."""
     counts: dict[int, tuple[int, int]] = {}
     for stored in group.shards.values_list("client_counts", flat=True):
         counts |= read_client_counts(stored)
@@ -193,7 +194,7 @@ def clients_of(group: ClientGroup) -> list[ClientInfo]:
 
 
 def client_indexes(group: ClientGroup) -> list[int]:
-    """The indexes of the clients of an interactive group that take part."""
+    """The indexes of the open clients of an interactive group."""
     return [index for begin, end in group.interactive_part.active for index in range(begin, end)]
 
 
@@ -207,7 +208,7 @@ def workers_of_clients(group: ClientGroup) -> dict[int, str | None]:
 
 
 def doing(group: ClientGroup) -> str:
-    """The present command of an interactive group for display, such as "2 requests/s each"."""
+    """The current command of an interactive group for display, such as "2 requests/s each"."""
     phase = group.interactive_part.command
     if phase.kind == CommandKind.RATE:
         return f"{phase.rate_rps:g} requests/s each" if phase.rate_rps else "nothing"
@@ -235,15 +236,15 @@ def worker_facts(load: WorkerLoad) -> dict[str, Any]:
 
 
 def client_app(name: str) -> ClientApp | None:
-    """An app of the repository."""
+    """The app of the repository with this name."""
     if not NAME_PATTERN.fullmatch(name):
         return None
     app = ClientApp.objects.filter(name=name).first()
-    return app if app is not None and app.name == name else None  # some databases do not tell case apart
+    return app if app is not None and app.name == name else None  # some databases ignore case
 
 
 def client_app_versions(name: str) -> list[ClientAppVersion]:
-    """The versions of an app, newest first; none of an app that there is not."""
+    """The versions of an app, newest first; empty without the app."""
     app = client_app(name)
     return [] if app is None else list(app.versions.select_related("app").order_by("-number"))
 
@@ -258,7 +259,7 @@ def newest_versions(**exactly: str) -> list[ClientAppVersion]:
     """The newest version of each app, by name.
 
     Args:
-        exactly: the `creator` that it has.
+        exactly: its `creator`.
     """
     versions = ClientAppVersion.objects.filter(app=OuterRef("app")).order_by("-number")
     newest = ClientAppVersion.objects.filter(number=Subquery(versions.values("number")[:1]))
@@ -266,10 +267,9 @@ def newest_versions(**exactly: str) -> list[ClientAppVersion]:
 
 
 def client_app_of(service: str) -> str | None:
-    """The client app of a service's name, as in the original, if there is one; None: the default HTTP client.
+    """The client app with a service's name, as in the original; None: the default HTTP client.
 
-    It is looked for in the repository, and in the controller's own galileo_apps_dir, which is to hold what the workers'
-    does.
+    It may be in the repository, or in the controller's galileo_apps_dir, which must have the contents of the workers'.
     """
     if newest_version(service) is not None:
         return service
@@ -277,7 +277,7 @@ def client_app_of(service: str) -> str | None:
 
 
 def has_local_app(name: str) -> bool:
-    """Whether the controller's own galileo_apps_dir has an app of this name, as then the workers' is to have it."""
+    """Whether the controller's galileo_apps_dir, and so the workers', has an app with this name."""
     folder = settings.SITE.apps_dir
     return (
         folder is not None and NAME_PATTERN.fullmatch(name) is not None and (folder / name / "generator.py").is_file()

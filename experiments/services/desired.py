@@ -1,4 +1,4 @@
-"""The desired state of a client group: the row is the truth and issues the version, Redis holds its projection."""
+"""The desired state of client groups: the row is authoritative and versioned, Redis holds its projection."""
 
 import logging
 
@@ -14,7 +14,7 @@ from routing.redis import redis_client
 
 log = logging.getLogger(__name__)
 
-# Compare-and-set on the version, and the announcement, in one step.
+# Writes the document if its version is newer, and publishes the version, in one step.
 _PROJECT = """
 local known = tonumber(redis.call('HGET', KEYS[1], 'version') or '0')
 if tonumber(ARGV[1]) <= known then return known end
@@ -44,7 +44,7 @@ def document_of(group: ClientGroup) -> GroupDocument:
 
 
 def renew(group_ids: list[str]) -> None:
-    """Renews the lease of interactive groups, without which their shards pause an unbounded load."""
+    """Renews the lease of interactive groups; their shards pause when it expires."""
     pipeline = redis_client().pipeline(transaction=False)
     for group_id in group_ids:
         pipeline.hincrby(keys.group_key(group_id), "renewals", 1)
@@ -52,18 +52,18 @@ def renew(group_ids: list[str]) -> None:
 
 
 def project(group_id: str) -> None:
-    """Writes the group's document to Redis; a newer one that is there already stays. Raises redis.RedisError."""
+    """Writes the group's document to Redis, unless a newer one is there. Raises redis.RedisError."""
     _note_projected(group_id, _write_newest(group_id))
 
 
 def project_after_commit(group_id: str) -> None:
-    """Projects after the commit; when Redis is away, the reconciler's `project_stale` does it later."""
+    """Projects after the commit; without Redis, the reconciler's `project_stale` does it later."""
 
     def attempt() -> None:
         try:
             project(group_id)
         except redis.exceptions.RedisError as error:
-            log.warning("group %s: its desired state waits for the broker: %s", group_id, error)
+            log.warning("group %s: its desired state is written when the broker is back: %s", group_id, error)
 
     transaction.on_commit(attempt)
 
@@ -80,7 +80,7 @@ def project_stale(group_ids: list[str]) -> None:
 
 
 def run_from(group_ids: list[str], start_broker_ns: int) -> None:
-    """Sets held groups to `run` from a common start; a group that was stopped meanwhile stays stopped."""
+    """Sets held groups to `run` with a common start; groups that were stopped meanwhile stay stopped."""
     ClientGroup.objects.filter(id__in=group_ids, state=GroupState.HOLD).update(
         state=GroupState.RUN, start_broker_ns=start_broker_ns, version=F("version") + 1
     )
@@ -89,16 +89,16 @@ def run_from(group_ids: list[str], start_broker_ns: int) -> None:
 
 
 def record_in(group: ClientGroup, experiment: Experiment | None) -> None:
-    """Has an interactive group recorded by this experiment from its next version on, or by none."""
+    """Sets the experiment, or None, that records an interactive group from its next version on."""
     ClientGroup.objects.filter(id=group.id).update(experiment=experiment, version=F("version") + 1)
-    if group.interactive is not None and group.interactive.ended_at is None:  # Redis holds nothing of ended groups
+    if group.interactive is not None and group.interactive.ended_at is None:  # ended groups have no document
         project_after_commit(group.id)
 
 
 def stop_now(group_ids: list[str]) -> None:
-    """Stops groups: Redis first, so that the load ends at once, the row second, so that it stays ended.
+    """Stops groups: first in Redis, so that the load ends at once, then in the row, so that it stays ended.
 
-    When the broker is away, the row alone is changed and the reconciler projects it.
+    Without a broker only the row is changed, and the reconciler projects it.
     """
     for group in ClientGroup.objects.filter(id__in=group_ids).select_related(
         "experiment", "workload", "interactive_part"
@@ -107,8 +107,8 @@ def stop_now(group_ids: list[str]) -> None:
         try:
             _write(document_of(group))
         except redis.exceptions.RedisError as error:
-            log.warning("group %s: its stop waits for the broker: %s", group.id, error)
-        # Another writer may have issued this version for another state: then the next version carries the stop.
+            log.warning("group %s: its stop is written when the broker is back: %s", group.id, error)
+        # Another writer may have used this version for another state: then the next version is the stop.
         while not ClientGroup.objects.filter(id=group.id, version=group.version - 1).update(
             state=GroupState.STOP, version=group.version
         ):
@@ -120,14 +120,14 @@ def stop_now(group_ids: list[str]) -> None:
 
 
 def forget(group_id: str, shard_ids: list[int]) -> None:
-    """Removes what Redis holds of an ended group and its shards."""
+    """Removes the keys of an ended group and its shards from Redis."""
     version = ClientGroup.objects.values_list("version", flat=True).get(id=group_id)
     redis_client().delete(keys.group_key(group_id), *_shard_keys(shard_ids))
-    _note_projected(group_id, version)  # nothing is left to be
+    _note_projected(group_id, version)  # nothing is left to project
 
 
 def leave_stop(group_id: str, shard_ids: list[int], seconds: int) -> None:
-    """Leaves the stop of a group, some of whose shards are out of reach, for as long as these may run on."""
+    """Keeps the stop of a group in Redis for as long as its shards out of reach may continue."""
     version = _write_newest(group_id)
     pipeline = redis_client().pipeline(transaction=False)
     for key in (keys.group_key(group_id), *_shard_keys(shard_ids)):
@@ -137,7 +137,7 @@ def leave_stop(group_id: str, shard_ids: list[int], seconds: int) -> None:
 
 
 def _write_newest(group_id: str) -> int:
-    """Writes the document as the row has it; returns its version."""
+    """Writes the document of the current row; returns its version."""
     group = ClientGroup.objects.select_related("experiment", "workload", "interactive_part").get(id=group_id)
     _write(document_of(group))
     return group.version

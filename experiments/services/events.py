@@ -20,11 +20,11 @@ _PLANNED = "plan:"
 
 
 class ExperimentOver(Conflict):
-    """The experiment has ended; its timeline takes no further marks."""
+    """The experiment has ended, and its timeline is closed."""
 
 
 def record(experiment_id: str, name: str, value: str = "", *, key: str = "", at: datetime | None = None) -> None:
-    """Puts an event on the timeline; one with the same `key` (default: its name) is recorded once."""
+    """Adds an event to the timeline, once for each `key`, which is its name by default."""
     Event.objects.get_or_create(
         experiment_id=experiment_id,
         key=key or name,
@@ -33,11 +33,11 @@ def record(experiment_id: str, name: str, value: str = "", *, key: str = "", at:
 
 
 def mark(experiment_id: str, name: str, value: str = "", at: datetime | None = None) -> Event:
-    """Puts a user's mark on the timeline, each time that it is asked for.
+    """Adds a user's mark to the timeline; calling it twice adds two.
 
     Raises:
         Experiment.DoesNotExist
-        ExperimentOver: its summary holds the timeline already.
+        ExperimentOver: its summary contains the timeline already.
     """
     experiment = Experiment.objects.only("status").get(id=experiment_id)
     if experiment.has_ended:
@@ -48,7 +48,7 @@ def mark(experiment_id: str, name: str, value: str = "", at: datetime | None = N
 
 
 def record_marks(marks: Iterable[tuple[str, Mark]]) -> None:
-    """Puts published events on timelines; the same event is there once, however often it is stored."""
+    """Adds published events to timelines; an event that is stored again is added once."""
     Event.objects.bulk_create(
         (
             Event(
@@ -70,7 +70,7 @@ def _key_of(mark: Mark) -> str:
 
 
 def record_routing_changes(experiment: Experiment) -> None:
-    """Puts the routing versions of the experiment's services on its timeline: the first in force, and each change."""
+    """Adds the routing versions of the experiment's services to its timeline: the first in force, and each change."""
     if experiment.started_at is None:
         return
     services = list(experiment.workloads.values_list("service", flat=True))
@@ -88,7 +88,7 @@ def record_routing_changes(experiment: Experiment) -> None:
 
 
 def record_planned(experiment: Experiment) -> None:
-    """Puts the plan's own events on its timeline once their time has come; those after an early end are left out."""
+    """Adds the plan's events to the timeline when they are due; events after an early end are omitted."""
     planned = experiment.plan.get("events", [])
     if experiment.started_at is None or not planned:
         return

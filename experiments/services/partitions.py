@@ -1,7 +1,7 @@
-"""Where PostgreSQL keeps traces: in a partition for each experiment, made and dropped with it.
+"""The partitions of PostgreSQL's table of traces: one per experiment, created and dropped with it.
 
-A report then reads its own experiment's rows alone, and a deletion leaves no dead rows behind. There is no default
-partition: a trace of an experiment that has none is refused. Other databases keep all traces in one table.
+So a report reads only its experiment's rows, and a deletion leaves no dead rows. There is no default partition: a trace
+of an experiment without a partition is refused. Other databases store all traces in one table.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from django.db.backends.postgresql.psycopg_any import errors, sql
 
 from experiments.models import Experiment, Trace
 
-# Dropping a partition locks the whole table, and later transactions wait, too: longer than a batch takes to store,
+# Dropping a partition locks the whole table, and later transactions wait, too. Longer than storing a batch takes, and
 # much shorter than a report may read.
 DROP_LOCK_TIMEOUT_MS = 500
-# A server has some thousand locks by default, and a partition takes about twenty when it goes.
+# By default, a server has some thousand locks, and dropping a partition takes about twenty.
 MAX_DROPPED = 20
 
 _PREFIX = f"{Trace._meta.db_table}_"
@@ -28,7 +28,7 @@ _SET_LOCK_TIMEOUT = "SELECT set_config('lock_timeout', %s, true)"  # until the e
 
 
 def make_way(experiment_id: str) -> bool:
-    """Drops what a deletion had to leave of an earlier experiment's partition of this id; False while it is in use."""
+    """Drops the partition that a deletion left behind for this id; returns False while it is in use."""
     if connection.vendor != "postgresql" or drop_unowned(experiment_id):
         return True
     with connection.cursor() as cursor:
@@ -38,10 +38,10 @@ def make_way(experiment_id: str) -> bool:
 
 
 def add(experiment_id: str) -> None:
-    """Makes the partition of a new experiment, within the caller's transaction.
+    """Creates the partition of a new experiment, within the caller's transaction.
 
-    It does not wait for readers and writers of traces, nor do they wait for it: CREATE TABLE … PARTITION OF would
-    lock the whole table, ATTACH does not.
+    Readers and writers of traces do not block it, nor does it block them: ATTACH does not lock the whole table, as
+    CREATE TABLE … PARTITION OF would.
     """
     if connection.vendor != "postgresql":
         return
@@ -60,18 +60,18 @@ def add(experiment_id: str) -> None:
 def remove(experiment_id: str) -> None:
     """Removes the traces of an experiment whose own row is gone, as the last step of the caller's transaction.
 
-    Last, because the table stays locked until the commit. While someone reads traces for long, the rows are deleted
-    instead, and the next deletion takes the empty partition along.
+    Last, because the table stays locked until the commit. While another transaction reads traces for long, the rows are
+    deleted instead, and the next deletion drops the empty partition.
     """
     if not drop_unowned(experiment_id):
-        # Without the ORM's walk over millions of rows.
+        # The ORM's own delete would load millions of rows.
         Trace.objects.filter(experiment_id=experiment_id)._raw_delete(using="default")
 
 
 def drop_unowned(first: str = "") -> bool:
-    """Drops partitions whose experiments are gone, that of `first` and a few that earlier deletions had to leave.
+    """Drops partitions without an experiment: that of `first`, and some that earlier deletions left behind.
 
-    False, and none is dropped, when the table stayed in use, and where there are no partitions.
+    Returns False, and drops none, while the table is in use, and on databases without partitions.
     """
     if connection.vendor != "postgresql":
         return False

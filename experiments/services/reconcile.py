@@ -1,4 +1,4 @@
-"""Moves every experiment forward from what is stored. No process holds an experiment: any call may be the last."""
+"""The reconciler: moves every experiment forward from its stored state. No process owns an experiment."""
 
 import logging
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ from routing.redis.synchronisation import synchronise
 log = logging.getLogger(__name__)
 
 LOCK_KEY = "galileo:reconcile:lock"
-LOCK_TTL_S = 3.0  # a holder that was killed holds up the next pass for no longer; it is prolonged along the way
+LOCK_TTL_S = 3.0  # a killed holder blocks the next pass for no longer; a living one prolongs it
 
 
 def reconcile() -> None:
-    """One pass over workers, routing and experiments; returns at once while another process makes one.
+    """Makes one pass over workers, routing and experiments, unless another process is making one.
 
-    The lock only saves work: each step is a conditional change that two processes cannot both make.
+    The lock only saves work: each step is a conditional UPDATE, which succeeds in one process.
     """
     with try_lock(LOCK_KEY, LOCK_TTL_S) as lock:
         if lock is not None:
@@ -74,7 +74,7 @@ _STEPS = {
 
 
 def _forward(experiment: Experiment) -> None:
-    """Takes an experiment through as many steps as are due; one that cannot go on ends when its time is over."""
+    """Takes an experiment through the steps that are due; if a step fails until its time is over, it ends."""
     while step := _STEPS.get(ExperimentStatus(experiment.status)):
         before = experiment.status
         passed = False
@@ -92,23 +92,23 @@ def _forward(experiment: Experiment) -> None:
 
 
 def _revise_one() -> None:
-    """Revises one summary for batches that came after the experiment's end; a pass must not take long."""
+    """Revises one summary for batches that arrived after the experiment's end; one, as a pass must not take long."""
     stale = Experiment.objects.with_stale_summary()
     for experiment in stale.oldest_first():
         with _set_apart(f"the summary of experiment {experiment.id}"):
             lifecycle.revise_summary(experiment)
-            return  # one that cannot be made does not hold up the others
+            return  # a summary that cannot be made does not block the others
 
 
 def _delete_marked() -> None:
-    """Takes each experiment that is to be deleted a step further; no queued one of them is promoted."""
+    """Takes each marked experiment a step further in its deletion, before a queued one could be promoted."""
     for experiment_id in Experiment.objects.to_delete().oldest_first().values_list("id", flat=True):
         with _set_apart(f"the deletion of experiment {experiment_id}"), suppress(Experiment.DoesNotExist):
             experiments.continue_deletion(experiment_id)
 
 
 def _promote() -> Experiment | None:
-    """Takes the oldest queued experiment out of the queue when none is active."""
+    """Starts the oldest queued experiment when none is active."""
     if Experiment.objects.active().exists():
         return None
     oldest = Experiment.objects.queued().oldest_first().first()

@@ -16,10 +16,10 @@ from loadgen.protocol import codec, keys, messages
 
 log = logging.getLogger(__name__)
 
-# An order that its worker did not take by then is void: the reconciler sends a new one under the next attempt. One in a
-# label's queue has no such time: the shard that takes it checks that its group still exists (loadgen/shard/runner.py).
+# An order that its worker has not taken by then is void: the reconciler sends one for the next attempt. An order in a
+# label's queue does not expire: the shard that takes it checks that its group still exists (loadgen/shard/runner.py).
 ORDER_EXPIRES_NS = 30_000_000_000
-# Where an attempt takes over, before the next one is ordered: two of them must not send the same arrivals.
+# Of an attempt that takes over: it ends before the next is ordered, as two must not send the same arrivals.
 TAKE_OVER_EXPIRES_NS = 8_000_000_000
 KICK_EXPIRES_S = 2
 
@@ -32,8 +32,8 @@ def _sender() -> Celery:
 
 
 def send_order(shard: Shard) -> bool:
-    """Orders a PENDING shard, from its worker or from its label's queue, after the commit; False when another process
-    has done so."""
+    """Sends the order of a PENDING shard to its worker or its label's queue after the commit; returns whether this
+    process, and no other, sends it."""
     if not Shard.objects.move(shard, ShardStatus.DISPATCHED, ordered_at=timezone.now()):
         return False
     takes_over = shard.attempt > 1 and shard.group.state == GroupState.RUN
@@ -57,7 +57,7 @@ def send_order(shard: Shard) -> bool:
 
 
 def kick_reconcile() -> None:
-    """Asks for a reconciliation now, after the commit; without a broker, beat's next one does."""
+    """Triggers a reconciliation after the commit; without a broker, beat's next one follows."""
     transaction.on_commit(lambda: _send(keys.TASK_RECONCILE, [], keys.CONTROL_QUEUE, KICK_EXPIRES_S))
 
 
@@ -65,5 +65,5 @@ def _send(task: str, arguments: list[object], queue_name: str, expires_s: float 
     try:
         _sender().send_task(task, args=arguments, queue=queue(queue_name), expires=expires_s, retry=False)
     except OperationalError as error:
-        # The row says what should be; the reconciler sends again.
+        # The reconciler sends it again from the row.
         log.warning("%s could not be sent to %s: %s", task, queue_name, error)
