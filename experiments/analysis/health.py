@@ -14,6 +14,11 @@ from experiments.models import Batch, Experiment, Shard, ShardStatus
 NS = 1_000_000_000
 # CPU shares over shorter windows would show the sampling rather than the load.
 PEAK_WINDOW_NS = 5 * NS
+_FIGURES = (
+    "cpu_share", "cpu_peak_share", "wait_share", "wait_peak_share", "others_peak_share", "stolen_peak_share",
+    "max_stall_s", "app_share", "slow_app_share", "longest_app_s", "pool_wait_share", "clock_uncertainty_s",
+    "clock_drift_s", "spool_peak_bytes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,22 +74,9 @@ class ShardHealth:
             "attempt": self.shard.attempt,
             "reason": self.shard.reason,
             "clients": sum(len(range(*bounds)) for bounds in self.shard.clients),
-            "cpu_share": self.cpu_share,
-            "cpu_peak_share": self.cpu_peak_share,
-            "wait_share": self.wait_share,
-            "wait_peak_share": self.wait_peak_share,
-            "others_peak_share": self.others_peak_share,
-            "stolen_peak_share": self.stolen_peak_share,
-            "max_stall_s": self.max_stall_s,
-            "stall": None if self.stall is None else self.stall.to_dict(),
-            "app_share": self.app_share,
-            "slow_app_share": self.slow_app_share,
-            "longest_app_s": self.longest_app_s,
-            "pool_wait_share": self.pool_wait_share,
-            "clock_uncertainty_s": self.clock_uncertainty_s,
-            "clock_drift_s": self.clock_drift_s,
             "descriptor_limit": self.shard.descriptor_limit or None,
-            "spool_peak_bytes": self.spool_peak_bytes,
+            "stall": None if self.stall is None else self.stall.to_dict(),
+            **{name: getattr(self, name) for name in _FIGURES},
         }
 
 

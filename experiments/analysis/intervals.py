@@ -8,18 +8,8 @@ from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from typing import Any
 
-from django.db.models import (
-    BigIntegerField,
-    Case,
-    Count,
-    ExpressionWrapper,
-    F,
-    IntegerField,
-    QuerySet,
-    Sum,
-    Value,
-    When,
-)
+from django.db import models
+from django.db.models import Count, F, QuerySet, Sum, Value
 
 from experiments.analysis.shard_scope import schedule_of, shards_of
 from experiments.models import Experiment, SecondStats, Trace, Workload
@@ -188,7 +178,7 @@ def _equal(
     interval_ns = bounds[0][1] - bounds[0][0]
     since = F(column) - zero_ns
     # A modulo instead of a division, which the databases round differently.
-    start = ExpressionWrapper(since - since % interval_ns, output_field=BigIntegerField())
+    start = models.ExpressionWrapper(since - since % interval_ns, output_field=models.BigIntegerField())
     within = rows.filter(**{f"{column}__lt": zero_ns + bounds[-1][1]}).annotate(interval_start=start)
     for shard_id, start_ns, count in within.values_list("shard_id", "interval_start").annotate(Count("id")):
         yield shard_id, start_ns // interval_ns, count
@@ -201,9 +191,10 @@ def _unequal(
     for first in range(0, len(bounds), _PER_QUERY):
         part = bounds[first : first + _PER_QUERY]
         ends = [
-            When(**{f"{column}__lt": zero_ns + end_ns}, then=Value(index)) for index, (_, end_ns) in enumerate(part)
+            models.When(**{f"{column}__lt": zero_ns + end_ns}, then=Value(index))
+            for index, (_, end_ns) in enumerate(part)
         ]
         within = rows.filter(**{f"{column}__gte": zero_ns + part[0][0], f"{column}__lt": zero_ns + part[-1][1]})
-        numbered = within.annotate(interval=Case(*ends, output_field=IntegerField()))
+        numbered = within.annotate(interval=models.Case(*ends, output_field=models.IntegerField()))
         for shard_id, index, count in numbered.values_list("shard_id", "interval").annotate(Count("id")):
             yield shard_id, first + index, count

@@ -107,11 +107,8 @@ def progress(experiment: Experiment, now_broker_ns: int | None = None) -> Progre
     running = start_ns is not None and 0 <= now_ns - start_ns < duration_ns
     # After the end and before the start, the planned rate is 0.
     instant = (elapsed_ns, elapsed_ns + INSTANT_NS) if running else (duration_ns, duration_ns + INSTANT_NS)
-    planned, planned_now, clients = (
-        load.arrivals(0, elapsed_ns),
-        load.arrivals(*instant),
-        load.active_clients(*instant),
-    )
+    planned, planned_now = load.arrivals(0, elapsed_ns), load.arrivals(*instant)
+    clients = load.active_clients(*instant)
     achieved_rps, response_time = (
         (None, Histogram()) if start_ns is None else _recently(experiment, start_ns, start_ns + duration_ns, now_ns)
     )

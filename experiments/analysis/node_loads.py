@@ -40,12 +40,8 @@ def node_loads(experiment: Experiment) -> dict[str, Any] | None:
                 "ram_bytes": _total_ram(infos.get(node, {})),
             }
         )
-    return {
-        "nodes": nodes,
-        "unparsable": recording.unparsable if recording else 0,
-        "example": recording.example if recording else "",
-        "dropped": recording.dropped if recording else 0,
-    }
+    unstored = recording or Recording()
+    return {"nodes": nodes, "unparsable": unstored.unparsable, "example": unstored.example, "dropped": unstored.dropped}
 
 
 def _during_the_load(experiment: Experiment) -> QuerySet[TelemetrySample]:

@@ -143,7 +143,7 @@ def series_of(experiment: Experiment, part: Part) -> Series:
     if start_ns is None:
         return Series(experiment, workloads, part.host, 0, 0, part.step_s or 1)
     if part.from_s is not None and part.to_s is not None and part.to_s <= part.from_s:
-        raise _refused("to", Code.CONFLICT, "must be later than from")
+        raise InvalidInput.of("to", Code.CONFLICT, "must be later than from")
     zero = start_ns // NS
     first, until = zero, _until(experiment, zero, part.to_s)
     if part.from_s is not None:
@@ -151,18 +151,12 @@ def series_of(experiment: Experiment, part: Part) -> Series:
     step_s = part.step_s or max(1, -(-(until - first) // MAX_POINTS))
     first -= (first - zero) % step_s
     if (until - first) / step_s > MAX_POINTS:
-        raise _refused(
-            "step",
-            Code.RANGE,
-            f"{until - first:,} s in steps of {step_s} s are more than {MAX_POINTS:,} points: raise step",
-        )
+        message = f"{until - first:,} s in steps of {step_s} s are more than {MAX_POINTS:,} points: raise step"
+        raise InvalidInput.of("step", Code.RANGE, message)
     rows = _stored(experiment, workloads).filter(second__gte=first, second__lt=until).count()
     if rows > MAX_ROWS:
-        raise _refused(
-            "from",
-            Code.RANGE,
-            f"the range has {rows:,} rows of statistics, and at most {MAX_ROWS:,} are read: shorten it",
-        )
+        message = f"the range has {rows:,} rows of statistics, and at most {MAX_ROWS:,} are read: shorten it"
+        raise InvalidInput.of("from", Code.RANGE, message)
     return Series(experiment, workloads, part.host, first, until, step_s)
 
 
@@ -170,19 +164,15 @@ def _workloads(experiment: Experiment, part: Part) -> dict[int, str]:
     """Index → service of the requested workloads."""
     found = dict(experiment.workloads.order_by("index").values_list("index", "service"))
     if part.workload is not None and part.workload not in found:
-        raise _refused("workload", Code.MISSING, f"must be one of {_listed(found)}, got {part.workload}")
+        raise InvalidInput.of("workload", Code.MISSING, f"must be one of {_listed(found)}, got {part.workload}")
     if part.service is not None and part.service not in found.values():
         known = _listed(set(found.values()))
-        raise _refused("service", Code.MISSING, f"must be one of {known}, got {part.service}")
+        raise InvalidInput.of("service", Code.MISSING, f"must be one of {known}, got {part.service}")
     return {
         index: service
         for index, service in found.items()
         if part.workload in (None, index) and part.service in (None, service)
     }
-
-
-def _refused(parameter: str, code: Code, message: str) -> InvalidInput:
-    return InvalidInput.of(parameter, code, message)
 
 
 def _listed(names: Iterable[object]) -> str:

@@ -17,16 +17,7 @@ from loadgen.protocol.messages import WorkloadSpec
 
 NS = 1_000_000_000
 # Gauges that are cumulative since the load's start.
-_CUMULATIVE = (
-    "cpu_ns",
-    "wait_ns",
-    "wall_ns",
-    "others_ns",
-    "stolen_ns",
-    "app_ns",
-    "slow_app_ns",
-    "pool_waits",
-)  # fmt: skip
+_CUMULATIVE = ("cpu_ns", "wait_ns", "wall_ns", "others_ns", "stolen_ns", "app_ns", "slow_app_ns", "pool_waits")
 
 
 def schedule_of(spec: WorkloadSpec) -> Schedule:

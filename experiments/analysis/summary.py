@@ -86,9 +86,7 @@ def _total(rows: list[SecondStats]) -> dict[str, Any]:
         outcomes.update(row.outcomes)
         statuses.update(row.statuses)
     return {
-        "arrivals": sum(row.arrivals for row in rows),
-        "sent": sum(row.sent for row in rows),
-        "completed": sum(row.completed for row in rows),
+        **{name: sum(getattr(row, name) for row in rows) for name in ("arrivals", "sent", "completed")},
         "bytes_received": sum(row.size for row in rows),
         "outcomes": {Outcome(int(code)).name.lower(): outcomes[code] for code in sorted(outcomes, key=int)},
         "statuses": {status: statuses[status] for status in sorted(statuses, key=int)},
@@ -98,13 +96,8 @@ def _total(rows: list[SecondStats]) -> dict[str, Any]:
 
 def _times(histogram: Histogram) -> dict[str, Any]:
     quantiles = {f"{name}_s": _seconds(histogram.quantile(q)) for name, q in QUANTILES}
-    count = histogram.count
-    return {
-        "count": count,
-        "mean_s": _seconds(histogram.mean_ns),
-        **quantiles,
-        "max_s": histogram.max_ns / NS if count else None,
-    }
+    max_s = histogram.max_ns / NS if histogram.count else None
+    return {"count": histogram.count, "mean_s": _seconds(histogram.mean_ns), **quantiles, "max_s": max_s}
 
 
 def _seconds(value_ns: float | None) -> float | None:
@@ -117,27 +110,25 @@ def _workers(health: list[ShardHealth]) -> list[dict[str, Any]]:
     for shard in health:
         if shard.shard.worker is not None:
             by_worker.setdefault(shard.shard.worker, []).append(shard)
+    figures = ("clock_uncertainty_s", "clock_drift_s", "cpu_peak_share", "wait_share", "max_stall_s")
     return [
         {
             "worker": worker.name,
             "machine": worker.machine,
             "cores": worker.cores,
             "shards": len(shards),
-            "clock_uncertainty_s": _worst(shard.clock_uncertainty_s for shard in shards),
-            "clock_drift_s": _worst(shard.clock_drift_s for shard in shards),
-            "cpu_peak_share": _worst(shard.cpu_peak_share for shard in shards),
-            "wait_share": _worst(shard.wait_share for shard in shards),
-            "others_share": _worst(shard.others_peak_share for shard in shards),
-            "stolen_share": _worst(shard.stolen_peak_share for shard in shards),
-            "max_stall_s": _worst(shard.max_stall_s for shard in shards),
+            "others_share": _worst(shards, "others_peak_share"),
+            "stolen_share": _worst(shards, "stolen_peak_share"),
+            **{name: _worst(shards, name) for name in figures},
             "descriptor_limit": min(shard.shard.descriptor_limit for shard in shards) or None,
         }
         for worker, shards in sorted(by_worker.items(), key=lambda item: item[0].name)
     ]
 
 
-def _worst(values: Any) -> float | None:
-    return max((value for value in values if value is not None), default=None)
+def _worst(shards: list[ShardHealth], name: str) -> float | None:
+    """The highest of a figure's known values."""
+    return max((value for shard in shards if (value := getattr(shard, name)) is not None), default=None)
 
 
 def _events(experiment: Experiment) -> list[dict[str, Any]]:
@@ -156,17 +147,11 @@ def _events(experiment: Experiment) -> list[dict[str, Any]]:
 def _facts(
     experiment: Experiment, account: Account, health: list[ShardHealth], lateness: dict[str, Any]
 ) -> VerdictFacts:
+    counts = ("planned", "late", "dropped", "cut", "lost", "not_made", "missing", "untraced")
     return VerdictFacts(
         ended_as=_ended_as(experiment),
         reason=experiment.reason,
-        planned=account.planned,
-        late=account.late,
-        dropped=account.dropped,
-        cut=account.cut,
-        lost=account.lost,
-        not_made=account.not_made,
-        missing=account.missing,
-        untraced=account.untraced,
+        **{name: getattr(account, name) for name in counts},
         no_descriptor=account.connect_failed.get("connect_no_descriptor", 0),
         no_port=account.connect_failed.get("connect_no_port", 0),
         no_route=account.connect_failed.get("no_route", 0),
@@ -186,23 +171,19 @@ def _max_in_flight(shard: Shard) -> int:
 
 def _shard_facts(health: ShardHealth) -> ShardFacts:
     shard = health.shard
+    same = (
+        "failure", "wait_share", "stall", "app", "app_share", "slow_app_share", "pool_wait_share",
+        "clock_uncertainty_s", "clock_drift_s",
+    )  # fmt: skip
     return ShardFacts(
         name=str(shard),
         worker=shard.worker.name if shard.worker else None,
-        failure=health.failure,
         max_in_flight=_max_in_flight(shard),
         descriptor_limit=shard.descriptor_limit or None,
         cpu_share=health.cpu_peak_share,
-        wait_share=health.wait_share,
         others_share=health.others_peak_share,
         stolen_share=health.stolen_peak_share,
-        stall=health.stall,
-        app=health.app,
-        app_share=health.app_share,
-        slow_app_share=health.slow_app_share,
         longest_app_s=health.longest_app_s or 0.0,
         max_connections=shard.group.workload.spec["max_connections_per_host"],
-        pool_wait_share=health.pool_wait_share,
-        clock_uncertainty_s=health.clock_uncertainty_s,
-        clock_drift_s=health.clock_drift_s,
+        **{name: getattr(health, name) for name in same},
     )

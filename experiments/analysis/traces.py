@@ -16,6 +16,10 @@ _CHUNK = 2000
 
 COLUMNS = TraceLine._fields
 TIMES = ("created", "sent", "done", "dispatched")
+_FACTS = {  # public name → column
+    "created": "intended_ns", "sent": "sent_ns", "done": "done_ns", "status": "status", "server": "host",
+    "dispatched": "dispatched_ns", "outcome": "outcome", "size": "size", "routing_version": "routing_version",
+}  # fmt: skip
 
 
 def lines_of(
@@ -46,45 +50,12 @@ def lines_of(
         rows = rows.filter(outcome=Outcome[outcome.upper()])
     if captured:
         rows = rows.filter(id__in=Capture.objects.filter(experiment=experiment, id__gt=after).order_by().values("id"))
-    columns = rows.values_list(
-        "id", "shard_id", "client", "sequence", "intended_ns", "sent_ns", "done_ns", "status", "host", "dispatched_ns",
-        "outcome", "size", "routing_version",
-    )  # fmt: skip
+    columns = rows.values_list("id", "shard_id", "client", "sequence", *_FACTS.values())
     found = columns if limit is None else columns[:limit]
-    for (
-        key,
-        shard,
-        client,
-        sequence,
-        created,
-        sent,
-        done,
-        status,
-        host,
-        dispatched,
-        code,
-        size,
-        version,
-    ) in found.iterator(_CHUNK):
+    for key, shard, client, sequence, *values in found.iterator(_CHUNK):
         group_id, name, header = shards[shard]
-        line = trace_line(
-            group_id,
-            client,
-            sequence,
-            header,
-            service=name,
-            created=created,
-            sent=sent,
-            done=done,
-            status=status,
-            server=host,
-            exp_id=experiment.id,
-            dispatched=dispatched,
-            outcome=code,
-            size=size,
-            routing_version=version,
-        )
-        yield key, line
+        facts = dict(zip(_FACTS, values, strict=True))
+        yield key, trace_line(group_id, client, sequence, header, service=name, exp_id=experiment.id, **facts)
 
 
 def captures_of(keys: Iterable[int]) -> dict[int, Capture]:

@@ -6,27 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.analysis.limits import (
-    CLOCK_DRIFT,
-    CLOCK_UNCERTAINTY,
-    CPU_SHARE,
-    DESCRIPTOR_RESERVE,
-    DROPPED,
-    LATE,
-    LATENESS_MAX,
-    LATENESS_P99,
-    MISSING,
-    NOT_ACHIEVED,
-    OTHERS_SHARE,
-    POOL_WAITS,
-    SLOW_APP,
-    SLOW_APP_ADVICE,
-    STALL,
-    STOLEN_SHARE,
-    WAIT_SHARE,
-    Level,
-    Limit,
-)
+from experiments.analysis import limits
+from experiments.analysis.limits import Level, Limit
 
 _NS = 1_000_000_000
 _CAUSES = ("waited", "app", "collecting", "sealing", "own")
@@ -79,7 +60,7 @@ class StallFacts:
     def _parts(self) -> list[tuple[float, str, str]]:
         """(seconds, cause, advice), the longest first."""
         parts = [
-            (self.app_s, f"in next_request() or on_response() of client app {self.app!r}", SLOW_APP_ADVICE),
+            (self.app_s, f"in next_request() or on_response() of client app {self.app!r}", limits.SLOW_APP_ADVICE),
             (
                 self.collecting_s,
                 "in the garbage collector",
@@ -219,14 +200,14 @@ def _of_arrivals(facts: VerdictFacts) -> Iterator[Reason]:
     not_achieved = facts.late + facts.dropped + facts.cut + facts.lost + facts.no_descriptor + facts.no_port
     not_achieved += facts.no_route
     for limit, count in (
-        (NOT_ACHIEVED, not_achieved),
-        (LATE, facts.late),
-        (DROPPED, facts.dropped),
-        (MISSING, facts.missing),
+        (limits.NOT_ACHIEVED, not_achieved),
+        (limits.LATE, facts.late),
+        (limits.DROPPED, facts.dropped),
+        (limits.MISSING, facts.missing),
     ):
         yield from _reason(limit, count / planned, f"{count:,} of {facts.planned:,}, ")
-    yield from _reason(LATENESS_P99, facts.lateness_p99_s)
-    yield from _reason(LATENESS_MAX, facts.lateness_max_s)
+    yield from _reason(limits.LATENESS_P99, facts.lateness_p99_s)
+    yield from _reason(limits.LATENESS_MAX, facts.lateness_max_s)
 
 
 def _of_shards(facts: VerdictFacts) -> Iterator[Reason]:
@@ -235,7 +216,7 @@ def _of_shards(facts: VerdictFacts) -> Iterator[Reason]:
         where = f"shard {shard.name} on {shard.worker}" if shard.worker else f"shard {shard.name}"
         if shard.failure:
             yield Reason(Level.INVALID, f"{where} {shard.failure}")
-        needed = shard.max_in_flight + DESCRIPTOR_RESERVE
+        needed = shard.max_in_flight + limits.DESCRIPTOR_RESERVE
         if shard.descriptor_limit is not None and shard.descriptor_limit < needed:
             yield Reason(
                 Level.DEGRADED,
@@ -244,21 +225,21 @@ def _of_shards(facts: VerdictFacts) -> Iterator[Reason]:
             )
         if shard.stall is not None:
             causes = f"; {shard.stall.causes()}"
-            yield from _reason(STALL, shard.stall.length_s, f"{where}, ", causes, shard.stall.advice())
+            yield from _reason(limits.STALL, shard.stall.length_s, f"{where}, ", causes, shard.stall.advice())
         slowest = f"; the longest took {1000 * shard.longest_app_s:,.0f} ms"
-        yield from _reason(SLOW_APP, shard.slow_app_share, f"{where}, client app {shard.app!r}, ", slowest)
+        yield from _reason(limits.SLOW_APP, shard.slow_app_share, f"{where}, client app {shard.app!r}, ", slowest)
         app = (
             f"; {_percent(shard.app_share)} of it in client app {shard.app!r}" if shard.app and shard.app_share else ""
         )
-        yield from _reason(CPU_SHARE, shard.cpu_share, f"{where}, ", app)
+        yield from _reason(limits.CPU_SHARE, shard.cpu_share, f"{where}, ", app)
         pool = f"{where}, max_connections_per_host = {shard.max_connections}, "
-        yield from _reason(POOL_WAITS, shard.pool_wait_share, pool)
+        yield from _reason(limits.POOL_WAITS, shard.pool_wait_share, pool)
         for limit, value in (
-            (WAIT_SHARE, shard.wait_share),
-            (OTHERS_SHARE, shard.others_share),
-            (STOLEN_SHARE, shard.stolen_share),
-            (CLOCK_UNCERTAINTY, shard.clock_uncertainty_s if several_workers else None),
-            (CLOCK_DRIFT, shard.clock_drift_s),
+            (limits.WAIT_SHARE, shard.wait_share),
+            (limits.OTHERS_SHARE, shard.others_share),
+            (limits.STOLEN_SHARE, shard.stolen_share),
+            (limits.CLOCK_UNCERTAINTY, shard.clock_uncertainty_s if several_workers else None),
+            (limits.CLOCK_DRIFT, shard.clock_drift_s),
         ):
             yield from _reason(limit, value, f"{where}, ")
 

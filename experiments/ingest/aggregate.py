@@ -57,19 +57,15 @@ class Statistics:
 
     def merged(self, other: Statistics) -> Statistics:
         """The sum of both."""
+        counts = ("arrivals", "sent", "completed", "size")
+        sums: dict[str, Any] = {name: getattr(self, name) + getattr(other, name) for name in counts}
+        sums |= {name: Histogram.merged([getattr(self, name), getattr(other, name)]) for name in _HISTOGRAMS}
         return Statistics(
-            arrivals=self.arrivals + other.arrivals,
-            sent=self.sent + other.sent,
-            completed=self.completed + other.completed,
-            size=self.size + other.size,
+            **sums,
             outcomes=_sum(self.outcomes, other.outcomes),
             statuses=_sum(self.statuses, other.statuses),
             hosts=_sums(self.hosts, other.hosts),
             routed=_sums(self.routed, other.routed),
-            response_time=Histogram.merged([self.response_time, other.response_time]),
-            service_time=Histogram.merged([self.service_time, other.service_time]),
-            lateness=Histogram.merged([self.lateness, other.lateness]),
-            connection_wait=Histogram.merged([self.connection_wait, other.connection_wait]),
         )
 
 

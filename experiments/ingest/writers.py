@@ -23,21 +23,9 @@ from experiments.models.trace import trace_key
 from loadgen.protocol.batch import NO_HOST, NO_TIME
 
 FIELDS = (
-    "id",
-    "experiment",
-    "shard",
-    "client",
-    "sequence",
-    "intended_ns",
-    "dispatched_ns",
-    "sent_ns",
-    "done_ns",
-    "outcome",
-    "status",
-    "host",
-    "size",
-    "routing_version",
-)
+    "id", "experiment", "shard", "client", "sequence", "intended_ns", "dispatched_ns", "sent_ns", "done_ns", "outcome",
+    "status", "host", "size", "routing_version",
+)  # fmt: skip
 # Statements of 50 rows take SQLite two thirds of the time of single rows; more rows gain nothing.
 SQLITE_ROWS: Final = 50
 _INTEGER_BYTES = {"smallint": 2, "integer": 4, "bigint": 8}

@@ -27,7 +27,6 @@ from experiments.instructions.script import parse
 from experiments.models import Experiment, ExperimentStatus
 from experiments.plans import Plan
 from experiments.services import events, experiments, placement
-from experiments.services import experiments as services
 from experiments.services.placement import NoMatchingWorkers
 from experiments.services.workers import sync_workers
 from loadgen.protocol.keys import INSTRUCTIONS_KEY
@@ -125,11 +124,9 @@ def process(entry: Entry) -> None:
 
 def _log_result(entry: Entry, experiment: Experiment) -> None:
     if experiment.status == ExperimentStatus.FAILED:
-        log.warning(
-            "instruction %s is experiment %s, FAILED: %s", entry.instruction_id, experiment.id, experiment.reason
-        )
+        log.warning("instruction %s: experiment %s FAILED: %s", entry.instruction_id, experiment.id, experiment.reason)
     else:
-        log.info("instruction %s is experiment %s, %s", entry.instruction_id, experiment.id, experiment.status)
+        log.info("instruction %s: experiment %s is %s", entry.instruction_id, experiment.id, experiment.status)
 
 
 def _has_experiment(entry: Entry) -> bool:
@@ -139,13 +136,13 @@ def _has_experiment(entry: Entry) -> bool:
 def _create(instruction: Instruction, instruction_id: str) -> Experiment:
     try:
         plan = _plan_of(instruction)
-        return services.create(plan, CREATOR, experiment_id=instruction.experiment_id, instruction_id=instruction_id)
+        return experiments.create(plan, CREATOR, experiment_id=instruction.experiment_id, instruction_id=instruction_id)
     except (InvalidInput, NoMatchingWorkers) as error:
         return _create_failed(instruction, instruction_id, str(error))
 
 
 def _create_failed(instruction: Instruction, instruction_id: str, reason: str) -> Experiment:
-    return services.create_failed(
+    return experiments.create_failed(
         _name_of(instruction),
         instruction.creator or CREATOR,
         reason,

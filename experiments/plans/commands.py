@@ -213,7 +213,7 @@ class Tracing(Section):
 
 
 def parse_command(data: object, readers: Readers = NO_READERS) -> dict[str, Any]:
-    """The fields of messages.Phase that a command like `{"rps": 2.5}` or `{"n": 10, "ia": 0.5}` stands for.
+    """The fields of messages.GroupCommand that a command like `{"rps": 2.5}` or `{"n": 10, "ia": 0.5}` stands for.
 
     Args:
         readers: of recorded gaps that are only named.

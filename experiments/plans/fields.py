@@ -1,7 +1,8 @@
-"""The types of values in plans: texts, durations, choices, lists of numbers, labels and free JSON.
+"""The types of values in plans: strings, durations, choices, lists of numbers, labels and free JSON.
 
-pydantic checks whole numbers and booleans by itself (strictly: `true` is not a number, and `"5"` neither). A type here
-is for what pydantic does not have, or has with a less helpful message.
+pydantic itself checks whole numbers and booleans (strictly: neither `true` nor `"5"` is a number). The types here are
+those that pydantic lacks, or for which its messages help less. They share their reasons for a refusal, and so are one
+module, longer than others.
 """
 
 from __future__ import annotations
@@ -37,9 +38,6 @@ _NOT_STORABLE = re.compile(r"[\x00\ud800-\udfff]")  # PostgreSQL's JSON takes no
 _NOT_STORABLE_MESSAGE = "must not contain NUL or lone surrogates"
 
 Reason = tuple[Code, str]  # why a value is refused
-
-
-# Reasons: why a value is refused, or None.
 
 
 def text_reason(value: object, most: int = MAX_TEXT) -> Reason | None:
@@ -189,18 +187,14 @@ def _read_text(value: object) -> str:
 
 
 def _service_reason(value: object) -> Reason | None:
-    for error in table.find_service_errors(value):
-        return error.code, error.message
-    return None
+    return next(((error.code, error.message) for error in table.find_service_errors(value)), None)
 
 
 def _app_reason(value: object) -> Reason | None:
     if isinstance(value, str) and NAME_PATTERN.fullmatch(value):
         return None
-    return (
-        Code.FORMAT if isinstance(value, str) else Code.TYPE,
-        f"must be the name of a client app (at most 63 letters, digits, '.', '_' and '-'), got {shown(value)}",
-    )
+    code = Code.FORMAT if isinstance(value, str) else Code.TYPE
+    return code, f"must be the name of a client app (at most 63 letters, digits, '.', '_' and '-'), got {shown(value)}"
 
 
 class one_of:

@@ -1,4 +1,7 @@
-"""Plan: one experiment as a user wants it (its name, intervals, workloads, events, routes, seed and metadata)."""
+"""Plan: the definition of an experiment (its name, intervals, workloads, events, routes, seed and metadata).
+
+Longer than other modules: the description, type and limits of each key stand here, and nowhere else.
+"""
 
 from __future__ import annotations
 

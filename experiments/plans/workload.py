@@ -1,7 +1,7 @@
 """Workload and GroupWorkload: the load on one service, in a plan or by an interactive group.
 
-Each field is a key of plans: its type, default and description are the definition that parsing, the API's schema, the
-table in docs/plans.md and the message to the workers (`spec`) have in common.
+Each field is a key of plans. Parsing, the API's schema, the table in docs/plans.md and the message to the workers
+(`spec`) all come from its type, default and description; hence the length of this module.
 """
 
 from __future__ import annotations
