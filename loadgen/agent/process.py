@@ -41,11 +41,11 @@ class AgentProcess:
 
     def connect(self) -> None:
         """Connects the agent to the start and the shutdown of the Celery worker in this process."""
-        signals.worker_ready.connect(self._on_ready, weak=False)
-        signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)
-        signals.worker_shutdown.connect(self._on_shutdown, weak=False)
+        signals.worker_ready.connect(self.start, weak=False)
+        signals.worker_shutting_down.connect(self.drain, weak=False)
+        signals.worker_shutdown.connect(self.finish, weak=False)
 
-    def start(self) -> None:
+    def start(self, **_: Any) -> None:
         """Starts the agent and the tick, unless they have been started."""
         if self._main_pid == os.getpid():
             return
@@ -55,14 +55,16 @@ class AgentProcess:
         signal.signal(RECONNECT, self._reconnect)
         signal.setitimer(signal.ITIMER_REAL, _TICK_S, _TICK_S)
 
-    def drain(self) -> None:
+    def drain(self, **_: Any) -> None:
         """Makes the agent drain the shards and its spool, and then exit."""
         if self._draining_since is None and self._process is not None:
             self._draining_since = time.monotonic()
             self._process.terminate()
 
-    def finish(self) -> None:
+    def finish(self, **_: Any) -> None:
         """Waits for the drained agent, at most SHUTDOWN_S since the drain began, then kills it."""
+        if self._main_pid != os.getpid():
+            return  # this is a pool child, or the agent was never started
         signal.setitimer(signal.ITIMER_REAL, 0)
         self.drain()
         if self._process is None or self._draining_since is None:
@@ -102,13 +104,3 @@ class AgentProcess:
         """Raises an error in Celery's loop that means a lost connection, so that it reconnects."""
         if os.getpid() == self._main_pid:
             raise ConnectionResetError("orders wait although a slot is free")
-
-    def _on_ready(self, **_: Any) -> None:
-        self.start()
-
-    def _on_shutting_down(self, **_: Any) -> None:
-        self.drain()
-
-    def _on_shutdown(self, **_: Any) -> None:
-        if self._main_pid == os.getpid():
-            self.finish()

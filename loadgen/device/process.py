@@ -111,10 +111,6 @@ def stat_fields(pid: int) -> list[str]:
         return []
 
 
-def is_alive(pid: int) -> bool:
-    return facts_of(pid) is not None
-
-
 def run_queue_wait_ns() -> int:
     """Returns how long the main thread was runnable but without a core; 0 where the kernel does not count it."""
     try:

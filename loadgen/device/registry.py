@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import redis
 
-from loadgen.device.process import boot_id, is_alive
+from loadgen.device.process import boot_id, facts_of
 from loadgen.protocol.codec import MessageError, from_json, to_json
 from loadgen.protocol.keys import WORKER_TTL_S, WORKERS_KEY, worker_key
 from loadgen.protocol.messages import WorkerInfo
@@ -96,7 +96,7 @@ def free_name(client: redis.Redis, name: str, sleep: Callable[[float], None] = t
     if first is None:
         return ""
     if first.boot_id == boot_id() and first.hostname == platform.node():
-        if is_alive(first.pid):
+        if facts_of(first.pid) is not None:
             raise NameTakenError(_taken(first))
         return first.instance
     for _ in range(int((WORKER_TTL_S + 1) / _POLL_S)):

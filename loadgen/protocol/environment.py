@@ -155,26 +155,13 @@ OWN_PREFIXES = ("expdb_", "admin_")
 
 def labels_of(environ: Mapping[str, str]) -> dict[str, str]:
     """Returns the labels of this device: each `galileo_*` variable that is neither a secret nor one of OWN_SETTINGS."""
-    labels = {}
-    for variable, value in environ.items():
-        if not variable.startswith(PREFIX) or not value.strip():
-            continue
-        label = variable[len(PREFIX) :]
-        if label in OWN_SETTINGS or label.startswith(OWN_PREFIXES):
-            continue
-        if any(word in label.lower() for word in SECRET_WORDS):
-            continue
-        labels[label] = value.strip()
-    return labels
-
-
-def _telemetry_interval_s(reader: Reader) -> float:
-    interval_s = reader.number("telemetry_interval_s", 1.0, 0.0, 3600.0)
-    if 0 < interval_s < MIN_TELEMETRY_INTERVAL_S:
-        least = f"{MIN_TELEMETRY_INTERVAL_S:g} s"
-        message = f"must be at least {least}, or 0 for no telemetry, got {interval_s:g}"
-        reader.wrong("telemetry_interval_s", Code.RANGE, message)
-    return interval_s
+    given = {name.removeprefix(PREFIX): value.strip() for name, value in environ.items() if name.startswith(PREFIX)}
+    return {
+        label: value
+        for label, value in given.items()
+        if value and label not in OWN_SETTINGS and not label.startswith(OWN_PREFIXES)
+        if not any(word in label.lower() for word in SECRET_WORDS)
+    }
 
 
 def read_worker(environ: Mapping[str, str] | None = None) -> WorkerSettings:
@@ -195,6 +182,10 @@ def read_worker(environ: Mapping[str, str] | None = None) -> WorkerSettings:
     if trace_logging == FILE and not trace_dir:
         reader.wrong("trace_dir", Code.REQUIRED, f"must be a folder when {PREFIX}trace_logging is {FILE}")
     reader.flag("compiled", True)  # loadgen/compiled/__init__.py reads it; here it is only checked
+    interval_s = reader.number("telemetry_interval_s", 1.0, 0.0, 3600.0)
+    if 0 < interval_s < MIN_TELEMETRY_INTERVAL_S:
+        message = f"must be at least {MIN_TELEMETRY_INTERVAL_S:g} s, or 0 for no telemetry, got {interval_s:g}"
+        reader.wrong("telemetry_interval_s", Code.RANGE, message)
     router_type = reader.choice("router_type", routers.HOST, routers.ROUTER_NAMES)
     static_host = reader.text("router_static_host", routers.DEFAULT_STATIC_HOST)
     try:
@@ -216,7 +207,7 @@ def read_worker(environ: Mapping[str, str] | None = None) -> WorkerSettings:
         trace_limit_bytes=reader.integer("trace_limit_mb", 1024, 32, 1 << 20) << 20,
         router=routers.router_of(router_type),
         static_host=static_host,
-        telemetry_interval_s=_telemetry_interval_s(reader),
+        telemetry_interval_s=interval_s,
         apps_cache_dir=Path(reader.text("apps_cache_dir") or f"/var/tmp/galileo-{os.getuid()}-apps").absolute(),
         apps_cache_limit_bytes=reader.integer("apps_cache_limit_mb", 256, 64, 1 << 20) << 20,
     )

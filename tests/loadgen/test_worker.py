@@ -77,7 +77,7 @@ def nice_values(agent: psutil.Process) -> list[int]:
     return [os.getpriority(os.PRIO_PROCESS, thread.id) for thread in agent.threads()]
 
 
-def test_a_worker_registers_with_its_labels_and_the_facts_of_its_machine(worker_a: WorkerProcess) -> None:
+def test_a_worker_registers_with_its_labels_and_its_machine(worker_a: WorkerProcess) -> None:
     info = worker_a.info()
 
     assert info is not None
@@ -91,7 +91,7 @@ def test_a_worker_registers_with_its_labels_and_the_facts_of_its_machine(worker_
     assert info.clock.uncertainty_ns > 0
 
 
-def test_a_message_on_a_labels_queue_is_taken_by_a_worker_with_that_label_only(
+def test_a_labels_queue_is_read_only_by_workers_with_that_label(
     redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess, ingest: IngestByHand, tmp_path: Path
 ) -> None:
     with WorkerProcess(redis_server, "wb", tmp_path, zone="B"):
@@ -105,7 +105,7 @@ def test_a_message_on_a_labels_queue_is_taken_by_a_worker_with_that_label_only(
         wait_until(lambda: ingest.take() is None, what="the end of the batches")
 
 
-def test_a_shard_reports_ready_runs_on_time_and_its_rows_are_what_the_target_received(
+def test_a_shard_runs_on_time_and_its_rows_match_the_target(
     redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess, ingest: IngestByHand, target: HttpTarget
 ) -> None:
     put_route(store, dict.fromkeys(target.hosts, 1.0))
@@ -152,7 +152,7 @@ def test_a_stop_ends_a_running_shard_and_its_account_closes(
     wait_until(lambda: state_of(store, 1) == "stopped")
 
 
-def test_sigterm_drains_the_worker_its_shard_seals_and_its_batches_arrive(
+def test_sigterm_drains_the_worker_and_its_batches_arrive(
     redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess, ingest: IngestByHand, target: HttpTarget
 ) -> None:
     put_route(store, {target.host: 1.0})
@@ -172,7 +172,7 @@ def test_sigterm_drains_the_worker_its_shard_seals_and_its_batches_arrive(
     assert not Spool(worker_a.spool_dir, 1).scan()
 
 
-def test_when_the_main_process_is_killed_the_shard_seals_and_the_agent_forwards(
+def test_a_killed_main_process_drains_the_worker(
     redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess, ingest: IngestByHand, target: HttpTarget
 ) -> None:
     put_route(store, {target.host: 1.0})
@@ -192,7 +192,7 @@ def test_when_the_main_process_is_killed_the_shard_seals_and_the_agent_forwards(
     assert worker_a.info() is None
 
 
-def test_a_shard_takes_short_turns_and_its_agent_forwards_in_the_background(
+def test_a_shard_has_priority_over_its_agent(
     redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess, ingest: IngestByHand
 ) -> None:
     order_ready(redis_server, store, document_of("turns", rate_rps=1.0, duration_s=1.0))
@@ -229,7 +229,7 @@ def test_an_agent_that_is_killed_comes_back_and_nothing_is_lost(
     assert worker_a.info().instance == instance
 
 
-def test_a_shard_that_does_not_obey_a_stop_is_killed_and_what_it_sealed_stands(
+def test_a_shard_that_does_not_stop_is_killed(
     redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess, ingest: IngestByHand, target: HttpTarget
 ) -> None:
     put_route(store, {target.host: 1.0})
@@ -254,7 +254,7 @@ def test_a_shard_that_does_not_obey_a_stop_is_killed_and_what_it_sealed_stands(
     wait_until(lambda: state_of(store, 2) == "stopped")
 
 
-def test_the_agent_tells_of_a_shard_whose_process_was_killed_and_forwards_what_it_sealed(
+def test_a_killed_shards_batches_are_forwarded(
     redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess, ingest: IngestByHand, target: HttpTarget
 ) -> None:
     put_route(store, {target.host: 1.0})
@@ -278,7 +278,7 @@ def test_the_agent_tells_of_a_shard_whose_process_was_killed_and_forwards_what_i
     assert ingest.rows.final is None
 
 
-def test_the_load_goes_on_while_the_broker_is_away_and_every_row_arrives(tmp_path: Path, target: HttpTarget) -> None:
+def test_the_load_continues_while_the_broker_is_away(tmp_path: Path, target: HttpTarget) -> None:
     with RedisServer(tmp_path / "redis", append_only=True) as server, server.client() as store:
         put_route(store, {target.host: 1.0})
         document = document_of("away", rate_rps=100.0, duration_s=6.0)
@@ -306,7 +306,7 @@ def test_the_load_goes_on_while_the_broker_is_away_and_every_row_arrives(tmp_pat
                 wait_until(lambda: ingest.take() is None, what="the end of the batches")
 
 
-def test_an_order_of_an_unknown_version_is_refused_with_the_reason(
+def test_an_order_of_an_unknown_version_is_refused(
     redis_server: RedisServer, store: redis.Redis, worker_a: WorkerProcess
 ) -> None:
     send_order(redis_server, label_queue("worker_name", "wa"), {**to_wire(order_of(1, "g")), "v": 99})
@@ -315,7 +315,7 @@ def test_an_order_of_an_unknown_version_is_refused_with_the_reason(
     assert "version 99 is unknown" in status_of(store, 1).reason
 
 
-def test_a_second_worker_of_the_same_name_is_refused_with_one_sentence(
+def test_a_second_worker_of_the_same_name_is_refused(
     redis_server: RedisServer, worker_a: WorkerProcess, tmp_path: Path
 ) -> None:
     second = subprocess.run(
@@ -333,7 +333,7 @@ def test_a_second_worker_of_the_same_name_is_refused_with_one_sentence(
     assert worker_a.info().pid == worker_a.process.pid
 
 
-def test_a_worker_whose_name_was_taken_while_it_was_silent_drains_and_ends(
+def test_a_worker_whose_name_was_taken_drains_and_ends(
     redis_server: RedisServer, store: redis.Redis, ingest: IngestByHand, tmp_path: Path
 ) -> None:
     put_document(store, document_of("taken", rate_rps=10.0, duration_s=10.0))
@@ -350,7 +350,7 @@ def test_a_worker_whose_name_was_taken_while_it_was_silent_drains_and_ends(
         assert worker.info().instance == "another"
 
 
-def test_the_successor_of_a_killed_worker_takes_its_name_and_forwards_its_batches(
+def test_a_successor_forwards_the_batches_of_a_killed_worker(
     redis_server: RedisServer, store: redis.Redis, ingest: IngestByHand, target: HttpTarget, tmp_path: Path
 ) -> None:
     put_route(store, {target.host: 1.0})
@@ -446,7 +446,7 @@ def test_wrong_settings_are_named_all_at_once(worker_a: WorkerProcess) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_an_agent_publishes_its_devices_telemetry_unless_it_is_turned_off(
+def test_an_agent_publishes_telemetry_unless_it_is_turned_off(
     redis_server: RedisServer, store: redis.Redis, tmp_path: Path
 ) -> None:
     with (

@@ -52,7 +52,7 @@ def test_the_users_database_does_not_leak_into_the_stack(environments: Environme
     assert "galileo_expdb_postgres_password" not in variables
 
 
-def test_a_worker_has_its_zone_its_own_spool_and_the_users_labels(environments: Environments) -> None:
+def test_a_worker_has_its_zone_its_spool_and_the_users_labels(environments: Environments) -> None:
     a, b = (read_worker(environments.worker(name)) for name in ("worker-a", "worker-b"))
     assert a.labels == {"worker_name": "worker-a", "zone": "A", "rack": "r7"}
     assert b.labels == {"worker_name": "worker-b", "zone": "B", "rack": "r7"}
@@ -72,7 +72,7 @@ def test_a_service_knows_nothing_of_galileo(environments: Environments) -> None:
     assert environments.service()["PATH"] == "/usr/bin"
 
 
-def test_the_children_run_in_the_virtual_environment_of_the_stack(environments: Environments) -> None:
+def test_children_run_in_the_stacks_virtual_environment(environments: Environments) -> None:
     assert environments.controller()["galileo_venv"] == sys.prefix
 
 

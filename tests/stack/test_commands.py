@@ -35,13 +35,13 @@ def running(var: Path, **state: object) -> Iterator[None]:
         yield
 
 
-def test_down_without_a_stack_says_so_and_makes_nothing(var: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_down_without_a_stack_creates_nothing(var: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["down"]) == 0
     assert capsys.readouterr().out == "Galileo is not running.\n"
     assert not var.exists()
 
 
-def test_status_without_a_stack_says_so(var: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_without_a_stack_exits_with_3(var: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status"]) == 3
     assert capsys.readouterr().out == "Galileo is not running.\n"
 
@@ -65,9 +65,7 @@ def test_status_names_every_child(var: Path, capsys: pytest.CaptureFixture[str])
     ]
 
 
-def test_a_second_up_says_that_it_is_running_and_repeats_the_address(
-    var: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_second_up_prints_the_address_again(var: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with running(var):
         assert main(["up"]) == 0
     output = capsys.readouterr().out
@@ -75,28 +73,26 @@ def test_a_second_up_says_that_it_is_running_and_repeats_the_address(
     assert "http://127.0.0.1:7/" in output and "ada" in output and "password" in output
 
 
-def test_a_demo_beside_a_running_stack_is_refused_in_one_sentence(
-    var: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_demo_beside_a_running_stack_is_refused(var: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with running(var):
         assert main(["demo"]) == 1
     assert capsys.readouterr().err == "Galileo is running already; stop it with 'make down' before a demo.\n"
 
 
-def test_up_beside_a_running_demo_is_refused_in_one_sentence(var: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_up_beside_a_running_demo_is_refused(var: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with running(var, kind="demo"):
         assert main(["up"]) == 1
     assert capsys.readouterr().err.startswith("A demo is running in ")
 
 
-def test_down_signals_nobody_but_galileo(var: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_down_signals_only_galileo(var: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with running(var, pid=1):
         assert main(["down"]) == 1
     assert "is held by a process that is not Galileo's" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["up", "demo"])
-def test_a_busy_web_port_is_one_sentence_before_anything_is_started(
+def test_a_busy_web_port_is_refused_before_the_start(
     var: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
@@ -109,7 +105,7 @@ def test_a_busy_web_port_is_one_sentence_before_anything_is_started(
 
 
 @pytest.mark.parametrize("command", ["up", "demo"])
-def test_a_platform_without_the_server_is_one_sentence_before_anything_is_started(
+def test_a_platform_without_the_server_cannot_start(
     var: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "armv7l")

@@ -35,7 +35,7 @@ def test_all_wrong_settings_are_named_at_once() -> None:
 
 
 @pytest.mark.parametrize(("variable", "what"), [("web_port", "web server"), ("redis_port", "Redis server")])
-def test_a_busy_port_is_refused_in_one_sentence_that_names_the_variable(variable: str, what: str) -> None:
+def test_a_busy_port_is_refused_with_its_variable(variable: str, what: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
         environ = {"galileo_web_port": str(ports.pick_free()), f"galileo_{variable}": str(port)}
@@ -63,7 +63,7 @@ def test_a_picked_port_is_free_and_not_taken() -> None:
     assert all(ports.pick_free({first}) != first for _ in range(5))
 
 
-def test_a_platform_without_the_server_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_platform_without_the_server_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     with pytest.raises(
         StackError, match=r"No embedded .* server is installed for Linux on riscv64.*x86_64 and aarch64"

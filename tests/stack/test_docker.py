@@ -49,7 +49,7 @@ def test_only_the_web_server_is_published_and_only_on_loopback() -> None:
     assert published == {"web": ["127.0.0.1:5001:5001"]}
 
 
-def test_no_secret_is_written_down_and_no_worker_has_more_than_the_brokers_password() -> None:
+def test_workers_get_only_the_brokers_password() -> None:
     for name, service in SERVICES.items():
         for variable, value in service.get("environment", {}).items():
             if re.search("password|secret", variable):
@@ -58,14 +58,14 @@ def test_no_secret_is_written_down_and_no_worker_has_more_than_the_brokers_passw
             assert "galileo_secret_key" not in service["environment"]
 
 
-def test_each_built_image_is_a_stage_and_runs_as_nobody_special() -> None:
+def test_each_built_image_is_a_stage_without_root() -> None:
     stages = re.findall(r"^FROM .* AS (\w+)$", DOCKERFILE, re.M)
     built = {service["build"]["target"] for service in SERVICES.values() if "build" in service}
     assert built == {"worker", "controller"} < set(stages)
     assert len(re.findall(r"^USER galileo$", DOCKERFILE, re.M)) == 2
 
 
-def test_every_copied_path_exists_and_the_workers_image_has_no_django() -> None:
+def test_copied_paths_exist_and_the_worker_has_no_django() -> None:
     for source in re.findall(r"^COPY (?:--from=compiled /app/)?(\S+) ", DOCKERFILE, re.M):
         assert (DOCKER.parent / source).exists(), source
     worker = DOCKERFILE.split("AS worker")[1].split("AS controller")[0]

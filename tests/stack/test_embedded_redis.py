@@ -37,7 +37,7 @@ def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
     processes.stop([child], Interruption())
 
 
-def test_it_asks_for_the_password_listens_on_loopback_and_never_evicts(tmp_path: Path) -> None:
+def test_it_needs_the_password_and_never_evicts_keys(tmp_path: Path) -> None:
     child, client = start(tmp_path)
     settings = client.config_get("bind", "maxmemory-policy", "appendonly", "appendfsync", "save")
     assert settings == {
@@ -54,7 +54,7 @@ def test_it_asks_for_the_password_listens_on_loopback_and_never_evicts(tmp_path:
     processes.stop([child], Interruption())
 
 
-def test_its_password_shows_in_no_argument_and_in_no_readable_file(tmp_path: Path) -> None:
+def test_its_password_cannot_be_read_by_other_users(tmp_path: Path) -> None:
     child, client = start(tmp_path)
     client.close()
     assert PASSWORD not in " ".join(psutil.Process(child.pid).cmdline())

@@ -63,7 +63,7 @@ def test_what_is_missing_is_said_in_one_sentence(
     assert sentence.endswith(".")
 
 
-def test_several_things_that_are_missing_are_all_said(preflight: ModuleType) -> None:
+def test_all_missing_requirements_are_named(preflight: ModuleType) -> None:
     assert len(preflight.problems((3, 6), "Darwin", "arm64", without("ensurepip"))) == 3
 
 

@@ -35,7 +35,7 @@ def spec(tmp_path: Path, code: str, name: str = "child", grace_s: float = 10.0, 
     )
 
 
-def test_a_child_is_ready_when_its_check_says_so_and_ends_at_sigterm(tmp_path: Path) -> None:
+def test_a_child_is_ready_by_its_check_and_ends_at_sigterm(tmp_path: Path) -> None:
     said: list[str] = []
     child = processes.start(spec(tmp_path, SLEEPS))
     processes.wait_ready([child], Interruption(), said.append)
@@ -44,14 +44,14 @@ def test_a_child_is_ready_when_its_check_says_so_and_ends_at_sigterm(tmp_path: P
     assert child.exit_status() == -signal.SIGTERM
 
 
-def test_a_child_leads_its_own_process_group_so_that_ctrl_c_does_not_reach_it(tmp_path: Path) -> None:
+def test_a_child_leads_its_own_process_group(tmp_path: Path) -> None:
     child = processes.start(spec(tmp_path, SLEEPS))
     assert os.getpgid(child.pid) == child.pid
     assert os.getsid(child.pid) == os.getsid(0)  # else the kernel would share out the cores by session first
     processes.stop([child], Interruption())
 
 
-def test_a_child_that_ignores_sigterm_is_killed_after_its_grace_and_named(tmp_path: Path) -> None:
+def test_a_child_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path) -> None:
     deaf = processes.start(spec(tmp_path, DEAF, "deaf", grace_s=0.3))
     polite = processes.start(spec(tmp_path, SLEEPS, "polite"))
     processes.wait_ready([deaf, polite], Interruption(), lambda _: None)
@@ -68,7 +68,7 @@ def test_a_second_signal_shortens_every_grace(tmp_path: Path) -> None:
     assert processes.stop([child], interruption) == ["child"]
 
 
-def test_a_child_that_dies_while_starting_is_an_error_with_the_end_of_its_log(tmp_path: Path) -> None:
+def test_a_child_that_dies_while_starting_is_an_error(tmp_path: Path) -> None:
     code = "print('line\\n' * 50 + 'no such table', flush=True); raise SystemExit(3)"
     child = processes.start(
         ChildSpec("web", [sys.executable, "-c", code], {}, tmp_path / "web.log", is_ready=lambda: False)

@@ -100,7 +100,7 @@ def test_further_arguments_go_to_the_process(project: Project) -> None:
     assert called(project.run("shell", "-c", "print(1, 2)")) == "manage.py shell -c print(1, 2)"
 
 
-def test_an_environment_file_is_exported_and_nothing_in_it_is_evaluated(project: Project, tmp_path: Path) -> None:
+def test_an_environment_file_is_exported_without_evaluation(project: Project, tmp_path: Path) -> None:
     lines = [
         "# a comment",
         "",
@@ -157,7 +157,7 @@ def test_without_a_virtual_environment_it_says_how_to_make_one(tmp_path: Path) -
     assert "run 'make venv'" in ran.stderr
 
 
-def test_the_asked_virtual_environment_wins_then_the_projects_then_the_active_one(tmp_path: Path) -> None:
+def test_the_virtual_environment_is_chosen_in_order(tmp_path: Path) -> None:
     project = Project(tmp_path / "project")
     asked, active = project.add_venv(tmp_path / "asked"), project.add_venv(tmp_path / "active")
     both = {"galileo_venv": str(tmp_path / "asked"), "VIRTUAL_ENV": str(tmp_path / "active")}
@@ -175,7 +175,7 @@ def test_it_can_be_called_through_a_link_and_from_anywhere(project: Project, tmp
 
 
 @pytest.mark.parametrize("arguments", [["help"], ["--help"], []])
-def test_help_names_every_command_and_needs_no_virtual_environment(tmp_path: Path, arguments: list[str]) -> None:
+def test_help_needs_no_virtual_environment(tmp_path: Path, arguments: list[str]) -> None:
     ran = Project(tmp_path / "bare").run(*arguments)
     assert ran.returncode == 0
     assert all(re.search(rf"^  {command} ", ran.stdout, re.M) for command in COMMANDS)

@@ -44,19 +44,19 @@ def test_secrets_are_long_differ_from_each_other_and_are_kept(state: StateDir, t
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"redis_password": "x"}', "\0"])
-def test_damaged_secrets_are_an_error_that_says_what_to_do(state: StateDir, content: str) -> None:
+def test_damaged_secrets_are_an_error_with_a_remedy(state: StateDir, content: str) -> None:
     state.secrets_file.write_text(content)
     with pytest.raises(StackError, match=r"secrets\.json is damaged; delete it"):
         state.secrets()
 
 
-def test_a_state_directory_that_cannot_be_made_is_an_error_with_its_name(tmp_path: Path) -> None:
+def test_an_impossible_state_directory_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StackError, match="file/var cannot be used: Not a directory"):
         StateDir(tmp_path / "file" / "var").create()
 
 
-def test_a_missing_or_torn_description_is_no_description(state: StateDir) -> None:
+def test_a_missing_or_incomplete_description_is_ignored(state: StateDir) -> None:
     assert state.read_state() == {}
     state.state_file.write_text('{"pid": ')
     assert state.read_state() == {}
@@ -73,7 +73,7 @@ def test_the_lock_is_held_by_one_and_free_after_its_release(state: StateDir) -> 
     assert not is_locked(state.lock_file)
 
 
-def test_without_a_state_directory_nothing_is_locked_and_nothing_is_made(tmp_path: Path) -> None:
+def test_without_a_state_directory_nothing_is_locked(tmp_path: Path) -> None:
     assert not is_locked(tmp_path / "var" / "lock")
     assert not (tmp_path / "var").exists()
 
@@ -130,7 +130,7 @@ def test_only_spools_without_batches_are_removed(
     state.remove_empty_spools()
 
 
-def test_a_spool_that_cannot_be_in_memory_is_in_the_state_directory(
+def test_a_spool_may_be_in_the_state_directory(
     state: StateDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state_module, "_SHARED_MEMORY", tmp_path / "missing-file")
@@ -138,7 +138,7 @@ def test_a_spool_that_cannot_be_in_memory_is_in_the_state_directory(
     assert state.spool("worker-a") == state.root / "spool" / "worker-a"
 
 
-def test_a_link_that_somebody_has_put_in_place_of_the_spool_is_not_followed(
+def test_a_link_in_place_of_the_spool_is_not_followed(
     state: StateDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state_module, "_SHARED_MEMORY", tmp_path)

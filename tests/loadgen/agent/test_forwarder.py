@@ -104,7 +104,7 @@ def step_for(forwarder: Forwarder, clock: Clock, seconds: int) -> None:
         forwarder.step()
 
 
-def test_batches_of_a_shard_are_sent_in_order_at_most_eight_unacknowledged(
+def test_a_shard_has_at_most_eight_unacknowledged_batches(
     forwarder: Forwarder, spool: Spool, ingest: FakeIngest
 ) -> None:
     for number in reversed(range(12)):
@@ -130,7 +130,7 @@ def test_a_file_is_deleted_only_once_it_is_acknowledged(forwarder: Forwarder, sp
     assert forwarder.unacknowledged == 0
 
 
-def test_an_unacknowledged_batch_is_sent_again_with_growing_pauses(
+def test_a_lost_batch_is_sent_again_with_growing_pauses(
     forwarder: Forwarder, spool: Spool, ingest: FakeIngest, clock: Clock
 ) -> None:
     seal(spool, 0)
@@ -169,7 +169,7 @@ def test_nothing_is_sent_again_while_it_waits_in_its_queue(
     assert not spool.scan()
 
 
-def test_a_batch_is_lost_once_all_that_was_in_its_queue_is_answered_though_the_queue_is_never_empty(
+def test_a_batch_is_lost_once_its_whole_queue_is_answered(
     forwarder: Forwarder, spool: Spool, ingest: FakeIngest, clock: Clock
 ) -> None:
     seal(spool, 0)
@@ -210,7 +210,7 @@ def test_a_broker_that_lost_its_memory_gets_everything_again(
 
 
 @pytest.mark.parametrize("away_s", [30, 600])
-def test_batches_arrive_soon_after_the_database_is_back_and_are_seldom_sent_before(
+def test_batches_arrive_soon_after_the_database_is_back(
     forwarder: Forwarder, spool: Spool, ingest: FakeIngest, clock: Clock, away_s: int
 ) -> None:
     for second in range(away_s):
@@ -245,7 +245,7 @@ def test_a_batch_that_a_later_one_overtook_is_sent_again_at_once(
     assert not spool.scan()
 
 
-def test_a_batch_that_ingest_fails_to_store_is_overtaken_again_and_again_but_not_sent_as_often(
+def test_a_batch_that_cannot_be_stored_is_seldom_sent_again(
     forwarder: Forwarder, spool: Spool, ingest: FakeIngest, clock: Clock
 ) -> None:
     for second in range(120):
@@ -259,7 +259,7 @@ def test_a_batch_that_ingest_fails_to_store_is_overtaken_again_and_again_but_not
     assert len(spool.scan()) <= 2, "it does not hold up the others"
 
 
-def test_a_batch_is_lost_when_its_queue_was_empty_though_other_workers_keep_ingest_busy(
+def test_a_batch_is_lost_when_its_queue_was_empty(
     forwarder: Forwarder, spool: Spool, ingest: FakeIngest, clock: Clock
 ) -> None:
     seal(spool, 0)
@@ -316,7 +316,7 @@ def test_nothing_is_lost_while_the_broker_is_away(forwarder: Forwarder, spool: S
     assert not spool.scan()
 
 
-def test_a_file_that_is_no_batch_is_set_aside_and_does_not_block_the_others(
+def test_an_invalid_file_is_set_aside_and_blocks_no_other(
     forwarder: Forwarder, spool: Spool, ingest: FakeIngest
 ) -> None:
     spool.write(BatchName("g", 1, 1, 0), b"")
@@ -328,7 +328,7 @@ def test_a_file_that_is_no_batch_is_set_aside_and_does_not_block_the_others(
     assert (spool.directory / "g.1.1.0.broken").exists()
 
 
-def test_a_batch_that_ingest_refuses_is_set_aside_with_a_sentence_and_makes_room_for_others(
+def test_a_refused_batch_is_set_aside_and_blocks_no_other(
     forwarder: Forwarder, spool: Spool, ingest: FakeIngest, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(WINDOW + 1):
@@ -367,7 +367,7 @@ def test_strange_answers_do_no_harm(forwarder: Forwarder, spool: Spool, ingest: 
     assert forwarder.unacknowledged == 1
 
 
-def test_an_answer_for_another_databases_shard_of_the_same_number_deletes_nothing(
+def test_an_answer_to_another_databases_shard_deletes_nothing(
     forwarder: Forwarder, spool: Spool, ingest: FakeIngest
 ) -> None:
     seal(spool, 0, group_id="202611220101-old1.0")
@@ -444,9 +444,7 @@ def test_each_batch_is_logged_once_however_often_it_is_sent(spool: Spool, ingest
     assert log.numbers == [0, 1, 2]
 
 
-def test_a_batch_that_is_not_traced_is_not_logged_either_but_sent(
-    spool: Spool, ingest: FakeIngest, clock: Clock
-) -> None:
+def test_a_batch_that_is_not_traced_is_sent_but_not_logged(spool: Spool, ingest: FakeIngest, clock: Clock) -> None:
     log = FakeLog()
     for number in range(4):
         seal(spool, number, traced=number % 2 == 0)
@@ -455,9 +453,7 @@ def test_a_batch_that_is_not_traced_is_not_logged_either_but_sent(
     assert len(ingest.sent) == 4
 
 
-def test_a_batch_is_logged_before_it_is_sent_and_not_again_when_the_broker_was_away(
-    spool: Spool, ingest: FakeIngest, clock: Clock
-) -> None:
+def test_a_batch_is_logged_once_before_it_is_sent(spool: Spool, ingest: FakeIngest, clock: Clock) -> None:
     log = FakeLog()
     forwarder = Forwarder(spool, ingest, 1, clock, log)
     seal(spool, 0)
@@ -484,9 +480,7 @@ def test_a_batch_that_the_log_did_not_take_is_given_to_it_again(spool: Spool, in
     assert (log.numbers, ingest.sent) == ([0], ["g.1.1.0"])
 
 
-def test_a_batch_whose_rows_cannot_be_read_is_set_aside_and_the_others_go_on(
-    spool: Spool, ingest: FakeIngest, clock: Clock
-) -> None:
+def test_a_batch_with_unreadable_rows_is_set_aside(spool: Spool, ingest: FakeIngest, clock: Clock) -> None:
     class Log(FakeLog):
         def write(self, header: BatchHeader, records: bytes) -> None:
             if header.number == 0:
@@ -501,7 +495,7 @@ def test_a_batch_whose_rows_cannot_be_read_is_set_aside_and_the_others_go_on(
     assert len(list(spool.directory.glob(f"*{BROKEN}"))) == 1
 
 
-def test_a_file_system_without_rights_keeps_the_mark_as_long_as_the_agent_lives(
+def test_without_access_rights_a_mark_lives_as_long_as_the_agent(
     spool: Spool, ingest: FakeIngest, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> None:

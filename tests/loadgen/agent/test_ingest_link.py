@@ -18,7 +18,7 @@ def seal(spool: Spool, number: int) -> None:
     spool.write(BatchName("g", 1, 1, number), encode_header(header))
 
 
-def test_a_batch_travels_as_one_message_and_its_acknowledgement_deletes_the_file(
+def test_a_batch_is_one_message_and_its_answer_deletes_the_file(
     redis_server: RedisServer, store: redis.Redis, tmp_path
 ) -> None:
     settings = settings_for(redis_server, "w", tmp_path)

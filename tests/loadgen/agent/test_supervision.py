@@ -42,7 +42,7 @@ def look(supervisor: Supervisor, clock: Clock, at_s: float) -> None:
 
 
 @pytest.mark.parametrize("queue", QUEUES)
-def test_an_order_that_waits_for_long_has_the_main_process_connect_anew(
+def test_an_order_that_waits_long_makes_the_worker_reconnect(
     store: redis.Redis, tmp_path: Path, heard: list[int], queue: str
 ) -> None:
     clock = Clock()
@@ -56,7 +56,7 @@ def test_an_order_that_waits_for_long_has_the_main_process_connect_anew(
     assert heard == [RECONNECT]
 
 
-def test_an_order_that_is_taken_in_time_or_waits_for_a_slot_is_no_sign(
+def test_an_order_that_waits_for_a_slot_causes_no_reconnect(
     store: redis.Redis, tmp_path: Path, heard: list[int]
 ) -> None:
     clock = Clock()
@@ -85,7 +85,7 @@ def test_a_queue_that_others_work_off_is_no_sign(store: redis.Redis, tmp_path: P
 
 
 @pytest.mark.parametrize(("leased", "left"), [(True, ["g.0.7.1.4.batch", "g.0.7.2.5.tmp"]), (False, None)])
-def test_what_a_shard_was_writing_when_it_died_is_removed_and_a_dead_copy_has_written_nothing(
+def test_incomplete_files_of_a_dead_shard_are_removed(
     store: redis.Redis, tmp_path: Path, leased: bool, left: list[str] | None
 ) -> None:
     spooled = ["g.0.7.1.4.batch", "g.0.7.1.5.tmp", "g.0.7.2.5.tmp"]  # group g.0, shard 7, attempt 1 or 2

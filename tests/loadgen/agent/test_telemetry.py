@@ -129,7 +129,7 @@ def test_an_instrument_that_fails_is_left_out_and_told_of_once(
     assert [record.message.partition(":")[0] for record in caplog.records] == ["telemetry of load cannot be read"]
 
 
-def test_a_node_says_what_it_is_in_the_fields_of_telemd() -> None:
+def test_a_node_is_described_in_the_fields_of_telemd() -> None:
     info = node_info()
 
     assert set(info) == {"arch", "cpus", "ram", "boot", "disk", "net", "hostname", "netspeed"}
@@ -143,7 +143,7 @@ def test_a_node_says_what_it_is_in_the_fields_of_telemd() -> None:
 
 
 @pytest.mark.slow
-def test_telemetry_is_published_in_the_brokers_clock_and_the_node_is_listed(
+def test_telemetry_has_the_brokers_time_and_the_node_is_listed(
     redis_server: RedisServer, store: redis.Redis, heard: Heard
 ) -> None:
     with running(settings(redis_server)):
@@ -161,7 +161,7 @@ def test_telemetry_is_published_in_the_brokers_clock_and_the_node_is_listed(
 
 
 @pytest.mark.slow
-def test_a_node_obeys_pause_unpause_and_info(redis_server: RedisServer, store: redis.Redis, heard: Heard) -> None:
+def test_a_node_executes_pause_unpause_and_info(redis_server: RedisServer, store: redis.Redis, heard: Heard) -> None:
     channel = commands_channel("pi-1")
     with running(settings(redis_server)):
         heard.until("cpu")

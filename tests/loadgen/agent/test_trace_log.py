@@ -84,7 +84,7 @@ def test_ids_are_those_on_the_wire(tmp_path: Path) -> None:
     assert rows[3]["request_id"] == request_id(HEADER.group_id, 3, 14)
 
 
-def test_the_files_are_rotated_and_bounded_and_the_oldest_lines_go(tmp_path: Path) -> None:
+def test_the_files_are_rotated_and_bounded(tmp_path: Path) -> None:
     limit_bytes = FILES * 4096
     log = open_log(tmp_path, limit_bytes)
     for number in range(200):
@@ -132,9 +132,7 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         open_log(tmp_path / "file" / "traces")
 
 
-def test_requests_that_were_sent_are_published_in_the_originals_format(
-    redis_server: RedisServer, store: redis.Redis
-) -> None:
+def test_sent_requests_are_published_in_the_originals_format(redis_server: RedisServer, store: redis.Redis) -> None:
     subscriber: Any = store.pubsub(ignore_subscribe_messages=True)
     subscriber.subscribe(CHANNEL)
     subscriber.get_message(timeout=5)

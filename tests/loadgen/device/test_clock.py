@@ -30,7 +30,7 @@ class FakeTime:
         return seconds, microseconds
 
 
-def test_the_broker_read_its_clock_in_the_middle_of_the_round_trip_within_half_of_it() -> None:
+def test_the_uncertainty_is_half_of_the_round_trip() -> None:
     sample = sample_of(1_000_000, (7, 5), 1_400_000)
 
     assert sample == ClockSample(offset_ns=7_000_005_000 - 1_200_000, uncertainty_ns=200_000 + 1000)
@@ -50,9 +50,7 @@ def test_the_best_sample_is_the_least_uncertain_one() -> None:
     assert best(samples).offset_ns == 2
 
 
-def test_a_real_servers_offset_is_the_same_blocking_and_on_an_event_loop(
-    redis_server: RedisServer, store: redis.Redis, tmp_path
-) -> None:
+def test_the_offset_is_the_same_on_an_event_loop(redis_server: RedisServer, store: redis.Redis, tmp_path) -> None:
     async def on_a_loop() -> ClockSample:
         async with async_client(settings_for(redis_server, "w", tmp_path).redis) as client:
             return await measure_async(client, 10)
@@ -62,7 +60,7 @@ def test_a_real_servers_offset_is_the_same_blocking_and_on_an_event_loop(
     assert abs(one.offset_ns - other.offset_ns) <= one.uncertainty_ns + other.uncertainty_ns
 
 
-def test_the_clock_is_read_once_before_and_once_after_each_round_trip(store: redis.Redis) -> None:
+def test_the_clock_is_read_twice_per_round_trip(store: redis.Redis) -> None:
     readings = count(0, 1000)
 
     measure(store, 3, lambda: next(readings))

@@ -70,7 +70,7 @@ def test_the_sums_never_decrease() -> None:
 
 
 @pytest.mark.slow
-def test_a_busy_sibling_on_the_same_core_counts_for_nothing_and_a_stranger_does() -> None:
+def test_a_busy_sibling_does_not_count_and_a_stranger_does() -> None:
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     try:
@@ -103,7 +103,7 @@ def proc_stat(monkeypatch: pytest.MonkeyPatch, *ticks: list[int]) -> None:
     monkeypatch.setattr("loadgen.device.cores.process_times", lambda _: ProcessTimes(0, 0))
 
 
-def test_what_the_hypervisor_took_is_told_apart_from_what_others_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steal_is_separate_from_the_time_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     #                       user nice system idle iowait irq softirq steal guest guest_nice
     proc_stat(monkeypatch, [100, 10, 20, 300, 40, 0, 0, 50, 7, 0], [130, 10, 20, 320, 60, 5, 5, 90, 37, 0])
     tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")

@@ -25,7 +25,7 @@ def test_short_turns_leave_policy_and_nice_value_as_they_are() -> None:
     assert (os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)) == before
 
 
-def test_one_thread_stays_in_the_background_and_the_others_do_not() -> None:
+def test_only_one_thread_stays_in_the_background() -> None:
     values: list[int] = []
 
     def work() -> None:

@@ -26,7 +26,7 @@ def here(**fields: object) -> WorkerInfo:
     return worker_info("w", hostname=platform.node(), boot_id=boot_id(), **fields)
 
 
-def test_a_name_that_nobody_holds_is_free(store: redis.Redis) -> None:
+def test_a_name_without_a_holder_is_free(store: redis.Redis) -> None:
     assert free_name(store, "w") == ""
 
 
@@ -43,7 +43,7 @@ def test_a_dead_process_of_this_boot_is_taken_over_at_once(store: redis.Redis) -
     assert free_name(store, "w", lambda _: pytest.fail("it is known at once")) == "dead"
 
 
-def test_a_worker_elsewhere_that_renews_its_registration_keeps_its_name(store: redis.Redis) -> None:
+def test_a_remote_worker_that_renews_keeps_its_name(store: redis.Redis) -> None:
     info = worker_info("w", hostname="elsewhere")
     put(store, info)
     naps = []
@@ -58,7 +58,7 @@ def test_a_worker_elsewhere_that_renews_its_registration_keeps_its_name(store: r
     assert len(naps) == 3
 
 
-def test_a_worker_elsewhere_that_is_silent_until_its_registration_expires_is_dead(store: redis.Redis) -> None:
+def test_a_remote_worker_whose_registration_expires_is_dead(store: redis.Redis) -> None:
     put(store, worker_info("w", hostname="elsewhere"))
 
     assert free_name(store, "w", lambda _: store.delete(worker_key("w"))) == ""
@@ -80,7 +80,7 @@ def test_a_registration_is_renewed_by_its_own_instance_only(store: redis.Redis) 
     assert read_worker_info(store, "w") is None
 
 
-def test_a_successor_takes_over_and_the_predecessor_cannot_take_it_back(store: redis.Redis) -> None:
+def test_a_predecessor_cannot_take_its_name_back(store: redis.Redis) -> None:
     dead, successor = Registry(store, "w", "1"), Registry(store, "w", "2", predecessor="1")
     dead.hold(worker_info("w", instance="1"))
 

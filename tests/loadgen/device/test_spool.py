@@ -42,7 +42,7 @@ def test_a_batch_is_read_as_it_was_written_and_gone_once_removed(spool: Spool) -
     assert spool.scan() == {}
 
 
-def test_the_same_shard_number_of_another_database_is_another_batch(spool: Spool) -> None:
+def test_a_shard_of_another_database_has_other_batches(spool: Spool) -> None:
     old, new = BatchName("202611220101-old1.0", 1, 1, 0), BatchName("202611220102-new1.0", 1, 1, 0)
     spool.write(old, b"old")
     spool.write(new, b"new")
@@ -54,7 +54,7 @@ def test_the_same_shard_number_of_another_database_is_another_batch(spool: Spool
 
 
 @pytest.mark.parametrize("group_id", ["g", "202611220101-abcd.0", "3.4.5", "a..b", "a-.", "1"])
-def test_a_name_comes_back_from_its_id_whatever_dots_its_group_has(group_id: str) -> None:
+def test_a_name_is_parsed_from_an_id_with_dots_in_its_group(group_id: str) -> None:
     name = BatchName(group_id, 12, 3, 0)
 
     assert BatchName.parse(name.id) == name
@@ -139,7 +139,7 @@ def test_a_write_that_fails_leaves_nothing(spool: Spool, monkeypatch: pytest.Mon
     assert list(spool.directory.iterdir()) == []
 
 
-def test_what_killed_writers_left_is_removed_and_what_is_young_is_not(spool: Spool) -> None:
+def test_only_old_incomplete_files_are_removed(spool: Spool) -> None:
     old, young = spool.directory / "g.1.1.0.tmp", spool.directory / "g.1.1.1.tmp"
     old.write_bytes(b"")
     young.write_bytes(b"")

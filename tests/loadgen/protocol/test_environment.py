@@ -54,7 +54,7 @@ def test_an_interval_of_telemetry_that_makes_no_sense_is_refused(interval: str) 
     assert [error.path for error in caught.value.errors] == ["galileo_telemetry_interval_s"]
 
 
-def test_telemetry_is_published_each_second_unless_it_is_turned_off() -> None:
+def test_telemetry_is_published_each_second_by_default() -> None:
     assert read_worker({}).telemetry_interval_s == 1.0
     assert read_worker({"galileo_telemetry_interval_s": "0"}).telemetry_interval_s == 0.0
     assert read_worker({"galileo_telemetry_interval_s": "2.5"}).labels.keys() == {"worker_name"}
@@ -75,7 +75,7 @@ def test_files_of_traces_need_a_folder() -> None:
     assert str(read_worker({"galileo_trace_logging": "file", "galileo_trace_dir": "/data/t"}).trace_dir) == "/data/t"
 
 
-def test_the_router_of_workloads_that_name_none_goes_by_the_originals_names_and_is_a_label_too() -> None:
+def test_the_default_router_is_a_label_with_the_originals_names() -> None:
     assert (read_worker({}).router, "router_type" in read_worker({}).labels) == ("host", False)
     settings = read_worker({"galileo_router_type": "StaticRouter", "galileo_router_static_host": "http://pi:8080/a"})
     assert (settings.router, settings.static_host) == ("static", "http://pi:8080/a")
