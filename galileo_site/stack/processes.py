@@ -172,19 +172,11 @@ def strays(known: Sequence[Child]) -> list[psutil.Process]:
     pids = {child.pid for child in known}
     found = []
     for process in psutil.Process().children():
-        if process.pid in pids:
-            continue
-        try:
-            ended = process.status() == psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            continue
-        if not ended:
-            found.append(process)
-            continue
-        try:
-            os.waitpid(process.pid, os.WNOHANG)
-        except ChildProcessError:
-            continue  # it was reaped elsewhere
+        if process.pid not in pids:
+            try:
+                process.wait(0)  # reaps it if it has ended
+            except psutil.TimeoutExpired:
+                found.append(process)
     return found
 
 

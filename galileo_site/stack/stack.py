@@ -71,10 +71,9 @@ class Stack:
         self._say = say
         self._secrets = state.secrets()
         self._redis_port = config.redis_port or ports.pick_free({config.web_port})
-        taken = {config.web_port, self._redis_port}
         self.service_ports: list[int] = []
         for _ in SERVICE_WEIGHTS:
-            self.service_ports.append(ports.pick_free(taken | set(self.service_ports)))
+            self.service_ports.append(ports.pick_free({config.web_port, self._redis_port, *self.service_ports}))
         self.environments = Environments(config, state, self._redis_port)
         self._stages: list[list[_Slot]] = []
         self._announced: list[Child] = []

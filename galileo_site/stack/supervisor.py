@@ -79,10 +79,8 @@ def down(state: StateDir) -> int:
         return 0
     supervisor = _supervisor(state)
     say("Stopping Galileo …")
-    _signal(supervisor, signal.SIGTERM)
-    if not _wait_ended(supervisor, _STOP_TIMEOUT_S):
-        _signal(supervisor, signal.SIGKILL)  # the kernel ends its children with it
-        if not _wait_ended(supervisor, 10.0):
+    if not _end(supervisor, signal.SIGTERM, _STOP_TIMEOUT_S):
+        if not _end(supervisor, signal.SIGKILL, 10.0):  # the kernel ends its children with it
             raise StackError(f"Process {supervisor.pid} does not end.")
         say("It did not stop in time and was killed.")
     say("Galileo is stopped.")
@@ -181,20 +179,15 @@ def _supervisor(state: StateDir) -> psutil.Process:
     raise StackError(f"{state.lock_file} is held by a process that is not Galileo's.")
 
 
-def _signal(process: psutil.Process, number: signal.Signals) -> None:
+def _end(process: psutil.Process, number: signal.Signals, timeout_s: float) -> bool:
+    """Sends a signal. Returns whether the process ended in time; a zombie has ended."""
+    end_at_s = time.monotonic() + timeout_s
     try:
         process.send_signal(number)
+        while process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > end_at_s:
+                return False
+            time.sleep(0.05)
     except psutil.NoSuchProcess:
-        log.debug("process %d has ended already", process.pid)
-
-
-def _wait_ended(process: psutil.Process, timeout_s: float) -> bool:
-    end_at_s = time.monotonic() + timeout_s
-    while time.monotonic() < end_at_s:
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.05)
-    return False
+        log.debug("process %d has ended", process.pid)
+    return True

@@ -55,9 +55,6 @@ class Heartbeat:
         self._spool = spool
         self._registry = Registry(client, settings.name, instance.id, instance.predecessor)
         self._versions = package_versions()
-        self._memory_bytes = psutil.virtual_memory().total
-        self._cores = len(os.sched_getaffinity(0))
-        self._boot_id = boot_id()
 
     def beat(self, status: str) -> None:
         """Registers the worker or renews its registration. Raises NameTakenError when another worker has the name."""
@@ -68,11 +65,11 @@ class Heartbeat:
             instance=self._instance.id,
             labels=self._settings.labels,
             slots=self._settings.slots,
-            cores=self._cores,
-            memory_bytes=self._memory_bytes,
+            cores=len(os.sched_getaffinity(0)),
+            memory_bytes=psutil.virtual_memory().total,
             machine=platform.machine(),
             hostname=platform.node(),
-            boot_id=self._boot_id,
+            boot_id=boot_id(),
             pid=self._instance.pid,
             versions=self._versions,
             status=status,

@@ -112,18 +112,17 @@ class Agent:
         forwarder = Forwarder(self._spool, RedisIngest(settings, broker), settings.ingest_queues, trace_log=trace_log)
         in_background = trace_log is None
         self._forwarding = ForwarderThread(forwarder, self._spool, in_background=in_background)
-        self._telemetry = (
-            TelemetryThread(settings, in_background=in_background) if settings.telemetry_interval_s else None
-        )
+        self._threads: list[ForwarderThread | TelemetryThread] = [self._forwarding]
+        if settings.telemetry_interval_s:
+            self._threads.append(TelemetryThread(settings, in_background=in_background))
         self._away = False
         self._name_taken = False
 
     def run(self) -> int:
         """Works until the interruption, drains the worker, and returns the exit status."""
         self._spool.open()
-        self._forwarding.start()
-        if self._telemetry is not None:
-            self._telemetry.start()
+        for thread in self._threads:
+            thread.start()
         try:
             self._watch()
             if self._interruption.number is not None:
@@ -131,19 +130,18 @@ class Agent:
             # Otherwise the forwarder died of an error; the main process starts the agent again.
             status = 0 if self._forwarding.is_alive() else 1
         finally:
-            self._forwarding.stop()
-            if self._telemetry is not None:
-                self._telemetry.stop()
+            for thread in self._threads:
+                thread.stop()
         return EXIT_NAME_TAKEN if self._name_taken else status
 
     def _watch(self) -> None:
-        beat_due = supervise_due = time.monotonic()
+        beat_due_s = supervise_due_s = time.monotonic()
         while self._interruption.number is None and self._forwarding.is_alive():
-            now = time.monotonic()
-            if now >= beat_due:
-                beat_due = now + (WORKER_HEARTBEAT_S if self._beat(READY) else _AWAY_PAUSE_S)
-            if now >= supervise_due:
-                supervise_due = now + _SUPERVISE_EVERY_S
+            now_s = time.monotonic()
+            if now_s >= beat_due_s:
+                beat_due_s = now_s + (WORKER_HEARTBEAT_S if self._beat(READY) else _AWAY_PAUSE_S)
+            if now_s >= supervise_due_s:
+                supervise_due_s = now_s + _SUPERVISE_EVERY_S
                 with contextlib.suppress(RedisError):  # the heartbeat has logged it
                     self._supervisor.report_deaths()
                     self._supervisor.enforce_stops()
@@ -152,16 +150,16 @@ class Agent:
 
     def _drain(self) -> None:
         logger.info("the worker drains")
-        ends = time.monotonic() + DRAIN_S
-        beat_due = 0.0
+        end_at_s = time.monotonic() + DRAIN_S
+        beat_due_s = 0.0
         idle_turns = 0
-        while time.monotonic() < ends and idle_turns < 2 and self._forwarding.is_alive():
+        while time.monotonic() < end_at_s and idle_turns < 2 and self._forwarding.is_alive():
             shards = self._supervisor.drain()
             with contextlib.suppress(RedisError):  # the next start reports them then
                 self._supervisor.report_deaths()
-            now = time.monotonic()
-            if now >= beat_due:
-                beat_due = now + WORKER_HEARTBEAT_S
+            now_s = time.monotonic()
+            if now_s >= beat_due_s:
+                beat_due_s = now_s + WORKER_HEARTBEAT_S
                 self._beat(DRAINING)
             is_done = not shards and self._forwarding.is_idle and not self._spool.scan()
             idle_turns = idle_turns + 1 if is_done else 0
