@@ -26,7 +26,7 @@ _TEMPORARY = ".tmp"
 _NUMBER = "(0|[1-9][0-9]{0,18})"  # one spelling only, so that each name has one file
 _BATCH_ID = re.compile(rf"({GROUP_ID_PATTERN})\.{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
 _SCAN_EVERY_NS = 1_000_000_000
-_SCAN_SHARE = 200  # at most 1/200 of the time goes into scans
+_SCAN_SHARE = 200  # at most 1/200 of the time is spent on scans
 
 
 class BatchName(NamedTuple):

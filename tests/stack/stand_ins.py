@@ -1,6 +1,6 @@
 """`python -m tests.stack.stand_ins COMMAND`: the stack with stand-ins for Galileo's own processes and Django commands.
 
-Redis and the example services are real. The variables FAKE_<COMMAND> say what a stand-in does: a number is its exit
+Redis and the example services are real. The variables FAKE_<COMMAND> control the stand-ins: a number is its exit
 status, `wait` makes it run until Ctrl-C. What is called and when it ends is appended to the file CALLS.
 """
 

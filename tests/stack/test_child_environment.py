@@ -1,4 +1,4 @@
-"""The environment of each child: what it needs, and no secret that it does not."""
+"""The environment of each child has its settings, and no secret that it does not use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m galileo_site.stack`: what its commands say when there is nothing to do, or nothing that can be done."""
+"""`python -m galileo_site.stack`: the output of commands that have nothing to do or cannot do it."""
 
 from __future__ import annotations
 

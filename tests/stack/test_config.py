@@ -1,4 +1,4 @@
-"""What a user can set about the stack."""
+"""The settings of the stack."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_port_that_was_just_closed_is_free() -> None:
         port = server.getsockname()[1]
         client = socket.create_connection(("127.0.0.1", port))
         accepted, _ = server.accept()
-        accepted.close()  # our side closes first: it is the one that stays in TIME_WAIT
+        accepted.close()  # the side that closes first stays in TIME_WAIT
         client.close()
     assert ports.is_free(port)
 

@@ -1,4 +1,4 @@
-"""`demo`: what it runs, how it exits, and that it always stops everything. Galileo's own processes are stand-ins."""
+"""`demo`: its commands and exit status; it always stops everything. Galileo's own processes are stand-ins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Makefile: what a user is told, and what `clean` refuses."""
+"""The Makefile: its help, and when `clean` refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bin/preflight`: one sentence for each thing that a machine lacks."""
+"""`bin/preflight`: one sentence for each missing requirement."""
 
 from __future__ import annotations
 

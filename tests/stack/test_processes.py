@@ -47,7 +47,7 @@ def test_a_child_is_ready_by_its_check_and_ends_at_sigterm(tmp_path: Path) -> No
 def test_a_child_leads_its_own_process_group(tmp_path: Path) -> None:
     child = processes.start(spec(tmp_path, SLEEPS))
     assert os.getpgid(child.pid) == child.pid
-    assert os.getsid(child.pid) == os.getsid(0)  # else the kernel would share out the cores by session first
+    assert os.getsid(child.pid) == os.getsid(0)  # otherwise the kernel would divide the cores by session first
     processes.stop([child], Interruption())
 
 

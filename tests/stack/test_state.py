@@ -1,4 +1,4 @@
-"""The state directory: who may read it, what is kept, who holds it."""
+"""The state directory: its access rights, contents and lock."""
 
 from __future__ import annotations
 

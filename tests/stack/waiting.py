@@ -1,4 +1,4 @@
-"""Waiting for what other processes do."""
+"""Waits for other processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """Those that have not ended. One that nobody has reaped yet has ended, too."""
+    """Returns the processes that have not ended; a zombie has ended."""
     return [process for process in processes if not _has_ended(process)]
 
 

@@ -37,9 +37,9 @@ class Command(shell.Command):
         super().handle(**options)
 
     def get_auto_imports(self) -> list[str]:
-        from experiments import shell as ours
+        from experiments.shell import __all__ as names
 
-        return [*(super().get_auto_imports() or []), *(f"experiments.shell.{name}" for name in ours.__all__)]
+        return [*(super().get_auto_imports() or []), *(f"experiments.shell.{name}" for name in names)]
 
     def ipython(self, options: dict[str, Any]) -> None:
         if find_spec("IPython") is None:

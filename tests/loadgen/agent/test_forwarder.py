@@ -26,7 +26,7 @@ class Clock:
 
 
 class FakeIngest:
-    """A broker with queues that hold what was sent, until the test takes it."""
+    """A broker whose queues hold the batches until the test takes them."""
 
     def __init__(self) -> None:
         self.sent: list[str] = []
@@ -61,7 +61,7 @@ class FakeIngest:
             self.counter += 1
 
     def fail(self) -> None:
-        """The database is away: what is taken from the queue is dropped without an answer."""
+        """Drops the batches of the queue without an answer, as ingest does while the database is away."""
         self.queued.clear()
 
     def work_off_all(self) -> None:
@@ -98,7 +98,7 @@ def forwarder(spool: Spool, ingest: FakeIngest, clock: Clock) -> Forwarder:
 
 
 def step_for(forwarder: Forwarder, clock: Clock, seconds: int) -> None:
-    """One step each second, as the agent does while it waits."""
+    """Makes one step each second, as the waiting agent does."""
     for _ in range(seconds):
         clock.pass_s(1)
         forwarder.step()
@@ -155,7 +155,7 @@ def test_nothing_is_sent_again_while_it_waits_in_its_queue(
     forwarder: Forwarder, spool: Spool, ingest: FakeIngest, clock: Clock
 ) -> None:
     seal(spool, 0)
-    ingest.queued.extend(f"g.9.1.{number}" for number in range(100))  # another worker's, before ours
+    ingest.queued.extend(f"g.9.1.{number}" for number in range(100))  # another worker's batch, sent earlier
     forwarder.step()
 
     for _ in range(60):

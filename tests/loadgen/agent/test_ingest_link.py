@@ -1,4 +1,4 @@
-"""The way to ingest through a real broker."""
+"""RedisIngest with a real broker."""
 
 import redis
 

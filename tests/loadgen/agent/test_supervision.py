@@ -1,4 +1,4 @@
-"""The agent notices that the worker's main process hears no orders any more, and clears up after shards that died."""
+"""Supervisor: makes a worker reconnect that receives no orders, and removes the files of dead shards."""
 
 import json
 import os
@@ -29,7 +29,7 @@ class Clock:
 
 @pytest.fixture
 def heard() -> Iterator[list[int]]:
-    """The signals that this process got, which plays the main process."""
+    """The signals that this process got, which stands for the main process."""
     signals: list[int] = []
     before = signal.signal(RECONNECT, lambda number, _: signals.append(number))
     yield signals

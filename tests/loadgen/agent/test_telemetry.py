@@ -1,4 +1,4 @@
-"""The agent's own telemetry: what is measured, and how it is published, paused, and taken up again."""
+"""The agent's telemetry: its metrics, and how they are published, paused and resumed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def running(wanted: WorkerSettings) -> Iterator[TelemetryThread]:
 
 
 class Heard:
-    """What is published on telem/*."""
+    """The messages that are published on telem/*."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._subscription = Subscription(client, patterns=["telem/*"])
@@ -56,7 +56,7 @@ class Heard:
         self._subscription.__exit__(None, None, None)
 
     def until(self, metric: str, count: int = 1, within_s: float = 10.0) -> list[Sample]:
-        """Everything up to the `count`th sample of a metric."""
+        """Returns all samples up to the `count`th one of a metric."""
         samples: list[Sample] = []
         end_s = time.monotonic() + within_s
         while sum(sample.metric == metric for sample in samples) < count:
@@ -67,7 +67,7 @@ class Heard:
         return samples
 
     def nothing_for(self, seconds: float) -> bool:
-        """Whether nothing comes, once what was on its way has."""
+        """Returns whether no sample arrives after those that were on their way."""
         while self._subscription.get(2 * INTERVAL_S) is not None:
             pass
         end_s = time.monotonic() + seconds
@@ -185,14 +185,14 @@ def test_telemetry_comes_back_after_the_broker_and_says_so_once(
         with server.client() as client, Heard(client) as heard:
             heard.until("cpu")
         server.stop()
-        wait_for(lambda: "no telemetry until" in caplog.text, "the outage to be told of", 10)
+        wait_for(lambda: "telemetry stops until" in caplog.text, "the log of the outage", 10)
         time.sleep(1.5)
         server.start()
         with server.client() as client, Heard(client) as heard:
             heard.until("cpu", count=2)
             wait_for(lambda: client.pubsub_channels("telemcmd/*"), "the node to listen", 10)
-    assert caplog.text.count("no telemetry until") == 1
-    assert caplog.text.count("telemetry goes on") == 1
+    assert caplog.text.count("telemetry stops until") == 1
+    assert caplog.text.count("telemetry continues") == 1
 
 
 # --- subscriptions ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a worker writes or publishes of its traces: lines in files that are bounded, and in the original's format."""
+"""Trace logs: bounded files of lines, and messages in the original's format."""
 
 from __future__ import annotations
 

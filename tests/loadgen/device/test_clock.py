@@ -13,7 +13,7 @@ from tests.support.worker_process import settings_for
 
 
 class FakeTime:
-    """A broker whose clock stands `ahead_us` before ours; a round trip takes the next of `trips_ns`."""
+    """A broker whose clock is `ahead_us` ahead; a round trip takes the next of `trips_ns`."""
 
     def __init__(self, ahead_us: int, trips_ns: list[int]) -> None:
         self.now_ns = 5_000_000_000

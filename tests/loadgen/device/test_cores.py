@@ -1,4 +1,4 @@
-"""Whose time on the cores counts against a run."""
+"""CoreWatch: which processes' time counts against a run."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_busy_sibling_does_not_count_and_a_stranger_does() -> None:
 
 
 def proc_stat(monkeypatch: pytest.MonkeyPatch, *ticks: list[int]) -> None:
-    """Has the system say this of core 0, on which this process is."""
+    """Replaces the figures of core 0, on which this process runs."""
     lines = iter(f"cpu0 {' '.join(map(str, line))}\ncpu1 0 0 0 0\nctxt 5\n" for line in ticks)
     read = Path.read_text
     monkeypatch.setattr(Path, "read_text", lambda path: next(lines) if str(path) == "/proc/stat" else read(path))

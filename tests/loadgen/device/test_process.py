@@ -1,4 +1,4 @@
-"""What a process asks the kernel's scheduler for."""
+"""Priorities and limits that a process requests from the kernel."""
 
 from __future__ import annotations
 

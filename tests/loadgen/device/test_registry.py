@@ -1,4 +1,4 @@
-"""A worker's name: who holds it, and when it may be taken over."""
+"""A worker's name: its holder, and when another worker may take it."""
 
 import os
 import platform

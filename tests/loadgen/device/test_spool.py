@@ -81,7 +81,7 @@ def test_a_batch_that_is_set_aside_is_kept_and_does_not_count(spool: Spool) -> N
 
 def test_of_what_is_set_aside_the_oldest_goes(spool: Spool) -> None:
     numbers = range(MAX_SET_ASIDE + 3)
-    for number in reversed(numbers):  # the age of the batches is of no account
+    for number in reversed(numbers):  # the age of the batches does not matter
         name = BatchName("g", 1, 1, number)
         spool.write(name, b"rows")
         spool.set_aside(name, BROKEN if number % 2 else REFUSED)
