@@ -60,6 +60,8 @@ down: venv
 
 # In four processes, file by file, the longest first: most of the time goes into waiting.
 IN_FOUR := -n 4 --dist loadfile --no-loadscope-reorder
+# Each process would compile, and pytest rewrite, all modules again where the environment has set this.
+test test-fast test-interpreted test-databases: export PYTHONDONTWRITEBYTECODE =
 
 test: venv-dev
 	$(VENV)/bin/python -m pytest $(IN_FOUR)
