@@ -167,12 +167,20 @@ def test_hosts_that_redirects_alone_lead_to_are_forgotten(run: Run[Any]) -> None
             return answer(302, b"", f"Location: http://127.0.0.2:{elsewhere.port}/there", "Connection: keep-alive")
         return answer(200, b"", "Connection: close")
 
+    def strangers(engine: Any) -> set[Any]:
+        return {key for key in engine._pool.hosts if key != server.host}
+
+    async def until_forgotten(engine: Any) -> None:
+        async with asyncio.timeout(10):
+            while engine.counters.completed < 10 or strangers(engine):
+                await asyncio.sleep(0.01)
+
     async def scenario() -> tuple[set[Any], Result]:
         engine = build(server.host, rate=50, duration=0.2)
-        result = await play(engine, lambda engine: asyncio.sleep(0.4))
-        return {key for key in engine._pool.hosts if key != server.host}, result
+        result = await play(engine, until_forgotten)
+        return strangers(engine), result
 
     with EchoServer(lead_away) as elsewhere, EchoServer(lead_away) as server:
-        strangers, result = run(scenario())
-    assert strangers == set()
+        left, result = run(scenario())
+    assert left == set()
     assert result.outcomes() == {Outcome.COMPLETED: 10}
