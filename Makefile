@@ -58,19 +58,19 @@ up: venv
 down: venv
 	@$(STACK) down
 
-# In four processes, file by file, the longest first: most of the time goes into waiting.
-IN_FOUR := -n 4 --dist loadfile --no-loadscope-reorder
+# File by file, the longest first. Most slow tests wait, so that more processes than cores help; the fast ones compute.
+IN_PROCESSES := --dist loadfile --no-loadscope-reorder -n
 # Each process would compile, and pytest rewrite, all modules again where the environment has set this.
 test test-fast test-interpreted test-databases: export PYTHONDONTWRITEBYTECODE =
 
 test: venv-dev
-	$(VENV)/bin/python -m pytest $(IN_FOUR)
+	$(VENV)/bin/python -m pytest $(IN_PROCESSES) 4
 
 test-fast: venv-dev
-	$(VENV)/bin/python -m pytest -m "not slow" --hypothesis-profile=fast $(IN_FOUR)
+	$(VENV)/bin/python -m pytest -m "not slow" --hypothesis-profile=fast $(IN_PROCESSES) 2
 
 # The engine as it runs where there is no compiler, with sockets, too.
-INTERPRETED := galileo_compiled=false $(VENV)/bin/python -m pytest $(IN_FOUR)
+INTERPRETED := galileo_compiled=false $(VENV)/bin/python -m pytest $(IN_PROCESSES) 2
 WITH_SOCKETS := $(addprefix tests/loadgen/engine/,executors/test_closed.py executors/test_interactive.py http/test_connections.py http/test_fuzz.py http/test_outcomes.py test_run.py)
 
 test-interpreted: venv-dev
@@ -81,8 +81,8 @@ test-interpreted: venv-dev
 DATABASE_TESTS := tests/databases tests/routing tests/experiments
 
 test-databases: venv-dev
-	$(VENV)/bin/python -m tests.support.databases postgres -- $(VENV)/bin/python -m pytest $(IN_FOUR) -m "not slow or database" $(DATABASE_TESTS)
-	$(VENV)/bin/python -m tests.support.databases mysql -- $(VENV)/bin/python -m pytest $(IN_FOUR) -m "not slow or database" $(DATABASE_TESTS)
+	$(VENV)/bin/python -m tests.support.databases postgres -- $(VENV)/bin/python -m pytest $(IN_PROCESSES) 2 -m "not slow or database" $(DATABASE_TESTS)
+	$(VENV)/bin/python -m tests.support.databases mysql -- $(VENV)/bin/python -m pytest $(IN_PROCESSES) 2 -m "not slow or database" $(DATABASE_TESTS)
 
 # Each fault on both databases, which takes about 45 minutes; FAULT_DATABASE=split takes one database for each, and
 # FAULT_HALF=commit runs the half of the faults that the commit's hash picks.
