@@ -64,7 +64,8 @@ IN_PROCESSES := --dist loadfile --no-loadscope-reorder -n
 test test-fast test-interpreted test-databases: export PYTHONDONTWRITEBYTECODE =
 
 test: venv-dev
-	$(VENV)/bin/python -m pytest $(IN_PROCESSES) 4
+	$(VENV)/bin/python -m pytest $(IN_PROCESSES) 4 -m "not alone"
+	$(VENV)/bin/python -m pytest -m alone tests/e2e
 
 test-fast: venv-dev
 	$(VENV)/bin/python -m pytest -m "not slow" --hypothesis-profile=fast $(IN_PROCESSES) 2

@@ -1,7 +1,5 @@
 """One Galileo with two workers, and targets, for all end-to-end tests of a run."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from tests.support.galileo import Galileo
 from tests.support.http_target import HttpTarget
 from tests.support.needed import need
 from tests.support.nginx import Nginx
+from tests.support.venv import make_venv
 
 # What users of the original have.
 ORIGINAL = ("edgerun-galileo==0.10.4", "telemc==0.3.0")
@@ -56,8 +55,5 @@ def nginx(tmp_path) -> Iterator[Nginx]:
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs of a virtual environment that has the original."""
     folder = tmp_path_factory.mktemp("original")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=120)
-    pip = [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", *ORIGINAL]
-    done = subprocess.run(pip, check=False, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
+    make_venv(folder, *ORIGINAL)
     return folder / "bin"

@@ -6,6 +6,7 @@ from itertools import pairwise
 from loadgen.protocol.request_ids import request_id
 from tests.e2e.test_load import routes, start_of, traces_of
 from tests.support.plans import plan_data
+from tests.support.waiting import wait_for
 
 THINK_NS = 20_000_000
 
@@ -68,8 +69,7 @@ def test_clients_make_exactly_as_many_requests_as_they_are_asked_for_and_the_run
 
 def test_a_closed_load_that_is_cancelled_accounts_for_what_it_started(galileo, target):
     experiment_id = galileo.begin(closed_plan(target, duration="5m", interval="150s"))
-    while len(target.ids(experiment_id)) < 100:
-        pass
+    wait_for(lambda: len(target.ids(experiment_id)) >= 100, "a hundred requests")
     galileo.manage(
         "shell", "-c", f"from experiments.services import ending as e; e.cancel({experiment_id!r}, 'by test')"
     )
@@ -83,8 +83,7 @@ def test_clients_of_a_lost_shard_begin_anew_and_no_request_has_the_id_of_an_earl
         target, duration=16, interval=16, clients=[6], on_worker_loss="replace", worker_labels={"zone": "A"}
     )
     experiment_id = galileo.begin(plan)
-    while len(target.ids(experiment_id)) < 100:
-        pass
+    wait_for(lambda: len(target.ids(experiment_id)) >= 100, "a hundred requests")
     (shard,) = galileo.shard_processes("worker-a")
     shard.kill()
     galileo.wait_for_status(experiment_id, "FINISHED")

@@ -6,6 +6,7 @@ from scipy import stats
 
 from loadgen.protocol.request_ids import request_id
 from tests.support.plans import plan_data
+from tests.support.waiting import wait_for
 
 TRACES = """
     SELECT g.id, t.client, t.sequence, t.intended_ns, t.sent_ns, t.done_ns, t.outcome, t.host, t.routing_version,
@@ -118,8 +119,7 @@ def test_a_weight_change_is_obeyed_within_a_second_and_on_the_timeline_and_in_ev
         plan_data(duration=8, interval=8, ticks=[120], clients_per_host=6, routing=routes(*hosts, weights=[1, 1, 0]))
     )
     galileo.wait_for_status(experiment_id, "RUNNING")
-    while not three_targets[0].ids(experiment_id):
-        pass
+    wait_for(lambda: three_targets[0].ids(experiment_id), "the first request")
     galileo.manage("set_route", "web", f"{hosts[0]}@0", f"{hosts[1]}@1", f"{hosts[2]}@3")
     galileo.wait_for_status(experiment_id, "FINISHED")
     rows = assert_account_closes(galileo, experiment_id, *three_targets)

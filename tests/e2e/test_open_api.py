@@ -30,13 +30,15 @@ def open_web(galileo):
     def answers():
         try:
             return requests.get(url, timeout=10).ok
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
-    wait_for(answers, "the web server")
-    yield url
-    galileo.stop("open-web")
-    del galileo.children["open-web"]
+    try:
+        wait_for(answers, "the web server")
+        yield url
+    finally:
+        galileo.stop("open-web")
+        del galileo.children["open-web"]
 
 
 def test_the_originals_command_line_needs_no_password(open_web, original, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from tests.e2e.test_load import assert_account_closes, routes, start_of
 from tests.support.plans import plan_data
+from tests.support.waiting import wait_for
 
 
 def run(galileo, target, hosts, shards, **fields):
@@ -54,8 +55,7 @@ def test_a_lost_shard_is_taken_over_beside_its_sibling_on_the_same_worker(galile
         on_worker_loss="replace", routing=routes(target.host),
     )  # fmt: skip
     experiment_id = galileo.begin(plan)
-    while not target.ids(experiment_id):
-        pass
+    wait_for(lambda: target.ids(experiment_id), "the first request")
     first, _ = sorted(galileo.shard_processes("worker-a"), key=lambda process: process.pid)
     first.kill()
     galileo.wait_for_status(experiment_id, "FINISHED")

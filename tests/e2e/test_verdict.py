@@ -32,6 +32,7 @@ def begin(galileo, target, **fields):
     return experiment_id
 
 
+@pytest.mark.alone
 def test_a_clean_run_is_valid(galileo, target):
     # Other work on a small machine can spoil a run, and the verdict then rightly says so: one of three must be clean.
     verdicts = []
@@ -138,7 +139,8 @@ def test_a_descriptor_limit_below_the_bound_is_named_even_when_it_was_not_reache
     assert "descriptor" in reasons
 
 
-def test_a_thousand_clients_at_five_thousand_per_second_drop_nothing(galileo, nginx):
+@pytest.mark.alone
+def test_a_thousand_clients_at_5000_per_second_drop_nothing(galileo, nginx):
     plan = plan_data(
         duration=10, interval=10, ticks=[5000], clients_per_host=1000, arrival_pattern="poisson",
         worker_labels={"zone": "A"}, routing=routes(nginx.host),

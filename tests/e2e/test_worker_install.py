@@ -1,19 +1,17 @@
 """A device needs no more than requirements-worker.txt."""
 
 import subprocess
-import sys
 
 from galileo_site.environment import PROJECT_ROOT
 from loadgen.protocol.keys import worker_key
 from tests.support.galileo import Galileo
+from tests.support.venv import make_venv
 from tests.support.waiting import wait_for
 
 
 def test_a_worker_starts_from_an_environment_without_django(tmp_path, galileo: Galileo):
     venv = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-    pip = [venv / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-    subprocess.run([*pip, "-r", PROJECT_ROOT / "requirements-worker.txt"], check=True, stderr=subprocess.DEVNULL)
+    make_venv(venv, "-r", PROJECT_ROOT / "requirements-worker.txt")
     assert subprocess.run([venv / "bin" / "python", "-c", "import django"], capture_output=True).returncode == 1
     galileo.start(
         "bare-worker",

@@ -19,7 +19,7 @@ class Web:
     def answers(self) -> bool:
         try:
             return self.request("GET", "").ok
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
     def begin(self, plan: dict[str, Any]) -> str:
