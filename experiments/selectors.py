@@ -20,7 +20,6 @@ from experiments.models import (
     Event,
     Experiment,
     ExperimentStatus,
-    NodeInfo,
     Recording,
     TelemetrySample,
     Worker,
@@ -38,12 +37,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "FAILED": (ExperimentStatus.FAILED,),
     "CANCELLED": (ExperimentStatus.CANCELLED,),
 }
-_WORD_OF = {status: word for word, statuses in WORDS.items() for status in statuses}
-
-
-def word_of(status: str) -> str:
-    """The original's word for a status."""
-    return _WORD_OF[status]
+WORD_OF = {status: word for word, statuses in WORDS.items() for status in statuses}
 
 
 def experiments(word: str | None = None, **exactly: str) -> QuerySet[Experiment]:
@@ -76,11 +70,6 @@ def timeline(experiment_id: str) -> QuerySet[Event]:
     return Event.objects.filter(experiment_id=experiment_id).order_by("timestamp", "id")
 
 
-def events_of(experiment_id: str) -> list[Event]:
-    """As `timeline`, as a list."""
-    return list(timeline(experiment_id))
-
-
 def telemetry(experiment_id: str, **wanted: str) -> QuerySet[TelemetrySample]:
     """Samples of an experiment by series, each in the order of time, which is the order of the index.
 
@@ -92,33 +81,10 @@ def telemetry(experiment_id: str, **wanted: str) -> QuerySet[TelemetrySample]:
     )
 
 
-@dataclass(frozen=True)
-class TelemetryCounts:
-    """Numbers of an experiment's samples and nodes, and of messages that were not stored."""
-
-    samples: int
-    nodes: int
-    unparsable: int
-    dropped: int
-
-
 def recording(experiment_id: str) -> dict[str, Any] | None:
     """Counts of telemetry and events that were not stored; None before the recorder has seen the experiment."""
     row = Recording.objects.filter(experiment_id=experiment_id).values("unparsable", "example", "dropped").first()
     return None if row is None else dict(row)
-
-
-def telemetry_counts(experiment_id: str) -> TelemetryCounts | None:
-    """None before the recorder has seen the experiment."""
-    missing = recording(experiment_id)
-    if missing is None:
-        return None
-    return TelemetryCounts(
-        telemetry(experiment_id).count(),
-        NodeInfo.objects.filter(experiment_id=experiment_id).count(),
-        missing["unparsable"],
-        missing["dropped"],
-    )
 
 
 @dataclass(frozen=True)

@@ -76,12 +76,13 @@ class ExperimentAdmin(ReadOnlyAdmin):
 
     @admin.display(description="telemetry")
     def telemetry(self, experiment: Experiment) -> str:
-        counts = selectors.telemetry_counts(experiment.id)
-        if counts is None:
+        unstored = selectors.recording(experiment.id)
+        if unstored is None:
             return "not recorded"
-        text = f"{counts.samples:,} samples of {counts.nodes:,} nodes"
-        if counts.unparsable or counts.dropped:
-            text += f"; {counts.unparsable:,} messages could not be parsed, {counts.dropped:,} were dropped"
+        samples = selectors.telemetry(experiment.id).count()
+        text = f"{samples:,} samples of {experiment.nodes.count():,} nodes"
+        if unstored["unparsable"] or unstored["dropped"]:
+            text += f"; {unstored['unparsable']:,} messages could not be parsed, {unstored['dropped']:,} were dropped"
         return text
 
     @admin.display(description="report")

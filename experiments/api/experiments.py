@@ -53,7 +53,7 @@ class ExperimentSerializer(ModelSerializer):
 
     @extend_schema_field(serializers.ChoiceField(list(selectors.WORDS)))
     def get_status(self, experiment: Experiment) -> str:
-        return selectors.word_of(experiment.status)
+        return selectors.WORD_OF[experiment.status]
 
 
 class RecordingSerializer(PlainSerializer):
@@ -85,7 +85,7 @@ class ExperimentDetailSerializer(ExperimentSerializer):
 
     @extend_schema_field(EventSerializer(many=True))
     def get_events(self, experiment: Experiment) -> list[dict[str, Any]]:
-        return list(EventSerializer(selectors.events_of(experiment.id), many=True).data)
+        return list(EventSerializer(selectors.timeline(experiment.id), many=True).data)
 
 
 class ExperimentQuerySerializer(WindowSerializer):

@@ -57,12 +57,7 @@ def _store(batch: ReceivedBatch, traces: Traces | None, seconds: aggregate.Secon
         return Stored(experiment_id, known=True)
     Batch.objects.create(
         experiment_id=experiment_id,
-        shard_id=header.shard_id,
-        attempt=header.attempt,
-        number=header.number,
-        version=header.version,
-        traced=header.traced,
-        rows=header.rows,
+        **{name: getattr(header, name) for name in ("shard_id", "attempt", "number", "version", "traced", "rows")},
         received_at=timezone.now(),
         counters=vars(header.counters),
         gauges=vars(header.gauges),

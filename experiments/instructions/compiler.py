@@ -138,11 +138,8 @@ class _Compiler:
             self._wrong(command, Code.MISSING, str(error))
             hosts = {command.host: MAX_WORKLOADS}  # so that later commands for these clients are not errors, too
         if len(self._groups) + len(hosts) > MAX_WORKLOADS:
-            self._over_limit(
-                command,
-                f"at most {MAX_WORKLOADS} spawns are accepted; a spawn counts once for each worker that HOST matches",
-            )
-            return
+            message = f"at most {MAX_WORKLOADS} spawns are accepted; each counts once for each worker that HOST matches"
+            return self._over_limit(command, message)
         for host, slots in hosts.items():
             self._groups.append(_Group(host, command, [0.0] * len(self._intervals_ns)))
             if sum(group.host == host for group in self._groups) > slots:
@@ -190,38 +187,28 @@ class _Compiler:
             clients = f"{command.service} on {command.host}"
             if command.client:
                 clients = f"the client app {command.client} for {clients}"
-            self._wrong(
-                command,
-                Code.MISSING,
-                f"no clients of {clients} exist at this point: add a `spawn` with the same words before",
-            )
+            message = f"no clients of {clients} exist at this point: add a `spawn` with the same words before"
+            self._wrong(command, Code.MISSING, message)
         return selected
 
     def _check_whole(self) -> None:
+        intervals = len(self._intervals_ns)
         if not self._groups:
             self._errors.add(SCRIPT, Code.REQUIRED, "it spawns no clients: begin with `spawn HOST SERVICE NUM`")
-        elif not self._intervals_ns:
+        elif not intervals:
             self._errors.add(SCRIPT, Code.REQUIRED, "it has no duration: add a `sleep SECONDS` after each `rps`")
         elif not any(any(group.ticks) for group in self._groups):
-            self._errors.add(
-                SCRIPT, Code.REQUIRED, "it sends no requests: add an `rps HOST SERVICE RATE` above 0 before a `sleep`"
-            )
-        if len(self._groups) * len(self._intervals_ns) > MAX_TICKS:
-            self._errors.add(
-                SCRIPT,
-                Code.RANGE,
-                f"spawns × changes of rates must be at most {MAX_TICKS:,}: divide it into several scripts",
-            )
-        if (
-            isinstance(plain_intervals(self._intervals_ns or [NS]), list)
-            and len(self._intervals_ns) > MAX_LISTED_INTERVALS
-        ):
-            self._errors.add(
-                SCRIPT,
-                Code.RANGE,
+            message = "it sends no requests: add an `rps HOST SERVICE RATE` above 0 before a `sleep`"
+            self._errors.add(SCRIPT, Code.REQUIRED, message)
+        if len(self._groups) * intervals > MAX_TICKS:
+            message = f"spawns × changes of rates must be at most {MAX_TICKS:,}: divide it into several scripts"
+            self._errors.add(SCRIPT, Code.RANGE, message)
+        if intervals > MAX_LISTED_INTERVALS and isinstance(plain_intervals(self._intervals_ns), list):
+            message = (
                 f"with sleeps of different lengths, its rates may change at most {MAX_LISTED_INTERVALS:,} times: make "
-                "the sleeps equal, or divide it into several scripts",
+                "the sleeps equal, or divide it into several scripts"
             )
+            self._errors.add(SCRIPT, Code.RANGE, message)
 
     def _workload(self, group: _Group) -> dict[str, Any]:
         client = group.spawn.client or self._app_of(group.spawn.service)

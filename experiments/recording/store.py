@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -45,7 +45,7 @@ def store(taken: Taken) -> None:
             if not window.overlaps(arrival.at, arrival.at):
                 continue
             if isinstance(arrival.content, Sample):
-                samples.append(_row(window.experiment_id, arrival.content))
+                samples.append(TelemetrySample(experiment_id=window.experiment_id, **asdict(arrival.content)))
             else:
                 marks.append((window.experiment_id, arrival.content))
     with transaction.atomic():
@@ -64,17 +64,6 @@ def _windows(first: datetime, last: datetime) -> list[Window]:
     rows = running.values_list("id", "starting_at", "ended_at")
     windows = [Window(experiment_id, starting, end) for experiment_id, starting, end in rows if starting is not None]
     return [window for window in windows if window.overlaps(first, last)]
-
-
-def _row(experiment_id: str, sample: Sample) -> TelemetrySample:
-    return TelemetrySample(
-        experiment_id=experiment_id,
-        metric=sample.metric,
-        node=sample.node,
-        subsystem=sample.subsystem,
-        timestamp_ns=sample.timestamp_ns,
-        value=sample.value,
-    )
 
 
 def _count(experiment_id: str, tally: Tally) -> None:

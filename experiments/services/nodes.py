@@ -95,15 +95,5 @@ def _fields(found: dict[Any, Any]) -> dict[str, str]:
 
 def _workers() -> dict[str, dict[str, Any]]:
     """The nodes of live workers, from their agents' heartbeats."""
-    return {
-        worker.name: {
-            "hostname": worker.hostname,
-            "machine": worker.machine,
-            "cores": worker.cores,
-            "memory_bytes": worker.memory_bytes,
-            "slots": worker.slots,
-            "labels": worker.labels,
-            "versions": worker.versions,
-        }
-        for worker in Worker.objects.live()
-    }
+    names = ("hostname", "machine", "cores", "memory_bytes", "slots", "labels", "versions")
+    return {worker.name: {name: getattr(worker, name) for name in names} for worker in Worker.objects.live()}

@@ -92,24 +92,19 @@ def broker_is_fresh() -> bool:
 
 
 def _upsert(info: WorkerInfo) -> None:
+    same = (
+        "name", "instance", "labels", "slots", "cores", "memory_bytes", "machine", "hostname", "versions",
+        "spool_bytes",
+    )  # fmt: skip
     Worker.objects.update_or_create(
         name__iexact=info.name,
         defaults={
-            "name": info.name,
+            **{name: getattr(info, name) for name in same},
             "status": WorkerStatus.DRAINING if info.status == "draining" else WorkerStatus.READY,
-            "instance": info.instance,
-            "labels": info.labels,
-            "slots": info.slots,
-            "cores": info.cores,
-            "memory_bytes": info.memory_bytes,
-            "machine": info.machine,
-            "hostname": info.hostname,
-            "versions": info.versions,
             "started_at": to_datetime(info.started_broker_ns),
             "heartbeat_at": to_datetime(info.heartbeat_broker_ns),
             "clock_offset_ns": info.clock.offset_ns,
             "clock_uncertainty_ns": info.clock.uncertainty_ns,
-            "spool_bytes": info.spool_bytes,
         },
     )
 
