@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from loadgen.device.process import stat_fields
 
@@ -21,16 +21,14 @@ _IDLE, _IOWAIT, _STEAL = 3, 4, 7
 _UTIME, _STIME, _PROCESSOR = 11, 12, 36
 
 
-@dataclass(frozen=True)
-class CoreTimes:
+class CoreTimes(NamedTuple):
     """The time since boot that a core was busy, and that the hypervisor gave it to other guests."""
 
     busy_ns: int
     stolen_ns: int
 
 
-@dataclass(frozen=True)
-class ProcessTimes:
+class ProcessTimes(NamedTuple):
     """The CPU time of a process since its start, and the core that it used last."""
 
     cpu_ns: int
