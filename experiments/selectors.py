@@ -175,12 +175,13 @@ def workers_of_clients(group: ClientGroup) -> dict[int, str | None]:
 
 def doing(group: ClientGroup) -> str:
     """The current command of an interactive group for display, such as "2 requests/s each"."""
-    phase = group.interactive_part.command
-    if phase.kind == CommandKind.RATE:
-        return f"{phase.rate_rps:g} requests/s each" if phase.rate_rps else "nothing"
-    many = "requests" if phase.requests is None else f"{phase.requests} requests"
-    if phase.kind == CommandKind.GAPS:
-        gaps = "recorded gaps" if phase.distribution == PRERECORDED else described(phase.distribution, phase.parameters)
+    command = group.interactive_part.command
+    if command.kind == CommandKind.RATE:
+        return f"{command.rate_rps:g} requests/s each" if command.rate_rps else "nothing"
+    many = "requests" if command.requests is None else f"{command.requests} requests"
+    if command.kind == CommandKind.GAPS:
+        is_recorded = command.distribution == PRERECORDED
+        gaps = "recorded gaps" if is_recorded else described(command.distribution, command.parameters)
         return f"{many} each, gaps of {gaps}"
     return f"{many} each, back to back"
 

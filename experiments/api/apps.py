@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import IO, Any
-
 from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers, status
-from rest_framework.exceptions import APIException
-from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,7 +13,7 @@ from rest_framework.response import Response
 from experiments import selectors
 from experiments.api.access import ModelPermissions
 from experiments.api.base import View, array, lists, not_found
-from experiments.api.parsing import parse_query
+from experiments.api.parsing import BoundedParser, parse_query
 from experiments.api.schema import location_of
 from experiments.api.serializers import FilterField, FreeField, ModelSerializer, TimestampField, WindowSerializer
 from experiments.models import ClientApp, ClientAppVersion
@@ -29,24 +24,12 @@ from routing.errors import NotFound, Unavailable
 ZIP = "application/zip"
 
 
-class ArchiveTooLarge(APIException):
-    status_code = 413
-    default_detail = f"The archive is larger than {MAX_ARCHIVE_BYTES:,} bytes."
-    default_code = "too_large"
-
-
-class ArchiveParser(BaseParser):
-    """Reads a body of any media type: the original's client does not send one. Raises ArchiveTooLarge."""
+class ArchiveParser(BoundedParser):
+    """Reads a body of any media type: the original's client does not send one."""
 
     media_type = "*/*"
-
-    def parse(
-        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
-    ) -> Any:
-        body = stream.read(MAX_ARCHIVE_BYTES + 1)
-        if len(body) > MAX_ARCHIVE_BYTES:
-            raise ArchiveTooLarge
-        return body
+    thing = "archive"
+    most = MAX_ARCHIVE_BYTES
 
 
 class AppPermissions(ModelPermissions):

@@ -36,24 +36,33 @@ _CODES = {
 
 class BodyTooLarge(APIException):
     status_code = 413
-    default_detail = f"The body is larger than {MAX_BYTES} bytes."
     default_code = "too_large"
 
 
-class StrictJSONParser(BaseParser):
-    """Parses JSON of bounded size, and refuses repeated keys, NaN, and nesting that exhausts the stack.
+class BoundedParser(BaseParser):
+    """Reads a body of at most `most` bytes. Raises BodyTooLarge."""
 
-    Raises InvalidInput and BodyTooLarge.
-    """
-
-    media_type = "application/json"
+    thing = "body"
+    most = MAX_BYTES
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        body = stream.read(MAX_BYTES + 1)
-        if len(body) > MAX_BYTES:
-            raise BodyTooLarge
+        body = stream.read(self.most + 1)
+        if len(body) > self.most:
+            raise BodyTooLarge(f"The {self.thing} is larger than {self.most:,} bytes.")
+        return self.decoded(body)
+
+    def decoded(self, body: bytes) -> Any:
+        return body
+
+
+class StrictJSONParser(BoundedParser):
+    """Parses JSON, and refuses repeated keys, NaN, and nesting that exhausts the stack. Raises InvalidInput."""
+
+    media_type = "application/json"
+
+    def decoded(self, body: bytes) -> Any:
         try:
             return json.loads(body, object_pairs_hook=_unique, parse_constant=_refuse_constant)
         except RecursionError as error:

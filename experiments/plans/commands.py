@@ -166,7 +166,7 @@ class Command(Section):
             errors.add(("ia",), Code.CONFLICT, message)
         return self
 
-    def phase_fields(self) -> dict[str, Any]:
+    def command_fields(self) -> dict[str, Any]:
         """The fields of messages.GroupCommand, without its number and its start."""
         if self.rps is not None:
             return {"kind": CommandKind.RATE, "rate_rps": float(self.rps)}
@@ -221,7 +221,7 @@ def parse_command(data: object, readers: Readers = NO_READERS) -> dict[str, Any]
     Raises:
         PlanInvalid: with every error, each with its key; also in the functions below.
     """
-    return read(Command, data, _CommandContext(readers=readers)).phase_fields()
+    return read(Command, data, _CommandContext(readers=readers)).command_fields()
 
 
 def parse_clients(data: object) -> tuple[int, int]:

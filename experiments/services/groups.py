@@ -98,11 +98,11 @@ def add(group_id: str, clients: int) -> None:
         shards.add_shards(group, shares, first)
 
 
-def command(group_id: str, **phase: Any) -> int:
+def command(group_id: str, **fields: Any) -> int:
     """Gives the group its next command; returns the command's number.
 
     Args:
-        phase: fields of messages.GroupCommand, without the number and the start.
+        fields: those of messages.GroupCommand, without the number and the start.
 
     Raises:
         ClientGroup.DoesNotExist, GroupClosed
@@ -112,7 +112,7 @@ def command(group_id: str, **phase: Any) -> int:
         # Before the command: a shard whose lease has not been renewed for long would pause at once.
         desired.renew([group_id])
         number = group.interactive_part.command.number + 1
-        _begin(group, GroupCommand(number, broker_now_ns() + EFFECTIVE_AHEAD_NS, **phase))
+        _set_command(group, GroupCommand(number, broker_now_ns() + EFFECTIVE_AHEAD_NS, **fields))
         _save(group)
     return group.interactive_part.command.number
 
@@ -214,13 +214,13 @@ def _activate(group_id: str, members: list[Shard]) -> ClientGroup:
         part.pending = [bounds for bounds in part.pending if bounds not in settled]
         part.active = sorted([*part.active, *settled])
         group.total_clients = sum(end - begin for begin, end in part.active)
-        phase = part.command
-        number, start_ns = phase.number + 1, broker_now_ns() + EFFECTIVE_AHEAD_NS
-        if phase.kind == CommandKind.RATE:
+        current = part.command
+        number, start_ns = current.number + 1, broker_now_ns() + EFFECTIVE_AHEAD_NS
+        if current.kind == CommandKind.RATE:
             # Distributes the clients' turns again. Other commands continue, so that no client repeats its requests.
-            _begin(group, dataclasses.replace(phase, number=number, start_broker_ns=start_ns))
-        elif before and _is_done(before, phase.number):
-            _begin(group, GroupCommand(number, start_ns))  # clients added after the requests do not make them
+            _set_command(group, dataclasses.replace(current, number=number, start_broker_ns=start_ns))
+        elif before and _is_done(before, current.number):
+            _set_command(group, GroupCommand(number, start_ns))  # clients added after the requests do not make them
         _save(group)
     return group
 
@@ -268,8 +268,8 @@ def _open(groups: QuerySet[ClientGroup], group_id: str) -> ClientGroup:
     return group
 
 
-def _begin(group: ClientGroup, phase: GroupCommand) -> None:
-    group.interactive_part.command_fields = dataclasses.asdict(phase)
+def _set_command(group: ClientGroup, new: GroupCommand) -> None:
+    group.interactive_part.command_fields = dataclasses.asdict(new)
 
 
 def _save(group: ClientGroup) -> None:

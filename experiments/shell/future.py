@@ -20,11 +20,11 @@ class RequestFuture:
     or another command replaced the requests.
 
     Args:
-        phases: by the group's id, the number of the command that started the requests.
+        commands: by the group's id, the number of the command that started the requests.
     """
 
-    def __init__(self, phases: dict[str, int]) -> None:
-        self._phases = phases
+    def __init__(self, commands: dict[str, int]) -> None:
+        self._commands = commands
         self._finished: set[str] = set()
         # Clients that are added later do not make these requests, unless the group had no clients yet.
         self._shards = {
@@ -33,7 +33,7 @@ class RequestFuture:
                 for shard in groups.shards_of(group, group.interactive_part.active or group.interactive_part.pending)
                 if not shard.has_ended
             ]
-            for group in ClientGroup.objects.filter(id__in=phases)
+            for group in ClientGroup.objects.filter(id__in=commands)
         }
 
     @property
@@ -44,7 +44,7 @@ class RequestFuture:
             GroupFailed: clients were lost, failed, or were closed before that.
             Superseded: another command was given before that.
         """
-        return all(self._is_done(group_id, number) for group_id, number in self._phases.items())
+        return all(self._is_done(group_id, number) for group_id, number in self._commands.items())
 
     def wait(self, timeout: float | None = None) -> None:
         """Waits until it is done. Raises as `done` does, and NotReady after `timeout` seconds."""
@@ -57,7 +57,7 @@ class RequestFuture:
 
     def abort(self) -> None:
         """Makes the clients send no more of these requests; requests in flight are completed."""
-        for group_id, number in self._phases.items():
+        for group_id, number in self._commands.items():
             group = ClientGroup.objects.get(id=group_id)
             if group.interactive_part.command.number == number and group.state != GroupState.STOP:
                 groups.command(group_id, kind=CommandKind.RATE)
@@ -87,4 +87,4 @@ class RequestFuture:
             state = "done" if self.done else "under way"
         except (GroupFailed, Superseded) as error:
             state = str(error)
-        return f"RequestFuture({', '.join(self._phases)}: {state})"
+        return f"RequestFuture({', '.join(self._commands)}: {state})"

@@ -140,7 +140,7 @@ def test_an_archive_without_a_manifest_is_refused(api: Client) -> None:
 
 
 def test_a_body_that_is_too_large_is_a_413(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiments.api.apps.MAX_ARCHIVE_BYTES", 100)
+    monkeypatch.setattr("experiments.api.apps.ArchiveParser.most", 100)
     assert post(api, b"x" * 101).status_code == 413
 
 

@@ -28,7 +28,7 @@ def c(fleet: Fleet) -> ClientGroup:
 
 
 def number_of(future: RequestFuture) -> int:
-    (number,) = future._phases.values()
+    (number,) = future._commands.values()
     return number
 
 
