@@ -23,9 +23,9 @@ from benchmarks import cores
 from benchmarks.records import RECORD_TYPE
 from benchmarks.target import Target
 from loadgen.engine import Engine
-from loadgen.protocol.batch import NO_TIME
 from loadgen.protocol.enums import LoadModel, Scheme
 from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.trace_batch import NO_TIME
 from tests.loadgen.engine.harness import build
 
 _TAKE_EVERY_S = 0.25  # as the sealer does

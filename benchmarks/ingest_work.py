@@ -45,7 +45,7 @@ def main(batches: int) -> None:
 
 def payloads(batches: int) -> list[bytes]:
     """Batches as a shard with 1,000 Poisson clients and 50,000 requests/s seals them, as they cross the wire."""
-    from loadgen.protocol.batch import encode_header, to_message
+    from loadgen.protocol.trace_batch import encode_header, to_message
     from loadgen.shard.sealer import SEAL_AT_ROWS
     from tests.support.batches import header, make_experiment, shards_of
 

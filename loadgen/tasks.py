@@ -24,7 +24,7 @@ from loadgen.shard.runner import ShardRunner
 run_loop: Callable[[Coroutine[Any, Any, None]], None]
 try:
     from uvloop import run as run_loop
-except ImportError:  # it has no wheel for every board; asyncio's own loop is slower
+except ImportError:  # uvloop has no wheel for some boards; asyncio's own loop is slower
     run_loop = asyncio.run
 
 logger = logging.getLogger(__name__)
@@ -38,13 +38,13 @@ def run_shard(order: Any) -> None:
     follow_parent(signal.SIGTERM, main_pid)
     take_short_turns()
     try:
-        _obey(order)
+        _execute(order)
     finally:
         if not follow_parent(signal.SIGKILL, main_pid):
             os._exit(0)  # else the pool's code would wait half a minute for a main process that is dead
 
 
-def _obey(order: Any) -> None:
+def _execute(order: Any) -> None:
     settings = read_worker()
     try:
         decoded = from_wire(ShardOrder, order)
@@ -61,7 +61,7 @@ async def _run(settings: WorkerSettings, order: ShardOrder) -> None:
 
 
 async def _refuse(settings: WorkerSettings, data: Any, reason: str) -> None:
-    """Says why in the shard's status, as far as the order tells which shard that is."""
+    """Writes the reason to the shard's status, if the order names the shard."""
     fields = data if isinstance(data, dict) else {}
     shard_id, attempt = fields.get("shard_id"), fields.get("attempt")
     if not isinstance(shard_id, int) or not isinstance(attempt, int):

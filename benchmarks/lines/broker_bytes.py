@@ -20,8 +20,8 @@ from benchmarks.figures import Figure, Sample, below
 from benchmarks.lines.lateness import RATE_RPS
 from benchmarks.lines.open_model import poisson
 from benchmarks.stack import NotMeasured
-from loadgen.protocol.batch import MESSAGE_MAGIC, decode, unpack_message
 from loadgen.protocol.keys import ingest_queue
+from loadgen.protocol.trace_batch import MESSAGE_MAGIC, decode, unpack_message
 from tests.support.galileo import stopped
 
 _HELD_UP_S = 2.0  # shorter than the time after which a batch is sent again

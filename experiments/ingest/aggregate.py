@@ -16,8 +16,8 @@ from django.db import connection
 from experiments.analysis.histogram import Histogram
 from experiments.ingest.received import Integers, ReceivedBatch, Rows
 from experiments.models import SecondStats
-from loadgen.protocol.batch import NO_HOST, NO_TIME
 from loadgen.protocol.outcomes import FIRST_NOT_SENT, Outcome
+from loadgen.protocol.trace_batch import NO_HOST, NO_TIME
 
 NS = 1_000_000_000
 _HISTOGRAMS = ("response_time", "service_time", "lateness", "connection_wait")

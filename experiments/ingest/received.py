@@ -12,7 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.models.trace import ROW_BITS
-from loadgen.protocol.batch import (
+from loadgen.protocol.codec import MessageError
+from loadgen.protocol.enums import ENDS
+from loadgen.protocol.environment import NAME_PATTERN
+from loadgen.protocol.messages import BatchHeader, batch_id, check_group_id
+from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.trace_batch import (
     FIELDS,
     MESSAGE_MAGIC,
     NO_HOST,
@@ -24,11 +29,6 @@ from loadgen.protocol.batch import (
     unpack_header,
     unpack_message,
 )
-from loadgen.protocol.codec import MessageError
-from loadgen.protocol.enums import ENDS
-from loadgen.protocol.environment import NAME_PATTERN
-from loadgen.protocol.messages import BatchHeader, batch_id, check_group_id
-from loadgen.protocol.outcomes import Outcome
 
 MAX_INTEGER = (1 << 31) - 1  # of a PositiveIntegerField
 MAX_EPOCH_NS = 1 << 61
@@ -65,7 +65,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a batch as columns (loadgen.protocol.batch.FIELDS), all of int64, so that sums cannot overflow."""
+    """The rows of a batch as columns (trace_batch.FIELDS), all of int64, so that sums cannot overflow."""
 
     client: Integers
     sequence: Integers

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from experiments.ingest.received import Integers, ReceivedBatch
 from experiments.models import Trace
 from experiments.models.trace import trace_key
-from loadgen.protocol.batch import NO_HOST, NO_TIME
+from loadgen.protocol.trace_batch import NO_HOST, NO_TIME
 
 FIELDS = (
     "id", "experiment", "shard", "client", "sequence", "intended_ns", "dispatched_ns", "sent_ns", "done_ns", "outcome",

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from loadgen.device.spool import BROKEN, REFUSED, BatchName, Spool
-from loadgen.protocol.batch import decode, to_message
 from loadgen.protocol.codec import MessageError
 from loadgen.protocol.keys import ingest_queue
 from loadgen.protocol.messages import BatchHeader
+from loadgen.protocol.trace_batch import decode, to_message
 
 logger = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ import redis
 from redis.exceptions import RedisError
 
 from loadgen.agent.forwarder import BrokerAwayError, TraceLog
-from loadgen.protocol.batch import NO_HOST, NO_TIME, RECORD
 from loadgen.protocol.environment import FILE, REDIS, WorkerSettings
 from loadgen.protocol.messages import BatchHeader
+from loadgen.protocol.trace_batch import NO_HOST, NO_TIME, RECORD
 from loadgen.protocol.trace_line import TraceLine, trace_line
 from routing.errors import Code, InvalidInput
 
@@ -33,7 +33,7 @@ FILES = 8  # the one that is written to, and older ones
 
 
 def lines_of(header: BatchHeader, records: bytes) -> Iterator[TraceLine]:
-    """Yields the traces of a batch (loadgen/protocol/batch.py)."""
+    """Yields the traces of a batch (loadgen/protocol/trace_batch.py)."""
     for row in RECORD.iter_unpack(records):
         client, sequence, intended_ns, lateness_ns, wait_ns, service_ns, outcome, status, host, size, version = row
         created = header.epoch_broker_ns + intended_ns
@@ -44,6 +44,7 @@ def lines_of(header: BatchHeader, records: bytes) -> Iterator[TraceLine]:
             client,
             sequence,
             header.request_id_header,
+            outcome,
             service=header.service,
             created=created,
             sent=sent,
@@ -52,7 +53,6 @@ def lines_of(header: BatchHeader, records: bytes) -> Iterator[TraceLine]:
             server="" if host == NO_HOST else header.hosts[host],
             exp_id=header.experiment_id or "",
             dispatched=dispatched,
-            outcome=outcome,
             size=size,
             routing_version=version,
         )

@@ -29,9 +29,9 @@ from loadgen.engine.routes import Routes
 from loadgen.engine.stalls import AppTime, Stall, StallWatch
 from loadgen.engine.ticks import TICK_NS, Ticks
 from loadgen.engine.timer import Timer, build_timer
-from loadgen.protocol.batch import Capture
 from loadgen.protocol.enums import CaptureMode, ConnectionMode, LoadModel
 from loadgen.protocol.messages import Counters, GroupCommand, GroupDocument, ShardOrder
+from loadgen.protocol.trace_batch import Capture
 
 # A later attempt does not know the last sequence number of the one before, and no request id may come twice: attempt n
 # begins at (n - 1) << ATTEMPT_SEQUENCE_BITS. The controller's limit of 16 attempts fills the row's field of 32 bits.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from loadgen.protocol.batch import RECORD, ROW_BYTES
+from loadgen.protocol.trace_batch import RECORD, ROW_BYTES
 
 _LEAST_ROWS = 1024
 
@@ -25,7 +25,7 @@ def write_at_once(descriptor: int, data: bytes) -> int:
 
 
 class Rows:
-    """The packed rows of the next batch (loadgen/protocol/batch.py)."""
+    """The packed rows of the next batch (loadgen/protocol/trace_batch.py)."""
 
     __slots__ = ("_buffer", "_end", "_position")
 

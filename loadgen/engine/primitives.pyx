@@ -5,12 +5,12 @@ from libc.stdint cimport UINT8_MAX, UINT16_MAX, UINT32_MAX, int64_t, uint8_t, ui
 from libc.string cimport memcpy
 from posix.unistd cimport write
 
-from loadgen.protocol.batch import ROW_BYTES
+from loadgen.protocol.trace_batch import ROW_BYTES
 
 _LEAST_ROWS = 1024
 
 
-# As loadgen.protocol.batch.FIELDS; little-endian, as the machines are that it is compiled on.
+# As loadgen.protocol.trace_batch.FIELDS; little-endian, as the machines are that it is compiled on.
 cdef packed struct Row:
     uint32_t client
     uint32_t sequence
@@ -26,7 +26,7 @@ cdef packed struct Row:
 
 
 if sizeof(Row) != ROW_BYTES:
-    raise ImportError(f"primitives.pyx: its row has {sizeof(Row)} bytes, that of loadgen.protocol.batch {ROW_BYTES}")
+    raise ImportError(f"primitives.pyx: its row has {sizeof(Row)} bytes, that of loadgen.protocol.trace_batch {ROW_BYTES}")
 
 
 # As many digits as a number of 64 bits has.

@@ -5,24 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from loadgen.engine.primitives import Rows
-from loadgen.protocol.batch import MAX_SIZE, NO_HOST, NO_TIME
 from loadgen.protocol.messages import Counters
 from loadgen.protocol.outcomes import CONNECT_OUTCOMES, FIRST_NOT_SENT, Outcome
+from loadgen.protocol.trace_batch import MAX_SIZE, NO_HOST, NO_TIME
 
 
 class Recorder:
     """Writes one row per arrival into the buffer of the next batch."""
 
-    __slots__ = (
-        "_bytes_received",
-        "_counts",
-        "_host_index",
-        "_hosts",
-        "_rows",
-        "cut_short",
-        "skipped",
-        "start_ns",
-    )
+    __slots__ = ("_bytes_received", "_counts", "_host_index", "_hosts", "_rows", "cut_short", "skipped", "start_ns")
 
     def __init__(self) -> None:
         self._counts = [0] * (max(Outcome) + 1)
@@ -109,7 +100,7 @@ class Recorder:
         return index
 
     def take(self) -> tuple[memoryview, list[str]]:
-        """Returns the rows since the last call (protocol/batch.py), and the hosts that their `host` column indexes."""
+        """Returns the rows since the last call (trace_batch.py), and the hosts that their `host` column indexes."""
         taken = self._rows.take(), self._hosts
         self._begin()
         return taken

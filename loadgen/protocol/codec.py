@@ -25,7 +25,7 @@ def to_wire(message: Any) -> dict[str, Any]:
 
 
 def _plain(message: Any) -> dict[str, Any]:
-    """As `dataclasses.asdict`, but what is no message is not copied: a shard does this while it sends."""
+    """As `dataclasses.asdict`, but only messages are copied, because a shard does this while it sends."""
     return {name: _plain(value) if dataclasses.is_dataclass(value) else value for name, value in vars(message).items()}
 
 
@@ -51,11 +51,11 @@ def to_json(message: Any) -> str:
 
 
 def from_json(kind: type[Message], text: str | bytes) -> Message:
-    """Raises MessageError as `from_wire` does, and for text that is no JSON."""
+    """Raises MessageError as `from_wire` does, and for text that is not JSON."""
     try:
         data = json.loads(text)
     except ValueError as error:
-        raise MessageError(f"{kind.__name__}: no JSON: {error}") from error
+        raise MessageError(f"{kind.__name__}: is not valid JSON: {error}") from error
     return from_wire(kind, data)
 
 

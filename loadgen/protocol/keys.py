@@ -5,14 +5,14 @@ from __future__ import annotations
 # --- Celery: task and queue names -----------------------------------------------------------------------------------
 
 TASK_RUN_SHARD = "galileo.run_shard"  # one argument: a ShardOrder as a dict
-TASK_INGEST_BATCH = "galileo.ingest_batch"  # one argument: bytes, a zstd-compressed batch (loadgen/protocol/batch.py)
+TASK_INGEST_BATCH = "galileo.ingest_batch"  # one argument: bytes, a message (loadgen/protocol/trace_batch.py)
 TASK_RECONCILE = "galileo.reconcile"  # no arguments
 
 CONTROL_QUEUE = "galileo.control"
 
 
 def ingest_queue(shard_id: int, queues: int) -> str:
-    """The ingest queue that a shard's batches go to: one process per queue, so batches of a shard stay in order."""
+    """The ingest queue of a shard's batches. One process reads a queue, so that a shard's batches stay in order."""
     return f"galileo.ingest.{shard_id % queues}"
 
 

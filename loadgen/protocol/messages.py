@@ -39,11 +39,10 @@ class WorkloadSpec:
     Open model: `schedule` holds (duration_s, rate_rps) steps of the service's total rate. Closed model: it holds
     (duration_s, clients) steps; client c is active in the steps of more than c clients, and pauses for a time drawn
     from the think time between a response and its next request. Interactive: it is empty, and the group's document has
-    a phase. Without a client app, `method`, `path` and `kwargs`
-    (those of `requests.request`) make the request.
+    a command. Without a client app, `method`, `path` and `kwargs` (those of `requests.request`) make the request.
     """
 
-    index: int  # position in the plan: seeds and phases depend on it
+    index: int  # position in the plan: seeds and offsets depend on it
     service: str
     schedule: list[list[float]]
     model: LoadModel = LoadModel.OPEN
@@ -97,7 +96,7 @@ class ShardOrder:
 class GroupCommand:
     """The command of an interactive group from `start_broker_ns` on, until its next command begins.
 
-    `number` counts the group's phases from 1 on. `requests` are those of each client, None for no end (gaps, back to
+    `number` counts the group's commands from 1 on. `requests` are those of each client, None for no end (gaps, back to
     back). `parameters` are those of the distribution of gaps in seconds, as drawn, or the gaps themselves if it is
     PRERECORDED (arrivals/pacer.py); then they are sent as far as they go. `recorded` are gaps that each client has of
     its own, by its index as a text; then `parameters` is empty, and a client that is not in it sends nothing.
@@ -114,7 +113,7 @@ class GroupCommand:
 
     @property
     def is_unbounded(self) -> bool:
-        """Whether it sends until somebody ends it; that takes a controller that lives."""
+        """Whether it has no end of its own, so that it needs a controller that is alive."""
         if self.kind == CommandKind.RATE:
             return self.rate_rps > 0
         return self.requests is None and self.distribution != "prerecorded"
@@ -167,7 +166,7 @@ class ShardStatus:
     clock: ClockSample | None = None
     descriptor_limit: int = 0
     reason: str = ""
-    phase: int = 0  # interactive: the number of the phase in force
+    phase: int = 0  # interactive: the number of the command in effect
     phases_done: list[int] = field(default_factory=list)  # and of the newest ones that ended with all of their requests
     is_deserted: bool = False  # it paused its unbounded load, as the controller had not renewed it
 
@@ -224,10 +223,8 @@ class Gauges:
     cpu_ns: int = 0  # CPU time of the shard's process
     wait_ns: int = 0  # time that it was runnable, but another process had the core (schedstat; 0 where unknown)
     wall_ns: int = 0
-    others_ns: int = (
-        0  # time that others used the core that the shard was on, or all the others (loadgen/device/cores.py)
-    )
-    stolen_ns: int = 0  # time that the hypervisor gave that core to somebody else
+    others_ns: int = 0  # time that others used the shard's core, or all other cores (loadgen/device/cores.py)
+    stolen_ns: int = 0  # time that the hypervisor gave that core to other machines
     max_stall_ns: int = 0  # longest time between two turns of the event loop since the last batch
     # What the loop did meanwhile (engine/stalls.py); for the rest of that time the process was stopped.
     stall_waited_ns: int = 0
@@ -246,7 +243,7 @@ class Gauges:
 
 @dataclass(frozen=True)
 class BatchHeader:
-    """The header of a trace batch; the records follow (loadgen/protocol/batch.py).
+    """The header of a trace batch; the records follow (loadgen/protocol/trace_batch.py).
 
     `epoch_broker_ns` is the broker time that the records' times are relative to. Rows are numbered within their shard,
     each attempt from a base of its own; the batch holds rows [first_row, first_row + rows). `end` marks an attempt's
@@ -265,9 +262,9 @@ class BatchHeader:
     hosts: list[str]
     counters: Counters
     gauges: Gauges
-    version: int = 0  # of the group's document that the shard obeyed
+    version: int = 0  # of the group's document in effect
     traced: bool = True  # whether its rows are to be stored, or only counted
-    service: str = ""  # "" when the shard ended before it knew
+    service: str = ""  # "" when the shard ended before it had the document
     request_id_header: str = ""
     captures_bytes: int = 0  # of the section behind the records
     end: str = ""  # in the final batch: one of enums.ENDS
@@ -287,7 +284,7 @@ GROUP_ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}"
 
 
 def check_group_id(group_id: str) -> None:
-    """Raises MessageError for an id that no file's name may hold."""
+    """Raises MessageError for an id that cannot be part of a file's name."""
     if not re.fullmatch(GROUP_ID_PATTERN, group_id):
         raise MessageError(f"group_id: must be up to 64 of A-Z a-z 0-9 . -, got {group_id!r:.80}")
 
@@ -295,7 +292,7 @@ def check_group_id(group_id: str) -> None:
 def batch_id(group_id: str, shard_id: int, attempt: int, number: int) -> str:
     """Name of a batch in answers, file names and logs.
 
-    A shard's number alone would not do: a new database beside an old broker or an old spool issues the
-    same numbers again, and its answers would delete batches that are not its own.
+    The group's id is part of it, because a new database beside an old broker or spool issues the same shard ids again,
+    and its answers would delete batches of the old one.
     """
     return f"{group_id}.{shard_id}.{attempt}.{number}"

@@ -12,9 +12,9 @@ class Outcome(IntEnum):
     TIMEOUT = 1  # no complete response within the request's time-out
     RESET = 2  # the connection was reset
     CLOSED = 3  # the peer closed before the response was complete
-    MALFORMED = 4  # what came back is not HTTP
+    MALFORMED = 4  # the response is not HTTP
     ABORTED = 5  # in flight when the load was aborted, or when a stop's grace ended
-    REDIRECT = 6  # more than 30 redirects, or to where no connection could be opened
+    REDIRECT = 6  # more than 30 redirects, or to a host that could not be connected
     DROPPED = 16  # max_in_flight reached
     LATE = 17  # the generator reached it more than max_lateness after its intended time
     CONNECT_REFUSED = 18

@@ -1,7 +1,7 @@
 """Bytes of a YAML file → plain data: YAML's core schema, without what makes YAML dangerous or surprising.
 
 The data is built from the parser's events, not by PyYAML's composer: that way anchors, aliases, tags, duplicate keys
-and depth are ours to refuse before anything is built. Plain scalars follow YAML 1.2 (`on` and `2026-11-22` are texts,
+and depth are refused before anything is built. Plain scalars follow YAML 1.2 (`on` and `2026-11-22` are strings,
 `010` is ten, `1e3` is a number), because those of YAML 1.1 turn labels into booleans and names into dates.
 """
 
@@ -27,7 +27,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class YamlInvalid(ValueError):
-    """The bytes are not what we read as YAML; the message says where and why."""
+    """The bytes are not accepted as YAML; the message has the place and the reason."""
 
 
 def load(text: bytes, most_bytes: int) -> Any:
@@ -85,9 +85,9 @@ class _Node:
             self.value.append(value)
         elif self.key is None:
             if not isinstance(value, str):
-                raise _invalid("a key must be a text, not a list or a mapping", mark)
+                raise _invalid("a key must be a string, not a list or a mapping", mark)
             if value in self.value:
-                raise _invalid(f"the key {value[:80]!r} is there twice", mark)
+                raise _invalid(f"the key {value[:80]!r} occurs twice", mark)
             self.key = value
         else:
             self.value[self.key] = value

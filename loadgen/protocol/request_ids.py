@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from enum import IntEnum
 
-# As the header of the request ids: they take the form of W3C Trace Context then.
+# As the name of the header, it selects ids in the form of W3C Trace Context.
 TRACEPARENT = "traceparent"
 REQUEST_ID_HEADER = "X-Request-Id"
 

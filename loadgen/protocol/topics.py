@@ -2,7 +2,7 @@
 
 - channel `telem/<node>/<metric>[/<subsystem>]`: "<timestamp> <value>"
 - channel `galileo/events`: "<timestamp> <name> [<value>]"
-- channel `telemcmd/<node>`: "pause", "unpause" or "info"; a node that can be told so listens there
+- channel `telemcmd/<node>`: "pause", "unpause" or "info"; nodes that can be paused subscribe to it
 - hash `telemd.info:<node>`: arch, cpus, ram (kB), boot, disk and net (names, with spaces between), hostname, netspeed
   (Mbit/s)
 
@@ -38,12 +38,12 @@ def telemetry_channel(node: str, metric: str, subsystem: str = "") -> str:
 
 
 def commands_channel(node: str) -> str:
-    """The channel on which a node is told to pause."""
+    """The channel of a node's commands."""
     return f"{COMMANDS_PREFIX}{node}"
 
 
 def node_info_key(node: str) -> str:
-    """The hash that says what a node is."""
+    """The hash of a node's facts."""
     return f"telemd.info:{node}"
 
 
@@ -60,7 +60,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """An event that somebody published."""
+    """An event that was published on the events channel."""
 
     timestamp_ns: int
     name: str
@@ -74,7 +74,7 @@ def sample_text(timestamp_ns: int, value: float) -> str:
 
 
 def parse_sample(channel: bytes, payload: bytes) -> Sample:
-    """Raises MessageError for a channel, a timestamp or a value that makes no sense."""
+    """Raises MessageError for an invalid channel, timestamp or value."""
     _, node, metric, subsystem = [*_text(channel, "channel").split("/", 3), "", "", ""][:4]
     timestamp, _, value = _text(payload, "payload").strip().partition(" ")
     return Sample(
@@ -87,7 +87,7 @@ def parse_sample(channel: bytes, payload: bytes) -> Sample:
 
 
 def parse_mark(payload: bytes) -> Mark:
-    """Raises MessageError for a timestamp, a name or a value that makes no sense."""
+    """Raises MessageError for an invalid timestamp, name or value."""
     timestamp, name, value = [*_text(payload, "payload").split(" ", 2), "", ""][:3]
     if "\0" in value or len(value) > MAX_EVENT_VALUE:
         raise MessageError(f"value: must have at most {MAX_EVENT_VALUE} characters, none of them NUL")
@@ -95,7 +95,7 @@ def parse_mark(payload: bytes) -> Mark:
 
 
 def is_name(text: str, longest: int) -> bool:
-    """Whether a node, a metric, a subsystem or an event may be named so."""
+    """Returns whether a node, metric, subsystem or event may have this name."""
     return 0 < len(text) <= longest and text.isprintable()
 
 
@@ -113,7 +113,7 @@ def _text(data: bytes, what: str) -> str:
 
 
 def _timestamp_ns(text: str) -> int:
-    """Without a float between: that would lose the last digits of a ns."""
+    """Does not use a float, which would lose the last digits of a ns."""
     found = _TIMESTAMP.fullmatch(text)
     if found is None:
         raise MessageError(f"timestamp: must be seconds since the Unix epoch, got {text!r:.80}")

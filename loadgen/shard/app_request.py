@@ -1,7 +1,7 @@
-"""Asks a client app for one request: `python -m loadgen.shard.app_request FOLDER`, for the controller shell.
+"""One request of a client app, for the controller shell: `python -m loadgen.shard.app_request FOLDER`.
 
-An app is code of its user's, which may break, hang or end its process: so it gets a process of its own. It is loaded
-and called as a worker does it, for client 0.
+The app runs in a process of its own, because it is its user's code, which may fail, hang or end its process. It is
+loaded and called as on a worker, for client 0.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Follows what a shard shall do: its group's document and its service's routing record, both in Redis.
+"""DesiredStateReader: follows a shard's desired state in Redis, its group's document and its service's route.
 
-Changes are announced on channels; announcements may be lost, so both are also read every second. No news, also because
-Redis is away, never changes anything.
+Changes are announced on channels; announcements may be lost, so both are also read every second. While Redis is away,
+nothing changes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _RECONNECT_S = 0.5
 
 
 class DesiredStateReader:
-    """The newest document of a group and the route of its service; tells of each change.
+    """Reads the newest document of a group and the route of its service, and reports each change.
 
     Args:
         on_document: called with each document of a higher version than the last one.
@@ -63,7 +63,7 @@ class DesiredStateReader:
         self.missing_since_ns: int | None = None  # since when Redis, which answers, has had no document
 
     async def is_wanted(self) -> bool:
-        """Whether the group has a document that does not say stop. Redis' errors pass through."""
+        """Returns whether the group has a document, and is not to stop. Redis' errors pass through."""
         (text,) = await self._read("document")
         try:
             return text is not None and from_json(GroupDocument, text).state != DesiredState.STOP
@@ -71,11 +71,11 @@ class DesiredStateReader:
             return True  # the next read reports the error
 
     async def first_document(self, timeout_s: float) -> GroupDocument:
-        """The group's document, waiting for it to appear.
+        """Returns the group's document as soon as it is there.
 
         Raises:
-            TimeoutError: when it did not appear in time.
-            MessageError: when it cannot be read.
+            TimeoutError: it did not appear in time.
+            MessageError: it cannot be read.
         """
         async with asyncio.timeout(timeout_s):
             while True:
@@ -91,7 +91,7 @@ class DesiredStateReader:
                 await asyncio.sleep(READ_EVERY_S / 4)
 
     async def refresh(self) -> None:
-        """Reads both once and tells of what has changed. Redis' errors pass through."""
+        """Reads both once and reports what has changed. Redis' errors pass through."""
         version, renewals = await self._read("version", "renewals")
         if renewals != self._renewals:
             self._renewals, self.renewed_ns = renewals, self._clock.monotonic_ns()
@@ -99,7 +99,7 @@ class DesiredStateReader:
             self.missing_since_ns = None
         elif self.missing_since_ns is None:
             self.missing_since_ns = self._clock.monotonic_ns()
-        if version != self._version:  # a long plan is not read, nor decoded, again and again
+        if version != self._version:  # a long plan is read and decoded once
             (text,) = await self._read("document")
             if text is not None:
                 self._take_document(text)
@@ -118,7 +118,7 @@ class DesiredStateReader:
                     await self.refresh()
                 except RedisError as error:
                     logger.warning("desired state cannot be read, the load goes on: %s", error)
-                # Read all the same when nothing is announced. Not by wait_for, which may swallow a cancel before
+                # Both are read although nothing is announced. Not by wait_for, which may swallow a cancel before
                 # Python 3.12 (python/cpython#86296).
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(READ_EVERY_S):
@@ -139,11 +139,11 @@ class DesiredStateReader:
                         if await pubsub.get_message(timeout=READ_EVERY_S) is not None:
                             self._news.set()
             except (RedisError, OSError) as error:
-                logger.info("announcements cannot be heard, listening again: %s", error)
+                logger.info("announcements cannot be received, subscribing again: %s", error)
                 await asyncio.sleep(_RECONNECT_S)
 
     async def _read(self, *fields: str) -> list[bytes | None]:
-        """The fields, of which the first is there where the document is."""
+        """Returns the fields; the first one exists if the document does."""
         # redis-py types a result as a value or an awaitable, whichever client it is (redis/redis-py#2399).
         reply: Any = self._client.hmget(group_key(self._group_id), fields)
         found: list[bytes | None] = await reply

@@ -1,7 +1,7 @@
-"""The fence of a shard: at most one attempt of it runs, each attempt runs once, and only the newest one is heard.
+"""Fence: at most one attempt of a shard runs, each attempt runs once, and only the newest one writes its status.
 
-The lease says who runs the shard now; beside it stands the newest attempt that ever ran, which outlives the lease.
-Every step is one Lua script, so that no two attempts can interleave.
+The lease names the attempt that runs now; the newest attempt that ever ran is stored beside it, and outlives the lease.
+Each step is one Lua script, so that the steps of two attempts cannot interleave.
 """
 
 from __future__ import annotations
@@ -63,17 +63,17 @@ return 1
 )
 
 # ARGV: the dead process's attempt, its group, its last status, TTL of that in s, the states that are ends. Only the
-# newest attempt is spoken for, and what it said of its own end stands.
+# newest attempt is declared lost, and only if it has not reported an end of its own.
 _DECLARE_LOST = (
     _NEWEST
     + """
 if newest(KEYS[2], ARGV[2]) ~= tonumber(ARGV[1]) then return 0 end
 local held = redis.call('GET', KEYS[1])
 if held and string.match(held, '^(%d+):') == ARGV[1] then redis.call('DEL', KEYS[1]) end
-local ok, said = pcall(cjson.decode, redis.call('GET', KEYS[3]) or '')
-if ok and type(said) == 'table' and said.attempt == tonumber(ARGV[1]) then
+local ok, status = pcall(cjson.decode, redis.call('GET', KEYS[3]) or '')
+if ok and type(status) == 'table' and status.attempt == tonumber(ARGV[1]) then
   for index = 5, #ARGV do
-    if said.state == ARGV[index] then return 0 end
+    if status.state == ARGV[index] then return 0 end
   end
 end
 redis.call('SET', KEYS[3], ARGV[3], 'EX', ARGV[4])
@@ -102,9 +102,9 @@ class Fence:
         self._release = client.register_script(_RELEASE)
 
     async def acquire(self) -> str:
-        """Takes the lease, after a lower attempt that holds it: TAKEN.
+        """Takes the lease as soon as no lower attempt holds it; returns TAKEN.
 
-        STALE for a stale attempt and for a second copy of this one, VOID when the order's time is over.
+        Returns STALE for a stale attempt and for a second copy of this one, VOID when the order has expired.
         """
         result = await self._run_take("first")
         while result == WAIT:
@@ -113,19 +113,19 @@ class Fence:
         return result
 
     async def renew(self) -> bool | None:
-        """Prolongs the lease, also one that Redis has lost; False when it is another attempt's turn.
+        """Renews the lease, also one that Redis has lost; returns False if another attempt holds or held it since.
 
-        None when a lower attempt has it still (a Redis that came back empty knows no order between the two).
+        Returns None while a lower attempt holds it (a Redis that came back empty has lost the order of the two).
         """
         return {TAKEN: True, WAIT: None}.get(await self._run_take("again"), False)
 
     async def write_status(self, status: ShardStatus) -> bool:
-        """Stores the status; False, and nothing stored, when another attempt holds the shard."""
+        """Stores the status unless another attempt holds the shard; returns whether it was stored."""
         args = [*self._owner, to_json(status), str(SHARD_STATUS_TTL_S)]
         return bool(await self._write_status(keys=self._keys, args=args))
 
     async def release(self) -> None:
-        """Gives the lease back, if it is still ours."""
+        """Deletes the lease, if it is still this attempt's."""
         await self._release(keys=self._keys, args=self._owner[:1])
 
     async def _run_take(self, how: str) -> str:
@@ -135,7 +135,7 @@ class Fence:
 
 
 def declare_lost(client: redis.Redis, group_id: str, status: ShardStatus) -> None:
-    """Speaks for an attempt whose process is dead, and takes its lease away; nothing where a newer one runs, or ran.
+    """Declares an attempt lost whose process is dead, and removes its lease; does nothing if a newer one runs, or ran.
 
     Redis' errors pass through.
     """

@@ -1,4 +1,4 @@
-"""Seals what the engine has recorded as trace batches in the spool."""
+"""Sealer: seals the rows that the engine has recorded as trace batches in the spool."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from loadgen.device.running_shards import siblings
 from loadgen.device.spool import BatchName, Spool
 from loadgen.engine.end import End
 from loadgen.engine.stalls import AppTime, Stall, StallWatch
-from loadgen.protocol.batch import ROW_BYTES, Capture, encode_captures, encode_header
 from loadgen.protocol.messages import BatchHeader, ClockSample, Counters, Gauges, ShardOrder, WorkloadSpec
+from loadgen.protocol.trace_batch import ROW_BYTES, Capture, encode_captures, encode_header
 
 logger = logging.getLogger(__name__)
 
 SEAL_WITH_ROWS_NS = 250_000_000
 SEAL_WITHOUT_ROWS_NS = 1_000_000_000
 CORE_EVERY_NS = 1_000_000_000
-SIBLINGS_EVERY_NS = 30_000_000_000  # a spool of thousands of files takes a while to look through
+SIBLINGS_EVERY_NS = 30_000_000_000  # reading a spool of thousands of files takes a while
 MAX_ROWS = (512 << 10) // ROW_BYTES
 # Rows are looked at every 50 ms: at up to 90,000 a second they are sealed before they are too many for one batch.
 SEAL_AT_ROWS = MAX_ROWS // 2
@@ -68,7 +68,7 @@ class ProcessAccount:
     """CPU, waiting and wall time of this process, and its neighbours' use of its core, since `begin`; 0 before that.
 
     Args:
-        siblings: finds the pids of processes that are no neighbours.
+        siblings: finds the pids of the experiment's other shards, which do not count as neighbours.
     """
 
     def __init__(self, siblings: Callable[[], Collection[int]]) -> None:
@@ -79,7 +79,7 @@ class ProcessAccount:
         self._core: CoreWatch | None = None
 
     def look_around(self) -> None:
-        """Finds the siblings, which takes a while; all of them are there when the start is known."""
+        """Finds the siblings, which takes a while; all of them run when the start is known."""
         self._siblings = self._find_siblings()
         self._siblings_read_ns = time.monotonic_ns()
 
@@ -114,9 +114,9 @@ class Sealer:
     A batch that the file system refuses waits in memory and is tried again with the next one. `error` is then a
     sentence for the load's end, as memory is small and a full spool stops the load.
 
-    `epoch_broker_ns` is what the load's times count from. `experiment_id` is whose batches are sealed, under the
-    `version` of the group's document, and `traced` whether their rows are to be stored; captures go with rows alone.
-    `account` is to be begun when the load starts.
+    The load's times count from `epoch_broker_ns`. Batches are sealed for `experiment_id` under the `version` of the
+    group's document; `traced` is whether their rows are to be stored, and with them captures. `account` is to be begun
+    when the load starts.
     """
 
     def __init__(self, order: ShardOrder, worker: str, spool: Spool) -> None:
@@ -138,7 +138,7 @@ class Sealer:
         self.error = ""
 
     def seal_if_due(self, engine: RecordingEngine, now_ns: int) -> bool:
-        """Seals when rows are old or many enough, or when nothing was sealed for a second; says whether it did."""
+        """Seals if rows are old or many enough, or nothing was sealed for a second; returns whether it did."""
         rows = engine.counters.rows - self._rows_taken
         age_ns = now_ns - self._sealed_ns
         if rows >= SEAL_AT_ROWS or age_ns >= (SEAL_WITH_ROWS_NS if rows else SEAL_WITHOUT_ROWS_NS):
@@ -187,12 +187,12 @@ class Sealer:
         engine.stalls.sealing_ns += time.monotonic_ns() - began_ns
 
     def seal_empty(self, end: End) -> None:
-        """Seals the final batch of a shard whose engine never came to be."""
+        """Seals the final batch of a shard that has no engine yet."""
         self._add(memoryview(b""), [], Counters(), Gauges(), [], end)
         self.write()
 
     def write(self) -> bool:
-        """Writes what waits in memory; says whether all is in the spool now."""
+        """Writes the batches that wait in memory; returns whether all are in the spool now."""
         while self._unwritten:
             name, parts = self._unwritten[0]
             try:

@@ -20,9 +20,9 @@ from experiments.plans import parse
 from galileo_site.environment import PROJECT_ROOT
 from loadgen.agent.ingest_link import RedisIngest
 from loadgen.device.spool import BatchName
-from loadgen.protocol.batch import ROW_BYTES
 from loadgen.protocol.keys import ingest_queue
 from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.trace_batch import ROW_BYTES
 from loadgen.shard.sealer import SEAL_AT_ROWS
 from tests.support.needed import need
 from tests.support.worker_process import settings_for

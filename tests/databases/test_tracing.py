@@ -7,8 +7,8 @@ from experiments.analysis.host_shares import hosts_of
 from experiments.analysis.intervals import intervals_of
 from experiments.ingest.ingest import ingest
 from experiments.models import Batch, Capture, SecondStats, Trace
-from loadgen.protocol.batch import Capture as Captured
-from loadgen.protocol.batch import encode_captures, to_message
+from loadgen.protocol.trace_batch import Capture as Captured
+from loadgen.protocol.trace_batch import encode_captures, to_message
 from tests.support.batches import counters_of, make_experiment, raw, rows_of, shards_of
 
 pytestmark = [pytest.mark.database, pytest.mark.usefixtures("broker")]

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from loadgen import compiled
 from loadgen.compiled import compile as compiling
 from loadgen.engine import primitives
-from loadgen.protocol.batch import RECORD
+from loadgen.protocol.trace_batch import RECORD
 
 # A machine without a compiler can run all other tests; CI has one.
 MISSING = compiling.missing_part()

@@ -11,9 +11,9 @@ from typing import Any
 
 from experiments.analysis.shard_scope import pacer_of
 from experiments.models import ClientGroup, Experiment, Shard, Worker, Workload
-from loadgen.protocol.batch import ROW_BYTES, encode_header, to_message
 from loadgen.protocol.messages import BatchHeader, Counters, Gauges, WorkloadSpec
 from loadgen.protocol.outcomes import Outcome, account_line
+from loadgen.protocol.trace_batch import ROW_BYTES, encode_header, to_message
 from tests.support.partitions import make_partition
 from tests.support.records import Row, pack
 

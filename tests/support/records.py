@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from loadgen.protocol.batch import NO_HOST, NO_TIME, RECORD, ROW_BYTES
+from loadgen.protocol.trace_batch import NO_HOST, NO_TIME, RECORD, ROW_BYTES
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from loadgen.engine.http.connection import COMPLETED, Connection, ConnectionHost
 from loadgen.engine.http.response_head import final_head
 from loadgen.engine.http.wire_request import FirstRequest, WireRequest
 from loadgen.engine.recorder import Recorder
-from loadgen.protocol.batch import CAPTURE_OVERHEAD_BYTES, MAX_CAPTURES_BYTES, Capture
 from loadgen.protocol.enums import CaptureMode
 from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.trace_batch import CAPTURE_OVERHEAD_BYTES, MAX_CAPTURES_BYTES, Capture
 
 
 class Captures:

@@ -24,8 +24,8 @@ from loadgen.engine.http.response_head import (
 from loadgen.engine.http.wire_request import DOTTED, FirstRequest, QueuedRequest, WireRequest
 from loadgen.engine.primitives import numbered, write_at_once
 from loadgen.engine.recorder import Recorder
-from loadgen.protocol.batch import NO_TIME
 from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.trace_batch import NO_TIME
 
 # The stage of a connection's request. The order matters.
 CLOSED: Final = -1

@@ -23,8 +23,8 @@ from loadgen.engine.http.response_head import KnownHeads
 from loadgen.engine.http.tls import TlsOptions
 from loadgen.engine.http.wire_request import QueuedRequest, WireRequest
 from loadgen.engine.recorder import Recorder
-from loadgen.protocol.batch import NO_TIME
 from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.trace_batch import NO_TIME
 
 # A request that waits longer for one of max_connections_per_host is counted: the limit has caused the wait.
 POOL_WAIT_NS: Final = 10_000_000

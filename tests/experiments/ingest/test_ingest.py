@@ -19,12 +19,12 @@ from experiments.models.trace import trace_key
 from loadgen.agent.forwarder import Forwarder
 from loadgen.agent.ingest_link import RedisIngest
 from loadgen.device.spool import BatchName, Spool
-from loadgen.protocol.batch import MESSAGE_MAGIC, NO_HOST, encode_captures, to_message, unpack_message
-from loadgen.protocol.batch import Capture as Captured
 from loadgen.protocol.codec import MessageError
 from loadgen.protocol.keys import ack_key, ingest_progress_key, ingest_queue
 from loadgen.protocol.messages import Counters
 from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.trace_batch import MESSAGE_MAGIC, NO_HOST, encode_captures, to_message, unpack_message
+from loadgen.protocol.trace_batch import Capture as Captured
 from routing.redis import redis_client
 from tests.support.batches import EPOCH_NS, make_experiment, payload, raw, row, run_payloads, shards_of
 from tests.support.worker_process import settings_for
@@ -223,12 +223,7 @@ def test_final_batch_of_an_earlier_attempt_changes_nothing(shard, broker):
 
 
 @pytest.mark.parametrize(
-    "change",
-    [
-        {"shard_id": 4711},
-        {"group_id": "202001010000-old1.0"},
-        {"experiment_id": "202001010000-old1"},
-    ],
+    "change", [{"shard_id": 4711}, {"group_id": "202001010000-old1.0"}, {"experiment_id": "202001010000-old1"}]
 )
 def test_batch_of_a_deleted_experiment_counts_as_orphan(shard, broker, change):
     ingest(payload(shard, [row(0, 0, 0)], **change))
@@ -285,13 +280,10 @@ def without_origin(shard: Shard) -> dict[str, tuple[bytes, str]]:
     return {
         "nothing": (b"", "zstd"),
         "not zstd": (b"hello", "zstd"),
-        "no batch": (zstandard.compress(b"GALX" + good[4:]), "does not start"),
-        "only its magic": (zstandard.compress(good[:6]), "does not start"),
+        "no batch": (zstandard.compress(b"GALX" + good[4:]), "does not begin"),
+        "only its magic": (zstandard.compress(good[:6]), "does not begin"),
         "no header": (zstandard.compress(good[:20]), "header"),
-        "a header that is no mapping": (
-            zstandard.compress(good[:4] + b"\1\0\0\0\x07" + good[8:]),
-            "must be a mapping",
-        ),
+        "a header that is no mapping": (zstandard.compress(good[:4] + b"\1\0\0\0\x07" + good[8:]), "must be a mapping"),
         "a negative number": (payload(shard, number=-1), "number"),
         "an attempt 0": (payload(shard, attempt=0), "attempt"),
         "a shard beyond all keys": (payload(shard, shard_id=2**31), "shard_id"),

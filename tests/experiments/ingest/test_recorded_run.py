@@ -24,7 +24,7 @@ from django.test import Client
 from experiments.analysis.summary import summarise
 from experiments.ingest.ingest import ingest
 from experiments.models import Experiment, Shard
-from loadgen.protocol.batch import (
+from loadgen.protocol.trace_batch import (
     MAGIC,
     MESSAGE_MAGIC,
     decode,

@@ -19,9 +19,9 @@ from experiments.analysis.intervals import intervals_of
 from experiments.analysis.target_log import compare
 from experiments.ingest.ingest import ingest
 from experiments.models import Batch, Experiment, SecondStats, Trace
-from loadgen.protocol.batch import NO_HOST
 from loadgen.protocol.outcomes import Outcome, account_line
 from loadgen.protocol.request_ids import request_id
+from loadgen.protocol.trace_batch import NO_HOST
 from routing.models import RoutingRevision
 from tests.support.batches import (
     EPOCH_NS,

@@ -9,8 +9,8 @@ import pytest
 
 from loadgen.agent.forwarder import WINDOW, BrokerAwayError, Forwarder
 from loadgen.device.spool import BROKEN, BatchName, Spool
-from loadgen.protocol.batch import MESSAGE_MAGIC, decode, encode_header, unpack_message
 from loadgen.protocol.messages import BatchHeader, Counters, Gauges
+from loadgen.protocol.trace_batch import MESSAGE_MAGIC, decode, encode_header, unpack_message
 
 SECOND = 1_000_000_000
 

@@ -5,9 +5,9 @@ import redis
 from loadgen.agent.forwarder import Forwarder
 from loadgen.agent.ingest_link import RedisIngest
 from loadgen.device.spool import BatchName, Spool
-from loadgen.protocol.batch import encode_header
 from loadgen.protocol.keys import ack_key, ingest_progress_key
 from loadgen.protocol.messages import BatchHeader, Counters, Gauges
+from loadgen.protocol.trace_batch import encode_header
 from tests.support.redis_server import RedisServer
 from tests.support.shards import IngestByHand
 from tests.support.worker_process import settings_for

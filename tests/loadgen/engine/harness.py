@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.engine import Engine, SourceFactory, build_routes, file_sources
-from loadgen.protocol.batch import NO_HOST
 from loadgen.protocol.messages import Counters, GroupDocument, ShardOrder, WorkloadSpec
 from loadgen.protocol.outcomes import Outcome
 from loadgen.protocol.request_ids import request_id
+from loadgen.protocol.trace_batch import NO_HOST
 from routing.table import RoutingRecord
 from tests.support import records
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.engine.recorder import Recorder
-from loadgen.protocol.batch import MAX_SIZE, NO_HOST, NO_TIME, ROW_BYTES
 from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.trace_batch import MAX_SIZE, NO_HOST, NO_TIME, ROW_BYTES
 from tests.support.records import Row, unpack
 
 HOSTS = [None, "a:1", "b:2", "[::1]:3"]

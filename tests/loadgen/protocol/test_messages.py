@@ -65,7 +65,7 @@ def test_unknown_fields_are_refused_and_named() -> None:
         from_wire(ShardOrder, {**ORDER, "size": 1, "colour": 2})
 
 
-def test_an_unknown_field_of_an_inner_message_is_named_with_its_place() -> None:
+def test_unknown_field_of_an_inner_message_is_named_with_its_path() -> None:
     wire = to_wire(MESSAGES[1])
     wire["workload"]["colour"] = "red"
     with pytest.raises(MessageError, match=r"GroupDocument\.workload: unknown fields colour"):
@@ -106,7 +106,7 @@ def test_enum_value_is_a_plain_string_on_the_wire() -> None:
     assert from_wire(GroupDocument, to_wire(MESSAGES[1])).state is DesiredState.RUN
 
 
-def test_a_whole_number_will_do_where_a_fraction_may_be() -> None:
+def test_whole_number_is_accepted_for_a_fraction() -> None:
     wire = to_wire(MESSAGES[1])
     wire["stop_grace_s"] = 1
     assert from_wire(GroupDocument, wire).stop_grace_s == 1
@@ -116,7 +116,7 @@ def test_a_whole_number_will_do_where_a_fraction_may_be() -> None:
 
 
 @pytest.mark.parametrize("data", [None, [], "text", 5])
-def test_what_is_no_mapping_is_refused(data: Any) -> None:
+def test_message_that_is_not_a_mapping_is_refused(data: Any) -> None:
     with pytest.raises(MessageError, match="ShardOrder: must be a mapping"):
         from_wire(ShardOrder, data)
     with pytest.raises(MessageError, match="must be a mapping"):
@@ -124,12 +124,12 @@ def test_what_is_no_mapping_is_refused(data: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", b"\xff\xfe"])
-def test_what_is_no_json_is_refused(text: str | bytes) -> None:
-    with pytest.raises(MessageError, match="no JSON"):
+def test_text_that_is_not_json_is_refused(text: str | bytes) -> None:
+    with pytest.raises(MessageError, match="is not valid JSON"):
         from_json(ShardOrder, text)
 
 
-def test_batches_and_documents_of_before_there_was_a_choice_are_traced() -> None:
+def test_batch_without_the_traced_field_is_traced() -> None:
     header = to_wire(BatchHeader(1, 1, "g", "e", "w", 0, 0, 0, 0, [], Counters(), Gauges()))
     document = to_wire(MESSAGES[1])
     del header["traced"], document["tracing"]

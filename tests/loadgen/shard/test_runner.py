@@ -17,12 +17,12 @@ import redis
 from loadgen.apps.archive import digest_of
 from loadgen.device.running_shards import marked_shards
 from loadgen.device.spool import Spool
-from loadgen.protocol.batch import decode
 from loadgen.protocol.codec import from_json
 from loadgen.protocol.enums import ENDS, CommandKind, DesiredState, OnWorkerLoss
 from loadgen.protocol.environment import WorkerSettings
 from loadgen.protocol.keys import app_key, group_key, lease_key, newest_attempt_key, shard_key
 from loadgen.protocol.messages import GroupCommand, GroupDocument, ShardOrder
+from loadgen.protocol.trace_batch import decode
 from loadgen.shard.lease import Fence
 from loadgen.shard.lease_keeper import LEASE_EXPIRED
 from loadgen.shard.runner import NOT_TAKEN_OVER, OUT_OF_TOUCH, ShardRunner

@@ -9,8 +9,8 @@ from loadgen.device.spool import BatchName, Spool
 from loadgen.engine import EngineGauges
 from loadgen.engine.end import FINISHED, STOPPED
 from loadgen.engine.stalls import AppTime, Stall, StallWatch
-from loadgen.protocol.batch import Capture, decode, decode_captures
 from loadgen.protocol.messages import Counters
+from loadgen.protocol.trace_batch import Capture, decode, decode_captures
 from loadgen.shard.sealer import ATTEMPT_ROW_BITS, MAX_ROWS, Sealer, split
 from tests.support.records import Row, pack, unpack
 from tests.support.shards import order_of

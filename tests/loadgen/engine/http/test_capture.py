@@ -11,10 +11,10 @@ import pytest
 from loadgen.engine import Engine
 from loadgen.engine.http.capture import Captures, CapturingConnection
 from loadgen.engine.recorder import Recorder
-from loadgen.protocol.batch import MAX_CAPTURES_BYTES, Capture
 from loadgen.protocol.enums import CaptureMode
 from loadgen.protocol.messages import Counters
 from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.trace_batch import MAX_CAPTURES_BYTES, Capture
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import GROUP, build, unpack
 from tests.support.echo_server import EchoServer, Received, answer

@@ -13,7 +13,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.protocol.batch import (
+from loadgen.protocol.codec import MessageError, to_wire
+from loadgen.protocol.messages import BatchHeader, Counters, Gauges
+from loadgen.protocol.trace_batch import (
     FIELDS,
     MAGIC,
     MAX_BATCH_BYTES,
@@ -29,8 +31,6 @@ from loadgen.protocol.batch import (
     unpack_header,
     unpack_message,
 )
-from loadgen.protocol.codec import MessageError, to_wire
-from loadgen.protocol.messages import BatchHeader, Counters, Gauges
 from tests.support.records import unshuffled
 
 LIMITS = {"B": (0, 2**8 - 1), "H": (0, 2**16 - 1), "I": (0, 2**32 - 1), "q": (-(2**63), 2**63 - 1)}
@@ -98,9 +98,9 @@ def test_a_batch_with_something_behind_it_is_refused() -> None:
 
 def test_a_file_is_not_taken_for_a_message_nor_a_message_for_a_file() -> None:
     file = encode_header(header(2)) + TWO_ROWS
-    with pytest.raises(MessageError, match="does not start"):
+    with pytest.raises(MessageError, match="does not begin with the mark"):
         decode(file, MESSAGE_MAGIC)
-    with pytest.raises(MessageError, match="does not start"):
+    with pytest.raises(MessageError, match="does not begin with the mark"):
         decode(unpack_message(to_message(file)))
 
 

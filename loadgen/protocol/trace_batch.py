@@ -27,7 +27,7 @@ MAX_BATCH_BYTES: Final = 64 << 20
 
 # Name and typecode of struct. `intended_ns` counts from the header's epoch_broker_ns. Each duration counts from the
 # time before it: to the dispatch, to the last byte sent, to the complete response. It is NO_TIME where that never
-# happened, and then nothing later did, either.
+# happened; then the later ones are NO_TIME, too.
 FIELDS: Final[dict[str, str]] = {
     "client": "I",
     "sequence": "I",
@@ -72,7 +72,7 @@ def decode(data: bytes, magic: bytes = MAGIC) -> tuple[BatchHeader, bytes]:
     """Header and records of a batch file; with MESSAGE_MAGIC of an unpacked message, whose records are shuffled.
 
     Raises:
-        MessageError: when it is no batch, of an unknown version, or cut short.
+        MessageError: it is not a batch, has an unknown version, or is truncated.
     """
     plain, position = unpack_header(data, magic)
     header = from_wire(BatchHeader, plain)
@@ -92,7 +92,7 @@ def decode_captures(header: BatchHeader, data: bytes) -> list[Capture]:
     """The captures of a batch that `decode` has accepted.
 
     Raises:
-        MessageError: when they are none of this batch's rows.
+        MessageError: they do not belong to rows of this batch.
     """
     if not header.captures_bytes:
         return []
@@ -107,13 +107,13 @@ def decode_captures(header: BatchHeader, data: bytes) -> list[Capture]:
 
 
 def unpack_header(data: bytes, magic: bytes) -> tuple[Any, int]:
-    """The header of a batch as plain data, of whatever version and unchecked, and where the records begin.
+    """Returns the header as unchecked plain data of any version, and the position at which the records begin.
 
     Raises:
-        MessageError: when there is none.
+        MessageError: there is no header.
     """
     if data[:4] != magic or len(data) < 8:
-        raise MessageError("batch: it does not start like a trace batch")
+        raise MessageError("batch: does not begin with the mark of a trace batch")
     (length,) = struct.unpack_from("<I", data, 4)
     try:
         return msgpack.unpackb(data[8 : 8 + length]), 8 + length
@@ -144,12 +144,12 @@ def unpack_message(message: bytes) -> bytes:
     """The content of a message's frame, for `decode` and `unpack_header` with MESSAGE_MAGIC.
 
     Raises:
-        MessageError: for what is not zstd, or unpacks to more than MAX_BATCH_BYTES.
+        MessageError: it is not zstd, or unpacks to more than MAX_BATCH_BYTES.
     """
     try:
         size = zstandard.frame_content_size(message)
         if not 0 <= size <= MAX_BATCH_BYTES:
-            raise MessageError(f"batch: it unpacks to {size} bytes, at most {MAX_BATCH_BYTES} are accepted")
+            raise MessageError(f"batch: must unpack to at most {MAX_BATCH_BYTES} bytes, got {size}")
         return zstandard.ZstdDecompressor().decompress(message)
     except zstandard.ZstdError as error:
-        raise MessageError(f"batch: not zstd: {error}") from error
+        raise MessageError(f"batch: is not valid zstd: {error}") from error
