@@ -1,7 +1,7 @@
 """The cost of one request in the engine alone, without Celery, broker and database: `python -m benchmarks.engine_cost`.
 
 Starts nginx on one core and sends to it from the other, as a shard's event loop does. Prints CPU per request, the
-lateness, and with --profile where the time goes (which slows everything down: quote no figure from such a run).
+lateness, and with --profile the functions' times (profiling slows the engine down: such figures are not comparable).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import uvloop
 
 from benchmarks import cores
-from benchmarks.records import RECORD_TYPE
+from benchmarks.rows import ROW_TYPE
 from benchmarks.target import Target
 from loadgen.engine import Engine
 from loadgen.protocol.enums import LoadModel, Scheme
@@ -32,7 +32,7 @@ _TAKE_EVERY_S = 0.25  # as the sealer does
 
 
 class Run:
-    """One run of an engine; its figures are there when `play` has returned."""
+    """One run of an engine; its figures are complete when `play` has returned."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -43,7 +43,7 @@ class Run:
     async def play(self, profile: cProfile.Profile | None) -> None:
         engine = self._engine
         await engine.prepare()
-        taking = asyncio.create_task(self._take_again_and_again())
+        taking = asyncio.create_task(self._take_regularly())
         cpu_s, begun_s = time.process_time(), time.monotonic()
         if profile is not None:
             profile.enable()
@@ -58,14 +58,14 @@ class Run:
         if end.reason:
             raise SystemExit(f"the engine stopped: {end.reason}")
 
-    async def _take_again_and_again(self) -> None:
+    async def _take_regularly(self) -> None:
         while True:
             await asyncio.sleep(_TAKE_EVERY_S)
             self._take()
 
     def _take(self) -> None:
-        records, _ = self._engine.take()
-        rows = np.frombuffer(records, RECORD_TYPE)
+        packed, _ = self._engine.take()
+        rows = np.frombuffer(packed, ROW_TYPE)
         self._lateness_ns += rows["lateness_ns"][rows["lateness_ns"] != NO_TIME].tolist()
         self._outcomes.update(rows["outcome"].tolist())
 

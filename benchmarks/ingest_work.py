@@ -15,7 +15,7 @@ from dataclasses import replace
 import django
 import numpy as np
 
-from benchmarks.records import RECORD_TYPE
+from benchmarks.rows import ROW_TYPE
 from loadgen.protocol.outcomes import Outcome
 
 CLIENTS = 1000
@@ -44,7 +44,7 @@ def main(batches: int) -> None:
 
 
 def payloads(batches: int) -> list[bytes]:
-    """Batches as a shard with 1,000 Poisson clients and 50,000 requests/s seals them, as they cross the wire."""
+    """Returns messages with the batches of a shard with 1,000 Poisson clients and 50,000 requests/s."""
     from loadgen.protocol.trace_batch import encode_header, to_message
     from loadgen.shard.sealer import SEAL_AT_ROWS
     from tests.support.batches import header, make_experiment, shards_of
@@ -64,22 +64,22 @@ def payloads(batches: int) -> list[bytes]:
 
 
 def _rows(random: np.random.Generator, rows: int, after_ns: int, sequences: np.ndarray) -> np.ndarray:
-    """Rows as an engine writes them when all is well; `sequences` counts each client's requests on."""
-    records = np.zeros(rows, RECORD_TYPE)
-    records["client"] = random.integers(0, CLIENTS, rows)
-    for position, client in enumerate(records["client"].tolist()):
-        records["sequence"][position] = sequences[client]
+    """Returns rows of successful requests, as an engine writes them; updates each client's next sequence number."""
+    made = np.zeros(rows, ROW_TYPE)
+    made["client"] = random.integers(0, CLIENTS, rows)
+    for position, client in enumerate(made["client"].tolist()):
+        made["sequence"][position] = sequences[client]
         sequences[client] += 1
-    records["intended_ns"] = after_ns + np.cumsum(random.exponential(1e9 / RATE_RPS, rows))
-    records["lateness_ns"] = random.gamma(2, 20_000, rows)
-    records["connection_wait_ns"] = random.gamma(4, 1_000, rows)
-    records["service_time_ns"] = 50_000 + random.gamma(2, 50_000, rows)
-    records["outcome"] = Outcome.COMPLETED
-    records["status"] = 200
-    records["host"] = np.arange(rows) % len(HOSTS)
-    records["size"] = 3
-    records["routing_version"] = 1
-    return records
+    made["intended_ns"] = after_ns + np.cumsum(random.exponential(1e9 / RATE_RPS, rows))
+    made["lateness_ns"] = random.gamma(2, 20_000, rows)
+    made["connection_wait_ns"] = random.gamma(4, 1_000, rows)
+    made["service_time_ns"] = 50_000 + random.gamma(2, 50_000, rows)
+    made["outcome"] = Outcome.COMPLETED
+    made["status"] = 200
+    made["host"] = np.arange(rows) % len(HOSTS)
+    made["size"] = 3
+    made["routing_version"] = 1
+    return made
 
 
 if __name__ == "__main__":

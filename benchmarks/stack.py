@@ -1,4 +1,4 @@
-"""Galileo as it is measured: a whole one, its worker on the generator's core, all else on what the target leaves."""
+"""BenchStack: a whole Galileo, with its worker on the generator's core, and the rest on the target's core."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ WORKER = "bench"
 SERVICE = "bench"
 MB = 1e6
 _NS = 1e9
-_LOOK_EVERY_S = 0.25
+_SAMPLE_EVERY_S = 0.25
 
 
 class NotMeasured(Exception):
-    """A run that says nothing about speed; the message says why."""
+    """A run whose figures are not valid; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """The database's figures of a load that has ended; checked against the target's own count."""
+    """The figures of an ended load, from the database; checked against the target's own count."""
 
     experiment_id: str
     duration_s: float
@@ -60,8 +60,8 @@ class Load:
         """CPU time of the shard's process."""
         return self.shard_cpu_share / self.completed_rps * 1e6
 
-    def unkept(self) -> str:
-        """The deviations of the generator from the plan; '' when it sent everything on time and all was answered."""
+    def deviations(self) -> str:
+        """Returns the deviations from the plan; '' if everything was sent on time and answered."""
         account = self.summary["account"]
         wrong = {name: account[name] for name in ("dropped", "late", "cut", "lost", "missing")}
         wrong |= {"errors": sum(account["errors"].values()), "not connected": sum(account["connect_failed"].values())}
@@ -69,7 +69,7 @@ class Load:
 
 
 class BenchStack(Galileo):
-    """A context manager: one worker named `bench`, SQLite, everything in folders that go with it."""
+    """A context manager: one worker named `bench`, SQLite, and temporary folders."""
 
     def __init__(self, cores: Cores, **variables: str) -> None:
         self._cores = cores
@@ -102,35 +102,35 @@ class BenchStack(Galileo):
     def spool(self, worker: str) -> Path:
         return self._memory / worker
 
-    def load(self, plan: dict[str, Any], target: Target, look: Callable[[], None] | None = None) -> Load:
-        """Runs a plan to its end, and calls `look` again and again while the load is on.
+    def load(self, plan: dict[str, Any], target: Target, on_sample: Callable[[], None] | None = None) -> Load:
+        """Runs a plan to its end, and calls `on_sample` every 0.25 s during the load.
 
         Raises:
-            NotMeasured: it did not end well, its account does not close, or nginx served another number of requests
-                than the rows say were sent.
+            NotMeasured: it did not finish, its account does not close, or nginx served another number of requests than
+                were sent according to the rows.
         """
         served = target.served()
-        if look is None:
+        if on_sample is None:
             experiment_id = str(self.run(plan)["id"])
         else:
             experiment_id = self.begin(plan)
-            self._look_on(experiment_id, plan, look)
+            self._sample(experiment_id, plan, on_sample)
             self.wait_for_status(experiment_id, "FINISHED", "FAILED", "CANCELLED")
         return self._ended(experiment_id, target.served() - served)
 
     def worker_processes(self) -> list[psutil.Process]:
-        """The worker's main process and all below it."""
+        """Returns the worker's main process and its descendants."""
         main = psutil.Process(self.children[WORKER].pid)
         return [main, *main.children(recursive=True)]
 
-    def _look_on(self, experiment_id: str, plan: dict[str, Any], look: Callable[[], None]) -> None:
+    def _sample(self, experiment_id: str, plan: dict[str, Any], on_sample: Callable[[], None]) -> None:
         self.wait_for_status(experiment_id, "RUNNING", "FAILED", "CANCELLED")
         start_ns = self._experiment(experiment_id)[1] or 0
         end_s = start_ns / _NS + plan["configuration"]["duration"]
         time.sleep(max(0.0, start_ns / _NS - time.time()))
-        while time.time() < end_s - _LOOK_EVERY_S:
-            look()
-            time.sleep(_LOOK_EVERY_S)
+        while time.time() < end_s - _SAMPLE_EVERY_S:
+            on_sample()
+            time.sleep(_SAMPLE_EVERY_S)
 
     def _ended(self, experiment_id: str, served: int) -> Load:
         status, start_ns, plan, summary = self._experiment(experiment_id)
@@ -140,7 +140,7 @@ class BenchStack(Galileo):
         if wrong := account["contradictions"]:
             raise NotMeasured(f"the account does not close: {'; '.join(wrong)}")
         if served != account["sent"]:
-            raise NotMeasured(f"nginx served {served:,} requests, the rows say that {account['sent']:,} were sent")
+            raise NotMeasured(f"nginx served {served:,} requests, {account['sent']:,} were sent according to the rows")
         duration_s = float(plan["configuration"]["duration"])
         last_s = self._last_row_s(experiment_id)
         return Load(experiment_id, duration_s, summary, last_s - start_ns / _NS - duration_s)
@@ -151,7 +151,7 @@ class BenchStack(Galileo):
         return status, start_ns, json.loads(plan), json.loads(summary) if summary else None
 
     def _last_row_s(self, experiment_id: str) -> float:
-        """When the last batch with rows was stored; the broker's clock is that of this machine."""
+        """Returns when the last batch with rows was stored; the broker has this machine's clock."""
         sql = (
             "SELECT MAX(b.received_at) FROM experiments_batch b"
             " JOIN experiments_shard s ON s.id = b.shard_id JOIN experiments_clientgroup g ON g.id = s.group_id"
@@ -162,7 +162,7 @@ class BenchStack(Galileo):
 
 
 def plan(hosts: list[str], seconds: float, *, weights: list[float] | None = None, **workload: Any) -> dict[str, Any]:
-    """A plan of one interval for one shard; keywords are those of the workload."""
+    """Returns a plan of one interval for one shard; keywords are those of the workload."""
     return {
         "experiment": {"name": "benchmark"},
         "configuration": {

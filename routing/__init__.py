@@ -1,1 +1,1 @@
-"""Weighted routing of requests: the balancer, the routing table in Redis, and its truth in the database."""
+"""Weighted routing of requests: balancers, the routing table in the database, and its projection in Redis."""

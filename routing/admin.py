@@ -48,13 +48,13 @@ class RecordForm(RecordModelForm):
             self.fields["opened_version"].initial = self.instance.version
 
     def clean_service(self) -> str:
-        """Shows at the field what the services would refuse."""
+        """Shows the errors of the services at the field."""
         service: str = self.cleaned_data["service"]
         add_to_form(self, services.service_errors(service))
         return service
 
     def clean(self) -> dict[str, Any] | None:
-        """Refuses to overwrite a version that the user has not seen: experiments and tools set records, too."""
+        """Refuses to overwrite a version that the user has not seen, as experiments and tools set records, too."""
         opened = self.cleaned_data.get("opened_version")
         if self.instance.pk is not None and opened is not None and opened != self.instance.version:
             self.add_error(
@@ -68,7 +68,7 @@ class HostFormSet(HostBaseFormSet):
     """The rows of a record's hosts; their order is the order of the list."""
 
     def kept(self) -> list[HostModelForm]:
-        """The rows that are filled in and not marked for deletion."""
+        """Returns the rows that are filled in and not marked for deletion."""
         return [
             form
             for form in self.forms
@@ -90,7 +90,7 @@ class HostFormSet(HostBaseFormSet):
             form, name = kept[int(found["index"])], found["field"]
             if name not in form.errors:
                 form.add_error(name, error.message)
-        # The errors of the list do not hold when some of its values could not be read.
+        # An error of the whole list may be wrong if some of its values could not be read.
         if of_the_list and not misread:
             raise forms.ValidationError(of_the_list)
 
@@ -114,11 +114,9 @@ class RoutingRecordAdmin(RecordAdmin):
     search_fields = ("service",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RoutingRecord]:
-        """Records with their hosts, which the list shows."""
         return super().get_queryset(request).prefetch_related("hosts")
 
     def get_fields(self, request: HttpRequest, obj: RoutingRecord | None = None) -> tuple[str, ...]:
-        """A new record has no version yet."""
         return ("service",) if obj is None else ("service", "version", "updated_at", "opened_version")
 
     def get_readonly_fields(self, request: HttpRequest, obj: RoutingRecord | None = None) -> tuple[str, ...]:
@@ -127,7 +125,6 @@ class RoutingRecordAdmin(RecordAdmin):
 
     @admin.display(description="hosts (weights)")
     def targets(self, record: RoutingRecord) -> str:
-        """All hosts and weights in one cell."""
         return ", ".join(str(row) for row in record.hosts.all())
 
     def save_model(self, request: HttpRequest, obj: RoutingRecord, form: Any, change: bool) -> None:
@@ -136,8 +133,7 @@ class RoutingRecordAdmin(RecordAdmin):
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Sets the record with all its hosts in one call of the services."""
         (formset,) = formsets
-        # Only for the admin's log of changes; nothing is written.
-        formset.save(commit=False)
+        formset.save(commit=False)  # only for the admin's log of changes; nothing is written
         kept = [row.cleaned_data for row in formset.kept()]
         service = form.instance.service
         services.set_record(
@@ -146,11 +142,9 @@ class RoutingRecordAdmin(RecordAdmin):
         form.instance.pk = RoutingRecord.objects.get(service=service).pk
 
     def delete_model(self, request: HttpRequest, obj: RoutingRecord) -> None:
-        """Removes the record through the services."""
         services.remove_record(obj.service, request.user.get_username())
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[RoutingRecord]) -> None:
-        """Removes each chosen record through the services."""
         for service in list(queryset.values_list("service", flat=True)):
             services.remove_record(service, request.user.get_username())
 
@@ -165,13 +159,10 @@ class RoutingRevisionAdmin(RevisionAdmin):
     ordering = ("-changed_at", "-id")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Revisions are only added by the services."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: RoutingRevision | None = None) -> bool:
-        """Revisions never change."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: RoutingRevision | None = None) -> bool:
-        """Revisions are never deleted."""
         return False

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
-# A file with a million wrong numbers is explained by its first errors.
+# A file with a million invalid numbers gets its first errors only.
 MAX_ERRORS = 100
 
 
@@ -154,7 +154,7 @@ class ErrorCollector:
 
     @property
     def errors(self) -> list[FieldError]:
-        """The errors in the order in which they were added; beyond MAX_ERRORS, one that gives the number left out."""
+        """The errors in the order of their addition; beyond MAX_ERRORS, one with the number of those left out."""
         errors = [
             FieldError(place if isinstance(place, str) else path_of(place), code, message)
             for place, code, message in self.found
@@ -164,7 +164,7 @@ class ErrorCollector:
         return errors
 
     def raise_if_any(self, kind: type[InvalidInput] = InvalidInput) -> None:
-        """Raises `kind` with everything that was added, if anything was."""
+        """Raises `kind` with all errors, if there are any."""
         if self.found:
             raise kind(self.errors)
 

@@ -1,6 +1,6 @@
-"""The truth of the routing table. `routing.table.RoutingRecord` is the value; the models here are its rows.
+"""The routing table's rows; `routing.table.RoutingRecord` is their value.
 
-Written by `routing.services` alone: a row changed in any other way reaches neither the revisions nor Redis.
+Only `routing.services` writes them: a row that is changed otherwise reaches neither the revisions nor Redis.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ class RoutingRecord(models.Model):
         return self.service
 
     def value(self) -> table.RoutingRecord:
-        """The record as the rest of the project knows it; prefetch `hosts` for many."""
+        """Returns the record; prefetch `hosts` for many."""
         rows = list(self.hosts.all())
         return table.RoutingRecord(self.service, [row.host for row in rows], [row.weight for row in rows], self.version)
 
 
 class RoutingHost(models.Model):
-    """A host of a record; the position is its place in the record's list, from 0."""
+    """A host of a record; positions in the record's list start at 0."""
 
     record = models.ForeignKey(RoutingRecord, on_delete=models.CASCADE, db_index=False, related_name="hosts")
     position = models.PositiveIntegerField()
     host = models.CharField(max_length=table.MAX_NAME_LENGTH)
-    # The validator says it at the field; the constraint below could only name itself.
+    # The validator gives a message at the field; the message of the constraint below would only be its name.
     weight = models.FloatField(validators=[MinValueValidator(0)])
 
     class Meta:
@@ -58,7 +58,7 @@ class RoutingHost(models.Model):
 class RoutingRevision(models.Model):
     """A service's record at one version; a removal is a version, too.
 
-    Without a foreign key, so that it outlives its record: a service that comes back goes on counting.
+    It has no foreign key, so that it outlives its record: the versions of a service that returns continue.
     """
 
     service = models.CharField(max_length=table.MAX_NAME_LENGTH)
@@ -80,5 +80,5 @@ class RoutingRevision(models.Model):
         return f"{self.service} version {self.version}" + (" (removed)" if self.removed else "")
 
     def value(self) -> table.RoutingRecord:
-        """The record at this version; without hosts where the version is a removal."""
+        """Returns the record at this version; without hosts if the version is a removal."""
         return table.RoutingRecord(self.service, self.hosts, self.weights, self.version)

@@ -1,6 +1,6 @@
-"""Routers and balancers: where a workload's requests go, and which of a service's hosts each request gets.
+"""Routers and balancers: the target of a workload's requests, and the host of each.
 
-Routers, by our names and the original's:
+Routers:
 
 host     http://<host>/<path>: the hosts of the service's routing record
 service  http://<host>/<service>/<path>: the same hosts, each with a reverse proxy in front of its services
@@ -25,8 +25,7 @@ from routing.table import find_target_errors
 
 HOST, SERVICE, STATIC, DEBUG = "host", "service", "static", "debug"
 ROUTERS = (HOST, SERVICE, STATIC, DEBUG)
-# The original's names. Its routers with and without a cache are the same here: a worker always keeps the record and
-# subscribes to changes.
+# The original's names. Its routers with and without a cache are the same here, as a worker always keeps the record.
 _ORIGINAL_NAMES = {
     "SymmetryHostRouter": HOST,
     "CachingSymmetryHostRouter": HOST,
@@ -46,9 +45,9 @@ BALANCERS = (ROUND_ROBIN, RANDOM)
 # Credits are integers in units of 1/total of a request; the total is at least this, so that carrying a credit
 # over a change of weights loses less than a millionth of a request.
 _RESOLUTION = 1 << 20
-# A cycle up to this length is kept and replayed; longer ones are computed as they are needed.
+# A cycle up to this length is kept and replayed; longer ones are computed as needed.
 _LONGEST_KEPT_CYCLE = 4096
-# One extension looks at about this many (pick, host) pairs: tens of microseconds, which stall no pacer.
+# The (pick, host) pairs per extension, about: tens of microseconds, so that arrivals are not delayed.
 _PAIRS_PER_EXTENSION = 256
 # Numbers drawn at random are below this.
 _DRAWS: Final = 1 << 64
@@ -123,9 +122,9 @@ class WeightedBalancer:
     are at most d - 1. Either j's own deadline was among them, or w_j * d < 1 and the others'
     sum(floor(w * d)) <= (1 - w_j) * d < d.
 
-    Weights are taken as the decimal numbers they print as (0.1 is a tenth): a cycle of 0.1 : 0.2 is 3 requests
-    long, and exact. Weight 0 gets nothing. The bound is for weights that stay: after a change, the credit that was
-    carried over comes on top of it.
+    Weights are the decimal numbers that they print as (0.1 is a tenth): a cycle of 0.1 : 0.2 is 3 requests long, and
+    exact. Weight 0 gets no requests. The bound holds for constant weights: after a change, the carried credit is added
+    to it.
     """
 
     __slots__ = (
@@ -213,7 +212,7 @@ class WeightedBalancer:
         return begin
 
     def _earliest_deadline(self) -> int:
-        """One step: every credit grows by its weight, and the chosen host pays for one request."""
+        """Makes one step: each credit grows by its weight, and that of the chosen host falls by one request."""
         credits, total = self._credits, self._total
         best, best_missing, best_weight = -1, 0, 0
         for i, weight in enumerate(self._weights):
@@ -242,7 +241,7 @@ class RandomBalancer:
     The draw is a hash of seed, client and sequence: it does not depend on the client's worker, on other clients or on
     other requests. With the same weights, the same request goes to the same host in each run.
 
-    Weights are taken as the decimal numbers that they print as; weight 0 gets nothing.
+    Weights are the decimal numbers that they print as; weight 0 gets no requests.
     """
 
     __slots__ = ("_bounds", "_hosts", "_key")

@@ -1,29 +1,18 @@
-"""The lines of the table, each in a module of its own; `LINES` holds them in the table's order."""
+"""The lines of the table; `LINES` holds them in the table's order."""
 
-from benchmarks.lines import (
-    app,
-    broker_bytes,
-    closed,
-    idle_shard,
-    ingest,
-    lateness,
-    memory,
-    open_model,
-    rest,
-    spawn,
-)
+from benchmarks.lines import app, broker_bytes, closed, fixed_rate, ingest, open_model, rest, spawn
 
 LINES = (
     closed.LINE,
     open_model.LINE,
-    lateness.LINE,
+    fixed_rate.LATENESS,
     app.BODY,
     app.KEYWORDS,
     closed.HTTPS_LINE,
-    memory.LINE,
+    fixed_rate.MEMORY,
     broker_bytes.LINE,
     ingest.LINE,
     rest.LINE,
-    idle_shard.LINE,
+    fixed_rate.CPU,
     spawn.LINE,
 )

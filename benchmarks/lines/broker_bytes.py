@@ -17,7 +17,7 @@ import psutil
 
 from benchmarks.bench import Bench, Line, Measure
 from benchmarks.figures import Figure, Sample, below
-from benchmarks.lines.lateness import RATE_RPS
+from benchmarks.lines.fixed_rate import RATE_RPS
 from benchmarks.lines.open_model import poisson
 from benchmarks.stack import NotMeasured
 from loadgen.protocol.keys import ingest_queue
@@ -28,13 +28,13 @@ _HELD_UP_S = 2.0  # shorter than the time after which a batch is sent again
 
 
 def batch_of(message: bytes) -> bytes:
-    """The compressed batch in a message of Celery's, as Redis holds it."""
+    """Returns the compressed batch in a Celery message as stored in Redis."""
     arguments, _, _ = msgpack.unpackb(base64.b64decode(json.loads(message)["body"]))
     return bytes(arguments[0])
 
 
 def weigh(messages: Sequence[bytes]) -> Sample:
-    """Bytes per trace of messages that hold one batch each, and of the batches alone."""
+    """Returns the bytes per trace of messages with one batch each, and of the batches alone."""
     batches = [batch_of(message) for message in messages]
     rows = sum(decode(unpack_message(batch), MESSAGE_MAGIC)[0].rows for batch in batches)
     if rows == 0:
@@ -53,13 +53,13 @@ def _measuring(bench: Bench) -> Iterator[Measure]:
             messages: list[bytes] = []
             begun_s = time.monotonic()
 
-            def look() -> None:
+            def sample() -> None:
                 if messages or time.monotonic() - begun_s < 1:
                     return
                 with stopped(psutil.Process(stack.children["ingest"].pid), _HELD_UP_S), stack.broker() as broker:
                     messages.extend(broker.lrange(ingest_queue(0, 1), 0, -1))
 
-            stack.load(poisson(target, bench.seconds(10, 6), RATE_RPS), target, look)
+            stack.load(poisson(target, bench.seconds(10, 6), RATE_RPS), target, sample)
             return weigh(messages)
 
         yield measure

@@ -1,7 +1,7 @@
-"""The zip archive of a client app: `manifest.yml` and `generator.py` at its top, and whatever else the app needs.
+"""The zip archive of a client app: `manifest.yml` and `generator.py` at its top, and the app's other files.
 
-An archive comes from somebody else: nothing in it is believed. Sizes are counted while it is read, names are only taken
-if they lie below the app's folder for sure, and nothing but plain files and folders is unpacked.
+An archive is not trusted. Sizes are counted while it is read, names outside the app's folder are refused, and only
+plain files and folders are unpacked.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED: Final = 0x1
 _MODE_SHIFT: Final = 16
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip archive
-_NOT_PACKED: Final = ("__pycache__",)  # nor what begins with a dot
-# What zipfile raises for archives that are damaged, or made to look so.
+_NOT_PACKED: Final = ("__pycache__",)  # nor names that begin with a dot
+# The exceptions of zipfile for archives that are damaged or forged.
 _DAMAGED: Final = (
     zipfile.BadZipFile,
     zlib.error,
@@ -61,7 +61,7 @@ class CheckedArchive:
 
 
 def digest_of(data: bytes) -> str:
-    """An archive's name: its SHA-256, in hexadecimal digits."""
+    """Returns an archive's name: its SHA-256, in hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -74,13 +74,13 @@ def check(data: bytes) -> CheckedArchive:
     with _opened(data) as archive:
         members = _members(archive)
         _require(members)
-        unpacked = sum(_copy(archive, members, lambda _: _Nowhere()))
+        unpacked = sum(_copy(archive, members, lambda _: _Discarded()))
         manifest = read_manifest(_read(archive, members[MANIFEST]))
     return CheckedArchive(digest_of(data), manifest, unpacked)
 
 
 def unpack(data: bytes, folder: Path) -> Iterator[None]:
-    """Unpacks an archive into an empty folder, member after member; each file is on the disk then.
+    """Unpacks an archive into an empty folder; yields after each member, whose file is on the disk then.
 
     Raises:
         AppInvalid: as `check` does; some files may have been written.
@@ -94,7 +94,7 @@ def unpack(data: bytes, folder: Path) -> Iterator[None]:
 
 
 def pack(folder: Path) -> bytes:
-    """The archive of an app's folder; the same files give the same bytes. Hidden files and `__pycache__` stay behind.
+    """Returns the archive of an app's folder, without hidden files and `__pycache__`; equal files give equal bytes.
 
     Raises:
         AppInvalid: when the folder is not a client app.
@@ -119,8 +119,8 @@ def pack(folder: Path) -> bytes:
 def _files_of(folder: Path) -> list[Path]:
     found = []
     for parent, folders, all_names in os.walk(folder):
-        folders[:] = [name for name in folders if not _stays_behind(name)]
-        names = [name for name in all_names if not _stays_behind(name)]
+        folders[:] = [name for name in folders if not _is_left_out(name)]
+        names = [name for name in all_names if not _is_left_out(name)]
         for name in folders + names:
             path = Path(parent) / name
             if path.is_symlink():
@@ -131,12 +131,12 @@ def _files_of(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _stays_behind(name: str) -> bool:
+def _is_left_out(name: str) -> bool:
     return name.startswith(".") or name in _NOT_PACKED
 
 
-class _Nowhere(io.BufferedIOBase):
-    """Discards what is written to it; only the size counts."""
+class _Discarded(io.BufferedIOBase):
+    """Discards the bytes that are written to it."""
 
     def write(self, data: Any) -> int:
         return len(data)
@@ -169,7 +169,7 @@ def _opened(data: bytes) -> Iterator[zipfile.ZipFile]:
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The archive's files by their path; folders are checked and left out.
+    """Returns the archive's files by their path; folders are checked and left out.
 
     Raises:
         AppInvalid: with an error for each refused member.
@@ -200,7 +200,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 def _reason_against(info: zipfile.ZipInfo) -> tuple[Code, str] | None:
     """Returns why a member is refused, regardless of its content; None if it is accepted."""
-    name = info.orig_filename  # `filename` is without a NUL and what follows, or comes from an extra field
+    name = info.orig_filename  # `filename` ends before a NUL, or comes from an extra field
     parts = name.removesuffix("/").split("/")
     if name != info.filename:
         return Code.CONFLICT, "has two names"

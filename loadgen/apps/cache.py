@@ -1,4 +1,4 @@
-"""Client apps from the repository, on a worker: archives come through Redis, and are verified and unpacked here."""
+"""AppCache: a worker's client apps from the repository, fetched as archives from Redis, verified and unpacked."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ _LOCK: Final = "fetch.lock"
 
 
 class AppUnavailableError(Exception):
-    """An app cannot be had from the repository; the message says why."""
+    """An app cannot be fetched from the repository; the message is the reason."""
 
 
 class AppCache:
     """A folder of unpacked apps, named by the digests of their archives; several shards and workers may use one.
 
-    One shard at a time fetches; a shard that runs an app holds a lock on its folder, so that it stays. The apps that
-    were unused for the longest time are removed when the limit is passed.
+    One shard at a time fetches. A shard that runs an app holds a lock on the app's folder, so that it is not removed.
+    Above the limit, the least recently used apps are removed.
 
     Args:
-        limit_bytes: of all unpacked apps; passed for as long as one more is being unpacked.
+        limit_bytes: of all unpacked apps; exceeded while another one is unpacked.
     """
 
     def __init__(self, directory: Path, limit_bytes: int) -> None:
@@ -54,10 +54,10 @@ class AppCache:
         self._held: list[int] = []
 
     async def folder(self, client: redis.asyncio.Redis, digest: str) -> Path:
-        """The folder of an app, fetched first if it is not there yet; it stays until `release`.
+        """Returns the folder of an app, which is fetched if it is missing, and kept until `release`.
 
         Raises:
-            AppUnavailableError: it is not in Redis, is not what its digest says, or cannot be stored.
+            AppUnavailableError: it is not in Redis, does not match its digest, or cannot be stored.
         """
         try:
             self._open()
@@ -68,7 +68,7 @@ class AppCache:
                     self._remove_left_over()
                     await self._unpack(digest, await self._fetch(client, digest))
                     if not self._hold(digest):
-                        raise AppUnavailableError(f"{self._path(digest)} was taken away again")
+                        raise AppUnavailableError(f"{self._path(digest)} was removed by another process")
         except AppInvalid as error:
             raise AppUnavailableError(str(error)) from error
         except OSError as error:
@@ -76,7 +76,7 @@ class AppCache:
         return self._path(digest)
 
     def release(self) -> None:
-        """Lets go of all folders."""
+        """Allows all folders to be removed."""
         for descriptor in self._held:
             os.close(descriptor)
         self._held.clear()
@@ -94,15 +94,14 @@ class AppCache:
             )
 
     def _hold(self, digest: str) -> bool:
-        """Whether the app is there; then it stays for as long as we do."""
+        """Returns whether the app is there; if so, it is kept until `release`."""
         path = self._path(digest)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
-        with contextlib.suppress(
-            OSError
-        ):  # the process that removes it holds the lock, or has moved it away just before
+        # OSError: another process is removing the folder and holds the lock, or has just moved it.
+        with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             if path.stat().st_ino == os.fstat(descriptor).st_ino:
                 os.utime(descriptor)
@@ -113,7 +112,7 @@ class AppCache:
 
     @asynccontextmanager
     async def _fetching(self) -> AsyncIterator[None]:
-        """One at a time: eight shards of one app need not have its archive in memory each."""
+        """Waits for a lock, so that the shards of one app do not all have its archive in memory."""
         with (self._directory / _LOCK).open("w") as lock:
             while True:
                 raise_if_cancelled()
@@ -124,18 +123,18 @@ class AppCache:
             yield
 
     async def _fetch(self, client: redis.asyncio.Redis, digest: str) -> bytes:
-        """The archive; Redis may be away, or not have it yet, for a while."""
+        """Returns the archive; waits FETCH_TIMEOUT_S for Redis and for the archive."""
         ends_s = time.monotonic() + FETCH_TIMEOUT_S
         while True:
             raise_if_cancelled()
             try:
                 data = await self._read(client, app_key(digest))
             except RedisError as error:
-                reason = f"Redis is away: {error}"
+                reason = f"Redis does not answer: {error}"
             else:
                 if archive.digest_of(data) == digest:
                     return data
-                reason = "what is in Redis is not what the digest says" if data else "Redis does not have its archive"
+                reason = "the archive in Redis does not match its digest" if data else "Redis does not have its archive"
             if time.monotonic() >= ends_s:
                 raise AppUnavailableError(f"{reason}, for {FETCH_TIMEOUT_S:.0f} s (SHA-256 {digest})")
             logger.info("client app %s cannot be fetched yet: %s", digest, reason)
@@ -151,7 +150,7 @@ class AppCache:
         return bytes(data)
 
     async def _unpack(self, digest: str, data: bytes) -> None:
-        """Into a temporary folder, which is renamed when it is whole and on the disk."""
+        """Unpacks into a temporary folder, which is renamed when it is complete and on the disk."""
         temporary = self._directory / f"{digest}{_TEMPORARY}"
         temporary.mkdir(mode=0o700)
         try:
@@ -167,7 +166,7 @@ class AppCache:
         """Removes apps that no shard runs, the longest unused first, until there is room for one of this size.
 
         Raises:
-            AppUnavailableError: when those that run need all of it.
+            AppUnavailableError: the running apps take up too much room.
         """
         kept = sorted(self._apps(), key=lambda path: path.stat().st_mtime_ns)
         sizes = {path: _size(path) for path in kept}
@@ -183,7 +182,7 @@ class AppCache:
             )
 
     def _remove(self, path: Path) -> bool:
-        """Removes an app unless somebody runs it."""
+        """Removes an app unless a shard runs it; returns whether it was removed."""
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

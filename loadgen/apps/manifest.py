@@ -39,7 +39,7 @@ class Manifest:
 
 
 def read_manifest(text: bytes, name: str = "") -> Manifest:
-    """A manifest from the bytes of its file.
+    """Returns the manifest in the bytes of its file.
 
     Args:
         name: the app's name if the manifest has none; "" if the manifest must have one.
@@ -71,7 +71,7 @@ def read_manifest(text: bytes, name: str = "") -> Manifest:
 
 
 def declared_parameters(content: dict[str, Any]) -> dict[str, Parameter] | None:
-    """The parameters that a manifest's content, which was checked before, declares; None if it declares none."""
+    """Returns the parameters that a checked manifest declares; None if it declares none."""
     declared = content.get("parameters")
     return None if declared is None else parameters.read(declared, "", ErrorCollector())
 

@@ -1,6 +1,6 @@
-"""Messages between the shell and the process that calls a client app for one request (shard/app_request.py).
+"""AppQuestion, AppAnswer: messages between the shell and a process that calls a client app (shard/app_request.py).
 
-Both are files of a folder that the two share: the question is there when the process starts, the answer when it ends.
+Both are files in a shared folder: the question exists when the process starts, the answer when it ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MAX_BODY_BYTES: Final = 64 << 20
 
 @dataclass(frozen=True)
 class AppQuestion:
-    """Whose next request is wanted, and where it is to go."""
+    """The app whose next request is wanted, and the request's target."""
 
     app: str
     digest: str | None  # of its archive in the repository
@@ -28,7 +28,7 @@ class AppQuestion:
 
 @dataclass(frozen=True)
 class AppRequest:
-    """A request as `requests` prepared it of what the app said; `body` is what its files and generators held."""
+    """An app's request as prepared by `requests`; `body` has the contents of its files and generators."""
 
     method: str
     url: str
@@ -45,7 +45,7 @@ class AppRequest:
 
 @dataclass(frozen=True)
 class AppAnswer:
-    """The request, or a sentence with the traceback's last lines in its place."""
+    """The request, or an error with the traceback's last lines."""
 
     request: AppRequest | None = None
     error: str = ""

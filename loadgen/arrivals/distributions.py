@@ -1,7 +1,7 @@
-"""The distributions of gaps and think times: constant, and those of Python's `random`. Pure.
+"""Distributions of gaps and think times: constant, and those of Python's `random`. Pure.
 
-A raw sample is a number of seconds; one that is not above 0 (the tail of a normal distribution) means "at once". The
-parameters have the names, the order and the meaning of Python's documentation of `random`.
+A raw sample is a number of seconds; one that is not above 0 (the tail of a normal distribution) means "at once". Names,
+order and meaning of the parameters are those of Python's `random`.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def complete(name: str, parameters: Sequence[float | None]) -> tuple[float, ...]
     kind = _kind(name)
     if len(parameters) > len(kind.defaults):
         listed = ", ".join(kind.defaults)
-        raise DistributionError.of("", Code.RANGE, f"{name} takes {listed}, not {len(parameters)} parameters")
+        raise DistributionError.of("", Code.RANGE, f"{name} must have the parameters {listed}, got {len(parameters)}")
     given = [*parameters, *[None] * (len(kind.defaults) - len(parameters))]
     values = [default if value is None else value for value, default in zip(given, kind.defaults.values(), strict=True)]
     if name == "triangular" and values[2] is None and values[0] is not None and values[1] is not None:
@@ -144,12 +144,12 @@ def complete(name: str, parameters: Sequence[float | None]) -> tuple[float, ...]
             raise DistributionError.of(parameter, Code.REQUIRED, f"is missing: {name} needs it")
         lowest = kind.lowest[index] if kind.lowest else -HIGHEST
         if not lowest <= value <= HIGHEST:
-            raise DistributionError.of(parameter, Code.RANGE, f"must be from {lowest:g} to {HIGHEST:g}, not {value:g}")
+            raise DistributionError.of(parameter, Code.RANGE, f"must be from {lowest:g} to {HIGHEST:g}, got {value:g}")
         found.append(float(value))
     ordered = [found[index] for index in kind.order]
     if ordered != sorted(ordered):
         listed = " ≤ ".join(list(kind.defaults)[index] for index in kind.order)
-        raise DistributionError.of("", Code.CONFLICT, f"{name} needs {listed}, not {described(name, found)}")
+        raise DistributionError.of("", Code.CONFLICT, f"{name} must have {listed}, got {described(name, found)}")
     if name == "lognormvariate":
         mu, sigma = found
         if mu + max(_FURTHEST_SIGMAS * sigma, sigma * sigma / 2) > _HIGHEST_EXPONENT:
@@ -159,7 +159,7 @@ def complete(name: str, parameters: Sequence[float | None]) -> tuple[float, ...]
 
 
 def described(name: str, parameters: Sequence[float]) -> str:
-    """Returns a text for people: lognormvariate(mu=0, sigma=1)."""
+    """Returns a text for messages: lognormvariate(mu=0, sigma=1)."""
     listed = ", ".join(f"{key}={value:g}" for key, value in zip(_kind(name).defaults, parameters, strict=True))
     return f"{name}({listed})"
 
@@ -177,8 +177,8 @@ def mean_gap(name: str, parameters: Sequence[float | None]) -> float:
     """Returns the mean of max(sample, 0): a sample that is not above 0 is a gap of 0, which moves the mean.
 
     Raises:
-        DistributionError: as `complete` does; and for a distribution that no schedule can be paced with, because its
-            own mean is infinite or not above 0, or made up of so few gaps that a plan would rarely see one of them.
+        DistributionError: as `complete` does; and for a distribution that cannot pace a schedule, because its own mean
+            is infinite or not above 0, or consists of gaps so rare that most plans would contain none of them.
     """
     kind, values = _kind(name), complete(name, parameters)
     mean = kind.mean(*values)
@@ -195,10 +195,10 @@ def mean_gap(name: str, parameters: Sequence[float | None]) -> float:
 
 
 def share_of_common_gaps(name: str, parameters: Sequence[float], mean: float) -> float:
-    """E[min(gap, mean)] / mean, 0 to 1, estimated from draws with a fixed seed.
+    """Returns E[min(gap, mean)] / mean, 0 to 1, estimated from draws with a fixed seed.
 
-    By Wald's identity a plan has at most about 1 / share times as many arrivals as its rates say, until a giant gap
-    comes: a small share is a plan without an end.
+    By Wald's identity, until a giant gap a plan has at most about 1 / share times as many arrivals as its rates give:
+    with a small share, it would practically not end.
     """
     draw = sampler(name, parameters, random.Random(0))
     return sum(min(max(draw(), 0.0), mean) for _ in range(_DRAWS)) / _DRAWS / mean

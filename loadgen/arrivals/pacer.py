@@ -1,7 +1,9 @@
-"""Pacers turn a schedule and an arrival process into absolute intended times. Pure: no clock, no sleep.
+"""Pacers: turn a schedule and an arrival process into absolute intended times. Pure: no clock, no sleep.
 
-Arrivals are counted in Λ, the integral of the service's total rate. A pacer yields the arrivals of the clients that it
-is given, and exactly those, whatever other shards do; the union over disjoint sets of clients is the intended process.
+Arrivals are counted in Λ, the integral of the service's total rate. A pacer yields the arrivals of its own clients,
+independently of other shards; the union over disjoint sets of clients is the intended process.
+
+Longer than other modules: all pacers are compiled together, as they share their inner loops' types.
 """
 
 from __future__ import annotations
@@ -27,9 +29,9 @@ ARRIVAL_PROCESSES = (*DISTRIBUTIONS, PRERECORDED)
 # them apart; 1/2 for the first makes its counts round to the nearest.
 _GOLDEN = 0.6180339887498949
 
-# Arrivals that are sorted together: few, as they are computed in one go while others are due.
+# Arrivals that are sorted together: few, as others are due while they are computed.
 _ARRIVALS_PER_BUCKET: Final = 16
-# Mean gaps for which a renewal process has been going on when the load starts.
+# The age of a renewal process, in mean gaps, when the load starts.
 _WARM_UP_GAPS: Final = 10
 
 _LONGEST_GAP_S: Final = 1e9  # some distributions have no bound
@@ -49,10 +51,7 @@ def first_offset(workload: int) -> float:
 
 
 class Pacer(Protocol):
-    """An iterable of arrivals, the same ones each time.
-
-    Intended times never decrease. The iterator ends with the schedule.
-    """
+    """An iterable of arrivals, the same in each iteration; intended times never decrease."""
 
     def __iter__(self) -> Iterator[Arrival]: ...
 
@@ -168,7 +167,7 @@ class PoissonPacer(RenewalPacer):
         uniforms, log, total = [source.random for source in sources], math.log, self._total_clients
 
         def follow(due: list[Due], buckets: Buckets, buckets_per_arrival: float) -> None:
-            for arrival, slot in due:  # grows meanwhile: following arrivals may fall into the same bucket
+            for arrival, slot in due:  # grows meanwhile: a following arrival may belong to the same bucket
                 later = arrival - log(1.0 - uniforms[slot]()) * total
                 buckets[int(later * buckets_per_arrival)].append((later, slot))
 
@@ -178,8 +177,8 @@ class PoissonPacer(RenewalPacer):
 class DistributedPacer(RenewalPacer):
     """Gaps of any distribution of distributions.py, scaled to their mean; one that is not above 0 is 0.
 
-    At the load's start, each client's process has been running for a while: clients that all began with a whole gap
-    would fire together, and the service's rate would begin below or above the schedule's.
+    At the load's start, each client's process has been running for a while: if all clients began with a whole gap, they
+    would send together, and the service's rate would begin below or above the schedule's.
     """
 
     def __init__(
@@ -202,7 +201,7 @@ class DistributedPacer(RenewalPacer):
         scale = self._scale
 
         def follow(due: list[Due], buckets: Buckets, buckets_per_arrival: float) -> None:
-            for arrival, slot in due:  # grows meanwhile: following arrivals may fall into the same bucket
+            for arrival, slot in due:  # grows meanwhile: a following arrival may belong to the same bucket
                 gap = draws[slot]()
                 later = arrival + gap * scale if gap > 0 else arrival
                 buckets[int(later * buckets_per_arrival)].append((later, slot))
@@ -217,16 +216,16 @@ class DistributedPacer(RenewalPacer):
 
 
 class GapsPacer:
-    """Each client waits for a drawn gap before each of its requests; no schedule sets the rate.
+    """Each client waits for a drawn gap before each of its requests, without a schedule.
 
-    Clients with constant gaps are spread over the first gap by golden-ratio steps, so that no two fire in lockstep. A
+    Clients with constant gaps are spread over the first gap by golden-ratio steps, so that no two send in lockstep. A
     gap that is not above 0 means at once.
 
     Args:
         requests: of each client; None for no limit.
-        parameters: of the distribution; of PRERECORDED, the gaps themselves in seconds, which each client goes through.
+        parameters: of the distribution; for PRERECORDED, the gaps in seconds, which each client replays.
         seed: with the client's index it seeds the client's random source.
-        recorded: of PRERECORDED, the gaps of each client by its index as a text, in place of the same ones for all.
+        recorded: for PRERECORDED, the gaps by the client's index as a string, instead of the same gaps for all.
     """
 
     def __init__(
@@ -316,7 +315,7 @@ def build_pacer(
     """Returns the pacer of one shard.
 
     Args:
-        parameters: those of the distribution, which has defaults (distributions.py); prerecorded: the times.
+        parameters: of the distribution, which has defaults (distributions.py); for PRERECORDED, the times.
 
     Raises:
         DistributionError: the arrival process is not one of `ARRIVAL_PROCESSES`, or a schedule cannot be paced with its

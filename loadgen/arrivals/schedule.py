@@ -1,7 +1,7 @@
 """A rate schedule and its integral: pure arithmetic, no clock.
 
 Times are nanoseconds since the start of the load. Λ(t) is the number of arrivals planned before t (a float); its
-inverse gives the time of the n-th arrival. Double precision holds both exactly enough: 2**53 ns are 104 days.
+inverse gives the time of the n-th arrival. Double precision suffices for both: 2**53 ns are 104 days.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Schedule:
     Args:
         steps: pairs (duration in ns > 0, rate in requests per second >= 0), in order.
 
-    `steps` has those during which something arrives: each begins in Λ where the one before ends.
+    The attribute `steps` has the steps with arrivals: each begins in Λ where the previous one ends.
     """
 
     def __init__(self, steps: Sequence[tuple[int, float]]) -> None:
@@ -36,7 +36,9 @@ class Schedule:
         now, total = 0, 0.0
         for duration_ns, rate_rps in steps:
             if duration_ns <= 0 or not 0 <= rate_rps < float("inf"):
-                raise ValueError(f"a step needs a duration > 0 and a finite rate >= 0, not {(duration_ns, rate_rps)!r}")
+                raise ValueError(
+                    f"a step must have a duration > 0 and a finite rate >= 0, got {(duration_ns, rate_rps)!r}"
+                )
             end = total + duration_ns * rate_rps / 1e9
             if end > total:
                 self.steps.append(Step(total, end, now + 0.5, duration_ns / (end - total)))
@@ -47,7 +49,7 @@ class Schedule:
         self._origins_ns = [step.origin_ns for step in self.steps]
 
     def arrivals_before(self, time_ns: int) -> float:
-        """Λ(time_ns): arrivals planned in [0, time_ns)."""
+        """Returns Λ(time_ns): arrivals planned in [0, time_ns)."""
         if time_ns >= self.duration_ns:
             return self.total
         index = bisect_right(self._origins_ns, time_ns + 0.5) - 1
@@ -57,7 +59,7 @@ class Schedule:
         return min(step.end, step.first + (time_ns + 0.5 - step.origin_ns) / step.ns_per_arrival)
 
     def time_of(self, arrivals: float) -> int | None:
-        """Λ⁻¹(arrivals), rounded to a whole ns; None at or after the schedule's end."""
+        """Returns Λ⁻¹(arrivals), rounded to a whole ns; None at or after the schedule's end."""
         if arrivals >= self.total:
             return None
         step = self.steps[bisect_right(self._firsts, arrivals) - 1]

@@ -1,6 +1,6 @@
 """The routing table in Redis: its keys, the projection of the database, and the synchronisation of the two.
 
-`redis_client` is the controller's one Redis client, also for everything else that it keeps there.
+`redis_client` is the controller's only Redis client, which other packages use, too.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Synchronisation of the database and Redis: other tools may change the table in Redis, and Redis may lose data.
 
-A record that carries our stamp, or that is missing together with its stamp, was changed by us: its projection is late,
-or Redis was restarted empty. The database's record is then projected. A record that differs from its stamp was changed
-by another tool, and becomes the next version, by `redis`: workers follow it already. Where the database has a newer
-version than the one that the tool changed, the database wins.
+If a record matches its stamp, or is missing together with it, no other tool has changed it: its projection is late, or
+Redis was restarted empty, and the database's record is projected. If a record differs from its stamp, another tool has
+changed it. It becomes the next version, by `redis`, as workers use it already, unless the database has a newer version
+than the one that the tool changed.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from routing.redis.table import RedisRoutingTable, Stored
 
 logger = logging.getLogger(__name__)
 
-# By service: the last reason that was logged why its content is not adopted. A pass is made every second, and each
-# reason is logged once.
+# By service: the last logged reason for which its content is not adopted. A pass is made every second, but each reason
+# is logged once.
 _logged: dict[str, str] = {}
 
 
@@ -46,7 +46,7 @@ def synchronise() -> list[str]:
 
 
 def _synchronise_service(service: str, stored: Stored) -> bool:
-    """Returns whether something was written."""
+    """Returns whether the service was projected or adopted."""
     invalid_name = next(iter(table.find_service_errors(service)), None)
     newest = selectors.newest_revision(service) if invalid_name is None else None
     if newest is not None and (stored.is_untouched or not _is_based_on(newest, stored)):

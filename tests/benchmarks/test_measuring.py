@@ -11,7 +11,7 @@ from benchmarks.ingest_work import payloads
 from benchmarks.lines.broker_bytes import weigh
 from benchmarks.lines.closed import workload
 from benchmarks.lines.open_model import poisson
-from benchmarks.records import RECORD_TYPE
+from benchmarks.rows import ROW_TYPE
 from benchmarks.stack import NotMeasured, plan
 from benchmarks.target import Target
 from experiments.ingest.ingest import ingest
@@ -52,7 +52,7 @@ def test_the_lines_plans_are_valid(target):
 
 
 def test_a_record_is_as_long_as_a_batchs():
-    assert RECORD_TYPE.itemsize == ROW_BYTES
+    assert ROW_TYPE.itemsize == ROW_BYTES
 
 
 @pytest.mark.django_db

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.search import highest
+from benchmarks.lines.open_model import highest
 
 
 class Generator:

@@ -119,7 +119,7 @@ def test_an_archive_that_comes_late_is_waited_for(rig: Rig, monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [(b"", "Redis does not have its archive"), (b"another", "what is in Redis is not what the digest says")],
+    [(b"", "Redis does not have its archive"), (b"another", "the archive in Redis does not match its digest")],
 )
 def test_a_missing_or_wrong_archive_is_refused_in_the_end(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, data: bytes, reason: str
