@@ -15,12 +15,12 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import requests
-import requests.auth
 
 from loadgen.apps import archive
 from loadgen.protocol.environment import PREFIX
@@ -36,15 +36,10 @@ class RefusedError(Exception):
     """The controller refuses a request or cannot be reached; the message gives the reason."""
 
 
-class _TokenAuth(requests.auth.AuthBase):
-    """Sends a token; unlike a plain header, it is not replaced by credentials of a .netrc file."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Token {self._token}"
-        return request
+def _send_token(token: str, request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Adds a token; unlike a session's header, it is not replaced by credentials of a .netrc file."""
+    request.headers["Authorization"] = f"Token {token}"
+    return request
 
 
 class Api:
@@ -59,7 +54,7 @@ class Api:
         self._session = requests.Session()
         token, user = environ.get(f"{PREFIX}api_token", "").strip(), environ.get(f"{PREFIX}api_user", "").strip()
         if token:
-            self._session.auth = _TokenAuth(token)
+            self._session.auth = partial(_send_token, token)
         elif user:
             self._session.auth = (user, environ.get(f"{PREFIX}api_password", ""))
 

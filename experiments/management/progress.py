@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import IO, Protocol
+from typing import IO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -21,19 +21,8 @@ _BAR_WIDTH = 60
 _STYLES = {"RUNNING": "bold cyan", "FINISHED": "bold green", "FAILED": "bold red", "CANCELLED": "bold yellow"}
 
 
-class Display(Protocol):
-    """Shows the progress of an experiment; the caller calls `show` every `refresh_s`."""
-
-    refresh_s: float
-
-    def show(self, experiment: Experiment, progress: Progress) -> None: ...
-
-    def close(self) -> None:
-        """Ends the display; its last state stays on the screen."""
-
-
 class LiveDisplay:
-    """One block on a terminal, redrawn in place."""
+    """One block on a terminal, redrawn in place by `show`, every `refresh_s`; its last state stays on the screen."""
 
     refresh_s = 0.25
 

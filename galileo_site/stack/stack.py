@@ -11,14 +11,7 @@ from dataclasses import dataclass, field
 
 from galileo_site.stack import ports, processes
 from galileo_site.stack.child_environment import Environments, manage, run
-from galileo_site.stack.config import (
-    HOST,
-    SERVICE_NAME,
-    SERVICE_WEIGHTS,
-    WORKER_ZONES,
-    StackConfig,
-    StackError,
-)
+from galileo_site.stack.config import HOST, SERVICE_NAME, SERVICE_WEIGHTS, WORKER_ZONES, StackConfig, StackError
 from galileo_site.stack.embedded_redis import find_binary, server_spec
 from galileo_site.stack.probes import celery_answers, http_answers, redis_client, worker_registered
 from galileo_site.stack.processes import Child, ChildSpec

@@ -22,7 +22,7 @@ from django.db import OperationalError, connection
 from experiments import plans, selectors
 from experiments.analysis import live
 from experiments.management.arguments import parse_route
-from experiments.management.progress import Display, LiveDisplay, PlainDisplay
+from experiments.management.progress import LiveDisplay, PlainDisplay
 from experiments.models import Experiment, ExperimentStatus
 from experiments.plans.parsing import MAX_BYTES, whole_invalid
 from experiments.plans.recordings import FILE, LISTS, read_file, read_lists, with_recordings
@@ -107,7 +107,7 @@ class Command(BaseCommand):
             self._print_end(None, "", errors=text.splitlines())
         return status
 
-    def _display(self) -> Display:
+    def _display(self) -> LiveDisplay | PlainDisplay:
         if self.stdout.isatty():
             return LiveDisplay(sys.stdout)  # Django's wrapper would end each redrawing with a new line
         return PlainDisplay(self._say)
