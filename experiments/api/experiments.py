@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from experiments import plans, selectors
 from experiments.api.access import ModelPermissions
-from experiments.api.base import JSON, View, array, experiment_of, lists, not_found
+from experiments.api.base import JSON, View, array, experiment_of, lists
 from experiments.api.parsing import parse_body, parse_query
 from experiments.api.schema import location_of, problem
 from experiments.api.serializers import (
@@ -147,10 +147,7 @@ class ExperimentView(View):
     )
     def delete(self, request: Request, experiment_id: str) -> Response:
         """Deletes an experiment. An active experiment is stopped first, and deleted when its load has ended."""
-        try:
-            active = experiments.delete(experiment_id)
-        except Experiment.DoesNotExist:
-            raise not_found("experiment", experiment_id) from None
+        active = experiments.delete(experiment_id)
         if active is None:
             return Response(status=status.HTTP_204_NO_CONTENT)
         return Response(ExperimentSerializer(active).data, status.HTTP_202_ACCEPTED)
@@ -171,10 +168,7 @@ class CancelView(View):
         """Stops the load of an experiment, which then ends as CANCELLED. Its results are kept."""
         reason = parse_body(request.data, CancelSerializer)["reason"]
         by = f"cancelled by {self.user_name}"
-        try:
-            experiment = ending.cancel(experiment_id, f"{by}: {reason}" if reason else by)
-        except Experiment.DoesNotExist:
-            raise not_found("experiment", experiment_id) from None
+        experiment = ending.cancel(experiment_id, f"{by}: {reason}" if reason else by)
         code = status.HTTP_200_OK if experiment.has_ended else status.HTTP_202_ACCEPTED
         return Response(ExperimentSerializer(experiment).data, code)
 
@@ -215,8 +209,5 @@ class TracingView(View):
     def post(self, request: Request, experiment_id: str) -> Response:
         """Pauses or resumes the traces of an interactive experiment. Its statistics continue in any case."""
         tracing = parse_tracing(request.data)
-        try:
-            experiment = interactive.trace(experiment_id, tracing)
-        except Experiment.DoesNotExist:
-            raise not_found("experiment", experiment_id) from None
+        experiment = interactive.trace(experiment_id, tracing)
         return Response({"tracing": experiment.tracing})

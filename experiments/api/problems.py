@@ -17,7 +17,8 @@ from rest_framework import exceptions
 from rest_framework.views import exception_handler
 
 from experiments.api.schema import PROBLEM_JSON
-from routing.errors import FieldError, InvalidInput, RequestRefused
+from experiments.models import Experiment
+from routing.errors import FieldError, InvalidInput, NotFound, RequestRefused
 
 BROKER_ERRORS = (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, kombu.exceptions.OperationalError)
 
@@ -38,6 +39,8 @@ def problem(status: int, detail: str, errors: Iterable[FieldError] = ()) -> Json
 
 def handle(error: Exception, context: dict[str, Any]) -> JsonResponse | None:
     """Returns the response to an exception of a view; None for a programming error, which `failed` answers."""
+    if isinstance(error, Experiment.DoesNotExist) and "experiment_id" in context["kwargs"]:  # raised by services
+        error = NotFound(f"The experiment {context['kwargs']['experiment_id']} does not exist.")
     if isinstance(error, InvalidInput):
         return problem(400, "The request is invalid; see `errors`.", error.errors)
     if isinstance(error, RequestRefused):

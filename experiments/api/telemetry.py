@@ -24,7 +24,6 @@ from experiments.api.base import (
     csv_stream,
     exact_seconds,
     experiment_status,
-    not_found,
     page,
 )
 from experiments.api.parsing import parse_body, parse_query
@@ -39,7 +38,7 @@ from experiments.api.serializers import (
     PlainSerializer,
     TextField,
 )
-from experiments.models import Event, Experiment, TelemetrySample
+from experiments.models import Event, TelemetrySample
 from experiments.services import events
 from experiments.services.broker import to_datetime
 from loadgen.protocol.topics import MAX_EVENT_NAME, MAX_EVENT_VALUE, MAX_NS, is_name
@@ -121,8 +120,5 @@ class EventListView(View):
         mark = parse_body(request.data, MarkSerializer)
         timestamp = mark.get("timestamp")
         at = None if timestamp is None else to_datetime(round(timestamp * 1e9))
-        try:
-            event = events.mark(experiment_id, mark["name"], mark["value"], at)
-        except Experiment.DoesNotExist:
-            raise not_found("experiment", experiment_id) from None
+        event = events.mark(experiment_id, mark["name"], mark["value"], at)
         return Response(EventSerializer(event).data, status.HTTP_201_CREATED)
