@@ -1,7 +1,7 @@
 """`make bench`: measures the lines of the table and judges them.
 
-Exit status: 0 when everything that must be reached was; 1 when something was missed or could not be measured; 2 for a
-wrong option; 130 or 143 when interrupted.
+Exit status: 0 when all limits were reached; 1 when one was missed or could not be measured; 2 for an invalid option;
+130 or 143 when interrupted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from galileo_site.environment import PROJECT_ROOT
 from loadgen import compiled
 
 _FOLDER = PROJECT_ROOT / "var" / "bench"
-# A stack that was just started has work of its own; the rounds begin when it has done that.
+# A stack has work to do after its start; the rounds begin when it is done.
 _IDLE_SHARE = 0.1
 _SETTLES_WITHIN_S = 20
 # Errors that make one line unmeasurable, and let the others go on. AssertionError: a wait has timed out.
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     bench = Bench(used, options.quick, _say)
     with housekeeping.kept_off(used.generator) as moved:
         _say(f"the engine runs {compiled.STATE}")
-        _say(f"{moved} threads of others are kept off core {used.generator}")
+        _say(f"{moved} threads of other processes were moved off core {used.generator}")
         chosen = [line for line in LINES if not options.only or line.name in options.only]
         look = Look(used)
         lines = [measured(line, bench, options.rounds, look) for line in chosen]
@@ -65,15 +65,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def measured(line: Line, bench: Bench, rounds: int, look: Callable[[], Conditions]) -> Measured:
-    """A line after its rounds, or with why it cannot be measured; a programming error is raised.
+    """Returns a line after its rounds, or with the reason why it cannot be measured; programming errors are raised.
 
     Args:
-        look: tells the conditions before each round.
+        look: measures the conditions before each round.
     """
     samples: list[Sample] = []
     before: list[Conditions] = []
     try:
-        # The conditions are looked at while nothing of ours is on its way, but for an idle stack.
+        # The conditions are measured while only an idle stack runs.
         with line.measuring(bench) as measure:
             if not bench.quick:
                 _let_settle()
@@ -121,9 +121,9 @@ def _write(text: str, lines: Sequence[Measured], options: argparse.Namespace) ->
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     names = [line.name for line in LINES]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures Galileo against its peers.")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each line is measured (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds in which each line is measured (%(default)s)")
     parser.add_argument("--only", default="", help=f"lines, separated by commas: {', '.join(names)}")
-    parser.add_argument("--quick", action="store_true", help="shorter loads: to see that all works, not how fast")
+    parser.add_argument("--quick", action="store_true", help="shorter loads, to check that everything works")
     options = parser.parse_args(arguments)
     options.only = [name.strip() for name in options.only.split(",") if name.strip()]
     if unknown := sorted(set(options.only) - set(names)):
@@ -139,7 +139,7 @@ def _say(sentence: str) -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """The first signal ends the run in good order; another one must not cut that short."""
+    """Ends the run in order; further signals are ignored."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     raise SystemExit(128 + number)

@@ -1,4 +1,4 @@
-"""Bench: the parts that a line of the table measures with: cores, targets, stacks, and its time limit."""
+"""Bench: cores, targets, stacks and durations for the lines of the table."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from benchmarks.target import Target
 
 @dataclass(frozen=True)
 class Bench:
-    """`say` prints a sentence about the progress."""
+    """The parts that a line is measured with; `say` prints progress."""
 
     cores: Cores
     quick: bool
     say: Callable[[str], None]
 
     def seconds(self, full: float, quick: float) -> float:
-        """How long something takes in this run."""
+        """Returns a duration of this run."""
         return quick if self.quick else full
 
     @contextmanager
     def target(self) -> Iterator[Target]:
-        """nginx, until the context ends."""
+        """Runs nginx until the context ends."""
         with tempfile.TemporaryDirectory(prefix="galileo-bench-nginx-") as folder:
             (own := Path(folder) / "nginx").mkdir()
             with Target(own) as target:
                 yield target
 
     def stack(self, **variables: str) -> BenchStack:
-        """A Galileo of its own; `variables` are further environment variables."""
+        """Returns a new Galileo; `variables` are further environment variables."""
         return BenchStack(self.cores, **variables)
 
 
@@ -44,7 +44,7 @@ Measure = Callable[[], Sample]
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the table. `measuring` sets up what is measured and yields what measures one round."""
+    """A line of the table; `measuring` sets up the measurement, and yields a function that measures one round."""
 
     name: str
     figures: tuple[Figure, ...]

@@ -12,17 +12,17 @@ from benchmarks import cores
 from benchmarks.cores import Cores
 
 _WINDOW_S = 1.0
-# A piece of work that takes so many times as long as it has ever taken is slow.
+# A piece of work is slow that takes this many times as long as its fastest repetition.
 _SLOW = 1.5
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Both from 0 to 1.
+    """Shares from 0 to 1.
 
     Attributes:
-        others_share: how much of the machine others used.
-        slow_share: for how much of the time the generator's core was slow.
+        others_share: of the machine, used by other processes.
+        slow_share: of the time in which the generator's core was slow.
     """
 
     others_share: float
@@ -30,19 +30,19 @@ class Conditions:
 
 
 class Pace:
-    """How long the same piece of work takes, again and again.
+    """Measures the speed of a core by repetitions of one piece of work.
 
-    A virtual machine's core may be half as fast for a while, as when another machine's runs on the other half of the
-    same processor core (SMT). The kernel sees nothing of it: it is no steal time.
+    A virtual machine's core may be half as fast for a while, as when another machine uses the second thread of the same
+    processor core (SMT). The kernel does not count this as steal time.
     """
 
     def __init__(self, work: Callable[[], object], now_s: Callable[[], float] = time.perf_counter) -> None:
         self._work = work
         self._now_s = now_s
-        self._least_s = float("inf")  # in all windows so far: in one of them, it may be slow all the time
+        self._least_s = float("inf")  # in all windows so far: in one window, all repetitions may be slow
 
     def slow_share(self, window_s: float) -> float:
-        """For how much of the window, 0 to 1, the work took more than half again the least time that it ever took."""
+        """Returns the share of a window, 0 to 1, in which the work took more than _SLOW times its least time."""
         times_s = []
         begun_s = last_s = self._now_s()
         while last_s - begun_s < window_s:
@@ -71,5 +71,5 @@ class Look:
 
 
 def _work() -> int:
-    """About half a millisecond of nothing but computing."""
+    """Computes for about half a millisecond."""
     return sum(number * number for number in range(10_000))

@@ -1,4 +1,4 @@
-"""The table's arithmetic: figures with what they must reach, samples of several rounds, and what these amount to."""
+"""The table's arithmetic: figures with their limits, samples of several rounds, and verdicts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from enum import Enum
 
 @dataclass(frozen=True)
 class Bound:
-    """At least `limit` where more is better, below it where less is."""
+    """A value must be at least `limit` if more is better, and below it otherwise."""
 
     limit: float
     more_is_better: bool
@@ -30,7 +30,7 @@ def below(limit: float) -> Bound:
 
 @dataclass(frozen=True)
 class Figure:
-    """One thing that a line measures. `unit` stands behind each number; without a bound, nothing is asked of it."""
+    """A quantity that a line measures; without a bound it is only shown."""
 
     what: str
     unit: str
@@ -44,7 +44,7 @@ class Sample:
 
     Attributes:
         values: of the line's figures, in their order.
-        background: amounts that the values came from, by a name that ends in its unit, such as "wrk, requests/s".
+        background: amounts behind the values, by a name that ends in the unit, such as "wrk, requests/s".
     """
 
     values: Sequence[float]
@@ -52,7 +52,7 @@ class Sample:
 
     def __post_init__(self) -> None:
         if not all(map(math.isfinite, self.values)):
-            raise ValueError(f"a measured value is a finite number, not one of {self.values}")
+            raise ValueError(f"values: must be finite numbers, got {self.values}")
 
 
 class Verdict(Enum):
@@ -82,7 +82,7 @@ class Spread:
 
 
 def judge(figure: Figure, median: float) -> Verdict:
-    """The result of comparing the median of a figure over the rounds with its limits."""
+    """Returns the verdict on a figure, whose median over the rounds is compared with its limits."""
     if figure.must is not None and not figure.must.holds(median):
         return Verdict.MISSED
     if figure.aim is not None and figure.aim.holds(median):
@@ -91,5 +91,5 @@ def judge(figure: Figure, median: float) -> Verdict:
 
 
 def held_in(figure: Figure, values: Iterable[float]) -> int | None:
-    """In how many rounds the figure was what it must be; None where nothing is asked of it."""
+    """Returns the number of rounds in which the figure was within its limit; None without a limit."""
     return None if figure.must is None else sum(map(figure.must.holds, values))

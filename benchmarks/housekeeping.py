@@ -1,4 +1,4 @@
-"""Keeps all others off the generator's core while something is measured."""
+"""Moves other processes off the generator's core during a measurement."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ def kept_off(core: int, proc: Path = _PROC) -> Iterator[int]:
 
 
 def _move(thread: int, core: int) -> set[int]:
-    """The cores that a thread might run on before it had to leave one; none if it stays."""
+    """Moves a thread off a core; returns its previous cores, none if it stays."""
     try:
         allowed = os.sched_getaffinity(thread)
         if core in allowed and len(allowed) > 1:
             os.sched_setaffinity(thread, allowed - {core})
             return allowed
-    except OSError:  # bound to its core, gone, or not ours to move
+    except OSError:  # bound to its core, ended, or another user's
         pass
     return set()
 
 
 def bring_back(lines: Iterable[str]) -> None:
-    """Give threads the cores they had, once all are told of: lines of ``[thread, [core, …]]``."""
+    """Restores threads' cores when all lines were read; a line is `[thread, [core, …]]`."""
     for thread, allowed in map(json.loads, list(lines)):
         try:
             os.sched_setaffinity(thread, allowed)
-        except OSError:  # gone
+        except OSError:  # the thread has ended
             continue
 
 

@@ -1,4 +1,4 @@
-"""The programs that the suite needs and pip does not bring."""
+"""The programs that the suite needs and pip does not install."""
 
 from __future__ import annotations
 
@@ -19,23 +19,19 @@ PACKAGES = {
 
 
 class Missing(Exception):
-    """Something to measure with is not there; the message says how it is installed."""
+    """A program is missing; the message has the command that installs it."""
 
 
 def need(program: str) -> str:
-    """The path of one of PACKAGES.
-
-    Raises:
-        Missing: naming its package.
-    """
+    """Returns the path of one of PACKAGES. Raises Missing, with the name of its package."""
     found = _find(program)
     if found is None:
-        raise Missing(f"there is no {program}: apt-get install {PACKAGES[program]}")
+        raise Missing(f"{program} was not found: apt-get install {PACKAGES[program]}")
     return found
 
 
 def install_missing(say: Callable[[str], None]) -> None:
-    """Installs what is missing, where this is root's process and there is an apt-get; says so either way."""
+    """Installs missing programs as root with apt-get; otherwise prints the command that does."""
     packages = [package for program, package in PACKAGES.items() if _find(program) is None]
     if not packages:
         return
@@ -52,5 +48,5 @@ def install_missing(say: Callable[[str], None]) -> None:
 
 
 def _find(program: str) -> str | None:
-    # nginx lies in sbin, which is not on every user's path.
+    # nginx is in sbin, which is not on every user's path.
     return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"]))

@@ -1,4 +1,4 @@
-"""The peers: wrk, hey and Locust, each run on the generator's core, and what they say of themselves."""
+"""The peers: runs wrk, hey and Locust on the generator's core, and parses their figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOCUST_FILE = _HERE / "locustfile.py"
 
 
 class PeerFailed(Exception):
-    """A peer ended otherwise than with a figure."""
+    """A peer ended without a figure."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class Speed:
     cpu_us_per_request: float
 
     def background(self, name: str) -> dict[str, float]:
-        """Both, by the peer's name."""
+        """Returns both, by the peer's name."""
         return {f"{name}, requests/s": self.rps, f"{name}, CPU µs/request": self.cpu_us_per_request}
 
 
 def wrk(cores: Cores, url: str, connections: int, seconds: float) -> Speed:
-    """The speed of wrk with one thread, closed model.
+    """Returns the speed of wrk with one thread, closed model.
 
     Raises:
-        Missing
-        PeerFailed: it saw errors, or says nothing that can be read.
+        Missing: it is not installed.
+        PeerFailed: it reports errors, or its output has no figure.
     """
     program = need("wrk")
     command = [program, "-t1", f"-c{connections}", f"-d{seconds:.0f}s", url]
@@ -49,7 +49,7 @@ def wrk(cores: Cores, url: str, connections: int, seconds: float) -> Speed:
 
 
 def read_wrk(text: str) -> float:
-    """The rate in the text that wrk prints; raises PeerFailed."""
+    """Returns the rate in the output of wrk; raises PeerFailed."""
     if wrong := re.search(r"Socket errors:.*|Non-2xx or 3xx responses:.*", text):
         raise PeerFailed(f"wrk: {wrong[0]}")
     if (rate := re.search(r"^Requests/sec:\s+([\d.]+)", text, re.M)) is None:
@@ -58,14 +58,14 @@ def read_wrk(text: str) -> float:
 
 
 def hey(cores: Cores, url: str, connections: int, seconds: float) -> Speed:
-    """The speed of hey on one CPU, closed model; raises as `wrk` does."""
+    """Returns the speed of hey on one CPU, closed model; raises as `wrk` does."""
     program = need("hey")
     command = [program, "-cpus", "1", "-c", str(connections), "-z", f"{seconds:.0f}s", url]
     return _speed([*cores.generating, *command], seconds, read_hey)
 
 
 def read_hey(text: str) -> float:
-    """The rate in the text that hey prints; raises PeerFailed."""
+    """Returns the rate in the output of hey; raises PeerFailed."""
     statuses = re.findall(r"^\s+\[(\d+)\]\s+(\d+) responses", text, re.M)
     if [status for status, _ in statuses] != ["200"] or "Error distribution" in text:
         raise PeerFailed(f"hey saw errors: {text}")
@@ -75,12 +75,12 @@ def read_hey(text: str) -> float:
 
 
 def locust(cores: Cores, hosts: Sequence[str], users: int, seconds: float) -> float:
-    """Requests/s of Locust's FastHttpUser without waiting time, over `hosts` with the weights 1, 2, 3, …
+    """Returns the requests/s of Locust's FastHttpUser without wait time, over `hosts` with the weights 1, 2, 3, …
 
-    Its figures begin when all users are there. Raises as `wrk` does.
+    Measured from when all users have started. Raises as `wrk` does.
     """
     if not LOCUST.exists():
-        raise Missing(f"there is no {LOCUST.relative_to(_HERE.parent)}: make bench installs it")
+        raise Missing(f"{LOCUST.relative_to(_HERE.parent)} was not found: make bench installs it")
     options = ["--headless", "--users", str(users), "--spawn-rate", str(users), "--reset-stats", "--json"]
     options += ["--run-time", f"{seconds:.0f}s", "--loglevel", "WARNING", "--host", f"http://{hosts[0]}"]
     command = [*cores.generating, str(LOCUST), "-f", str(_LOCUST_FILE), *options]
@@ -88,7 +88,7 @@ def locust(cores: Cores, hosts: Sequence[str], users: int, seconds: float) -> fl
 
 
 def read_locust(text: str) -> float:
-    """The rate in the JSON that Locust prints; raises PeerFailed."""
+    """Returns the rate in the JSON output of Locust; raises PeerFailed."""
     try:
         entries = json.loads(text)
         requests = sum(entry["num_requests"] for entry in entries)
@@ -111,7 +111,7 @@ def _speed(command: list[str], seconds: float, read: Callable[[str], float]) -> 
 
 
 def _run(command: list[str], seconds: float, **variables: str) -> str:
-    """Returns the output of a command; it gets half a minute more than it needs, and no Ctrl-C of the terminal."""
+    """Returns the output of a command, which gets 30 s more than `seconds`, and no Ctrl-C of the terminal."""
     process = subprocess.Popen(
         command,
         env={**os.environ, **variables},

@@ -1,4 +1,4 @@
-"""The table: measured lines as data, as Markdown for people, and as JSON for programs."""
+"""The table of measured lines, as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEAD = ("line", "what", "median", "spread", "must reach", "aim", "verdict", "be
 
 @dataclass(frozen=True)
 class Measured:
-    """A line after its rounds. `error` says why it could not be measured; `samples` are then of no account.
+    """A line after its rounds; with an `error`, it could not be measured, and its `samples` are ignored.
 
     `before` has the conditions before each round.
     """
@@ -26,7 +26,7 @@ class Measured:
     before: Sequence[Conditions] = field(default_factory=list)
 
     def values(self, position: int) -> list[float]:
-        """Of one figure, round by round."""
+        """Returns the values of one figure, by round."""
         return [sample.values[position] for sample in self.samples]
 
     def verdict(self, position: int) -> Verdict:
@@ -44,14 +44,14 @@ class Measured:
 
 
 def number(value: float) -> str:
-    """Three digits that count, and all of a large number's."""
+    """Returns a text with three significant digits, or all digits of a large number."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"
 
 
 def markdown(lines: Sequence[Measured]) -> str:
-    """The table, and below it what the machine was like, and what could not be measured."""
+    """Returns the table, followed by the machine's conditions and the errors."""
     rows = [_HEAD, tuple("---" for _ in _HEAD)]
     rows += [_row(line, position) for line in lines for position in range(len(line.figures))]
     text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -66,7 +66,7 @@ def _conditions(before: Sequence[Conditions]) -> str:
     others = number(100 * max(one.others_share for one in before))
     slow = [100 * one.slow_share for one in before]
     return (
-        f"Before a round, others took {others} % of the machine at most, and the generator's core was slow for"
+        f"Before a round, other processes took at most {others} % of the machine, and the generator's core was slow for"
         f" {number(sum(slow) / len(slow))} % of the time (at most {number(max(slow))} %)."
     )
 
@@ -100,7 +100,7 @@ def _bound(bound: Bound | None, unit: str) -> str:
 
 
 def to_json(lines: Sequence[Measured]) -> list[dict[str, Any]]:
-    """Every sample, and what it amounts to."""
+    """Returns all samples with their verdicts."""
     return [
         {
             "line": line.name,

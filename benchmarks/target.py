@@ -1,4 +1,4 @@
-"""The target: nginx with one worker process, tiny answers, no log, and its own count of the requests that it served."""
+"""Target: nginx with one worker process, tiny responses, no log, and a count of the requests that it served."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 
 
 class Target:
-    """A context manager; nginx runs on the core that this process is on. `folder` is its own, and empty."""
+    """A context manager; nginx runs on this process's core. `folder` must be empty, and is removed at the end."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -36,11 +36,11 @@ class Target:
 
     @property
     def hosts(self) -> list[str]:
-        """Three hosts, which are one nginx."""
+        """Three hosts of the same nginx."""
         return [f"{address}:{self.port}" for address in _ADDRESSES]
 
     def served(self) -> int:
-        """How many requests nginx has served until now, without the calls of this method."""
+        """Returns the number of requests that nginx has served, without those of this method."""
         connection = http.client.HTTPConnection(_ADDRESSES[0], self.port, timeout=10)
         try:
             connection.request("GET", "/served")
@@ -88,7 +88,7 @@ class Target:
         return True
 
     def _certify(self) -> None:
-        """A key and a certificate signed by itself."""
+        """Creates a key and a self-signed certificate."""
         command = [need("openssl"), "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
         command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
         command += ["-addext", f"subjectAltName=IP:{_ADDRESSES[0]}"]

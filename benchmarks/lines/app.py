@@ -1,4 +1,4 @@
-"""A client app whose requests differ each time, against the static request: both as fast as answers come."""
+"""A client app whose requests all differ, against the static request, both in the closed model."""
 
 from __future__ import annotations
 

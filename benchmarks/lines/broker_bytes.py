@@ -1,6 +1,6 @@
 """The memory that a trace takes in Redis at 10,000 requests/s.
 
-Ingest is held up for a while, so that the batches of the load stay in its queue. The size of the queue in Redis is
+Ingest is stopped for a while, so that the batches of the load stay in its queue. The size of the queue in Redis is
 measured: whole messages, with all that Celery puts around a batch.
 """
 

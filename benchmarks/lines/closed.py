@@ -15,10 +15,10 @@ CONNECTIONS = 50
 
 
 def workload(target: Target, seconds: float, *, tls: bool) -> dict[str, object]:
-    """The plan of these lines."""
+    """Returns the plan of these lines."""
     if not tls:
         return plan([target.host], seconds, model="closed", clients=[CONNECTIONS])
-    # The certificate is signed by itself; wrk asks for no other, either.
+    # The certificate is self-signed; wrk does not check it, either.
     unverified = {"verify": False}
     return plan([target.tls_host], seconds, model="closed", clients=[CONNECTIONS], scheme="https", kwargs=unverified)
 

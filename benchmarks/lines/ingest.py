@@ -1,4 +1,4 @@
-"""How many rows a second ingest stores, with their statistics, acknowledged batch by batch, on either database."""
+"""The rows per second that ingest stores, with statistics and an answer per batch, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _sqlite(bench: Bench) -> dict[str, float]:
 
 
 def _postgres(bench: Bench) -> dict[str, float]:
-    """The server is on the target's core, ingest on the generator's."""
+    """Runs the server on the target's core, and ingest on the generator's."""
     try:
         with Postgres() as server:
             return _ingest(bench, server.environment)

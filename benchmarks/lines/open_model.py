@@ -24,7 +24,7 @@ _FAILURES_THAT_COUNT = 3
 
 
 def poisson(target: Target, seconds: float, rate_rps: float) -> dict[str, object]:
-    """The plan of this line at one rate."""
+    """Returns the plan of this line at one rate."""
     return plan(
         target.hosts,
         seconds,

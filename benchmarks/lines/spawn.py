@@ -1,4 +1,4 @@
-"""How long 100 clients take until they are ready, on a worker that has run a shard before."""
+"""The time until 100 clients are ready, on a worker that has run a shard before."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LOOK_EVERY_S = 0.002
 
 
 class _Watch:
-    """Notes when a shard that does not exist yet says that it is ready."""
+    """Notes when a shard, which may not exist yet, is ready."""
 
     def __init__(self, broker: redis.Redis, shard_id: int) -> None:
         self._broker = broker
@@ -58,7 +58,7 @@ def _measuring(bench: Bench) -> Iterator[Measure]:
             with _Watch(stack.broker(), _last_shard(stack) + 1) as watch:
                 load = stack.load(workload, target)
             if watch.ready_s is None:
-                raise NotMeasured("the shard was never seen to be ready")
+                raise NotMeasured("the shard was not ready at any check")
             dispatched_s, starting_s = _times(stack, load.experiment_id)
             return Sample(
                 [(watch.ready_s - dispatched_s) * 1e3],
@@ -73,7 +73,7 @@ def _last_shard(stack: BenchStack) -> int:
 
 
 def _times(stack: BenchStack, experiment_id: str) -> tuple[float, float]:
-    """When the shard was ordered, and when its experiment left the queue, since the epoch."""
+    """Returns when the shard was ordered and when its experiment left the queue, since the epoch."""
     sql = (
         "SELECT s.ordered_at, e.starting_at FROM experiments_shard s"
         " JOIN experiments_clientgroup g ON g.id = s.group_id"

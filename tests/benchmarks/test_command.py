@@ -67,7 +67,7 @@ def test_a_programming_error_ends_the_run(bench):
 
 def test_a_program_that_is_missing_is_named_with_its_package(monkeypatch):
     monkeypatch.setitem(PACKAGES, "no-such-program", "no-such-package")
-    with pytest.raises(Missing, match="there is no no-such-program: apt-get install no-such-package"):
+    with pytest.raises(Missing, match="no-such-program was not found: apt-get install no-such-package"):
         need("no-such-program")
 
 

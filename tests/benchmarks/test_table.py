@@ -51,7 +51,10 @@ def test_a_line_fails_when_one_of_its_figures_is_missed():
 
 def test_what_the_machine_was_like_is_said():
     text = markdown([MEASURED, MISSING])
-    assert "others took 25 % of the machine at most, and the generator's core was slow for 20 % of the time" in text
+    assert (
+        "other processes took at most 25 % of the machine, and the generator's core was slow for 20 % of the time"
+        in text
+    )
     assert "(at most 50 %)" in text
     assert "Before a round" not in markdown([MISSING])
 
