@@ -1,4 +1,7 @@
-"""ShardRunner: one attempt of one shard, from its lease to its final batch, around the engine."""
+"""ShardRunner: one attempt of one shard, from its lease to its final batch: where the parts of a shard meet.
+
+It has more than 300 lines because each part calls the others through it alone.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,18 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
 
-from loadgen.apps.cache import AppCache, AppUnavailableError
+from loadgen.apps.cache import AppCache
 from loadgen.device.clock import measure_async
-from loadgen.device.process import descriptors_left, raise_descriptor_limit
+from loadgen.device.process import raise_descriptor_limit
 from loadgen.device.redis_connections import async_client
 from loadgen.device.running_shards import mark, unmark
 from loadgen.device.spool import Spool
-from loadgen.engine import AppError, Engine, Routes, build_routes, file_sources, is_local
+from loadgen.engine import AppError, Engine, Routes
 from loadgen.engine.end import FINISHED, STOPPED, End, failed
 from loadgen.protocol.cancelled import raise_if_cancelled
 from loadgen.protocol.codec import MessageError
@@ -28,11 +29,13 @@ from loadgen.protocol.enums import DesiredState, OnWorkerLoss, ShardState
 from loadgen.protocol.environment import WorkerSettings
 from loadgen.protocol.keys import LEASE_RENEW_S
 from loadgen.protocol.messages import ClockSample, GroupDocument, ShardOrder, ShardStatus
+from loadgen.shard.background import Background
 from loadgen.shard.clock import Clock
 from loadgen.shard.commands import InteractiveCommands
 from loadgen.shard.desired import DesiredStateReader
 from loadgen.shard.lease import TAKEN, Fence
 from loadgen.shard.lease_keeper import RENEW_AGAIN_S, SUPERSEDED, LeaseKeeper
+from loadgen.shard.preparation import build_engine, fetch_app, needs_app
 from loadgen.shard.sealer import Sealer
 from loadgen.shard.start_clock import StartClock
 from loadgen.shard.status import StatusWriter
@@ -40,16 +43,12 @@ from routing.table import RoutingRecord
 
 logger = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
-
 DOCUMENT_TIMEOUT_S = 60.0
 SHUTDOWN_GRACE_S = 0.25
-DESCRIPTORS_KEPT = 32  # for the spool, the broker, name look-ups and the client app: connections may not take these
 HOLD_ALONE_S = 60.0  # a shard that waits for its start gives up when it cannot reach the broker, or was forgotten
 SKIPPED_PER_TURN = 10_000  # about 10 ms
 _SEAL_CHECK_S = 0.05
 _WRITE_TRIES, _RETRY_PAUSE_S = 20, 0.5
-_CANCELLED_WITHIN_S = 5.0
 _FINAL_STATUS_TIMEOUT_S = 120.0  # the broker may be away when a load ends
 
 SHUT_DOWN = End(ShardState.LOST, "worker shut down")
@@ -100,11 +99,9 @@ class ShardRunner:
         self._document: GroupDocument | None = None
         self._state = State.PREPARING
         self._stop_as: End | None = None  # how the load is to end
-        self._stopped = asyncio.Event()
         self._start_known = asyncio.Event()  # set by a document that says run, and by any stop
         self._grace_s = SHUTDOWN_GRACE_S
-        self._tasks: list[asyncio.Task[None]] = []
-        self._load_tasks: list[asyncio.Task[None]] = []  # those that end with the load
+        self._background = Background(lambda error: self._stop(failed(f"internal error: {error!r}")), self._clock)
 
     # --- The life of an attempt
 
@@ -130,9 +127,9 @@ class ShardRunner:
             await self._client.aclose()
 
     async def _run_leased(self) -> None:
-        self._spawn(self._lease.keep())
-        self._spawn(self._status.keep())
-        self._spawn(self._watch_contact())
+        self._background.start(self._lease.keep())
+        self._background.start(self._status.keep())
+        self._background.start(self._watch_contact())
         try:
             await self._status.write()
             try:
@@ -144,7 +141,7 @@ class ShardRunner:
                 raise
             await self._end(end)
         finally:
-            await self._cancel(self._tasks)
+            await self._background.cancel()
             if self._engine is not None:
                 await self._engine.close()
             self._apps.release()
@@ -152,7 +149,7 @@ class ShardRunner:
     async def _prepare(self) -> End | None:
         """Prepares the load up to READY; returns its end if that comes before. Raises AppError."""
         try:
-            document = await self._unless_stopped(self._desired.first_document(DOCUMENT_TIMEOUT_S))
+            document = await self._background.until_stopped(self._desired.first_document(DOCUMENT_TIMEOUT_S))
         except TimeoutError:
             group_id = self._order.group_id
             return failed(f"the document of group {group_id} did not appear within {DOCUMENT_TIMEOUT_S:.0f} s")
@@ -163,20 +160,11 @@ class ShardRunner:
         self._take_document(document)
         self._sealer.workload = workload = document.workload
         fetched: Path | None = None
-        if workload.client_app_digest is not None and not is_local(workload.client_app, self._settings.apps_dir):
-            fetched = await self._unless_stopped(self._fetch_app(workload.client_app, workload.client_app_digest))
+        if needs_app(workload, self._settings):
+            fetched = await self._background.until_stopped(fetch_app(workload, self._apps, self._client))
             if fetched is None:
                 return self._stop_as
-        self._routes = build_routes(
-            workload, document.seed, self._order.shard_index, self._settings.router, self._settings.static_host
-        )
-        engine = Engine(
-            self._order,
-            document,
-            file_sources(self._settings.apps_dir, fetched),
-            self._routes,
-            max_connections=max(1, descriptors_left() - DESCRIPTORS_KEPT),
-        )
+        engine, self._routes = build_engine(self._order, document, self._settings, fetched)
         await self._lease.renew()  # the app's modules may take a while, each without a turn of the loop
         try:
             await engine.prepare()
@@ -185,24 +173,14 @@ class ShardRunner:
             raise
         self._engine = engine
         self._lease.limit_sending()
-        await self._unless_stopped(self._with_redis(self._desired.refresh))
-        await self._unless_stopped(self._with_redis(self._start_clock.measure))
+        await self._background.with_redis(self._desired.refresh)
+        await self._background.with_redis(self._start_clock.measure)
         self._state = State.HOLDING
         if self._stop_as is None:
             await self._status.set_state(ShardState.READY)
-            self._spawn_with_load(self._desired.follow())
-            self._spawn_with_load(self._start_clock.keep())
+            self._background.start(self._desired.follow(), with_load=True)
+            self._background.start(self._start_clock.keep(), with_load=True)
         return None
-
-    async def _fetch_app(self, name: str | None, digest: str) -> Path:
-        """Returns the folder of a client app that is not one of this worker's own. Raises AppError."""
-        try:
-            return await self._apps.folder(self._client, digest)
-        except AppUnavailableError as error:
-            raise AppError(
-                f"client app {name!r}: it is not among this worker's own (galileo_apps_dir), and cannot be had from "
-                f"the repository: {error}"
-            ) from error
 
     async def _drive(self) -> End:
         """Runs the load from READY to the engine's end, which it returns."""
@@ -219,7 +197,7 @@ class ShardRunner:
             self._stop_unstarted(engine, self._stop_as)
         else:
             self._start(engine, start_ns)
-        self._spawn_with_load(self._seal())
+        self._background.start(self._seal(), with_load=True)
         return await engine.wait()
 
     async def _renew_expired_lease(self) -> None:
@@ -247,10 +225,10 @@ class ShardRunner:
         engine.start(start_ns)
         left_s = max(0, start_ns - self._clock.monotonic_ns()) / 1e9
         asyncio.get_running_loop().call_later(left_s, self._sealer.account.begin)
-        self._spawn(self._status.set_state(ShardState.RUNNING))
+        self._background.start(self._status.set_state(ShardState.RUNNING))
         if self._commands is not None:
-            self._spawn_with_load(self._commands.report())
-            self._spawn_with_load(self._commands.watch_controller())
+            self._background.start(self._commands.report(), with_load=True)
+            self._background.start(self._commands.watch_controller(), with_load=True)
 
     def _stop_unstarted(self, engine: Engine, end: End) -> None:
         """Ends a load before its start. Only a first attempt that was told to stop records the plan's arrivals."""
@@ -267,7 +245,7 @@ class ShardRunner:
             self._sealer.seal(self._engine, self._clock.monotonic_ns(), end=end)
         elif end is not SUPERSEDED:
             self._sealer.seal_empty(end)
-        await self._cancel(self._load_tasks)
+        await self._background.cancel_with_load()
         for _ in range(_WRITE_TRIES):
             if self._sealer.write():
                 break
@@ -350,7 +328,7 @@ class ShardRunner:
             # The rest of the plan is another attempt's, once there is one, or may be one.
             is_left = end is SUPERSEDED or (self._lease.is_replaceable and end.is_lost)
             self._engine.stop(int(self._grace_s * 1e9), end, cut_rest=not is_left)
-        self._stopped.set()
+        self._background.stopped.set()
         self._know_start()
 
     def _know_start(self) -> None:
@@ -381,48 +359,3 @@ class ShardRunner:
                     self._stop(failed(self._sealer.error))
                 elif self._sealer.is_spool_full():
                     self._stop(SPOOL_FULL)
-
-    async def _with_redis(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Takes a step that needs Redis, again and again while Redis is away."""
-        while True:
-            raise_if_cancelled()
-            try:
-                return await step()
-            except RedisError as error:
-                logger.warning("Redis is needed and away, trying again: %s", error)
-                await self._clock.sleep(_RETRY_PAUSE_S)
-
-    async def _unless_stopped(self, work: Coroutine[Any, Any, Result]) -> Result | None:
-        """Returns the work's result; None, and the work is cancelled, when a stop comes first."""
-        task = asyncio.create_task(work)
-        stop = asyncio.create_task(self._stopped.wait())
-        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        if task.done():
-            return task.result()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        return None
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        task.add_done_callback(self._check)
-        self._tasks.append(task)
-        return task
-
-    def _spawn_with_load(self, work: Coroutine[Any, Any, None]) -> None:
-        self._load_tasks.append(self._spawn(work))
-
-    def _check(self, task: asyncio.Task[None]) -> None:
-        """Stops a shard one of whose tasks has ended by a programming error."""
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            logger.error("internal error", exc_info=error)
-            self._stop(failed(f"internal error: {error!r}"))
-
-    @staticmethod
-    async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-        for task in tasks:
-            task.cancel()
-        if tasks:  # bounded: a library that swallows the cancel must not keep the slot
-            await asyncio.wait(tasks, timeout=_CANCELLED_WITHIN_S)
