@@ -28,7 +28,7 @@ def test_another_experiment_keeps_every_row(broker, one_of_each):
     assert {model.objects.count() for model in rows.our_models()} == {1}
 
 
-def test_a_queued_experiment_goes_and_a_running_one_stays_until_its_load_is_stopped(broker, one_of_each):
+def test_running_experiment_is_deleted_after_its_load_stops(broker, one_of_each):
     rows.make_experiment("202611220102-zz99", status="QUEUED", started_at=None)
     experiments.delete("202611220102-zz99")
     standing = experiments.delete(rows.EXPERIMENT_ID)
@@ -37,7 +37,7 @@ def test_a_queued_experiment_goes_and_a_running_one_stays_until_its_load_is_stop
     assert Trace.objects.count() == 1
 
 
-def test_the_reconciler_removes_what_is_marked_when_it_has_ended_a_part_at_a_time(broker, one_of_each, monkeypatch):
+def test_reconciler_deletes_ended_marked_experiments_in_parts(broker, one_of_each, monkeypatch):
     monkeypatch.setattr(experiments, "ROWS_PER_PASS", 1000)
     assert experiments.delete(rows.EXPERIMENT_ID) is not None
     Trace.objects.bulk_create(rows.trace(one_of_each[Shard], row) for row in range(1, 2500))

@@ -12,7 +12,7 @@ from tests.support.batches import make_experiment, rows_of, run_payloads, shards
 pytestmark = [pytest.mark.database(sqlite=False), pytest.mark.django_db(transaction=True)]
 
 
-def test_a_batch_that_arrives_several_times_at_once_is_stored_once():
+def test_batch_arriving_several_times_at_once_is_stored_once():
     (shard,) = shards_of(make_experiment())
     for payload in run_payloads(shard, batches=4):
         stored = together(3, lambda number, payload=payload: store(read(payload)).new)

@@ -17,7 +17,7 @@ def test_no_migration_is_missing(capsys):
     assert "No changes detected" in capsys.readouterr().out
 
 
-def test_the_checks_of_the_models_against_this_database_find_nothing(capsys):
+def test_model_checks_against_this_database_find_nothing(capsys):
     call_command("check", databases=["default"], fail_level="DEBUG")
     assert "no issues" in capsys.readouterr().out
 

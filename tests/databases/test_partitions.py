@@ -49,7 +49,7 @@ def test_an_experiment_that_is_not_created_leaves_no_partition(broker):
     assert present() == set()
 
 
-def test_an_id_is_free_again_when_a_deletion_had_to_leave_its_partition_but_not_while_that_is_read(broker):
+def test_id_is_free_again_once_its_left_partition_is_not_read(broker):
     experiments.create(plan(), "ada", experiment_id="again")
     with unfinished(Trace.objects.count):
         experiments.delete("again")
@@ -78,7 +78,7 @@ def test_a_batch_is_stored_in_its_experiments_partition():
     assert held() == {first.id: 20, second.id: 7}
 
 
-def test_a_trace_is_refused_twice_in_its_partition_and_at_all_where_there_is_none():
+def test_trace_is_refused_twice_and_without_a_partition():
     (shard,) = shards_of(make_experiment())
     rows.trace(shard).save(force_insert=True)
     with pytest.raises(IntegrityError, match="_pkey"):
@@ -88,7 +88,7 @@ def test_a_trace_is_refused_twice_in_its_partition_and_at_all_where_there_is_non
     assert Trace.objects.count() == 1
 
 
-def test_rows_of_one_experiment_are_looked_for_in_its_partition_alone():
+def test_rows_of_an_experiment_are_read_from_its_partition():
     experiment, *others = [make_experiment() for _ in range(3)]
     plan_of_the_query = Trace.objects.filter(experiment=experiment, client=1).order_by().explain()
     assert f"experiments_trace_{experiment.id}" in plan_of_the_query
@@ -103,7 +103,7 @@ def test_no_column_but_the_key_has_an_index():
     assert all("UNIQUE" in text and text.endswith("(id, experiment_id)") for text in definitions)
 
 
-def test_an_account_and_a_summary_touch_no_other_experiments_partition():
+def test_account_and_summary_read_only_their_own_partition():
     experiment, other = make_experiment(status="FINISHED"), make_experiment()
     ingest(experiment)
     with unfinished(lambda: run(f'LOCK TABLE ONLY "experiments_trace_{other.id}" IN ACCESS EXCLUSIVE MODE')):
@@ -113,7 +113,7 @@ def test_an_account_and_a_summary_touch_no_other_experiments_partition():
     assert experiment.summary is not None
 
 
-def test_creation_waits_neither_for_a_long_read_nor_for_a_batch_that_is_being_stored(broker):
+def test_creation_waits_for_neither_reads_nor_batches(broker):
     read_for_long, being_stored = make_experiment(), make_experiment()
     ingest(read_for_long)
     with unfinished(Trace.objects.count), unfinished(lambda: ingest(being_stored)):
@@ -121,7 +121,7 @@ def test_creation_waits_neither_for_a_long_read_nor_for_a_batch_that_is_being_st
         assert queued.id in present()
 
 
-def test_a_batch_is_stored_and_an_account_read_while_a_creation_is_not_finished(broker):
+def test_batches_and_accounts_do_not_wait_for_a_creation(broker):
     experiment = make_experiment()
     with unfinished(lambda: experiments.create(plan(), "ada")):
         ingest(experiment)
@@ -138,7 +138,7 @@ def test_deletion_drops_its_own_partition_and_nothing_else(broker):
     assert present() == {stays.id}
 
 
-def test_deletion_during_a_long_read_deletes_the_rows_and_the_next_one_drops_the_partition(broker):
+def test_partition_read_during_deletion_is_dropped_by_the_next(broker):
     goes, stays, goes_later = make_experiment(status="FINISHED"), make_experiment(), make_experiment(status="FINISHED")
     for experiment in (goes, stays):
         ingest(experiment)
@@ -150,7 +150,7 @@ def test_deletion_during_a_long_read_deletes_the_rows_and_the_next_one_drops_the
     assert present() == {stays.id}
 
 
-def test_of_many_partitions_that_are_left_a_deletion_drops_its_own_and_some(broker):
+def test_deletion_drops_its_own_partition_and_some_left_ones(broker):
     experiment = make_experiment(status="FINISHED")
     for number in range(partitions.MAX_DROPPED + 5):
         partitions.add(f"left {number}")
@@ -181,7 +181,7 @@ def test_another_fault_is_not_taken_for_a_long_read(broker):
     assert Experiment.objects.get() == experiment
 
 
-def test_experiments_are_deleted_and_created_while_another_is_being_ingested(broker):
+def test_deletion_and_creation_go_on_during_an_ingest(broker):
     ended = [make_experiment(status="FINISHED") for _ in range(5)]
     for experiment in ended:
         ingest(experiment)
@@ -194,7 +194,7 @@ def test_experiments_are_deleted_and_created_while_another_is_being_ingested(bro
     assert Experiment.objects.count() == 6
 
 
-def test_a_partition_that_another_deletion_drops_first_is_no_fault(broker):
+def test_partition_dropped_by_another_deletion_is_tolerated(broker):
     experiment = make_experiment(status="FINISHED")
     partitions.add("left by an earlier one")
     dropped = Event()

@@ -60,7 +60,7 @@ def run(servers):
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_a_command_finds_the_server_by_its_environment_and_its_status_is_passed_on(run, driver, servers):
+def test_command_gets_the_server_and_its_status_is_returned(run, driver, servers):
     script = (
         "import os; from tests.settings import DATABASES as d; print(d['default'], os.listdir(os.environ['TMPDIR']))"
     )

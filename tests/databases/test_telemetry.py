@@ -26,7 +26,7 @@ def experiment() -> Experiment:
     return rows.make_experiment(starting_at=rows.START - timedelta(seconds=1))
 
 
-def test_the_longest_names_and_the_extremes_of_values_come_back_exactly(experiment):
+def test_longest_names_and_extreme_values_come_back_exactly(experiment):
     samples = [
         Sample("🚀" * MAX_NODE, "é" * MAX_METRIC, "日" * MAX_SUBSYSTEM, MAX_NS, 1.7976931348623157e308),
         Sample("pi", "cpu", "", 0, -0.1),
@@ -40,7 +40,7 @@ def test_the_longest_names_and_the_extremes_of_values_come_back_exactly(experime
     assert stored == set(samples)
 
 
-def test_what_is_stored_again_is_there_once_and_the_new_beside_it(experiment):
+def test_samples_stored_again_are_there_once(experiment):
     first, second = Sample("pi", "cpu", "", 1, 1.0), Sample("pi", "cpu", "", 2, 2.0)
     mark = Mark(rows.START_NS, "scaled-up", "web\n3 🚀")
     for batch in ([first, mark], [first, second, mark]):
@@ -63,7 +63,7 @@ def test_an_experiment_is_taken_up_once(broker, experiment):
     assert Recording.objects.get().began_at == began
 
 
-def test_a_sample_of_an_experiment_that_is_gone_leaves_nothing_behind(experiment):
+def test_sample_of_a_deleted_experiment_leaves_nothing_behind(experiment):
     gone = rows.sample("202611220102-zz99")
     if connection.vendor == "mysql":  # what is ignored there includes a missing experiment
         TelemetrySample.objects.bulk_create([gone], ignore_conflicts=True)

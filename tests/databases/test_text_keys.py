@@ -11,7 +11,7 @@ from tests.databases import rows
 pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 
-def test_a_service_is_refused_beside_one_that_differs_only_in_case(broker):
+def test_service_that_differs_only_in_case_is_refused(broker):
     services.set_record("web", ["10.0.0.1:80"], [1])
     with pytest.raises(InvalidInput, match=r"^service: .*'web'"):
         services.set_record("WEB", ["10.0.0.2:80"], [1])
@@ -25,7 +25,7 @@ def test_a_service_is_found_and_removed_by_its_exact_name_only(broker):
     assert selectors.record("web") == record
 
 
-def test_a_worker_name_in_another_case_is_no_second_row_where_keys_do_not_tell_case_apart(db):
+def test_worker_name_in_another_case_follows_the_databases_keys(db):
     rows.make_worker("pi")
     if connection.vendor != "mysql":
         rows.make_worker("PI")

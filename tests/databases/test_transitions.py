@@ -61,7 +61,7 @@ def test_an_end_before_the_start_becomes_the_start(later_s, at_start, one_of_eac
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_group_is_stopped_once_and_for_all_under_the_next_version(broker):
+def test_group_is_stopped_once_under_the_next_version(broker):
     shard = rows.make_shard(rows.make_experiment(), rows.make_worker())
     desired.stop_now([shard.group_id])
     desired.run_from([shard.group_id], rows.START_NS)
@@ -116,7 +116,7 @@ def test_writers_of_one_service_each_get_a_version_of_their_own(broker):
     assert selectors.record("web").version == 21
 
 
-def test_the_database_reads_what_others_have_committed_and_writers_wait(db):
+def test_database_reads_committed_rows_and_writers_wait(db):
     """Ingest looks under a lock whether a batch is there: an older snapshot would hide the other's commit."""
     if connection.vendor == "sqlite":
         assert connection.settings_dict["OPTIONS"]["transaction_mode"] == "IMMEDIATE"

@@ -75,7 +75,7 @@ def test_the_longest_ids_are_keys_and_lead_to_their_rows(one_of_each):
     assert Shard.objects.get(group__experiment__id="e" * 24).group_id == "g" * 40
 
 
-def test_a_routing_change_of_the_longest_service_is_on_the_timeline(one_of_each):
+def test_routing_change_of_longest_service_is_on_the_timeline(one_of_each):
     service = "s" * LONGEST_NAME
     Workload.objects.update(service=service)
     RoutingRevision.objects.create(
@@ -155,7 +155,7 @@ def test_a_weight_is_exact(weight, one_of_each):
 
 
 @pytest.mark.parametrize("number", [2**31 - 1])
-def test_a_count_goes_up_to_the_largest_integer_of_every_database(number, one_of_each):
+def test_counts_reach_the_largest_integer_of_every_database(number, one_of_each):
     Experiment.objects.update(seed=MAX_BIGINT)
     ClientGroup.objects.update(version=number)
     Trace.objects.update(client=number, routing_version=number, status=999, sequence=MAX_BIGINT)

@@ -55,9 +55,7 @@ def paths_of(target: HttpTarget, experiment_id: str) -> list[str]:
     return [path for _, name, _, path in target.log() if name.startswith(f"{experiment_id}.")]
 
 
-def test_an_app_that_never_comes_back_fails_its_group_and_harms_no_other_shard(
-    stand: Galileo, target: HttpTarget
-) -> None:
+def test_app_that_hangs_fails_its_group_alone(stand: Galileo, target: HttpTarget) -> None:
     deploy(stand, app_archive(manifest=b"name: stuck", generator=STUCK))
     plan = plan_data(client="stuck", ticks=[10] * 10, duration=10, worker_labels={"zone": "A"}, clients_per_host=1)
     plan["configuration"]["workloads"].append({"service": "web", "ticks": [10] * 10, "worker_labels": {"zone": "B"}})
@@ -74,7 +72,7 @@ def test_an_app_that_never_comes_back_fails_its_group_and_harms_no_other_shard(
     assert paths_of(target, experiment_id).count("/stuck") == 5
 
 
-def test_an_app_reaches_every_worker_and_an_experiment_keeps_to_its_version(stand: Galileo, target: HttpTarget) -> None:
+def test_app_reaches_all_workers_and_its_version_is_kept(stand: Galileo, target: HttpTarget) -> None:
     deploy(stand, app_archive(manifest=MANIFEST, generator=SHOP))
     plan = plan_data(client="shop", client_parameters={"shop": "linz"}, clients_per_host=2)
     plan["routing"][0]["hosts"] = [target.host]

@@ -35,7 +35,7 @@ def most_in_flight(rows):
     return most
 
 
-def test_clients_wait_for_their_responses_on_two_workers_and_the_target_saw_each_request(galileo, target):
+def test_clients_on_two_workers_wait_for_their_responses(galileo, target):
     done = galileo.run(closed_plan(target))
     rows = assert_each_request_is_a_row(galileo, done["id"], target)
     assert len({row[9] for row in rows}) == 2
@@ -58,7 +58,7 @@ def test_clients_wait_for_their_responses_on_two_workers_and_the_target_saw_each
     assert [interval["clients"] for interval in report["summary"]["intervals"][0]["intervals"]] == [4, 8]
 
 
-def test_clients_make_exactly_as_many_requests_as_they_are_asked_for_and_the_run_is_over(galileo, target):
+def test_run_ends_when_clients_made_their_number_of_requests(galileo, target):
     plan = closed_plan(target, think_time=0, clients=[5, 5], requests_per_client=40, duration="4m", interval="2m")
     done = galileo.run(plan)
     rows = assert_each_request_is_a_row(galileo, done["id"], target)
@@ -67,7 +67,7 @@ def test_clients_make_exactly_as_many_requests_as_they_are_asked_for_and_the_run
     assert done["summary"]["account"]["closes"]
 
 
-def test_a_closed_load_that_is_cancelled_accounts_for_what_it_started(galileo, target):
+def test_cancelled_closed_load_accounts_for_started_requests(galileo, target):
     experiment_id = galileo.begin(closed_plan(target, duration="5m", interval="150s"))
     wait_for(lambda: len(target.ids(experiment_id)) >= 100, "a hundred requests")
     galileo.manage(
@@ -78,7 +78,7 @@ def test_a_closed_load_that_is_cancelled_accounts_for_what_it_started(galileo, t
     assert galileo.report(experiment_id)["summary"]["account"]["closes"]
 
 
-def test_clients_of_a_lost_shard_begin_anew_and_no_request_has_the_id_of_an_earlier_one(galileo, target):
+def test_clients_of_a_lost_shard_restart_with_new_request_ids(galileo, target):
     plan = closed_plan(
         target, duration=16, interval=16, clients=[6], on_worker_loss="replace", worker_labels={"zone": "A"}
     )

@@ -45,7 +45,7 @@ def ids_of(galileo: Galileo) -> list[str]:
     return [experiment_id for (experiment_id,) in rows]
 
 
-def test_the_originals_example_ends_finished_with_the_traces_that_the_target_saw(exphost, target):
+def test_original_example_finishes_with_the_targets_requests(exphost, target):
     galileo = exphost
     galileo.manage("set_route", "squeezenet", f"{target.host}@1")
     galileo.broker().execute_command("LPUSH", KEY, INSTRUCTION)

@@ -75,9 +75,7 @@ def test_a_session_commands_clients_and_each_request_is_counted(galileo, shell, 
     assert not galileo.broker().exists(group_key(group_id))
 
 
-def test_recorded_gaps_come_from_a_file_and_from_a_list_of_each_client_again_and_again(
-    galileo, shell, target, tmp_path
-):
+def test_recorded_gaps_come_from_a_file_and_from_redis_lists(galileo, shell, target, tmp_path):
     (tmp_path / "monday.csv").write_text("time\n0.05\n0.1\n0.3\n")
     said = shell(
         f"""
@@ -134,7 +132,7 @@ def test_requests_that_are_waited_for_end_in_any_case(galileo, shell):
     assert said == ["NotReady", ["Superseded", "done"], "Superseded", "GroupFailed"]
 
 
-def test_an_interactive_experiment_records_what_is_sent_between_start_and_stop(galileo, shell, target):
+def test_interactive_experiment_records_from_start_to_stop(galileo, shell, target):
     (said,) = shell(
         """
         c = g.spawn('live', 2)
@@ -168,7 +166,7 @@ def test_an_interactive_experiment_records_what_is_sent_between_start_and_stop(g
     assert set(logged.values()) == {1}
 
 
-def test_while_tracing_is_paused_the_statistics_go_on_and_no_row_is_stored(galileo, shell, target, tmp_path):
+def test_paused_tracing_stores_no_rows_but_keeps_statistics(galileo, shell, target, tmp_path):
     (said,) = shell(
         """
         def at(do):
@@ -268,7 +266,7 @@ def test_an_experiment_whose_session_dies_is_ended_and_says_so(galileo, shell):
     assert "its session ended without a stop" in reason
 
 
-def test_a_rate_outlives_the_shell_and_a_new_one_finds_its_clients(galileo, shell, target):
+def test_rate_outlives_the_shell_and_a_new_shell_finds_clients(galileo, shell, target):
     ((ids,),) = shell("c = g.spawn('live', 2); c.rps(20); say([c.ids])")
     before = len(target.log())
     time.sleep(1.5)

@@ -51,9 +51,7 @@ def test_its_command_line_deploys_lists_and_removes_an_app(original, galileo, tm
     assert run("rm", "squeezenet") == "did not delete squeezenet\n"
 
 
-def test_its_routing_table_reads_what_ours_wrote_and_our_workers_obey_what_it_wrote(
-    galileo, run_original, three_targets
-):
+def test_both_routing_tables_read_each_others_routes(galileo, run_original, three_targets):
     first, second, _ = three_targets
     galileo.manage("shell", "-c", "rtbl.set('shared', ['host1:8080', 'host2:8080'], [1, 2])")
     read = run_original(

@@ -15,7 +15,7 @@ def long_plan(target, **fields):
     return plan_data(duration=60, interval=60, ticks=[50], routing=routes(target.host), **fields)
 
 
-def test_ctrl_c_cancels_the_experiment_stops_the_load_and_exits_130(galileo, target):
+def test_ctrl_c_cancels_the_experiment_and_exits_130(galileo, target):
     path = galileo.write_plan(long_plan(target))
     command = [sys.executable, str(PROJECT_ROOT / "manage.py"), "run_experiment", str(path), "--wait"]
     with subprocess.Popen(
@@ -34,7 +34,7 @@ def test_ctrl_c_cancels_the_experiment_stops_the_load_and_exits_130(galileo, tar
     assert len(rows) == 3000
 
 
-def test_an_app_that_breaks_fails_the_experiment_with_its_last_lines_and_harms_no_other(galileo, target):
+def test_broken_app_fails_its_experiment_alone(galileo, target):
     broken = plan_data(routing=routes(target.host), client="squeezenet", client_parameters={"size": "no"})
     done = galileo.manage("run_experiment", galileo.write_plan(broken), "--wait", check=False)
     assert done.returncode == 1
@@ -42,7 +42,7 @@ def test_an_app_that_breaks_fails_the_experiment_with_its_last_lines_and_harms_n
     assert galileo.run(plan_data(routing=routes(target.host)))["status"] == "FINISHED"
 
 
-def test_a_target_that_is_not_there_is_counted_and_does_not_spoil_the_run(galileo):
+def test_missing_target_is_counted_and_run_finishes(galileo):
     done = galileo.run(plan_data(routing=routes("127.0.0.1:9")))
     outcomes = galileo.query(
         "SELECT outcome, COUNT(*) FROM experiments_trace WHERE experiment_id=? GROUP BY outcome", done["id"]

@@ -55,7 +55,7 @@ def test_the_originals_command_line_needs_no_password(open_web, original, tmp_pa
     assert run("rm", "squeezenet") == "deleted squeezenet\n"
 
 
-def test_web_pages_and_wrong_tokens_are_refused_and_the_log_says_that_it_is_open(galileo, open_web):
+def test_open_api_refuses_web_pages_and_wrong_tokens(galileo, open_web):
     foreign = {"Origin": "http://evil.example"}
     assert requests.post(f"{open_web}/apps", data=b"zip", headers=foreign, timeout=10).status_code == 403
     wrong = {"Authorization": "Token wrong"}

@@ -52,7 +52,7 @@ def waiting_in(galileo, zone):
     return galileo.broker().llen(label_queue("zone", zone))
 
 
-def test_whoever_is_free_takes_a_shard_and_so_does_who_joins_late(galileo, target, join):
+def test_free_workers_and_late_workers_take_queued_shards(galileo, target, join):
     join("Q1", "q1-a", "q1-b")
     experiment_id = galileo.begin(queued(target, "Q1"))
     wait_for(
@@ -70,7 +70,7 @@ def test_whoever_is_free_takes_a_shard_and_so_does_who_joins_late(galileo, targe
 
 
 @pytest.mark.parametrize(("zone", "is_long_ago"), [("Q2", False), ("Q3", True)])
-def test_what_nobody_took_before_the_cancel_is_refused_by_who_joins_later(galileo, target, join, zone, is_long_ago):
+def test_late_worker_refuses_shards_of_a_cancelled_experiment(galileo, target, join, zone, is_long_ago):
     experiment_id = galileo.web.begin(queued(target, zone, shards=2))  # nobody has this label yet
     wait_for(lambda: waiting_in(galileo, zone) == 2, "the orders to wait")
     assert galileo.web.cancel(experiment_id) == 202
@@ -91,7 +91,7 @@ def test_what_nobody_took_before_the_cancel_is_refused_by_who_joins_later(galile
     assert_account_closes(galileo, second, target)
 
 
-def test_a_share_whose_worker_is_lost_waits_in_the_queue_for_another_one(galileo, target, join):
+def test_shard_of_a_lost_worker_waits_in_the_queue(galileo, target, join):
     join("Q4", "q4-a", "q4-b")
     plan = queued(target, "Q4", shards=2, on_worker_loss="replace")
     plan["configuration"] |= {"duration": 20, "interval": 20}

@@ -6,7 +6,7 @@ from tests.support.plans import plan_data
 from tests.support.waiting import wait_for
 
 
-def test_what_another_tool_sets_is_obeyed_adopted_and_on_the_timeline(galileo, three_targets):
+def test_route_set_by_another_tool_is_used_and_recorded(galileo, three_targets):
     first, second, _ = (target.host for target in three_targets)
     experiment_id = galileo.begin(
         plan_data(duration=6, interval=6, ticks=[100], clients_per_host=4, routing=routes(first))

@@ -41,7 +41,7 @@ def test_two_shards_on_one_worker_have_the_intended_times_of_one(galileo, target
         assert sorted(counts.total() for counts in by_shard.values()) == [90, 120]  # 3 and 4 of 7 clients
 
 
-def test_each_of_the_shards_gives_each_host_its_share_and_they_begin_with_different_hosts(galileo, target):
+def test_shards_share_hosts_and_start_with_different_ones(galileo, target):
     _, by_shard = run(galileo, target, target.hosts[:2], 2, ticks=[1, 1], clients_per_host=2)
     assert [counts.total() for counts in by_shard.values()] == [2, 1]
     first, second = by_shard.values()
@@ -49,7 +49,7 @@ def test_each_of_the_shards_gives_each_host_its_share_and_they_begin_with_differ
     assert list(second) == [target.hosts[1]]
 
 
-def test_a_lost_shard_is_taken_over_beside_its_sibling_on_the_same_worker(galileo, target):
+def test_lost_shard_is_replaced_on_the_same_worker(galileo, target):
     plan = plan_data(
         duration=20, interval=20, ticks=[100], clients_per_host=6, worker_labels={"zone": "A"}, shards_per_worker=2,
         on_worker_loss="replace", routing=routes(target.host),

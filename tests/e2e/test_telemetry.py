@@ -27,9 +27,7 @@ def samples_of(galileo: Galileo, experiment_id: str) -> int:
     ]
 
 
-def test_an_experiment_has_the_telemetry_of_its_workers_although_the_recorder_was_killed(
-    galileo: Galileo, target: HttpTarget
-) -> None:
+def test_telemetry_is_recorded_across_a_killed_recorder(galileo: Galileo, target: HttpTarget) -> None:
     start_recorder(galileo)
     try:
         routing = [{"service": "web", "hosts": [target.host], "weights": [1]}]

@@ -71,7 +71,7 @@ def test_a_shard_that_was_stopped_for_two_seconds_spoils_the_run(galileo, target
     assert_account_closes(galileo, experiment_id, target)
 
 
-def test_connections_that_are_too_few_are_named_as_the_reason_of_the_waits(galileo, target):
+def test_too_few_connections_are_named_as_reason_of_waits(galileo, target):
     # The target takes 100 ms, so that one connection serves 10 requests a second.
     fields = {"duration": 3, "interval": 3, "ticks": [20], "path": "/mode/slow/"}
     experiment_id = begin(galileo, target, **fields, max_connections_per_host=1)
@@ -108,7 +108,7 @@ def tight(tmp_path_factory):
         yield running
 
 
-def test_a_slow_next_request_spoils_the_run_and_is_named_with_its_app(tight, target):
+def test_slow_next_request_spoils_the_run_and_names_its_app(tight, target):
     experiment_id = begin(tight, target, duration=4, interval=4, ticks=[50], clients_per_host=1, client="dawdler")
     tight.wait_for_status(experiment_id, "FINISHED", "FAILED")
     report = tight.report(experiment_id, check=False)
@@ -133,7 +133,7 @@ def test_too_low_a_descriptor_limit_spoils_the_run_and_is_named(tight):
     assert any(row[6] == 21 for row in rows)
 
 
-def test_a_descriptor_limit_below_the_bound_is_named_even_when_it_was_not_reached(tight, target):
+def test_low_descriptor_limit_is_named_even_when_not_reached(tight, target):
     status, reasons = verdict_of(tight, begin(tight, target, duration=1, interval=1))
     assert status == "DEGRADED"
     assert "descriptor" in reasons

@@ -16,7 +16,7 @@ CAPTURES = """
 """
 
 
-def test_a_log_of_trace_contexts_proves_the_account_and_each_capture_is_that_of_its_trace(galileo, tmp_path):
+def test_trace_contexts_prove_account_and_match_captures(galileo, tmp_path):
     log: list[str] = []
 
     def respond(received: Received) -> bytes:

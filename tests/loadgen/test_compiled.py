@@ -65,7 +65,7 @@ def test_on_demand_the_python_files_run() -> None:
 
 
 @needs_compiled
-def test_after_a_change_of_one_source_nothing_that_was_compiled_runs_until_it_is_compiled_anew(tmp_path: Path) -> None:
+def test_changed_source_disables_all_compiled_modules(tmp_path: Path) -> None:
     for package in ("loadgen", "routing"):
         shutil.copytree(compiled.ROOT / package, tmp_path / package)
     assert {Path(file).suffix for file in imported(tmp_path).values()} == {".so"}
@@ -81,9 +81,7 @@ def test_after_a_change_of_one_source_nothing_that_was_compiled_runs_until_it_is
         (["-S"], "cc", "pip install -r requirements-compile.txt"),  # without the packages that are installed
     ],
 )
-def test_where_it_cannot_be_compiled_a_sentence_says_what_is_missing(
-    options: list[str], compiler: str, needed: str, tmp_path: Path
-) -> None:
+def test_missing_compiler_is_named(options: list[str], compiler: str, needed: str, tmp_path: Path) -> None:
     shutil.copytree(compiled.ROOT / "loadgen", tmp_path / "loadgen", ignore=shutil.ignore_patterns("_compiled"))
     command = [sys.executable, *options, "-m", "loadgen.compiled.compile"]
     done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "CC": compiler}, capture_output=True, text=True)
@@ -94,7 +92,7 @@ def test_where_it_cannot_be_compiled_a_sentence_says_what_is_missing(
 
 @needs_compiled
 @pytest.mark.slow
-def test_a_compiler_that_refuses_leaves_a_sentence_and_nothing_half_built(tmp_path: Path) -> None:
+def test_failing_compiler_leaves_nothing_half_built(tmp_path: Path) -> None:
     shutil.copytree(compiled.ROOT / "loadgen", tmp_path / "loadgen", ignore=shutil.ignore_patterns("_compiled"))
     command = [sys.executable, "-m", "loadgen.compiled.compile"]
     done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "CC": "false"}, capture_output=True, text=True)
@@ -125,7 +123,7 @@ def test_rows_grow_as_long_as_nobody_takes_them(module: Any) -> None:
 
 @pytest.mark.parametrize("module", [primitives, INTERPRETED], ids=["in use", "in Python"])
 @pytest.mark.parametrize(("field", "value"), [(0, -1), (1, 2**32), (6, 256), (7, 65536), (8, -1), (9, 2**32), (10, -1)])
-def test_a_value_that_its_field_cannot_hold_is_refused_and_leaves_no_row(module: Any, field: int, value: int) -> None:
+def test_value_outside_its_field_is_refused_and_leaves_no_row(module: Any, field: int, value: int) -> None:
     rows = module.Rows()
     row = [0] * 11
     row[field] = value
@@ -142,7 +140,7 @@ def test_a_request_is_numbered_the_same(head: bytes, client: int, sequence: int,
 
 
 @pytest.mark.parametrize("module", [primitives, INTERPRETED], ids=["in use", "in Python"])
-def test_a_socket_takes_what_it_has_room_for_and_nothing_when_it_is_full_or_broken(module: Any) -> None:
+def test_socket_takes_only_what_it_has_room_for(module: Any) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
@@ -155,7 +153,7 @@ def test_a_socket_takes_what_it_has_room_for_and_nothing_when_it_is_full_or_brok
         assert module.write_at_once(ours.fileno(), b"hello") == 0
 
 
-def test_the_list_names_modules_that_are_there_and_c_types_have_a_module_beside_them() -> None:
+def test_listed_modules_exist_and_c_types_have_a_module() -> None:
     listed = {file for module in compiled.MODULES for file in compiled.sources(module)}
     assert all(compiled.ROOT.joinpath(*module.split(".")).with_suffix(".py") in listed for module in compiled.MODULES)
     for suffix in ("*.pxd", "*.pyx"):

@@ -100,7 +100,7 @@ def outcomes(batches: list[Rows]) -> Counter[int]:
     return Counter(outcome for rows in batches for outcome in rows.column("outcome"))
 
 
-def test_a_change_is_obeyed_at_once_under_version_0_until_it_has_one(
+def test_change_takes_effect_at_once_under_version_0(
     settings: WorkerSettings, store: redis.Redis, target: HttpTarget, reads: Reads
 ) -> None:
     first, second, _ = target.hosts
@@ -133,7 +133,7 @@ def test_a_removal_is_obeyed_at_once(settings: WorkerSettings, store: redis.Redi
 
 
 @pytest.mark.parametrize("weights", [["much"], ["-1"], ["1", "2"], []], ids=["text", "negative", "too many", "none"])
-def test_what_makes_no_sense_is_said_once_and_the_last_good_record_holds(
+def test_invalid_route_is_logged_once_and_last_good_one_holds(
     settings: WorkerSettings,
     store: redis.Redis,
     target: HttpTarget,

@@ -22,7 +22,7 @@ def test_the_worker_imports_where_django_is_not_installed(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_the_worker_imports_nothing_of_django_where_it_is_installed(module: str) -> None:
+def test_worker_imports_no_django_where_it_is_installed(module: str) -> None:
     # kombu and celery look for Django's lazy texts and settings by themselves when they find it.
     theirs = "import celery.utils.collections, kombu.utils.json"
     listing = (

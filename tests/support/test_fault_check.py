@@ -37,7 +37,7 @@ def found(rows, logged, *spans):
     return " ".join(compare(PLAN, rows, logged, spans).findings)
 
 
-def test_arrivals_are_half_a_gap_in_and_go_on_counting_where_the_rate_changes():
+def test_arrivals_are_half_a_gap_in_across_rate_changes():
     assert [arrival.at_ns for arrival in arrivals([(1.0, 2.0), (1.0, 4.0)], 2)] == [
         250_000_000, 750_000_000, 1_125_000_000, 1_375_000_000, 1_625_000_000, 1_875_000_000,
     ]  # fmt: skip
@@ -48,7 +48,7 @@ def test_arrivals_are_half_a_gap_in_and_go_on_counting_where_the_rate_changes():
     assert arrivals([(5.0, 0.0)], 1) == []
 
 
-def test_another_workload_begins_at_another_phase_and_clients_with_gaps_of_their_own_do_so_too():
+def test_workloads_and_clients_start_at_different_offsets():
     assert [arrival.at_ns for arrival in arrivals([(1.0, 2.0)], 2, phase_of(1))] == [59_016_994, 559_016_994]
     assert gapped(2.0, 2, 2) == [
         Arrival(0, 0, 1_000_000_000), Arrival(0, 1, 3_000_000_000),
@@ -97,12 +97,12 @@ def test_an_outcome_without_a_cause_is_found():
         assert "1 outcomes that have no cause" in found([replace(first, outcome=code), *rest], log_of(PLAN))
 
 
-def test_a_burst_is_found_in_its_second_though_every_request_came():
+def test_burst_is_found_in_its_second_without_missing_requests():
     late = [replace(line, at_s=2.5) if 1 <= line.at_s < 1.3 else line for line in log_of(PLAN)]
     assert "off by 3" in found(rows_of(PLAN), late)
 
 
-def test_what_a_killed_client_loses_is_no_finding_but_what_the_others_lose_is():
+def test_only_losses_of_surviving_clients_are_findings():
     spans = [Span(CLIENT_0, 2.6, row=MAY), Span(CLIENT_0, 3.0, sent=NEVER, row=IF_SENT)]
     stored = [each for each in PLAN if each.client != 0 or each.at_ns < 2_600_000_000]
     sent = [each for each in PLAN if each.client != 0 or each.at_ns < 3_000_000_000]
@@ -111,7 +111,7 @@ def test_what_a_killed_client_loses_is_no_finding_but_what_the_others_lose_is():
     assert "arrivals without a row" in found(rows_of(stored[:-2]), log_of(sent), *spans)
 
 
-def test_where_a_row_is_due_if_sent_a_logged_request_without_one_is_found():
+def test_logged_request_without_its_due_row_is_found():
     span = Span(CLIENT_0, 2.0, 3.0, sent=MAY, row=IF_SENT)
     stored = [each for each in PLAN if each.client != 0 or not 2 <= each.at_ns / 1e9 < 3]
     assert found(rows_of(stored), log_of(stored), span) == ""

@@ -80,7 +80,7 @@ def test_a_close_passes(proxy):
         assert connection.recv(1) == b""
 
 
-def test_a_cut_resets_connections_and_refuses_new_ones_until_it_is_healed(proxy):
+def test_cut_resets_and_refuses_connections_until_healed(proxy):
     with connect(proxy) as connection:
         exchange(connection)
         proxy.cut()
@@ -93,7 +93,7 @@ def test_a_cut_resets_connections_and_refuses_new_ones_until_it_is_healed(proxy)
         assert exchange(connection) == b"hello"
 
 
-def test_a_black_hole_accepts_and_keeps_everything_until_it_is_healed(proxy):
+def test_black_hole_accepts_and_keeps_data_until_healed(proxy):
     with connect(proxy) as old:
         exchange(old)
         proxy.black_hole()
@@ -105,7 +105,7 @@ def test_a_black_hole_accepts_and_keeps_everything_until_it_is_healed(proxy):
             assert old.recv(5) == new.recv(5) == b"hello"
 
 
-def test_a_connection_that_was_begun_and_given_up_in_a_black_hole_never_reaches_the_target(proxy):
+def test_connection_abandoned_in_a_black_hole_never_arrives(proxy):
     proxy.black_hole()
     with connect(proxy) as connection:
         connection.sendall(b"never")
@@ -115,7 +115,7 @@ def test_a_connection_that_was_begun_and_given_up_in_a_black_hole_never_reaches_
     assert proxy.connections() <= 1
 
 
-def test_frozen_connections_stay_open_and_dumb_for_ever_while_new_ones_work(proxy):
+def test_frozen_connections_stay_open_while_new_ones_work(proxy):
     with connect(proxy) as old:
         exchange(old)
         proxy.freeze_established()

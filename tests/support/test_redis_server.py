@@ -38,7 +38,7 @@ def test_only_who_knows_the_password_is_let_in(tmp_path):
             stranger.ping()
 
 
-def test_an_append_only_server_has_its_data_after_a_restart_on_the_same_port(tmp_path):
+def test_append_only_server_keeps_data_and_port_over_a_restart(tmp_path):
     with RedisServer(tmp_path, append_only=True) as server, server.client() as client:
         client.set("key", "value")
         port = server.port
