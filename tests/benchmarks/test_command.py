@@ -54,7 +54,7 @@ def test_a_line_is_measured_once_a_round(bench):
 @pytest.mark.parametrize(
     "error", [Missing("there is no wrk"), AssertionError("waited 60 s for nginx"), OSError("full")]
 )
-def test_a_line_that_cannot_be_measured_says_why(bench, said, error):
+def test_an_unmeasured_line_has_a_reason(bench, said, error):
     result = measured(line(2.0, error), bench, 3, look)
     assert (result.error, result.fails) == (str(error), True)
     assert said[-1] == f"made-up: not measured: {error}"

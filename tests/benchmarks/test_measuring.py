@@ -82,7 +82,7 @@ def test_a_message_is_weighed_as_redis_holds_it(redis_server, broker, tmp_path):
     assert (sample.background["traces, rows"], sample.background["messages"]) == (2 * SEAL_AT_ROWS, 2)
 
 
-def test_an_empty_queue_weighs_nothing_that_could_be_told():
+def test_an_empty_queue_is_not_measured():
     with pytest.raises(NotMeasured, match="no trace was in the queue"):
         weigh([])
 

@@ -31,7 +31,7 @@ def test_each_figure_has_a_row_with_median_and_verdict():
     assert p99 == ["lateness", "p99", "160 µs", "150 … 190", "< 1,000 µs", "< 200 µs", "reaches the aim", ""]
 
 
-def test_a_line_that_cannot_be_measured_stays_says_why_and_fails():
+def test_an_unmeasured_line_stays_with_its_reason_and_fails():
     text = markdown([MISSING])
     assert rows(text)[2] == ["closed", "against wrk", "", "", "≥ 0.35 ×", "", "NOT MEASURED", ""]
     assert "- closed: there is no wrk: apt-get install wrk" in text
@@ -49,7 +49,7 @@ def test_a_line_fails_when_one_of_its_figures_is_missed():
     assert Measured("lateness", FIGURES, [Sample([50, 1000])]).fails
 
 
-def test_what_the_machine_was_like_is_said():
+def test_the_text_has_the_machines_conditions():
     text = markdown([MEASURED, MISSING])
     assert (
         "other processes took at most 25 % of the machine, and the generator's core was slow for 20 % of the time"

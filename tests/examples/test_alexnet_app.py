@@ -13,7 +13,7 @@ from tests.examples.client_apps import APPS, client, needs_nothing
 ALEXNET = APPS / "alexnet"
 
 
-def test_the_manifest_says_that_the_app_is_shared() -> None:
+def test_the_manifest_declares_the_app_shared() -> None:
     manifest = read_manifest((ALEXNET / "manifest.yml").read_bytes())
     assert (manifest.name, manifest.shared) == ("alexnet", True)
 

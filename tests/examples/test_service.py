@@ -69,7 +69,7 @@ def test_a_posted_image_is_answered_with_class_probabilities(service: Service) -
     assert set(answer["probabilities"]) == set(KINDS)
 
 
-def test_the_root_tells_what_the_service_is_and_does(service: Service) -> None:
+def test_the_root_describes_the_service(service: Service) -> None:
     state = requests.get(service.url, timeout=5).json()
     assert state["name"] == "tested"
     assert state["classes"] == list(KINDS)

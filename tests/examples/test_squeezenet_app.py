@@ -27,7 +27,7 @@ def test_the_pictures_are_sent_in_turn() -> None:
     assert sent[:3] == sent[3:]
 
 
-def test_the_parameters_of_the_plan_are_obeyed() -> None:
+def test_the_parameters_of_the_plan_are_applied() -> None:
     assert client(SQUEEZENET, model="mobilenet", size=16, images=1)()[1] == "/predictions/mobilenet"
 
 
@@ -36,7 +36,7 @@ def test_wrong_parameters_are_named() -> None:
         client(SQUEEZENET, size=4, image=1)
 
 
-def test_the_service_recognises_what_the_client_sends() -> None:
+def test_the_service_recognises_the_clients_shapes() -> None:
     next_request, classifier = client(SQUEEZENET, images=len(KINDS)), train()
     answers = [next(iter(classifier.predict(next_request()[2]["data"]))) for _ in KINDS]
     assert answers == list(KINDS)

@@ -46,7 +46,7 @@ def test_the_number_of_servers_bounds_concurrent_requests() -> None:
     asyncio.run(scenario())
 
 
-def test_those_who_wait_are_served_in_the_order_of_their_arrival() -> None:
+def test_queued_requests_are_served_in_order_of_arrival() -> None:
     async def scenario() -> None:
         visitors = Visitors(Station(concurrency=2, queue_length=8))
         tasks = [visitors.arrive(number) for number in range(5)]

@@ -83,7 +83,7 @@ def test_samples_have_the_distribution_of_their_parameters(name: str, parameters
 
 
 @pytest.mark.parametrize(("name", "parameters", "cdf"), CASES)
-def test_the_mean_gap_counts_what_is_below_zero_as_zero(name: str, parameters: tuple[float, ...], cdf: Cdf) -> None:
+def test_the_mean_gap_counts_negative_samples_as_zero(name: str, parameters: tuple[float, ...], cdf: Cdf) -> None:
     """The integral of 1 - F over x > 0, up to where next to nothing is left."""
     expected = (1 - cdf(np.arange(0.0005, 200, 0.001))).sum() / 1000
     assert mean_gap(name, parameters) == pytest.approx(expected, rel=1e-3)

@@ -121,7 +121,7 @@ def test_constant_clients_are_never_in_lockstep(clients: int) -> None:
     assert set(gaps) == {S // 100}
 
 
-def test_workloads_have_different_phases() -> None:
+def test_workloads_have_different_offsets() -> None:
     phases = [first_offset(workload) for workload in range(20)]
     assert all(0 < phase < 1 for phase in phases)
     assert min(abs(a - b) for i, a in enumerate(phases) for b in phases[:i]) > 0.01

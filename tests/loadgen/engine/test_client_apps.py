@@ -228,7 +228,9 @@ def test_on_response_is_called_before_the_next_request(
 
 
 @pytest.mark.slow
-def test_of_redirects_an_app_hears_the_last_response(run: Run[Result], server: EchoServer, tmp_path: Path) -> None:
+def test_on_response_gets_the_last_response_after_redirects(
+    run: Run[Result], server: EchoServer, tmp_path: Path
+) -> None:
     write_app(
         tmp_path,
         """
@@ -289,7 +291,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nX-A: 1\r\nx-a: 2\r\n"
         (HEAD + b"Content-Length: 2000\r\n\r\n", b""),  # of HEAD
     ],
 )
-def test_a_response_is_what_its_bytes_say(data: bytes, body: bytes) -> None:
+def test_a_response_is_parsed_from_its_bytes(data: bytes, body: bytes) -> None:
     response = AppResponse(200, data)
     assert (response.status, response.headers["x-A"], response.body) == (200, "1, 2", body)
     assert not response.truncated
@@ -304,7 +306,7 @@ def test_of_a_response_that_is_too_large_the_beginning_is_kept(monkeypatch: pyte
         response.json()
 
 
-def test_a_body_is_unpacked_up_to_a_limit_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_is_unpacked_up_to_a_limit_and_marked_truncated(monkeypatch: pytest.MonkeyPatch) -> None:
     head = HEAD + b"Content-Encoding: gzip\r\n\r\n"
     whole = AppResponse(200, head + gzip.compress(bytes(3 << 20)))  # larger than what is kept of it as it is sent
     assert (len(whole.body), whole.truncated) == (3 << 20, False)

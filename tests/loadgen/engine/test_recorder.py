@@ -64,7 +64,7 @@ def test_many_rows_are_kept_in_order_and_taken_once() -> None:
     assert recorder.counters(0, 0).late == 9000
 
 
-def test_cut_arrivals_follow_what_was_recorded_before_them() -> None:
+def test_cut_arrivals_follow_the_earlier_rows() -> None:
     recorder = Recorder()
     recorder.row(1, 2, 3, 4, 5, 6, Outcome.COMPLETED, 200, "a:1", 7, 8)
     recorder.cut([(100 + number, number, 9) for number in range(3000)])

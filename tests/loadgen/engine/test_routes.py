@@ -41,7 +41,7 @@ def test_hosts_get_their_share_within_one_request(run: Run[Result], target: Http
 
 
 @pytest.mark.slow
-def test_a_change_of_weights_is_obeyed_from_the_next_arrival_on(run: Run[Result], target: HttpTarget) -> None:
+def test_a_change_of_weights_applies_from_the_next_arrival(run: Run[Result], target: HttpTarget) -> None:
     first, second, _ = target.hosts
 
     async def scenario() -> Result:

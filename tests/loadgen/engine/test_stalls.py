@@ -60,7 +60,7 @@ def test_take_returns_the_longest_stall_and_resets_it(clocks: Clocks) -> None:
     assert clocks.watch.take() == Stall(2)
 
 
-def test_a_stall_says_where_its_time_went(clocks: Clocks) -> None:
+def test_a_stall_is_divided_by_cause(clocks: Clocks) -> None:
     clocks.tick(TICK_NS, cpu_ns=9)
     clocks.app.total_ns += 40
     clocks.watch.sealing_ns += 20

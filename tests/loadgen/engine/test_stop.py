@@ -77,7 +77,7 @@ def test_a_stop_sends_nothing_more_and_cuts_the_rest(run: Run[Result], target: H
     assert sorted(target.ids(group)) == sorted(result.ids(group_id=group))
 
 
-def test_a_stop_gives_what_is_in_flight_its_grace(run: Run[Result], target: HttpTarget) -> None:
+def test_a_stop_gives_requests_in_flight_their_grace(run: Run[Result], target: HttpTarget) -> None:
     async def scenario() -> Result:
         engine = build(target.host, path="/mode/slow/x", rate=200, duration=60)
         await engine.prepare()
@@ -91,7 +91,7 @@ def test_a_stop_gives_what_is_in_flight_its_grace(run: Run[Result], target: Http
     assert set(outcomes) == {Outcome.COMPLETED, Outcome.CUT}
 
 
-def test_after_the_grace_what_is_in_flight_is_aborted(run: Run[Result], target: HttpTarget) -> None:
+def test_after_the_grace_requests_in_flight_are_aborted(run: Run[Result], target: HttpTarget) -> None:
     async def scenario() -> Result:
         engine = build(target.host, path="/mode/hang/x")
         await engine.prepare()
@@ -263,7 +263,7 @@ def test_a_process_resumed_after_send_until_sends_nothing(run: Run[Result], targ
     assert sorted(target.ids(group)) == sorted(result.ids(group_id=group))
 
 
-def test_who_waits_for_a_connection_when_the_limit_comes_is_cut(run: Run[Result], target: HttpTarget) -> None:
+def test_an_arrival_queued_at_send_until_is_cut(run: Run[Result], target: HttpTarget) -> None:
     async def scenario() -> Result:
         engine = build(target.host, rate=10, duration=0.1, clients=1)
         await engine.prepare()

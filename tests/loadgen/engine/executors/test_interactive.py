@@ -1,4 +1,4 @@
-"""Interactive loads: phases that follow one another on command."""
+"""Interactive loads: commands that follow one another."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ async def started(engine: Engine) -> int:
     return start_ns
 
 
-def command(engine: Engine, number: int, at_ns: int, total: int = 4, **phase: Any) -> None:
-    engine.begin_command(GroupCommand(number, 0, **phase), at_ns, range(total))
+def command(engine: Engine, number: int, at_ns: int, total: int = 4, **fields: Any) -> None:
+    engine.begin_command(GroupCommand(number, 0, **fields), at_ns, range(total))
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -88,7 +88,7 @@ def test_a_late_command_ends_the_previous_at_its_own_time(run: Run[Result], targ
     assert 17 <= len(run(scenario()).rows) <= 25
 
 
-def test_a_backlog_does_not_keep_the_next_phase_waiting(run: Run[Result], target: HttpTarget) -> None:
+def test_a_backlog_does_not_delay_the_next_command(run: Run[Result], target: HttpTarget) -> None:
     async def scenario() -> tuple[int, Result]:
         engine = interactive(target.host, clients=1, max_lateness_s=0.1)
         zero_ns = await started(engine)
@@ -106,7 +106,7 @@ def test_a_backlog_does_not_keep_the_next_phase_waiting(run: Run[Result], target
     assert len(result.rows) - rows < 2000
 
 
-def test_requests_that_another_phase_ends_are_not_done(run: Run[Result], target: HttpTarget) -> None:
+def test_a_command_ended_by_another_is_not_done(run: Run[Result], target: HttpTarget) -> None:
     async def scenario() -> tuple[tuple[int, list[int]], Result]:
         engine = interactive(target.host)
         zero_ns = await started(engine)
@@ -119,7 +119,7 @@ def test_requests_that_another_phase_ends_are_not_done(run: Run[Result], target:
     assert run(scenario())[0] == (2, [])
 
 
-def test_so_many_requests_with_gaps_and_then_the_phase_is_done(run: Run[Result], target: HttpTarget) -> None:
+def test_a_command_with_gaps_is_done_after_its_requests(run: Run[Result], target: HttpTarget) -> None:
     async def scenario() -> tuple[list[tuple[int, list[int]]], Result]:
         engine = interactive(target.host)
         zero_ns = await started(engine)
@@ -232,7 +232,7 @@ def test_a_smaller_group_continues_with_the_remaining_clients(run: Run[Result], 
 
 
 @pytest.mark.parametrize(
-    "phase",
+    "fields",
     [
         {"rate_rps": 50.0},
         {"kind": CommandKind.GAPS, "distribution": "constant", "parameters": [0.02]},
@@ -240,12 +240,12 @@ def test_a_smaller_group_continues_with_the_remaining_clients(run: Run[Result], 
     ],
 )
 def test_closed_clients_stop_and_the_others_continue(
-    run: Run[Result], target: HttpTarget, phase: dict[str, Any]
+    run: Run[Result], target: HttpTarget, fields: dict[str, Any]
 ) -> None:
     async def scenario() -> tuple[int, Result]:
         engine = interactive(target.host)
         zero_ns = await started(engine)
-        command(engine, 1, zero_ns, **phase)
+        command(engine, 1, zero_ns, **fields)
         await asyncio.sleep(0.2)
         engine.keep_clients([0, 2])
         closed_ns = time.monotonic_ns() - zero_ns
@@ -260,7 +260,7 @@ def test_closed_clients_stop_and_the_others_continue(
     assert len(later) >= 16
 
 
-def test_an_older_phase_changes_nothing(run: Run[Result], target: HttpTarget) -> None:
+def test_an_older_command_is_ignored(run: Run[Result], target: HttpTarget) -> None:
     async def scenario() -> Result:
         engine = interactive(target.host)
         zero_ns = await started(engine)
@@ -287,7 +287,7 @@ def test_a_stop_records_no_rows_for_unreached_commands(run: Run[Result], target:
 
 
 @pytest.mark.parametrize(
-    ("phase", "unbounded"),
+    ("message", "unbounded"),
     [
         (GroupCommand(1, 0, kind=CommandKind.RATE, rate_rps=1.0), True),
         (GroupCommand(1, 0, kind=CommandKind.RATE), False),
@@ -299,8 +299,8 @@ def test_a_stop_records_no_rows_for_unreached_commands(run: Run[Result], target:
         (GroupCommand(1, 0, kind=CommandKind.BACK_TO_BACK, requests=1), False),
     ],
 )
-def test_what_sends_until_somebody_ends_it_is_unbounded(phase: GroupCommand, unbounded: bool) -> None:
-    assert phase.is_unbounded is unbounded
+def test_a_command_without_an_end_is_unbounded(message: GroupCommand, unbounded: bool) -> None:
+    assert message.is_unbounded is unbounded
 
 
 def test_a_pause_after_an_unsent_request_delays_no_command(run: Run[Result]) -> None:

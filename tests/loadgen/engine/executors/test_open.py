@@ -143,7 +143,7 @@ class Bench:
         return unpack(*self.recorder.take())
 
 
-def test_only_what_is_due_is_sent_and_the_next_time_is_told() -> None:
+def test_a_turn_sends_due_arrivals_and_returns_the_next_time() -> None:
     bench = Bench([100, 200, 300_000])
     assert bench.executor.start(0) == 100
     assert bench.at(99) == 100

@@ -146,7 +146,7 @@ def test_an_error_is_an_outcome_or_a_status(outcome: int, status: int, kept: int
 
 
 @pytest.mark.parametrize("capture", CaptureMode)
-def test_only_who_asks_has_connections_that_keep(run: Run[Any], server: EchoServer, capture: str) -> None:
+def test_only_captures_use_capturing_connections(run: Run[Any], server: EchoServer, capture: str) -> None:
     async def kind() -> type:
         engine = build(server.host, capture=capture)
         await engine.close()

@@ -142,7 +142,7 @@ def test_a_time_out_starts_at_its_own_request(run: Run[Result], target: HttpTarg
 
 def test_a_refused_connect_ends_the_arrival_that_waited(run: Run[Result]) -> None:
     with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))  # bound, but not listening: nobody else gets the port
+        unused.bind(("127.0.0.1", 0))  # bound, but not listening: no other process gets the port
         result = run(play(build(f"127.0.0.1:{unused.getsockname()[1]}")))
     assert result.outcomes() == {Outcome.CONNECT_REFUSED: PLANNED}
 

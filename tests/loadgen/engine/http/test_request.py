@@ -79,7 +79,7 @@ def test_a_plain_request_carries_its_host_and_its_id() -> None:
     ids=lambda kwargs: " ".join(f"{name}-{type(value).__name__}" for name, value in kwargs.items()),
 )
 @pytest.mark.parametrize("method", ["post", "PUT", "PATCH", "DELETE"])
-def test_keywords_mean_what_they_mean_to_requests(method: str, kwargs: dict[str, Any]) -> None:
+def test_keywords_have_the_meaning_of_requests(method: str, kwargs: dict[str, Any]) -> None:
     if isinstance(kwargs.get("data"), io.BytesIO):
         kwargs["data"].seek(0)  # earlier parameters read it
     parsed = prepare(method, "/path", **kwargs)
@@ -187,7 +187,7 @@ def test_a_body_of_unknown_length_is_sent_in_chunks() -> None:
     assert parsed.body == b"onetwo"
 
 
-def test_a_text_file_is_sent_with_the_length_of_what_was_read() -> None:
+def test_a_text_file_is_sent_with_the_length_of_its_bytes() -> None:
     parsed = prepare("POST", data=io.StringIO("äöü"))
     assert (parsed.headers["Content-Length"], parsed.body) == ("6", "äöü".encode())
 

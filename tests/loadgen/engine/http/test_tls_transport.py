@@ -181,7 +181,7 @@ def test_the_end_of_data_needs_no_close_notify(run: Run[Client], certificates: C
     assert client.ends == ["eof", None]
 
 
-def test_a_server_that_says_goodbye_and_keeps_its_socket_is_left(run: Run[Client], certificates: Certificates) -> None:
+def test_close_notify_closes_the_connection(run: Run[Client], certificates: Certificates) -> None:
     async def script(client: Client, server: Server) -> None:
         server.transport.write(server.goodbye())
         await asyncio.wait_for(server.ended.wait(), 20)
@@ -189,7 +189,7 @@ def test_a_server_that_says_goodbye_and_keeps_its_socket_is_left(run: Run[Client
     assert run(talk(certificates, script)).ends == ["eof", None]
 
 
-def test_a_reset_is_one_after_what_came_before_it(run: Run[Client], certificates: Certificates) -> None:
+def test_a_reset_is_reported_after_the_data_before_it(run: Run[Client], certificates: Certificates) -> None:
     async def script(client: Client, server: Server) -> None:
         server.transport.write(server.sealed(b"half a respo"))
         await until(lambda: bool(client.pieces))
@@ -215,7 +215,7 @@ def test_a_forged_record_closes_the_connection_with_an_alert(run: Run[Client], c
     assert [type(end) for end in client.ends] == [ssl.SSLError]
 
 
-def test_a_server_whose_certificate_is_refused_is_told(run: Run[None], certificates: Certificates) -> None:
+def test_a_refused_certificate_sends_an_alert(run: Run[None], certificates: Certificates) -> None:
     async def scenario() -> None:
         loop, server = asyncio.get_running_loop(), Server(certificates)
         async with await loop.create_server(lambda: server, "127.0.0.1", 0) as listening:
