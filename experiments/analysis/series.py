@@ -27,12 +27,10 @@ _SPAN_S = 300  # read by one query
 
 _COUNTS = ("arrivals", "sent", "size")
 _LINES = ("completed", "errors", "dropped", "late", "connect_failed", "cut")
-_DURATIONS = {
-    "response": "response_time",
-    "service": "service_time",
-    "lateness": "lateness",
+_DURATIONS = {  # name of a point's columns → column of the statistics
+    "response": "response_time", "service": "service_time", "lateness": "lateness",
     "connection_wait": "connection_wait",
-}
+}  # fmt: skip
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
 _QUANTILE_COLUMNS = tuple(f"{name}_{label}_s" for name in _DURATIONS for label in _QUANTILES)
 COLUMNS = ("second", "offset_s", "planned", "clients", "arrivals", "sent", *_LINES, "size", *_QUANTILE_COLUMNS)

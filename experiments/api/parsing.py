@@ -17,20 +17,12 @@ from routing.errors import Code, FieldError, InvalidInput
 # The path of errors that concern the whole body; DRF uses it, too (NON_FIELD_ERRORS_KEY).
 BODY = "body"
 # DRF's codes; all others are FORMAT.
+_RANGE = ("min_length", "max_length", "min_value", "max_value", "max_string_length", "overflow")
 _CODES = {
-    "required": Code.REQUIRED,
-    "null": Code.REQUIRED,
-    "blank": Code.REQUIRED,
-    "min_length": Code.RANGE,
-    "max_length": Code.RANGE,
-    "min_value": Code.RANGE,
-    "max_value": Code.RANGE,
-    "max_string_length": Code.RANGE,
-    "overflow": Code.RANGE,
+    **dict.fromkeys(("required", "null", "blank"), Code.REQUIRED),
+    **dict.fromkeys(_RANGE, Code.RANGE),
+    **dict.fromkeys(("not_a_list", "not_a_dict", "type"), Code.TYPE),
     "invalid_choice": Code.CHOICE,
-    "not_a_list": Code.TYPE,
-    "not_a_dict": Code.TYPE,
-    "type": Code.TYPE,
 }
 
 

@@ -104,10 +104,6 @@ def _check_fields(value: object, place: Place, errors: PlanErrors) -> None:
                     errors.add((*place, key), Code.TYPE, message)
 
 
-def _check_json(value: object, place: Place, errors: PlanErrors) -> None:
-    json_errors(value, errors, place)
-
-
 def _check_files(value: object, place: Place, errors: PlanErrors) -> None:
     for key, item, at in _items(value, place, errors):
         parts = item if isinstance(item, list | tuple) else [item]
@@ -191,10 +187,10 @@ def _check_cert(value: object, place: Place, errors: PlanErrors) -> None:
         errors.add(place, Code.FORMAT, f"must be a path on the workers or [certificate, key], got {shown(value)}")
 
 
-_CHECKS: dict[str, Callable[[Any, Place, PlanErrors], None]] = {
+_CHECKS: dict[str, Callable[[Any, Place, PlanErrors], object]] = {
     "params": _check_fields,
     "data": _check_fields,
-    "json": _check_json,
+    "json": lambda value, place, errors: json_errors(value, errors, place),
     "files": _check_files,
     "headers": _check_headers,
     "cookies": _check_cookies,
