@@ -65,7 +65,7 @@ def test_unknown_fields_are_refused_and_named() -> None:
         from_wire(ShardOrder, {**ORDER, "size": 1, "colour": 2})
 
 
-def test_unknown_field_of_an_inner_message_is_named_with_its_path() -> None:
+def test_unknown_field_of_inner_message_is_named_with_its_path() -> None:
     wire = to_wire(MESSAGES[1])
     wire["workload"]["colour"] = "red"
     with pytest.raises(MessageError, match=r"GroupDocument\.workload: unknown fields colour"):

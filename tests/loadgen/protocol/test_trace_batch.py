@@ -96,7 +96,7 @@ def test_a_batch_with_something_behind_it_is_refused() -> None:
         decode(encode_header(header(0)) + b"x")
 
 
-def test_a_file_is_not_taken_for_a_message_nor_a_message_for_a_file() -> None:
+def test_file_and_message_are_not_confused() -> None:
     file = encode_header(header(2)) + TWO_ROWS
     with pytest.raises(MessageError, match="does not begin with the mark"):
         decode(file, MESSAGE_MAGIC)
@@ -120,7 +120,7 @@ def test_negative_rows_are_refused() -> None:
         decode(encode_header(header(-1)))
 
 
-def test_another_version_is_refused_though_its_header_can_be_read() -> None:
+def test_unknown_version_with_readable_header_is_refused() -> None:
     packed = msgpack.packb({**to_wire(header(0)), "v": 2})
     data = MAGIC + struct.pack("<I", len(packed)) + packed
     with pytest.raises(MessageError, match="version 2 is unknown"):

@@ -29,9 +29,7 @@ def status(attempt: int) -> ShardStatus:
     return ShardStatus(1, attempt, "w", 1, ShardState.RUNNING)
 
 
-def test_a_higher_attempt_makes_the_lower_ones_renewal_fail_and_waits_until_its_lease_is_given_back(
-    redis_server, store: redis.Redis, tmp_path
-) -> None:
+def test_higher_attempt_waits_for_the_lower_ones_release(redis_server, store: redis.Redis, tmp_path) -> None:
     async def work(client: redis.asyncio.Redis) -> None:
         first = Fence(client, order_of(1, "g", attempt=1))
         second = Fence(client, order_of(1, "g", attempt=2))
@@ -54,7 +52,7 @@ def test_a_higher_attempt_makes_the_lower_ones_renewal_fail_and_waits_until_its_
     assert status_of(store, 1).attempt == 2
 
 
-def test_a_higher_attempt_waits_no_longer_than_the_lower_ones_lease_lives(redis_server, store, tmp_path) -> None:
+def test_higher_attempt_takes_an_expired_lease(redis_server, store, tmp_path) -> None:
     async def work(client: redis.asyncio.Redis) -> None:
         assert await Fence(client, order_of(1, "g", attempt=1), lease_ttl_ms=300).acquire() == TAKEN
         assert await Fence(client, order_of(1, "g", attempt=2)).acquire() == TAKEN
@@ -74,7 +72,7 @@ def test_an_order_whose_time_is_over_takes_nothing(redis_server, store: redis.Re
     with_client(redis_server, tmp_path, work)
 
 
-def test_a_death_is_told_for_the_newest_attempt_of_the_same_group_alone(redis_server, store, tmp_path) -> None:
+def test_only_the_newest_attempt_is_declared_lost(redis_server, store, tmp_path) -> None:
     async def work(client: redis.asyncio.Redis) -> None:
         fence = Fence(client, order_of(1, "g", attempt=2))
         assert await fence.acquire() == TAKEN
@@ -99,9 +97,7 @@ def test_a_shards_own_last_word_stands(redis_server, store: redis.Redis, tmp_pat
     assert state_of(store, 1) == ShardState.FINISHED
 
 
-def test_a_stale_attempt_gets_nothing_even_when_the_newer_one_has_long_ended(
-    redis_server, store: redis.Redis, tmp_path
-) -> None:
+def test_stale_attempt_is_refused_after_the_newer_ones_end(redis_server, store: redis.Redis, tmp_path) -> None:
     async def work(client: redis.asyncio.Redis) -> None:
         second = Fence(client, order_of(1, "g", attempt=2))
         assert await second.acquire() == TAKEN
@@ -115,7 +111,7 @@ def test_a_stale_attempt_gets_nothing_even_when_the_newer_one_has_long_ended(
     assert state_of(store, 1) == ""
 
 
-def test_an_attempt_runs_once_though_its_order_is_delivered_twice(redis_server, store: redis.Redis, tmp_path) -> None:
+def test_order_delivered_twice_runs_once(redis_server, store: redis.Redis, tmp_path) -> None:
     async def work(client: redis.asyncio.Redis) -> None:
         one, copy, later = (Fence(client, order_of(1, "g")) for _ in range(3))
         assert await one.acquire() == TAKEN
@@ -138,9 +134,7 @@ def test_a_lease_that_redis_lost_is_taken_again_by_its_holder(redis_server, stor
     assert 0 < store.pttl(lease_key(1)) <= 6000
 
 
-def test_a_number_that_a_new_database_uses_again_is_not_fenced_by_the_old_group(
-    redis_server, store: redis.Redis, tmp_path
-) -> None:
+def test_reused_shard_id_is_not_fenced_by_the_old_group(redis_server, store: redis.Redis, tmp_path) -> None:
     async def work(client: redis.asyncio.Redis) -> None:
         old = Fence(client, order_of(1, "old", attempt=3))
         assert await old.acquire() == TAKEN

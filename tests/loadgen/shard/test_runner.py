@@ -98,9 +98,7 @@ def test_a_shard_holds_until_it_may_run_and_gives_its_lease_back(
     assert marked_shards(settings.spool_dir) == []
 
 
-def test_intended_times_are_the_plans_whatever_the_time_of_the_start(
-    settings: WorkerSettings, store: redis.Redis, target: HttpTarget
-) -> None:
+def test_late_start_leaves_the_intended_times(settings: WorkerSettings, store: redis.Redis, target: HttpTarget) -> None:
     put_route(store, {target.host: 1.0})
     document = running(store, document_of("s-late", rate_rps=20.0, duration_s=3.0), -1.95)
     put_document(store, document)
@@ -116,7 +114,7 @@ def test_intended_times_are_the_plans_whatever_the_time_of_the_start(
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1, signal.SIGQUIT])
-def test_each_signal_ends_a_holding_shard_and_leaves_its_plan_to_another_attempt(
+def test_signal_ends_a_holding_shard_as_lost(
     settings: WorkerSettings, store: redis.Redis, signum: signal.Signals
 ) -> None:
     put_document(store, document_of("s-signal", rate_rps=100.0, duration_s=10.0))
@@ -132,9 +130,7 @@ def test_each_signal_ends_a_holding_shard_and_leaves_its_plan_to_another_attempt
     assert (final.end, state_of(store, 1)) == ("lost", "lost")
 
 
-def test_a_shard_without_a_document_ends_at_a_signal_with_an_empty_final_batch(
-    settings: WorkerSettings, store: redis.Redis
-) -> None:
+def test_signal_before_the_document_seals_an_empty_batch(settings: WorkerSettings, store: redis.Redis) -> None:
     async def script() -> None:
         await until(lambda: state_of(store, 1) == "starting")
         os.kill(os.getpid(), signal.SIGTERM)
@@ -167,9 +163,7 @@ def test_a_document_that_appears_late_is_waited_for(settings: WorkerSettings, st
     assert rows_of(settings).final.reason == "stopped"
 
 
-def test_a_client_app_that_is_missing_fails_the_shard_with_the_reason(
-    settings: WorkerSettings, store: redis.Redis
-) -> None:
+def test_missing_client_app_fails_the_shard(settings: WorkerSettings, store: redis.Redis) -> None:
     document = document_of("s-app")
     put_document(store, replace(document, workload=replace(document.workload, client_app="nowhere")))
 
@@ -181,7 +175,7 @@ def test_a_client_app_that_is_missing_fails_the_shard_with_the_reason(
 
 
 @pytest.mark.parametrize("state", [None, DesiredState.STOP])
-def test_an_order_without_expiry_is_refused_without_a_trace_when_its_group_is_gone_or_stopped(
+def test_queue_order_of_an_ended_group_is_refused(
     settings: WorkerSettings, store: redis.Redis, target: HttpTarget, state: str | None
 ) -> None:
     put_route(store, {target.host: 1.0})
@@ -208,9 +202,7 @@ def test_two_copies_of_an_order_without_expiry_run_once(
     assert len(target.ids("s-twice")) == 20
 
 
-def test_a_document_of_an_unknown_version_fails_a_shard_from_a_labels_queue_with_the_reason(
-    settings: WorkerSettings, store: redis.Redis
-) -> None:
+def test_document_of_unknown_version_fails_the_shard(settings: WorkerSettings, store: redis.Redis) -> None:
     store.hset(group_key("s-newer"), mapping={"version": 1, "document": '{"v": 99}'})
 
     run_shards(settings, order_of(1, "s-newer", void_after_broker_ns=None))
@@ -230,7 +222,7 @@ def test_a_stale_attempt_exits_without_a_trace(settings: WorkerSettings, store: 
     assert status_of(store, 1).attempt == 2
 
 
-def test_a_higher_attempt_supersedes_a_running_one_which_seals_what_it_did_and_leaves_it_the_rest(
+def test_higher_attempt_supersedes_a_running_one(
     settings: WorkerSettings, store: redis.Redis, target: HttpTarget, tmp_path: Path
 ) -> None:
     put_route(store, {target.host: 1.0})
@@ -262,7 +254,7 @@ def test_a_higher_attempt_supersedes_a_running_one_which_seals_what_it_did_and_l
     assert firsts == {1: 0, 2: 1 << 28}
 
 
-def test_a_full_spool_stops_the_load_and_the_account_still_closes(
+def test_full_spool_stops_the_load_and_the_account_closes(
     settings: WorkerSettings, store: redis.Redis, target: HttpTarget
 ) -> None:
     put_route(store, {target.host: 1.0})
@@ -322,7 +314,7 @@ def replaceable(group_id: str, rate_rps: float = 100.0, duration_s: float = 30.0
     return document_of(group_id, rate_rps=rate_rps, duration_s=duration_s, on_worker_loss=OnWorkerLoss.REPLACE)
 
 
-def test_a_replaceable_shard_whose_lease_expires_stops_by_itself_and_leaves_the_rest_of_its_plan(
+def test_expired_lease_stops_a_replaceable_shard(
     settings: WorkerSettings, store: redis.Redis, target: HttpTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("loadgen.shard.lease_keeper.LEASE_TTL_MS", 1000)
@@ -350,7 +342,7 @@ def test_a_replaceable_shard_whose_lease_expires_stops_by_itself_and_leaves_the_
     assert len(renewals) > 4
 
 
-def test_a_shard_that_is_not_replaceable_goes_on_without_its_lease(
+def test_expired_lease_does_not_stop_other_shards(
     settings: WorkerSettings, store: redis.Redis, target: HttpTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("loadgen.shard.lease_keeper.LEASE_TTL_MS", 400)
@@ -370,7 +362,7 @@ def test_a_shard_that_is_not_replaceable_goes_on_without_its_lease(
     assert state_of(store, 1) == "finished"
 
 
-def test_a_replaceable_shard_whose_worker_shuts_down_leaves_the_rest_to_another_attempt(
+def test_next_attempt_continues_after_a_shutdown(
     settings: WorkerSettings, store: redis.Redis, target: HttpTarget
 ) -> None:
     put_route(store, {target.host: 1.0})
@@ -405,7 +397,7 @@ def stop_when_it_runs(store: redis.Redis, group_id: str) -> Script:
     return script
 
 
-def test_a_shard_that_waits_for_its_start_and_hears_nothing_of_its_group_gives_up(
+def test_holding_shard_out_of_touch_gives_up(
     settings: WorkerSettings, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("loadgen.shard.runner.HOLD_ALONE_S", 1.5)
@@ -436,9 +428,7 @@ def test_a_stop_before_the_start_cuts_the_whole_plan(settings: WorkerSettings, s
     assert (final.end, final.reason, final.counters.planned, final.counters.cut) == ("stopped", "stopped", 1000, 1000)
 
 
-def test_a_stop_that_comes_before_an_attempt_takes_over_leaves_the_plan_to_the_earlier_rows(
-    settings: WorkerSettings, store: redis.Redis
-) -> None:
+def test_stop_before_the_takeover_records_no_rows(settings: WorkerSettings, store: redis.Redis) -> None:
     put_document(store, replaceable("s-untaken"))
     put_document(store, replace(replaceable("s-untaken"), version=2, state=DesiredState.STOP))
 
@@ -448,7 +438,7 @@ def test_a_stop_that_comes_before_an_attempt_takes_over_leaves_the_plan_to_the_e
     assert (final.end, final.reason, final.rows, final.counters.planned) == ("lost", NOT_TAKEN_OVER.reason, 0, 0)
 
 
-def test_a_shard_that_waited_out_of_reach_asks_whether_it_is_still_its_turn_before_it_sends(
+def test_expired_lease_is_renewed_before_the_first_request(
     settings: WorkerSettings, store: redis.Redis, target: HttpTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("loadgen.shard.lease_keeper.LEASE_TTL_MS", 500)
@@ -470,7 +460,7 @@ def test_a_shard_that_waited_out_of_reach_asks_whether_it_is_still_its_turn_befo
     assert len(rows_of(settings)) == 0
 
 
-def test_a_failed_renewal_is_tried_again_soon_so_that_a_short_outage_costs_no_lease(
+def test_short_outage_costs_no_lease(
     settings: WorkerSettings, store: redis.Redis, target: HttpTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("loadgen.shard.lease_keeper.LEASE_TTL_MS", 2000)
@@ -549,7 +539,7 @@ def interactive(store: redis.Redis, group_id: str, version: int = 1, **phase: An
     )
 
 
-def test_an_interactive_shard_does_what_it_is_told_and_says_when_it_is_done(
+def test_interactive_shard_executes_commands_and_reports_them(
     settings: WorkerSettings, store: redis.Redis, target: HttpTarget
 ) -> None:
     put_route(store, {target.host: 1.0})
@@ -574,7 +564,7 @@ def phases_of(store: redis.Redis) -> tuple[int, int]:
     return (status.phase, max(status.phases_done, default=0)) if status is not None else (0, 0)
 
 
-def test_a_batch_is_cut_where_an_interactive_experiment_begins_and_ends(
+def test_batch_ends_where_an_interactive_experiment_does(
     settings: WorkerSettings, store: redis.Redis, target: HttpTarget
 ) -> None:
     put_route(store, {target.host: 1.0})
@@ -692,7 +682,7 @@ def test_an_app_of_the_workers_own_comes_first(
         ),
     ],
 )
-def test_an_app_that_is_nowhere_fails_the_shard_with_both_places_named(
+def test_app_found_nowhere_fails_with_both_places_named(
     settings: WorkerSettings, store: redis.Redis, monkeypatch: pytest.MonkeyPatch, digest: str | None, said: str
 ) -> None:
     monkeypatch.setattr("loadgen.apps.cache.FETCH_TIMEOUT_S", 0.0)
@@ -717,9 +707,7 @@ def test_a_shard_that_waits_for_its_app_can_be_stopped(settings: WorkerSettings,
     assert (rows_of(settings).final.end, rows_of(settings).final.reason) == ("lost", "worker shut down")
 
 
-def test_a_client_app_that_never_comes_back_fails_its_shard_which_has_its_lease_still(
-    settings: WorkerSettings, store: redis.Redis
-) -> None:
+def test_hanging_client_app_fails_its_shard(settings: WorkerSettings, store: redis.Redis) -> None:
     archive = app_archive(generator=b"while True:\n    pass\n")
     store.set(app_key(digest_of(archive)), archive)
     put_document(store, with_app(document_of("s-stuck"), digest_of(archive)))

@@ -66,7 +66,7 @@ def headers(spool: Spool) -> list:
     return [decode(spool.read(name))[0] for name in spool.scan()]
 
 
-def test_rows_are_sealed_after_250_ms_and_an_empty_batch_after_a_second(sealer, spool, engine) -> None:
+def test_rows_are_sealed_after_250_ms_and_no_rows_after_1_s(sealer, spool, engine) -> None:
     assert not sealer.seal_if_due(engine, 999 * MS)
     engine.record(5)
     assert sealer.seal_if_due(engine, 999 * MS)
@@ -87,7 +87,7 @@ def test_many_rows_are_sealed_at_once(sealer, spool, engine) -> None:
     assert max(spool.scan().values()) <= 516 << 10
 
 
-def test_batches_and_rows_are_numbered_on_and_apart_from_other_attempts(sealer, spool, engine) -> None:
+def test_row_numbers_of_attempts_do_not_overlap(sealer, spool, engine) -> None:
     for rows in (3, 0, 2):
         engine.record(rows)
         sealer.seal(engine, 0)
@@ -108,7 +108,7 @@ def test_a_batch_is_named_by_group_shard_attempt_and_number(sealer, spool, engin
     assert header.id == "g.1.3.0"
 
 
-def test_the_rest_of_a_plan_is_cut_into_batches_of_which_the_last_is_final(sealer, spool, engine) -> None:
+def test_long_rest_of_a_plan_is_split_into_batches(sealer, spool, engine) -> None:
     engine.record(2 * MAX_ROWS + 1)
 
     sealer.seal(engine, 0, end=STOPPED)
@@ -128,7 +128,7 @@ def test_the_final_batch_is_sealed_without_rows_too(sealer, spool, engine) -> No
     assert [(header.rows, header.final) for header in headers(spool)] == [(0, True)]
 
 
-def test_a_batch_that_the_file_system_refuses_is_written_later_in_order(sealer, spool, engine, monkeypatch) -> None:
+def test_unwritable_batch_is_written_later_in_order(sealer, spool, engine, monkeypatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -166,7 +166,7 @@ def test_the_time_of_a_seal_is_told_to_the_engine(sealer, engine, monkeypatch) -
     assert engine.stalls.sealing_ns >= 7
 
 
-def test_the_accounts_of_the_process_are_those_since_the_loads_start(sealer, spool, engine) -> None:
+def test_process_account_counts_from_the_loads_start(sealer, spool, engine) -> None:
     sealer.seal(engine, 0)
     sealer.account.look_around()
     sealer.account.begin()
