@@ -127,19 +127,6 @@ class WeightedBalancer:
     to it.
     """
 
-    __slots__ = (
-        "_at",
-        "_base",
-        "_credits",
-        "_cycle",
-        "_hosts",
-        "_offset",
-        "_parked",
-        "_picks",
-        "_total",
-        "_weights",
-    )
-
     _at: int
     _picks: list[str]
 

@@ -67,19 +67,6 @@ class StallWatch:
         waited_ns: how long that thread has waited for the CPU.
     """
 
-    __slots__ = (
-        "_app",
-        "_collecting_ns",
-        "_collecting_since_ns",
-        "_cpu_ns",
-        "_longest",
-        "_now_ns",
-        "_sums",
-        "_tick_ns",
-        "_waited_ns",
-        "sealing_ns",
-    )
-
     def __init__(
         self,
         app: AppTime,

@@ -37,17 +37,6 @@ class ConnectionThrottle:
             opened per turn then.
     """
 
-    __slots__ = (
-        "_always_needed",
-        "_completed",
-        "_connections",
-        "_handle",
-        "_lacking",
-        "_now_ns",
-        "_opened_at_ns",
-        "_recorder",
-    )
-
     def __init__(
         self,
         recorder: Recorder,

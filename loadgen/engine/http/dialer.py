@@ -65,20 +65,6 @@ class Dialer:
         ValueError: the port is not a number.
     """
 
-    __slots__ = (
-        "_addresses",
-        "_context",
-        "_failure",
-        "_good_for_s",
-        "_look_up",
-        "_loop",
-        "_name",
-        "_port",
-        "_resolved_at",
-        "_server_name",
-        "_timeout_s",
-    )
-
     def __init__(
         self, loop: asyncio.AbstractEventLoop, host: str, timeout_s: float, tls_options: TlsOptions | None = None
     ) -> None:

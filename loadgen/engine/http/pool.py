@@ -42,20 +42,6 @@ class HostPool:
     limit per host. The connection that is ready next serves the oldest queued request.
     """
 
-    __slots__ = (
-        "_dialer",
-        "_open",
-        "_opening",
-        "_queue",
-        "_retired",
-        "_same_timeouts",
-        "idle",
-        "keep_alive",
-        "name",
-        "pool",
-        "routed",
-    )
-
     def __init__(self, pool: Pool, name: str, dialer: Dialer) -> None:
         self.pool = pool
         self.name = name
