@@ -66,7 +66,5 @@ def _measuring(bench: Bench) -> Iterator[Measure]:
 
 
 LINE = Line(
-    "broker-bytes",
-    (Figure("bytes in Redis per trace at 10,000 requests/s", "B", below(30), below(18)),),
-    _measuring,
+    "broker-bytes", (Figure("bytes in Redis per trace at 10,000 requests/s", "B", below(30), below(18)),), _measuring
 )

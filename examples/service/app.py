@@ -31,12 +31,7 @@ class Service:
     """One instance of the service; all model names share one classifier."""
 
     def __init__(
-        self,
-        name: str,
-        classifier: Classifier,
-        station: Station,
-        service_times: ServiceTimes,
-        log: RequestLog,
+        self, name: str, classifier: Classifier, station: Station, service_times: ServiceTimes, log: RequestLog
     ) -> None:
         self.name = name
         self.received = 0

@@ -38,12 +38,7 @@ def features(data: bytes) -> Matrix:
             grey = image.convert("L")
     except UnidentifiedImageError as error:
         raise NotAnImage("the body is not a PNG or JPEG image") from error
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-    ) as error:  # raised by Pillow's decoders
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # raised by Pillow's decoders
         raise NotAnImage(f"the image is damaged: {error}") from error
     coarse = np.asarray(grey.resize((_COARSE, _COARSE), Image.Resampling.BOX), dtype=np.float64)
     bright = coarse > (coarse.min() + coarse.max()) / 2

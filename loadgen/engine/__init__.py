@@ -15,13 +15,4 @@ from loadgen.engine.errors import AppError
 from loadgen.engine.http.sources import SourceFactory, file_sources
 from loadgen.engine.routes import Routes, build_routes
 
-__all__ = [
-    "AppError",
-    "Engine",
-    "EngineGauges",
-    "Routes",
-    "SourceFactory",
-    "build_routes",
-    "file_sources",
-    "is_local",
-]
+__all__ = ["AppError", "Engine", "EngineGauges", "Routes", "SourceFactory", "build_routes", "file_sources", "is_local"]

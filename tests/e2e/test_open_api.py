@@ -21,10 +21,7 @@ def open_web(galileo):
     port = pick_free()
     url = f"http://127.0.0.1:{port}/api"
     galileo.start(
-        "open-web",
-        [str(PROJECT_ROOT / "bin" / "run"), "api"],
-        galileo_web_port=str(port),
-        galileo_api_auth="none",
+        "open-web", [str(PROJECT_ROOT / "bin" / "run"), "api"], galileo_web_port=str(port), galileo_api_auth="none"
     )
 
     def answers():

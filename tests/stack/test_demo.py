@@ -129,9 +129,7 @@ def running(*_: object) -> Iterator[SimpleNamespace]:
 
 
 @pytest.mark.parametrize(
-    ("number", "status"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
-    ids=str,
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
 )
 def test_a_signal_cancels_the_experiment_then_stops_all(tmp_path: Path, number: int, status: int) -> None:
     demo = Demo(tmp_path, RUN_EXPERIMENT="wait")

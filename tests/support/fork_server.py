@@ -130,11 +130,7 @@ class ForkServer:
         self, arguments: Sequence[str], stdin: IO[str] | None = None, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """Runs `python ARGUMENTS` to its end."""
-        with (
-            tempfile.TemporaryFile() as output,
-            tempfile.TemporaryFile() as errors,
-            Path(os.devnull).open() as nothing,
-        ):
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, Path(os.devnull).open() as nothing:
             process = self.start(arguments, stdin or nothing, output, errors, **variables)
             try:
                 status = process.wait(300.0)

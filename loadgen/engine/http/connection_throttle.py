@@ -38,12 +38,7 @@ class ConnectionThrottle:
     """
 
     def __init__(
-        self,
-        recorder: Recorder,
-        connections: Collection[object],
-        now_ns: Callable[[], int],
-        *,
-        always_needed: bool,
+        self, recorder: Recorder, connections: Collection[object], now_ns: Callable[[], int], *, always_needed: bool
     ) -> None:
         self._recorder = recorder
         self._now_ns = now_ns

@@ -13,16 +13,7 @@ from experiments.ingest.ingest import ingest
 from experiments.models import Experiment, SecondStats, Shard, Trace
 from loadgen.protocol.messages import Counters
 from loadgen.protocol.outcomes import CONNECT_OUTCOMES, Outcome
-from tests.support.batches import (
-    Row,
-    counters_of,
-    make_experiment,
-    payload,
-    row,
-    rows_of,
-    run_payloads,
-    shards_of,
-)
+from tests.support.batches import Row, counters_of, make_experiment, payload, row, rows_of, run_payloads, shards_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker")]
 

@@ -111,8 +111,6 @@ def test_progress_before_the_start_and_after_the_end(experiment):
 
 
 def test_progress_reads_no_traces(experiment):
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
+    with CaptureQueriesContext(connection) as queries:
         live.progress(experiment, at(3))
     assert not [query for query in queries if "experiments_trace" in query["sql"]]

@@ -123,8 +123,7 @@ def test_series_of_a_host_has_sent_and_completed():
     experiment = make_experiment([[2.0, 4.0]])
     (shard,) = shards_of(experiment)
     rows = rows_of(
-        shard,
-        lambda number, r: row(r.client, r.sequence, r.intended_ns, Outcome.RESET, host=1) if number % 2 else r,
+        shard, lambda number, r: row(r.client, r.sequence, r.intended_ns, Outcome.RESET, host=1) if number % 2 else r
     )
     for batch in run_payloads(shard, rows):
         ingest(batch)

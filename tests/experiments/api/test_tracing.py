@@ -32,13 +32,7 @@ def test_tracing_is_paused_and_resumed(api: Client, experiment: Experiment) -> N
         assert api.get(f"/api/experiments/{experiment.id}").json()["tracing"] is tracing
 
 
-@pytest.mark.parametrize(
-    ("data", "field"),
-    [
-        ({}, "tracing"),
-        ({"tracing": 1}, "tracing"),
-    ],
-)
+@pytest.mark.parametrize(("data", "field"), [({}, "tracing"), ({"tracing": 1}, "tracing")])
 def test_bad_input_is_refused_with_its_field_and_changes_nothing(
     api: Client, experiment: Experiment, data: Any, field: str
 ) -> None:

@@ -37,9 +37,7 @@ def named(*names: str) -> list[dict[str, str]]:
     return [{"instructions": SCRIPT, "name": name} for name in names]
 
 
-def test_killed_daemon_neither_loses_nor_repeats_instructions(
-    site: DaemonSite,
-) -> None:
+def test_killed_daemon_neither_loses_nor_repeats_instructions(site: DaemonSite) -> None:
     site.push(*named("first", "second", "third"))
     # In turn, at a later moment of the same instruction each time.
     left_behind = {}

@@ -9,11 +9,7 @@ from routing.errors import Code
 
 GOOD: dict[str, Any] = {
     "experiment": {"name": "good", "creator": "alice"},
-    "configuration": {
-        "duration": "10s",
-        "interval": "4s",
-        "workloads": [{"service": "web", "ticks": [1, 2.5, 0]}],
-    },
+    "configuration": {"duration": "10s", "interval": "4s", "workloads": [{"service": "web", "ticks": [1, 2.5, 0]}]},
 }
 WORKLOAD = "configuration.workloads[0]"
 CLOSED_WORKLOAD: dict[str, Any] = {"service": "web", "model": "closed", "clients": [1, 3, 0]}

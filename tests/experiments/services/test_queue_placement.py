@@ -296,8 +296,7 @@ class TestGroups:
     def test_document_is_written_before_the_orders(self, fleet, broker, monkeypatch):
         seen = []
         monkeypatch.setattr(
-            "experiments.services.sending._send",
-            lambda *_: seen.append(len(broker.keys(keys.group_key("g-*")))),
+            "experiments.services.sending._send", lambda *_: seen.append(len(broker.keys(keys.group_key("g-*"))))
         )
         self.spawn()
         assert seen == [1, 1]

@@ -207,10 +207,7 @@ def test_a_time_out_kills_the_app_and_its_children(broker: redis.Redis, settings
         ({"parameters": "path"}, "client_parameters"),
         ({"parameters": {"path": "x"}}, "client_parameters.path"),
         ({"parameters": {"kwargs": [1]}}, "client_parameters.kwargs"),
-        (
-            {"parameters": {"kwargs": {"dato": 1}}},
-            "client_parameters.kwargs.dato",
-        ),
+        ({"parameters": {"kwargs": {"dato": 1}}}, "client_parameters.kwargs.dato"),
         ({"kwargs": {1: 2}}, "kwargs.1"),
         ({"router_type": "nobody"}, "router"),
         ({"scheme": "ftp"}, "scheme"),

@@ -114,9 +114,7 @@ def test_time_of_inverts_the_integral(given_steps: list[tuple[int, float]], frac
 
 
 @given(steps)
-def test_steps_are_contiguous_in_arrivals(
-    given_steps: list[tuple[int, float]],
-) -> None:
+def test_steps_are_contiguous_in_arrivals(given_steps: list[tuple[int, float]]) -> None:
     schedule = Schedule(given_steps)
     assert [step.first for step in schedule.steps] == [0.0, *(step.end for step in schedule.steps)][
         : len(schedule.steps)

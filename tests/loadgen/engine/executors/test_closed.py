@@ -24,14 +24,7 @@ MS = 1_000_000
 
 
 def closed(*hosts: str, clients: int = 4, steps: list[list[float]] | None = None, **workload: Any) -> Any:
-    return build(
-        *hosts,
-        clients=clients,
-        total=clients,
-        model="closed",
-        schedule=steps or [[0.3, clients]],
-        **workload,
-    )
+    return build(*hosts, clients=clients, total=clients, model="closed", schedule=steps or [[0.3, clients]], **workload)
 
 
 def by_client(rows: list[Row]) -> dict[int, list[Row]]:

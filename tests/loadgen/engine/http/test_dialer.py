@@ -59,9 +59,7 @@ async def connect(dialer: Dialer, peers: list[str]) -> Outcome | None:
 
 
 async def with_server(
-    answers: list[list[str] | Exception],
-    scenario: Callable[[Resolver, Dialer, list[str]], Any],
-    timeout_s: float = 5,
+    answers: list[list[str] | Exception], scenario: Callable[[Resolver, Dialer, list[str]], Any], timeout_s: float = 5
 ) -> None:
     """Runs a scenario against a server on 127.0.0.1 whose name is `pi`."""
     loop = asyncio.get_running_loop()
