@@ -58,13 +58,13 @@ up: venv
 down: venv
 	@$(STACK) down
 
-# File by file, the longest first. Most slow tests wait, so that more processes than cores help; the fast ones compute.
+# File by file, the longest first (tests/conftest.py). End-to-end tests wait, so that more processes than cores help.
 IN_PROCESSES := --dist loadfile --no-loadscope-reorder -n
 # Each process would compile, and pytest rewrite, all modules again where the environment has set this.
 test test-fast test-interpreted test-databases: export PYTHONDONTWRITEBYTECODE =
 
 test: venv-dev
-	$(VENV)/bin/python -m pytest $(IN_PROCESSES) 4 -m "not alone"
+	$(VENV)/bin/python -m pytest $(IN_PROCESSES) 5 -m "not alone"
 	$(VENV)/bin/python -m pytest -m alone tests/e2e
 
 test-fast: venv-dev

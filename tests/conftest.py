@@ -10,6 +10,7 @@ import pytest
 import redis
 from django.core.management.commands import flush
 from django.db import connection
+from xdist.scheduler import LoadFileScheduling
 
 import tests.support.examples  # noqa: F401 - registers the profile before pytest loads it
 from loadgen.broker.options import redis_options
@@ -40,12 +41,38 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _put_longest_files_first(items: list[pytest.Item]) -> None:
-    """Sorts by a guess of each file's duration. End-to-end tests stay together: they share one Galileo."""
+    """Sorts by a guess of each file's duration: the end-to-end tests, which wait, then the other files."""
     duration: Counter[Path] = Counter()
     for item in items:
-        is_slow = item.get_closest_marker("slow") is not None
-        duration[item.path] += 1000 if "e2e" in item.path.parts else 30 if is_slow else 1
+        duration[item.path] += 30 if item.get_closest_marker("slow") is not None else 1
     items.sort(key=lambda item: ("e2e" not in item.path.parts, -duration[item.path]))
+
+
+class Scheduling(LoadFileScheduling):
+    """Gives each process one file after the other, and the end-to-end tests to E2E_PROCESSES of them.
+
+    End-to-end tests share one Galileo per process, and mostly wait; the other processes compute meanwhile.
+    """
+
+    E2E_PROCESSES = 3
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        super().__init__(config, log)
+        self._groups: dict[str, str] = {}
+
+    def _split_scope(self, nodeid: str) -> str:
+        if not self._groups:
+            tests = Counter(name.split("::", 1)[0] for name in self.collection if "/e2e/" in name)
+            sizes = Counter({f"e2e {number}": 0 for number in range(self.E2E_PROCESSES)})
+            for file, size in tests.most_common():
+                self._groups[file] = min(sizes, key=lambda group: sizes[group])
+                sizes[self._groups[file]] += size
+        file = super()._split_scope(nodeid)
+        return self._groups.get(file, file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

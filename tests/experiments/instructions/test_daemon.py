@@ -112,7 +112,7 @@ def test_signal_ends_the_daemon_in_order(site: DaemonSite, number: signal.Signal
     site.push(*named("first"))
     site.wait_until_empty()
     daemon.send_signal(number)
-    assert daemon.wait(2) == 0
+    assert daemon.wait(20) == 0
     assert f"the experiment daemon stops on {number.name}" in site.log()
     assert "Traceback" not in site.log()
 

@@ -15,19 +15,20 @@ from tests.loadgen.engine.conftest import Run
 
 
 class Resolver:
-    """A loop with a name server of its own and a clock that a test can advance."""
+    """A loop with a name server of its own, and a clock that stands still until a test advances it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, answers: list[list[str] | Exception]) -> None:
         self._loop = loop
         self._answers = answers
         self.asked = 0
         self.ahead_s = 0.0
+        self._begun_s = loop.time()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loop, name)
 
     def time(self) -> float:
-        return self._loop.time() + self.ahead_s
+        return self._begun_s + self.ahead_s
 
     async def getaddrinfo(self, name: str, port: int, **_: Any) -> list[Any]:
         self.asked += 1

@@ -125,7 +125,7 @@ def test_a_wrong_request_of_the_workload_is_an_error_of_prepare() -> None:
     [
         ("raise ValueError('out of images')", "next_request.. raised ValueError: out of images"),
         ("sys.exit(1)", "raised SystemExit"),
-        ("return None", "must return .method, endpoint, keywords., not None"),
+        ("return None", "must return .method, endpoint, keywords., got None"),
         ("return 'GET'", "must return"),
         ("return 'GET', '/', {'verify': 5}", "returned an invalid request: verify"),
         ("return 'GET', '/', {'json': {1, 2}}", "cannot be prepared"),
