@@ -27,7 +27,7 @@ from experiments.models import (
 from loadgen.arrivals.distributions import described
 from loadgen.arrivals.pacer import PRERECORDED
 from loadgen.protocol.enums import CommandKind
-from loadgen.protocol.environment import NAME_PATTERN
+from loadgen.protocol.settings import NAME_PATTERN
 
 # The original's words for a status, which the API keeps, and the statuses that each stands for.
 WORDS: dict[str, tuple[str, ...]] = {

@@ -23,7 +23,7 @@ from urllib.parse import quote, urlsplit
 import requests
 
 from loadgen.apps import archive
-from loadgen.protocol.environment import PREFIX
+from loadgen.protocol.settings import PREFIX
 from routing.errors import Code, FieldError, InvalidInput
 
 DEFAULT_URL: Final = "http://localhost:5001/api"

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from loadgen.protocol.environment import LOG_LEVELS, Reader, RedisSettings, read_redis
+from loadgen.protocol.settings import LOG_LEVELS, Reader, RedisSettings, read_redis
 from routing.errors import Code
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent

@@ -14,8 +14,8 @@ from celery import Celery, signals
 
 from loadgen.agent.process import AgentProcess
 from loadgen.broker.options import celery_options, queue
-from loadgen.protocol.environment import WorkerSettings, read_worker
 from loadgen.protocol.keys import label_queue
+from loadgen.protocol.settings import WorkerSettings, read_worker
 
 
 def create_app(settings: WorkerSettings) -> Celery:

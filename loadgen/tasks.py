@@ -15,9 +15,9 @@ from loadgen.device.process import follow_parent, take_short_turns
 from loadgen.device.redis_connections import async_client
 from loadgen.protocol.codec import MessageError, from_wire
 from loadgen.protocol.enums import ShardState
-from loadgen.protocol.environment import WorkerSettings, read_worker
 from loadgen.protocol.keys import TASK_RUN_SHARD
 from loadgen.protocol.messages import ShardOrder, ShardStatus, check_group_id
+from loadgen.protocol.settings import WorkerSettings, read_worker
 from loadgen.shard.lease import Fence
 from loadgen.shard.runner import ShardRunner
 

@@ -13,8 +13,8 @@ from loadgen.device.process import raise_descriptor_limit
 from loadgen.device.redis_connections import brisk_client
 from loadgen.device.registry import NameTakenError, free_name
 from loadgen.device.spool import Spool
-from loadgen.protocol.environment import FILE, WorkerSettings, read_worker
 from loadgen.protocol.logs import set_up_logging
+from loadgen.protocol.settings import FILE, WorkerSettings, read_worker
 from routing.errors import Code, InvalidInput
 
 logger = logging.getLogger(__name__)

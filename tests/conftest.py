@@ -107,7 +107,7 @@ def broker(redis_server: RedisServer, settings, monkeypatch: pytest.MonkeyPatch)
     """The server, emptied, as the broker of Django's side: a client of it."""
     from experiments.services import sending
     from galileo_site.celery import app
-    from loadgen.protocol.environment import RedisSettings
+    from loadgen.protocol.settings import RedisSettings
     from routing.redis import redis_client
 
     del app  # imported so that the controller's tasks are known

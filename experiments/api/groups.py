@@ -43,7 +43,9 @@ class GroupSerializer(ModelSerializer):
     does = serializers.SerializerMethodField(help_text="the load, for people")
     sends = serializers.SerializerMethodField(help_text="the requests, for people")
     ready = serializers.SerializerMethodField(help_text="whether all clients can send")
-    creator = serializers.CharField(source="interactive.creator")
+    creator = serializers.CharField(
+        source="interactive.creator", read_only=True, help_text="the person or program that created it"
+    )
     created = TimestampField(source="created_at")
     ended = TimestampField(source="interactive.ended_at", allow_null=True, help_text="when its last shard ended")
 

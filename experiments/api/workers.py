@@ -14,7 +14,7 @@ from experiments.api.parsing import parse_body, parse_query
 from experiments.api.serializers import NumberField, PlainSerializer, TimestampField, WindowSerializer
 from experiments.models import Worker, WorkerStatus
 from experiments.services import workers
-from loadgen.protocol.environment import NAME_PATTERN, PREFIX
+from loadgen.protocol.settings import NAME_PATTERN, PREFIX
 
 _LABEL = rf"^{NAME_PATTERN.pattern}=.*$"
 

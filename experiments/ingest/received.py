@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from experiments.models.trace import ROW_BITS
 from loadgen.protocol.codec import MessageError
 from loadgen.protocol.enums import ENDS
-from loadgen.protocol.environment import NAME_PATTERN
 from loadgen.protocol.messages import BatchHeader, batch_id, check_group_id
 from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.settings import NAME_PATTERN
 from loadgen.protocol.trace_batch import (
     FIELDS,
     MESSAGE_MAGIC,

@@ -24,7 +24,7 @@ from typing import Any
 from experiments.plans.fields import MAX_DURATION_S, MIN_DURATION_S, NS, json_errors, text_reason
 from experiments.plans.plan import MAX_EVENT_VALUE
 from experiments.plans.workload import MAX_CLIENTS, MAX_RATE_RPS
-from loadgen.protocol.environment import NAME_PATTERN
+from loadgen.protocol.settings import NAME_PATTERN
 from routing import table
 from routing.errors import Code, ErrorCollector, shown
 

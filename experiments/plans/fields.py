@@ -17,7 +17,7 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainVal
 from pydantic_core import CoreSchema, core_schema
 
 from experiments.plans.parsing import MAX_DEPTH, PlanErrors, refused
-from loadgen.protocol.environment import NAME_PATTERN, PREFIX
+from loadgen.protocol.settings import NAME_PATTERN, PREFIX
 from routing import table
 from routing.errors import Code, ErrorCollector, Place, shown
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from galileo_site.environment import PROJECT_ROOT
 from galileo_site.stack.config import HOST, WORKER_ZONES, StackConfig
 from galileo_site.stack.state import StateDir
-from loadgen.protocol.environment import PREFIX, SECRET_WORDS
+from loadgen.protocol.settings import PREFIX, SECRET_WORDS
 
 _APPS = PROJECT_ROOT / "examples" / "apps"
 

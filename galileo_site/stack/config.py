@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from galileo_site.environment import NONE, PROJECT_ROOT, REQUIRED
-from loadgen.protocol.environment import LOG_LEVELS, Reader
+from loadgen.protocol.settings import LOG_LEVELS, Reader
 
 HOST = "127.0.0.1"
 SERVICE_NAME = "squeezenet"

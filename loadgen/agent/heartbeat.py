@@ -16,8 +16,8 @@ from loadgen.device.clock import measure
 from loadgen.device.process import boot_id
 from loadgen.device.registry import Registry
 from loadgen.device.spool import Spool
-from loadgen.protocol.environment import WorkerSettings
 from loadgen.protocol.messages import WorkerInfo
+from loadgen.protocol.settings import WorkerSettings
 
 READY, DRAINING = "ready", "draining"
 _CLOCK_ROUNDS = 5

@@ -13,8 +13,8 @@ from redis.exceptions import RedisError
 from loadgen.agent.forwarder import BrokerAwayError
 from loadgen.broker.options import celery_options, queue
 from loadgen.device.spool import BatchName
-from loadgen.protocol.environment import WorkerSettings
 from loadgen.protocol.keys import TASK_INGEST_BATCH, ack_key, ingest_progress_key
+from loadgen.protocol.settings import WorkerSettings
 
 _ANSWERS_AT_ONCE = 500
 

@@ -31,9 +31,9 @@ from loadgen.device.redis_connections import blocking_client, brisk_client
 from loadgen.device.registry import NameTakenError
 from loadgen.device.spool import Spool
 from loadgen.interruption import Interruption
-from loadgen.protocol.environment import WorkerSettings, read_worker
 from loadgen.protocol.keys import WORKER_HEARTBEAT_S
 from loadgen.protocol.logs import set_up_logging
+from loadgen.protocol.settings import WorkerSettings, read_worker
 from routing.errors import InvalidInput
 
 logger = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ import redis
 from redis.exceptions import RedisError
 
 from loadgen.agent.forwarder import BrokerAwayError, TraceLog
-from loadgen.protocol.environment import FILE, REDIS, WorkerSettings
 from loadgen.protocol.messages import BatchHeader
+from loadgen.protocol.settings import FILE, REDIS, WorkerSettings
 from loadgen.protocol.trace_batch import NO_HOST, NO_TIME, RECORD
 from loadgen.protocol.trace_line import TraceLine, trace_line
 from routing.errors import Code, InvalidInput

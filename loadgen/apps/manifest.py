@@ -10,7 +10,7 @@ from loadgen.apps import parameters
 from loadgen.apps.errors import AppInvalid
 from loadgen.apps.parameters import Parameter
 from loadgen.protocol import plain_yaml
-from loadgen.protocol.environment import NAME_PATTERN
+from loadgen.protocol.settings import NAME_PATTERN
 from routing.errors import Code, ErrorCollector, FieldError
 
 MANIFEST: Final = "manifest.yml"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from loadgen.protocol.environment import RedisSettings
+from loadgen.protocol.settings import RedisSettings
 
 QUESTION, ANSWER, CACHE = "question", "answer", "cache"
 MAX_BODY_BYTES: Final = 64 << 20

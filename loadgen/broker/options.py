@@ -10,7 +10,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from loadgen.protocol.environment import RedisSettings
+from loadgen.protocol.settings import RedisSettings
 
 # A half-open connection (NAT, Wi-Fi) is noticed only by these.
 SOCKET_OPTIONS: dict[str, Any] = {

@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from loadgen.broker.options import async_redis_options, redis_options
-from loadgen.protocol.environment import RedisSettings
+from loadgen.protocol.settings import RedisSettings
 
 _BRISK: dict[str, Any] = {"socket_timeout": 2, "socket_connect_timeout": 2}
 

@@ -15,7 +15,7 @@ from loadgen.apps.parameters import filled
 from loadgen.engine.errors import AppError, traceback_tail
 from loadgen.engine.http.app_response import AppResponse
 from loadgen.engine.watchdog import CALL_LIMIT_S, LOAD_LIMIT_S, AppStuck, Watchdog
-from loadgen.protocol.environment import NAME_PATTERN
+from loadgen.protocol.settings import NAME_PATTERN
 
 Prepared = TypeVar("Prepared")
 

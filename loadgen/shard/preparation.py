@@ -9,8 +9,8 @@ import redis.asyncio
 from loadgen.apps.cache import AppCache, AppUnavailableError
 from loadgen.device.process import descriptors_left
 from loadgen.engine import AppError, Engine, Routes, build_routes, file_sources, is_local
-from loadgen.protocol.environment import WorkerSettings
 from loadgen.protocol.messages import GroupDocument, ShardOrder, WorkloadSpec
+from loadgen.protocol.settings import WorkerSettings
 
 DESCRIPTORS_KEPT = 32  # for the spool, the broker, name look-ups and the client app: connections may not take these
 

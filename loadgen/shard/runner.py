@@ -26,9 +26,9 @@ from loadgen.engine.end import FINISHED, STOPPED, End, failed
 from loadgen.protocol.cancelled import raise_if_cancelled
 from loadgen.protocol.codec import MessageError
 from loadgen.protocol.enums import DesiredState, OnWorkerLoss, ShardState
-from loadgen.protocol.environment import WorkerSettings
 from loadgen.protocol.keys import LEASE_RENEW_S
 from loadgen.protocol.messages import ClockSample, GroupDocument, ShardOrder, ShardStatus
+from loadgen.protocol.settings import WorkerSettings
 from loadgen.shard.background import Background
 from loadgen.shard.clock import Clock
 from loadgen.shard.commands import InteractiveCommands

@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from loadgen.device.spool import Spool
-from loadgen.protocol.environment import WorkerSettings
 from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.settings import WorkerSettings
 from loadgen.protocol.trace_batch import decode
 from loadgen.shard.desired import DesiredStateReader
 from loadgen.shard.runner import ShardRunner

@@ -11,7 +11,7 @@ from galileo_site.environment import read_site
 from galileo_site.stack.child_environment import Environments
 from galileo_site.stack.config import read_config
 from galileo_site.stack.state import StateDir
-from loadgen.protocol.environment import read_worker
+from loadgen.protocol.settings import read_worker
 
 USER = {
     "PATH": "/usr/bin",

@@ -13,10 +13,10 @@ from kombu.simple import Empty
 
 from loadgen.broker.options import celery_options, queue
 from loadgen.protocol.codec import from_json, to_json, to_wire
-from loadgen.protocol.environment import RedisSettings
 from loadgen.protocol.keys import TASK_RUN_SHARD, ack_key, group_channel, group_key, ingest_progress_key, shard_key
 from loadgen.protocol.messages import BatchHeader, GroupDocument, ShardOrder, ShardStatus, WorkloadSpec
 from loadgen.protocol.request_ids import request_id
+from loadgen.protocol.settings import RedisSettings
 from loadgen.protocol.trace_batch import MESSAGE_MAGIC, NO_TIME, decode, unpack_message
 from routing.redis.table import RedisRoutingTable
 from routing.table import RoutingRecord

@@ -15,8 +15,8 @@ import psutil
 import redis
 
 from loadgen.device.registry import read_worker_info
-from loadgen.protocol.environment import RedisSettings, WorkerSettings, read_worker
 from loadgen.protocol.messages import WorkerInfo
+from loadgen.protocol.settings import RedisSettings, WorkerSettings, read_worker
 from tests.support.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[2]

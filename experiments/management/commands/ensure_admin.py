@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 
 from experiments.management.arguments import InputCommand
-from loadgen.protocol.environment import Reader
+from loadgen.protocol.settings import Reader
 from routing.errors import Code
 
 MIN_PASSWORD_LENGTH = 12

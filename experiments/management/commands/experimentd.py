@@ -13,7 +13,7 @@ from experiments.instructions.queue import InstructionQueue, make_client
 from experiments.management import loops
 from experiments.recording import Recorder
 from loadgen.interruption import Interrupted, Interruption
-from loadgen.protocol.environment import LOG_LEVELS
+from loadgen.protocol.settings import LOG_LEVELS
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from loadgen.broker.subscription import Subscription
 from loadgen.device.clock import measure
 from loadgen.device.process import stay_in_background
 from loadgen.device.redis_connections import brisk_client
-from loadgen.protocol.environment import WorkerSettings
+from loadgen.protocol.settings import WorkerSettings
 from loadgen.protocol.topics import (
     INFO,
     PAUSE,

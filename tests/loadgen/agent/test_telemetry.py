@@ -16,7 +16,7 @@ import redis
 from loadgen.agent.telemetry.instruments import Instruments, Rates, block_devices, disk_bytes
 from loadgen.agent.telemetry.publisher import TelemetryThread, node_info
 from loadgen.broker.subscription import PING_EVERY_S, SILENT_S, Subscription
-from loadgen.protocol.environment import WorkerSettings
+from loadgen.protocol.settings import WorkerSettings
 from loadgen.protocol.topics import Sample, commands_channel, node_info_key, parse_sample
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer

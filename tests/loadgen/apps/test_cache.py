@@ -16,8 +16,8 @@ from loadgen.apps import cache as module
 from loadgen.apps.archive import digest_of
 from loadgen.apps.cache import AppCache, AppUnavailableError
 from loadgen.device.redis_connections import async_client
-from loadgen.protocol.environment import RedisSettings
 from loadgen.protocol.keys import app_key
+from loadgen.protocol.settings import RedisSettings
 from tests.support.archives import GENERATOR, MANIFEST, app_archive
 from tests.support.redis_server import RedisServer
 

@@ -19,9 +19,9 @@ from loadgen.device.running_shards import marked_shards
 from loadgen.device.spool import Spool
 from loadgen.protocol.codec import from_json
 from loadgen.protocol.enums import ENDS, CommandKind, DesiredState, OnWorkerLoss
-from loadgen.protocol.environment import WorkerSettings
 from loadgen.protocol.keys import app_key, group_key, lease_key, newest_attempt_key, shard_key
 from loadgen.protocol.messages import GroupCommand, GroupDocument, ShardOrder
+from loadgen.protocol.settings import WorkerSettings
 from loadgen.protocol.trace_batch import decode
 from loadgen.shard.lease import Fence
 from loadgen.shard.lease_keeper import LEASE_EXPIRED

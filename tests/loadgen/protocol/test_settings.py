@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadgen.protocol.environment import labels_of, read_worker
+from loadgen.protocol.settings import labels_of, read_worker
 from routing.errors import Code, InvalidInput
 
 
