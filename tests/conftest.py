@@ -41,11 +41,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _put_longest_files_first(items: list[pytest.Item]) -> None:
-    """Sorts by a guess of each file's duration: the end-to-end tests, which wait, then the other files."""
-    duration: Counter[Path] = Counter()
-    for item in items:
-        duration[item.path] += 30 if item.get_closest_marker("slow") is not None else 1
-    items.sort(key=lambda item: ("e2e" not in item.path.parts, -duration[item.path]))
+    """Sorts by a guess of each file's duration, and lets files that wait alternate with files that compute.
+
+    End-to-end tests come first: they wait longest.
+    """
+    tests: Counter[Path] = Counter(item.path for item in items)
+    slow: Counter[Path] = Counter(item.path for item in items if item.get_closest_marker("slow") is not None)
+    ranks = {
+        path: (rank, number)
+        for number, files in enumerate((slow, tests - Counter({path: tests[path] for path in slow})))
+        for rank, (path, _) in enumerate(files.most_common())
+    }
+    items.sort(key=lambda item: ("e2e" not in item.path.parts, ranks[item.path]))
 
 
 class Scheduling(LoadFileScheduling):

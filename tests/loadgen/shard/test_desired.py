@@ -1,0 +1,75 @@
+"""DesiredStateReader against a real Redis: which changes it reports."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+
+from loadgen.protocol.enums import DesiredState
+from loadgen.protocol.messages import GroupDocument
+from loadgen.shard import desired
+from loadgen.shard.clock import Clock
+from loadgen.shard.desired import DesiredStateReader
+from routing.table import RoutingRecord
+from tests.support.redis_server import RedisServer
+from tests.support.shards import document_of, put_document, put_route
+
+
+class News:
+    def __init__(self) -> None:
+        self.documents: list[int] = []
+        self.hosts: list[list[str] | None] = []
+
+    def take_document(self, document: GroupDocument) -> None:
+        self.documents.append(document.version)
+
+    def take_route(self, route: RoutingRecord | None) -> None:
+        self.hosts.append(None if route is None else list(route.hosts))
+
+
+def refresh(server: RedisServer, times: int) -> News:
+    """Reads the desired state so many times."""
+    news = News()
+
+    async def scenario() -> None:
+        client = redis.asyncio.Redis.from_url(server.url)
+        reader = DesiredStateReader(client, "g", news.take_document, news.take_route, Clock())
+        for _ in range(times):
+            await reader.refresh()
+        await client.aclose()
+
+    asyncio.run(scenario())
+    return news
+
+
+@pytest.fixture
+def group(store: redis.Redis) -> None:
+    put_document(store, document_of("g", state=DesiredState.RUN))
+    put_route(store, {"10.0.0.1": 1.0})
+
+
+@pytest.mark.usefixtures("group")
+def test_document_and_route_are_reported_once(redis_server: RedisServer) -> None:
+    news = refresh(redis_server, times=3)
+    assert (news.documents, news.hosts) == ([1], [["10.0.0.1"]])
+
+
+@pytest.mark.usefixtures("group")
+def test_redis_emptied_between_two_reads_takes_no_route_away(
+    redis_server: RedisServer, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine, reads = desired.read_async, []
+
+    async def read(*arguments: Any) -> RoutingRecord | None:
+        reads.append(arguments)
+        if len(reads) == 2:
+            store.flushall()
+        return await genuine(*arguments)
+
+    monkeypatch.setattr(desired, "read_async", read)
+    news = refresh(redis_server, times=3)
+    assert (news.hosts, len(reads)) == ([["10.0.0.1"]], 2)
