@@ -34,8 +34,9 @@ def order_of(shard_id: int, group_id: str, **fields: Any) -> ShardOrder:
 
 
 def document_of(group_id: str, rate_rps: float = 100.0, duration_s: float = 1.0, **fields: Any) -> GroupDocument:
-    """A document that says hold; `fields` replace what differs."""
-    workload = WorkloadSpec(index=0, service=SERVICE, schedule=[[duration_s, rate_rps]], request_timeout_s=5.0)
+    """A document that says hold; `fields` replace what differs. An arrival is sent however late a busy machine is."""
+    schedule = [[duration_s, rate_rps]]
+    workload = WorkloadSpec(index=0, service=SERVICE, schedule=schedule, request_timeout_s=5.0, max_lateness_s=60.0)
     document = GroupDocument(1, group_id, None, "hold", seed=7, total_clients=4, workload=workload)
     return replace(document, **fields)
 

@@ -82,8 +82,11 @@ def build(
     attempt: int = 1,
     **workload: Any,
 ) -> Engine:
-    """An engine whose service has these hosts; keywords are those of the workload."""
-    settings = {"schedule": [[duration, rate]], "index": 0, "service": SERVICE, **workload}
+    """An engine whose service has these hosts; keywords are those of the workload.
+
+    Unless a test says otherwise, an arrival is sent however late a busy machine reaches it.
+    """
+    settings = {"schedule": [[duration, rate]], "index": 0, "service": SERVICE, "max_lateness_s": 60.0, **workload}
     spec = WorkloadSpec(**settings)
     document = GroupDocument(
         version=1,

@@ -101,6 +101,7 @@ def test_a_shard_holds_until_it_may_run_and_gives_its_lease_back(
 def test_late_start_leaves_the_intended_times(settings: WorkerSettings, store: redis.Redis, target: HttpTarget) -> None:
     put_route(store, {target.host: 1.0})
     document = running(store, document_of("s-late", rate_rps=20.0, duration_s=3.0), -1.95)
+    document = replace(document, workload=replace(document.workload, max_lateness_s=1.0))
     put_document(store, document)
 
     run_shards(settings, order_of(1, "s-late"))
