@@ -43,11 +43,17 @@ class Background:
         task.add_done_callback(self._check)
         (self._load_tasks if with_load else self._tasks).append(task)
 
-    async def cancel_with_load(self) -> None:
-        await self._cancel(self._load_tasks)
+    def cancel_with_load(self) -> None:
+        """Does not wait for the tasks: the shard's final status must follow its final batch at once."""
+        for task in self._load_tasks:
+            task.cancel()
 
     async def cancel(self) -> None:
-        await self._cancel(self._load_tasks + self._tasks)
+        tasks = self._load_tasks + self._tasks
+        for task in tasks:
+            task.cancel()
+        if tasks:  # bounded: a library that swallows the cancel must not keep the slot
+            await asyncio.wait(tasks, timeout=_CANCELLED_WITHIN_S)
 
     async def until_stopped(self, work: Coroutine[Any, Any, Result]) -> Result | None:
         """Returns the work's result; None, and the work is cancelled, when a stop comes first."""
@@ -80,10 +86,3 @@ class Background:
         if error is not None:
             logger.error("internal error", exc_info=error)
             self._on_error(error)
-
-    @staticmethod
-    async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-        for task in tasks:
-            task.cancel()
-        if tasks:  # bounded: a library that swallows the cancel must not keep the slot
-            await asyncio.wait(tasks, timeout=_CANCELLED_WITHIN_S)

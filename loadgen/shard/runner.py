@@ -245,7 +245,7 @@ class ShardRunner:
             self._sealer.seal(self._engine, self._clock.monotonic_ns(), end=end)
         elif end is not SUPERSEDED:
             self._sealer.seal_empty(end)
-        await self._background.cancel_with_load()
+        self._background.cancel_with_load()
         for _ in range(_WRITE_TRIES):
             if self._sealer.write():
                 break
