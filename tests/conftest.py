@@ -47,11 +47,9 @@ def _put_longest_files_first(items: list[pytest.Item]) -> None:
     """
     tests: Counter[Path] = Counter(item.path for item in items)
     slow: Counter[Path] = Counter(item.path for item in items if item.get_closest_marker("slow") is not None)
-    ranks = {
-        path: (rank, number)
-        for number, files in enumerate((slow, tests - Counter({path: tests[path] for path in slow})))
-        for rank, (path, _) in enumerate(files.most_common())
-    }
+    fast = Counter({path: number for path, number in tests.items() if path not in slow})
+    ranks = {path: (rank, 0) for rank, (path, _) in enumerate(slow.most_common())}
+    ranks |= {path: (rank, 1) for rank, (path, _) in enumerate(fast.most_common())}
     items.sort(key=lambda item: ("e2e" not in item.path.parts, ranks[item.path]))
 
 

@@ -9,8 +9,13 @@ from benchmarks.bench import Bench, Line, Measure
 from benchmarks.figures import Figure, Sample, below
 from benchmarks.lines.open_model import poisson
 from benchmarks.stack import MB, WORKER, NotMeasured, plan
+from benchmarks.target import Target
 
 RATE_RPS = 10_000.0
+
+
+def _one_host(target: Target, seconds: float, rate_rps: float, clients: int) -> dict[str, object]:
+    return plan([target.host], seconds, ticks=[rate_rps], clients_per_host=clients, arrival_pattern="expovariate")
 
 
 @contextmanager
@@ -39,9 +44,7 @@ def _lateness(bench: Bench) -> Iterator[Measure]:
 @contextmanager
 def _memory(bench: Bench) -> Iterator[Measure]:
     with bench.target() as target, bench.stack() as stack:
-        workload = plan(
-            [target.host], bench.seconds(10, 5), ticks=[2000], clients_per_host=10_000, arrival_pattern="expovariate"
-        )
+        workload = _one_host(target, bench.seconds(10, 5), rate_rps=2000, clients=10_000)
 
         def measure() -> Sample:
             resident, own = [], []
@@ -61,9 +64,7 @@ def _memory(bench: Bench) -> Iterator[Measure]:
 @contextmanager
 def _cpu(bench: Bench) -> Iterator[Measure]:
     with bench.target() as target, bench.stack() as stack:
-        workload = plan(
-            [target.host], bench.seconds(20, 8), ticks=[100], clients_per_host=100, arrival_pattern="expovariate"
-        )
+        workload = _one_host(target, bench.seconds(20, 8), rate_rps=100, clients=100)
 
         def measure() -> Sample:
             load = stack.load(workload, target)

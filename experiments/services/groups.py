@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 EFFECTIVE_AHEAD_NS = 80_000_000
 # How long a stop stays in Redis for shards out of reach. One that returns later finds no document, and ends by itself.
 STOP_STAYS_S = 3600
-STOP = GroupState.STOP
 _ID_LETTERS = string.ascii_lowercase + string.digits
 
 
@@ -114,7 +113,7 @@ def command(group_id: str, **fields: Any) -> int:
         number = group.interactive_part.command.number + 1
         _set_command(group, GroupCommand(number, broker_now_ns() + EFFECTIVE_AHEAD_NS, **fields))
         _save(group)
-    return group.interactive_part.command.number
+    return number
 
 
 def close(group_id: str, clients: int | None = None) -> None:
@@ -172,7 +171,7 @@ def follow(group_id: str) -> ClientGroup:
     shards.follow(group.experiment, members)
     for shard in members:
         is_hopeless = shard.attempt >= shards.MAX_ATTEMPTS and not placement.may_be_taken(shard)
-        if shards.is_silent(shard) and (group.state == STOP or is_hopeless):
+        if shards.is_silent(shard) and (group.state == GroupState.STOP or is_hopeless):
             shards.give_up(group.experiment, shard, "no worker took its order")
     if all(shard.has_ended for shard in members):
         _end(group.id)
@@ -253,7 +252,7 @@ def _end(group_id: str) -> None:
         if group.interactive_part.ended_at is not None or any(not shard.has_ended for shard in members):
             return
         InteractiveGroup.objects.filter(group=group_id).update(ended_at=timezone.now(), pending=[])
-        ClientGroup.objects.filter(id=group_id).update(state=STOP, version=F("version") + 1)
+        ClientGroup.objects.filter(id=group_id).update(state=GroupState.STOP, version=F("version") + 1)
     ids = [shard.id for shard in members]
     if all(shards.is_over(shard) for shard in members):
         desired.forget(group_id, ids)

@@ -68,7 +68,7 @@ class Background:
         return None
 
     async def with_redis(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Takes a step that needs Redis, again and again while Redis is away; None when a stop comes first."""
+        """Takes a step that needs Redis, again and again while Redis is away; a stop ends that."""
 
         async def patiently() -> None:
             while True:

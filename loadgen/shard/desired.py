@@ -170,8 +170,9 @@ class DesiredStateReader:
                 logger.error("the routing record is ignored, the last good one holds: %s", error)
             return
         self._refused = ""
+        if self._route_known and route == self._route:
+            return
         if route is None and (await self._read("version")) == [None]:
             return  # Redis was emptied between the two reads
-        if not self._route_known or route != self._route:
-            self._route, self._route_known = route, True
-            self._on_route(route)
+        self._route, self._route_known = route, True
+        self._on_route(route)
