@@ -10,7 +10,7 @@ COMPILE := $(VENV)/bin/pip-compile --quiet --strip-extras --annotation-style=lin
 	--no-emit-trusted-host --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev demo up down test test-fast test-interpreted test-databases faults soak bench lint lock clean
+.PHONY: help venv venv-dev demo up down test test-fast test-fast-first test-fast-second test-interpreted test-databases faults soak bench lint lock clean
 
 help:
 	@echo "make demo       run the example experiment end to end: install, start, load, report, stop"
@@ -18,7 +18,7 @@ help:
 	@echo "make down       stop what make up has started"
 	@echo "make venv       install into $(VENV)"
 	@echo "make test       run all tests"
-	@echo "make test-fast  run the tests that need no real time"
+	@echo "make test-fast  run the tests that neither wait nor compute for long"
 	@echo "make test-interpreted  run tests of the engine on its Python files, as where there is no C compiler"
 	@echo "make test-databases  run the tests of what is stored on PostgreSQL and MariaDB"
 	@echo "make faults     kill, cut off and restart everything in turn, on SQLite and PostgreSQL; prints a table"
@@ -67,8 +67,17 @@ test: venv-dev
 	$(VENV)/bin/python -m pytest $(IN_PROCESSES) 5 -m "not alone"
 	$(VENV)/bin/python -m pytest -m alone tests/e2e
 
+# Two halves side by side, which each import and collect only their own, and none of the folders without a fast test.
+FAST := -q -m "not slow and not costly" --hypothesis-profile=fast
+FIRST_HALF := tests/experiments --ignore=tests/experiments/plans
+ELSEWHERE := tests/experiments tests/browser tests/e2e tests/faults
+SECOND_HALF := $(filter-out $(ELSEWHERE),$(patsubst %/,%,$(wildcard tests/[a-z]*/)) $(wildcard tests/test_*.py)) tests/experiments/plans
+
 test-fast: venv-dev
-	$(VENV)/bin/python -m pytest -m "not slow" --hypothesis-profile=fast $(IN_PROCESSES) 2
+	@$(MAKE) --no-print-directory --output-sync --jobs=2 test-fast-first test-fast-second
+
+test-fast-first test-fast-second: test-fast-%:
+	$(VENV)/bin/python -m pytest $(FAST) $(if $(filter first,$*),$(FIRST_HALF),$(SECOND_HALF))
 
 # The engine as it runs where there is no compiler, with sockets, too.
 INTERPRETED := galileo_compiled=false $(VENV)/bin/python -m pytest $(IN_PROCESSES) 2

@@ -13,7 +13,6 @@ from django.db import connection
 from xdist.scheduler import LoadFileScheduling
 
 import tests.support.examples  # noqa: F401 - registers the profile before pytest loads it
-from loadgen.broker.options import redis_options
 from tests.support.redis_server import RedisServer
 
 MADE_BY_MIGRATIONS = {"auth_permission", "django_content_type"}
@@ -109,7 +108,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 @pytest.fixture
 def broker(redis_server: RedisServer, settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis.Redis]:
-    """The server, emptied, as the broker of Django's side: a client of it."""
+    """The server, emptied, as the broker of Django's side: the controller's client of it."""
     from experiments.services import sending
     from galileo_site.celery import app
     from loadgen.protocol.settings import RedisSettings
@@ -123,11 +122,10 @@ def broker(redis_server: RedisServer, settings, monkeypatch: pytest.MonkeyPatch)
     settings.GALILEO_REDIS_URL = site.redis.url
     redis_client.cache_clear()
     sending._sender.cache_clear()
-    client = redis.Redis.from_url(site.redis.url, **redis_options())
+    client = redis_client()
     client.flushall()
     yield client
     client.close()
-    redis_client().close()
     redis_client.cache_clear()
     sending._sender().close()
     sending._sender.cache_clear()

@@ -11,3 +11,6 @@ os.environ["galileo_redis_port"] = "1"  # nothing listens there: a test that nee
 from galileo_site.settings import *  # noqa: E402, F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+# Otherwise each client of a test would list all static files.
+WHITENOISE_AUTOREFRESH = True

@@ -7,6 +7,8 @@ import pytest
 from benchmarks.conditions import Look, Pace
 from benchmarks.cores import Cores
 
+pytestmark = pytest.mark.costly
+
 
 class Machine:
     """A clock that only the work moves; it takes the times given, and then goes on with the last of them."""

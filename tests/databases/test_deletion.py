@@ -8,7 +8,7 @@ from experiments.services import experiments
 from routing.models import RoutingHost, RoutingRecord, RoutingRevision
 from tests.databases import rows
 
-pytestmark = [pytest.mark.database, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.costly, pytest.mark.database, pytest.mark.django_db(transaction=True)]
 
 OUTLIVE = {Worker, RoutingRecord, RoutingHost, RoutingRevision, ClientApp, ClientAppVersion}
 

@@ -11,6 +11,8 @@ from PIL import Image
 from examples.apps.squeezenet.shapes import KINDS, png
 from examples.service.classifier import Classifier, NotAnImage, train
 
+pytestmark = pytest.mark.costly
+
 
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:

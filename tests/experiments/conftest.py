@@ -14,6 +14,14 @@ from tests.support.fleet import Fleet
 from tests.support.plans import plan
 
 
+@pytest.fixture(scope="session", autouse=True)
+def ingest_without_pauses():
+    """No other process writes to the database of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("experiments.ingest.ingest.MAX_PAUSE_S", 0.0)
+        yield
+
+
 @pytest.fixture
 def api(db):
     """A client with an administrator's token; a programming error in a view fails the test."""

@@ -40,7 +40,7 @@ from tests.databases.rows import app_version
 from tests.support import batches
 from tests.support.plans import plan
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.costly, pytest.mark.django_db]
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
 OURS = [model for model in MODELS if model._meta.app_label == "experiments"]

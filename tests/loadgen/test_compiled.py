@@ -20,6 +20,8 @@ from loadgen.compiled import compile as compiling
 from loadgen.engine import primitives
 from loadgen.protocol.trace_batch import RECORD
 
+pytestmark = pytest.mark.costly
+
 # A machine without a compiler can run all other tests; CI has one.
 MISSING = compiling.missing_part()
 needs_compiled = pytest.mark.skipif(bool(MISSING) and "CI" not in os.environ, reason=f"the engine: {MISSING}")

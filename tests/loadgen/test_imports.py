@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.worker_process import ROOT
 
+pytestmark = pytest.mark.costly
+
 MODULES = ["loadgen.tasks", "loadgen.agent.main", "loadgen.worker", "loadgen.celery"]
 
 

@@ -19,7 +19,7 @@ from loadgen.protocol.outcomes import Outcome
 from loadgen.protocol.request_ids import request_id
 from tests.support.batches import NS, START_NS, START_S, make_experiment, rows_of, run_payloads, shards_of
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker")]
+pytestmark = [pytest.mark.costly, pytest.mark.django_db, pytest.mark.usefixtures("broker")]
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from tests.support.batches import (
     shards_of,
 )
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker")]
+pytestmark = [pytest.mark.costly, pytest.mark.django_db, pytest.mark.usefixtures("broker")]
 
 RAMP = [[2.0, 10.0], [2.0, 20.0], [2.0, 5.0]]
 STEADY = [[6.0, 4.0]]

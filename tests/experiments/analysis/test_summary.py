@@ -28,7 +28,7 @@ from tests.support.batches import (
     shards_of,
 )
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker")]
+pytestmark = [pytest.mark.costly, pytest.mark.django_db, pytest.mark.usefixtures("broker")]
 
 HOSTS = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]
 

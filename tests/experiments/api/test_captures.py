@@ -16,7 +16,7 @@ from loadgen.protocol.outcomes import Outcome
 from tests.support import batches
 from tests.support.records import Row
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.costly, pytest.mark.django_db]
 
 HEAD = b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n"
 TEXT = "HTTP/1.1 200 OK\r\n\r\nGrüße".encode()

@@ -20,7 +20,7 @@ from experiments.models import Experiment
 from tests.support import batches
 from tests.support.batches import START_S
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.costly, pytest.mark.django_db]
 
 
 @pytest.fixture

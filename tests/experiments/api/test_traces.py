@@ -17,7 +17,7 @@ from loadgen.protocol.outcomes import Outcome
 from tests.support import batches
 from tests.support.records import Row
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.costly, pytest.mark.django_db]
 
 
 def some_time_out(number: int, row: Row) -> Row:

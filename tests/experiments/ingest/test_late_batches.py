@@ -17,7 +17,7 @@ from experiments.services.reconcile import reconcile
 from loadgen.protocol.keys import ack_key
 from tests.support.batches import make_experiment, run_payloads, shards_of
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker")]
+pytestmark = [pytest.mark.costly, pytest.mark.django_db, pytest.mark.usefixtures("broker")]
 
 
 class Killed(BaseException):

@@ -6,6 +6,11 @@ from django.db import connection
 from experiments.ingest.ingest import pause_for_other_writers
 
 
+@pytest.fixture(autouse=True)
+def longest_pause(monkeypatch):
+    monkeypatch.setattr("experiments.ingest.ingest.MAX_PAUSE_S", 0.1)
+
+
 @pytest.mark.parametrize(("took_s", "pause_s"), [(0.0, 0.0), (0.004, 0.001), (0.2, 0.05), (0.4, 0.1), (30.0, 0.1)])
 def test_pause_is_a_quarter_of_the_time_up_to_a_bound(took_s, pause_s):
     expected = [pytest.approx(pause_s)] if connection.vendor == "sqlite" else []

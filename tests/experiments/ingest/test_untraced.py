@@ -37,7 +37,7 @@ from tests.support.batches import (
 )
 from tests.support.examples import examples
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker")]
+pytestmark = [pytest.mark.costly, pytest.mark.django_db, pytest.mark.usefixtures("broker")]
 
 Cut = list[tuple[int, bool]]  # batches: how many rows, whether they are traced
 

@@ -224,8 +224,8 @@ def test_refused_list_does_not_show_its_values(broker: redis.Redis, keys: object
         "good": ["1"], "words": ["1", "secret"], "negative": ["1", "-1"], "infinite": ["inf"],
         "long": ["1"] * 50_001, "half": ["1"] * 25_001,
     }  # fmt: skip
-    for key, gaps in lists.items():
-        broker.lpush(key, *gaps)
+    for key in set(lists).intersection(keys if isinstance(keys, list) else ()):
+        broker.lpush(key, *lists[key])
     with pytest.raises(PlanInvalid) as refused:
         with_recordings(recorded({"lists": keys}), {"lists": partial(read_lists, broker)})
     ((path, text),) = [(error.path, error.message) for error in refused.value.errors]

@@ -13,7 +13,7 @@ from loadgen.protocol.enums import ShardState
 from tests.support.batches import make_experiment as make_placed
 from tests.support.batches import run_payloads, shards_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.costly, pytest.mark.django_db(transaction=True)]
 
 
 class Killed(BaseException):

@@ -18,7 +18,7 @@ from loadgen.protocol.enums import ShardState
 from loadgen.protocol.keys import WORKERS_KEY, worker_key
 from tests.support.plans import plan
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.costly, pytest.mark.django_db(transaction=True)]
 
 ZONE = keys.label_queue("zone", "A")
 QUEUED = {"placement": "queue", "worker_labels": {"zone": "A"}, "shards": 2}

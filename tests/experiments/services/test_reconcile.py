@@ -17,7 +17,7 @@ from loadgen.protocol.keys import WORKERS_KEY, worker_key
 from loadgen.protocol.messages import ClockSample, GroupDocument, ShardStatus
 from tests.support.foreign_routes import remove_route, set_route
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.costly, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture

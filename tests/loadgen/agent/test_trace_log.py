@@ -21,6 +21,8 @@ from tests.support.records import Row, pack
 from tests.support.redis_server import RedisServer
 from tests.support.worker_process import settings_for
 
+pytestmark = pytest.mark.costly
+
 EPOCH_NS = 1_700_000_000_000_000_000
 MS = 1_000_000
 HEADER = BatchHeader(

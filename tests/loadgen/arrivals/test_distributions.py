@@ -82,6 +82,7 @@ def test_samples_have_the_distribution_of_their_parameters(name: str, parameters
     assert stats.kstest([draw() for _ in range(5000)], cdf).pvalue > 0.01 / len(CASES)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("name", "parameters", "cdf"), CASES)
 def test_the_mean_gap_counts_negative_samples_as_zero(name: str, parameters: tuple[float, ...], cdf: Cdf) -> None:
     """The integral of 1 - F over x > 0, up to where next to nothing is left."""
@@ -185,6 +186,7 @@ def test_an_unpaceable_distribution_can_still_be_sampled(name: str, parameters: 
 magnitudes = st.floats(-9, 9).map(lambda exponent: 10**exponent)
 
 
+@pytest.mark.costly
 @settings(max_examples=examples(300), deadline=None)
 @given(st.sampled_from(RANDOM), st.lists(magnitudes | magnitudes.map(lambda value: -value), max_size=3), st.integers())
 def test_whatever_is_accepted_can_be_drawn_from_without_end(name: str, parameters: list[float], seed: int) -> None:

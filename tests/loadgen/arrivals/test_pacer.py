@@ -217,6 +217,7 @@ def test_random_arrivals_depend_on_the_seed(process: str) -> None:
     assert arrivals(process, steps, range(3), 3, seed=5, workload=2) != first
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("process", RANDOM)
 def test_gaps_are_the_distributions_scaled_to_the_rate(process: str) -> None:
     """Each client's gaps are its distribution's, times clients / (rate × mean gap): two samples, Kolmogorov-Smirnov."""
@@ -234,6 +235,7 @@ def test_gaps_are_the_distributions_scaled_to_the_rate(process: str) -> None:
         assert stats.ks_2samp(gaps, expected).pvalue > 0.01 / clients / len(RANDOM), f"client {client}"
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("process", RANDOM)
 def test_the_ticks_are_the_rate_from_the_first_moment_on(process: str) -> None:
     """Of many clients, none in step with another: counts of short spans lie within five standard deviations."""
@@ -260,6 +262,7 @@ def test_a_rate_below_one_per_second_is_exact() -> None:
         assert abs(len(found) - 2000) < 5 * math.sqrt(2000 * 2), process
 
 
+@pytest.mark.costly
 def test_a_million_requests_per_second_are_a_microsecond_apart() -> None:
     found = arrivals(CONSTANT, [(S // 100, 1e6)], range(7), 7)
     assert [time for time, _, _ in found] == [500 + 1000 * number for number in range(10_000)]

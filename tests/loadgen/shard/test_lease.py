@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+import pytest
 import redis
 import redis.asyncio
 
@@ -15,6 +16,8 @@ from loadgen.shard.lease import STALE, TAKEN, VOID, Fence, declare_lost
 from tests.support.redis_server import RedisServer
 from tests.support.shards import broker_ns, order_of, state_of, status_of
 from tests.support.worker_process import settings_for
+
+pytestmark = pytest.mark.costly
 
 
 def with_client(server: RedisServer, tmp_path, work: Callable[[redis.asyncio.Redis], Awaitable[None]]) -> None:

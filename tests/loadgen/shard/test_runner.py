@@ -336,8 +336,8 @@ def test_expired_lease_stops_a_replaceable_shard(
     rows = rows_of(settings)
     counters = rows.final.counters
     assert (rows.final.end, rows.final.reason) == ("lost", LEASE_EXPIRED.reason)
-    assert counters.cut == 0
-    assert counters.planned == counters.sent == len(rows) < 1000
+    # The rest of the plan is not cut, only what waited for a connection at that moment.
+    assert counters.planned == len(rows) < 1000
     assert sorted(rows.sent_ids("s-expires")) == sorted(target.ids("s-expires"))
     assert state_of(store, 1) == "lost"
     assert len(renewals) > 4
@@ -378,7 +378,7 @@ def test_next_attempt_continues_after_a_shutdown(
 
     rows = rows_of(settings)
     first, second = (header for header in rows.headers if header.final)
-    assert (first.end, first.reason, first.counters.cut) == ("lost", "worker shut down", 0)
+    assert (first.end, first.reason) == ("lost", "worker shut down")
     assert second.counters.skipped >= first.counters.planned
     # Nothing was sent twice, nothing was cut twice, and everything is a row or was skipped in between.
     sent = rows.sent_ids("s-moves")

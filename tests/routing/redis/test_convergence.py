@@ -9,7 +9,7 @@ from routing.redis import projection
 from routing.redis.synchronisation import synchronise
 from tests.support.foreign_routes import remove_route, set_route
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("client")]
+pytestmark = [pytest.mark.costly, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("client")]
 
 SERVICES = ("s", "t")
 STEPS = 40

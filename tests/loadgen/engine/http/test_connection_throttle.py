@@ -16,6 +16,8 @@ from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import build
 
+pytestmark = pytest.mark.costly
+
 
 class Host:
     """Lacks some connections; `opened` takes down who opened how many, and when."""
