@@ -10,7 +10,7 @@ COMPILE := $(VENV)/bin/pip-compile --quiet --strip-extras --annotation-style=lin
 	--no-emit-trusted-host --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev demo up down test test-fast test-fast-first test-fast-second test-interpreted test-databases faults soak bench lint lock clean
+.PHONY: help venv venv-dev demo up down test test-end-to-end test-parts test-fast test-fast-first test-fast-second test-interpreted test-databases faults soak bench lint lock clean
 
 help:
 	@echo "make demo       run the example experiment end to end: install, start, load, report, stop"
@@ -58,14 +58,22 @@ up: venv
 down: venv
 	@$(STACK) down
 
-# File by file, the longest first (tests/conftest.py). End-to-end tests wait, so that more processes than cores help.
+# File by file, the longest first (tests/conftest.py).
 IN_PROCESSES := --dist loadfile --no-loadscope-reorder -n
+SIDE_BY_SIDE := @$(MAKE) --no-print-directory --output-sync=line --jobs=2
 # Each process would compile, and pytest rewrite, all modules again where the environment has set this.
 test test-fast test-interpreted test-databases: export PYTHONDONTWRITEBYTECODE =
 
+# End-to-end tests share one Galileo per process, and mostly wait: more processes than cores help.
 test: venv-dev
-	$(VENV)/bin/python -m pytest $(IN_PROCESSES) 5 -m "not alone"
+	$(SIDE_BY_SIDE) test-end-to-end test-parts
 	$(VENV)/bin/python -m pytest -m alone tests/e2e
+
+test-end-to-end:
+	$(VENV)/bin/python -m pytest $(IN_PROCESSES) 3 -m "not alone" tests/e2e
+
+test-parts:
+	$(VENV)/bin/python -m pytest $(IN_PROCESSES) 3 tests --ignore=tests/e2e
 
 # Two halves side by side, which each import and collect only their own, and none of the folders without a fast test.
 FAST := -q -m "not slow and not costly" --hypothesis-profile=fast
@@ -74,7 +82,7 @@ ELSEWHERE := tests/experiments tests/browser tests/e2e tests/faults
 SECOND_HALF := $(filter-out $(ELSEWHERE),$(patsubst %/,%,$(wildcard tests/[a-z]*/)) $(wildcard tests/test_*.py)) tests/experiments/plans
 
 test-fast: venv-dev
-	@$(MAKE) --no-print-directory --output-sync --jobs=2 test-fast-first test-fast-second
+	$(SIDE_BY_SIDE) test-fast-first test-fast-second
 
 test-fast-first test-fast-second: test-fast-%:
 	$(VENV)/bin/python -m pytest $(FAST) $(if $(filter first,$*),$(FIRST_HALF),$(SECOND_HALF))

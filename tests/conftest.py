@@ -10,7 +10,6 @@ import pytest
 import redis
 from django.core.management.commands import flush
 from django.db import connection
-from xdist.scheduler import LoadFileScheduling
 
 import tests.support.examples  # noqa: F401 - registers the profile before pytest loads it
 from tests.support.redis_server import RedisServer
@@ -40,43 +39,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _put_longest_files_first(items: list[pytest.Item]) -> None:
-    """Sorts by a guess of each file's duration, and lets files that wait alternate with files that compute.
-
-    End-to-end tests come first: they wait longest.
-    """
+    """Sorts by a guess of each file's duration, and lets files that wait alternate with files that compute."""
     tests: Counter[Path] = Counter(item.path for item in items)
     slow: Counter[Path] = Counter(item.path for item in items if item.get_closest_marker("slow") is not None)
     fast = Counter({path: number for path, number in tests.items() if path not in slow})
     ranks = {path: (rank, 0) for rank, (path, _) in enumerate(slow.most_common())}
     ranks |= {path: (rank, 1) for rank, (path, _) in enumerate(fast.most_common())}
-    items.sort(key=lambda item: ("e2e" not in item.path.parts, ranks[item.path]))
-
-
-class Scheduling(LoadFileScheduling):
-    """Gives each process one file after the other, and the end-to-end tests to E2E_PROCESSES of them.
-
-    End-to-end tests share one Galileo per process, and mostly wait; the other processes compute meanwhile.
-    """
-
-    E2E_PROCESSES = 3
-
-    def __init__(self, config: pytest.Config, log: Any) -> None:
-        super().__init__(config, log)
-        self._groups: dict[str, str] = {}
-
-    def _split_scope(self, nodeid: str) -> str:
-        if not self._groups:
-            tests = Counter(name.split("::", 1)[0] for name in self.collection if "/e2e/" in name)
-            sizes = Counter({f"e2e {number}": 0 for number in range(self.E2E_PROCESSES)})
-            for file, size in tests.most_common():
-                self._groups[file] = min(sizes, key=lambda group: sizes[group])
-                sizes[self._groups[file]] += size
-        file = super()._split_scope(nodeid)
-        return self._groups.get(file, file)
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
-    return Scheduling(config, log)
+    items.sort(key=lambda item: ranks[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -249,7 +249,7 @@ def test_higher_attempt_supersedes_a_running_one(
     assert ends == {1: "lost", 2: "stopped"}
     first = [header for header in rows.headers if header.attempt == 1]
     assert sum(header.rows for header in first) == first[-1].counters.rows == first[-1].counters.planned
-    assert {header.counters.cut for header in rows_of(settings).headers if header.attempt == 1} == {0}
+    assert first[-1].counters.planned < 300, "the rest of the plan is not cut"
     assert status_of(store, 1).attempt == 2
     firsts = {header.attempt: header.first_row for header in rows_of(settings).headers if header.number == 0}
     assert firsts == {1: 0, 2: 1 << 28}
