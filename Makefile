@@ -73,7 +73,7 @@ test-end-to-end:
 	$(VENV)/bin/python -m pytest $(IN_PROCESSES) 3 -m "not alone" tests/e2e
 
 test-parts:
-	$(VENV)/bin/python -m pytest $(IN_PROCESSES) 3 tests --ignore=tests/e2e
+	$(VENV)/bin/python -m pytest $(IN_PROCESSES) 4 tests --ignore=tests/e2e
 
 # Two halves side by side, which each import and collect only their own, and none of the folders without a fast test.
 FAST := -q -m "not slow and not costly" --hypothesis-profile=fast

@@ -21,8 +21,8 @@ SOCKET_OPTIONS: dict[str, Any] = {
     "health_check_interval": 5,
 }
 
-# Without it, redis-py (seen with 7.1) reads its version from its package's metadata for each connection, which takes as long
-# as ten commands.
+# Without it, redis-py (seen with 8.1) reads its version from its package's metadata for each connection, which takes
+# longer than to connect.
 _DRIVER = DriverInfo()
 
 # A consumer that has just taken a message when the broker goes away would put it back while it closes the connection:
