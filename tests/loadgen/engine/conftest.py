@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 import uvloop
 
+from tests.loadgen.engine.harness import close_all
 from tests.support.http_target import HttpTarget
 
 Value = TypeVar("Value")
@@ -29,9 +30,16 @@ def run(request: pytest.FixtureRequest) -> Run[Any]:
     """Runs a coroutine on each kind of event loop that the engine has to work on."""
     factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
 
+    async def closing(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return await coroutine
+        except BaseException:
+            await close_all()
+            raise
+
     def run_on_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:
         with asyncio.Runner(loop_factory=factory) as runner:
-            return runner.run(coroutine)
+            return runner.run(closing(coroutine))
 
     return run_on_loop
 

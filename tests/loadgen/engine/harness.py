@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.support import records
 
 SERVICE = "service"
 GROUP = "group"
+_built: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,16 @@ def build(
     routes = build_routes(spec, seed, shard_index)
     if hosts:
         routes.update(record(*hosts))
-    return Engine(order, document, source or file_sources(apps_dir), routes, monotonic_ns, max_connections)
+    engine = Engine(order, document, source or file_sources(apps_dir), routes, monotonic_ns, max_connections)
+    _built.add(engine)
+    return engine
+
+
+async def close_all() -> None:
+    """Closes the engines that a failed test has left open: uvloop would wait for their connections for ever."""
+    for engine in list(_built):
+        if engine.connections:
+            await engine.close()
 
 
 async def finish(engine: Engine) -> Result:

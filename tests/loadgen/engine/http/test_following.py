@@ -171,12 +171,13 @@ def test_hosts_that_redirects_alone_lead_to_are_forgotten(run: Run[Any]) -> None
         return {key for key in engine._pool.hosts if key != server.host}
 
     async def until_forgotten(engine: Any) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while engine.counters.completed < 10 or strangers(engine):
                 await asyncio.sleep(0.01)
+        engine.stop(0, STOPPED)
 
     async def scenario() -> tuple[set[Any], Result]:
-        engine = build(server.host, rate=50, duration=0.2)
+        engine = build(server.host, schedule=[[0.2, 50], [60, 0]])
         result = await play(engine, until_forgotten)
         return strangers(engine), result
 
