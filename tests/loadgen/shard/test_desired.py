@@ -10,6 +10,7 @@ import redis
 import redis.asyncio
 
 from loadgen.protocol.enums import DesiredState
+from loadgen.protocol.keys import group_key
 from loadgen.protocol.messages import GroupDocument
 from loadgen.shard import desired
 from loadgen.shard.clock import Clock
@@ -73,3 +74,22 @@ def test_redis_emptied_between_two_reads_takes_no_route_away(
     monkeypatch.setattr(desired, "read_async", read)
     news = refresh(redis_server, times=3)
     assert (news.hosts, len(reads)) == ([["10.0.0.1"]], 2)
+
+
+@pytest.mark.usefixtures("group")
+def test_time_of_the_last_renewal_is_known(redis_server: RedisServer, store: redis.Redis) -> None:
+    async def scenario() -> list[int]:
+        client = redis.asyncio.Redis.from_url(redis_server.url)
+        news = News()
+        reader = DesiredStateReader(client, "g", news.take_document, news.take_route, Clock())
+        times = [reader.renewed_ns]
+        for is_renewed in (False, True, False):
+            if is_renewed:
+                store.hincrby(group_key("g"), "renewals", 1)
+            await reader.refresh()
+            times.append(reader.renewed_ns)
+        await client.aclose()
+        return times
+
+    begin, unrenewed, renewed, later = asyncio.run(scenario())
+    assert begin == unrenewed < renewed == later
