@@ -10,15 +10,16 @@ COMPILE := $(VENV)/bin/pip-compile --quiet --strip-extras --annotation-style=lin
 	--no-emit-trusted-host --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev demo up down test test-end-to-end test-parts test-fast test-fast-first test-fast-second test-interpreted test-databases faults soak bench lint lock clean
+.PHONY: help venv venv-dev demo up down test test-end-to-end test-parts test-long test-fast test-fast-first test-fast-second test-interpreted test-databases faults soak bench lint lock clean
 
 help:
 	@echo "make demo       run the example experiment end to end: install, start, load, report, stop"
 	@echo "make up         start everything in the background; prints the web address and the password"
 	@echo "make down       stop what make up has started"
 	@echo "make venv       install into $(VENV)"
-	@echo "make test       run all tests"
+	@echo "make test       run all tests but those below"
 	@echo "make test-fast  run the tests that neither wait nor compute for long"
+	@echo "make test-long  run the tests that compute for half a minute or more: random requests to the API, a worker's installation"
 	@echo "make test-interpreted  run tests of the engine on its Python files, as where there is no C compiler"
 	@echo "make test-databases  run the tests of what is stored on PostgreSQL and MariaDB"
 	@echo "make faults     kill, cut off and restart everything in turn, on SQLite and PostgreSQL; prints a table"
@@ -62,7 +63,7 @@ down: venv
 IN_PROCESSES := --dist loadfile --no-loadscope-reorder -n
 SIDE_BY_SIDE := @$(MAKE) --no-print-directory --output-sync=line --jobs=2
 # Each process would compile, and pytest rewrite, all modules again where the environment has set this.
-test test-fast test-interpreted test-databases: export PYTHONDONTWRITEBYTECODE =
+test test-long test-fast test-interpreted test-databases: export PYTHONDONTWRITEBYTECODE =
 
 # End-to-end tests share one Galileo per process, and mostly wait: more processes than cores help.
 test: venv-dev
@@ -70,13 +71,16 @@ test: venv-dev
 	$(VENV)/bin/python -m pytest -m alone tests/e2e
 
 test-end-to-end:
-	$(VENV)/bin/python -m pytest $(IN_PROCESSES) 3 -m "not alone" tests/e2e
+	$(VENV)/bin/python -m pytest $(IN_PROCESSES) 3 -m "not alone and not long" tests/e2e
 
 test-parts:
-	$(VENV)/bin/python -m pytest $(IN_PROCESSES) 4 tests --ignore=tests/e2e
+	$(VENV)/bin/python -m pytest $(IN_PROCESSES) 4 -m "not long" tests --ignore=tests/e2e
+
+test-long: venv-dev
+	$(VENV)/bin/python -m pytest $(IN_PROCESSES) 2 -m long
 
 # Two halves side by side, which each import and collect only their own, and none of the folders without a fast test.
-FAST := -q -m "not slow and not costly" --hypothesis-profile=fast
+FAST := -q -m "not slow and not costly and not long" --hypothesis-profile=fast
 FIRST_HALF := tests/experiments --ignore=tests/experiments/plans
 ELSEWHERE := tests/experiments tests/browser tests/e2e tests/faults
 SECOND_HALF := $(filter-out $(ELSEWHERE),$(patsubst %/,%,$(wildcard tests/[a-z]*/)) $(wildcard tests/test_*.py)) tests/experiments/plans

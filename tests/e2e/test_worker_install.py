@@ -2,11 +2,15 @@
 
 import subprocess
 
+import pytest
+
 from galileo_site.environment import PROJECT_ROOT
 from loadgen.protocol.keys import worker_key
 from tests.support.galileo import Galileo
 from tests.support.venv import make_venv
 from tests.support.waiting import wait_for
+
+pytestmark = pytest.mark.long
 
 
 def test_a_worker_starts_from_an_environment_without_django(tmp_path, galileo: Galileo):

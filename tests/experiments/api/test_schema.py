@@ -40,8 +40,13 @@ from tests.support.archives import app_archive
 from tests.support.plans import plan, plan_data
 from tests.support.workers import register
 
-EXAMPLES = int(os.environ.get("GALILEO_API_EXAMPLES", "6"))
-pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.mark.timeout(60 + 5 * EXAMPLES)]
+EXAMPLES = int(os.environ.get("GALILEO_API_EXAMPLES", "12"))
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.slow,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.timeout(60 + 5 * EXAMPLES),
+]
 CONFIG = SchemathesisConfig.from_dict({"seed": 1, "generation": {"with-security-parameters": False}})
 # Operations whose bodies have rules between their fields, which no schema says, and those that take a worker or a slot.
 RULED = {

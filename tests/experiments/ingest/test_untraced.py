@@ -74,7 +74,7 @@ def of_any_outcome(seed: int, number: int, arrival: Row) -> Row:
     return row(arrival.client, arrival.sequence, arrival.intended_ns, outcome, host=host, routing_version=1)
 
 
-@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cut=st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=8),
     lost=st.frozensets(st.integers(0, 6), max_size=2),
