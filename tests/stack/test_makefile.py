@@ -18,6 +18,7 @@ TARGETS = [
     "venv",
     "test",
     "test-fast",
+    "test-long",
     "test-interpreted",
     "test-databases",
     "faults",

@@ -326,21 +326,20 @@ def test_database_outage_is_polled_with_pauses(broker: redis.Redis, monkeypatch:
     monkeypatch.setattr(recorder_module.connection, "close", lambda: None)
     monkeypatch.setattr(recorder_module, "STORE_EVERY_S", 0.1)
     monkeypatch.setattr(recorder_module, "STORE_ROWS", 1)
-    asked: list[Taken] = []
+    asked_s: list[float] = []
+    stop = threading.Event()
 
-    def away(batch: Taken) -> None:
-        asked.append(batch)
+    def away(_: Taken) -> None:
+        asked_s.append(time.monotonic())
+        if len(asked_s) == 5:
+            stop.set()
         raise OperationalError("away")
 
     monkeypatch.setattr(recorder_module, "store", away)
     backlog = Backlog()
     backlog.add(sample())
-    stop = threading.Event()
-    timer = threading.Timer(1.0, stop.set)
-    timer.start()
     Recorder(broker, backlog).run(stop)
-    timer.join()
-    assert 3 <= len(asked) <= 12
+    assert min(later - earlier for earlier, later in itertools.pairwise(asked_s[:5])) >= 0.09
     assert len(backlog) == 1
 
 
