@@ -21,9 +21,9 @@ SOCKET_OPTIONS: dict[str, Any] = {
     "health_check_interval": 5,
 }
 
-# Without it, redis-py (seen with 8.1) reads its version from its package's metadata for each connection, which takes
-# longer than to connect.
-_DRIVER = DriverInfo()
+# Without `driver_info`, redis-py (seen with 8.1) reads its version from its package's metadata for each connection,
+# which takes longer than to connect.
+_CLIENT_OPTIONS: dict[str, Any] = {**SOCKET_OPTIONS, "driver_info": DriverInfo()}
 
 # A consumer that has just taken a message when the broker goes away would put it back while it closes the connection:
 # without a connection that raises, and ends the worker's main process. We order, or send, again from our own records.
@@ -32,12 +32,12 @@ Channel.do_restore = False
 
 def redis_options() -> dict[str, Any]:
     """Keyword arguments for every blocking `redis.Redis` client of ours, beside its URL."""
-    return {**SOCKET_OPTIONS, "driver_info": _DRIVER, "retry": Retry(ExponentialBackoff(cap=1.0, base=0.05), 2)}
+    return {**_CLIENT_OPTIONS, "retry": Retry(ExponentialBackoff(cap=1.0, base=0.05), 2)}
 
 
 def async_redis_options() -> dict[str, Any]:
     """As `redis_options`, for `redis.asyncio.Redis`, which awaits its retries and so needs a class of its own."""
-    return {**SOCKET_OPTIONS, "driver_info": _DRIVER, "retry": AsyncRetry(ExponentialBackoff(cap=1.0, base=0.05), 2)}
+    return {**_CLIENT_OPTIONS, "retry": AsyncRetry(ExponentialBackoff(cap=1.0, base=0.05), 2)}
 
 
 def queue(name: str) -> Queue:
