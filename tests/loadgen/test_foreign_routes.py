@@ -86,6 +86,7 @@ def run(settings: WorkerSettings, store: redis.Redis, target: HttpTarget, group:
     for name in spool.scan():
         batches.append(Rows())
         batches[-1].add(*decode(spool.read(name)))
+    assert sum(map(len, batches)) == 3000, "each arrival has a row, those after the stop too"
     return batches
 
 

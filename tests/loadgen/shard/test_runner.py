@@ -249,7 +249,8 @@ def test_higher_attempt_supersedes_a_running_one(
     assert ends == {1: "lost", 2: "stopped"}
     first = [header for header in rows.headers if header.attempt == 1]
     assert sum(header.rows for header in first) == first[-1].counters.rows == first[-1].counters.planned
-    assert first[-1].counters.planned < 300, "the rest of the plan is not cut"
+    counters = first[-1].counters
+    assert counters.planned == counters.sent + counters.cut < 300, "the rest of the plan is not cut"
     assert status_of(store, 1).attempt == 2
     firsts = {header.attempt: header.first_row for header in rows_of(settings).headers if header.number == 0}
     assert firsts == {1: 0, 2: 1 << 28}
@@ -337,7 +338,7 @@ def test_expired_lease_stops_a_replaceable_shard(
     counters = rows.final.counters
     assert (rows.final.end, rows.final.reason) == ("lost", LEASE_EXPIRED.reason)
     # The rest of the plan is not cut, only what waited for a connection at that moment.
-    assert counters.planned == len(rows) < 1000
+    assert counters.planned == counters.sent + counters.cut == len(rows) < 1000
     assert sorted(rows.sent_ids("s-expires")) == sorted(target.ids("s-expires"))
     assert state_of(store, 1) == "lost"
     assert len(renewals) > 4
@@ -379,6 +380,8 @@ def test_next_attempt_continues_after_a_shutdown(
     rows = rows_of(settings)
     first, second = (header for header in rows.headers if header.final)
     assert (first.end, first.reason) == ("lost", "worker shut down")
+    # As above: what waited for a connection at that moment is cut, and not the rest of the plan.
+    assert first.counters.planned == first.counters.sent + first.counters.cut < 1500
     assert second.counters.skipped >= first.counters.planned
     # Nothing was sent twice, nothing was cut twice, and everything is a row or was skipped in between.
     sent = rows.sent_ids("s-moves")
@@ -632,6 +635,31 @@ def test_an_unbounded_load_pauses_when_nobody_renews_it(
 
     run_shards(settings, order_of(1, "s-left"), script=script)
     assert 0 < sent[0] == sent[1]
+
+
+def test_a_renewed_unbounded_load_goes_on(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadgen.shard.commands.GROUP_LEASE_S", 4)
+    put_route(store, {target.host: 1.0})
+    put_document(store, interactive(store, "s-kept", rate_rps=10.0))
+    sent = []
+
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "running")
+        ends_s = time.monotonic() + 5.5
+        while time.monotonic() < ends_s:
+            await asyncio.sleep(0.1)
+            store.hincrby(group_key("s-kept"), "renewals", 1)
+        status = status_of(store, 1)
+        assert status is not None
+        assert not status.is_deserted
+        sent.append(len(target.ids("s-kept")))
+        await until(lambda: len(target.ids("s-kept")) > sent[0])
+        put_document(store, replace(interactive(store, "s-kept", 2), state=DesiredState.STOP))
+
+    run_shards(settings, order_of(1, "s-kept"), script=script)
+    assert sent[0] > 0
 
 
 def with_app(document: GroupDocument, digest: str | None) -> GroupDocument:
