@@ -1,6 +1,7 @@
 """The controller shell on a real terminal."""
 
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -45,7 +46,10 @@ class Terminal:
         return _plain(self._child.before)
 
     def close(self) -> None:
-        self._child.close(force=True)
+        # pexpect's own way gives up if the process has not ended 0.1 s after each signal.
+        self._child.kill(signal.SIGKILL)
+        self._child.wait()
+        self._child.close()
 
 
 def _plain(text: str) -> str:
