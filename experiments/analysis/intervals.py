@@ -14,6 +14,8 @@ from django.db.models import Count, F, QuerySet, Sum, Value
 from experiments.analysis.shard_scope import schedule_of, shards_of
 from experiments.models import Experiment, SecondStats, Trace, Workload
 from loadgen.arrivals import distributions
+from loadgen.arrivals.count_spread import explained_deviation
+from loadgen.arrivals.pacer import PRERECORDED
 from loadgen.arrivals.schedule import Schedule
 from loadgen.protocol.enums import LoadModel
 from loadgen.protocol.messages import WorkloadSpec
@@ -41,8 +43,10 @@ def intervals_of(experiment: Experiment) -> list[dict[str, Any]]:
 
     `planned` is the schedule's integral (a Poisson process varies around it), `arrivals` counts by intended time, and
     `sent` by the time at which the request was written. A request that waited may be sent in a later interval;
-    `sent_after` counts those after the end. Untraced arrivals are known by the second only: a second that lies in
-    several intervals is divided in proportion to the schedule, and its requests count as sent when they were intended.
+    `sent_after` counts those after the end. `schedule_total` and `arrivals_total` are the sums of the intervals, and
+    `explained_deviation` is how far the two may lie apart by chance (loadgen/arrivals/count_spread.py). Untraced
+    arrivals are known by the second only: a second that lies in several intervals is divided in proportion to the
+    schedule, and its requests count as sent when they were intended.
     The closed model and interactive experiments plan no arrivals (None): there, `clients` is the number of active
     clients; it is None in the open model.
     """
@@ -91,8 +95,17 @@ def _workload(
         "arrival_process": None if is_unplanned else spec.arrival_process,
         "think_time": _think_time(spec) if spec.model == LoadModel.CLOSED else None,
         "intervals": rows,
+        "schedule_total": None if is_unplanned else schedule.total,
+        "arrivals_total": sum(row["arrivals"] for row in rows),
+        "explained_deviation": None if is_unplanned else _explained(spec, schedule.total, workload.clients),
         "sent_after": sent[workload.index, len(bounds)],
     }
+
+
+def _explained(spec: WorkloadSpec, planned: float, clients: int) -> float:
+    if spec.arrival_process == PRERECORDED:
+        return 1.0
+    return explained_deviation(spec.arrival_process, spec.arrival_parameters, planned, clients)
 
 
 def _think_time(spec: WorkloadSpec) -> str:
@@ -128,7 +141,8 @@ def _add_untraced(
     """Adds the untraced arrivals of each second to the intervals that it lies in."""
     assert experiment.start_broker_ns is not None  # or there were no statistics
     schedules = {workload.index: schedule_of(WorkloadSpec(**workload.spec)) for workload in workloads}
-    seconds = SecondStats.objects.filter(experiment=experiment, traced=False).order_by()
+    first = experiment.start_broker_ns // NS
+    seconds = SecondStats.objects.filter(experiment=experiment, traced=False, second__gte=first).order_by()
     for index, second, *counts in seconds.values_list("workload", "second").annotate(Sum("arrivals"), Sum("sent")):
         pieces = _pieces(second * NS - experiment.start_broker_ns, bounds, schedules[index])
         for counter, count in zip((arrivals, sent), counts, strict=True):
@@ -179,7 +193,8 @@ def _equal(
     since = F(column) - zero_ns
     # A modulo instead of a division, which the databases round differently.
     start = models.ExpressionWrapper(since - since % interval_ns, output_field=models.BigIntegerField())
-    within = rows.filter(**{f"{column}__lt": zero_ns + bounds[-1][1]}).annotate(interval_start=start)
+    within = rows.filter(**{f"{column}__gte": zero_ns, f"{column}__lt": zero_ns + bounds[-1][1]})
+    within = within.annotate(interval_start=start)
     for shard_id, start_ns, count in within.values_list("shard_id", "interval_start").annotate(Count("id")):
         yield shard_id, start_ns // interval_ns, count
 

@@ -32,6 +32,7 @@ from experiments.plans.parsing import PlanErrors, Section, read, refused
 from experiments.plans.recordings import MAX_RECORDED, rates_rps
 from experiments.plans.routes import MAX_ROUTES, Route, plain_routing, read_routing
 from experiments.plans.workload import MAX_CLIENTS, ClientOf, Workload, WorkloadContext, no_client
+from loadgen.arrivals.pacer import ARRIVALS_VERSION, times_differ
 from loadgen.protocol.enums import CaptureMode, LoadModel, OnWorkerLoss
 from loadgen.protocol.messages import WorkloadSpec
 from routing import table
@@ -343,6 +344,10 @@ class Plan(Section):
         description="The seed of all random sources: the same seed and plan give the same intended times. Default: one "
         "is drawn, and stored.",
     )
+    arrivals_version: Annotated[int, Field(ge=1, le=ARRIVALS_VERSION)] = Field(
+        ARRIVALS_VERSION,
+        description="The version of the arrival processes, which stored plans have; [see below](#arrival-processes).",
+    )
     metadata: JsonMapping = Field(default_factory=dict, description="A mapping that is stored with the experiment.")
 
     def resolved(self, given: dict[str, Any], errors: PlanErrors, context: Any) -> Self:
@@ -368,6 +373,21 @@ class Plan(Section):
     @property
     def duration_s(self) -> float:
         return self.duration_ns / NS
+
+    @property
+    def older_times(self) -> str:
+        """A sentence if its arrivals had other times in the version of the plan; "" if they have the same."""
+        processes = {
+            workload.arrival_pattern[0]
+            for workload in self.workloads
+            if workload.model == LoadModel.OPEN and times_differ(workload.arrival_pattern[0], self.arrivals_version)
+        }
+        if not processes:
+            return ""
+        return (
+            f"the plan is of version {self.arrivals_version} of the arrival processes, and this run has version "
+            f"{ARRIVALS_VERSION}: arrivals by {', '.join(sorted(processes))} have other times, even with the same seed"
+        )
 
     def workload_specs(self) -> list[WorkloadSpec]:
         """The messages to the workers, one per workload, in the plan's order."""

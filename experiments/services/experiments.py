@@ -15,6 +15,7 @@ from experiments.plans import Plan
 from experiments.plans.workload import QUEUE
 from experiments.services import apps, ending, events, partitions, placement, sending
 from experiments.services.workers import sync_workers
+from loadgen.arrivals.pacer import ARRIVALS_VERSION
 from routing.errors import Conflict
 
 ID_ATTEMPTS = 20
@@ -88,7 +89,7 @@ def create(
         creator=plan.experiment.creator or creator,
         created_at=now,
         seed=plan.seed if plan.seed is not None else secrets.randbits(63),
-        plan=plan.to_dict(),
+        plan=plan.to_dict() | {"arrivals_version": ARRIVALS_VERSION},
         metadata=plan.metadata,
         tracing=plan.configuration.tracing,
         instruction_id=instruction_id,
@@ -101,6 +102,8 @@ def create(
                 workload, experiment=experiment, index=spec.index, spec=dataclasses.asdict(spec)
             ).save(force_insert=True)
         events.record(experiment.id, "queued", at=now)
+        if plan.older_times:
+            events.record(experiment.id, "other intended times", plan.older_times, at=now)
         sending.kick_reconcile()
     return experiment
 

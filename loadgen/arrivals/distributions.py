@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 
 from routing.errors import Code, InvalidInput
 
@@ -24,6 +26,12 @@ _HIGHEST_EXPONENT = 700.0
 _FURTHEST_SIGMAS = 13.0
 # See `share_of_common_gaps`.
 _DRAWS = 2000
+_BISECTIONS = 50
+_ANGLES = 4000
+
+
+# Draws a number from a random source.
+Draw = Callable[[random.Random], float]
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class _Kind:
 
     defaults: dict[str, float | None]
     mean: Callable[..., float]  # of the distribution itself
+    length_biased: Callable[..., Draw]  # see `residual_sampler`
     positive_mean: Callable[..., float] | None = None  # of max(sample, 0), where samples may be negative
     lowest: tuple[float, ...] = ()  # of each parameter, -HIGHEST where not given
     order: tuple[int, ...] = ()  # positions of parameters that must not decrease
@@ -81,34 +90,120 @@ def _simpson(function: Callable[[float], float], low: float, high: float, halves
     return (function(low) + inner + function(high)) * step / 3
 
 
-_NORMAL = _Kind({"mu": 0.0, "sigma": 1.0}, lambda mu, sigma: mu, _normal_positive_mean, lowest=(-HIGHEST, 0.0))
+def _uniform_length_biased(a: float, b: float) -> Draw:
+    lowest = max(a, 0.0)
+    return lambda source: math.sqrt(lowest**2 + source.random() * (b**2 - lowest**2))
+
+
+def _triangular_length_biased(low: float, high: float, mode: float) -> Draw:
+    """Accepts a gap with a probability that grows with its length (rejection sampling)."""
+
+    def draw(source: random.Random) -> float:
+        while True:
+            gap = source.triangular(low, high, mode)
+            if source.random() * high < gap:
+                return gap
+
+    return draw
+
+
+def _normal_length_biased(mu: float, sigma: float) -> Draw:
+    """Inverts the distribution function, whose integral over (mu + sigma z) φ(z) is mu Φ(z) - sigma φ(z)."""
+    if sigma == 0:
+        return lambda source: mu
+    # Z as standard normal; in it, a gap is positive from here on.
+    first = max(-mu / sigma, -_FURTHEST_SIGMAS)
+
+    def below(z: float) -> float:
+        return mu * math.erfc(-z / math.sqrt(2)) / 2 - sigma * math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+    start, total = below(first), below(_FURTHEST_SIGMAS) - below(first)
+
+    def draw(source: random.Random) -> float:
+        wanted, low, high = start + source.random() * total, first, _FURTHEST_SIGMAS
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if below(middle) < wanted else (low, middle)
+        return max(mu + sigma * (low + high) / 2, 0.0)
+
+    return draw
+
+
+def _vonmises_length_biased(mu: float, kappa: float) -> Draw:
+    """Draws from a table of angles, each as often as its density times the angle."""
+    turn = 2 * math.pi
+    far = min(math.pi, 14 / math.sqrt(kappa)) if kappa > 1e-6 else math.pi
+    width = 2 * far / _ANGLES
+    angles = [(mu - far + (number + 0.5) * width) % turn for number in range(_ANGLES)]
+    weights = [angle * math.exp(kappa * (math.cos(angle - mu) - 1)) for angle in angles]
+    below = list(accumulate(weights))
+
+    def draw(source: random.Random) -> float:
+        number = min(bisect(below, source.random() * below[-1]), _ANGLES - 1)
+        return max(angles[number] + (source.random() - 0.5) * width, 0.0)
+
+    return draw
+
+
+_NORMAL = _Kind(
+    {"mu": 0.0, "sigma": 1.0},
+    lambda mu, sigma: mu,
+    _normal_length_biased,
+    _normal_positive_mean,
+    lowest=(-HIGHEST, 0.0),
+)
 
 _KINDS: dict[str, _Kind] = {
-    CONSTANT: _Kind({"seconds": None}, lambda seconds: seconds, lowest=(0.0,)),
-    "uniform": _Kind({"a": 0.0, "b": 1.0}, lambda a, b: (a + b) / 2, _uniform_positive_mean, order=(0, 1)),
+    CONSTANT: _Kind({"seconds": None}, lambda seconds: seconds, lambda seconds: lambda source: seconds, lowest=(0.0,)),
+    "uniform": _Kind(
+        {"a": 0.0, "b": 1.0}, lambda a, b: (a + b) / 2, _uniform_length_biased, _uniform_positive_mean, order=(0, 1)
+    ),
     "triangular": _Kind(
         {"low": 0.0, "high": 1.0, "mode": None},
         lambda low, high, mode: (low + high + mode) / 3,
+        _triangular_length_biased,
         _triangular_positive_mean,
         order=(0, 2, 1),
     ),
     "normalvariate": _NORMAL,
     "gauss": _NORMAL,
     "lognormvariate": _Kind(
-        {"mu": 0.0, "sigma": 1.0}, lambda mu, sigma: math.exp(mu + sigma * sigma / 2), lowest=(-HIGHEST, 0.0)
+        {"mu": 0.0, "sigma": 1.0},
+        lambda mu, sigma: math.exp(mu + sigma * sigma / 2),
+        lambda mu, sigma: lambda source: source.lognormvariate(mu + sigma * sigma, sigma),
+        lowest=(-HIGHEST, 0.0),
     ),
-    EXPOVARIATE: _Kind({"lambd": 1.0}, lambda lambd: 1 / lambd, lowest=(LOWEST,)),
-    "vonmisesvariate": _Kind({"mu": None, "kappa": None}, _vonmises_mean, lowest=(-HIGHEST, 0.0)),
-    "gammavariate": _Kind({"alpha": None, "beta": 1.0}, lambda alpha, beta: alpha * beta, lowest=(LOWEST, LOWEST)),
+    EXPOVARIATE: _Kind(
+        {"lambd": 1.0},
+        lambda lambd: 1 / lambd,
+        lambda lambd: lambda source: source.gammavariate(2.0, 1 / lambd),
+        lowest=(LOWEST,),
+    ),
+    "vonmisesvariate": _Kind(
+        {"mu": None, "kappa": None}, _vonmises_mean, _vonmises_length_biased, lowest=(-HIGHEST, 0.0)
+    ),
+    "gammavariate": _Kind(
+        {"alpha": None, "beta": 1.0},
+        lambda alpha, beta: alpha * beta,
+        lambda alpha, beta: lambda source: source.gammavariate(alpha + 1, beta),
+        lowest=(LOWEST, LOWEST),
+    ),
     "betavariate": _Kind(
-        {"alpha": None, "beta": None}, lambda alpha, beta: alpha / (alpha + beta), lowest=(LOWEST, LOWEST)
+        {"alpha": None, "beta": None},
+        lambda alpha, beta: alpha / (alpha + beta),
+        lambda alpha, beta: lambda source: source.betavariate(alpha + 1, beta),
+        lowest=(LOWEST, LOWEST),
     ),
     "paretovariate": _Kind(
-        {"alpha": None}, lambda alpha: alpha / (alpha - 1) if alpha > 1 else math.inf, lowest=(0.1,)
+        {"alpha": None},
+        lambda alpha: alpha / (alpha - 1) if alpha > 1 else math.inf,
+        lambda alpha: lambda source: source.paretovariate(alpha - 1),
+        lowest=(0.1,),
     ),
     "weibullvariate": _Kind(
         {"alpha": 1.0, "beta": None},
         lambda alpha, beta: alpha * math.exp(math.lgamma(1 + 1 / beta)),
+        lambda alpha, beta: lambda source: alpha * source.gammavariate(1 + 1 / beta, 1.0) ** (1 / beta),
         lowest=(LOWEST, 0.01),
     ),
 }
@@ -171,6 +266,17 @@ def sampler(name: str, parameters: Sequence[float | None], source: random.Random
         (seconds,) = values
         return lambda: seconds
     return partial(getattr(source, name), *values)
+
+
+def residual_sampler(name: str, parameters: Sequence[float | None]) -> Draw:
+    """Returns a function that draws how long a process that has run for ever waits for its next arrival, in seconds.
+
+    A gap in which a moment lies is length-biased: long gaps hold more moments. The moment is anywhere in it. A process
+    that begins with such a wait has the mean rate from its first moment on (Cox, Renewal Theory, 5.2 and 2.1). Raises
+    as `complete` does; the distribution must pace a schedule (`mean_gap`).
+    """
+    draw = _kind(name).length_biased(*complete(name, parameters))
+    return lambda source: source.random() * draw(source)
 
 
 def mean_gap(name: str, parameters: Sequence[float | None]) -> float:

@@ -18,12 +18,18 @@ from heapq import heappop, heappush, heapreplace
 from itertools import count, islice
 from typing import Final, Protocol
 
-from loadgen.arrivals.distributions import CONSTANT, DISTRIBUTIONS, EXPOVARIATE, mean_gap, sampler
+from loadgen.arrivals.distributions import CONSTANT, DISTRIBUTIONS, EXPOVARIATE, mean_gap, residual_sampler, sampler
 from loadgen.arrivals.schedule import Schedule
 
 # Recorded times, in seconds since the start, are given in place of parameters.
 PRERECORDED = "prerecorded"
 ARRIVAL_PROCESSES = (*DISTRIBUTIONS, PRERECORDED)
+
+# Of the arrival processes: the same plan and seed give the same intended times in the same version. In 1, a process
+# other than constant, Poisson and recorded arrivals had run for ten mean gaps before the start; since 2, it is
+# stationary.
+ARRIVALS_VERSION: Final = 2
+_SAME_IN_ALL_VERSIONS: Final = (CONSTANT, EXPOVARIATE, PRERECORDED)
 
 # Workloads start at different offsets, so that several constant ones do not fire in lockstep. Golden-ratio steps keep
 # them apart; 1/2 for the first makes its counts round to the nearest.
@@ -31,8 +37,6 @@ _GOLDEN = 0.6180339887498949
 
 # Arrivals that are sorted together: few, as others are due while they are computed.
 _ARRIVALS_PER_BUCKET: Final = 16
-# The age of a renewal process, in mean gaps, when the load starts.
-_WARM_UP_GAPS: Final = 10
 
 _LONGEST_GAP_S: Final = 1e9  # some distributions have no bound
 
@@ -48,6 +52,11 @@ Follow = Callable[[list[Due], Buckets, float], None]
 def first_offset(workload: int) -> float:
     """Returns the offset of a constant workload's first arrival in its first gap, 0 < offset < 1."""
     return (0.5 + workload * _GOLDEN) % 1.0
+
+
+def times_differ(process: str, version: int) -> bool:
+    """Returns whether a process has other intended times than in an earlier version of the arrival processes."""
+    return version < ARRIVALS_VERSION and process not in _SAME_IN_ALL_VERSIONS
 
 
 class Pacer(Protocol):
@@ -177,8 +186,8 @@ class PoissonPacer(RenewalPacer):
 class DistributedPacer(RenewalPacer):
     """Gaps of any distribution of distributions.py, scaled to their mean; one that is not above 0 is 0.
 
-    At the load's start, each client's process has been running for a while: if all clients began with a whole gap, they
-    would send together, and the service's rate would begin below or above the schedule's.
+    Each client's process is stationary: it begins with the rest of a gap, so that the rate is the schedule's from the
+    first moment on, on average. If all clients began with a whole gap, they would send together.
     """
 
     def __init__(
@@ -206,13 +215,8 @@ class DistributedPacer(RenewalPacer):
                 later = arrival + gap * scale if gap > 0 else arrival
                 buckets[int(later * buckets_per_arrival)].append((later, slot))
 
-        starts = []
-        for source, draw in zip(sources, draws, strict=True):
-            start = -(_WARM_UP_GAPS + source.random()) * self._total_clients
-            while start < 0:
-                start += max(draw(), 0.0) * scale
-            starts.append(start)
-        return starts, follow
+        residual = residual_sampler(self._distribution, self._parameters)
+        return [residual(source) * scale for source in sources], follow
 
 
 class GapsPacer:

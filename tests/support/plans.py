@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.plans import Plan, parse
 
-_TOP = ("routing", "seed", "metadata", "worker_labels", "experiment", "events")
+_TOP = ("routing", "seed", "metadata", "worker_labels", "experiment", "events", "arrivals_version")
 _CONFIGURATION = ("duration", "interval", "on_worker_loss", "tracing")
 
 

@@ -80,6 +80,8 @@ class Command(BaseCommand):
             experiment = services.create(plan, _user())
         except (InvalidInput, IdTaken, NoMatchingWorkers, redis.exceptions.RedisError, Interrupted) as error:
             return self._refuse(error)
+        if plan.older_times and not self._options["json"]:
+            self._say(plan.older_times)
         if self._options["id_file"]:
             self._options["id_file"].write_text(experiment.id + "\n")
         if not self._options["wait"]:

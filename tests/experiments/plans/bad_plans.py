@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from loadgen.arrivals.pacer import ARRIVALS_VERSION
 from routing.errors import Code
 
 GOOD: dict[str, Any] = {
@@ -285,6 +286,9 @@ BAD: list[tuple[dict[str, Any], str, Code]] = [
     ({"seed": 2**63}, "seed", Code.RANGE),
     ({"seed": 1.5}, "seed", Code.TYPE),
     ({"seed": True}, "seed", Code.TYPE),
+    ({"arrivals_version": 0}, "arrivals_version", Code.RANGE),
+    ({"arrivals_version": ARRIVALS_VERSION + 1}, "arrivals_version", Code.RANGE),
+    ({"arrivals_version": "two"}, "arrivals_version", Code.TYPE),
     ({"metadata": "x"}, "metadata", Code.TYPE),
     ({"metadata": {"a": NAN}}, "metadata.a", Code.RANGE),
     ({"metadata": {"a": "\0"}}, "metadata.a", Code.FORMAT),

@@ -160,7 +160,7 @@ def test_progress_and_the_series_have_clients_and_no_plan():
     progress = live.progress(experiment, START_NS + NS * 3 // 2)
     assert (progress.planned, progress.planned_rps, progress.clients, progress.sent) == (None, None, 4, 48)
     ended = live.progress(experiment, START_NS + 9 * NS)
-    assert (ended.planned, ended.clients, ended.elapsed_s) == (None, 0, 2.0)
+    assert (ended.planned, ended.clients, ended.elapsed_s) == (None, 3, 2.0)
     points = series_of(experiment, Part()).points()
     assert [(point["planned"], point["clients"], point["arrivals"]) for point in points] == [
         (None, 2, 40),

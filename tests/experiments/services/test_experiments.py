@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from experiments.models import Event, Experiment, ExperimentStatus
 from experiments.services import ending, experiments
+from loadgen.arrivals.pacer import ARRIVALS_VERSION
 from tests.support.plans import plan
 
 pytestmark = pytest.mark.django_db
@@ -24,6 +25,21 @@ def test_an_experiment_is_queued_with_its_workloads_and_an_event(make_experiment
 def test_a_seed_is_drawn_and_stored_when_the_plan_has_none(make_experiment):
     seeds = {make_experiment(seed=None).seed for _ in range(3)}
     assert len(seeds) == 3
+
+
+@pytest.mark.parametrize("process", ["lognormvariate", "weibullvariate"])
+def test_a_plan_of_older_arrival_times_is_marked(broker, process):
+    pattern = {"process": process, "alpha": 1, "beta": 2} if process == "weibullvariate" else process
+    experiment = experiments.create(plan(arrivals_version=1, arrival_pattern=pattern), "x")
+    assert experiment.plan["arrivals_version"] == ARRIVALS_VERSION
+    event = Event.objects.get(name="other intended times")
+    assert f"arrivals by {process} have other times" in event.value
+
+
+@pytest.mark.parametrize(("version", "process"), [(1, "constant"), (1, "expovariate"), (ARRIVALS_VERSION, "uniform")])
+def test_a_plan_with_the_same_arrival_times_is_not_marked(broker, version, process):
+    experiments.create(plan(arrivals_version=version, arrival_pattern=process), "x")
+    assert list(Event.objects.values_list("name", flat=True)) == ["queued"]
 
 
 def test_an_id_that_is_taken_is_drawn_again(broker, monkeypatch):

@@ -23,6 +23,7 @@ from loadgen.arrivals.distributions import (
     described,
     mean_gap,
     parameter_names,
+    residual_sampler,
     sampler,
 )
 from tests.support.examples import examples
@@ -88,6 +89,19 @@ def test_the_mean_gap_counts_negative_samples_as_zero(name: str, parameters: tup
     """The integral of 1 - F over x > 0, up to where next to nothing is left."""
     expected = (1 - cdf(np.arange(0.0005, 200, 0.001))).sum() / 1000
     assert mean_gap(name, parameters) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.costly
+@pytest.mark.parametrize(("name", "parameters", "cdf"), CASES)
+def test_a_residual_gap_has_the_equilibrium_distribution(name: str, parameters: tuple[float, ...], cdf: Cdf) -> None:
+    """Its density is (1 - F) / mean (Cox, Renewal Theory, 5.2). Kolmogorov-Smirnov at 1 %, as above."""
+    grid = np.arange(0, 400, 0.001)
+    beyond = 1 - cdf(grid)
+    below = np.concatenate([[0.0], np.cumsum((beyond[1:] + beyond[:-1]) / 2 * 0.001)])
+    draw, source = residual_sampler(name, parameters), random.Random(SEED)
+    mean = mean_gap(name, parameters)
+    found = [draw(source) for _ in range(5000)]
+    assert stats.kstest(found, lambda time: np.interp(time, grid, below / mean)).pvalue > 0.01 / len(CASES)
 
 
 def test_a_constant_is_its_parameter() -> None:

@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from loadgen.arrivals.distributions import CONSTANT, EXPOVARIATE, DistributionError, mean_gap, sampler
-from loadgen.arrivals.pacer import ARRIVAL_PROCESSES, PRERECORDED, Pacer, build_pacer, first_offset
+from loadgen.arrivals.pacer import (
+    ARRIVAL_PROCESSES,
+    ARRIVALS_VERSION,
+    PRERECORDED,
+    Pacer,
+    build_pacer,
+    first_offset,
+    times_differ,
+)
 from loadgen.arrivals.schedule import Schedule
 
 S = 1_000_000_000
@@ -38,6 +46,22 @@ PARAMETERS: dict[str, list[float]] = {
     "weibullvariate": [1, 1.5],
     PRERECORDED: RECORDED_S,
 }
+SHAPES: list[tuple[str, list[float]]] = [
+    ("uniform", [0, 1]),
+    ("uniform", [-1, 2]),
+    ("triangular", [-1, 3, 0]),
+    ("normalvariate", [1, 1]),
+    ("lognormvariate", [0, 1]),
+    ("lognormvariate", [0, 3]),
+    (EXPOVARIATE, []),
+    ("vonmisesvariate", [0, 4]),
+    ("gammavariate", [0.1, 1]),
+    ("betavariate", [0.2, 3]),
+    ("paretovariate", [1.1]),
+    ("paretovariate", [1.5]),
+    ("weibullvariate", [1, 0.3]),
+    ("weibullvariate", [0.2, 1]),
+]
 RANDOM = [process for process in ARRIVAL_PROCESSES if process not in (CONSTANT, PRERECORDED)]
 
 
@@ -246,6 +270,50 @@ def test_the_ticks_are_the_rate_from_the_first_moment_on(process: str) -> None:
     for start_s, end_s in ((0, 0.1), (0.1, 0.5), (0.5, 1), (1, 2), (2, 4)):
         planned = 2000 * (end_s - start_s)
         assert abs(count_between(found, start_s, end_s) - planned) < 5 * math.sqrt(dispersion * planned), start_s
+
+
+@pytest.mark.costly
+@pytest.mark.parametrize(("process", "parameters"), SHAPES)
+def test_mean_counts_are_the_schedules_in_each_interval(process: str, parameters: list[float]) -> None:
+    """Of 1,000 seeds, from the first second on; within three standard errors."""
+    steps = [(S, 10.0), (2 * S, 20.0), (2 * S, 5.0)]
+    counts: list[list[int]] = [[], [], []]
+    for seed in range(1000):
+        found = list(build_pacer(process, Schedule(steps), range(3), 3, seed, 0, parameters))
+        for interval, (start_s, end_s) in zip(counts, ((0, 1), (1, 3), (3, 5)), strict=True):
+            interval.append(count_between(found, start_s, end_s))
+    for interval, planned in zip(counts, (10, 40, 10), strict=True):
+        assert abs(fmean(interval) - planned) <= 3 * stdev(interval) / math.sqrt(1000)
+
+
+# Computed by version 2 of the arrival processes. Their times may only change together with their version.
+@pytest.mark.parametrize(
+    ("process", "first"),
+    [
+        (CONSTANT, [(50_000_000, 0, 0), (150_000_000, 1, 0)]),
+        (EXPOVARIATE, [(29_074_048, 1, 0), (139_226_488, 1, 1)]),
+        ("lognormvariate", [(37_079_399, 1, 0), (350_324_609, 1, 1)]),
+        ("weibullvariate", [(36_828_862, 1, 0), (375_060_880, 1, 1)]),
+    ],
+)
+def test_the_times_of_a_seed_are_those_of_the_version(process: str, first: list[Arrival]) -> None:
+    assert ARRIVALS_VERSION == 2
+    assert arrivals(process, [(S, 10.0)], range(2), 2, seed=9)[:2] == first
+
+
+@pytest.mark.parametrize(
+    ("process", "version", "differ"),
+    [
+        (CONSTANT, 1, False),
+        (EXPOVARIATE, 1, False),
+        (PRERECORDED, 1, False),
+        ("lognormvariate", 1, True),
+        ("weibullvariate", 1, True),
+        ("lognormvariate", ARRIVALS_VERSION, False),
+    ],
+)
+def test_times_differ_from_those_of_an_older_version(process: str, version: int, differ: bool) -> None:
+    assert times_differ(process, version) is differ
 
 
 def test_a_rate_below_one_per_second_is_exact() -> None:
