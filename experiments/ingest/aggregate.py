@@ -35,7 +35,9 @@ class Statistics:
     sent: int = 0
     completed: int = 0
     size: int = 0
+    resent: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
     hosts: dict[str, dict[str, int]] = field(default_factory=dict)
     routed: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -57,12 +59,13 @@ class Statistics:
 
     def merged(self, other: Statistics) -> Statistics:
         """The sum of both."""
-        counts = ("arrivals", "sent", "completed", "size")
+        counts = ("arrivals", "sent", "completed", "size", "resent")
         sums: dict[str, Any] = {name: getattr(self, name) + getattr(other, name) for name in counts}
         sums |= {name: Histogram.merged([getattr(self, name), getattr(other, name)]) for name in _HISTOGRAMS}
         return Statistics(
             **sums,
             outcomes=_sum(self.outcomes, other.outcomes),
+            reasons=_sum(self.reasons, other.reasons),
             statuses=_sum(self.statuses, other.statuses),
             hosts=_sums(self.hosts, other.hosts),
             routed=_sums(self.routed, other.routed),
@@ -138,7 +141,9 @@ def _statistics(rows: Rows, hosts: list[str], *, traced: bool) -> Statistics:
         sent=int(sent.sum()),
         completed=int(completed.sum()),
         size=int(rows.size.sum()),
+        resent=int(rows.resent.sum()),
         outcomes=_counted(outcome),
+        reasons=_counted(rows.reason[rows.reason > 0]),
         statuses=_counted(rows.status[completed]),
         hosts={
             name: {"sent": int(sent_by_host[index]), "completed": int(completed_by_host[index])}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Any
 
@@ -15,17 +15,17 @@ from experiments.models.trace import ROW_BITS
 from loadgen.protocol.codec import MessageError
 from loadgen.protocol.enums import ENDS
 from loadgen.protocol.messages import BatchHeader, batch_id, check_group_id
-from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.outcomes import MalformedReason, Outcome
 from loadgen.protocol.settings import NAME_PATTERN
 from loadgen.protocol.trace_batch import (
-    FIELDS,
     MESSAGE_MAGIC,
     NO_HOST,
     NO_TIME,
-    ROW_BYTES,
     Capture,
+    Layout,
     decode,
     decode_captures,
+    layout_of,
     unpack_header,
     unpack_message,
 )
@@ -46,6 +46,7 @@ _ORIGIN_BOUNDS = {
 }
 _OUTCOMES = np.zeros(256, dtype=bool)
 _OUTCOMES[list(Outcome)] = True
+_HIGHEST_REASON = max(MalformedReason)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a batch as columns (trace_batch.FIELDS), all of int64, so that sums cannot overflow."""
+    """The rows of a batch as columns (trace_batch.COLUMNS), all of int64, so that sums cannot overflow."""
 
     client: Integers
     sequence: Integers
@@ -78,6 +79,8 @@ class Rows:
     host: Integers
     size: Integers
     routing_version: Integers
+    reason: Integers
+    resent: Integers
 
     def select(self, rows: Integers | slice) -> Rows:
         """The rows of these numbers."""
@@ -113,7 +116,7 @@ def read(payload: bytes) -> ReceivedBatch:
     header, planes = decode(data, MESSAGE_MAGIC)
     origin = _origin(vars(header))
     _check_header(header, f"batch {origin.batch}")
-    batch = ReceivedBatch(header, origin, _rows(planes), decode_captures(header, data))
+    batch = ReceivedBatch(header, origin, _rows(planes, layout_of(header)), decode_captures(header, data))
     _check_rows(batch)
     return batch
 
@@ -148,15 +151,17 @@ def _origin(header: Mapping[str, Any]) -> Origin:
     return Origin(worker, group_id, **numbers)
 
 
-def _rows(planes: bytes) -> Rows:
-    """The columns of shuffled records: a field of n bytes has n planes, the one of its lowest bytes first."""
-    matrix = np.frombuffer(planes, dtype=np.uint8).reshape(ROW_BYTES, -1)
-    columns, first = {}, 0
-    for name, code in FIELDS.items():
-        last = first + struct.calcsize(f"<{code}")
-        values = np.ascontiguousarray(matrix[first:last].T).view(f"<{code}")
+def _rows(planes: bytes, layout: Layout) -> Rows:
+    """The known columns of shuffled records: one of n bytes has n planes, the one of its lowest bytes first."""
+    matrix = np.frombuffer(planes, dtype=np.uint8).reshape(layout.row_bytes, -1)
+    columns = {}
+    for name in (column.name for column in fields(Rows)):
+        if name not in layout.columns:  # of an older worker
+            columns[name] = np.zeros(matrix.shape[1], dtype=np.int64)
+            continue
+        first, code = layout.offsets[name], f"<{layout.columns[name]}"
+        values = np.ascontiguousarray(matrix[first : first + struct.calcsize(code)].T).view(code)
         columns[name] = values[:, 0].astype(np.int64)
-        first = last
     return Rows(**columns)
 
 
@@ -190,6 +195,9 @@ def _check_rows(batch: ReceivedBatch) -> None:
         "outcome": ~_OUTCOMES[rows.outcome],
         "client": rows.client > MAX_INTEGER,
         "routing_version": rows.routing_version > MAX_INTEGER,
+        "size": rows.size < 0,
+        "reason": (rows.reason < 0) | (rows.reason > _HIGHEST_REASON),
+        "resent": (rows.resent < 0) | (rows.resent > 1),
         "status": rows.status > MAX_HTTP_STATUS,
         "host": (rows.host >= hosts) & (rows.host != NO_HOST),
         "intended_ns": (rows.intended_ns < 0) | (rows.intended_ns > MAX_TIME_NS),

@@ -24,7 +24,7 @@ from loadgen.protocol.trace_batch import NO_HOST, NO_TIME
 
 FIELDS = (
     "id", "experiment", "shard", "client", "sequence", "intended_ns", "dispatched_ns", "sent_ns", "done_ns", "outcome",
-    "status", "host", "size", "routing_version",
+    "status", "host", "size", "routing_version", "reason", "resent",
 )  # fmt: skip
 # Statements of 50 rows take SQLite two thirds of the time of single rows; more rows gain nothing.
 SQLITE_ROWS: Final = 50
@@ -95,6 +95,8 @@ def _values(batch: ReceivedBatch) -> list[Iterable[Any]]:
         map(names.__getitem__, rows.host.tolist()),
         rows.size.tolist(),
         rows.routing_version.tolist(),
+        rows.reason.tolist(),
+        rows.resent.tolist(),
     ]
 
 
@@ -127,6 +129,8 @@ def _binary(batch: ReceivedBatch) -> list[Column]:
         Column(np.where(rows.host == NO_HOST, len(header.hosts), rows.host), texts=hosts),
         _integers("size", rows.size),
         _integers("routing_version", rows.routing_version),
+        _integers("reason", rows.reason),
+        _integers("resent", rows.resent),
     ]
 
 

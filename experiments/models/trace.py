@@ -62,11 +62,15 @@ class Trace(models.Model):
     dispatched_ns = models.BigIntegerField(null=True)
     sent_ns = models.BigIntegerField(null=True)
     done_ns = models.BigIntegerField(null=True)
-    outcome = models.PositiveSmallIntegerField(help_text="loadgen.protocol.messages.Outcome")
+    outcome = models.PositiveSmallIntegerField(help_text="loadgen.protocol.outcomes.Outcome")
     status = models.PositiveSmallIntegerField(null=True, help_text="HTTP status")
     host = models.CharField(max_length=255, blank=True)
     size = models.BigIntegerField(help_text="bytes of the response's body")
     routing_version = models.PositiveIntegerField()
+    reason = models.PositiveSmallIntegerField(
+        default=0, help_text="why the response is malformed: loadgen.protocol.outcomes.MalformedReason"
+    )
+    resent = models.PositiveSmallIntegerField(default=0, help_text="1 if the request was sent a second time")
 
     class Meta:
         ordering = ["id"]
@@ -94,9 +98,10 @@ class SecondStats(models.Model):
     """Arrivals of one shard whose intended time lies in one second of the broker's clock (`second`, since the epoch),
     apart for arrivals with rows (`traced`) and without.
 
-    `outcomes` maps Outcome codes to counts, `hosts` maps a host to {"sent": n, "completed": n}. `routed` is filled for
-    arrivals without rows: it maps a routing version to {host: arrivals routed there}. The histograms merge by adding
-    their counts (experiments/analysis/histogram.py; relative error at most 1 %).
+    `outcomes` maps Outcome codes to counts, `reasons` those of MalformedReason, `hosts` maps a host to
+    {"sent": n, "completed": n}. `routed` is filled for arrivals without rows: it maps a routing version to
+    {host: arrivals routed there}. The histograms merge by adding their counts (experiments/analysis/histogram.py;
+    relative error at most 1 %).
     """
 
     # No constraint: ingest would wait for the process that has locked the experiment's row.
@@ -113,7 +118,9 @@ class SecondStats(models.Model):
     arrivals = models.PositiveIntegerField()
     sent = models.PositiveIntegerField()
     completed = models.PositiveIntegerField()
+    resent = models.PositiveIntegerField(default=0)
     outcomes = models.JSONField()
+    reasons = models.JSONField(default=dict)
     statuses = models.JSONField()
     hosts = models.JSONField()
     routed = models.JSONField(default=dict)

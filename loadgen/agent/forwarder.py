@@ -18,11 +18,10 @@ from loadgen.device.spool import BROKEN, REFUSED, BatchName, Spool
 from loadgen.protocol.codec import MessageError
 from loadgen.protocol.keys import ingest_queue
 from loadgen.protocol.messages import BatchHeader
-from loadgen.protocol.trace_batch import decode, to_message
+from loadgen.protocol.trace_batch import WINDOW, decode, to_message
 
 logger = logging.getLogger(__name__)
 
-WINDOW = 8  # unacknowledged batches of a shard
 # Ingest drops batches while the database is away. Once that is back, the controller waits 60 s for the batches of an
 # experiment that ends, so the longest pause is well below.
 RESEND_AFTER_NS, RESEND_AFTER_MAX_NS = 5_000_000_000, 15_000_000_000

@@ -21,7 +21,7 @@ from loadgen.protocol.settings import WorkerSettings
 
 READY, DRAINING = "ready", "draining"
 _CLOCK_ROUNDS = 5
-_PACKAGES = ("celery", "kombu", "redis", "uvloop", "httptools", "msgpack", "zstandard", "requests")
+_PACKAGES = ("celery", "kombu", "redis", "uvloop", "msgpack", "zstandard", "requests")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from loadgen.agent.forwarder import BrokerAwayError, TraceLog
 from loadgen.protocol.messages import BatchHeader
 from loadgen.protocol.settings import FILE, REDIS, WorkerSettings
-from loadgen.protocol.trace_batch import NO_HOST, NO_TIME, RECORD
+from loadgen.protocol.trace_batch import NO_HOST, NO_TIME, layout_of
 from loadgen.protocol.trace_line import TraceLine, trace_line
 from routing.errors import Code, InvalidInput
 
@@ -34,27 +34,30 @@ FILES = 8  # the one that is written to, and older ones
 
 def lines_of(header: BatchHeader, records: bytes) -> Iterator[TraceLine]:
     """Yields the traces of a batch (loadgen/protocol/trace_batch.py)."""
-    for row in RECORD.iter_unpack(records):
-        client, sequence, intended_ns, lateness_ns, wait_ns, service_ns, outcome, status, host, size, version = row
-        created = header.epoch_broker_ns + intended_ns
-        dispatched = _later(created, lateness_ns)
-        sent = _later(dispatched, wait_ns)
+    layout = layout_of(header)
+    for values in layout.record.iter_unpack(records):
+        row = dict(zip(layout.columns, values, strict=True))
+        created = header.epoch_broker_ns + row["intended_ns"]
+        dispatched = _later(created, row["lateness_ns"])
+        sent = _later(dispatched, row["connection_wait_ns"])
         yield trace_line(
             header.group_id,
-            client,
-            sequence,
+            row["client"],
+            row["sequence"],
             header.request_id_header,
-            outcome,
+            row["outcome"],
             service=header.service,
             created=created,
             sent=sent,
-            done=_later(sent, service_ns),
-            status=status or None,
-            server="" if host == NO_HOST else header.hosts[host],
+            done=_later(sent, row["service_time_ns"]),
+            status=row["status"] or None,
+            server="" if row["host"] == NO_HOST else header.hosts[row["host"]],
             exp_id=header.experiment_id or "",
             dispatched=dispatched,
-            size=size,
-            routing_version=version,
+            size=row["size"],
+            routing_version=row["routing_version"],
+            reason=row.get("reason", 0),
+            resent=row.get("resent", 0),
         )
 
 

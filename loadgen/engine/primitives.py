@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 
 from loadgen.protocol.trace_batch import RECORD, ROW_BYTES
 
@@ -22,6 +23,13 @@ def write_at_once(descriptor: int, data: bytes) -> int:
         return os.write(descriptor, data)
     except OSError:
         return 0
+
+
+def has_input(descriptor: int) -> bool:
+    """Returns whether a socket has data, its end, or an error to be read."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(0))
 
 
 class Rows:
@@ -52,6 +60,8 @@ class Rows:
         host: int,
         size: int,
         routing_version: int,
+        reason: int,
+        resent: int,
     ) -> None:
         """Adds a row. A value that its field cannot hold raises struct.error, or OverflowError when compiled."""
         position = self._position
@@ -72,6 +82,8 @@ class Rows:
             host,
             size,
             routing_version,
+            reason,
+            resent,
         )
         self._position = position + ROW_BYTES
 

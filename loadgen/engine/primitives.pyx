@@ -10,7 +10,7 @@ from loadgen.protocol.trace_batch import ROW_BYTES
 _LEAST_ROWS = 1024
 
 
-# As loadgen.protocol.trace_batch.FIELDS; little-endian, as the machines are that it is compiled on.
+# As loadgen.protocol.trace_batch.COLUMNS; little-endian, as the machines are that it is compiled on.
 cdef packed struct Row:
     uint32_t client
     uint32_t sequence
@@ -21,8 +21,10 @@ cdef packed struct Row:
     uint8_t outcome
     uint16_t status
     uint16_t host
-    uint32_t size
+    int64_t size
     uint32_t routing_version
+    uint8_t reason
+    uint8_t resent
 
 
 if sizeof(Row) != ROW_BYTES:
@@ -70,6 +72,23 @@ cpdef Py_ssize_t write_at_once(int descriptor, bytes data) except -1:
     return written if written > 0 else 0
 
 
+cdef extern from "poll.h" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd* files, unsigned long number, int timeout_ms)
+    enum: POLLIN
+
+
+cpdef bint has_input(int descriptor) except -1:
+    cdef pollfd file
+    file.fd = descriptor
+    file.events = POLLIN
+    file.revents = 0
+    return poll(&file, 1, 0) != 0
+
+
 cdef class Rows:
     def __init__(self):
         self._begin(_LEAST_ROWS)
@@ -90,6 +109,8 @@ cdef class Rows:
         int64_t host,
         int64_t size,
         int64_t routing_version,
+        int64_t reason,
+        int64_t resent,
     ) except -1:
         cdef Py_ssize_t position = self._position
         cdef Row* row
@@ -99,10 +120,11 @@ cdef class Rows:
             or not 0 <= outcome <= UINT8_MAX
             or not 0 <= status <= UINT16_MAX
             or not 0 <= host <= UINT16_MAX
-            or not 0 <= size <= UINT32_MAX
             or not 0 <= routing_version <= UINT32_MAX
+            or not 0 <= reason <= UINT8_MAX
+            or not 0 <= resent <= UINT8_MAX
         ):
-            values = client, sequence, outcome, status, host, size, routing_version
+            values = client, sequence, outcome, status, host, routing_version, reason, resent
             raise OverflowError(f"a row cannot hold one of these: {values}")
         if position == self._end:
             self._buffer.extend(bytes(position))
@@ -117,8 +139,10 @@ cdef class Rows:
         row.outcome = <uint8_t>outcome
         row.status = <uint16_t>status
         row.host = <uint16_t>host
-        row.size = <uint32_t>size
+        row.size = size
         row.routing_version = <uint32_t>routing_version
+        row.reason = <uint8_t>reason
+        row.resent = <uint8_t>resent
         self._position = position + <Py_ssize_t>sizeof(Row)
         return 0
 

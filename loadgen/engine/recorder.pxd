@@ -26,4 +26,6 @@ cdef class Recorder:
         host,
         int64_t size,
         int64_t routing_version,
+        int64_t reason=*,
+        int64_t resent=*,
     ) except -1

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from loadgen.engine.primitives import Rows
 from loadgen.protocol.messages import Counters
 from loadgen.protocol.outcomes import CONNECT_OUTCOMES, FIRST_NOT_SENT, Outcome
-from loadgen.protocol.trace_batch import MAX_SIZE, NO_HOST, NO_TIME
+from loadgen.protocol.trace_batch import NO_HOST, NO_TIME
 
 
 class Recorder:
@@ -41,12 +41,16 @@ class Recorder:
         host: str | None,
         size: int,
         routing_version: int,
+        reason: int = 0,
+        resent: int = 0,
     ) -> None:
         """Records the end of an arrival.
 
         Args:
             dispatched_ns, sent_ns, done_ns: each is NO_TIME, or not before the preceding one, which is a time then.
             size: received bytes of the body, complete or not.
+            reason: of a malformed response, a MalformedReason.
+            resent: 1 if the request was sent a second time, as the connection had ended.
         """
         index = self._host_index.get(host)
         if index is None:
@@ -61,8 +65,10 @@ class Recorder:
             outcome,
             status,
             index,
-            size if size < MAX_SIZE else MAX_SIZE,
+            size,
             routing_version,
+            reason,
+            resent,
         )
         self._counts[outcome] += 1
         self._bytes_received += size
@@ -77,7 +83,7 @@ class Recorder:
         """Records arrivals (intended ns, client, sequence) that will never be dispatched as CUT."""
         rows, outcome = self._rows, int(Outcome.CUT)
         for intended_ns, client, sequence in arrivals:
-            rows.put(client, sequence, intended_ns, NO_TIME, NO_TIME, NO_TIME, outcome, 0, NO_HOST, 0, 0)
+            rows.put(client, sequence, intended_ns, NO_TIME, NO_TIME, NO_TIME, outcome, 0, NO_HOST, 0, 0, 0, 0)
         self._counts[outcome] += len(arrivals)
 
     @property

@@ -169,6 +169,7 @@ class ShardStatus:
     phase: int = 0  # interactive: the number of the command in effect
     phases_done: list[int] = field(default_factory=list)  # and of the newest ones that ended with all of their requests
     is_deserted: bool = False  # it paused its unbounded load, as the controller had not renewed it
+    rows: int = 0  # interactive: recorded when one of `phases_done` ended, or later
 
 
 @dataclass(frozen=True)
@@ -267,6 +268,7 @@ class BatchHeader:
     service: str = ""  # "" when the shard ended before it had the document
     request_id_header: str = ""
     captures_bytes: int = 0  # of the section behind the records
+    columns: dict[str, str] = field(default_factory=dict)  # typecode by name, of the records
     end: str = ""  # in the final batch: one of enums.ENDS
     reason: str = ""  # of the end, in the final batch: "" when the schedule ran to its end
 

@@ -1,8 +1,9 @@
 """Trace batches: a shard's traces, and their forms in the spool and on the wire.
 
-A file is: MAGIC, length of the header, header (msgpack of a BatchHeader), then `rows` records of ROW_BYTES each,
-little-endian and without gaps, the fields of FIELDS in that order, then the captures, as many bytes as the header says:
-a msgpack list of [row in this batch, request, response].
+A file is: MAGIC, length of the header, header (msgpack of a BatchHeader), then the records, then the captures, as many
+bytes as the header says: a msgpack list of [row in this batch, request, response]. A record is a row's values,
+little-endian and without gaps, in the order of the columns that the header names. A reader takes the columns that it
+knows by their names: a new one is no new format.
 
 A message is a zstd frame of the same, but begins with MESSAGE_MAGIC, and its records are shuffled: the first byte of
 each record, then the second byte of each, and so on (the shuffle filter of Blosc and HDF5). The high bytes of numbers
@@ -12,6 +13,8 @@ are nearly all alike and lie side by side then, and every such plane is a zstd b
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -24,11 +27,12 @@ MAGIC: Final = b"GALR"
 MESSAGE_MAGIC: Final = b"GALS"
 NO_TIME: Final = -1
 MAX_BATCH_BYTES: Final = 64 << 20
+WINDOW: Final = 8  # batches of a shard that an agent has sent without an answer, at most
 
-# Name and typecode of struct. `intended_ns` counts from the header's epoch_broker_ns. Each duration counts from the
-# time before it: to the dispatch, to the last byte sent, to the complete response. It is NO_TIME where that never
-# happened; then the later ones are NO_TIME, too.
-FIELDS: Final[dict[str, str]] = {
+# Name and typecode of struct of each column that is written. `intended_ns` counts from the header's epoch_broker_ns.
+# Each duration counts from the time before it: to the dispatch, to the last byte sent, to the complete response. It is
+# NO_TIME where that never happened; then the later ones are NO_TIME, too.
+COLUMNS: Final[dict[str, str]] = {
     "client": "I",
     "sequence": "I",
     "intended_ns": "q",
@@ -38,13 +42,63 @@ FIELDS: Final[dict[str, str]] = {
     "outcome": "B",
     "status": "H",
     "host": "H",  # index into the header's hosts; NO_HOST when none was chosen
-    "size": "I",  # bytes of the response's body as received
+    "size": "q",  # bytes of the response's body as received
     "routing_version": "I",
+    "reason": "B",  # a MalformedReason
+    "resent": "B",  # 1 if the request was sent a second time
+}
+# Those of a batch whose header names none: it was written before headers named them. Every batch has them.
+_UNNAMED: Final[dict[str, str]] = {
+    **{name: code for name, code in COLUMNS.items() if name not in ("reason", "resent")},
+    "size": "I",
 }
 NO_HOST: Final = 0xFFFF
-MAX_SIZE: Final = 0xFFFFFFFF
-RECORD: Final = struct.Struct("<" + "".join(FIELDS.values()))
-ROW_BYTES: Final = RECORD.size
+
+_TYPECODES: Final = frozenset("BHIbhiq")  # of integers that an int64 can hold
+_MAX_COLUMNS: Final = 64
+
+
+class Layout:
+    """The columns of a batch's records.
+
+    Attributes:
+        columns: typecode by name, in the records' order.
+        offsets: where each column begins in a record, in bytes.
+        record: unpacks a record.
+    """
+
+    def __init__(self, columns: Mapping[str, str]) -> None:
+        self.columns = dict(columns)
+        self.record = struct.Struct("<" + "".join(columns.values()))
+        ends = accumulate(struct.calcsize(f"<{code}") for code in columns.values())
+        self.offsets = dict(zip(columns, (0, *ends), strict=False))
+
+    @property
+    def row_bytes(self) -> int:
+        return self.record.size
+
+
+LAYOUT: Final = Layout(COLUMNS)
+ROW_BYTES: Final = LAYOUT.row_bytes
+RECORD: Final = LAYOUT.record
+
+
+def layout_of(header: BatchHeader) -> Layout:
+    """The layout of a batch's records.
+
+    Raises:
+        MessageError: a column's name or type is unknown to all versions, or one that every batch has is missing.
+    """
+    columns = header.columns or _UNNAMED
+    if columns == COLUMNS:
+        return LAYOUT
+    if len(columns) > _MAX_COLUMNS or not _TYPECODES.issuperset(columns.values()):
+        known = " ".join(sorted(_TYPECODES))
+        raise MessageError(f"batch {header.id}: columns: must be up to {_MAX_COLUMNS} of the types {known}")
+    if missing := _UNNAMED.keys() - columns.keys():
+        raise MessageError(f"batch {header.id}: columns: {min(missing)} is missing")
+    return Layout(columns)
+
 
 MAX_CAPTURES_BYTES: Final = 256 << 10  # of a batch
 CAPTURE_OVERHEAD_BYTES: Final = 16  # at most, of one
@@ -63,7 +117,7 @@ _ZSTD_LEVEL = 1
 
 
 def encode_header(header: BatchHeader) -> bytes:
-    """The beginning of a batch file; the records follow."""
+    """The beginning of a batch file; the records follow, with the columns that the header names."""
     packed: bytes = msgpack.packb(to_wire(header))
     return MAGIC + struct.pack("<I", len(packed)) + packed
 
@@ -76,7 +130,7 @@ def decode(data: bytes, magic: bytes = MAGIC) -> tuple[BatchHeader, bytes]:
     """
     plain, position = unpack_header(data, magic)
     header = from_wire(BatchHeader, plain)
-    end = position + header.rows * ROW_BYTES
+    end = position + header.rows * layout_of(header).row_bytes
     if header.captures_bytes < 0 or len(data) != end + header.captures_bytes:
         raise MessageError(f"batch {header.id}: {len(data)} bytes do not fit {header.rows} rows")
     return header, data[position:end]
@@ -132,8 +186,9 @@ def to_message(file: bytes) -> bytes:
     head = MESSAGE_MAGIC + file[len(MAGIC) : end - len(records)]
     frame = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj(size=len(file))
     parts = [frame.compress(head), frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)]
-    for byte in range(ROW_BYTES if records else 0):
-        parts.append(frame.compress(records[byte::ROW_BYTES]))
+    row_bytes = layout_of(header).row_bytes
+    for byte in range(row_bytes if records else 0):
+        parts.append(frame.compress(records[byte::row_bytes]))
         parts.append(frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
     parts.append(frame.compress(file[end:]))
     parts.append(frame.flush())

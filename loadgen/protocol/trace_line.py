@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.outcomes import MalformedReason, Outcome
 from loadgen.protocol.request_ids import REQUEST_ID_HEADER, request_id
 
 
@@ -25,10 +25,12 @@ class TraceLine(NamedTuple):
     outcome: str
     size: int
     routing_version: int
+    reason: str  # of a malformed response, the name of a MalformedReason
+    resent: int  # 1 if the request was sent a second time
 
 
 def trace_line(
-    group_id: str, client: int, sequence: int, request_id_header: str, outcome: int, **fields: Any
+    group_id: str, client: int, sequence: int, request_id_header: str, outcome: int, reason: int, **fields: Any
 ) -> TraceLine:
     """Returns the line of a client's arrival; `fields` are the other ones of TraceLine.
 
@@ -38,5 +40,6 @@ def trace_line(
         request_id=request_id(group_id, client, sequence, request_id_header or REQUEST_ID_HEADER),
         client=f"{group_id}.{client}",
         outcome=Outcome(outcome).name.lower(),
+        reason=MalformedReason(reason).name.lower() if reason else "",
         **fields,
     )

@@ -15,7 +15,7 @@ from loadgen.device.spool import BatchName, Spool
 from loadgen.engine.end import End
 from loadgen.engine.stalls import AppTime, Stall, StallWatch
 from loadgen.protocol.messages import BatchHeader, ClockSample, Counters, Gauges, ShardOrder, WorkloadSpec
-from loadgen.protocol.trace_batch import ROW_BYTES, Capture, encode_captures, encode_header
+from loadgen.protocol.trace_batch import COLUMNS, ROW_BYTES, Capture, encode_captures, encode_header
 
 logger = logging.getLogger(__name__)
 
@@ -238,6 +238,7 @@ class Sealer:
             service=self.workload.service if self.workload else "",
             request_id_header=self.workload.request_id_header if self.workload else "",
             captures_bytes=len(captured),
+            columns=COLUMNS,
             end=end.state if end else "",
             reason=end.reason if end else "",
         )

@@ -4,7 +4,9 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
+from django.utils import timezone
 
 from experiments.models import Experiment
 from tests.databases import rows
@@ -34,6 +36,23 @@ def test_our_tables_can_be_removed_and_made_again():
     assert our_tables() == {model._meta.db_table for model in rows.our_models()}
     rows.one_of_each()
     assert Experiment.objects.count() == 1
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_stored_plans_get_the_first_version_of_arrivals():
+    try:
+        call_command("migrate", "experiments", "0001_initial", verbosity=0)
+        loader = MigrationLoader(connection)
+        earlier = loader.project_state(("experiments", "0001_initial")).apps.get_model("experiments", "Experiment")
+        for experiment_id, plan in (("202611300101-plan", {"seed": 7}), ("202611300101-none", {})):
+            earlier.objects.create(
+                id=experiment_id, name="e", creator="x", seed=7, plan=plan, created_at=timezone.now()
+            )
+    finally:
+        call_command("migrate", verbosity=0)
+    plans = dict(Experiment.objects.values_list("id", "plan"))
+    assert plans == {"202611300101-plan": {"seed": 7, "arrivals_version": 1}, "202611300101-none": {}}
 
 
 def test_a_database_of_another_version_is_refused():

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from loadgen import compiled
 from loadgen.compiled import compile as compiling
 from loadgen.engine import primitives
-from loadgen.protocol.trace_batch import RECORD
+from loadgen.protocol.trace_batch import COLUMNS, RECORD
 
 pytestmark = pytest.mark.costly
 
@@ -42,7 +42,17 @@ uint32 = st.integers(0, 2**32 - 1)
 int64 = st.integers(-(2**63), 2**63 - 1)
 ROWS = st.lists(
     st.tuples(
-        uint32, uint32, int64, int64, int64, int64, st.integers(0, 255), *[st.integers(0, 65535)] * 2, uint32, uint32
+        uint32,
+        uint32,
+        int64,
+        int64,
+        int64,
+        int64,
+        st.integers(0, 255),
+        *[st.integers(0, 65535)] * 2,
+        int64,
+        uint32,
+        *[st.integers(0, 255)] * 2,
     ),
     max_size=20,
 )
@@ -119,15 +129,17 @@ def test_rows_grow_as_long_as_nobody_takes_them(module: Any) -> None:
     rows = module.Rows()
     for taken in (5000, 3000):
         for number in range(taken):
-            rows.put(number, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+            rows.put(number, *range(1, len(COLUMNS)))
         assert [row[0] for row in RECORD.iter_unpack(rows.take())] == list(range(taken))
 
 
 @pytest.mark.parametrize("module", [primitives, INTERPRETED], ids=["in use", "in Python"])
-@pytest.mark.parametrize(("field", "value"), [(0, -1), (1, 2**32), (6, 256), (7, 65536), (8, -1), (9, 2**32), (10, -1)])
+@pytest.mark.parametrize(
+    ("field", "value"), [(0, -1), (1, 2**32), (6, 256), (7, 65536), (8, -1), (10, -1), (11, 256), (12, -1)]
+)
 def test_value_outside_its_field_is_refused_and_leaves_no_row(module: Any, field: int, value: int) -> None:
     rows = module.Rows()
-    row = [0] * 11
+    row = [0] * len(COLUMNS)
     row[field] = value
     with pytest.raises((OverflowError, struct.error)):
         rows.put(*row)
@@ -153,6 +165,19 @@ def test_socket_takes_only_what_it_has_room_for(module: Any) -> None:
         assert module.write_at_once(ours.fileno(), large) == 0
         theirs.close()
         assert module.write_at_once(ours.fileno(), b"hello") == 0
+
+
+@pytest.mark.parametrize("module", [primitives, INTERPRETED], ids=["in use", "in Python"])
+def test_data_and_the_end_of_a_socket_are_input(module: Any) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert not module.has_input(ours.fileno())
+        theirs.send(b"x")
+        assert module.has_input(ours.fileno())
+        ours.recv(10)
+        assert not module.has_input(ours.fileno())
+        theirs.close()
+        assert module.has_input(ours.fileno())
 
 
 def test_listed_modules_exist_and_c_types_have_a_module() -> None:

@@ -13,7 +13,7 @@ from experiments.analysis.shard_scope import pacer_of
 from experiments.models import ClientGroup, Experiment, Shard, Worker, Workload
 from loadgen.protocol.messages import BatchHeader, Counters, Gauges, WorkloadSpec
 from loadgen.protocol.outcomes import Outcome, account_line
-from loadgen.protocol.trace_batch import ROW_BYTES, encode_header, to_message
+from loadgen.protocol.trace_batch import COLUMNS, ROW_BYTES, encode_header, to_message
 from tests.support.partitions import make_partition
 from tests.support.records import Row, pack
 
@@ -163,6 +163,7 @@ def header(shard: Shard, rows: int = 0) -> BatchHeader:
         rows=rows,
         epoch_broker_ns=EPOCH_NS,
         hosts=["10.0.0.1:80", "10.0.0.2:80"],
+        columns=COLUMNS,
         counters=Counters(),
         gauges=Gauges(),
     )

@@ -23,6 +23,8 @@ class Row:
     host: int = NO_HOST
     size: int = 0
     routing_version: int = 0
+    reason: int = 0
+    resent: int = 0
 
 
 def pack(row: Row) -> bytes:
@@ -38,20 +40,23 @@ def pack(row: Row) -> bytes:
         row.host,
         row.size,
         row.routing_version,
+        row.reason,
+        row.resent,
     )
 
 
 def unpack(records: bytes | memoryview) -> list[Row]:
     rows = []
-    for client, sequence, intended_ns, *durations, outcome, status, host, size, version in RECORD.iter_unpack(records):
+    for client, sequence, intended_ns, *rest in RECORD.iter_unpack(records):
+        durations, facts = rest[:3], rest[3:]
         times = [intended_ns]
         for duration in durations:
             times.append(NO_TIME if duration == NO_TIME else times[-1] + duration)
-        rows.append(Row(client, sequence, *times, outcome, status, host, size, version))
+        rows.append(Row(client, sequence, *times, *facts))
     return rows
 
 
-def unshuffled(planes: bytes) -> bytes:
+def unshuffled(planes: bytes, row_bytes: int = ROW_BYTES) -> bytes:
     """Records from the planes of a message, byte by byte."""
-    rows = len(planes) // ROW_BYTES
-    return bytes(planes[byte * rows + row] for row in range(rows) for byte in range(ROW_BYTES))
+    rows = len(planes) // row_bytes
+    return bytes(planes[byte * rows + row] for row in range(rows) for byte in range(row_bytes))

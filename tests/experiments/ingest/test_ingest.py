@@ -22,7 +22,7 @@ from loadgen.device.spool import BatchName, Spool
 from loadgen.protocol.codec import MessageError
 from loadgen.protocol.keys import ack_key, ingest_progress_key, ingest_queue
 from loadgen.protocol.messages import Counters
-from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.outcomes import MalformedReason, Outcome
 from loadgen.protocol.trace_batch import MESSAGE_MAGIC, NO_HOST, encode_captures, to_message, unpack_message
 from loadgen.protocol.trace_batch import Capture as Captured
 from routing.redis import redis_client
@@ -85,6 +85,24 @@ def test_batch_becomes_rows_in_the_clock_of_redis(shard, broker):
     assert (timed_out.sent_ns, timed_out.done_ns, timed_out.status) == (EPOCH_NS + 152_000, None, None)
     assert (dropped.dispatched_ns, dropped.sent_ns, dropped.host) == (EPOCH_NS + 53_000, None, "")
     assert (cut.intended_ns, cut.dispatched_ns, cut.sent_ns) == (EPOCH_NS + 4_000, None, None)
+
+
+def test_rows_keep_what_a_batch_names_in_columns(shard, broker):
+    rows = [row(0, 0, 1_000, Outcome.MALFORMED, reason=MalformedReason.CHUNK), row(0, 1, 2_000, resent=1, size=5 << 30)]
+    ingest(payload(shard, rows))
+    malformed, resent = Trace.objects.order_by("id")
+    assert (malformed.reason, malformed.resent) == (MalformedReason.CHUNK, 0)
+    assert (resent.reason, resent.resent, resent.size) == (0, 1, 5 << 30)
+    (second,) = SecondStats.objects.all()
+    assert (second.reasons, second.resent, second.size) == ({"5": 1}, 1, 5 << 30)
+
+
+@pytest.mark.parametrize("change", [{"reason": 6}, {"reason": 255}, {"resent": 2}, {"size": -1}])
+def test_a_row_with_a_value_that_cannot_be_is_refused(shard, broker, change):
+    ingest(payload(shard, [row(0, 0, 0), row(0, 1, 0, **change)]))
+    assert (Batch.objects.count(), Trace.objects.count()) == (0, 0)
+    (name, value) = next(iter(change.items()))
+    assert f"row 1: {name} must not be {value}" in acks(broker)[0]
 
 
 def test_captures_are_stored_beside_their_traces_once(shard, broker):

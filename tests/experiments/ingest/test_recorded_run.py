@@ -14,6 +14,7 @@ import json
 import re
 from datetime import timedelta
 from io import StringIO
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,13 @@ OPEN, CLOSED = "202311142213-open", "202311142213-closed"
 
 # Keys that have other names since the batches were recorded.
 RENAMED = {"thresholds": "limits"}
+# Keys and columns that came since then.
+ADDED = {
+    "reason", "resent", "malformed", "schedule_total", "arrivals_total", "explained_deviation",
+    "response_time_with_timeouts", "wait_peak_share",
+}  # fmt: skip
+ADDED_COLUMNS = ",reason,resent"
+CHANGED = {"format"}
 # Sentences for people may be reworded: only the figures in them are compared.
 SENTENCES = {"sentence", "about", "advice", "rule", "contradictions", "problems", "reason"}
 
@@ -108,6 +116,24 @@ def normalised(value: Any, key: str = "") -> Any:
     return value
 
 
+def without_added(found: Any, recorded: Any) -> Any:
+    """The found value without what came since the recorded one."""
+    if isinstance(found, dict) and isinstance(recorded, dict):
+        return {
+            name: recorded.get(name) if name in CHANGED else without_added(part, recorded.get(name))
+            for name, part in found.items()
+            if name in recorded or name not in ADDED
+        }
+    if isinstance(found, list) and isinstance(recorded, list):
+        return [without_added(*parts) for parts in zip_longest(found, recorded)]
+    return found
+
+
+def without_added_columns(lines: list[str]) -> list[str]:
+    assert lines[0].endswith(ADDED_COLUMNS)
+    return [line.rsplit(",", ADDED_COLUMNS.count(","))[0] for line in lines]
+
+
 @pytest.fixture
 def target_log(tmp_path: Path) -> Path:
     path = tmp_path / "requests.log"
@@ -121,15 +147,19 @@ def test_recorded_batches_give_the_recorded_answers(api: Client, target_log: Pat
     found = json.loads(json.dumps(answers(api, target_log)).replace(str(target_log), "requests.log"))
     assert found.keys() == RECORDED["answers"].keys()
     for address, answer in RECORDED["answers"].items():
-        assert normalised(found[address]) == normalised(answer), address
+        now = without_added_columns(found[address]) if address.endswith("traces.csv") else found[address]
+        recorded = normalised(answer)
+        assert without_added(normalised(now), recorded) == recorded, address
 
 
 @pytest.mark.parametrize("number", range(len(RECORDED["batches"])))
-def test_batches_have_the_same_bytes_as_recorded(number: int) -> None:
+def test_recorded_batches_can_be_written_again(number: int) -> None:
     batch = RECORDED["batches"][number]
     spooled, message = base64.b64decode(batch["spool"]), base64.b64decode(batch["message"])
     header, records = decode(spooled)
-    assert encode_header(header) + records + encode_captures(decode_captures(header, spooled)) == spooled
+    again = encode_header(header) + records + encode_captures(decode_captures(header, spooled))
+    assert decode(again) == (header, records)
+    assert decode_captures(header, again) == decode_captures(header, spooled)
     # Another version of zstd may compress to other bytes.
     assert unpack_message(to_message(spooled)) == unpack_message(message)
     assert (spooled[:4], unpack_message(message)[:4]) == (MAGIC, MESSAGE_MAGIC)

@@ -14,8 +14,9 @@ import redis
 from loadgen.agent.forwarder import BrokerAwayError
 from loadgen.agent.trace_log import CHANNEL, FILES, CsvTraceLog, RedisTraceLog, open_trace_log
 from loadgen.protocol.messages import BatchHeader, Counters, Gauges
-from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.outcomes import MalformedReason, Outcome
 from loadgen.protocol.request_ids import request_id
+from loadgen.protocol.trace_batch import COLUMNS
 from routing.errors import InvalidInput
 from tests.support.records import Row, pack
 from tests.support.redis_server import RedisServer
@@ -27,7 +28,7 @@ EPOCH_NS = 1_700_000_000_000_000_000
 MS = 1_000_000
 HEADER = BatchHeader(
     7, 1, "202611220101-ab1c.0", "202611220101-ab1c", "pi1", 0, 0, 3, EPOCH_NS, ["10.0.0.1:80"], Counters(), Gauges(),
-    service="web", request_id_header="X-Request-Id",
+    service="web", request_id_header="X-Request-Id", columns=COLUMNS,
 )  # fmt: skip
 COMPLETED = Row(3, 14, 1, 1 + MS, 1 + 2 * MS, 1 + 5 * MS, Outcome.COMPLETED, 200, 0, 100, 6)
 TIMED_OUT = Row(3, 15, 2, 2 + MS, 2 + 2 * MS, outcome=Outcome.TIMEOUT, host=0, routing_version=6)
@@ -64,9 +65,19 @@ def test_each_row_is_a_line_below_the_names(tmp_path: Path) -> None:
         "outcome": "completed",
         "size": "100",
         "routing_version": "6",
+        "reason": "",
+        "resent": "0",
     }
     assert (timed_out["sent"], timed_out["done"], timed_out["status"]) == ("1700000000.002000002", "", "")
     assert (dropped["outcome"], dropped["sent"], dropped["server"]) == ("dropped", "", "")
+
+
+def test_a_line_says_why_a_response_is_malformed(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    malformed = replace(TIMED_OUT, outcome=Outcome.MALFORMED, reason=MalformedReason.CONTENT_LENGTHS, resent=1)
+    log.write(HEADER, pack(malformed))
+    (line,) = read(tmp_path / "traces-pi1.csv")
+    assert (line["outcome"], line["reason"], line["resent"]) == ("malformed", "content_lengths", "1")
 
 
 def test_an_agent_that_is_started_again_goes_on_in_the_same_file(tmp_path: Path) -> None:

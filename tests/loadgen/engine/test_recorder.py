@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from loadgen.engine.recorder import Recorder
 from loadgen.protocol.outcomes import Outcome
-from loadgen.protocol.trace_batch import MAX_SIZE, NO_HOST, NO_TIME, ROW_BYTES
+from loadgen.protocol.trace_batch import NO_HOST, NO_TIME, ROW_BYTES
 from tests.support.records import Row, unpack
 
 HOSTS = [None, "a:1", "b:2", "[::1]:3"]
@@ -32,6 +32,8 @@ def arguments(draw: st.DrawFn) -> tuple:
         draw(st.sampled_from(HOSTS)),
         draw(st.integers(0, 2**40)),
         draw(st.integers(0, 2**32 - 1)),
+        draw(st.integers(0, 255)),
+        draw(st.integers(0, 1)),
     )
 
 
@@ -45,9 +47,9 @@ def test_rows_come_back_with_their_times_and_hosts(rows: list[tuple]) -> None:
     records, hosts = recorder.take()
     found = unpack(records)
 
-    assert [(*astuple(record)[:8], record.routing_version) for record in found] == [(*row[:8], row[10]) for row in rows]
+    assert [(*astuple(record)[:8], *astuple(record)[10:]) for record in found] == [row[:8] + row[10:] for row in rows]
     assert [None if record.host == NO_HOST else hosts[record.host] for record in found] == [row[8] for row in rows]
-    assert [record.size for record in found] == [min(row[9], MAX_SIZE) for row in rows]
+    assert [record.size for record in found] == [row[9] for row in rows]
     counters = recorder.counters(0, 0)
     assert counters.rows == len(rows)
     assert counters.bytes_received == sum(row[9] for row in rows)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from loadgen.protocol.codec import MessageError, to_wire
 from loadgen.protocol.messages import BatchHeader, Counters, Gauges
 from loadgen.protocol.trace_batch import (
-    FIELDS,
+    COLUMNS,
     MAGIC,
     MAX_BATCH_BYTES,
     MESSAGE_MAGIC,
@@ -27,6 +27,7 @@ from loadgen.protocol.trace_batch import (
     decode_captures,
     encode_captures,
     encode_header,
+    layout_of,
     to_message,
     unpack_header,
     unpack_message,
@@ -34,8 +35,8 @@ from loadgen.protocol.trace_batch import (
 from tests.support.records import unshuffled
 
 LIMITS = {"B": (0, 2**8 - 1), "H": (0, 2**16 - 1), "I": (0, 2**32 - 1), "q": (-(2**63), 2**63 - 1)}
-row = st.tuples(*(st.integers(*LIMITS[code]) for code in FIELDS.values()))
-TWO_ROWS = RECORD.pack(*[1] * len(FIELDS)) * 2
+row = st.tuples(*(st.integers(*LIMITS[code]) for code in COLUMNS.values()))
+TWO_ROWS = RECORD.pack(*[1] * len(COLUMNS)) * 2
 
 
 def header(rows: int, **changes: Any) -> BatchHeader:
@@ -50,6 +51,7 @@ def header(rows: int, **changes: Any) -> BatchHeader:
         rows=rows,
         epoch_broker_ns=1_700_000_000_000_000_000,
         hosts=["a:1", "[::1]:2"],
+        columns=COLUMNS,
         counters=Counters(planned=5, rows=4, sent=3, completed=2, errors=1, cut=1, bytes_received=2**40),
         gauges=Gauges(in_flight=1, clock_offset_ns=-5),
         end="finished",
@@ -71,10 +73,47 @@ def test_a_batch_comes_back_as_it_was(rows: list[tuple[int, ...]]) -> None:
     assert unshuffled(planes) == records
 
 
+def test_a_column_is_found_by_its_name_wherever_it_is() -> None:
+    columns = {"new": "H", **dict(reversed(COLUMNS.items()))}
+    layout = layout_of(header(0, columns=columns))
+    records = b"".join(layout.record.pack(*range(number, number + len(columns))) for number in (0, 100))
+    found, planes = decode(
+        unpack_message(to_message(encode_header(header(2, columns=columns)) + records)), MESSAGE_MAGIC
+    )
+    assert unshuffled(planes, layout.row_bytes) == records
+    assert layout_of(found).offsets == {
+        "new": 0, "resent": 2, "reason": 3, "routing_version": 4, "size": 8, "host": 16, "status": 18, "outcome": 20,
+        "service_time_ns": 21, "connection_wait_ns": 29, "lateness_ns": 37, "intended_ns": 45, "sequence": 53,
+        "client": 57,
+    }  # fmt: skip
+
+
+def test_a_header_without_columns_has_those_of_before_they_were_named() -> None:
+    layout = layout_of(header(0, columns={}))
+    first = {name: code for name, code in COLUMNS.items() if name not in ("reason", "resent")}
+    assert (layout.columns, layout.row_bytes) == ({**first, "size": "I"}, 53)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({**COLUMNS, "new": "d"}, "must be up to 64 of the types"),
+        ({**COLUMNS, "new": "Q"}, "must be up to 64 of the types"),
+        ({**COLUMNS, "new": ""}, "must be up to 64 of the types"),
+        ({**COLUMNS, **{f"c{number}": "B" for number in range(64)}}, "must be up to 64 of the types"),
+        ({name: code for name, code in COLUMNS.items() if name != "host"}, "host is missing"),
+    ],
+    ids=["float", "wider than int64", "none", "too many", "missing"],
+)
+def test_columns_that_cannot_be_read_are_refused(columns: dict[str, str], message: str) -> None:
+    with pytest.raises(MessageError, match=rf"batch g\.7\.2\.3: columns: {message}"):
+        decode(encode_header(header(0, columns=columns)))
+
+
 def test_rows_that_differ_little_take_few_bytes_on_the_wire() -> None:
     rows = 2500
     records = b"".join(
-        RECORD.pack(number % 50, number // 50, number * 100_000, 30_000, 5_000, 80_000, 0, 200, 0, 612, 1)
+        RECORD.pack(number % 50, number // 50, number * 100_000, 30_000, 5_000, 80_000, 0, 200, 0, 612, 1, 0, 0)
         for number in range(rows)
     )
     assert len(to_message(encode_header(header(rows)) + records)) < 4 * rows
