@@ -13,7 +13,7 @@ from loadgen.apps.errors import AppInvalid
 from loadgen.apps.manifest import MANIFEST, Manifest, read_manifest
 from loadgen.apps.parameters import filled
 from loadgen.engine.errors import AppError, traceback_tail
-from loadgen.engine.http.app_response import AppResponse
+from loadgen.engine.http.response.app_response import AppResponse
 from loadgen.engine.watchdog import CALL_LIMIT_S, LOAD_LIMIT_S, AppStuck, Watchdog
 from loadgen.protocol.settings import NAME_PATTERN
 

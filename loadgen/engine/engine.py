@@ -18,10 +18,10 @@ from loadgen.engine.errors import AppError
 from loadgen.engine.executors import registry
 from loadgen.engine.executors.base import Command, CommandProgress, ExecutorContext
 from loadgen.engine.garbage import GarbageCollection
-from loadgen.engine.http.app_response import MAX_RESPONSE_BYTES
 from loadgen.engine.http.capture import Captures
 from loadgen.engine.http.debug import DebugPool
 from loadgen.engine.http.pool import Pool
+from loadgen.engine.http.response.app_response import MAX_RESPONSE_BYTES
 from loadgen.engine.http.sources import SourceFactory
 from loadgen.engine.plan_cut import PlanCut
 from loadgen.engine.recorder import Recorder

@@ -176,8 +176,8 @@ class OpenExecutor:
             else:
                 host, wire = target
                 pool.in_flight += 1
-                if host.idle:
-                    connection, _ = host.idle.popitem()
+                connection = host.take_idle(now_ns)
+                if connection is not None:
                     burst.append((connection, connection.load(intended_ns, client, sequence, version, wire)))
                 else:
                     host.enqueue(QueuedRequest(intended_ns, now_ns, client, sequence, version, wire))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from loadgen.engine.http.connection import COMPLETED, Connection, ConnectionHost, ConnectionPool
-from loadgen.engine.http.response_head import final_head
+from loadgen.engine.http.response.head import final_head
 from loadgen.engine.http.wire_request import FirstRequest, WireRequest
 from loadgen.engine.recorder import Recorder
 from loadgen.protocol.enums import CaptureMode

@@ -1,10 +1,10 @@
 import cython
 from libc.stdint cimport int64_t
 
-from loadgen.engine.primitives cimport numbered, write_at_once
+from loadgen.engine.primitives cimport has_input, numbered, write_at_once
 from loadgen.engine.recorder cimport Recorder
 
-cdef int CLOSED, IDLE, SENT, BODY, COMPLETE, EXCESS, BROKEN
+cdef int CLOSED, IDLE, SENT, BODY, COMPLETE, EXCESS
 cdef int _NO_DESCRIPTOR
 
 
@@ -17,25 +17,29 @@ cdef class Connection:
     cdef public bytes _last_head
     cdef public object _last_known
     cdef public object _transport
-    cdef public object _parser
+    cdef public object _chunks
     cdef public object _wire
     cdef public object _first
     cdef public bytes _partial
     cdef public bytes _redirect
+    cdef public int _socket
     cdef public int _descriptor
     cdef public int _stage
     cdef public int _status
     cdef public bint _buffered
+    cdef public int _reason
+    cdef public bint _unwritten
+    cdef public bint _is_used
     cdef public bint _keep
-    cdef public bint _until_eof
+    cdef public int64_t _left
     cdef public int64_t _client
     cdef public int64_t _sequence
     cdef public int64_t _version
     cdef public int64_t _size
     cdef public int64_t _intended_ns
     cdef public int64_t _dispatched_ns
-    cdef public int64_t _sent_ns
     cdef public int64_t deadline_ns
+    cdef public int64_t sent_ns
     cdef public int64_t queued_ns
 
     cpdef object load(
@@ -47,8 +51,15 @@ cdef class Connection:
     cpdef _fail(self, outcome)
     cpdef _complete(self)
     cpdef bint _follow(self) except -1
+    cpdef bint _resend(self) except -1
     cpdef _release(self)
+    cpdef bint is_usable(self) except -1
+    cpdef _lost(self, outcome)
     cpdef bint _is_unsent(self) except -1
     cpdef _close(self)
-    @cython.locals(before=int, end=Py_ssize_t, length=Py_ssize_t)
+    @cython.locals(end=Py_ssize_t)
     cpdef data_received(self, bytes data)
+    @cython.locals(begin=Py_ssize_t, end=Py_ssize_t)
+    cpdef Py_ssize_t _read_heads(self, bytes data) except -1
+    @cython.locals(received=Py_ssize_t, end=Py_ssize_t)
+    cpdef _read_body(self, bytes data, Py_ssize_t begin)

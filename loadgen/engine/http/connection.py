@@ -6,25 +6,29 @@ Longer than other modules: the stages of a request are in one class, which is co
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
-import httptools
-
 from loadgen.engine.deadlines import NEVER, Deadlines
 from loadgen.engine.http.redirects import RedirectError, next_hop
-from loadgen.engine.http.response_head import (
+from loadgen.engine.http.response.chunked_body import ChunkedBody
+from loadgen.engine.http.response.head import (
+    CHUNKED,
     END_OF_HEAD,
     MAX_HEAD_BYTES,
-    KnownHead,
-    KnownHeads,
-    ResponseReader,
+    UNTIL_EOF,
+    MalformedError,
+    ResponseHead,
+    check_begin,
     may_redirect,
+    read_head,
 )
+from loadgen.engine.http.response.known_heads import KnownHeads
 from loadgen.engine.http.wire_request import DOTTED, FirstRequest, QueuedRequest, WireRequest
-from loadgen.engine.primitives import numbered, write_at_once
+from loadgen.engine.primitives import has_input, numbered, write_at_once
 from loadgen.engine.recorder import Recorder
-from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.outcomes import MalformedReason, Outcome
 from loadgen.protocol.trace_batch import NO_TIME
 
 # The stage of a connection's request. The order matters.
@@ -34,11 +38,11 @@ SENT: Final = 1  # no complete head of a response yet
 BODY: Final = 2  # the head is complete
 COMPLETE: Final = 3
 EXCESS: Final = 4  # complete, and more data followed
-BROKEN: Final = 5  # invalid HTTP that the parser accepts
 
 COMPLETED: Final = int(Outcome.COMPLETED)
 _NO_DESCRIPTOR: Final = -1
-_HEAD_END: Final = len(END_OF_HEAD)
+_USUAL_END: Final = b"\r\n\r\n"  # of a head
+_READ_BYTES: Final = 1 << 16
 
 
 class ConnectionPool(Protocol):
@@ -50,6 +54,7 @@ class ConnectionPool(Protocol):
     now_ns: Callable[[], int]
     known_heads: KnownHeads
     deadlines: Deadlines
+    send_until_ns: int
 
     def follow(self, name: str, request: QueuedRequest) -> None:
         """Sends the next request of a redirected arrival."""
@@ -70,6 +75,9 @@ class ConnectionHost(Protocol):
     def ready(self, connection: Connection) -> None:
         """The connection can take a request."""
 
+    def resend(self, request: QueuedRequest) -> None:
+        """Sends a request again on a new connection."""
+
     def closed(self, connection: Connection) -> None:
         """The connection can take no more requests."""
 
@@ -80,39 +88,43 @@ class ConnectionHost(Protocol):
 class Connection:
     """Belongs to one host's pool; every request given to `load` ends as exactly one row.
 
-    It does not inherit from asyncio.Protocol: a compiled class cannot have an interpreted base class. A response with a
-    known head, and with its body in the same piece of data, is read without the parser.
+    It does not inherit from asyncio.Protocol: a compiled class cannot have an interpreted base class. A known head is
+    looked up; all other heads are read by `read_head`.
     """
 
     __slots__ = (
         "_buffered",
+        "_chunks",
         "_client",
         "_descriptor",
         "_dispatched_ns",
         "_first",
         "_host",
         "_intended_ns",
+        "_is_used",
         "_keep",
         "_known_heads",
         "_last_head",
         "_last_known",
+        "_left",
         "_now_ns",
-        "_parser",
         "_partial",
         "_pool",
+        "_reason",
         "_recorder",
         "_redirect",
-        "_sent_ns",
         "_sequence",
         "_size",
+        "_socket",
         "_stage",
         "_status",
         "_transport",
-        "_until_eof",
+        "_unwritten",
         "_version",
         "_wire",
         "deadline_ns",
         "queued_ns",
+        "sent_ns",
     )
 
     def __init__(self, host: ConnectionHost) -> None:
@@ -122,19 +134,24 @@ class Connection:
         self._now_ns = host.pool.now_ns
         self._known_heads = host.pool.known_heads.heads
         self._last_head = b"\0"  # no response begins like this
-        self._last_known: KnownHead | None = None
-        self._descriptor = _NO_DESCRIPTOR
+        self._last_known: ResponseHead | None = None
+        self._socket = _NO_DESCRIPTOR
+        self._descriptor = _NO_DESCRIPTOR  # of a socket that requests are written to directly
         self._buffered = False
+        self._unwritten = False  # whether not a byte of the request was written directly
+        self._is_used = False  # whether it has served a request
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until the connection is made
-        self._parser: httptools.HttpResponseParser | None = None
         self.deadline_ns = NEVER
         self.queued_ns = NEVER
+        self.sent_ns = 0  # when the last request was sent, or the connection was made
         self._stage = CLOSED
         self._keep = False
-        self._until_eof = False
-        self._partial = b""
+        self._left = 0  # of the body: bytes that have not come yet, CHUNKED or UNTIL_EOF
+        self._chunks: ChunkedBody | None = None
+        self._reason = 0  # a MalformedReason
+        self._partial = b""  # heads of which the last one is incomplete
         self._wire: WireRequest = None  # type: ignore[assignment]  # until a request is loaded
-        self._redirect = b""  # head of a redirect to follow, possibly with more data
+        self._redirect = b""  # head of a redirect to follow
         self._first: FirstRequest | None = None
 
     # --- Called by the pool
@@ -156,6 +173,7 @@ class Connection:
         """Assigns a request to an idle connection; returns its bytes for `write`, which must follow at once."""
         self._stage = SENT
         self._size = 0
+        self._reason = 0
         self._intended_ns = intended_ns
         self._client = client
         self._sequence = sequence
@@ -174,19 +192,28 @@ class Connection:
         be sent then.
         """
         self._dispatched_ns = dispatched_ns
-        self._sent_ns = dispatched_ns  # until the write has returned: it may fail
+        self.sent_ns = dispatched_ns  # until the write has returned: it may fail
         written = 0
         if self._descriptor >= 0:
             written = write_at_once(self._descriptor, data)  # the transport sends the rest
+        self._unwritten = False
         if written != len(data):
             self._buffered = True
+            self._unwritten = written == 0
             self._transport.write(data[written:])
-        self._sent_ns = sent_ns = self._now_ns()
+        self.sent_ns = sent_ns = self._now_ns()
         first = self._first
         self.deadline_ns = deadline_ns = sent_ns + self._wire.timeout_ns if first is None else first.deadline_ns
         if deadline_ns < self.queued_ns:
             self._pool.deadlines.queue(self)
         return sent_ns
+
+    def is_usable(self) -> bool:
+        """Returns whether an idle connection has nothing to read: neither its end, nor data that nobody asked for.
+
+        To be asked if its last request was sent a while ago: the event loop may not have read since then.
+        """
+        return not has_input(self._socket)
 
     def time_out(self) -> None:
         self._fail(Outcome.TIMEOUT)
@@ -202,71 +229,111 @@ class Connection:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._socket = transport.get_extra_info("socket").fileno()
+        self.sent_ns = self._now_ns()
         if transport.get_extra_info("ssl_object") is None:
-            self._descriptor = transport.get_extra_info("socket").fileno()
+            self._descriptor = self._socket
         self._stage = IDLE
         self._host.connected(self)
 
     def data_received(self, data: bytes) -> None:
-        before = self._stage
-        if before <= IDLE:
+        if self._stage <= IDLE:
             self._close()  # unsolicited data would be taken for the next response
             return
-        if self._parser is None:
-            if data.startswith(self._last_head):  # nearly always the same head again
-                end, known = len(self._last_head), self._last_known
-            else:
-                end = data.find(END_OF_HEAD) + _HEAD_END
-                head = data[:end]
-                known = self._known_heads.get(head)
-                if known is not None:
-                    self._last_head, self._last_known = head, known
+        end = 0
+        if self._stage == SENT:
+            known = None
+            if not self._partial:
+                if data.startswith(self._last_head):  # nearly always the same head again
+                    end, known = len(self._last_head), self._last_known
+                else:
+                    end = data.find(_USUAL_END) + len(_USUAL_END)
+                    head = data[:end]
+                    known = self._known_heads.get(head)
+                    if known is not None:
+                        self._last_head, self._last_known = head, known
             if known is not None:
-                self._status, self._keep, length = known
-                if len(data) - end == (0 if self._wire.bodiless else length):
-                    self._size = len(data) - end
+                self._status, self._keep, self._left = known
+                if self._wire.bodiless:
+                    self._left = 0
+                if len(data) - end == self._left:
+                    self._size = self._left
                     self._stage = COMPLETE
                     self._end(COMPLETED, self._now_ns(), self._status)  # not a redirect to be followed
                     return
-            self._parser = httptools.HttpResponseParser(self)
-        parser = self._parser
+                self._stage = BODY
+            else:
+                end = self._read_heads(data)
+        if self._stage == BODY:
+            self._read_body(data, end)
+
+    def _read_heads(self, data: bytes) -> int:
+        """Reads heads up to the final one; returns where the body begins in the data.
+
+        The stage is then BODY, SENT if the final head is not complete, or that of a failed request.
+        """
+        heads = self._partial + data
+        begin = 0
         try:
-            parser.feed_data(data)
-        except httptools.HttpParserCallbackError:
-            raise
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            if self._stage < COMPLETE or self._stage == BROKEN:
-                self._fail(Outcome.MALFORMED)
+            while True:
+                found = END_OF_HEAD.search(heads, begin)
+                if (len(heads) if found is None else found.end()) > MAX_HEAD_BYTES:
+                    raise MalformedError(MalformedReason.HEAD_TOO_LONG)
+                if found is None:
+                    check_begin(heads[begin:])
+                    self._partial = heads
+                    return 0
+                end = found.end()
+                head = read_head(heads[begin:end])
+                if not head.is_interim:
+                    break
+                begin = end
+        except MalformedError as error:
+            self._refuse(error)
+            return 0
+        self._status, self._keep, self._left = head
+        if self._wire.redirects is not None and may_redirect(head.status):
+            self._redirect = heads[begin:end]
+        elif not begin:
+            self._pool.known_heads.learn(heads[:end], head)
+        if self._wire.bodiless:
+            self._left = 0
+        elif self._left == CHUNKED:
+            self._chunks = ChunkedBody()
+        end -= len(self._partial)
+        self._partial = b""
+        self._stage = BODY
+        return end
+
+    def _read_body(self, data: bytes, begin: int) -> None:
+        received = len(data) - begin
+        if self._chunks is not None:
+            try:
+                end = self._chunks.feed(data, begin)
+            except MalformedError as error:
+                self._size = self._chunks.size
+                self._refuse(error)
                 return
-            self._stage = EXCESS
-        if self._stage == BROKEN:
-            self._fail(Outcome.MALFORMED)
+            self._size = self._chunks.size
+            if end < 0:
+                return
+            received -= end - begin
+        elif self._left < 0:
+            self._size += received  # until the connection ends
             return
-        if before == SENT and self._stage > SENT:
-            # Also checked for a head in one piece, which is complete before its length is known.
-            received = len(self._partial) + len(data)
-            if received > MAX_HEAD_BYTES and (self._partial + data).find(END_OF_HEAD) > MAX_HEAD_BYTES:
-                self._fail(Outcome.MALFORMED)
-                return
-            if self._wire.redirects is not None and may_redirect(self._status):
-                self._redirect = self._partial + data
-            elif not self._partial:
-                self._pool.known_heads.learn(data)
-        if self._stage >= COMPLETE:
-            if self._wire.bodiless:
-                self._keep = self._keep or ResponseReader(self._partial + data).keeps_alive_without_body()
-            self._partial = b""
-            # After a response to HEAD, it would wait for the announced body (MagicStack/httptools#47, seen with 0.9).
-            self._parser = None
-            self._complete()
-        elif self._stage == SENT:
-            self._partial += data
-            if len(self._partial) > MAX_HEAD_BYTES:
-                self._fail(Outcome.MALFORMED)
-        elif before == SENT:
-            if not self._keep:
-                self._until_eof = ResponseReader(self._partial + data).ends_with_connection()
-            self._partial = b""
+        elif received < self._left:
+            self._left -= received
+            self._size += received
+            return
+        else:
+            self._size += self._left
+            received -= self._left
+        self._stage = EXCESS if received else COMPLETE
+        self._complete()
+
+    def _refuse(self, error: MalformedError) -> None:
+        self._reason = error.reason
+        self._fail(Outcome.MALFORMED)
 
     def pause_writing(self) -> None:
         """Does nothing: the transport buffers at most the rest of one request."""
@@ -276,49 +343,43 @@ class Connection:
 
     def eof_received(self) -> None:
         """The transport closes itself after this."""
-        if self._stage == BODY and self._until_eof:
-            self._keep = False
-            self._complete()
-        elif self._stage > IDLE:
-            self._fail(Outcome.CLOSED)
-        else:
-            self._close()
+        self._lost(Outcome.CLOSED)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._stage > IDLE:
-            self._fail(Outcome.RESET if exc is not None else Outcome.CLOSED)
-        else:
-            self._close()
+        if self._stage > IDLE and exc is not None:
+            self._read_rest()
+        self._lost(Outcome.RESET if exc is not None else Outcome.CLOSED)
         self._host.lost(self)
 
-    # --- Called by the parser
+    def _read_rest(self) -> None:
+        """Reads what came before a write failed: a server may answer, and close, before it has read all of a request.
 
-    def on_message_begin(self) -> None:
-        if self._stage == COMPLETE:
-            self._stage = EXCESS
+        The event loop does not read after a failed write, and closes the socket after `connection_lost`.
+        """
+        while self._stage > IDLE and self._descriptor >= 0:
+            try:
+                data = os.read(self._descriptor, _READ_BYTES)
+            except OSError:
+                return
+            if not data:
+                return
+            self.data_received(data)
 
-    def on_headers_complete(self) -> None:
-        if self._stage >= COMPLETE:
+    def _lost(self, outcome: Outcome) -> None:
+        """Ends the request, if there is one, after the connection has ended."""
+        if (
+            outcome == Outcome.CLOSED
+            and self._stage == BODY
+            and (self._chunks.ends_with_connection() if self._chunks is not None else self._left == UNTIL_EOF)
+        ):
+            self._keep = False
+            self._complete()
+        elif self._stage == SENT and not self._partial and self._resend():
             return
-        assert self._parser is not None
-        self._status = status = self._parser.get_status_code()
-        if status < 100:
-            self._stage = BROKEN
-        elif status >= 200 or status == 101:
-            self._keep = self._parser.should_keep_alive()
-            self._stage = COMPLETE if self._wire.bodiless else BODY
-
-    def on_body(self, body: bytes) -> None:
-        if self._stage == BODY:
-            self._size += len(body)
-        elif self._stage == SENT:
-            self._stage = BROKEN  # an interim response has no body
-        elif self._stage == COMPLETE:
-            self._stage = EXCESS
-
-    def on_message_complete(self) -> None:
-        if self._stage == BODY:
-            self._stage = COMPLETE
+        elif self._stage > IDLE:
+            self._fail(outcome)
+        else:
+            self._close()
 
     # --- The end of a request
 
@@ -337,13 +398,15 @@ class Connection:
             sequence,
             self._intended_ns,
             self._dispatched_ns,
-            self._sent_ns if first is None else first.sent_ns,
+            self.sent_ns if first is None else first.sent_ns,
             done_ns,
             outcome,
             status,
             self._host.name if first is None else first.host,
             self._size,
             self._version,
+            self._reason,
+            0 if first is None else first.resent,
         )
         pool.in_flight -= 1
         if outcome == COMPLETED:
@@ -363,17 +426,43 @@ class Connection:
             return True
         if hop is None:
             return False
-        first = self._first or FirstRequest(self._sent_ns, self._host.name, self.deadline_ns)
-        request = QueuedRequest(
-            self._intended_ns, self._dispatched_ns, self._client, self._sequence, self._version, hop.wire, first
-        )
+        request = self._queued(hop.wire, self._first_request())
         self._release()
         self._pool.follow(hop.host, request)
         return True
 
+    def _resend(self) -> bool:
+        """Sends the request again if the server had probably closed the connection before it came; returns whether.
+
+        That is so if the connection had served others, and not a byte of a response came. It is done once for an
+        arrival, and only if nothing was written, or if the method is idempotent (RFC 9110, 9.2.2), as Go's net/http
+        does (Transport).
+        """
+        first = self._first_request()
+        if not self._is_used or first.resent or self._now_ns() >= self._pool.send_until_ns:
+            return False
+        if not (self._unwritten or self._wire.is_idempotent):
+            return False
+        request = self._queued(self._wire.again(), first._replace(resent=1))
+        self._close()
+        self._host.resend(request)
+        return True
+
+    def _first_request(self) -> FirstRequest:
+        """Returns the present request, if it is the first of its arrival, or the one before it that was."""
+        return self._first or FirstRequest(self.sent_ns, self._host.name, self.deadline_ns)
+
+    def _queued(self, wire: WireRequest, first: FirstRequest) -> QueuedRequest:
+        """Returns the next request of the arrival."""
+        return QueuedRequest(
+            self._intended_ns, self._dispatched_ns, self._client, self._sequence, self._version, wire, first
+        )
+
     def _release(self) -> None:
         """Returns the connection to its host, or closes it."""
         self.deadline_ns = NEVER
+        self._is_used = True
+        self._chunks = None
         reusable = self._keep and self._stage == COMPLETE and self._host.keep_alive
         self._stage = IDLE
         if reusable and not (self._buffered and self._is_unsent()):
@@ -391,7 +480,6 @@ class Connection:
             return
         self._stage = CLOSED
         self.deadline_ns = NEVER
-        self._descriptor = _NO_DESCRIPTOR  # another file may soon have its number
-        self._parser = None  # it refers to this object's methods: a cycle, and none is collected during a load
+        self._socket = self._descriptor = _NO_DESCRIPTOR  # another file may soon have its number
         self._host.closed(self)
         self._transport.abort()

@@ -13,12 +13,21 @@ cdef class HostPool:
     cdef public dict idle
     cdef public object _dialer
     cdef public object _queue
+    cdef public object _resends
     cdef public bint _same_timeouts
     cdef public Py_ssize_t _open
     cdef public Py_ssize_t _opening
     cdef public bint _retired
 
+    @cython.locals(connection=Connection)
+    cpdef int64_t send(
+        self, int64_t intended_ns, int64_t dispatched_ns, int64_t client, int64_t sequence, int64_t version, wire
+    ) except -1
+    @cython.locals(connection=Connection)
+    cpdef Connection take_idle(self, int64_t now_ns)
     cpdef ready(self, Connection connection)
+    @cython.locals(now_ns=int64_t)
+    cpdef _serve(self, Connection connection, queue)
     cpdef enqueue(self, request)
 
 
@@ -40,6 +49,7 @@ cdef class Pool:
     cdef public object on_response
     cdef public object connection_kind
     cdef public dict hosts
+    cdef public dict fixed
     cdef public object throttle
     cdef public object _max_connections
     cdef public object connect_timeout_s

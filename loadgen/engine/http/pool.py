@@ -19,7 +19,7 @@ from loadgen.engine.http.capture import Captures, CapturingConnection
 from loadgen.engine.http.connection import Connection
 from loadgen.engine.http.connection_throttle import ConnectionThrottle
 from loadgen.engine.http.dialer import Dialer, connect_outcome
-from loadgen.engine.http.response_head import KnownHeads
+from loadgen.engine.http.response.known_heads import KnownHeads
 from loadgen.engine.http.tls import TlsOptions
 from loadgen.engine.http.wire_request import QueuedRequest, WireRequest
 from loadgen.engine.recorder import Recorder
@@ -28,6 +28,9 @@ from loadgen.protocol.trace_batch import NO_TIME
 
 # A request that waits longer for one of max_connections_per_host is counted: the limit has caused the wait.
 POOL_WAIT_NS: Final = 10_000_000
+# A connection whose last request was sent longer ago is looked at before it is used again: the event loop may not have
+# read since the server ended it.
+_LOOK_AFTER_NS: Final = 5_000_000
 CLOSED_WITHIN_S: Final = 5.0
 
 # The outcome of an arrival whose first request was sent, by the outcome of one whose first request was not.
@@ -39,7 +42,8 @@ class HostPool:
 
     A request takes the connection that became idle last, so that surplus connections time out at the server. Without an
     idle one it is queued, and as many connections are opened as requests are queued (connection_throttle.py), up to the
-    limit per host. The connection that is ready next serves the oldest queued request.
+    limit per host. The connection that is ready next serves the oldest queued request. Requests that are sent again
+    wait apart, as only new connections serve them.
     """
 
     def __init__(self, pool: Pool, name: str, dialer: Dialer) -> None:
@@ -49,9 +53,10 @@ class HostPool:
         self.routed = False  # whether arrivals are routed to it; otherwise only redirects lead here
         self._dialer = dialer
         self._open = 0
-        # A stack that allows removal from its middle. Callers must write a request right after popping a connection.
+        # A stack that allows removal from its middle.
         self.idle: dict[Connection, None] = {}
         self._queue: deque[QueuedRequest] = deque()
+        self._resends: deque[QueuedRequest] = deque()
         self._same_timeouts = True  # of all queued requests: the oldest times out first
         self._opening = 0
         self._retired = False
@@ -60,18 +65,33 @@ class HostPool:
         self, intended_ns: int, dispatched_ns: int, client: int, sequence: int, version: int, wire: WireRequest
     ) -> int:
         """Sends a request now, or as soon as a connection is ready; returns the time after that."""
-        if self.idle:
-            connection, _ = self.idle.popitem()
+        connection = self.take_idle(dispatched_ns)
+        if connection is not None:
             return connection.write(connection.load(intended_ns, client, sequence, version, wire), dispatched_ns)
         self.enqueue(QueuedRequest(intended_ns, dispatched_ns, client, sequence, version, wire))
         return self.pool.now_ns()
 
     def send_hop(self, request: QueuedRequest) -> None:
         """Sends the next request of a redirected arrival now, or as soon as a connection is ready."""
-        if self.idle:
-            _send(self.idle.popitem()[0], request)
+        connection = self.take_idle(self.pool.now_ns())
+        if connection is not None:
+            _send(connection, request)
         else:
             self.enqueue(request)
+
+    def take_idle(self, now_ns: int) -> Connection | None:
+        """Returns an idle connection that the server has not ended; callers must write a request to it in this turn."""
+        while self.idle:
+            connection, _ = self.idle.popitem()
+            if now_ns - connection.sent_ns < _LOOK_AFTER_NS or connection.is_usable():
+                return connection
+            connection.abort()
+        return None
+
+    def resend(self, request: QueuedRequest) -> None:
+        """Sends a request again, on a connection that is opened for it."""
+        self._resends.append(request)
+        self._open_another()
 
     def enqueue(self, request: QueuedRequest) -> None:
         """Queues a request for the next ready connection; to be called while none is idle."""
@@ -93,13 +113,15 @@ class HostPool:
 
     def _lacks_connection(self) -> bool:
         """Returns whether a queued request has no connection on the way, and the limit per host allows one more."""
-        return self._opening < len(self._queue) and self._open + self._opening < self.pool.max_per_host
+        waiting = len(self._resends) + len(self._queue)
+        return self._opening < waiting and self._open + self._opening < self.pool.max_per_host
 
     def open(self, limit: int) -> bool:
         """Opens at most `limit` of the connections that the host lacks; returns whether it lacks more."""
         while limit and self._lacks_connection():
             limit -= 1
-            wire = self._queue[self._opening].wire
+            later = self._opening - len(self._resends)
+            wire = (self._resends[self._opening] if later < 0 else self._queue[later]).wire
             self._opening += 1
             self.pool.opening += 1
             self.pool.start_task(self._connect(wire.connect_timeout_s))
@@ -128,8 +150,8 @@ class HostPool:
     def _failed(self, outcome: Outcome) -> None:
         self._opening -= 1
         self.pool.opening -= 1
-        if self._opening < len(self._queue):
-            self.record_unsent(self._queue.popleft(), outcome)
+        if self._opening < len(self._resends) + len(self._queue):
+            self.record_unsent((self._resends or self._queue).popleft(), outcome)
         self._open_another()
 
     def connected(self, connection: Connection) -> None:
@@ -137,13 +159,22 @@ class HostPool:
         self.pool.opening -= 1
         self._open += 1
         self.pool.connections.add(connection)
-        self.ready(connection)
+        self._serve(connection, self._resends or self._queue)
 
     def ready(self, connection: Connection) -> None:
-        if self._queue and self.pool.now_ns() >= self.pool.send_until_ns:
-            self.cut_queued()
-        if self._queue:
-            request = self._queue.popleft()
+        self._serve(connection, self._queue)
+
+    def _serve(self, connection: Connection, queue: deque[QueuedRequest]) -> None:
+        if queue:
+            now_ns = self.pool.now_ns()
+            if now_ns >= self.pool.send_until_ns:
+                self.cut_queued()
+            elif now_ns - connection.sent_ns > _LOOK_AFTER_NS and not connection.is_usable():
+                connection.abort()
+                self._open_another()
+                return
+        if queue:
+            request = queue.popleft()
             sent_ns = _send(connection, request)
             if self._open + self._opening >= self.pool.max_per_host and request.first is None:
                 self.pool.long_waits += sent_ns - request.dispatched_ns > POOL_WAIT_NS
@@ -162,8 +193,9 @@ class HostPool:
             self._open_another()
 
     def is_forgettable(self) -> bool:
-        """Returns whether the pool may drop this host: redirects may lead to any number of hosts."""
-        return not (self.routed or self._open or self._opening or self._queue)
+        """Returns whether the pool may drop this host: redirects and route changes lead to any number of hosts."""
+        is_needed = self.routed and not self._retired
+        return not (is_needed or self._open or self._opening or self._queue or self._resends)
 
     def close_idle(self) -> bool:
         """Closes an idle connection; returns whether there was one."""
@@ -181,8 +213,8 @@ class HostPool:
 
     def cut_queued(self) -> None:
         """Records the queued requests as CUT."""
-        while self._queue:
-            self.record_unsent(self._queue.popleft(), Outcome.CUT)
+        while self._resends or self._queue:
+            self.record_unsent((self._resends or self._queue).popleft(), Outcome.CUT)
 
     def time_out(self, now_ns: int) -> None:
         """Ends the requests whose wait for a connection has timed out."""
@@ -194,6 +226,9 @@ class HostPool:
         else:
             over = [request for request in queue if self._wait_ends_ns(request) <= now_ns]
             self._queue = deque(request for request in queue if self._wait_ends_ns(request) > now_ns)
+        if self._resends:
+            over += [request for request in self._resends if self._wait_ends_ns(request) <= now_ns]
+            self._resends = deque(request for request in self._resends if self._wait_ends_ns(request) > now_ns)
         for request in over:
             self.pool.long_waits += request.first is None and self._open + self._opening >= self.pool.max_per_host
             self.record_unsent(request, Outcome.CONNECT_TIMEOUT)
@@ -216,7 +251,7 @@ class HostPool:
         """Records the end of an arrival whose first or next request is not sent."""
         first = request.first
         if first is not None:
-            outcome = _OUTCOMES_OF_HOPS.get(outcome, Outcome.REDIRECT)
+            outcome = _OUTCOMES_OF_HOPS.get(outcome, Outcome.CLOSED if first.resent else Outcome.REDIRECT)
         self.pool.recorder.row(
             request.client,
             request.sequence,
@@ -229,6 +264,7 @@ class HostPool:
             first.host if first is not None else self.name,
             0,
             request.routing_version,
+            resent=0 if first is None else first.resent,
         )
         self.pool.in_flight -= 1
         if self.pool.on_end is not None:
@@ -282,6 +318,7 @@ class Pool:
         in_flight: requests that wait for a connection or for their response.
         long_waits: requests that waited longer than POOL_WAIT_NS while max_per_host was reached.
         hosts: by name; with TLS, by name and options.
+        fixed: the pool of a host and its request, by the host's name, where that is the same for all clients.
     """
 
     host_kind = HostPool
@@ -316,6 +353,7 @@ class Pool:
         self.connection_kind = Connection if captures is None else CapturingConnection
         self._max_connections = max_connections
         self.hosts: dict[str | tuple[str, TlsOptions], HostPool] = {}
+        self.fixed: dict[str, tuple[HostPool, WireRequest]] = {}
         self.connect_timeout_s = connect_timeout_s
         self._tasks: set[asyncio.Task[None]] = set()
         always_needed = is_closed_model or not keep_alive
@@ -370,6 +408,7 @@ class Pool:
             host.time_out(now_ns)
             if host.is_forgettable():
                 del self.hosts[key]
+                self.fixed.pop(host.name, None)
         self.deadlines.forget_closed(len(self.connections))
 
     def retain(self, names: Collection[str]) -> None:

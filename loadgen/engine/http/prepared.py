@@ -17,6 +17,8 @@ from loadgen.engine.http import tls
 from loadgen.protocol.messages import KEYWORDS, REQUEST_KEYWORDS
 
 USER_AGENT = "galileo"
+# `requests` would also ask for what packages on this worker can decode. These, every worker can.
+ACCEPT_ENCODING = "gzip, deflate"
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _URL_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -96,10 +98,11 @@ def _tls_options(kwargs: Mapping[str, Any]) -> tls.TlsOptions:
 
 
 def new_session() -> requests.Session:
-    """Returns a session with the engine's User-Agent that ignores the environment (proxies, .netrc)."""
+    """Returns a session with the engine's own headers that ignores the environment (proxies, .netrc)."""
     session = requests.Session()
     session.trust_env = False
     session.headers["User-Agent"] = USER_AGENT
+    session.headers["Accept-Encoding"] = ACCEPT_ENCODING
     return session
 
 

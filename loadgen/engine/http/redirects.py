@@ -18,7 +18,6 @@ from urllib3 import HTTPHeaderDict
 
 from loadgen.engine.errors import AppError
 from loadgen.engine.http import prepared, tls
-from loadgen.engine.http.response_head import final_head
 from loadgen.engine.http.wire_request import WireRequest
 from loadgen.protocol.request_ids import id_end
 
@@ -44,7 +43,7 @@ def next_hop(wire: WireRequest, head: bytes) -> Hop | None:
 
     Args:
         wire: the request; its `redirects` is not None.
-        head: the complete head of the response; interim heads (1xx) may precede it, and more data may follow.
+        head: the complete head of the response.
 
     Raises:
         RedirectError: the redirect cannot be followed.
@@ -68,17 +67,18 @@ def next_hop(wire: WireRequest, head: bytes) -> Hop | None:
             tls.context(state.tls)
     except (RequestException, http.client.HTTPException, AppError, LookupError, ValueError, OSError) as error:
         raise RedirectError(f"{type(error).__name__}: {error}") from error
-    hops = state.hops + 1
+    hops, sent = state.hops + 1, wire.sent + 1
     _, line_break, id_line = wire.head.rpartition(b"\r\n") if wire.id_form else (b"", b"", b"")
     name = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
     return Hop(
         f"{name}:{port}",
         wire._replace(
             head="\r\n".join(lines).encode("latin-1") + line_break + id_line,
-            tail=f"{id_end(wire.id_form, hops)}\r\n\r\n".encode() + body,
+            tail=f"{id_end(wire.id_form, sent)}\r\n\r\n".encode() + body,
             bodiless=onward.method == "HEAD",
             redirects=replace(state, origin=f"{url.scheme}://{url.netloc}", hops=hops, cookies=onward._cookies),
             tls=state.tls if url.scheme == "https" else None,
+            sent=sent,
         ),
     )
 
@@ -106,9 +106,7 @@ def _field(line: str) -> tuple[str, str]:
 
 
 def _response_of(head: bytes, request: requests.PreparedRequest) -> requests.Response:
-    data = head.lstrip(b"\r\n")  # the parser accepts empty lines before the head
-    begin, end = final_head(data)
-    lines = io.BytesIO(data[begin:end])
+    lines = io.BytesIO(head)
     status = int(lines.readline().split(None, 2)[1])
     message = http.client.parse_headers(lines)  # as `requests` reads headers
     response = requests.Response()

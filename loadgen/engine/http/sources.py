@@ -11,9 +11,9 @@ from typing import Protocol
 from loadgen.engine.client_app import AppInstance, ClientApp, find_app
 from loadgen.engine.errors import AppError
 from loadgen.engine.http import tls
-from loadgen.engine.http.app_response import AppResponse
 from loadgen.engine.http.pool import HostPool, Pool
 from loadgen.engine.http.request import Preparer, check_tls
+from loadgen.engine.http.response.app_response import AppResponse
 from loadgen.engine.http.wire_request import WireRequest
 from loadgen.engine.stalls import SLOW_CALL_NS, AppTime
 from loadgen.engine.watchdog import Watchdog
@@ -64,7 +64,7 @@ class RequestTargets:
     def __init__(self, source: RequestSource, pool: Pool) -> None:
         self._source = source
         self._pool = pool
-        self.fixed: dict[str, tuple[HostPool, WireRequest]] = {}
+        self.fixed = pool.fixed
 
     def next(self, client: int, host: str) -> tuple[HostPool, WireRequest]:
         """Returns the client's next request, for this host. Raises AppError."""

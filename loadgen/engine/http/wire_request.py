@@ -8,11 +8,12 @@ from typing import Final, NamedTuple
 
 from loadgen.engine.http.tls import TlsOptions
 from loadgen.engine.primitives import numbered
-from loadgen.protocol.request_ids import IdForm
+from loadgen.protocol.request_ids import IdForm, id_end
 
 # Looked up here once: access to an enum's members is slow.
 DOTTED: Final = IdForm.DOTTED
 _TRACEPARENT: Final = IdForm.TRACEPARENT
+_IDEMPOTENT: Final = tuple(f"{name} ".encode() for name in ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,18 @@ class WireRequest(NamedTuple):
     tls: TlsOptions | None = None  # None: no TLS
     connect_timeout_s: float | None = None  # None: the workload's
     id_form: IdForm = DOTTED
+    sent: int = 0  # requests of the arrival before this one, which the end of its id counts
+
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether it may be sent twice without harm (RFC 9110, 9.2.2)."""
+        return self.head.startswith(_IDEMPOTENT)
+
+    def again(self) -> WireRequest:
+        """Returns the request with the next id of its arrival."""
+        sent = self.sent + 1
+        rest = self.tail[len(id_end(self.id_form, self.sent)) :]
+        return self._replace(tail=id_end(self.id_form, sent).encode() + rest, sent=sent)
 
     def numbered(self, client: int, sequence: int) -> bytes:
         """Returns the request's bytes with its id."""
@@ -57,11 +70,12 @@ class WireRequest(NamedTuple):
 
 
 class FirstRequest(NamedTuple):
-    """The first request of an arrival that follows redirects; its times and host are those of the row."""
+    """The first request of an arrival that has several; its times and host are those of the row."""
 
     sent_ns: int
     host: str
     deadline_ns: int  # of the whole chain, waiting for connections included
+    resent: int = 0  # 1 after a request of the arrival was sent again
 
 
 class QueuedRequest(NamedTuple):

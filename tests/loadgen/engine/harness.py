@@ -36,6 +36,8 @@ class Row:
     host: str | None
     size: int
     routing_version: int
+    reason: int
+    resent: int
 
 
 @dataclass

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from loadgen.engine import AppError, Engine
-from loadgen.engine.http import app_response as responses
-from loadgen.engine.http.app_response import AppResponse
+from loadgen.engine.http.response import app_response as responses
+from loadgen.engine.http.response.app_response import AppResponse
 from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import Result, build, finish, play

@@ -13,7 +13,6 @@ import pytest
 from loadgen.engine.deadlines import NEVER, Deadlines
 from loadgen.engine.garbage import GarbageCollection
 from loadgen.engine.http.dialer import connect_outcome, split_host
-from loadgen.engine.http.response_head import ResponseReader
 from loadgen.engine.timer import LoopTimer, Timer, TimerFd
 from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.conftest import Run
@@ -96,35 +95,6 @@ def test_closed_connections_are_forgotten_before_their_time() -> None:
     requests[20].send(1000)  # a connection that was only idle
     deadlines.sweep(1000)
     assert [number for number, request in enumerate(requests) if request.timed_out] == [*range(10), 20]
-
-
-@pytest.mark.parametrize(
-    ("head", "to_eof"),
-    [
-        (b"HTTP/1.1 200 OK\r\n\r\nbody", True),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nbo", False),
-        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n5\r\nbo", False),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nbody", True),
-        (b"HTTP/1.1 100 Continue\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\nbody", True),
-        (b"HTTP/1.1 103 Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbody", False),
-    ],
-)
-def test_the_head_shows_if_a_response_ends_with_its_connection(head: bytes, to_eof: bool) -> None:
-    assert ResponseReader(head).ends_with_connection() is to_eof
-
-
-@pytest.mark.parametrize(
-    ("head", "kept"),
-    [
-        (b"HTTP/1.1 200 OK\r\n\r\n", True),
-        (b"HTTP/1.1 200 OK\r\nConnection: Close\r\n\r\n", False),
-        (b"HTTP/1.1 200 OK\r\nConnection: x, close\r\n\r\n", False),
-        (b"HTTP/1.0 200 OK\r\n\r\n", False),
-        (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n", True),
-    ],
-)
-def test_whether_a_connection_is_kept_is_read_from_the_head(head: bytes, kept: bool) -> None:
-    assert ResponseReader(head).keeps_alive_without_body() is kept
 
 
 @pytest.mark.parametrize(

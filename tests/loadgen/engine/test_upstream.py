@@ -6,15 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import httptools
 import uvloop
-
-
-class Parsed:
-    complete = False
-
-    def on_message_complete(self) -> None:
-        self.complete = True
 
 
 class Recorded(asyncio.Protocol):
@@ -31,13 +23,6 @@ class Recorded(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
-
-
-def test_httptools_awaits_a_body_after_head() -> None:
-    """MagicStack/httptools#47: the parser cannot be told that a response has no body (http/connection.py)."""
-    parsed = Parsed()
-    httptools.HttpResponseParser(parsed).feed_data(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
-    assert not parsed.complete
 
 
 def test_uvloop_drops_a_cancelled_connect_silently() -> None:

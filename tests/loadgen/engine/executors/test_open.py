@@ -72,6 +72,9 @@ class FakeHost:
     def enqueue(self, request: QueuedRequest) -> None:
         self.queue.append(request)
 
+    def take_idle(self, now_ns: int) -> FakeConnection | None:
+        return self.idle.popitem()[0] if self.idle else None
+
     def send(
         self, intended_ns: int, dispatched_ns: int, client: int, sequence: int, version: int, wire: WireRequest
     ) -> int:

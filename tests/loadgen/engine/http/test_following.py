@@ -32,6 +32,9 @@ def routed(server: EchoServer, received: Received) -> bytes:
         "/nowhere": "http://127.0.0.2:1/",
         "/secure": f"http://127.0.0.1:{server.port}/c",
     }
+    if received.target == "/hints":
+        hints = b"HTTP/1.1 103 Hints\r\nLocation: /no\r\n\r\n"
+        return hints + answer(303, b"text", f"Location: http://127.0.0.2:{server.port}/c")
     place = places.get(received.target)
     return answer(404, b"end") if place is None else answer(302, b"moved", f"Location: {place}")
 
@@ -58,6 +61,13 @@ def play_path(run: Run[Result], server: EchoServer, path: str, **workload: Any) 
     result = run(play(build(server.host, path=path, **workload)))
     assert len(result.rows) == PLANNED
     return result
+
+
+def test_an_interim_head_does_not_hide_the_redirect(run: Run[Result], server: EchoServer) -> None:
+    result = play_path(run, server, "/hints", method="POST")
+    assert result.outcomes() == {Outcome.COMPLETED: PLANNED}
+    received = Counter((one.method, one.target) for one in server.take())
+    assert received == {("POST", "/hints"): PLANNED, ("GET", "/c"): PLANNED}
 
 
 @pytest.mark.parametrize("connection", ["keep-alive", "new"])

@@ -150,14 +150,6 @@ def test_a_response_that_is_no_redirect_leads_nowhere(server: EchoServer) -> Non
         assert next_hop(wire, head) is None
 
 
-def test_an_interim_head_does_not_hide_the_redirect(server: EchoServer) -> None:
-    head = b"HTTP/1.1 103 Hints\r\nLocation: /no\r\n\r\n" + answer(303, b"text", "Location: /yes")
-    hop = next_hop(prepared(server, "POST", "/", {"json": {}}), head)
-    assert hop is not None
-    assert hop.wire.head.startswith(b"GET /yes HTTP/1.1\r\n")
-    assert hop.wire.tail == b".1\r\n\r\n"
-
-
 def test_a_hop_to_https_has_the_ports_and_the_options_of_tls(server: EchoServer) -> None:
     wire = prepared(server, "GET", "/", {"verify": False})
     secure = next_hop(wire, answer(301, b"", "Location: https://127.0.0.1/x"))

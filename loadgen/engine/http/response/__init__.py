@@ -1,0 +1,1 @@
+"""Reads responses: heads, chunked bodies, and whole responses for client apps."""

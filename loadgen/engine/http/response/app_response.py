@@ -1,0 +1,125 @@
+"""AppResponse: a response as it is passed to a client app."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+from typing import Any, Final, cast
+
+import requests
+import urllib3
+from requests.cookies import MockRequest, MockResponse, RequestsCookieJar
+from requests.structures import CaseInsensitiveDict
+from urllib3 import HTTPHeaderDict
+from urllib3.exceptions import DecodeError, HTTPError
+
+from loadgen.engine.http.response.head import final_head, http_client_response
+
+# Of a response as received, its head included; the rest is received and counted, but not kept. Each request in flight
+# may need this much memory: 1 GiB for a thousand requests.
+MAX_RESPONSE_BYTES: Final = 1 << 20
+# Of a decompressed body, of which one exists at a time; a small response can decompress to any size.
+MAX_BODY_BYTES: Final = 16 << 20
+_PIECE_BYTES: Final = 1 << 16
+
+
+class AppResponse:
+    """A complete response; after redirects, the last one. Its parts are read when the app asks for them.
+
+    Attributes:
+        status: the HTTP status.
+    """
+
+    __slots__ = ("_body", "_data", "_fields", "status")
+
+    def __init__(self, status: int, data: bytes) -> None:
+        self.status = status
+        self._data = data
+        self._fields: http.client.HTTPMessage | None = None
+        self._body: bytes | None = None
+
+    @property
+    def headers(self) -> CaseInsensitiveDict[str]:
+        """As `requests` has them: names in any case, several of one name joined by a comma."""
+        return CaseInsensitiveDict(HTTPHeaderDict(self._message().items()))
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies of the response's own Set-Cookie headers, by name, as the jar of `requests` reads them.
+
+        One that a header deletes (`Max-Age=0`) is not among them. A request sends them with the keyword `cookies`.
+        """
+        message = self._message()
+        if "Set-Cookie" not in message:
+            return {}
+        # The domain is not compared: the targets of a load often have other names than the site has.
+        request = MockRequest(requests.Request("GET", "http://target/"))
+        made = RequestsCookieJar().make_cookies(cast(Any, MockResponse(message)), cast(Any, request))
+        return {cookie.name: cookie.value or "" for cookie in made}
+
+    @property
+    def body(self) -> bytes:
+        """The body, decompressed as `requests` does; as it was received if its coding is unknown, or damaged."""
+        if self._body is None:
+            self._body = self._read_body()
+        return self._body
+
+    @property
+    def truncated(self) -> bool:
+        """Whether MAX_RESPONSE_BYTES or MAX_BODY_BYTES was reached, so that the body may lack its end."""
+        return len(self.body) >= MAX_BODY_BYTES or len(self._data) >= MAX_RESPONSE_BYTES
+
+    @property
+    def text(self) -> str:
+        """The body as UTF-8; invalid bytes are replaced."""
+        return self.body.decode(errors="replace")
+
+    def json(self) -> Any:
+        """Returns the body decoded from JSON. Raises ValueError if it is not valid JSON."""
+        return json.loads(self.body)
+
+    def _message(self) -> http.client.HTTPMessage:
+        if self._fields is None:
+            begin, end = final_head(self._data)
+            lines = io.BytesIO(self._data[begin:end])
+            lines.readline()
+            self._fields = http.client.parse_headers(lines)
+        return self._fields
+
+    def _read_body(self) -> bytes:
+        begin, end = final_head(self._data)
+        message = self._message()
+        if "Transfer-Encoding" not in message and "Content-Encoding" not in message:
+            length = message.get("Content-Length", "")
+            return self._data[end : end + int(length)] if length.isdecimal() else self._data[end:]
+        try:
+            return self._stream(begin, decode=True)
+        except DecodeError:
+            return self._stream(begin, decode=False)
+
+    def _stream(self, begin: int, *, decode: bool) -> bytes:
+        """Returns the body as urllib3 reads it. Raises DecodeError."""
+        original = http_client_response(self._data[begin:])
+        original.begin()
+        response = urllib3.HTTPResponse(
+            body=cast(Any, original),
+            headers=HTTPHeaderDict(self._message().items()),
+            status=self.status,
+            original_response=original,
+            preload_content=False,
+        )
+        body = bytearray()
+        try:
+            for piece in response.stream(_PIECE_BYTES, decode_content=decode):
+                body += piece
+                if len(body) >= MAX_BODY_BYTES:
+                    break
+        except DecodeError:
+            raise
+        except HTTPError:
+            pass  # what was kept of the response lacks its end
+        return bytes(body[:MAX_BODY_BYTES])
+
+    def __repr__(self) -> str:
+        return f"<AppResponse {self.status}, {len(self.body)} bytes>"
