@@ -136,11 +136,18 @@ class DesiredStateReader:
                     self._news.set()  # for announcements before the subscription
                     while True:
                         raise_if_cancelled()
-                        if await pubsub.get_message(timeout=READ_EVERY_S) is not None:
+                        message = await pubsub.get_message(timeout=READ_EVERY_S)
+                        if message is not None and self._concerns(message):
                             self._news.set()
             except (RedisError, OSError) as error:
                 logger.info("announcements cannot be received, subscribing again: %s", error)
                 await asyncio.sleep(_RECONNECT_S)
+
+    def _concerns(self, message: dict[str, Any]) -> bool:
+        """Returns whether an announcement is about this group or its service, not about another one's route."""
+        if message["channel"] != UPDATES_CHANNEL.encode() or self._document is None:
+            return True
+        return bool(message["data"] == self._document.workload.service.encode())
 
     async def _read(self, *fields: str) -> list[bytes | None]:
         """Returns the fields; the first one exists if the document does."""
