@@ -14,6 +14,7 @@ from experiments.analysis.live import read_client_counts
 from experiments.models import (
     ACTIVE_STATUSES,
     ENDED_SHARD_STATUSES,
+    Batch,
     ClientApp,
     ClientAppVersion,
     ClientGroup,
@@ -21,6 +22,7 @@ from experiments.models import (
     Experiment,
     ExperimentStatus,
     Recording,
+    Shard,
     TelemetrySample,
     Worker,
 )
@@ -28,6 +30,7 @@ from loadgen.arrivals.distributions import described
 from loadgen.arrivals.pacer import PRERECORDED
 from loadgen.protocol.enums import CommandKind
 from loadgen.protocol.settings import NAME_PATTERN
+from loadgen.protocol.trace_batch import WINDOW
 
 # The original's words for a status, which the API keeps, and the statuses that each stands for.
 WORDS: dict[str, tuple[str, ...]] = {
@@ -157,6 +160,18 @@ def clients_of(group: ClientGroup) -> list[ClientInfo]:
     for stored in group.shards.values_list("client_counts", flat=True):
         counts |= read_client_counts(stored)
     return [ClientInfo(f"{group.id}.{index}", *counts.get(index, (0, 0))) for index in client_indexes(group)]
+
+
+def are_stored(shard: Shard, rows: int) -> bool:
+    """Whether so many rows of a shard's present attempt are ingested. Reads a bounded number of its newest batches."""
+    batches = Batch.objects.filter(shard=shard, attempt=shard.attempt).order_by("-number")
+    newest = list(batches.values_list("number", "counters")[:WINDOW])
+    if not newest:
+        return rows == 0
+    # A later batch may be stored before an earlier one.
+    last, counters = newest[0]
+    is_whole = [number for number, _ in newest] == list(range(last, max(-1, last - WINDOW), -1))
+    return is_whole and int(counters["rows"]) >= rows
 
 
 def client_indexes(group: ClientGroup) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from experiments.models import ClientGroup, GroupState, Shard, ShardStatus
+from experiments.selectors import are_stored
 from experiments.services import groups
 from experiments.services.shards import statuses_of
 from experiments.shell.errors import GroupFailed, NotReady, Superseded, check_timeout
@@ -16,8 +17,8 @@ LOOK_EVERY_S = 0.05
 class RequestFuture:
     """Requests of a client group: wait(timeout), done, abort().
 
-    It always ends: when all requests are completed, or with an exception when the group was closed, clients were lost,
-    or another command replaced the requests.
+    It always ends: when all requests are completed and stored, so that `info()` counts them, or with an exception when
+    the group was closed, clients were lost, or another command replaced the requests.
 
     Args:
         commands: by the group's id, the number of the command that started the requests.
@@ -38,7 +39,7 @@ class RequestFuture:
 
     @property
     def done(self) -> bool:
-        """Whether every client has sent its requests and received the responses.
+        """Whether every client has sent its requests and received the responses, and these are stored.
 
         Raises:
             GroupFailed: clients were lost, failed, or were closed before that.
@@ -78,9 +79,12 @@ class RequestFuture:
         # A shard reports what it did of these requests when it begins the next command; before that it is not known.
         if any(shard.id in said and said[shard.id].phase > number for shard in alive):
             raise Superseded(f"another command replaced these requests of client group {group_id}")
-        if not alive:
-            self._finished.add(group_id)
-        return not alive
+        if alive or any(
+            shard.id in said and not shard.has_ended and not are_stored(shard, said[shard.id].rows) for shard in members
+        ):
+            return False
+        self._finished.add(group_id)
+        return True
 
     def __repr__(self) -> str:
         try:

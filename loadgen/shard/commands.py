@@ -11,7 +11,7 @@ from loadgen.engine.executors.base import CommandProgress
 from loadgen.protocol.cancelled import raise_if_cancelled
 from loadgen.protocol.enums import ShardState
 from loadgen.protocol.keys import GROUP_LEASE_S
-from loadgen.protocol.messages import ClockSample, GroupCommand, GroupDocument
+from loadgen.protocol.messages import ClockSample, Counters, GroupCommand, GroupDocument
 from loadgen.shard.clock import Clock
 from loadgen.shard.desired import DesiredStateReader
 from loadgen.shard.status import StatusWriter
@@ -29,6 +29,9 @@ class CommandedEngine(Protocol):
 
     @property
     def commands(self) -> CommandProgress: ...
+
+    @property
+    def counters(self) -> Counters: ...
 
     def begin_command(self, message: GroupCommand, at_ns: int, clients: list[int]) -> None: ...
 
@@ -89,7 +92,7 @@ class InteractiveCommands:
         """Writes to the shard's status when a command takes effect, and when one is done."""
         while True:
             raise_if_cancelled()
-            await self._status.set_commands(self._engine.commands)
+            await self._status.set_commands(self._engine.commands, self._engine.counters.rows)
             await self._clock.sleep(_PROGRESS_EVERY_S)
 
     async def watch_controller(self) -> None:

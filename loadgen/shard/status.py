@@ -40,12 +40,16 @@ class StatusWriter:
         self.status = replace(self.status, state=state, reason=reason)
         await self.write()
 
-    async def set_commands(self, progress: CommandProgress) -> None:
-        """Changes the numbers of an interactive group's commands, and writes the status if they are new."""
+    async def set_commands(self, progress: CommandProgress, rows: int) -> None:
+        """Changes the numbers of an interactive group's commands, and writes the status if they are new.
+
+        Args:
+            rows: recorded so far, those of the commands that are done included.
+        """
         begun, done = progress
         if (begun, done) != (self.status.phase, self.status.phases_done):
             is_deserted = self.status.is_deserted and begun == self.status.phase
-            self.status = replace(self.status, phase=begun, phases_done=done, is_deserted=is_deserted)
+            self.status = replace(self.status, phase=begun, phases_done=done, rows=rows, is_deserted=is_deserted)
             await self.write()
 
     async def set_deserted(self) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import asdict
 
+import pytest
+from django.utils import timezone
+
+from experiments.models import Batch, Shard
 from experiments.plans import parse_group
 from experiments.services import groups
 from experiments.shell.client_group import ClientGroup
 from experiments.shell.errors import GroupFailed, NotReady, Superseded
 from experiments.shell.future import RequestFuture
 from loadgen.protocol.enums import ShardState
+from loadgen.protocol.messages import Counters, Gauges
 from routing.errors import InvalidInput
 from tests.support.fleet import Fleet
 
@@ -43,6 +48,44 @@ def test_it_is_done_when_all_shards_have_made_their_requests(fleet: Fleet, c: Cl
     assert future.done
     c.close()
     future.wait(5)
+
+
+def store_batch(shard: Shard, number: int, rows: int) -> None:
+    """A batch of no rows of its own, whose counters say how many the shard had recorded."""
+    Batch.objects.create(
+        shard=shard,
+        attempt=shard.attempt,
+        number=number,
+        rows=0,
+        received_at=timezone.now(),
+        counters=asdict(Counters(rows=rows)),
+        gauges=asdict(Gauges()),
+    )
+
+
+def test_it_is_done_when_the_requests_are_stored(fleet: Fleet, c: ClientGroup) -> None:
+    future = c.request(5)
+    number = number_of(future)
+    fleet.say(ShardState.RUNNING, phase=number, phases_done=[number], rows=10)
+    assert not future.done
+    first, second = Shard.objects.order_by("id")
+    store_batch(first, 0, 10)
+    store_batch(second, 0, 9)
+    assert not future.done
+    store_batch(second, 2, 10)  # number 1 is under way
+    assert not future.done
+    store_batch(second, 1, 10)
+    assert future.done
+
+
+def test_waiting_ends_when_the_rows_are_lost_with_a_shard(fleet: Fleet, c: ClientGroup) -> None:
+    future = c.request(5)
+    number = number_of(future)
+    fleet.say(ShardState.RUNNING, phase=number, phases_done=[number], rows=10)
+    assert not future.done
+    fleet.say(ShardState.LOST, "gone", phase=number, phases_done=[number], rows=10)
+    with pytest.raises(GroupFailed, match="was lost before its clients were done: gone"):
+        future.wait(5)
 
 
 @pytest.mark.parametrize("timeout", [0, 0.01])

@@ -13,7 +13,7 @@ from loadgen.engine.end import End
 from loadgen.engine.executors.base import CommandProgress
 from loadgen.protocol.enums import DesiredState, ShardState
 from loadgen.protocol.keys import GROUP_LEASE_S
-from loadgen.protocol.messages import ClockSample, GroupCommand, GroupDocument, ShardStatus
+from loadgen.protocol.messages import ClockSample, Counters, GroupCommand, GroupDocument, ShardStatus
 from loadgen.shard.commands import AHEAD_NS, CATCH_UP_NS, FORGOTTEN, InteractiveCommands
 from loadgen.shard.status import StatusWriter
 from tests.support.fake_clock import FakeClock
@@ -29,6 +29,7 @@ class Engine:
         self.begun: list[tuple[GroupCommand, int, list[int]]] = []
         self.kept: list[list[int]] = []
         self.commands = CommandProgress(0, [])
+        self.counters = Counters()
 
     def begin_command(self, message: GroupCommand, at_ns: int, clients: list[int]) -> None:
         self.begun.append((message, at_ns, clients))
@@ -139,7 +140,7 @@ def test_command_after_a_pause_ends_the_pause() -> None:
     shard.desired.renewed_ns = shard.clock.now_ns
     shard.take(shard.command(number=2))
     shard.engine.commands = CommandProgress(2, [])
-    asyncio.run(shard.status.set_commands(shard.engine.commands))
+    asyncio.run(shard.status.set_commands(shard.engine.commands, 0))
     assert (shard.status.status.phase, shard.status.status.is_deserted) == (2, False)
     shard.clock.run(shard.commands.watch_controller(), GROUP_LEASE_S - 1)
     assert [begun.number for begun, _, _ in shard.engine.begun] == [1, 1, 2]
@@ -161,3 +162,10 @@ def test_progress_is_written_when_it_changes() -> None:
     shard.engine.commands = CommandProgress(3, [2])
     shard.clock.run(shard.commands.report(), 5)
     assert [(status.phase, status.phases_done) for status in shard.fence.written] == [(3, [2])]
+
+
+def test_progress_has_the_rows_of_what_is_done() -> None:
+    shard = Shard()
+    shard.engine.commands, shard.engine.counters = CommandProgress(3, [2, 3]), Counters(rows=12)
+    shard.clock.run(shard.commands.report(), 5)
+    assert [status.rows for status in shard.fence.written] == [12]
