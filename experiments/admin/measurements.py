@@ -13,17 +13,25 @@ from django.utils.safestring import SafeString
 
 from experiments.admin.base import LargeTableAdmin, ReadOnlyAdmin, as_json, experiment_filter
 from experiments.models import Batch, Capture, NodeInfo, SecondStats, TelemetrySample, Trace
-from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.outcomes import MalformedReason, Outcome
 
 
 @admin.register(Trace)
 class TraceAdmin(LargeTableAdmin):
     list_display = [
-        "id", "experiment_id", "shard_id", "client", "sequence", "outcome_name", "status", "host", "response_time_ms",
-        "service_time_ms", "lateness_ms", "size", "routing_version",
+        "id", "experiment_id", "shard_id", "client", "sequence", "outcome_name", "reason_name", "status", "host",
+        "response_time_ms", "service_time_ms", "lateness_ms", "size", "routing_version",
     ]  # fmt: skip
     list_filter = [experiment_filter("experiment_id")]
-    readonly_fields = ["outcome_name", "response_time_ms", "service_time_ms", "lateness_ms", "request", "response"]
+    readonly_fields = [
+        "outcome_name",
+        "reason_name",
+        "response_time_ms",
+        "service_time_ms",
+        "lateness_ms",
+        "request",
+        "response",
+    ]
 
     @admin.display(description="request as sent")
     def request(self, trace: Trace) -> SafeString | str:
@@ -36,6 +44,10 @@ class TraceAdmin(LargeTableAdmin):
     @admin.display(description="outcome (name)")
     def outcome_name(self, trace: Trace) -> str:
         return Outcome(trace.outcome).name.lower().replace("_", " ")
+
+    @admin.display(description="malformed because of")
+    def reason_name(self, trace: Trace) -> str:
+        return MalformedReason(trace.reason).name.lower().replace("_", " ") if trace.reason else "-"
 
     @admin.display(description="response time (ms)")
     def response_time_ms(self, trace: Trace) -> str:

@@ -55,7 +55,7 @@ def counts(values_ns: Integers) -> Integers:
 
 
 class Histogram:
-    """Durations in ns. `add` and `merge` change it in place."""
+    """Durations in ns. `add`, `add_equal` and `merge` change it in place."""
 
     __slots__ = ("_counts", "max_ns", "sum_ns")
 
@@ -96,6 +96,14 @@ class Histogram:
         # Halves apart, so that no sum of int64 can overflow.
         self.sum_ns += (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())
         self.max_ns = max(self.max_ns, int(values.max()))
+
+    def add_equal(self, value_ns: int, number: int) -> None:
+        """Adds a value so many times."""
+        if number:
+            value = min(max(value_ns, 0), MAX_VALUE_NS)
+            self._counts += number * counts(np.array([value]))
+            self.sum_ns += number * value
+            self.max_ns = max(self.max_ns, value)
 
     def merge(self, other: Histogram) -> None:
         self._counts += other._counts

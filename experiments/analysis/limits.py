@@ -9,6 +9,9 @@ from typing import Literal
 # File descriptors of a shard's process beside its connections: libraries, the event loop, the spool, the broker.
 DESCRIPTOR_RESERVE = 64
 
+# The share of requests from which a remark is made beside the verdict.
+REMARKED_SHARE = 0.01
+
 SLOW_APP_ADVICE = (
     "nothing is sent or received meanwhile: prepare the app's data when its module is loaded, and neither compute for "
     "long nor wait in next_request() and on_response()"

@@ -38,7 +38,8 @@ class Progress:
 
     Counts are since the start; `planned` counts the schedule's arrivals up to now. The closed model plans no arrivals
     (None); there, `clients` is the number of active clients. The achieved rate and the response times are those of the
-    last whole seconds that are complete (None while there are none).
+    last whole seconds that are complete (None while there are none); planned rate and clients are those of the same
+    seconds, and the present ones while there are none.
     """
 
     elapsed_s: float
@@ -104,14 +105,17 @@ def progress(experiment: Experiment, now_broker_ns: int | None = None) -> Progre
     now_ns = time.time_ns() if now_broker_ns is None else now_broker_ns
     start_ns = experiment.start_broker_ns
     elapsed_ns = 0 if start_ns is None else min(max(now_ns - start_ns, 0), duration_ns)
-    running = start_ns is not None and 0 <= now_ns - start_ns < duration_ns
-    # After the end and before the start, the planned rate is 0.
-    instant = (elapsed_ns, elapsed_ns + INSTANT_NS) if running else (duration_ns, duration_ns + INSTANT_NS)
-    planned, planned_now = load.arrivals(0, elapsed_ns), load.arrivals(*instant)
-    clients = load.active_clients(*instant)
-    achieved_rps, response_time = (
-        (None, Histogram()) if start_ns is None else _recently(experiment, start_ns, start_ns + duration_ns, now_ns)
-    )
+    achieved_rps, response_time = None, Histogram()
+    since_ns, until_ns = (0, 0) if start_ns is None else _settled(start_ns, duration_ns, now_ns)
+    if start_ns is not None and since_ns < until_ns:
+        achieved_rps, response_time = _achieved(experiment, start_ns, since_ns, until_ns)
+    else:
+        is_running = start_ns is not None and now_ns >= start_ns
+        # Before the start, the planned rate is 0.
+        since_ns = elapsed_ns if is_running else duration_ns
+        until_ns = since_ns + INSTANT_NS
+    planned, planned_then = load.arrivals(0, elapsed_ns), load.arrivals(since_ns, until_ns)
+    clients = load.active_clients(since_ns, until_ns)
     rows = SecondStats.objects.filter(experiment=experiment)
     sums = rows.aggregate(**{name: Coalesce(Sum(name), 0) for name in ("arrivals", "sent", "completed")})
     unsent: Counter[str] = Counter()
@@ -122,7 +126,7 @@ def progress(experiment: Experiment, now_broker_ns: int | None = None) -> Progre
         elapsed_s=elapsed_ns / NS,
         duration_s=duration_ns / NS,
         planned=None if planned is None else round(planned),
-        planned_rps=None if planned_now is None else planned_now * NS / INSTANT_NS,
+        planned_rps=None if planned_then is None else planned_then * NS / (until_ns - since_ns),
         clients=None if clients is None else round(clients),
         achieved_rps=achieved_rps,
         response_p50_s=_seconds(response_time.quantile(0.5)),
@@ -136,16 +140,20 @@ def progress(experiment: Experiment, now_broker_ns: int | None = None) -> Progre
     )
 
 
-def _recently(experiment: Experiment, start_ns: int, end_ns: int, now_ns: int) -> tuple[float | None, Histogram]:
-    """Rate of requests sent and response times in the last WINDOW_S whole seconds that are complete."""
+def _settled(start_ns: int, duration_ns: int, now_ns: int) -> tuple[int, int]:
+    """The last WINDOW_S whole seconds of the broker's clock that are complete, in ns since the start."""
+    end_ns = start_ns + duration_ns
     until = min(now_ns // NS - SETTLE_S, -(-end_ns // NS))
-    since = until - WINDOW_S
-    covered_ns = min(until * NS, end_ns) - max(since * NS, start_ns)
-    if covered_ns <= 0:
-        return None, Histogram()
-    rows = SecondStats.objects.filter(experiment=experiment, second__gte=since, second__lt=until)
-    found = list(rows.values_list("sent", "response_time"))
-    return sum(sent for sent, _ in found) * NS / covered_ns, Histogram.merged(times for _, times in found)
+    return max((until - WINDOW_S) * NS - start_ns, 0), min(until * NS, end_ns) - start_ns
+
+
+def _achieved(experiment: Experiment, start_ns: int, since_ns: int, until_ns: int) -> tuple[float, Histogram]:
+    """Rate of requests sent, and response times, between two times since the start."""
+    seconds = SecondStats.objects.filter(
+        experiment=experiment, second__gte=(start_ns + since_ns) // NS, second__lt=-(-(start_ns + until_ns) // NS)
+    )
+    found = list(seconds.values_list("sent", "response_time"))
+    return sum(sent for sent, _ in found) * NS / (until_ns - since_ns), Histogram.merged(times for _, times in found)
 
 
 def _seconds(value_ns: float | None) -> float | None:

@@ -1,4 +1,7 @@
-"""The report as plain text: aligned tables with units, at most 100 columns wide."""
+"""The report as plain text: aligned tables with units, at most 100 columns wide.
+
+Longer than other modules: it has a function for each section of the report.
+"""
 
 from __future__ import annotations
 
@@ -156,6 +159,22 @@ def _planned_and_achieved(workload: dict[str, Any]) -> Iterator[str]:
         share = interval["sent"] / interval["arrivals"] if interval["arrivals"] else None
         rows.append((_bounds(interval), *counts, *rates, percent(share)))
     yield from table(rows)
+    yield from _deviation(workload)
+
+
+def _deviation(workload: dict[str, Any]) -> Iterator[str]:
+    """How the number of arrivals differs from the schedule's, if that is more than rounding."""
+    planned, arrivals, explained = (
+        workload[name] for name in ("schedule_total", "arrivals_total", "explained_deviation")
+    )
+    deviation = arrivals - planned
+    if abs(deviation) <= 1:
+        return
+    text = f"{arrivals:,} arrivals, {planned:,.1f} by the schedule ({deviation:+,.1f})"
+    if abs(deviation) > explained:
+        yield from _wrapped(f"{text}: MORE than {workload['arrival_process']} arrivals explain, {explained:,.1f}")
+    else:
+        yield from _wrapped(f"{text}; {workload['arrival_process']} arrivals explain up to {explained:,.1f}")
 
 
 def _clients_and_rates(workload: dict[str, Any]) -> Iterator[str]:
@@ -182,6 +201,10 @@ def _times(summary: dict[str, Any]) -> Iterator[str]:
             times = part["times"][name]
             figures = [milliseconds(times[quantile]) for quantile in ("mean_s", *QUANTILES)]
             rows.append((name.replace("_", " ") + suffix, f"{times['count']:,}", *figures))
+        if part["outcomes"].get("timeout"):
+            times = part["times"]["response_time_with_timeouts"]
+            figures = [milliseconds(times[quantile]) for quantile in ("mean_s", *QUANTILES)]
+            rows.append((f"  time-outs as their limit{suffix}", f"{times['count']:,}", *figures))
     yield from table(rows)
     closed = [part["service"] for part in summary["workloads"] if part["response_times_depend_on_completions"]]
     if closed:
@@ -199,6 +222,10 @@ def _outcomes(summary: dict[str, Any]) -> Iterator[str]:
     arrivals = total["arrivals"]
     for name, count in total["outcomes"].items():
         rows.append((name.replace("_", " "), f"{count:,}", percent(count / arrivals, 3)))
+    for name, count in total["malformed"].items():
+        rows.append((f"malformed because of: {name.replace('_', ' ')}", f"{count:,}", percent(count / arrivals, 3)))
+    if total["resent"]:
+        rows.append(("sent a second time", f"{total['resent']:,}", percent(total["resent"] / arrivals, 3)))
     for status, count in total["statuses"].items():
         rows.append((f"HTTP status {status}", f"{count:,}", percent(count / arrivals, 3)))
     rows.append(("bytes received", f"{total['bytes_received']:,}", ""))
@@ -224,11 +251,12 @@ def _hosts(services: list[dict[str, Any]]) -> Iterator[str]:
 def _workers(workers: list[dict[str, Any]], shards: list[dict[str, Any]]) -> Iterator[str]:
     if not workers:
         return
-    yield "Workers (their worst shards; clock: uncertainty; CPU, others, stolen: peak over 5 s)"
+    yield "Workers (their worst shards; clock: uncertainty; CPU, wait, others, stolen: peak over 5 s)"
     rows = [("worker", "shards", "clock ms", "drift ms", "CPU", "wait", "others", "stolen", "stall ms", "open files")]
     for worker in workers:
         clock = (milliseconds(worker[name]) for name in ("clock_uncertainty_s", "clock_drift_s"))
-        shares = (percent(worker[name]) for name in ("cpu_peak_share", "wait_share", "others_share", "stolen_share"))
+        names = ("cpu_peak_share", "wait_peak_share", "others_share", "stolen_share")
+        shares = (percent(worker[name]) for name in names)
         files = "–" if worker["descriptor_limit"] is None else f"{worker['descriptor_limit']:,}"
         stall = milliseconds(worker["max_stall_s"])
         rows.append((worker["worker"], str(worker["shards"]), *clock, *shares, stall, files))

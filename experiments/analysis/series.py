@@ -25,7 +25,7 @@ MAX_POINTS = 11_000  # the limit of Prometheus
 MAX_ROWS = 250_000
 _SPAN_S = 300  # read by one query
 
-_COUNTS = ("arrivals", "sent", "size")
+_COUNTS = ("arrivals", "sent", "resent", "size")
 _LINES = ("completed", "errors", "dropped", "late", "connect_failed", "cut")
 _DURATIONS = {  # name of a point's columns → column of the statistics
     "response": "response_time", "service": "service_time", "lateness": "lateness",
@@ -33,7 +33,9 @@ _DURATIONS = {  # name of a point's columns → column of the statistics
 }  # fmt: skip
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
 _QUANTILE_COLUMNS = tuple(f"{name}_{label}_s" for name in _DURATIONS for label in _QUANTILES)
-COLUMNS = ("second", "offset_s", "planned", "clients", "arrivals", "sent", *_LINES, "size", *_QUANTILE_COLUMNS)
+COLUMNS = (
+    "second", "offset_s", "planned", "clients", "arrivals", "sent", *_LINES, "size", *_QUANTILE_COLUMNS, "resent",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Series:
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         found = _stored(self._experiment, self.workloads)
-        columns = ("second", "arrivals", "sent", "outcomes", "size", "hosts", *_DURATIONS.values())
+        columns = ("second", *_COUNTS, "outcomes", "hosts", *_DURATIONS.values())
         for begin in range(self.first, self.until, _SPAN_S):
             end = min(begin + _SPAN_S, self.until)
             span = found.filter(second__gte=begin, second__lt=end).values(*columns)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from experiments.analysis.account import Account, account_of
@@ -10,15 +12,17 @@ from experiments.analysis.health import ShardHealth, health_of
 from experiments.analysis.histogram import Histogram
 from experiments.analysis.host_shares import hosts_of
 from experiments.analysis.intervals import intervals_of
-from experiments.analysis.verdict import ShardFacts, VerdictFacts, judge
-from experiments.models import Event, Experiment, SecondStats, Shard, Worker
+from experiments.analysis.verdict import LatenessFacts, ShardFacts, VerdictFacts, judge
+from experiments.models import Event, Experiment, SecondStats, Shard, Worker, Workload
 from loadgen.protocol.enums import LoadModel
-from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.outcomes import MalformedReason, Outcome
 
 NS = 1_000_000_000
-FORMAT = 2
+FORMAT = 3
 QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
 TIMES = ("response_time", "service_time", "connection_wait", "lateness")
+# The 99th percentile of fewer arrivals is one of the latest few.
+LEAST_FOR_P99 = 100
 MAX_EVENTS = 200
 # True for the closed model: clients wait for each response, so that a slow target gets fewer requests.
 DEPENDENT = "response_times_depend_on_completions"
@@ -33,8 +37,9 @@ def summarise(experiment: Experiment) -> dict[str, Any]:
     account = account_of(experiment)
     health = health_of(experiment)
     workloads = _workloads(experiment)
-    total = _total([row for _, rows in workloads for row in rows])
-    verdict = judge(_facts(experiment, account, health, total["times"]["lateness"]))
+    total = _total(workloads)
+    lateness = [*_late_workloads(workloads), *_late_shards(workloads, health)]
+    verdict = judge(_facts(experiment, account, health, total, lateness))
     return {
         "format": FORMAT,
         "batches": batches,
@@ -42,8 +47,8 @@ def summarise(experiment: Experiment) -> dict[str, Any]:
         "reason": experiment.reason,
         "account": account.to_dict(),
         "intervals": intervals_of(experiment),
-        "total": {DEPENDENT: any(head[DEPENDENT] for head, _ in workloads), **total},
-        "workloads": [{**head, **_total(rows)} for head, rows in workloads],
+        "total": {DEPENDENT: any(part.is_dependent for part in workloads), **total},
+        "workloads": [{**part.head(), **_total([part])} for part in workloads],
         "hosts": hosts_of(experiment),
         "workers": _workers(health),
         "shards": [shard.to_dict() for shard in health],
@@ -60,38 +65,91 @@ def _ended_as(experiment: Experiment) -> str:
     return experiment.status if experiment.has_ended else experiment.final_status
 
 
-def _workloads(experiment: Experiment) -> list[tuple[dict[str, Any], list[SecondStats]]]:
+@dataclass(frozen=True)
+class _WorkloadPart:
+    """A workload and the statistics of its seconds."""
+
+    workload: Workload
+    rows: list[SecondStats]
+
+    @property
+    def is_dependent(self) -> bool:
+        return bool(self.workload.spec["model"] == LoadModel.CLOSED)
+
+    @property
+    def time_outs(self) -> int:
+        return sum(int(row.outcomes.get(str(Outcome.TIMEOUT.value), 0)) for row in self.rows)
+
+    @property
+    def limit_ns(self) -> int:
+        """The time-out of its requests, as far as the plan gives it."""
+        timeout = self.workload.spec["kwargs"].get("timeout")
+        limit_s = timeout[1] if isinstance(timeout, list) else timeout
+        return round((limit_s or self.workload.spec["request_timeout_s"]) * NS)
+
+    def head(self) -> dict[str, Any]:
+        return {
+            "workload": self.workload.index,
+            "service": self.workload.service,
+            "model": self.workload.spec["model"],
+            DEPENDENT: self.is_dependent,
+        }
+
+
+def _workloads(experiment: Experiment) -> list[_WorkloadPart]:
     rows: dict[int, list[SecondStats]] = {}
     for row in SecondStats.objects.filter(experiment=experiment).order_by():
         rows.setdefault(row.workload, []).append(row)
-    return [
-        (
-            {
-                "workload": workload.index,
-                "service": workload.service,
-                "model": workload.spec["model"],
-                DEPENDENT: workload.spec["model"] == LoadModel.CLOSED,
-            },
-            rows.get(workload.index, []),
-        )
-        for workload in experiment.workloads.order_by("index")
-    ]
+    workloads = experiment.workloads.order_by("index")
+    return [_WorkloadPart(workload, rows.get(workload.index, [])) for workload in workloads]
 
 
-def _total(rows: list[SecondStats]) -> dict[str, Any]:
-    """The sums of counts and times over some seconds."""
+def _total(parts: list[_WorkloadPart]) -> dict[str, Any]:
+    """The sums of counts and times over the seconds of some workloads."""
+    rows = [row for part in parts for row in part.rows]
     outcomes: Counter[str] = Counter()
     statuses: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
     for row in rows:
         outcomes.update(row.outcomes)
         statuses.update(row.statuses)
+        reasons.update(row.reasons)
+    histograms = {name: Histogram.merged(getattr(row, name) for row in rows) for name in TIMES}
+    with_timeouts = Histogram.merged([histograms["response_time"]])
+    for part in parts:
+        with_timeouts.add_equal(part.limit_ns, part.time_outs)
     return {
-        **{name: sum(getattr(row, name) for row in rows) for name in ("arrivals", "sent", "completed")},
+        **{name: sum(getattr(row, name) for row in rows) for name in ("arrivals", "sent", "completed", "resent")},
         "bytes_received": sum(row.size for row in rows),
         "outcomes": {Outcome(int(code)).name.lower(): outcomes[code] for code in sorted(outcomes, key=int)},
+        "malformed": {MalformedReason(int(code)).name.lower(): reasons[code] for code in sorted(reasons, key=int)},
         "statuses": {status: statuses[status] for status in sorted(statuses, key=int)},
-        "times": {name: _times(Histogram.merged(getattr(row, name) for row in rows)) for name in TIMES},
+        "times": {
+            **{name: _times(histogram) for name, histogram in histograms.items()},
+            "response_time_with_timeouts": _times(with_timeouts),
+        },
     }
+
+
+def _late_workloads(parts: list[_WorkloadPart]) -> Iterator[LatenessFacts]:
+    for part in parts:
+        yield _lateness(f"workload {part.workload.index} ({part.workload.service})", part.rows)
+
+
+def _late_shards(parts: list[_WorkloadPart], health: list[ShardHealth]) -> Iterator[LatenessFacts]:
+    rows: dict[int, list[SecondStats]] = {}
+    for part in parts:
+        for row in part.rows:
+            rows.setdefault(row.shard_id, []).append(row)
+    for facts in health:
+        on_worker = f" on {facts.shard.worker}" if facts.shard.worker else ""
+        yield _lateness(f"shard {facts.shard}{on_worker}", rows.get(facts.shard.id, []))
+
+
+def _lateness(where: str, rows: list[SecondStats]) -> LatenessFacts:
+    histogram = Histogram.merged(row.lateness for row in rows)
+    p99_ns = histogram.quantile(0.99) if histogram.count >= LEAST_FOR_P99 else None
+    return LatenessFacts(where, _seconds(p99_ns))
 
 
 def _times(histogram: Histogram) -> dict[str, Any]:
@@ -110,7 +168,7 @@ def _workers(health: list[ShardHealth]) -> list[dict[str, Any]]:
     for shard in health:
         if shard.shard.worker is not None:
             by_worker.setdefault(shard.shard.worker, []).append(shard)
-    figures = ("clock_uncertainty_s", "clock_drift_s", "cpu_peak_share", "wait_share", "max_stall_s")
+    figures = ("clock_uncertainty_s", "clock_drift_s", "cpu_peak_share", "wait_share", "wait_peak_share", "max_stall_s")
     return [
         {
             "worker": worker.name,
@@ -145,7 +203,11 @@ def _events(experiment: Experiment) -> list[dict[str, Any]]:
 
 
 def _facts(
-    experiment: Experiment, account: Account, health: list[ShardHealth], lateness: dict[str, Any]
+    experiment: Experiment,
+    account: Account,
+    health: list[ShardHealth],
+    total: dict[str, Any],
+    lateness: list[LatenessFacts],
 ) -> VerdictFacts:
     counts = ("planned", "late", "dropped", "cut", "lost", "not_made", "missing", "untraced")
     return VerdictFacts(
@@ -156,8 +218,12 @@ def _facts(
         no_port=account.connect_failed.get("connect_no_port", 0),
         no_route=account.connect_failed.get("no_route", 0),
         contradictions=tuple(account.contradictions()),
-        lateness_p99_s=lateness["p99_s"],
-        lateness_max_s=lateness["max_s"],
+        sent=account.sent,
+        resent=total["resent"],
+        malformed=total["malformed"],
+        lateness_p99_s=total["times"]["lateness"]["p99_s"],
+        lateness_max_s=total["times"]["lateness"]["max_s"],
+        lateness=tuple(lateness),
         shards=tuple(_shard_facts(shard) for shard in health),
     )
 
@@ -172,7 +238,7 @@ def _max_in_flight(shard: Shard) -> int:
 def _shard_facts(health: ShardHealth) -> ShardFacts:
     shard = health.shard
     same = (
-        "failure", "wait_share", "stall", "app", "app_share", "slow_app_share", "pool_wait_share",
+        "failure", "stall", "app", "app_share", "slow_app_share", "pool_wait_share",
         "clock_uncertainty_s", "clock_drift_s",
     )  # fmt: skip
     return ShardFacts(
@@ -181,6 +247,7 @@ def _shard_facts(health: ShardHealth) -> ShardFacts:
         max_in_flight=_max_in_flight(shard),
         descriptor_limit=shard.descriptor_limit or None,
         cpu_share=health.cpu_peak_share,
+        wait_share=health.wait_peak_share,
         others_share=health.others_peak_share,
         stolen_share=health.stolen_peak_share,
         longest_app_s=health.longest_app_s or 0.0,

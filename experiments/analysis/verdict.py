@@ -1,9 +1,12 @@
-"""The verdict: whether a result can be trusted. It depends on faults of the generator, not of the target. Pure."""
+"""The verdict: whether a result can be trusted. It depends on faults of the generator, not of the target. Pure.
+
+Longer than other modules: the facts and the rules about them are read together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.analysis import limits
@@ -115,6 +118,14 @@ class ShardFacts:
 
 
 @dataclass(frozen=True)
+class LatenessFacts:
+    """The lateness of a workload's or a shard's arrivals; None if they are too few for a percentile."""
+
+    where: str
+    p99_s: float | None
+
+
+@dataclass(frozen=True)
 class VerdictFacts:
     """The facts that a verdict depends on. Counts are of arrivals; `contradictions` are those of the account."""
 
@@ -131,9 +142,13 @@ class VerdictFacts:
     no_descriptor: int = 0
     no_port: int = 0
     no_route: int = 0
+    sent: int = 0
+    resent: int = 0  # requests that were sent a second time
+    malformed: Mapping[str, int] = field(default_factory=dict)  # responses, by reason
     contradictions: tuple[str, ...] = ()
     lateness_p99_s: float | None = None
     lateness_max_s: float | None = None
+    lateness: tuple[LatenessFacts, ...] = ()  # of each workload and each shard
     shards: tuple[ShardFacts, ...] = ()
 
 
@@ -197,6 +212,7 @@ def _of_arrivals(facts: VerdictFacts) -> Iterator[Reason]:
             f"{facts.untraced:,} of {facts.planned:,} arrivals were not traced, as requested: they are in all figures, "
             "but have no rows",
         )
+    yield from _remarks_on_the_target(facts)
     not_achieved = facts.late + facts.dropped + facts.cut + facts.lost + facts.no_descriptor + facts.no_port
     not_achieved += facts.no_route
     for limit, count in (
@@ -207,7 +223,37 @@ def _of_arrivals(facts: VerdictFacts) -> Iterator[Reason]:
     ):
         yield from _reason(limit, count / planned, f"{count:,} of {facts.planned:,}, ")
     yield from _reason(limits.LATENESS_P99, facts.lateness_p99_s)
+    yield from _of_the_latest(facts)
     yield from _reason(limits.LATENESS_MAX, facts.lateness_max_s)
+
+
+def _of_the_latest(facts: VerdictFacts) -> Iterator[Reason]:
+    """The workload or the shard with the greatest lateness, if it is worse than the level of all arrivals together."""
+    latest = max(facts.lateness, key=lambda part: part.p99_s or 0.0, default=None)
+    if latest is None or latest.p99_s is None:
+        return
+    level = limits.LATENESS_P99.level
+    if facts.lateness_p99_s is None or level(latest.p99_s) != level(facts.lateness_p99_s):
+        yield from _reason(limits.LATENESS_P99, latest.p99_s, f"{latest.where}, ")
+
+
+def _remarks_on_the_target(facts: VerdictFacts) -> Iterator[Reason]:
+    """Remarks on facts that are the target's, but that change the meaning of the figures."""
+    sent = max(1, facts.sent)
+    if facts.resent / sent > limits.REMARKED_SHARE:
+        yield Reason(
+            Level.VALID,
+            f"{facts.resent:,} of {facts.sent:,} requests ({_percent(facts.resent / sent)}) were sent a second time, "
+            "as the target had closed their connections: it keeps idle ones for a shorter time than the load needs",
+        )
+    malformed = sum(facts.malformed.values())
+    if malformed / sent > limits.REMARKED_SHARE:
+        reasons = ", ".join(f"{name.replace('_', ' ')}: {count:,}" for name, count in facts.malformed.items())
+        yield Reason(
+            Level.VALID,
+            f"{malformed:,} of {facts.sent:,} responses ({_percent(malformed / sent)}) were malformed ({reasons}): "
+            "look at some of them with capture: errors",
+        )
 
 
 def _of_shards(facts: VerdictFacts) -> Iterator[Reason]:

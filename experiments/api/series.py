@@ -20,13 +20,26 @@ from experiments.models import Experiment, SecondStats
 # Smaller times count from the experiment's start: no experiment takes thirty years.
 EPOCH_FROM_S = 1e9
 MAX_TIME_S = 1e11
-_WHOLE = ("second", "arrivals", "sent", "completed", "errors", "dropped", "late", "connect_failed", "cut", "size")
+_WHOLE = (
+    "second",
+    "arrivals",
+    "sent",
+    "completed",
+    "errors",
+    "dropped",
+    "late",
+    "connect_failed",
+    "cut",
+    "size",
+    "resent",
+)
 _HELP = {
     "second": "first second of the step, since the Unix epoch in the broker's clock",
     "offset_s": "first second of the step, since the experiment's start",
     "planned": "number of planned arrivals; null in the closed model",
     "clients": "mean number of active clients; null in the open model",
     "size": "total size of the responses' bodies in bytes",
+    "resent": "requests that were sent a second time, on a new connection",
 }
 
 

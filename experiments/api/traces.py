@@ -16,10 +16,11 @@ from experiments.api.base import CSV, JSON, TableView, View, address, csv_stream
 from experiments.api.parsing import parse_query
 from experiments.api.serializers import FilterField, FormatSerializer, LimitSerializer, PlainSerializer, WholeField
 from experiments.models import Capture, Trace
-from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.outcomes import MalformedReason, Outcome
 from loadgen.protocol.trace_line import TraceLine
 
 OUTCOMES = [outcome.name.lower() for outcome in Outcome]
+REASONS = [reason.name.lower() for reason in MalformedReason if reason]
 MAX_CAPTURES = 500
 
 
@@ -55,6 +56,10 @@ class TraceSerializer(PlainSerializer):
     outcome = serializers.ChoiceField(OUTCOMES)
     size = serializers.IntegerField(help_text="size of the response's body in bytes")
     routing_version = serializers.IntegerField()
+    reason = serializers.ChoiceField(
+        ["", *REASONS], allow_blank=True, help_text="why a response is malformed; empty for other outcomes"
+    )
+    resent = serializers.IntegerField(help_text="1 if the request was sent a second time, on a new connection")
 
 
 class MessageSerializer(PlainSerializer):

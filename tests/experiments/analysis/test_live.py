@@ -67,12 +67,24 @@ def test_seconds_are_kept_per_shard(experiment):
 def test_progress_of_a_running_experiment(experiment):
     progress = live.progress(experiment, at(5.5))
     assert (progress.elapsed_s, progress.duration_s) == (5.5, 6.0)
-    assert (progress.planned, progress.planned_rps) == (68, pytest.approx(5))
+    assert progress.planned == 68
     # Seconds 0 to 2 have settled: 10, 10 and 20 requests.
-    assert progress.achieved_rps == pytest.approx(40 / 3)
+    assert (progress.planned_rps, progress.achieved_rps) == (pytest.approx(40 / 3), pytest.approx(40 / 3))
     assert progress.response_p50_s == pytest.approx(0.00515, rel=0.01)
     assert (progress.rows, progress.sent, progress.completed) == (70, 70, 70)
     assert (progress.errors, progress.dropped, progress.late) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("now_s", "rps"), [(0.5, 10), (2.5, 20), (4, 10), (7.2, 15), (100, 10)])
+def test_planned_and_achieved_rates_are_of_the_same_seconds(experiment, now_s, rps):
+    progress = live.progress(experiment, at(now_s))
+    assert progress.planned_rps == pytest.approx(rps)
+    assert progress.achieved_rps in (None, pytest.approx(rps))
+
+
+def test_clients_are_those_of_the_settled_seconds():
+    experiment = make_experiment([[2.0, 3.0], [4.0, 9.0]], model="closed")
+    assert [live.progress(experiment, at(now_s)).clients for now_s in (0.5, 2.5, 4, 5, 7)] == [3, 9, 3, 5, 9]
 
 
 def test_progress_ignores_the_part_of_a_second_before_the_start():
@@ -102,7 +114,7 @@ def test_progress_before_the_start_and_after_the_end(experiment):
     before = live.progress(experiment, at(-1))
     assert (before.elapsed_s, before.planned, before.planned_rps, before.achieved_rps) == (0, 0, 0, None)
     after = live.progress(experiment, at(100))
-    assert (after.elapsed_s, after.planned, after.planned_rps) == (6, 70, 0)
+    assert (after.elapsed_s, after.planned, after.planned_rps) == (6, 70, pytest.approx(10))
     assert after.achieved_rps == pytest.approx(30 / 3)
     Experiment.objects.update(start_broker_ns=None)
     experiment.refresh_from_db()

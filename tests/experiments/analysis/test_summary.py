@@ -14,7 +14,7 @@ from experiments.ingest.ingest import ingest
 from experiments.models import Event, Experiment, Shard
 from experiments.services import lifecycle
 from loadgen.protocol.messages import Counters, Gauges
-from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.outcomes import MalformedReason, Outcome
 from routing.models import RoutingRevision
 from tests.support.batches import (
     NS,
@@ -208,6 +208,7 @@ def test_workers_have_the_worst_figures_of_their_shards():
     assert (pi2["worker"], pi2["shards"], pi2["cpu_peak_share"]) == ("pi2", 1, 0.1)
     assert (pi1["wait_share"], pi1["max_stall_s"], pi1["descriptor_limit"]) == (0.01, 0.007, 65_536)
     assert pi1["clock_uncertainty_s"] == 0.00005
+    assert pi1["wait_peak_share"] == 0.01
     assert [shard["clients"] for shard in result["shards"]] == [2, 1, 1]
 
 
@@ -307,6 +308,87 @@ def test_faults_of_the_target_do_not_affect_the_verdict():
     for batch in run_payloads(shard, rows):
         ingest(batch)
     assert summary.summarise(experiment)["verdict"] == {"status": "VALID", "reasons": []}
+
+
+def test_resent_and_malformed_responses_are_counted():
+    experiment = make_experiment([[1.0, 8.0]], [[1.0, 4.0]], status="FINISHED")
+    reasons = [MalformedReason.CHUNK, MalformedReason.CHUNK, MalformedReason.VERSION]
+    for shard in shards_of(experiment):
+        rows = rows_of(
+            shard,
+            lambda n, r: (
+                replace(r, outcome=Outcome.MALFORMED, done_ns=-1, status=0, reason=reasons[n])
+                if n < 3
+                else replace(r, resent=int(n == 3))
+            ),
+        )
+        for batch in run_payloads(shard, rows):
+            ingest(batch)
+    result = summary.summarise(experiment)
+    assert [part["malformed"] for part in result["workloads"]] == [{"version": 1, "chunk": 2}] * 2
+    assert (result["total"]["malformed"], result["total"]["resent"]) == ({"version": 2, "chunk": 4}, 2)
+    remarks = [reason["sentence"] for reason in result["verdict"]["reasons"]]
+    assert [sentence.split(" (")[0] for sentence in remarks] == ["2 of 12 requests", "6 of 12 responses"]
+
+
+def test_five_seconds_of_waiting_for_the_cpu_are_judged():
+    experiment = make_experiment([[60.0, 1.0]], status="FINISHED")
+    (shard,) = shards_of(experiment)
+    rows = rows_of(shard)
+    for number in range(12):
+        waited_ns = 2 * NS if number >= 6 else 0  # in the seventh batch of 5 s alone
+        gauges = Gauges(wall_ns=5 * (number + 1) * NS, wait_ns=waited_ns)
+        part = rows[5 * number : 5 * number + 5]
+        is_last = number == 11
+        counters = counters_of(rows[: 5 * number + 5])
+        end = "finished" if is_last else ""
+        ingest(payload(shard, part, number=number, first_row=5 * number, end=end, counters=counters, gauges=gauges))
+    result = summary.summarise(experiment)
+    (reason,) = result["verdict"]["reasons"]
+    assert "waiting for the CPU: shard" in reason["sentence"] and "40 %, above 10 %" in reason["sentence"]
+
+
+def test_lateness_of_the_latest_workload_is_judged():
+    experiment = make_experiment([[100.0, 150.0]], [[100.0, 1.0]], status="FINISHED")
+    for shard in shards_of(experiment):
+        late_ns = NS // 20 if shard.group.workload.index == 1 else 0
+        rows = [
+            replace(
+                r, dispatched_ns=r.dispatched_ns + late_ns, sent_ns=r.sent_ns + late_ns, done_ns=r.done_ns + late_ns
+            )
+            for r in rows_of(shard)
+        ]
+        for batch in run_payloads(shard, rows):
+            ingest(batch)
+    result = summary.summarise(experiment)
+    # 100 of 15,100 arrivals are 50 ms late.
+    assert result["total"]["times"]["lateness"]["p99_s"] < 0.001
+    (reason,) = result["verdict"]["reasons"]
+    assert reason["sentence"].startswith("lateness p99: workload 1 (service1), 50")
+
+
+def test_time_outs_count_as_their_limit_in_a_row_of_its_own():
+    experiment = make_experiment([[1.0, 8.0]], [[1.0, 8.0]], status="FINISHED", request_timeout_s=2.0)
+    second = experiment.workloads.get(index=1)
+    second.spec = {**second.spec, "kwargs": {"timeout": [1, 5]}}
+    second.save()
+    for shard in shards_of(experiment):
+        rows = rows_of(shard, lambda n, r: replace(r, outcome=Outcome.TIMEOUT, done_ns=-1, status=0) if n % 2 else r)
+        for batch in run_payloads(shard, rows):
+            ingest(batch)
+    result = summary.summarise(experiment)
+    parts = [part["times"]["response_time_with_timeouts"] for part in (*result["workloads"], result["total"])]
+    assert [(part["count"], part["max_s"]) for part in parts] == [(8, 2.0), (8, 5.0), (16, 5.0)]
+    assert [part["p90_s"] for part in parts] == pytest.approx([2.0, 5.0, 5.0], rel=0.01)
+    assert result["total"]["times"]["response_time"]["count"] == 8
+
+
+def test_arrivals_are_compared_with_the_schedules():
+    experiment = make_experiment([[1.0, 8.0]], [[1.0, 8.0]], [[1.0, 8.0]], process="expovariate", status="FINISHED")
+    deliver(experiment)
+    for number, part in enumerate(summary.summarise(experiment)["intervals"]):
+        assert (part["schedule_total"], part["explained_deviation"]) == (8.0, pytest.approx(3 * 8**0.5 + 1))
+        assert part["arrivals_total"] == len(rows_of(shards_of(experiment)[number]))
 
 
 @pytest.mark.parametrize(("status", "broke"), [("LOST", "was lost: it is gone"), ("FAILED", "failed: it is gone")])

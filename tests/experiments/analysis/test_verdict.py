@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from experiments.analysis.limits import LIMITS, RULES
-from experiments.analysis.verdict import ShardFacts, StallFacts, VerdictFacts, judge
+from experiments.analysis.verdict import LatenessFacts, ShardFacts, StallFacts, VerdictFacts, judge
 
 SHARD = ShardFacts(
     name="e.0/0",
@@ -114,6 +114,36 @@ def test_each_fault_has_its_level_figure_limit_and_advice(facts, status, words):
 )
 def test_figure_at_its_limit_or_unknown_is_valid(facts):
     assert judge(facts) == judge(CLEAN)
+
+
+def test_the_latest_part_is_judged_if_it_is_worse():
+    parts = (LatenessFacts("workload 0 (a)", 0.001), LatenessFacts("shard e.0/0 on pi1", 0.3), LatenessFacts("x", None))
+    verdict = judge(run(lateness_p99_s=0.03, lateness=parts))
+    assert [(reason.level, reason.sentence.split(", above")[0]) for reason in verdict.reasons] == [
+        ("INVALID", "lateness p99: shard e.0/0 on pi1, 300 ms"),
+        ("DEGRADED", "lateness p99: 30 ms"),
+    ]
+    assert len(judge(run(lateness_p99_s=0.03, lateness=(LatenessFacts("x", 0.04),))).reasons) == 1
+
+
+REMARKS = [
+    (run(sent=10_000, resent=101), "101 of 10,000 requests (1 %) were sent a second time"),
+    (run(sent=500, resent=400), "400 of 500 requests (80 %) were sent a second time"),
+    (run(sent=10_000, malformed={"chunk": 100, "status_line": 1}), "101 of 10,000 responses (1 %) were malformed"),
+    (run(sent=10, malformed={"status_line": 10}), "(100 %) were malformed (status line: 10): look at some of them"),
+]
+
+
+@pytest.mark.parametrize(("facts", "words"), REMARKS, ids=[words for _, words in REMARKS])
+def test_habits_of_the_target_are_a_remark(facts, words):
+    verdict = judge(facts)
+    assert verdict.status == "VALID"
+    (remark,) = verdict.reasons
+    assert (remark.level, words in remark.sentence) == ("VALID", True)
+
+
+def test_few_odd_responses_are_not_remarked_on():
+    assert judge(run(sent=10_000, resent=100, malformed={"chunk": 100})) == judge(CLEAN)
 
 
 def test_worst_reason_decides_and_comes_first():
