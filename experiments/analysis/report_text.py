@@ -105,6 +105,7 @@ def _account(summary: dict[str, Any], target: dict[str, Any] | None) -> Iterator
         rows += [
             ("ids sent", target["sent"]),
             *([("sent, but not traced", target["untraced"])] if target["untraced"] else []),
+            *([("  not compared: the log lacks their ids", target["not_compared"])] if target["not_compared"] else []),
             ("ids in the target's log", target["logged"]),
             ("  completed, but not in the log", target["missing"]),
             ("  in the log, but not sent", target["unknown"]),
@@ -128,6 +129,12 @@ def _target(target: dict[str, Any] | None) -> Iterator[str]:
     yield from table([(path if len(path) <= room else "…" + path[1 - room :], *rest) for path, *rest in rows])
     if target["without_ids"]:
         yield from _wrapped(f"not compared, because the requests carry no ids: {', '.join(target['without_ids'])}")
+    for each in target["several_lines"]:
+        many = "each id of {service} is in exactly" if each["exactly"] else "most ids of {service} are in"
+        yield from _wrapped(
+            f"{many.format_map(each)} {each['lines']} lines, which count as one request; --target-log-match chooses "
+            "lines"
+        )
     for name, examples in target["examples"].items():
         if examples:
             yield from _wrapped(f"{name}: {', '.join(examples)}")

@@ -42,6 +42,8 @@ OPEN, CLOSED = "202311142213-open", "202311142213-closed"
 
 # Keys that have other names since the batches were recorded.
 RENAMED = {"thresholds": "limits"}
+# Keys that the answers have only since then.
+ADDED = {"not_compared", "several_lines", "changed_ids"}
 # Sentences for people may be reworded: only the figures in them are compared.
 SENTENCES = {"sentence", "about", "advice", "rule", "contradictions", "problems", "reason"}
 
@@ -98,11 +100,12 @@ def answers(api: Client, log: Path) -> dict[str, Any]:
 
 
 def normalised(value: Any, key: str = "") -> Any:
-    """A JSON value with today's names of the keys, and without the words of sentences."""
+    """A JSON value with today's names of the keys, without those that were added and without the words of sentences."""
     if key in SENTENCES and value is not None:
         return [re.findall(r"\d+(?:[.,]\d+)*", sentence) for sentence in ([value] if isinstance(value, str) else value)]
     if isinstance(value, dict):
-        return {RENAMED.get(name, name): normalised(part, RENAMED.get(name, name)) for name, part in value.items()}
+        names = {name: RENAMED.get(name, name) for name in value if name not in ADDED}
+        return {new: normalised(value[name], new) for name, new in names.items()}
     if isinstance(value, list):
         return [normalised(part) for part in value]
     return value
