@@ -9,6 +9,8 @@ import time
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from loadgen.agent.trace_log import csv_trace_log
+from loadgen.device.cgroup import quota_cores
+from loadgen.device.cores import usable_cores
 from loadgen.device.process import raise_descriptor_limit
 from loadgen.device.redis_connections import brisk_client
 from loadgen.device.registry import NameTakenError, free_name
@@ -55,8 +57,10 @@ def _refused(settings: RedisSettings, error: RedisError) -> InvalidInput:
 def main() -> int:
     """Runs a worker in this process until it is stopped. Returns the exit status."""
     try:
-        settings = read_worker()
+        settings = read_worker(cores=usable_cores())
         set_up_logging(settings.logging_level, "%(processName)s")
+        if (quota := quota_cores()) is not None:
+            logger.info("a CPU quota grants this worker %.4g cores; it counts as %d", quota, usable_cores())
         Spool(settings.spool_dir, settings.spool_limit_bytes).open()
         if settings.trace_logging == FILE:
             csv_trace_log(settings).open()

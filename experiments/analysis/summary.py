@@ -10,7 +10,8 @@ from experiments.analysis.health import ShardHealth, health_of
 from experiments.analysis.histogram import Histogram
 from experiments.analysis.host_shares import hosts_of
 from experiments.analysis.intervals import intervals_of
-from experiments.analysis.verdict import ShardFacts, VerdictFacts, judge
+from experiments.analysis.node_samples import quotas_of
+from experiments.analysis.verdict import QuotaFacts, ShardFacts, VerdictFacts, judge
 from experiments.models import Event, Experiment, SecondStats, Shard, Worker
 from loadgen.protocol.enums import LoadModel
 from loadgen.protocol.outcomes import Outcome
@@ -34,7 +35,8 @@ def summarise(experiment: Experiment) -> dict[str, Any]:
     health = health_of(experiment)
     workloads = _workloads(experiment)
     total = _total([row for _, rows in workloads for row in rows])
-    verdict = judge(_facts(experiment, account, health, total["times"]["lateness"]))
+    quotas = quotas_of(experiment)
+    verdict = judge(_facts(experiment, account, health, total["times"]["lateness"], quotas))
     return {
         "format": FORMAT,
         "batches": batches,
@@ -45,7 +47,7 @@ def summarise(experiment: Experiment) -> dict[str, Any]:
         "total": {DEPENDENT: any(head[DEPENDENT] for head, _ in workloads), **total},
         "workloads": [{**head, **_total(rows)} for head, rows in workloads],
         "hosts": hosts_of(experiment),
-        "workers": _workers(health),
+        "workers": _workers(health, quotas),
         "shards": [shard.to_dict() for shard in health],
         "events": _events(experiment),
         "verdict": {
@@ -104,7 +106,7 @@ def _seconds(value_ns: float | None) -> float | None:
     return None if value_ns is None else value_ns / NS
 
 
-def _workers(health: list[ShardHealth]) -> list[dict[str, Any]]:
+def _workers(health: list[ShardHealth], quotas: dict[str, QuotaFacts]) -> list[dict[str, Any]]:
     """Per worker: the worst figures of its shards. Shards that no worker took are left out."""
     by_worker: dict[Worker, list[ShardHealth]] = {}
     for shard in health:
@@ -119,6 +121,8 @@ def _workers(health: list[ShardHealth]) -> list[dict[str, Any]]:
             "shards": len(shards),
             "others_share": _worst(shards, "others_peak_share"),
             "stolen_share": _worst(shards, "stolen_peak_share"),
+            "quota_cores": quotas[worker.name].cores if worker.name in quotas else None,
+            "throttled_share": quotas[worker.name].throttled_share if worker.name in quotas else None,
             **{name: _worst(shards, name) for name in figures},
             "descriptor_limit": min(shard.shard.descriptor_limit for shard in shards) or None,
         }
@@ -145,7 +149,11 @@ def _events(experiment: Experiment) -> list[dict[str, Any]]:
 
 
 def _facts(
-    experiment: Experiment, account: Account, health: list[ShardHealth], lateness: dict[str, Any]
+    experiment: Experiment,
+    account: Account,
+    health: list[ShardHealth],
+    lateness: dict[str, Any],
+    quotas: dict[str, QuotaFacts],
 ) -> VerdictFacts:
     counts = ("planned", "late", "dropped", "cut", "lost", "not_made", "missing", "untraced")
     return VerdictFacts(
@@ -158,7 +166,7 @@ def _facts(
         contradictions=tuple(account.contradictions()),
         lateness_p99_s=lateness["p99_s"],
         lateness_max_s=lateness["max_s"],
-        shards=tuple(_shard_facts(shard) for shard in health),
+        shards=tuple(_shard_facts(shard, quotas) for shard in health),
     )
 
 
@@ -169,7 +177,7 @@ def _max_in_flight(shard: Shard) -> int:
     return int(shard.group.workload.spec["max_in_flight"])
 
 
-def _shard_facts(health: ShardHealth) -> ShardFacts:
+def _shard_facts(health: ShardHealth, quotas: dict[str, QuotaFacts]) -> ShardFacts:
     shard = health.shard
     same = (
         "failure", "wait_share", "stall", "app", "app_share", "slow_app_share", "pool_wait_share",
@@ -184,6 +192,7 @@ def _shard_facts(health: ShardHealth) -> ShardFacts:
         others_share=health.others_peak_share,
         stolen_share=health.stolen_peak_share,
         longest_app_s=health.longest_app_s or 0.0,
+        quota=quotas.get(shard.worker.name) if shard.worker else None,
         max_connections=shard.group.workload.spec["max_connections_per_host"],
         **{name: getattr(health, name) for name in same},
     )

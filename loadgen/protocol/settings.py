@@ -149,8 +149,11 @@ class WorkerSettings:
         return [label_queue(label, value) for label, value in sorted(self.labels.items())]
 
 
-def read_worker(environ: Mapping[str, str] | None = None) -> WorkerSettings:
+def read_worker(environ: Mapping[str, str] | None = None, *, cores: int = 1) -> WorkerSettings:
     """Reads the settings of a worker and its agent.
+
+    Args:
+        cores: those that the worker can use (loadgen/device/cores.py); the default of its slots depends on them.
 
     Raises:
         InvalidInput: with every invalid variable.
@@ -181,7 +184,7 @@ def read_worker(environ: Mapping[str, str] | None = None) -> WorkerSettings:
         name=name,
         labels=labels,
         redis=read_redis(reader),
-        slots=reader.integer("slots", max(4, 2 * (os.cpu_count() or 1)), 1, 1024),
+        slots=reader.integer("slots", max(4, 2 * cores), 1, 1024),
         apps_dir=reader.folder("apps_dir"),
         spool_dir=Path(reader.text("spool_dir") or f"/dev/shm/galileo-{os.getuid()}-{name}"),
         spool_limit_bytes=reader.integer("spool_limit_mb", 256, 1, 1 << 20) << 20,

@@ -94,7 +94,7 @@ def compare(experiment: Experiment, paths: list[Path], match: re.Pattern[bytes] 
     }
     result["without_ids"] = [group.workload.service for group in groups if group.id not in headers]
     result["several_lines"] = [
-        {"service": services[group_id], "lines": lines, "exactly": logged[group_id].are_all_in(lines)}
+        {"service": services[group_id], "lines": lines, "all": logged[group_id].are_all_in(lines)}
         for group_id, lines in per_request.items()
         if lines > 1
     ]

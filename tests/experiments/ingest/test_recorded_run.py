@@ -43,7 +43,8 @@ OPEN, CLOSED = "202311142213-open", "202311142213-closed"
 # Keys that have other names since the batches were recorded.
 RENAMED = {"thresholds": "limits"}
 # Keys that the answers have only since then.
-ADDED = {"not_compared", "several_lines", "changed_ids"}
+ADDED = {"not_compared", "several_lines", "changed_ids", "quota_cores", "throttled_share"}
+ADDED_LIMITS = {"throttled by a CPU quota"}
 # Sentences for people may be reworded: only the figures in them are compared.
 SENTENCES = {"sentence", "about", "advice", "rule", "contradictions", "problems", "reason"}
 
@@ -107,7 +108,8 @@ def normalised(value: Any, key: str = "") -> Any:
         names = {name: RENAMED.get(name, name) for name in value if name not in ADDED}
         return {new: normalised(value[name], new) for name, new in names.items()}
     if isinstance(value, list):
-        return [normalised(part) for part in value]
+        parts = (part for part in value if not (isinstance(part, dict) and part.get("name") in ADDED_LIMITS))
+        return [normalised(part) for part in parts]
     return value
 
 

@@ -86,7 +86,7 @@ def test_logs_of_proxy_and_application_close_the_account(experiment, write):
     found = compare(experiment, [nginx, app])
     assert (found["logged"], found["lines"], found["duplicate"]) == (20, 40, 0)
     assert [(file["lines"], file["requests"]) for file in found["files"]] == [(20, 20), (20, 20)]
-    assert found["several_lines"] == [{"service": "service0", "lines": 2, "exactly": True}]
+    assert found["several_lines"] == [{"service": "service0", "lines": 2, "all": True}]
 
 
 @pytest.mark.parametrize("header", ["X-Request-Id", "traceparent"])
@@ -103,7 +103,7 @@ def test_request_received_twice_is_found_among_several_lines(experiment, write):
     lines = started_and_completed([*ids, ids[7]])
     found = compare(experiment, [write("two.log", *lines)])
     assert (found["duplicate"], found["examples"]["duplicate"]) == (1, [ids[7]])
-    assert found["several_lines"] == [{"service": "service0", "lines": 2, "exactly": False}]
+    assert found["several_lines"] == [{"service": "service0", "lines": 2, "all": False}]
     text = report.render(report.build(experiment, [write("two.log", *lines)]))
     assert "most ids of service0 are in 2 lines" in text
     assert "--target-log-match" in found["contradictions"][0]
