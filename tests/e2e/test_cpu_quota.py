@@ -10,6 +10,7 @@ import pytest
 
 from experiments.models import TelemetrySample, Worker
 from tests.e2e.test_load import routes
+from tests.e2e.test_telemetry import start_recorder
 from tests.support.cgroups import cpu_group
 from tests.support.galileo import Galileo
 from tests.support.http_target import HttpTarget
@@ -24,7 +25,7 @@ def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Galileo]:
     """Galileo with a recorder, and with a worker that joins the group when it has started."""
     directory = tmp_path_factory.mktemp("limited")
     with cpu_group(CORES) as group, Galileo(directory, {"worker-a": "A"}) as running:
-        running.start_controller("experimentd")
+        start_recorder(running)
         join(group, running.children["worker-a"].process.pid)
         yield running
 
