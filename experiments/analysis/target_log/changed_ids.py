@@ -12,7 +12,7 @@ from typing import Any
 from experiments.analysis.target_log.logged_ids import IdFinder, lines_of
 from loadgen.protocol.request_ids import TRACEPARENT, IdForm, id_begin, id_form
 
-# What may stand in a log for a character that is neither a letter nor a digit: itself, its code as in URLs, or nothing.
+# A mark, a character that is neither a letter nor a digit, as logs may have it: itself, its code as in URLs, or nothing.
 _MARK = r"(?:%[0-9A-F]{2}|[^0-9A-Za-z\s]{0,2})"
 _SOME_MARK = r"(?:%[0-9A-F]{2}|[^0-9A-Za-z\s]{1,2})"
 _NO_PART_BEFORE, _NO_PART_AFTER = r"(?<![\w.%-])", r"(?![\w.%-])"
@@ -32,7 +32,7 @@ _OWN_HEADER = "a header of its own, such as X-Galileo-Id, and make the target lo
 
 
 class Change(StrEnum):
-    """What became of the ids."""
+    """The ways in which ids change on their way into a log."""
 
     RESPELLED = "respelled"  # characters are missing, or were replaced
     CUT = "cut"  # only the beginning is there
@@ -90,7 +90,7 @@ class ChangedIds:
         }
 
     def _advice(self) -> str:
-        """What changes ids in this way, and what to set."""
+        """The targets that change ids in this way, and the remedy."""
         if self.change == Change.RESPELLED:
             return (
                 "the target removes or replaces characters, as Ruby on Rails does, which keeps letters, digits, _, - "

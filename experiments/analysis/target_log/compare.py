@@ -76,7 +76,7 @@ def compare(experiment: Experiment, paths: list[Path], match: re.Pattern[bytes] 
         raise TargetLogError.of(MATCH_PATH, Code.CONFLICT, message)
     sent = _sent(experiment)
     logged = {group_id: LoggedRequests([log.groups[group_id] for log in logs]) for group_id in headers}
-    # A user who has chosen the lines means each of them as a request.
+    # Lines that the user has chosen are a request each.
     per_request = {group_id: 1 if match else requests.usual_lines() for group_id, requests in logged.items()}
     checks = {
         group_id: _check(group_id, header, sent.get(group_id, SentIds()), logged[group_id], per_request[group_id])
