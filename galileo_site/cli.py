@@ -23,7 +23,7 @@ from urllib.parse import quote, urlsplit
 import requests
 
 from loadgen.apps import archive
-from loadgen.protocol.settings import PREFIX
+from loadgen.protocol.variables import PREFIX
 from routing.errors import Code, FieldError, InvalidInput
 
 DEFAULT_URL: Final = "http://localhost:5001/api"
@@ -48,6 +48,9 @@ class Api:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._url = environ.get(f"{PREFIX}api_url", "").strip().rstrip("/") or DEFAULT_URL
         url = urlsplit(self._url)
+        if "@" in url.netloc:  # the URL is part of messages
+            message = f"must not have a user name or password; set {PREFIX}api_user and {PREFIX}api_password"
+            raise InvalidInput.of(f"{PREFIX}api_url", Code.FORMAT, message)
         if url.scheme not in ("http", "https") or not url.netloc:
             message = f"must be a URL such as {DEFAULT_URL}, got {self._url!r}"
             raise InvalidInput.of(f"{PREFIX}api_url", Code.FORMAT, message)

@@ -14,6 +14,7 @@ from celery import Celery, signals
 
 from loadgen.agent.process import AgentProcess
 from loadgen.broker.options import celery_options, queue
+from loadgen.device.cores import usable_cores
 from loadgen.protocol.keys import label_queue
 from loadgen.protocol.settings import WorkerSettings, read_worker
 
@@ -41,7 +42,7 @@ def keep_memory_shared(**_: Any) -> None:
     gc.freeze()
 
 
-app = create_app(read_worker())
+app = create_app(read_worker(cores=usable_cores()))
 signals.celeryd_after_setup.connect(keep_memory_shared, weak=False)
 agent_process = AgentProcess()
 agent_process.connect()

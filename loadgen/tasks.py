@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import shared_task
 
+from loadgen.device.cores import usable_cores
 from loadgen.device.process import follow_parent, take_short_turns
 from loadgen.device.redis_connections import async_client
 from loadgen.protocol.codec import MessageError, from_wire
@@ -45,7 +46,7 @@ def run_shard(order: Any) -> None:
 
 
 def _execute(order: Any) -> None:
-    settings = read_worker()
+    settings = read_worker(cores=usable_cores())
     try:
         decoded = from_wire(ShardOrder, order)
         check_group_id(decoded.group_id)  # it becomes part of file names

@@ -16,6 +16,12 @@ SLOW_APP_ADVICE = (
     "nothing is sent or received meanwhile: prepare the app's data when its module is loaded, and neither compute for "
     "long nor wait in next_request() and on_response()"
 )
+QUOTA_ADVICE = (
+    "raise or remove the worker's CPU quota (docker --cpus, the CPU limit of Kubernetes, CPUQuota= of systemd), use "
+    "more workers, or lower the rate"
+)
+# Of a worker whose quota was used up, in the place of another process as the cause.
+QUOTA_ABOUT = "time in which a shard could have run, but the CPU quota of its worker was used up"
 
 
 class Level(StrEnum):
@@ -107,6 +113,12 @@ WAIT_SHARE = Limit(
     "keep other work off the worker, lower shards_per_worker if it has fewer cores than shards, or give the shard a "
     "core of its own",
 )  # fmt: skip
+THROTTLED = Limit(
+    "throttled by a CPU quota", "%", 0.01, None,
+    "the share of the quota's periods (of 100 ms, unless set otherwise) in which the worker had used it up, so that "
+    "none of its processes ran until the next period",
+    QUOTA_ADVICE,
+)  # fmt: skip
 OTHERS_SHARE = Limit(
     "others on the core", "%", 0.80, None,
     "the highest share over 5 s that other processes used of the shard's core, or of all its other cores; shards of "
@@ -135,8 +147,8 @@ MISSING = Limit(
 )  # fmt: skip
 
 LIMITS = (
-    NOT_ACHIEVED, LATE, DROPPED, POOL_WAITS, LATENESS_P99, LATENESS_MAX, STALL, SLOW_APP, CPU_SHARE, WAIT_SHARE,
-    OTHERS_SHARE, STOLEN_SHARE, CLOCK_UNCERTAINTY, CLOCK_DRIFT, MISSING,
+    NOT_ACHIEVED, LATE, DROPPED, POOL_WAITS, LATENESS_P99, LATENESS_MAX, STALL, SLOW_APP, CPU_SHARE, THROTTLED,
+    WAIT_SHARE, OTHERS_SHARE, STOLEN_SHARE, CLOCK_UNCERTAINTY, CLOCK_DRIFT, MISSING,
 )  # fmt: skip
 
 # Conditions without a figure.

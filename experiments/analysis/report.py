@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,26 @@ from experiments.models import Experiment
 __all__ = ["build", "render"]
 
 
-def build(experiment: Experiment, target_logs: list[Path], *, fresh: bool = False) -> dict[str, Any]:
+def build(
+    experiment: Experiment, target_logs: list[Path], *, match: re.Pattern[bytes] | None = None, fresh: bool = False
+) -> dict[str, Any]:
     """The report as JSON.
 
     `problems` holds a sentence for each contradiction and for missing or lost rows; `sound` is true without any.
     `target` is None without logs, and `telemetry` is None if none was recorded.
 
     Args:
+        match: of the logs, only lines in which it is found count (target_log.compare); None: all.
         fresh: compute the summary again from the rows instead of using the stored one. A stored summary of another
             format is never used.
 
     Raises:
-        TargetLogError: a log cannot be read, or no request carried an id.
+        TargetLogError: a log cannot be read, none of its lines is chosen, or no request carried an id.
     """
     summary = experiment.summary
     if fresh or summary is None or summary["format"] != FORMAT:
         summary = summarise(experiment)
-    target = target_log.compare(experiment, target_logs) if target_logs else None
+    target = target_log.compare(experiment, target_logs, match) if target_logs else None
     account = summary["account"]
     problems = list(account["contradictions"])
     if account["missing"] or account["lost"]:

@@ -108,6 +108,7 @@ def _account(summary: dict[str, Any], target: dict[str, Any] | None) -> Iterator
         rows += [
             ("ids sent", target["sent"]),
             *([("sent, but not traced", target["untraced"])] if target["untraced"] else []),
+            *([("  not compared: the log lacks their ids", target["not_compared"])] if target["not_compared"] else []),
             ("ids in the target's log", target["logged"]),
             ("  completed, but not in the log", target["missing"]),
             ("  in the log, but not sent", target["unknown"]),
@@ -131,6 +132,9 @@ def _target(target: dict[str, Any] | None) -> Iterator[str]:
     yield from table([(path if len(path) <= room else "…" + path[1 - room :], *rest) for path, *rest in rows])
     if target["without_ids"]:
         yield from _wrapped(f"not compared, because the requests carry no ids: {', '.join(target['without_ids'])}")
+    for each in target["several_lines"]:
+        many = "each id of {service} is in exactly {lines}" if each["all"] else "most ids of {service} are in {lines}"
+        yield from _wrapped(f"{many.format_map(each)} lines, which count as one request (--target-log-match)")
     for name, examples in target["examples"].items():
         if examples:
             yield from _wrapped(f"{name}: {', '.join(examples)}")
@@ -261,6 +265,10 @@ def _workers(workers: list[dict[str, Any]], shards: list[dict[str, Any]]) -> Ite
         stall = milliseconds(worker["max_stall_s"])
         rows.append((worker["worker"], str(worker["shards"]), *clock, *shares, stall, files))
     yield from table(rows)
+    for worker in workers:
+        if quota := worker.get("quota_cores"):  # summaries of earlier versions have none
+            part = percent(worker["throttled_share"])
+            yield from _wrapped(f"{worker['worker']}: CPU quota of {quota:.4g} cores, used up in {part} of its periods")
     for shard in shards:
         if shard["status"] != "FINISHED" or shard["reason"] or shard["attempt"] > 1:
             reason = f": {shard['reason']}" if shard["reason"] else ""
@@ -315,7 +323,6 @@ def _verdict(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _bound(limit: dict[str, Any], level: str) -> str:
-    value = limit[level]
-    if value is None:
+    if (value := limit[level]) is None:
         return "–"
     return f"{100 * value:g} %" if limit["unit"] == "%" else f"{1000 * value:g} ms"

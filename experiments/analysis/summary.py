@@ -12,7 +12,8 @@ from experiments.analysis.health import ShardHealth, health_of
 from experiments.analysis.histogram import Histogram
 from experiments.analysis.host_shares import hosts_of
 from experiments.analysis.intervals import intervals_of
-from experiments.analysis.verdict import LatenessFacts, ShardFacts, VerdictFacts, judge
+from experiments.analysis.node_samples import quotas_of
+from experiments.analysis.verdict import LatenessFacts, QuotaFacts, ShardFacts, VerdictFacts, judge
 from experiments.models import Event, Experiment, SecondStats, Shard, Worker, Workload
 from loadgen.protocol.enums import LoadModel
 from loadgen.protocol.outcomes import MalformedReason, Outcome
@@ -39,7 +40,8 @@ def summarise(experiment: Experiment) -> dict[str, Any]:
     workloads = _workloads(experiment)
     total = _total(workloads)
     lateness = [*_late_workloads(workloads), *_late_shards(workloads, health)]
-    verdict = judge(_facts(experiment, account, health, total, lateness))
+    quotas = quotas_of(experiment)
+    verdict = judge(_facts(experiment, account, health, total, lateness, quotas))
     return {
         "format": FORMAT,
         "batches": batches,
@@ -50,7 +52,7 @@ def summarise(experiment: Experiment) -> dict[str, Any]:
         "total": {DEPENDENT: any(part.is_dependent for part in workloads), **total},
         "workloads": [{**part.head(), **_total([part])} for part in workloads],
         "hosts": hosts_of(experiment),
-        "workers": _workers(health),
+        "workers": _workers(health, quotas),
         "shards": [shard.to_dict() for shard in health],
         "events": _events(experiment),
         "verdict": {
@@ -162,7 +164,7 @@ def _seconds(value_ns: float | None) -> float | None:
     return None if value_ns is None else value_ns / NS
 
 
-def _workers(health: list[ShardHealth]) -> list[dict[str, Any]]:
+def _workers(health: list[ShardHealth], quotas: dict[str, QuotaFacts]) -> list[dict[str, Any]]:
     """Per worker: the worst figures of its shards. Shards that no worker took are left out."""
     by_worker: dict[Worker, list[ShardHealth]] = {}
     for shard in health:
@@ -177,6 +179,8 @@ def _workers(health: list[ShardHealth]) -> list[dict[str, Any]]:
             "shards": len(shards),
             "others_share": _worst(shards, "others_peak_share"),
             "stolen_share": _worst(shards, "stolen_peak_share"),
+            "quota_cores": quotas[worker.name].cores if worker.name in quotas else None,
+            "throttled_share": quotas[worker.name].throttled_share if worker.name in quotas else None,
             **{name: _worst(shards, name) for name in figures},
             "descriptor_limit": min(shard.shard.descriptor_limit for shard in shards) or None,
         }
@@ -208,6 +212,7 @@ def _facts(
     health: list[ShardHealth],
     total: dict[str, Any],
     lateness: list[LatenessFacts],
+    quotas: dict[str, QuotaFacts],
 ) -> VerdictFacts:
     counts = ("planned", "late", "dropped", "cut", "lost", "not_made", "missing", "untraced")
     return VerdictFacts(
@@ -224,7 +229,7 @@ def _facts(
         lateness_p99_s=total["times"]["lateness"]["p99_s"],
         lateness_max_s=total["times"]["lateness"]["max_s"],
         lateness=tuple(lateness),
-        shards=tuple(_shard_facts(shard) for shard in health),
+        shards=tuple(_shard_facts(shard, quotas) for shard in health),
     )
 
 
@@ -235,7 +240,7 @@ def _max_in_flight(shard: Shard) -> int:
     return int(shard.group.workload.spec["max_in_flight"])
 
 
-def _shard_facts(health: ShardHealth) -> ShardFacts:
+def _shard_facts(health: ShardHealth, quotas: dict[str, QuotaFacts]) -> ShardFacts:
     shard = health.shard
     same = (
         "failure", "stall", "app", "app_share", "slow_app_share", "pool_wait_share",
@@ -251,6 +256,7 @@ def _shard_facts(health: ShardHealth) -> ShardFacts:
         others_share=health.others_peak_share,
         stolen_share=health.stolen_peak_share,
         longest_app_s=health.longest_app_s or 0.0,
+        quota=quotas.get(shard.worker.name) if shard.worker else None,
         max_connections=shard.group.workload.spec["max_connections_per_host"],
         **{name: getattr(health, name) for name in same},
     )

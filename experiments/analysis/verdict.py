@@ -6,7 +6,7 @@ Longer than other modules: the facts and the rules about them are read together.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from experiments.analysis import limits
@@ -22,7 +22,7 @@ _NAMED_FROM = 0.1
 class StallFacts:
     """The longest stall of a shard's event loop, and its causes as measured by loadgen/engine/stalls.py.
 
-    `app` is the name of the client app, if there is one.
+    `app` is the name of the client app, if there is one; `is_throttled` whether the worker's CPU quota was used up.
     """
 
     length_s: float
@@ -32,6 +32,7 @@ class StallFacts:
     sealing_s: float = 0.0
     own_s: float = 0.0
     app: str = ""
+    is_throttled: bool = False
 
     @classmethod
     def of(cls, gauges: dict[str, int], app: str) -> StallFacts:
@@ -79,6 +80,20 @@ class StallFacts:
                 "of work with requests and responses",
                 "more arrived at once than one core can process: raise shards_per_worker, or use more workers",
             ),
+            *(self._throttled_parts() if self.is_throttled else self._stopped_parts()),
+        ]
+        return sorted(parts, key=lambda part: -part[0])
+
+    def _throttled_parts(self) -> list[tuple[float, str, str]]:
+        # Since Linux 6.18 a throttled process does not count as waiting for the CPU.
+        stopped = "in which the CPU quota was used up, or the process was stopped"
+        return [
+            (self.waited_s, "waiting for the CPU, which its quota did not grant", limits.QUOTA_ADVICE),
+            (self.stopped_s, stopped, limits.QUOTA_ADVICE),
+        ]
+
+    def _stopped_parts(self) -> list[tuple[float, str, str]]:
+        return [
             (
                 self.waited_s,
                 "waiting for the CPU, which other processes had",
@@ -90,7 +105,14 @@ class StallFacts:
                 "check whether the worker was suspended, out of memory, or paused by its host",
             ),
         ]
-        return sorted(parts, key=lambda part: -part[0])
+
+
+@dataclass(frozen=True)
+class QuotaFacts:
+    """The CPU quota of a worker: the number of cores, and the share of its periods in which it was used up."""
+
+    cores: float
+    throttled_share: float
 
 
 @dataclass(frozen=True)
@@ -115,6 +137,12 @@ class ShardFacts:
     pool_wait_share: float | None = None
     clock_uncertainty_s: float | None = None
     clock_drift_s: float | None = None
+    quota: QuotaFacts | None = None  # None: without one, or its worker publishes no telemetry
+
+    @property
+    def was_throttled(self) -> bool:
+        """Whether its worker's quota explains why it did not run."""
+        return self.quota is not None and limits.THROTTLED.level(self.quota.throttled_share) != Level.VALID
 
 
 @dataclass(frozen=True)
@@ -213,6 +241,8 @@ def _of_arrivals(facts: VerdictFacts) -> Iterator[Reason]:
             "but have no rows",
         )
     yield from _remarks_on_the_target(facts)
+    # No other remedy for a slow generator helps a worker whose quota is used up.
+    slow_advice = limits.QUOTA_ADVICE if any(shard.was_throttled for shard in facts.shards) else ""
     not_achieved = facts.late + facts.dropped + facts.cut + facts.lost + facts.no_descriptor + facts.no_port
     not_achieved += facts.no_route
     for limit, count in (
@@ -221,20 +251,21 @@ def _of_arrivals(facts: VerdictFacts) -> Iterator[Reason]:
         (limits.DROPPED, facts.dropped),
         (limits.MISSING, facts.missing),
     ):
-        yield from _reason(limit, count / planned, f"{count:,} of {facts.planned:,}, ")
-    yield from _reason(limits.LATENESS_P99, facts.lateness_p99_s)
-    yield from _of_the_latest(facts)
-    yield from _reason(limits.LATENESS_MAX, facts.lateness_max_s)
+        advice = "" if limit == limits.MISSING else slow_advice
+        yield from _reason(limit, count / planned, f"{count:,} of {facts.planned:,}, ", advice=advice)
+    yield from _reason(limits.LATENESS_P99, facts.lateness_p99_s, advice=slow_advice)
+    yield from _of_the_latest(facts, slow_advice)
+    yield from _reason(limits.LATENESS_MAX, facts.lateness_max_s, advice=slow_advice)
 
 
-def _of_the_latest(facts: VerdictFacts) -> Iterator[Reason]:
+def _of_the_latest(facts: VerdictFacts, advice: str) -> Iterator[Reason]:
     """The workload or the shard with the greatest lateness, if it is worse than the level of all arrivals together."""
     latest = max(facts.lateness, key=lambda part: part.p99_s or 0.0, default=None)
     if latest is None or latest.p99_s is None:
         return
     level = limits.LATENESS_P99.level
     if facts.lateness_p99_s is None or level(latest.p99_s) != level(facts.lateness_p99_s):
-        yield from _reason(limits.LATENESS_P99, latest.p99_s, f"{latest.where}, ")
+        yield from _reason(limits.LATENESS_P99, latest.p99_s, f"{latest.where}, ", advice=advice)
 
 
 def _remarks_on_the_target(facts: VerdictFacts) -> Iterator[Reason]:
@@ -258,6 +289,10 @@ def _remarks_on_the_target(facts: VerdictFacts) -> Iterator[Reason]:
 
 def _of_shards(facts: VerdictFacts) -> Iterator[Reason]:
     several_workers = len({shard.worker for shard in facts.shards if shard.worker}) > 1
+    quotas = {shard.worker: shard.quota for shard in facts.shards if shard.worker and shard.quota}
+    for worker, quota in quotas.items():
+        before = f"worker {worker}, whose quota is {quota.cores:.4g} cores, "
+        yield from _reason(limits.THROTTLED, quota.throttled_share, before)
     for shard in facts.shards:
         where = f"shard {shard.name} on {shard.worker}" if shard.worker else f"shard {shard.name}"
         if shard.failure:
@@ -270,8 +305,8 @@ def _of_shards(facts: VerdictFacts) -> Iterator[Reason]:
                 f"max_in_flight = {shard.max_in_flight:,} may need: raise the worker's hard limit (ulimit -Hn)",
             )
         if shard.stall is not None:
-            causes = f"; {shard.stall.causes()}"
-            yield from _reason(limits.STALL, shard.stall.length_s, f"{where}, ", causes, shard.stall.advice())
+            stall = replace(shard.stall, is_throttled=shard.was_throttled)
+            yield from _reason(limits.STALL, stall.length_s, f"{where}, ", f"; {stall.causes()}", advice=stall.advice())
         slowest = f"; the longest took {1000 * shard.longest_app_s:,.0f} ms"
         yield from _reason(limits.SLOW_APP, shard.slow_app_share, f"{where}, client app {shard.app!r}, ", slowest)
         app = (
@@ -280,8 +315,9 @@ def _of_shards(facts: VerdictFacts) -> Iterator[Reason]:
         yield from _reason(limits.CPU_SHARE, shard.cpu_share, f"{where}, ", app)
         pool = f"{where}, max_connections_per_host = {shard.max_connections}, "
         yield from _reason(limits.POOL_WAITS, shard.pool_wait_share, pool)
+        about, advice = (limits.QUOTA_ABOUT, limits.QUOTA_ADVICE) if shard.was_throttled else ("", "")
+        yield from _reason(limits.WAIT_SHARE, shard.wait_share, f"{where}, ", advice=advice, about=about)
         for limit, value in (
-            (limits.WAIT_SHARE, shard.wait_share),
             (limits.OTHERS_SHARE, shard.others_share),
             (limits.STOLEN_SHARE, shard.stolen_share),
             (limits.CLOCK_UNCERTAINTY, shard.clock_uncertainty_s if several_workers else None),
@@ -295,7 +331,7 @@ def _percent(share: float) -> str:
 
 
 def _reason(
-    limit: Limit, value: float | None, before: str = "", detail: str = "", advice: str = ""
+    limit: Limit, value: float | None, before: str = "", detail: str = "", *, advice: str = "", about: str = ""
 ) -> Iterator[Reason]:
     """The reason if a figure is above its limit: the figure, the bound, their meaning, details and advice."""
     if value is None or (level := limit.level(value)) == Level.VALID:
@@ -305,5 +341,5 @@ def _reason(
     yield Reason(
         level,
         f"{limit.name}: {before}{limit.text(value)}, above {limit.text(bound)} "
-        f"({limit.about}{detail}): {advice or limit.advice}",
+        f"({about or limit.about}{detail}): {advice or limit.advice}",
     )

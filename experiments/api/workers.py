@@ -14,7 +14,8 @@ from experiments.api.parsing import parse_body, parse_query
 from experiments.api.serializers import NumberField, PlainSerializer, TimestampField, WindowSerializer
 from experiments.models import Worker, WorkerStatus
 from experiments.services import workers
-from loadgen.protocol.settings import NAME_PATTERN, PREFIX
+from loadgen.protocol.settings import NAME_PATTERN
+from loadgen.protocol.variables import PREFIX
 
 _LABEL = rf"^{NAME_PATTERN.pattern}=.*$"
 

@@ -17,7 +17,8 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainVal
 from pydantic_core import CoreSchema, core_schema
 
 from experiments.plans.parsing import MAX_DEPTH, PlanErrors, refused
-from loadgen.protocol.settings import NAME_PATTERN, PREFIX
+from loadgen.protocol.settings import NAME_PATTERN
+from loadgen.protocol.variables import PREFIX
 from routing import table
 from routing.errors import Code, ErrorCollector, Place, shown
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from galileo_site.environment import PROJECT_ROOT
 from galileo_site.stack.config import HOST, WORKER_ZONES, StackConfig
 from galileo_site.stack.state import StateDir
-from loadgen.protocol.settings import PREFIX, SECRET_WORDS
+from loadgen.protocol.variables import PREFIX, SECRET_SETTINGS
 
 _APPS = PROJECT_ROOT / "examples" / "apps"
 
@@ -36,6 +36,7 @@ class Environments:
             "galileo_redis_host": HOST,
             "galileo_redis_port": str(self._redis_port),
             "galileo_redis_password": self._secrets.redis_password,
+            "galileo_redis_username": "",  # the embedded server has the default user alone
             "galileo_logging_level": self._config.logging_level,
             "galileo_ingest_queues": "1",  # there is one ingest process
         }
@@ -63,7 +64,7 @@ class Environments:
         labels = {
             variable: value
             for variable, value in self._user.items()
-            if not any(word in variable.lower() for word in SECRET_WORDS) and not variable.startswith(f"{PREFIX}expdb_")
+            if variable.removeprefix(PREFIX) not in SECRET_SETTINGS and not variable.startswith(f"{PREFIX}expdb_")
         }
         return {
             "galileo_apps_dir": str(_APPS),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from galileo_site.stack.config import StackError
-from loadgen.protocol.settings import PREFIX
+from loadgen.protocol.variables import PREFIX
 
 _SHARED_MEMORY = Path("/dev/shm")
 

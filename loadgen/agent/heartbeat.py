@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import time
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import redis
 
 from loadgen import compiled
 from loadgen.device.clock import measure
+from loadgen.device.cores import usable_cores
 from loadgen.device.process import boot_id
 from loadgen.device.registry import Registry
 from loadgen.device.spool import Spool
@@ -65,7 +65,7 @@ class Heartbeat:
             instance=self._instance.id,
             labels=self._settings.labels,
             slots=self._settings.slots,
-            cores=len(os.sched_getaffinity(0)),
+            cores=usable_cores(),
             memory_bytes=psutil.virtual_memory().total,
             machine=platform.machine(),
             hostname=platform.node(),

@@ -26,6 +26,7 @@ from loadgen.agent.ingest_link import RedisIngest
 from loadgen.agent.supervision import Supervisor
 from loadgen.agent.telemetry.publisher import TelemetryThread
 from loadgen.agent.trace_log import open_trace_log
+from loadgen.device.cores import usable_cores
 from loadgen.device.process import follow_parent, stay_in_background
 from loadgen.device.redis_connections import blocking_client, brisk_client
 from loadgen.device.registry import NameTakenError
@@ -201,7 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--drain", action="store_true")
     options = parser.parse_args(arguments)
     try:
-        settings = read_worker()
+        settings = read_worker(cores=usable_cores())
         set_up_logging(settings.logging_level, "agent")
         instance = Instance(options.instance, options.worker_pid, options.started_ns, options.takes_over)
         interruption = Interruption(signal.SIGTERM)

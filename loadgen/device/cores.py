@@ -1,4 +1,4 @@
-"""CoreWatch: the CPU time that other processes use on the cores that this process needs (Linux).
+"""The cores that this process may use, and CoreWatch: the CPU time that other processes use on them (Linux).
 
 The scheduler may let a small load run on time beside a busy process, or move it to another core; the measurement
 depends on that process all the same.
@@ -11,6 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from loadgen.device.cgroup import quota_cores
 from loadgen.device.process import stat_fields
 
 _NS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -19,6 +20,13 @@ _NS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _IDLE, _IOWAIT, _STEAL = 3, 4, 7
 # Fields of proc_pid_stat(5), counted from the state.
 _UTIME, _STIME, _PROCESSOR = 11, 12, 36
+
+
+def usable_cores() -> int:
+    """Returns how many cores this process can keep busy, at least 1: those that it may use and its quota pays for."""
+    permitted = len(os.sched_getaffinity(0))
+    quota = quota_cores()
+    return permitted if quota is None else max(1, min(permitted, int(quota)))
 
 
 class CoreTimes(NamedTuple):

@@ -13,10 +13,10 @@ from urllib.parse import quote
 
 from loadgen.compiled import OFF
 from loadgen.protocol.keys import label_queue
+from loadgen.protocol.variables import PREFIX, labels_of, refused_variables
 from routing import routers
 from routing.errors import Code, ErrorCollector
 
-PREFIX = "galileo_"
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 NAME_RULE = "at most 63 letters, digits, '.', '_' and '-', the first a letter or digit"
 # Destinations of traces besides the database: none, files on the worker, a channel of Redis.
@@ -24,19 +24,22 @@ SQL, FILE, REDIS = "sql", "file", "redis"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 MIN_TELEMETRY_INTERVAL_S = 0.1
 ON = ("1", "true", "yes", "on")
-SECRET_WORDS = ("pass", "pwd", "token", "secret", "key", "credential")
 Number = TypeVar("Number", int, float)
 
 
 class Reader:
     """Reads typed values from a mapping of environment variables and collects what is wrong with them.
 
-    Each method returns the default for a missing, empty or wrong value; call `raise_if_wrong` after the last one.
+    Variables whose name or value is refused (variables.py) are wrong, and read as if they were missing. Each method
+    returns the default for a missing, empty or wrong value; call `raise_if_wrong` after the last one.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
+        self._environ = dict(environ)
         self._errors = ErrorCollector()
+        for variable, code, message in refused_variables(environ):
+            self._environ.pop(variable, None)
+            self._errors.add(variable, code, message)
 
     def text(self, name: str, default: str = "") -> str:
         return self._environ.get(PREFIX + name, "").strip() or default
@@ -91,25 +94,30 @@ class Reader:
 
 @dataclass(frozen=True)
 class RedisSettings:
-    """Address and password of the Redis-compatible server."""
+    """Address and credentials of the Redis-compatible server; without a user name, its default user is meant."""
 
     host: str
     port: int
     password: str = field(repr=False)
+    username: str = ""
 
     @property
     def url(self) -> str:
-        credentials = f":{quote(self.password, safe='')}@" if self.password else ""
+        credentials = f"{quote(self.username, safe='')}:{quote(self.password, safe='')}@"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"redis://{credentials}{host}:{self.port}/0"
+        return f"redis://{credentials if self.username or self.password else ''}{host}:{self.port}/0"
 
 
 def read_redis(reader: Reader) -> RedisSettings:
-    """Reads the `galileo_redis_host`, `_port` and `_password` variables (127.0.0.1, 6379, none)."""
+    """Reads `galileo_redis_host`, `_port`, `_password` and `_username` (127.0.0.1, 6379, none, the default user)."""
+    host = reader.text("redis_host", "127.0.0.1")
+    if re.search(r"[@/\s]", host):  # the value is not shown: credentials before an @ would be
+        reader.wrong("redis_host", Code.FORMAT, "must be a host name or an address, without scheme, user and port")
     return RedisSettings(
-        host=reader.text("redis_host", "127.0.0.1"),
+        host=host,
         port=reader.integer("redis_port", 6379, 1, 65535),
         password=reader.text("redis_password"),
+        username=reader.text("redis_username"),
     )
 
 
@@ -141,31 +149,11 @@ class WorkerSettings:
         return [label_queue(label, value) for label, value in sorted(self.labels.items())]
 
 
-# Galileo's own settings, which are not labels. `worker_name` and `router_type` are labels, too, because the controller
-# requires a routing record only where a worker's router would read it.
-OWN_SETTINGS = frozenset(
-    "redis_host redis_port redis_password slots apps_dir apps_repo_dir apps_repository apps_cache_dir "
-    "apps_cache_limit_mb api_url api_user api_auth api_rate spool_dir spool_limit_mb logging_level ingest_queues "
-    "ingest_queue "
-    "trace_logging trace_dir trace_limit_mb telemetry_interval_s router_static_host state_dir "
-    "compiled web_host web_port allowed_hosts debug https venv flower_host flower_port csrf_trusted_origins".split()
-)
-OWN_PREFIXES = ("expdb_", "admin_")
-
-
-def labels_of(environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns the labels of this device: each `galileo_*` variable that is neither a secret nor one of OWN_SETTINGS."""
-    given = {name.removeprefix(PREFIX): value.strip() for name, value in environ.items() if name.startswith(PREFIX)}
-    return {
-        label: value
-        for label, value in given.items()
-        if value and label not in OWN_SETTINGS and not label.startswith(OWN_PREFIXES)
-        if not any(word in label.lower() for word in SECRET_WORDS)
-    }
-
-
-def read_worker(environ: Mapping[str, str] | None = None) -> WorkerSettings:
+def read_worker(environ: Mapping[str, str] | None = None, *, cores: int = 1) -> WorkerSettings:
     """Reads the settings of a worker and its agent.
+
+    Args:
+        cores: those that the worker can use (loadgen/device/cores.py); the default of its slots depends on them.
 
     Raises:
         InvalidInput: with every invalid variable.
@@ -196,7 +184,7 @@ def read_worker(environ: Mapping[str, str] | None = None) -> WorkerSettings:
         name=name,
         labels=labels,
         redis=read_redis(reader),
-        slots=reader.integer("slots", max(4, 2 * (os.cpu_count() or 1)), 1, 1024),
+        slots=reader.integer("slots", max(4, 2 * cores), 1, 1024),
         apps_dir=reader.folder("apps_dir"),
         spool_dir=Path(reader.text("spool_dir") or f"/dev/shm/galileo-{os.getuid()}-{name}"),
         spool_limit_bytes=reader.integer("spool_limit_mb", 256, 1, 1 << 20) << 20,

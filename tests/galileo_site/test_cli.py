@@ -189,3 +189,10 @@ def test_wrong_arguments_are_explained(galileo: Command, arguments: list[str]) -
     ran = galileo(*arguments)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("usage: galileo")
+
+
+def test_an_address_with_credentials_is_refused_without_them(galileo: Command) -> None:
+    for url in ("http://user:s3cret@controller/api", "ftp://user:s3cret@controller"):
+        ran = galileo("app", "ls", galileo_api_url=url)
+        assert (ran.returncode, ran.stderr.partition(": must not")[0]) == (2, "galileo: galileo_api_url")
+        assert "s3cret" not in ran.stderr

@@ -12,6 +12,7 @@ from galileo_site.stack.child_environment import Environments
 from galileo_site.stack.config import read_config
 from galileo_site.stack.state import StateDir
 from loadgen.protocol.settings import read_worker
+from routing.errors import InvalidInput
 
 USER = {
     "PATH": "/usr/bin",
@@ -83,3 +84,21 @@ def test_commands_find_the_running_stack_by_its_environment_file(environments: E
     assert read_site(variables) == read_site(environments.controller())
     state.clear_state()
     assert not state.env_file.exists()
+
+
+def test_the_users_redis_user_is_not_that_of_the_embedded_server(state: StateDir) -> None:
+    environments = Environments(read_config({}), state, 6400, {**USER, "galileo_redis_username": "gal"})
+    assert read_site(environments.controller()).redis.username == ""
+    assert read_worker(environments.worker("worker-a")).redis.username == ""
+
+
+def test_labels_that_the_user_declares_reach_the_workers(state: StateDir) -> None:
+    user = {**USER, "galileo_labels": "key_ring", "galileo_key_ring": "east"}
+    environments = Environments(read_config(user), state, 6400, user)
+    assert read_worker(environments.worker("worker-a")).labels["key_ring"] == "east"
+
+
+def test_misspelt_settings_are_refused_before_the_start(state: StateDir) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_config({**USER, "galileo_web_prot": "5002", "galileo_rack_key": "s3cret"})
+    assert {error.path for error in caught.value.errors} == {"galileo_web_prot", "galileo_rack_key"}

@@ -17,20 +17,23 @@ from redis.retry import Retry
 from galileo_site.stack.ports import pick_free
 from galileo_site.stack.processes import tied
 
+ALL = "~* &* +@all"  # rules of a user that may do everything
 _START_TIMEOUT_S = 15.0
 _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.02
 
 
 class RedisServer:
-    """One server on loopback, with a password; a context manager.
+    """One server on loopback, with a password; a context manager. With a `username`, it has that user alone.
 
     `directory` keeps its log and, with `append_only`, its data: after `stop` or `kill`, `start` has them and the port.
     """
 
-    def __init__(self, directory: Path, *, append_only: bool = False) -> None:
+    def __init__(self, directory: Path, *, append_only: bool = False, username: str = "", rules: str = ALL) -> None:
         self.port = pick_free()  # of those that no outgoing connection takes while the server is away
         self.password = secrets.token_urlsafe(16)
+        self.username = username
+        self._rules = rules
         self._directory = directory
         self._append_only = append_only
         self._process: subprocess.Popen[bytes] | None = None
@@ -38,7 +41,7 @@ class RedisServer:
     @property
     def url(self) -> str:
         """The server's address with its password, database 0."""
-        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+        return f"redis://{self.username}:{self.password}@127.0.0.1:{self.port}/0"
 
     @property
     def pid(self) -> int | None:
@@ -104,7 +107,6 @@ class RedisServer:
         options = {
             "bind": "127.0.0.1",
             "port": str(self.port),
-            "requirepass": self.password,
             "dir": str(self._directory),
             "appendonly": "yes" if self._append_only else "no",
             "appendfsync": "everysec",
@@ -112,7 +114,11 @@ class RedisServer:
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
         }
-        return [part for name, value in options.items() for part in (f"--{name}", value)]
+        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+        if not self.username:
+            return [*arguments, "--requirepass", self.password]
+        user = ["--user", self.username, "on", f">{self.password}", *self._rules.split()]
+        return [*arguments, *user, "--user", "default", "off"]
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + _START_TIMEOUT_S

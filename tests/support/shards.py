@@ -72,7 +72,7 @@ def state_of(client: redis.Redis, shard_id: int) -> str:
 def send_order(server: RedisServer, queue_name: str, order: ShardOrder | dict[str, Any]) -> None:
     """Puts an order on a worker's queue as the controller does."""
     app = Celery("tests", set_as_current=False, fixups=[])
-    app.conf.update(celery_options(RedisSettings("127.0.0.1", server.port, server.password)))
+    app.conf.update(celery_options(RedisSettings("127.0.0.1", server.port, server.password, server.username)))
     argument = order if isinstance(order, dict) else to_wire(order)
     app.send_task(TASK_RUN_SHARD, args=[argument], queue=queue(queue_name), ignore_result=True)
     app.close()

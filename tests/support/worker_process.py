@@ -52,6 +52,7 @@ class WorkerProcess:
             "galileo_redis_host": "127.0.0.1",
             "galileo_redis_port": str(server.port),
             "galileo_redis_password": server.password,
+            "galileo_redis_username": server.username,
             "galileo_worker_name": name,
             "galileo_spool_dir": str(self.spool_dir),
             "galileo_slots": "2",
@@ -139,7 +140,7 @@ def settings_for(server: RedisServer, name: str, spool_dir: Path) -> WorkerSetti
     return WorkerSettings(
         name=name,
         labels={"worker_name": name},
-        redis=RedisSettings("127.0.0.1", server.port, server.password),
+        redis=RedisSettings("127.0.0.1", server.port, server.password, server.username),
         slots=2,
         apps_dir=None,
         spool_dir=spool_dir,

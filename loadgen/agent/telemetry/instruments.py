@@ -3,6 +3,8 @@
 | metric                     | unit                                                                        |
 | -------------------------- | --------------------------------------------------------------------------- |
 | cpu                        | % of all cores' time since the last reading in which they were busy         |
+| cpu_quota                  | cores that the tightest CPU quota of a control group grants; none: missing  |
+| cpu_throttled              | % of a quota's periods since the last reading in which it was used up       |
 | freq                       | kHz, the sum over the cores                                                 |
 | ram                        | kB (1,024 bytes) in use, that is, not available                             |
 | rd/<disk>, wr/<disk>       | kB/s (1,000 bytes) that were read and written                               |
@@ -22,6 +24,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+
+from loadgen.device.cgroup import CpuGroup, Periods, limited_groups
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +58,7 @@ class Instruments:
         self._failed: set[str] = set()
         self._instruments: dict[str, Callable[[float], Iterator[Reading]]] = {
             "cpu": Cpu(),
+            "quota": Quota(),
             "freq": Frequency(),
             "ram": read_ram,
             "disk": Rates("rd", "wr", disk_bytes),
@@ -91,6 +96,31 @@ class Cpu:
         if before is not None and now[0] > before[0]:
             idle = (now[1] - before[1]) / (now[0] - before[0])
             yield Reading("cpu", "", 100.0 * min(1.0, max(0.0, 1.0 - idle)))
+
+
+class Quota:
+    """The CPU quotas of this process's control groups, and the share of their periods in which one was used up.
+
+    The agent's groups are those of the shards, whose processes the same worker started.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[CpuGroup, Periods] = {}
+
+    def __call__(self, _elapsed_s: float) -> Iterator[Reading]:
+        now = {group: group.periods() for group in limited_groups()}
+        before, self._before = self._before, now
+        quotas = [quota for group in now if (quota := group.quota_cores()) is not None]
+        if quotas:
+            yield Reading("cpu_quota", "", min(quotas))
+        shares = [_throttled_percent(periods, before[group]) for group, periods in now.items() if group in before]
+        if shares:
+            yield Reading("cpu_throttled", "", max(shares))
+
+
+def _throttled_percent(now: Periods, before: Periods) -> float:
+    """Returns 0 where no period had work to do."""
+    return 100.0 * max(0, now.throttled - before.throttled) / max(1, now.all - before.all)
 
 
 class Frequency:

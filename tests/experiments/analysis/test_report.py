@@ -220,6 +220,32 @@ def test_report_has_the_load_of_each_node(experiment):
     assert "no room" not in text
 
 
+def test_report_names_the_quota_of_a_throttled_worker(experiment):
+    Experiment.objects.update(ended_at=experiment.started_at + timedelta(seconds=2))
+    experiment.refresh_from_db()
+    add_telemetry(experiment, "pi2", "cpu_quota", [0.5, 0.2, 0.2, 0.3, 0.1], first_s=-1)  # two are outside
+    add_telemetry(experiment, "pi2", "cpu_throttled", [0, 100, 70, 85, 0], first_s=-1)
+    add_telemetry(experiment, "pi1", "cpu_quota", [2.0])  # nothing is known of its throttling
+    built = report.build(experiment, [], fresh=True)
+    pi1, pi2 = built["summary"]["workers"]
+    assert (pi1["quota_cores"], pi1["throttled_share"]) == (None, None)
+    assert (pi2["quota_cores"], pi2["throttled_share"]) == (0.2, pytest.approx(0.85))
+    (reason,) = built["summary"]["verdict"]["reasons"]
+    assert reason["sentence"].startswith("throttled by a CPU quota: worker pi2, whose quota is 0.2 cores, 85 %")
+    text = report.render(built)
+    assert "pi2: CPU quota of 0.2 cores, used up in 85.0 % of its periods" in text
+    assert "pi1: CPU quota" not in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_summary_of_an_earlier_version_has_a_report(experiment):
+    stored = summary.summarise(experiment)
+    for worker in stored["workers"]:
+        del worker["quota_cores"], worker["throttled_share"]
+    experiment.summary = stored
+    assert "CPU quota of" not in report.render(report.build(experiment, []))
+
+
 def test_report_counts_malformed_and_dropped_telemetry(experiment):
     assert "Telemetry" not in report.render(report.build(experiment, []))
     example = "telem/pi/cpu: value: must be a number, got 'much'"

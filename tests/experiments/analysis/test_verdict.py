@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from experiments.analysis.limits import LIMITS, RULES
-from experiments.analysis.verdict import LatenessFacts, ShardFacts, StallFacts, VerdictFacts, judge
+from experiments.analysis.verdict import LatenessFacts, QuotaFacts, ShardFacts, StallFacts, VerdictFacts, judge
 
 SHARD = ShardFacts(
     name="e.0/0",
@@ -180,6 +180,57 @@ def test_stall_names_its_causes_and_the_remedy_of_the_longest(stall, causes, adv
     told, _, last = reason.sentence.rpartition(": ")
     assert causes in told
     assert advice in last
+
+
+QUOTA = QuotaFacts(cores=0.2, throttled_share=0.85)
+THROTTLED = (
+    "throttled by a CPU quota: worker pi1, whose quota is 0.2 cores, 85 %, above 1 %",
+    "raise or remove the worker's CPU quota",
+)
+
+
+def test_throttled_worker_is_named_with_its_quota_once():
+    facts = shard(quota=QUOTA)
+    facts = replace(facts, shards=(*facts.shards, replace(SHARD, name="e.0/2", quota=QUOTA)))
+    (reason,) = judge(facts).reasons
+    assert reason.level == "DEGRADED"
+    assert all(words in reason.sentence for words in THROTTLED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "begin"),
+    [
+        ({"wait_share": 0.7}, "waiting for the CPU: shard e.0/0 on pi1, 70 %, above 10 %"),
+        ({"stall": StallFacts(2.0, waited_s=1.9)}, "event loop stall"),
+        ({"stall": StallFacts(2.0, own_s=0.1)}, "event loop stall"),
+    ],
+)
+def test_quota_is_the_cause_instead_of_other_processes(changes, begin):
+    (sentence,) = (
+        reason.sentence for reason in judge(shard(quota=QUOTA, **changes)).reasons if reason.sentence.startswith(begin)
+    )
+    assert "quota" in sentence and "raise or remove the worker's CPU quota" in sentence
+    assert "other process" not in sentence and "another process" not in sentence and "suspended" not in sentence
+
+
+def test_lateness_of_a_throttled_worker_has_the_quotas_remedy():
+    facts = replace(shard(quota=QUOTA), late=900, dropped=700, missing=2, lateness_p99_s=0.3, lateness_max_s=0.9)
+    advised = {
+        reason.sentence.partition(":")[0]: "raise or remove the worker's CPU quota" in reason.sentence
+        for reason in judge(facts).reasons
+    }
+    assert advised.pop("missing rows") is False
+    assert set(advised) == {
+        "not achieved", "late arrivals", "dropped arrivals", "lateness p99", "lateness max", "throttled by a CPU quota",
+    }  # fmt: skip
+    assert all(advised.values())
+
+
+@pytest.mark.parametrize("quota", [None, QuotaFacts(cores=0.2, throttled_share=0.01)])
+def test_quota_that_was_hardly_used_up_explains_nothing(quota):
+    (reason,) = judge(shard(quota=quota, wait_share=0.7)).reasons
+    assert "another process had its core" in reason.sentence
+    assert "quota" not in reason.sentence
 
 
 def test_every_limit_has_a_meaning_and_advice():

@@ -17,7 +17,7 @@ from rest_framework.authtoken.models import Token
 from experiments.api.access import rate_limit
 from experiments.models import ClientApp, ClientAppVersion, Experiment
 from galileo_site.environment import PROJECT_ROOT, ApiRate, read_site
-from loadgen.protocol.settings import labels_of
+from loadgen.protocol.variables import labels_of
 from routing.errors import InvalidInput
 from routing.models import RoutingRevision
 from tests.experiments.plans.bad_plans import GOOD

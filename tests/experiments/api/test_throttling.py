@@ -13,7 +13,7 @@ from rest_framework.authtoken.models import Token
 from experiments.api import access
 from experiments.api.schema import PROBLEM_JSON
 from galileo_site.environment import ApiRate, read_site
-from loadgen.protocol.settings import labels_of
+from loadgen.protocol.variables import labels_of
 from routing.errors import InvalidInput
 
 pytestmark = pytest.mark.django_db

@@ -46,8 +46,10 @@ RENAMED = {"thresholds": "limits"}
 # Keys and columns that came since then.
 ADDED = {
     "reason", "resent", "malformed", "schedule_total", "arrivals_total", "explained_deviation",
-    "response_time_with_timeouts", "wait_peak_share",
+    "response_time_with_timeouts", "wait_peak_share", "not_compared", "several_lines", "changed_ids", "quota_cores",
+    "throttled_share",
 }  # fmt: skip
+ADDED_LIMITS = {"throttled by a CPU quota"}
 ADDED_COLUMNS = ",reason,resent"
 CHANGED = {"format"}
 # Sentences for people may be reworded: only the figures in them are compared.
@@ -106,13 +108,14 @@ def answers(api: Client, log: Path) -> dict[str, Any]:
 
 
 def normalised(value: Any, key: str = "") -> Any:
-    """A JSON value with today's names of the keys, and without the words of sentences."""
+    """A JSON value with today's names of the keys, without those that were added and without the words of sentences."""
     if key in SENTENCES and value is not None:
         return [re.findall(r"\d+(?:[.,]\d+)*", sentence) for sentence in ([value] if isinstance(value, str) else value)]
     if isinstance(value, dict):
         return {RENAMED.get(name, name): normalised(part, RENAMED.get(name, name)) for name, part in value.items()}
     if isinstance(value, list):
-        return [normalised(part) for part in value]
+        parts = (part for part in value if not (isinstance(part, dict) and part.get("name") in ADDED_LIMITS))
+        return [normalised(part) for part in parts]
     return value
 
 

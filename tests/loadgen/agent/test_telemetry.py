@@ -13,9 +13,10 @@ import psutil
 import pytest
 import redis
 
-from loadgen.agent.telemetry.instruments import Instruments, Rates, block_devices, disk_bytes
+from loadgen.agent.telemetry.instruments import Instruments, Quota, Rates, block_devices, disk_bytes
 from loadgen.agent.telemetry.publisher import TelemetryThread, node_info
 from loadgen.broker.subscription import PING_EVERY_S, SILENT_S, Subscription
+from loadgen.device.cgroup import CpuGroup
 from loadgen.protocol.settings import WorkerSettings
 from loadgen.protocol.topics import Sample, commands_channel, node_info_key, parse_sample
 from tests.support.proxy import Proxy
@@ -116,6 +117,39 @@ def test_rates_are_kilobytes_per_second_of_the_devices_that_stay() -> None:
     assert list(rates(0.0)) == []
     # wlan0's counter began again on one side; tun0 has gone, and new0 has just come.
     assert list(rates(2.0)) == [("rx", "eth0", 2.0), ("tx", "eth0", 4_000.0), ("tx", "wlan0", 2.5)]
+
+
+def test_throttled_share_is_that_since_the_last_reading(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def counted(periods: int, throttled: int) -> list[CpuGroup]:
+        (tmp_path / "cpu.max").write_text("20000 100000")
+        (tmp_path / "cpu.stat").write_text(f"nr_periods {periods}\nnr_throttled {throttled}\n")
+        return [CpuGroup(tmp_path)]
+
+    steps = iter([counted, counted, counted, lambda *_: []])
+    counts = iter([(100, 50), (110, 59), (110, 59), (0, 0)])
+    monkeypatch.setattr("loadgen.agent.telemetry.instruments.limited_groups", lambda: next(steps)(*next(counts)))
+    quota = Quota()
+    assert list(quota(0.0)) == [("cpu_quota", "", 0.2)]
+    assert list(quota(1.0)) == [("cpu_quota", "", 0.2), ("cpu_throttled", "", 90.0)]
+    assert list(quota(1.0)) == [("cpu_quota", "", 0.2), ("cpu_throttled", "", 0.0)]
+    assert list(quota(1.0)) == []  # the quota was removed
+
+
+def test_tightest_quota_and_the_most_throttled_group_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    groups = []
+    for name, quota, throttled in (("own", 50_000, 5), ("above", 200_000, 0)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "cpu.max").write_text(f"{quota} 100000")
+        (folder / "cpu.stat").write_text(f"nr_periods 10\nnr_throttled {throttled}\n")
+        groups.append(CpuGroup(folder))
+    monkeypatch.setattr("loadgen.agent.telemetry.instruments.limited_groups", lambda: groups)
+    instrument = Quota()
+    list(instrument(0.0))
+    (tmp_path / "above" / "cpu.stat").write_text("nr_periods 20\nnr_throttled 4\n")
+    assert list(instrument(1.0)) == [("cpu_quota", "", 0.5), ("cpu_throttled", "", 40.0)]
 
 
 def test_an_instrument_that_fails_is_left_out_and_told_of_once(

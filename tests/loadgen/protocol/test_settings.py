@@ -2,21 +2,8 @@
 
 import pytest
 
-from loadgen.protocol.settings import labels_of, read_worker
+from loadgen.protocol.settings import read_worker
 from routing.errors import Code, InvalidInput
-
-
-def test_each_galileo_variable_that_is_no_setting_is_a_label() -> None:
-    environ = {"galileo_zone": "A", "galileo_rack": " 7 ", "galileo_redis_host": "h", "HOME": "/", "galileo_empty": ""}
-
-    assert labels_of(environ) == {"zone": "A", "rack": "7"}
-
-
-@pytest.mark.parametrize(
-    "name", ["api_token", "db_password", "SECRET_thing", "ssh_key", "redis_password", "expdb_host"]
-)
-def test_secrets_and_settings_are_no_labels(name: str) -> None:
-    assert labels_of({f"galileo_{name}": "x"}) == {}
 
 
 def test_the_workers_name_is_a_label_too() -> None:
@@ -91,3 +78,29 @@ def test_a_wrong_router_or_place_is_named() -> None:
         ("galileo_router_static_host", Code.FORMAT),
     ]
     assert "host, service, static, debug, SymmetryHostRouter" in caught.value.text
+
+
+def test_misspelt_settings_and_secrets_are_named_together() -> None:
+    environ = {
+        "galileo_redis_pasword": "s3cret",
+        "galileo_redis_url": "redis://:s3cret@h/1",
+        "galileo_slot": "2",
+        "galileo_slots": "0",
+        "galileo_db_token": "s3cret",
+    }
+
+    with pytest.raises(InvalidInput) as caught:
+        read_worker(environ)
+
+    assert {error.path for error in caught.value.errors} == set(environ)
+    assert "s3cret" not in caught.value.text
+
+
+@pytest.mark.parametrize(
+    ("username", "password", "credentials"),
+    [("", "", ""), ("", "p w", ":p%20w@"), ("gal", "p@w", "gal:p%40w@"), ("g:l", "", "g%3Al:@")],
+)
+def test_credentials_are_part_of_the_brokers_url(username: str, password: str, credentials: str) -> None:
+    settings = read_worker({"galileo_redis_username": username, "galileo_redis_password": password})
+    assert settings.redis.url == f"redis://{credentials}127.0.0.1:6379/0"
+    assert "username" not in settings.labels and "redis_username" not in settings.labels

@@ -6,8 +6,9 @@ import math
 
 import pytest
 
-from experiments.analysis.target_log import TargetLogError, key_of, read_log
+from experiments.analysis.target_log.logged_ids import TargetLogError, key_of, line_pattern, read_log
 from loadgen.protocol.request_ids import IdForm, id_begin, id_end, request_id
+from routing.errors import Code
 
 GROUP = "202611220101-ab1c.0"
 OTHER = "202611220101-ab1c.1"
@@ -65,14 +66,41 @@ def test_similar_text_is_not_an_id(tmp_path, line):
 def test_requests_after_a_redirect_are_kept_apart(tmp_path):
     log = read(tmp_path, f"1700000000 {GROUP}.3.14\n1700000001 {GROUP}.3.14.1\nid={GROUP}.3.14.30;\n{GROUP}.3.14.1\n")
     ids = log.groups[GROUP]
-    assert (log.requests, list(ids.keys), list(ids.times_s)) == (1, [key_of(3, 14)], [1700000000])
-    assert ids.hops().tolist() == [[key_of(3, 14), number] for number in (1, 30, 1)]
+    keys, times_s = ids.first_requests()
+    assert (log.requests, keys.tolist(), times_s.tolist()) == (1, [key_of(3, 14)], [1700000000])
+    assert ids.requests().tolist() == [[key_of(3, 14), number] for number in (0, 1, 30, 1)]
 
 
 def test_groups_and_lines_are_counted_separately(tmp_path):
     log = read(tmp_path, f"{GROUP}.0.0\n{OTHER}.0.0\n{OTHER}.0.1\nhello\n{OTHER}.0.1", GROUP, OTHER)
-    assert (log.lines, log.requests) == (5, 4)
+    assert (log.lines, log.chosen, log.requests) == (5, 5, 3)
     assert list(log.groups[OTHER].keys) == [0, 1, 1]
+
+
+def test_only_chosen_lines_count(tmp_path):
+    path = tmp_path / "target.log"
+    path.write_text(f"{GROUP}.0.0 Started\n{GROUP}.0.0 Completed\n{GROUP}.0.1 Started\n")
+    log = read_log(path, {GROUP: "X-Request-Id"}, line_pattern("Start"))
+    assert (log.lines, log.chosen, list(log.groups[GROUP].keys)) == (3, 2, [0, 1])
+
+
+def test_pattern_may_have_characters_beyond_ascii(tmp_path):
+    path = tmp_path / "target.log"
+    path.write_text(f"{GROUP}.0.0 fertig für heute\n{GROUP}.0.1 fertig\n", encoding="utf-8")
+    assert read_log(path, {GROUP: "X-Request-Id"}, line_pattern("f.+ für")).chosen == 1
+
+
+@pytest.mark.parametrize("text", ["(", "[a", "*", "\ud800"])
+def test_invalid_pattern_is_refused_with_its_option(text):
+    with pytest.raises(TargetLogError) as caught:
+        line_pattern(text)
+    assert [(error.path, error.code) for error in caught.value.errors] == [("--target-log-match", Code.FORMAT)]
+
+
+def test_lines_that_differ_in_digits_alone_have_one_shape(tmp_path):
+    lines = [f"{GROUP}.0.0 done in 3ms", f"{GROUP}.0.0 done in 14ms", f"{GROUP}.0.0 begun"]
+    shapes = list(read(tmp_path, "\n".join(lines)).groups[GROUP].shapes)
+    assert shapes[0] == shapes[1] != shapes[2]
 
 
 def test_bytes_of_any_encoding_are_read(tmp_path):
@@ -139,8 +167,7 @@ def test_similar_text_is_not_a_trace_context(tmp_path, line):
 
 def test_span_id_gives_the_redirect_of_a_trace_context(tmp_path):
     log = read(tmp_path, "".join(f"{hop_of(number)}\n" for number in (0, 1, 30)), header="traceparent")
-    assert list(log.groups[GROUP].keys) == [key_of(3, 14)]
-    assert log.groups[GROUP].hops().tolist() == [[key_of(3, 14), 1], [key_of(3, 14), 30]]
+    assert log.groups[GROUP].requests().tolist() == [[key_of(3, 14), hop] for hop in (0, 1, 30)]
 
 
 def test_one_log_may_hold_ids_of_either_form(tmp_path):
