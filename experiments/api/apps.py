@@ -66,6 +66,7 @@ class AppQuerySerializer(WindowSerializer):
 class AppsView(View):
     """The base of the resources of client apps."""
 
+    resource_type = "RepositoryResource"
     permission_classes = [AppPermissions]
     parser_classes = [ArchiveParser]
     queryset = ClientApp.objects.none()

@@ -44,6 +44,8 @@ class View(APIView):
     content_negotiation_class = Negotiation
     # Without OPTIONS: the schema describes the methods.
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
+    # Its type in `GET /api`, where that differs from the name of the class, as for resources of the original Galileo.
+    resource_type = ""
 
     @property
     def user_name(self) -> str:

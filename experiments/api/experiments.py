@@ -95,6 +95,7 @@ class ExperimentQuerySerializer(WindowSerializer):
 
 
 class ExperimentListView(View):
+    resource_type = "ExperimentsResource"
     queryset = Experiment.objects.none()
 
     @lists(ExperimentQuerySerializer, ExperimentSerializer(many=True))
@@ -141,16 +142,15 @@ class ExperimentView(View):
 
     @extend_schema(
         responses={
-            204: OpenApiResponse(description="The experiment was queued or had ended, and is deleted."),
-            202: OpenApiResponse(ExperimentSerializer, "The experiment is active, and is deleted when it has ended."),
+            200: OpenApiResponse(str, "The id. The experiment was queued or had ended, and is deleted."),
+            202: OpenApiResponse(str, "The id. The experiment is active, and is deleted when it has ended."),
         }
     )
     def delete(self, request: Request, experiment_id: str) -> Response:
-        """Deletes an experiment. An active experiment is stopped first, and deleted when its load has ended."""
+        """Deletes an experiment. An active experiment is stopped first, and deleted when its load has ended. The response
+        is its id, a JSON string."""
         active = experiments.delete(experiment_id)
-        if active is None:
-            return Response(status=status.HTTP_204_NO_CONTENT)
-        return Response(ExperimentSerializer(active).data, status.HTTP_202_ACCEPTED)
+        return Response(experiment_id, status.HTTP_200_OK if active is None else status.HTTP_202_ACCEPTED)
 
 
 class CancelView(View):

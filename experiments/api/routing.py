@@ -110,6 +110,8 @@ class ServiceSerializer(PlainSerializer):
 
 
 class ServiceListView(RoutingView):
+    resource_type = "ServicesResource"
+
     @lists(WindowSerializer, ServiceSerializer(many=True))
     def get(self, request: Request) -> Response:
         """Lists the services that have routing records, as objects with a name, as in the original."""

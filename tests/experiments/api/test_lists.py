@@ -72,10 +72,11 @@ def test_workers_are_filtered_by_labels(api: Client, broker: redis.Redis) -> Non
     for name, zone in (("pi-1", "A"), ("pi-2", "A"), ("pi-3", "B")):
         register(broker, name, labels={"zone": zone, "worker_name": name})
     workers.sync_workers()
-    assert ids(api.get("/api/worker?label=zone=A"), "name") == ["pi-1", "pi-2"]
-    assert ids(api.get("/api/worker?label=galileo_zone=A&label=worker_name=pi-2"), "name") == ["pi-2"]
-    assert ids(api.get("/api/worker?limit=1&offset=2"), "name") == ["pi-3"]
-    assert ids(api.get("/api/worker?label=zone="), "name") == []
+    assert ids(api.get("/api/workers?label=zone=A"), "name") == ["pi-1", "pi-2"]
+    assert ids(api.get("/api/workers?label=galileo_zone=A&label=worker_name=pi-2"), "name") == ["pi-2"]
+    assert ids(api.get("/api/workers?limit=1&offset=2"), "name") == ["pi-3"]
+    assert ids(api.get("/api/workers?label=zone="), "name") == []
+    assert api.get("/api/worker?label=zone=A&limit=1&offset=1").json() == ["pi-2"]
 
 
 def test_routing_records_services_and_apps_are_listed_in_parts(
@@ -124,12 +125,12 @@ def test_each_wrong_parameter_is_named(api: Client, query: str, fields: list[str
     assert [error["field"] for error in answer.json()["errors"]] == fields
 
 
-@pytest.mark.parametrize("path", ["groups", "services", "worker", "routing", "apps"])
+@pytest.mark.parametrize("path", ["groups", "services", "worker", "workers", "routing", "apps"])
 def test_every_list_knows_its_parameters(api: Client, path: str) -> None:
     answer = api.get(f"/api/{path}?limit=many&page=2")
     assert errors_of(answer) == [("limit", "format"), ("page", "unknown")]
 
 
 def test_an_invalid_label_is_refused(api: Client) -> None:
-    answer = api.get("/api/worker?label=zone")
+    answer = api.get("/api/workers?label=zone")
     assert errors_of(answer) == [("label[0]", "format")]

@@ -52,7 +52,7 @@ def fleet(broker: redis.Redis) -> None:
 
 @pytest.mark.usefixtures("open_api", "broker")
 @pytest.mark.parametrize(
-    "path", ["", "/experiments", "/worker", "/services", "/apps", "/groups", "/routing", "/experiments/"]
+    "path", ["", "/experiments", "/worker", "/workers", "/services", "/apps", "/groups", "/routing", "/experiments/"]
 )
 def test_everything_is_read_without_a_token(client: Client, path: str) -> None:
     assert client.get(f"/api{path}").status_code == 200
@@ -64,7 +64,7 @@ def test_the_creator_is_api_or_that_of_the_body(client: Client, plan: dict[str, 
     answer = client.post("/api/experiments", json.dumps(plan), content_type=JSON)
     assert answer.status_code == 201, answer.content
     assert Experiment.objects.get(id=answer.json()).creator == creator
-    assert client.delete(f"/api/experiments/{answer.json()}").status_code == 204
+    assert client.delete(f"/api/experiments/{answer.json()}").status_code == 200
 
 
 @pytest.mark.usefixtures("open_api", "broker")
