@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from experiments import selectors
 from experiments.api.access import ModelPermissions
-from experiments.api.base import View, array, lists, not_found
+from experiments.api.base import View, array, below, lists, not_found
 from experiments.api.parsing import BoundedParser, parse_query
 from experiments.api.schema import location_of
 from experiments.api.serializers import FilterField, FreeField, ModelSerializer, TimestampField, WindowSerializer
@@ -92,7 +92,7 @@ class AppListView(AppsView):
             version = services.upload(data, creator=self.user_name)
         except OSError as error:
             raise Unavailable(f"galileo_apps_repo_dir cannot be written: {error.strerror}") from error
-        location = {"Location": f"/api/apps/{version.app.name}"}
+        location = {"Location": below(request, version.app.name)}
         return Response(AppSerializer(version).data, status.HTTP_201_CREATED, headers=location)
 
 

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from experiments import plans, selectors
 from experiments.api.access import ModelPermissions
-from experiments.api.base import JSON, View, array, experiment_of, lists
+from experiments.api.base import JSON, View, array, below, experiment_of, lists
 from experiments.api.parsing import parse_body, parse_query
 from experiments.api.schema import location_of, problem
 from experiments.api.serializers import (
@@ -118,7 +118,7 @@ class ExperimentListView(View):
         plan = plans.parse(data, selectors.client_app_of)
         experiments.check_workers(plan)
         experiment = experiments.create(plan, creator=self.user_name)
-        location = {"Location": f"/api/experiments/{experiment.id}"}
+        location = {"Location": below(request, experiment.id)}
         return Response(experiment.id, status.HTTP_201_CREATED, headers=location)
 
 

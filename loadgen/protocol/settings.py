@@ -148,7 +148,8 @@ OWN_SETTINGS = frozenset(
     "apps_cache_limit_mb api_url api_user api_auth api_rate spool_dir spool_limit_mb logging_level ingest_queues "
     "ingest_queue "
     "trace_logging trace_dir trace_limit_mb telemetry_interval_s router_static_host state_dir "
-    "compiled web_host web_port allowed_hosts debug https venv flower_host flower_port csrf_trusted_origins".split()
+    "compiled web_host web_port web_prefix allowed_hosts debug https venv flower_host flower_port csrf_trusted_origins "
+    "trusted_proxies login_rate".split()
 )
 OWN_PREFIXES = ("expdb_", "admin_")
 

@@ -83,3 +83,10 @@ def test_commands_find_the_running_stack_by_its_environment_file(environments: E
     assert read_site(variables) == read_site(environments.controller())
     state.clear_state()
     assert not state.env_file.exists()
+
+
+def test_hosts_that_the_user_allows_are_added(state: StateDir) -> None:
+    user = {**USER, "galileo_allowed_hosts": "galileo.example", "galileo_trusted_proxies": "127.0.0.1"}
+    site = read_site(Environments(read_config({}), state, 6400, user).controller())
+    assert site.allowed_hosts == ["127.0.0.1", "localhost", "galileo.example"]
+    assert [str(network) for network in site.trusted_proxies] == ["127.0.0.1/32"]

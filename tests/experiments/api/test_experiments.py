@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 import redis
@@ -89,7 +90,7 @@ def test_a_plan_is_queued_and_answered_with_its_id(api: Client, fleet: None, pat
     answer = api.post(path, json.dumps({"configuration": GOOD["configuration"]}), content_type=JSON)
     experiment = Experiment.objects.get()
     assert (answer.status_code, answer.json()) == (201, experiment.id)
-    assert answer["Location"] == f"/api/experiments/{experiment.id}"
+    assert urljoin(path, answer["Location"]) == f"/api/experiments/{experiment.id}"
     assert (experiment.name, experiment.creator, experiment.status) == ("experiment", "admin", "QUEUED")
     assert experiment.workloads.get().spec["schedule"] == [[4.0, 1], [4.0, 2.5], [2.0, 0]]
 

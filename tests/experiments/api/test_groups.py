@@ -32,7 +32,7 @@ def group(api: Client, fleet: Fleet) -> dict[str, Any]:
     fleet.join("pi-1")
     answer = post(api, GROUPS, {"service": "s", "num": 3})
     assert answer.status_code == 201
-    assert answer.headers["Location"] == f"{GROUPS}/{answer.json()['id']}"
+    assert answer.headers["Location"] == f"groups/{answer.json()['id']}"  # relative to /api/groups
     return dict(answer.json())
 
 

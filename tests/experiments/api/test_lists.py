@@ -6,6 +6,7 @@ import itertools
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 import redis
@@ -52,11 +53,11 @@ def test_links_lead_to_the_other_parts_with_the_filters(api: Client) -> None:
         totals.append(answer.headers["X-Total-Count"])
         if "next" not in links(answer):
             break
-        address = links(answer)["next"]
+        address = urljoin(address, links(answer)["next"])
     assert [len(part) for part in found] == [2, 2, 1]
     assert sorted(itertools.chain(*found)) == made
     assert set(totals) == {"5"}
-    assert ids(api.get(links(answer)["prev"])) == found[1]
+    assert ids(api.get(urljoin(address, links(answer)["prev"]))) == found[1]
 
 
 def test_filters_of_experiments_match_exactly(api: Client) -> None:
