@@ -47,7 +47,7 @@ def save_new(experiment: Experiment, asked_id: str | None = None) -> None:
 
 
 def new_id(now: datetime) -> str:
-    """`YYYYMMDDHHMM-xxxx`: the minute and four random characters, as in the original Galileo."""
+    """`YYYYMMDDHHMM-xxxx`: the minute in UTC and four random characters, as in the original Galileo."""
     alphabet = string.ascii_lowercase + string.digits
     return f"{now:%Y%m%d%H%M}-{''.join(secrets.choice(alphabet) for _ in range(4))}"
 
