@@ -16,7 +16,7 @@ from experiments.models import ClientGroup, GroupState, InteractiveGroup, Shard,
 from experiments.plans import GroupWorkload
 from experiments.services import apps, desired, events, interactive, placement, shards
 from experiments.services.broker import broker_now_ns, start_lock
-from experiments.services.workers import sync_workers
+from experiments.services.workers import NoMatchingWorkers, sync_workers
 from loadgen.protocol.enums import CommandKind
 from loadgen.protocol.keys import GROUP_LEASE_S
 from loadgen.protocol.messages import GroupCommand
@@ -155,7 +155,7 @@ def follow_all() -> None:
     for group in groups:
         try:
             follow(group.id)
-        except (placement.NoMatchingWorkers, placement.NoFreeSlot, apps.AppMissing) as error:
+        except (NoMatchingWorkers, placement.NoFreeSlot, apps.AppMissing) as error:
             log.warning("client group %s: a shard cannot be placed again yet: %s", group.id, error)
 
 

@@ -57,9 +57,7 @@ def start(name: str, creator: str, metadata: dict[str, Any]) -> Experiment:
     with start_lock(), transaction.atomic():
         other = Experiment.objects.select_for_update().active().first()
         if other is not None:
-            raise OtherExperimentRuns(
-                f"experiment {other} is {other.status}; stop it, or wait for its end, and start again"
-            )
+            raise OtherExperimentRuns(f"experiment {other} is {other.status}: {how_to_end(other)}")
         save_new(experiment)
         partitions.add(experiment.id)
         events.record(experiment.id, "running", at=now)
@@ -77,6 +75,19 @@ def record_new(group: ClientGroup) -> None:
         _record(experiment, group)
         group.experiment = experiment
         group.save(update_fields=["experiment"])
+
+
+def how_to_end(experiment: Experiment) -> str:
+    """The end of a message about an active experiment: who started it, and how it is ended, by its id."""
+    if not experiment.interactive:
+        return f"wait for its end, or stop it with `manage.py cancel {experiment.id}`"
+    if experiment.status != ExperimentStatus.RUNNING:
+        return "it ends in a moment; start again then"
+    return (
+        f"it was started by {experiment.creator} at {experiment.started_at:%Y-%m-%d %H:%M:%S} UTC; "
+        f"exp.stop({experiment.id!r}) ends it, also from another shell. It ends by itself {LEASE.total_seconds():.0f} s "
+        "after its shell has died"
+    )
 
 
 def renew(experiment_id: str) -> None:

@@ -1,6 +1,6 @@
 """`manage.py run_experiment PLAN`: queues an experiment and, with --wait, follows it to its end.
 
-Exit status: 0 finished (or queued, without --wait), 1 failed or cancelled, 2 invalid plan, 3 no matching workers,
+Exit status: 0 finished (or queued, without --wait), 1 failed or cancelled, 2 invalid plan, 3 no matching workers or slots,
 130 interrupted.
 """
 
@@ -29,7 +29,7 @@ from experiments.plans.recordings import FILE, LISTS, read_file, read_lists, wit
 from experiments.services import broker, ending
 from experiments.services import experiments as services
 from experiments.services.experiments import IdTaken
-from experiments.services.placement import NoMatchingWorkers
+from experiments.services.workers import NoMatchingWorkers
 from loadgen.interruption import Interrupted, Interruption
 from routing.errors import InvalidInput
 from routing.redis import redis_client

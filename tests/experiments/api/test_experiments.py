@@ -293,3 +293,14 @@ def test_without_a_broker_a_plan_is_a_503(api: Client) -> None:
     answer = post(api, GOOD)
     assert answer.status_code == 503
     assert "broker" in answer.json()["detail"]
+
+
+def test_a_plan_that_needs_more_slots_than_there_are_is_a_503(api: Client, broker: redis.Redis) -> None:
+    register(broker, "pi-1", slots=8)
+    data = plan_with({})
+    data["configuration"]["workloads"] = [dict(data["configuration"]["workloads"][0]) for _ in range(45)]
+    answer = post(api, data)
+    assert answer.status_code == 503
+    assert "45 of the plan's 45 workloads can run on pi-1 only" in answer.json()["detail"]
+    assert "together have 8" in answer.json()["detail"]
+    assert not Experiment.objects.exists()
