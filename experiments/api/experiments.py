@@ -7,6 +7,7 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers, status
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -33,6 +34,10 @@ from experiments.services import ending, experiments, interactive
 from loadgen.protocol.topics import MAX_EVENT_VALUE
 from routing.errors import NotFound
 from routing.redis import redis_client
+
+
+# As a PUT to /api/routing, a plan may add a record or change one.
+ROUTING_PERMISSIONS = ("routing.add_routingrecord", "routing.change_routingrecord")
 
 
 class ExperimentSerializer(ModelSerializer):
@@ -113,13 +118,25 @@ class ExperimentListView(View):
         parameters=[location_of("the experiment")],
     )
     def post(self, request: Request) -> Response:
-        """Queues an experiment from its plan. The response is its id, a JSON string."""
+        """Queues an experiment from its plan. The response is its id, a JSON string. A plan with `routing` needs the
+        permissions to add and to change routing records, too."""
         data = with_recordings(request.data, {LISTS: partial(read_lists, redis_client())})
         plan = plans.parse(data, selectors.client_app_of)
+        _check_routing(request, plan)
         experiments.check_workers(plan)
         experiment = experiments.create(plan, creator=self.user_name)
         location = {"Location": below(request, experiment.id)}
         return Response(experiment.id, status.HTTP_201_CREATED, headers=location)
+
+
+def _check_routing(request: Request, plan: plans.Plan) -> None:
+    """Raises PermissionDenied when the plan sets routes, for which its user needs the permissions of /api/routing."""
+    missing = [name for name in ROUTING_PERMISSIONS if not request.user.has_perm(name)]
+    if plan.routing and missing:
+        raise PermissionDenied(
+            f"The plan's `routing` changes the routing table, and needs the permissions {', '.join(missing)}: remove "
+            "`routing`, to use the table as it is, or ask an administrator for them."
+        )
 
 
 class CancelSerializer(PlainSerializer):

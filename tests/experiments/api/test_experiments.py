@@ -304,3 +304,46 @@ def test_a_plan_that_needs_more_slots_than_there_are_is_a_503(api: Client, broke
     assert "45 of the plan's 45 workloads can run on pi-1 only" in answer.json()["detail"]
     assert "together have 8" in answer.json()["detail"]
     assert not Experiment.objects.exists()
+
+
+# --- plans that set routes --------------------------------------------------------------------------------------------
+
+ROUTING = {"routing": {"web": {"hosts": ["127.0.0.1:9"]}}}
+
+
+def planner(client: Client, *codenames: str) -> Client:
+    user = User.objects.create_user("planner")
+    user.user_permissions.set(Permission.objects.filter(codename__in=["add_experiment", *codenames]))
+    client.force_login(user)
+    return client
+
+
+@pytest.mark.parametrize(
+    ("codenames", "missing"),
+    [
+        ((), "permissions routing.add_routingrecord, routing.change_routingrecord:"),
+        (("add_routingrecord",), "permissions routing.change_routingrecord:"),
+        (("change_routingrecord", "view_routingrecord"), "permissions routing.add_routingrecord:"),
+    ],
+)
+def test_a_plan_with_routes_needs_the_permissions_of_routes(
+    client: Client, fleet: None, codenames: tuple[str, ...], missing: str
+) -> None:
+    answer = post(planner(client, *codenames), plan_with(ROUTING))
+    assert answer.status_code == 403
+    assert missing in answer.json()["detail"] and "remove `routing`" in answer.json()["detail"]
+    assert not Experiment.objects.exists()
+
+
+def test_a_user_with_both_permissions_may_set_routes(client: Client, fleet: None) -> None:
+    answer = post(planner(client, "add_routingrecord", "change_routingrecord"), plan_with(ROUTING))
+    assert answer.status_code == 201
+    assert Experiment.objects.get().plan["routing"]["web"]["hosts"] == ["127.0.0.1:9"]
+
+
+@pytest.mark.parametrize("changes", [{"routing": {}}, {"routing": []}, {"routing": None}, {"routing": MISSING}])
+def test_a_plan_without_routes_needs_no_such_permission(client: Client, fleet: None, changes: dict[str, Any]) -> None:
+    data = plan_with({name: value for name, value in changes.items() if value is not MISSING})
+    if changes["routing"] is MISSING:
+        data.pop("routing", None)
+    assert post(planner(client), data).status_code == 201
