@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from django.db.models import QuerySet
-from django.http import HttpResponseBase, StreamingHttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
 from rest_framework import serializers
 from rest_framework.negotiation import DefaultContentNegotiation
@@ -21,11 +18,11 @@ from rest_framework.views import APIView
 from experiments import selectors, throttling
 from experiments.api.access import ModelPermissions
 from experiments.api.serializers import WindowSerializer
+from experiments.downloads import CSV
 from experiments.models import Experiment
 from routing.errors import NotFound
 
-JSON, CSV = "application/json", "text/csv"
-ROWS_PER_CHUNK = 2000
+JSON = "application/json"
 TOTAL = "X-Total-Count"
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -183,37 +180,9 @@ def lists(kind: type[WindowSerializer], shown: Any) -> Callable[[Method], Method
             TOTAL, int, OpenApiParameter.HEADER, response=[200], description="total number of items", required=True
         ),
         OpenApiParameter(
-            "Link", str, OpenApiParameter.HEADER, response=[200], description="relative URLs of the parts beside it (RFC 8288)"
+            "Link", str, OpenApiParameter.HEADER, response=[200], description="relative URLs of the next and previous part"
         ),
     ]
     return extend_schema(parameters=[kind, *headers], responses=shown)
 
 
-def csv_stream(name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> HttpResponseBase:
-    """Returns a CSV file with a header row, sent while `rows` is read."""
-    return StreamingHttpResponse(
-        _lines(columns, rows),
-        content_type=f"{CSV}; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{name}.csv"'},
-    )
-
-
-def exact_seconds(time_ns: int | None) -> str:
-    """Returns the time in seconds with all digits, which a float cannot hold; empty for None."""
-    if time_ns is None:
-        return ""
-    seconds, ns = divmod(time_ns, 1_000_000_000)
-    return f"{seconds}.{ns:09d}"
-
-
-def _lines(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[bytes]:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for number, row in enumerate(rows, 1):
-        writer.writerow(row)
-        if number % ROWS_PER_CHUNK == 0:
-            yield text.getvalue().encode()
-            text.seek(0)
-            text.truncate()
-    yield text.getvalue().encode()

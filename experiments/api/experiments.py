@@ -36,6 +36,7 @@ from routing.errors import NotFound
 from routing.redis import redis_client
 
 
+MAX_EVENTS_SHOWN = 1000
 # As a PUT to /api/routing, a plan may add a record or change one.
 ROUTING_PERMISSIONS = ("routing.add_routingrecord", "routing.change_routingrecord")
 
@@ -76,7 +77,9 @@ class ExperimentDetailSerializer(ExperimentSerializer):
     metadata = FreeField(read_only=True)
     summary = FreeField(read_only=True, allow_null=True, help_text="account, times and verdict (docs/verdict.md)")
     recording = serializers.SerializerMethodField()
-    events = serializers.SerializerMethodField(help_text="the timeline")
+    events = serializers.SerializerMethodField(
+        help_text=f"the first {MAX_EVENTS_SHOWN:,} of the timeline; …/events has all of them"
+    )
 
     class Meta(ExperimentSerializer.Meta):
         fields = read_only_fields = [
@@ -90,7 +93,8 @@ class ExperimentDetailSerializer(ExperimentSerializer):
 
     @extend_schema_field(EventSerializer(many=True))
     def get_events(self, experiment: Experiment) -> list[dict[str, Any]]:
-        return list(EventSerializer(selectors.timeline(experiment.id), many=True).data)
+        shown = selectors.timeline(experiment.id)[:MAX_EVENTS_SHOWN]
+        return list(EventSerializer(shown, many=True).data)
 
 
 class ExperimentQuerySerializer(WindowSerializer):

@@ -6,7 +6,6 @@ Exit status: 0 finished (or queued, without --wait), 1 failed or cancelled, 2 in
 
 from __future__ import annotations
 
-import getpass
 import json
 import sys
 import time
@@ -21,7 +20,7 @@ from django.db import OperationalError, connection
 
 from experiments import plans, selectors
 from experiments.analysis import live
-from experiments.management.arguments import parse_route
+from experiments.management.arguments import parse_route, user_name
 from experiments.management.progress import LiveDisplay, PlainDisplay
 from experiments.models import Experiment, ExperimentStatus
 from experiments.plans.parsing import MAX_BYTES, whole_invalid
@@ -77,7 +76,7 @@ class Command(BaseCommand):
         try:
             services.check_workers(plan)
             interruption.check()
-            experiment = services.create(plan, _user())
+            experiment = services.create(plan, user_name("run_experiment"))
         except (InvalidInput, IdTaken, NoMatchingWorkers, redis.exceptions.RedisError, Interrupted) as error:
             return self._refuse(error)
         if self._options["id_file"]:
@@ -226,13 +225,6 @@ def _with_options(data: dict[str, Any], routes: list[str], creator: str | None) 
     if creator is not None and (about is None or isinstance(about, dict)):
         data = {**data, "experiment": {**(about or {}), "creator": creator}}
     return data
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # the user has no name
-        return "run_experiment"
 
 
 def _broker_offset_ns() -> int:

@@ -109,7 +109,8 @@ def test_a_wrong_parameter_is_named(api: Client, experiment: Experiment, query: 
 def test_csv_is_streamed_with_every_digit(
     api: Client, experiment: Experiment, asked: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("experiments.api.base.ROWS_PER_CHUNK", 3)
+    monkeypatch.setattr("experiments.selectors.ROWS_PER_QUERY", 3)
+    monkeypatch.setattr("experiments.downloads.PIECE_CHARACTERS", 1)
     address = f"{telemetry(experiment)}?metric=cpu&subsystem="
     answer = api.get(address + "&format=csv") if asked else api.get(address, headers={"Accept": "text/csv"})
 
