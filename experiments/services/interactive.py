@@ -6,7 +6,7 @@ import logging
 from datetime import timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import Max
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -62,10 +62,22 @@ def start(name: str, creator: str, metadata: dict[str, Any]) -> Experiment:
         partitions.add(experiment.id)
         events.record(experiment.id, "running", at=now)
         for group in ClientGroup.objects.open():
-            _record(experiment, group)
-            desired.record_in(group, experiment)
+            _record_open(experiment, group)
     experiment.refresh_from_db()
     return experiment
+
+
+def _record_open(experiment: Experiment, group: ClientGroup) -> None:
+    """Records a group from now on. One that cannot be recorded is on the timeline, and the others are recorded."""
+    try:
+        with transaction.atomic():
+            _record(experiment, group)
+            desired.record_in(group, experiment)
+    except OperationalError:
+        raise
+    except Exception:
+        log.exception("client group %s cannot be recorded", group.id)
+        events.mark(experiment.id, "client group not recorded", group.id)
 
 
 def record_new(group: ClientGroup) -> None:

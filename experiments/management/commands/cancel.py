@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import redis.exceptions
 from django.core.management.base import CommandError, CommandParser
 from django.db import InterfaceError, OperationalError
 
@@ -37,8 +36,6 @@ class Command(InputCommand):
                 experiment = ending.cancel(experiment_id, f"{by}: {reason}" if reason else by)
             except Experiment.DoesNotExist:
                 failures.append(f"experiment {experiment_id!r} does not exist")
-            except redis.exceptions.RedisError as error:
-                failures.append(f"experiment {experiment_id} could not be cancelled, the broker does not answer: {error}")
             except (OperationalError, InterfaceError) as error:
                 failures.append(f"experiment {experiment_id} could not be cancelled, the database is away: {error}")
             else:
