@@ -49,7 +49,9 @@ class _Slot:
         self.release()  # of a response that was never closed, because an error replaced it
 
 
-def csv_download(request: Request, name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> HttpResponseBase:
+def csv_download(
+    request: Request, name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
+) -> HttpResponseBase:
     """Returns a CSV file with a header row, sent while `rows` is read. Raises TooManyDownloads."""
     return _limited(
         request,

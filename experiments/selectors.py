@@ -95,7 +95,8 @@ def samples(experiment_id: str, **wanted: str) -> Iterator[tuple[int, str, str, 
     found = telemetry(experiment_id, **wanted)
     series = _next_series(found, None)
     while series is not None:
-        after_ns, rows = -1, None
+        after_ns = -1
+        rows: list[Any] | None = None
         while rows is None or len(rows) == ROWS_PER_QUERY:
             of_series = found.filter(**series, timestamp_ns__gt=after_ns).order_by("timestamp_ns")
             rows = list(of_series.values_list("timestamp_ns", *_SERIES, "value")[:ROWS_PER_QUERY])

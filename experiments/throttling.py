@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class BrokerCounter:
-    """Counts in Redis, in periods that begin with the first count, so that up to twice a rate is possible around the end
+    """Counts in Redis. A period begins with its first count, so that up to twice a rate is possible around the end
     of a period."""
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ def check_request(request: Request) -> None:
 class PasswordBackend(ModelBackend):
     """Django's check of passwords, limited by address: for the login page and the API's basic authentication.
 
-    An attempt counts before the password is hashed, which is expensive, and no longer when the password was right. While
+    An attempt counts before the password is hashed, which is slow, and no longer when the password was right. While
     the broker does not answer, each process counts by itself.
     """
 

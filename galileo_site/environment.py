@@ -141,7 +141,7 @@ def _read_trusted_proxies(reader: Reader) -> list[Network]:
         try:
             found.append(ip_network(text, strict=False))
         except ValueError:
-            message = f"must be addresses or networks such as 127.0.0.1 or 10.0.0.0/8, separated by commas, got {text!r}"
+            message = f"must be addresses or networks like 127.0.0.1,10.0.0.0/8, separated by commas, got {text!r}"
             reader.wrong("trusted_proxies", Code.FORMAT, message)
     return found
 

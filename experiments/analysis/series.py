@@ -156,11 +156,11 @@ def series_of(experiment: Experiment, part: Part, *, in_memory: bool = True) -> 
     step_s = part.step_s or max(1, -(-(until - first) // MAX_POINTS))
     first -= (first - zero) % step_s
     if in_memory and (until - first) / step_s > MAX_POINTS:
-        message = f"{until - first:,} s in steps of {step_s} s are more than {MAX_POINTS:,} points: raise step, or read CSV"
+        message = f"{until - first:,} s in steps of {step_s} s exceed {MAX_POINTS:,} points: raise step, or read CSV"
         raise InvalidInput.of("step", Code.RANGE, message)
     rows = _stored(experiment, workloads).filter(second__gte=first, second__lt=until).count() if in_memory else 0
     if rows > MAX_ROWS:
-        message = f"the range has {rows:,} rows of statistics, and at most {MAX_ROWS:,} are read: shorten it, or read CSV"
+        message = f"the range has {rows:,} rows of statistics, of at most {MAX_ROWS:,}: shorten it, or read CSV"
         raise InvalidInput.of("from", Code.RANGE, message)
     return Series(experiment, workloads, part.host, first, until, step_s)
 

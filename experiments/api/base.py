@@ -180,7 +180,7 @@ def lists(kind: type[WindowSerializer], shown: Any) -> Callable[[Method], Method
             TOTAL, int, OpenApiParameter.HEADER, response=[200], description="total number of items", required=True
         ),
         OpenApiParameter(
-            "Link", str, OpenApiParameter.HEADER, response=[200], description="relative URLs of the next and previous part"
+            "Link", str, OpenApiParameter.HEADER, response=[200], description="relative URLs of the parts beside it"
         ),
     ]
     return extend_schema(parameters=[kind, *headers], responses=shown)

@@ -168,7 +168,7 @@ class ExperimentView(View):
         }
     )
     def delete(self, request: Request, experiment_id: str) -> Response:
-        """Deletes an experiment. An active experiment is stopped first, and deleted when its load has ended. The response
+        """Deletes an experiment. An active one is stopped first, and deleted when its load has ended. The response
         is its id, a JSON string."""
         active = experiments.delete(experiment_id)
         return Response(experiment_id, status.HTTP_200_OK if active is None else status.HTTP_202_ACCEPTED)

@@ -59,7 +59,7 @@ def problem(status: int, description: str) -> dict[Any, OpenApiResponse]:
 def location_of(thing: str) -> OpenApiParameter:
     """Returns the Location header of a created resource, for the `parameters` of `extend_schema`."""
     return OpenApiParameter(
-        "Location", str, "header", required=True, response=[201], description=f"URL of {thing}, relative to the request's"
+        "Location", str, "header", required=True, response=[201], description=f"relative URL of {thing}"
     )
 
 

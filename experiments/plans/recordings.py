@@ -164,7 +164,7 @@ def gaps_of_lists(client: redis.Redis, keys: object) -> list[list[float]]:
         if not isinstance(key, str) or not _KEY.fullmatch(key):
             raise ValueError(f"must be the key of a Redis list, got {shown(key)}")
         if is_own_key(key):
-            raise ValueError(f"{shown(key)} is one of the keys of Galileo or Celery, not a recording; name another list")
+            raise ValueError(f"{shown(key)} is a key of Galileo or Celery, not a recording; name another list")
         found.append(_gaps_of(client, key))
         total += len(found[-1])
         if total > MAX_RECORDED:

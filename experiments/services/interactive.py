@@ -90,14 +90,14 @@ def record_new(group: ClientGroup) -> None:
 
 
 def how_to_end(experiment: Experiment) -> str:
-    """The end of a message about an active experiment: who started it, and how it is ended, by its id."""
+    """The end of a message about an active experiment: its start, and the call or command that ends it."""
     if not experiment.interactive:
         return f"wait for its end, or stop it with `manage.py cancel {experiment.id}`"
     if experiment.status != ExperimentStatus.RUNNING:
         return "it ends in a moment; start again then"
     return (
         f"it was started by {experiment.creator} at {experiment.started_at:%Y-%m-%d %H:%M:%S} UTC; "
-        f"exp.stop({experiment.id!r}) ends it, also from another shell. It ends by itself {LEASE.total_seconds():.0f} s "
+        f"exp.stop({experiment.id!r}) ends it, also from another shell. It ends by itself {LEASE.seconds} s "
         "after its shell has died"
     )
 

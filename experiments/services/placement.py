@@ -32,7 +32,7 @@ _TAKER_IS_SILENT = timedelta(seconds=10)
 
 
 class TooFewSlots(NoMatchingWorkers):
-    """The matching workers have too few slots for the plan, even without any other load; the message has the figures."""
+    """The matching workers have too few slots for the plan, even without other load; the message has the figures."""
 
 
 class NoFreeSlot(Unavailable):
@@ -66,8 +66,8 @@ def check_slots(workloads: Sequence[SharedKeys | Workload]) -> None:
     names = ", ".join(worker.name for worker in live if worker.id in full)
     slots = sum(worker.slots for worker in live if worker.id in full)
     raise TooFewSlots(
-        f"{bound} of the plan's {len(workloads)} workloads can run on {names} only, and need at least {bound} slots, one "
-        f"each, but all matching workers together have {slots}: use fewer workloads, start more workers, or raise "
+        f"{bound} of the plan's {len(workloads)} workloads can run on {names} only, and need at least {bound} slots, "
+        f"one each, but all matching workers together have {slots}: use fewer workloads, start more workers, or raise "
         "galileo_slots"
     )
 

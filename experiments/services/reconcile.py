@@ -114,7 +114,7 @@ def _revise_one() -> None:
 
 
 def _clear_one() -> None:
-    """Removes the keys of one ended experiment in each pass, as it is rare; one that fails does not block the others."""
+    """Removes the keys of one ended experiment, as this is rare; one that fails does not block the others."""
     for ended in ending.uncleared():
         with _set_apart(f"the keys of experiment {ended.id}"):
             ending.clear_redis(ended)

@@ -26,7 +26,7 @@ from loadgen.protocol.codec import MessageError, from_wire, to_wire
 # Covers loading (5 s) and calling (3 s) the app, each of which has its own limit and error.
 TIMEOUT_S = 20.0
 _LOOK_EVERY_S = 0.02
-# What an app may need of the environment. All other variables are left out, as any may hold a password or a token.
+# The variables that an app may need. All others are left out, as any of them may hold a password or a token.
 _VARIABLES = (
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV",
     "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "galileo_compiled",

@@ -13,7 +13,7 @@ from redis.retry import Retry
 
 from loadgen.protocol.settings import RedisSettings
 
-# With its zone; what Galileo itself logs has the same times (loadgen.protocol.logs).
+# With its zone, as the lines that Galileo itself logs have it (loadgen.protocol.logs).
 LOG_TIME = "%Y-%m-%d %H:%M:%S%z"
 
 # A half-open connection (NAT, Wi-Fi) is noticed only by these.

@@ -82,7 +82,7 @@ INSTRUCTIONS_PROCESSING_KEY = "galileo:experiments:instructions:processing"
 
 
 # Every key of Galileo, of the routing table and the telemetry daemons, and of Celery's transport (kombu): queues, their
-# bindings, unacknowledged messages, mailboxes, results. A client's id, under which a user may store recorded gaps, begins
+# bindings, unacknowledged messages, mailboxes, results. A client's id, under which a user may store gaps, begins
 # with that of its experiment or group, which has neither `:` nor `_`.
 _OWN_KEY = re.compile(
     r"galileo[:_/].*|galileo\.(?:control|ingest\.).*|routing:.*|telemd\.info:.*"

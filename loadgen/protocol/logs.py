@@ -1,4 +1,4 @@
-"""Logging of Galileo's processes: the format of times, and the set-up of the worker's processes, which log to stderr."""
+"""Logging: the format of times, and the set-up of the worker's processes, which log to stderr."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 
 class UtcFormatter(logging.Formatter):
-    """Shows times with their zone, such as 2026-11-22 10:31:33.235Z, as the devices of an experiment may be in several."""
+    """Shows times with their zone, such as 2026-11-22 10:31:33.235Z: the devices of an experiment may be in several."""
 
     converter = time.gmtime
     default_time_format = "%Y-%m-%d %H:%M:%S"

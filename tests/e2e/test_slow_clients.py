@@ -28,7 +28,8 @@ PROCESSES = 2
 @pytest.fixture
 def archive(galileo: Galileo) -> Iterator[bytes]:
     """A large client app in the repository."""
-    data = app_archive((member("data.bin", method=zipfile.ZIP_STORED), os.urandom(ARCHIVE_BYTES)), manifest=b"name: large")
+    large = member("data.bin", method=zipfile.ZIP_STORED), os.urandom(ARCHIVE_BYTES)
+    data = app_archive(large, manifest=b"name: large")
     answer = galileo.web.request("POST", "/apps", data=data)
     assert answer.status_code == 201, answer.text
     yield data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import socket
 from collections.abc import Iterator
@@ -26,7 +27,8 @@ CSV = ("traces", "telemetry", "series")
 
 @pytest.fixture(autouse=True)
 def free_again() -> Iterator[None]:
-    """Each test begins and ends with every place free."""
+    """Each test begins and ends with every place free; another test may have left a response that it did not read."""
+    gc.collect()
     assert downloads._free._value == downloads.MAX_DOWNLOADS  # type: ignore[attr-defined]
     yield
     assert downloads._free._value == downloads.MAX_DOWNLOADS  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
 """`manage.py run_experiment PLAN`: queues an experiment and, with --wait, follows it to its end.
 
-Exit status: 0 finished (or queued, without --wait), 1 failed or cancelled, 2 invalid plan, 3 no matching workers or slots,
+Exit status: 0 finished (or queued, without --wait), 1 failed or cancelled, 2 invalid plan, 3 no workers or slots,
 130 interrupted.
 """
 

@@ -139,7 +139,9 @@ def test_location_leads_to_the_outer_address(outside: Outside, broker: redis.Red
         ("127.0.0.1", "unknown", "unknown"),
     ],
 )
-def test_client_is_the_last_that_is_not_a_trusted_proxy(settings: Any, remote: str, forwarded: str, client: str) -> None:
+def test_client_is_the_last_that_is_not_a_trusted_proxy(
+    settings: Any, remote: str, forwarded: str, client: str
+) -> None:
     variables = {**BASE, "galileo_trusted_proxies": "127.0.0.1, 192.168.0.0/16"}
     settings.GALILEO_TRUSTED_PROXIES = read_site(variables).trusted_proxies
     header = {"HTTP_X_FORWARDED_FOR": forwarded} if forwarded else {}

@@ -110,7 +110,9 @@ def samples(experiment: Experiment) -> list[tuple[str, str, str, int]]:
     ]
     for owner in Experiment.objects.all():
         TelemetrySample.objects.bulk_create(
-            TelemetrySample(experiment=owner, metric=metric, node=node, subsystem=part, timestamp_ns=second, value=second)
+            TelemetrySample(
+                experiment=owner, metric=metric, node=node, subsystem=part, timestamp_ns=second, value=second
+            )
             for metric, node, part, second in reversed(made)
         )
     return made
@@ -129,7 +131,8 @@ def test_csv_of_telemetry_has_each_once_in_bounded_queries(
 
 
 @pytest.mark.parametrize(
-    "wanted", [{"metric": "rd"}, {"node": "pi-10"}, {"subsystem": ""}, {"metric": "wr", "subsystem": "sda"}, {"node": "x"}]
+    "wanted",
+    [{"metric": "rd"}, {"node": "pi-10"}, {"subsystem": ""}, {"metric": "wr", "subsystem": "sda"}, {"node": "x"}],
 )
 def test_filters_of_telemetry_hold_across_series(
     experiment: Experiment, samples: list[Any], monkeypatch: pytest.MonkeyPatch, wanted: dict[str, str]

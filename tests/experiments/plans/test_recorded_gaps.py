@@ -105,8 +105,8 @@ def test_word_of_an_invalid_list_is_named_with_the_remedy(broker: redis.Redis) -
     with pytest.raises(PlanInvalid) as refused:
         parse_command(recorded("monday"), Readers(own_lists=lists_of(broker, "g-1", [0])))
     assert str(refused.value) == (
-        "ia: the list 'g-1.0' is missing in Redis, or empty (the word 'monday' is ignored; the name of a file must have "
-        "a / or end in .csv or .json)"
+        "ia: the list 'g-1.0' is missing in Redis, or empty (the word 'monday' is ignored; the name of a file must "
+        "have a / or end in .csv or .json)"
     )
 
 

@@ -193,8 +193,8 @@ def test_plan_that_can_never_fit_is_refused_with_the_figures():
     with pytest.raises(TooFewSlots) as refused:
         experiments.check_workers(plan_of(45))
     assert str(refused.value).startswith(
-        "45 of the plan's 45 workloads can run on pi-1, pi-2 only, and need at least 45 slots, one each, but all matching "
-        "workers together have 8"
+        "45 of the plan's 45 workloads can run on pi-1, pi-2 only, and need at least 45 slots, one each, but all "
+        "matching workers together have 8"
     )
     experiments.check_workers(plan_of(8))
 

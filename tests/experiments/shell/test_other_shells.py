@@ -1,4 +1,4 @@
-"""An interactive experiment that another shell has left behind: how the next shell learns of it, and ends it by its id."""
+"""An interactive experiment that another shell has left: the next shell names it, and ends it by its id."""
 
 from __future__ import annotations
 
