@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from experiments.analysis.account import Account, account_of
@@ -10,8 +11,9 @@ from experiments.analysis.health import ShardHealth, health_of
 from experiments.analysis.histogram import Histogram
 from experiments.analysis.host_shares import hosts_of
 from experiments.analysis.intervals import intervals_of
+from experiments.analysis.shard_scope import seconds_of
 from experiments.analysis.verdict import ShardFacts, VerdictFacts, judge
-from experiments.models import Event, Experiment, SecondStats, Shard, Worker
+from experiments.models import Event, Experiment, Shard, Worker
 from loadgen.protocol.enums import LoadModel
 from loadgen.protocol.outcomes import Outcome
 
@@ -33,7 +35,7 @@ def summarise(experiment: Experiment) -> dict[str, Any]:
     account = account_of(experiment)
     health = health_of(experiment)
     workloads = _workloads(experiment)
-    total = _total([row for _, rows in workloads for row in rows])
+    total = _sum(each for _, each in workloads)
     verdict = judge(_facts(experiment, account, health, total["times"]["lateness"]))
     return {
         "format": FORMAT,
@@ -43,7 +45,7 @@ def summarise(experiment: Experiment) -> dict[str, Any]:
         "account": account.to_dict(),
         "intervals": intervals_of(experiment),
         "total": {DEPENDENT: any(head[DEPENDENT] for head, _ in workloads), **total},
-        "workloads": [{**head, **_total(rows)} for head, rows in workloads],
+        "workloads": [{**head, **each.to_dict()} for head, each in workloads],
         "hosts": hosts_of(experiment),
         "workers": _workers(health),
         "shards": [shard.to_dict() for shard in health],
@@ -60,10 +62,50 @@ def _ended_as(experiment: Experiment) -> str:
     return experiment.status if experiment.has_ended else experiment.final_status
 
 
-def _workloads(experiment: Experiment) -> list[tuple[dict[str, Any], list[SecondStats]]]:
-    rows: dict[int, list[SecondStats]] = {}
-    for row in SecondStats.objects.filter(experiment=experiment).order_by():
-        rows.setdefault(row.workload, []).append(row)
+class _Total:
+    """The sum of counts and times over some seconds."""
+
+    COUNTS = ("arrivals", "sent", "completed", "size")
+    COLUMNS = (*COUNTS, "outcomes", "statuses", *TIMES)
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._outcomes: Counter[str] = Counter()
+        self._statuses: Counter[str] = Counter()
+        self._times = {name: Histogram() for name in TIMES}
+
+    def add(self, values: Sequence[Any]) -> None:
+        """Adds a row of the statistics per second: the values of COLUMNS."""
+        row = dict(zip(self.COLUMNS, values, strict=True))
+        self._counts.update({name: row[name] for name in self.COUNTS})
+        self._outcomes.update(row["outcomes"])
+        self._statuses.update(row["statuses"])
+        for name, histogram in self._times.items():
+            histogram.merge(Histogram.from_bytes(row[name]))
+
+    def merge(self, other: _Total) -> None:
+        self._counts.update(other._counts)
+        self._outcomes.update(other._outcomes)
+        self._statuses.update(other._statuses)
+        for name, histogram in self._times.items():
+            histogram.merge(other._times[name])
+
+    def to_dict(self) -> dict[str, Any]:
+        outcomes, statuses = self._outcomes, self._statuses
+        return {
+            **{name: self._counts[name] for name in ("arrivals", "sent", "completed")},
+            "bytes_received": self._counts["size"],
+            "outcomes": {Outcome(int(code)).name.lower(): outcomes[code] for code in sorted(outcomes, key=int)},
+            "statuses": {status: statuses[status] for status in sorted(statuses, key=int)},
+            "times": {name: _times(histogram) for name, histogram in self._times.items()},
+        }
+
+
+def _workloads(experiment: Experiment) -> list[tuple[dict[str, Any], _Total]]:
+    """The head of each workload and its total. Seconds are added one by one, as a long experiment has many."""
+    totals: dict[int, _Total] = {}
+    for workload, *values in seconds_of(experiment, "workload", *_Total.COLUMNS):
+        totals.setdefault(workload, _Total()).add(values)
     return [
         (
             {
@@ -72,26 +114,17 @@ def _workloads(experiment: Experiment) -> list[tuple[dict[str, Any], list[Second
                 "model": workload.spec["model"],
                 DEPENDENT: workload.spec["model"] == LoadModel.CLOSED,
             },
-            rows.get(workload.index, []),
+            totals.get(workload.index, _Total()),
         )
         for workload in experiment.workloads.order_by("index")
     ]
 
 
-def _total(rows: list[SecondStats]) -> dict[str, Any]:
-    """The sums of counts and times over some seconds."""
-    outcomes: Counter[str] = Counter()
-    statuses: Counter[str] = Counter()
-    for row in rows:
-        outcomes.update(row.outcomes)
-        statuses.update(row.statuses)
-    return {
-        **{name: sum(getattr(row, name) for row in rows) for name in ("arrivals", "sent", "completed")},
-        "bytes_received": sum(row.size for row in rows),
-        "outcomes": {Outcome(int(code)).name.lower(): outcomes[code] for code in sorted(outcomes, key=int)},
-        "statuses": {status: statuses[status] for status in sorted(statuses, key=int)},
-        "times": {name: _times(Histogram.merged(getattr(row, name) for row in rows)) for name in TIMES},
-    }
+def _sum(totals: Iterable[_Total]) -> dict[str, Any]:
+    whole = _Total()
+    for total in totals:
+        whole.merge(total)
+    return whole.to_dict()
 
 
 def _times(histogram: Histogram) -> dict[str, Any]:

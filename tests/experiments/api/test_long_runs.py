@@ -14,9 +14,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from experiments import selectors
-from experiments.analysis import series, traces
+from experiments.analysis import series, shard_scope, traces
+from experiments.analysis.summary import summarise
 from experiments.ingest.ingest import ingest
-from experiments.models import Capture, Event, Experiment, TelemetrySample, Trace
+from experiments.models import Capture, Event, Experiment, SecondStats, TelemetrySample, Trace
 from tests.support import batches
 
 pytestmark = [pytest.mark.costly, pytest.mark.django_db]
@@ -177,3 +178,22 @@ def test_series_is_the_same_for_every_size_of_a_query(
     whole = rows_of(api.get(path))
     monkeypatch.setattr(series, "_ROWS_PER_QUERY", size)
     assert rows_of(api.get(path)) == whole
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_summary_is_the_same_for_every_size_of_a_query(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    whole = summarise(experiment)
+    monkeypatch.setattr(shard_scope, "_SECONDS_PER_QUERY", size)
+    assert summarise(experiment) == whole
+
+
+def test_seconds_far_apart_are_read_without_empty_queries(
+    experiment: Experiment, django_assert_max_num_queries: Any
+) -> None:
+    first = SecondStats.objects.filter(experiment=experiment).order_by("second", "id")[0]
+    SecondStats.objects.filter(id=first.id).update(second=0)  # of a shard that never learned of the start
+    with django_assert_max_num_queries(30):
+        found = list(shard_scope.seconds_of(experiment, "shard_id", "second"))
+    assert sorted(found) == sorted(SecondStats.objects.filter(experiment=experiment).values_list("shard_id", "second"))
