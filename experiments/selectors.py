@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,11 @@ WORDS: dict[str, tuple[str, ...]] = {
     "CANCELLED": (ExperimentStatus.CANCELLED,),
 }
 WORD_OF = {status: word for word, statuses in WORDS.items() for status in statuses}
+
+# Of a query whose rows are sent on while they are read.
+ROWS_PER_QUERY = 2000
+# The columns of a series, in the order of the index.
+_SERIES = ("metric", "node", "subsystem")
 
 
 def experiments(word: str | None = None, **exactly: str) -> QuerySet[Experiment]:
@@ -82,6 +87,37 @@ def telemetry(experiment_id: str, **wanted: str) -> QuerySet[TelemetrySample]:
     return TelemetrySample.objects.filter(experiment_id=experiment_id, **wanted).order_by(
         "metric", "node", "subsystem", "timestamp_ns"
     )
+
+
+def samples(experiment_id: str, **wanted: str) -> Iterator[tuple[int, str, str, str, float]]:
+    """As `telemetry`, as (timestamp_ns, metric, node, subsystem, value), in bounded memory for any number of samples.
+
+    Each query reads at most ROWS_PER_QUERY rows by the index: a single one would hold all rows in the memory of some
+    databases' drivers, and a transaction for as long as the reader takes.
+    """
+    found = telemetry(experiment_id, **wanted)
+    series = _next_series(found, None)
+    while series is not None:
+        after_ns = -1
+        rows: list[Any] | None = None
+        while rows is None or len(rows) == ROWS_PER_QUERY:
+            of_series = found.filter(**series, timestamp_ns__gt=after_ns).order_by("timestamp_ns")
+            rows = list(of_series.values_list("timestamp_ns", *_SERIES, "value")[:ROWS_PER_QUERY])
+            yield from rows
+            after_ns = rows[-1][0] if rows else after_ns
+        series = _next_series(found, series)
+
+
+def _next_series(found: QuerySet[TelemetrySample], last: dict[str, str] | None) -> dict[str, str] | None:
+    """The first series after `last`, in the order of `telemetry`; None after the last one."""
+    if last is None:
+        return found.values(*_SERIES).first()
+    for depth in reversed(range(len(_SERIES))):  # another subsystem of the node, another node, another metric
+        same = {name: last[name] for name in _SERIES[:depth]}
+        later = found.filter(**same, **{f"{_SERIES[depth]}__gt": last[_SERIES[depth]]}).values(*_SERIES).first()
+        if later is not None:
+            return later
+    return None
 
 
 def recording(experiment_id: str) -> dict[str, Any] | None:

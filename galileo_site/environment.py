@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,14 @@ REQUIRED, NONE = "required", "none"
 DEFAULT_PORTS = {"postgres": 5432, "mysql": 3306}
 UNITS_S = {"s": 1, "min": 60, "hour": 3600}
 _RATE = re.compile(rf"([1-9][0-9]{{0,8}})/({'|'.join(UNITS_S)})")
+_WEB_PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
+
+Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True)
-class ApiRate:
-    """The number of requests that each user may make to the API in a period."""
+class Rate:
+    """The most requests, or attempts to log in, in a period."""
 
     requests: int
     period_s: int
@@ -50,7 +54,10 @@ class SiteSettings:
     apps_repo_dir: Path
     logging_level: str
     apps_dir: Path | None
-    api_rate: ApiRate | None
+    api_rate: Rate | None
+    login_rate: Rate | None
+    web_prefix: str
+    trusted_proxies: list[Network]
 
 
 @contextmanager
@@ -90,7 +97,10 @@ def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:
         apps_repo_dir=Path(reader.text("apps_repo_dir", str(PROJECT_ROOT / "var" / "apps"))).absolute(),
         logging_level=reader.choice("logging_level", "INFO", LOG_LEVELS),
         apps_dir=reader.folder("apps_dir"),
-        api_rate=_read_api_rate(reader),
+        api_rate=_read_rate(reader, "api_rate", "6000/min"),
+        login_rate=_read_rate(reader, "login_rate", "20/min"),
+        web_prefix=_read_web_prefix(reader),
+        trusted_proxies=_read_trusted_proxies(reader),
     )
     if settings.database["ENGINE"].endswith("sqlite3") and settings.ingest_queues > 1:
         reader.wrong(
@@ -104,17 +114,36 @@ def read_site(environ: Mapping[str, str] | None = None) -> SiteSettings:
     return settings
 
 
-def _read_api_rate(reader: Reader) -> ApiRate | None:
+def _read_rate(reader: Reader, name: str, default: str) -> Rate | None:
     """Returns the limit, or None for no limit."""
-    text = reader.text("api_rate", "6000/min")
-    if text == "none":
+    text = reader.text(name, default)
+    if text == NONE:
         return None
     found = _RATE.fullmatch(text)
     if found is None:
-        message = f"must be requests per s, min or hour, such as 6000/min, or none, got {text!r}"
-        reader.wrong("api_rate", Code.FORMAT, message)
+        message = f"must be a number per s, min or hour, such as {default}, or none, got {text!r}"
+        reader.wrong(name, Code.FORMAT, message)
         return None
-    return ApiRate(int(found[1]), UNITS_S[found[2]])
+    return Rate(int(found[1]), UNITS_S[found[2]])
+
+
+def _read_web_prefix(reader: Reader) -> str:
+    """Returns the path below which a proxy serves the web server, without a trailing slash; "" for none."""
+    text = reader.text("web_prefix").rstrip("/")
+    if text and not _WEB_PREFIX.fullmatch(text):
+        reader.wrong("web_prefix", Code.FORMAT, f"must be a path such as /galileo, got {text!r}")
+    return text
+
+
+def _read_trusted_proxies(reader: Reader) -> list[Network]:
+    found: list[Network] = []
+    for text in _listed(reader.text("trusted_proxies")):
+        try:
+            found.append(ip_network(text, strict=False))
+        except ValueError:
+            message = f"must be addresses or networks like 127.0.0.1,10.0.0.0/8, separated by commas, got {text!r}"
+            reader.wrong("trusted_proxies", Code.FORMAT, message)
+    return found
 
 
 def _listed(text: str) -> list[str]:

@@ -21,6 +21,8 @@ GALILEO_REDIS_OPTIONS = redis_options()
 GALILEO_INGEST_QUEUES = SITE.ingest_queues
 GALILEO_APPS_REPO_DIR = SITE.apps_repo_dir
 GALILEO_API_RATE = SITE.api_rate
+GALILEO_LOGIN_RATE = SITE.login_rate
+GALILEO_TRUSTED_PROXIES = SITE.trusted_proxies
 GALILEO_API_IS_OPEN = SITE.api_auth == NONE
 GALILEO_START_TIMEOUT_S = 60
 GALILEO_FINALIZE_TIMEOUT_S = 60
@@ -54,6 +56,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "experiments.throttling.LoginLimitMiddleware",
 ]
 ROOT_URLCONF = "galileo_site.urls"
 WSGI_APPLICATION = "galileo_site.wsgi.application"
@@ -76,6 +79,7 @@ TEMPLATES = [
 DATABASES = {"default": SITE.database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+AUTHENTICATION_BACKENDS = ["experiments.throttling.PasswordBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
@@ -83,8 +87,11 @@ AUTH_PASSWORD_VALIDATORS = [
 LANGUAGE_CODE = "en-gb"
 USE_TZ = True
 TIME_ZONE = "UTC"
+FORMAT_MODULE_PATH = "galileo_site.formats"
 # The API's routes accept paths with and without a trailing slash; a redirect would lose the body of a POST.
 APPEND_SLASH = False
+# Below this path a proxy serves the web server; addresses in pages and redirects begin with it.
+FORCE_SCRIPT_NAME = SITE.web_prefix or None
 
 STATIC_URL = "static/"
 # Serves static files directly from the packages, so that no collectstatic is needed before the first start.
@@ -115,6 +122,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api",
+    "SERVERS": [{"url": SITE.web_prefix}] if SITE.web_prefix else [],
     "PREPROCESSING_HOOKS": ["experiments.api.schema.without_slashes"],
     "SORT_OPERATIONS": False,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
@@ -136,7 +144,12 @@ SESSION_COOKIE_HTTPONLY = True
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "formatters": {
+        "line": {
+            "class": "loadgen.protocol.logs.UtcFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
+        }
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": SITE.logging_level},
 }

@@ -13,7 +13,7 @@ urlpatterns = [
     path("api", include("experiments.api.urls")),
     path("admin/", admin.site.urls),
     path("favicon.ico", RedirectView.as_view(url=static("experiments/favicon.svg"))),
-    path("", RedirectView.as_view(url="/admin/")),
+    path("", RedirectView.as_view(pattern_name="admin:index")),
 ]
 
 # Handlers of Django's own errors; under /api they return problem documents.

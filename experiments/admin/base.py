@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
-from django.db.models import Model, QuerySet
+from django.db.models import DateTimeField, Model, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.functional import cached_property
@@ -71,6 +71,17 @@ class LargeTableAdmin(ReadOnlyAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return FixedOrderChangeList
+
+
+class UtcDateFilter(admin.DateFieldListFilter):
+    """The filter on a time: its days begin at midnight in UTC."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.title = f"{self.title} (UTC)"
+
+
+admin.FieldListFilter.register(lambda field: isinstance(field, DateTimeField), UtcDateFilter, take_priority=True)
 
 
 def experiment_filter(lookup: str) -> type[admin.SimpleListFilter]:

@@ -108,10 +108,10 @@ class TelemetrySampleAdmin(LargeTableAdmin):
     list_filter = [experiment_filter("experiment_id"), series_filter("node"), series_filter("metric")]
     readonly_fields = ["time"]
 
-    @admin.display(description="time (UTC)")
+    @admin.display(description="time")
     def time(self, sample: TelemetrySample) -> str:
         seconds, ns = divmod(sample.timestamp_ns, 1_000_000_000)
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{ns // 1000:06d}"
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{ns // 1000:06d} UTC"
 
 
 @admin.register(NodeInfo)

@@ -17,7 +17,7 @@ from typing import Any
 from django.db.models import Count, Sum
 from django.db.models.functions import Coalesce
 
-from experiments.analysis.shard_scope import is_unplanned, planned_of, shards_of
+from experiments.analysis.shard_scope import is_unplanned, planned_of, seconds_of, shards_of
 from experiments.models import Batch, Experiment, SecondStats, Shard, ShardStatus, Trace
 from loadgen.protocol.outcomes import FIRST_NOT_SENT, Outcome, account_line
 
@@ -267,8 +267,7 @@ def _sent(outcomes: Counter[int]) -> int:
 def _untraced(experiment: Experiment) -> dict[int, Counter[int]]:
     """Outcomes of untraced arrivals, by shard."""
     found: dict[int, Counter[int]] = {}
-    seconds = SecondStats.objects.filter(experiment=experiment, traced=False).order_by()
-    for shard_id, outcomes in seconds.values_list("shard_id", "outcomes").iterator():
+    for shard_id, outcomes in seconds_of(experiment, "shard_id", "outcomes", traced=False):
         counts = found.setdefault(shard_id, Counter())
         for outcome, count in outcomes.items():
             counts[int(outcome)] += count

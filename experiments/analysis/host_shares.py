@@ -10,8 +10,8 @@ from typing import Any
 
 from django.db.models import Count
 
-from experiments.analysis.shard_scope import shards_of
-from experiments.models import Experiment, SecondStats, Trace
+from experiments.analysis.shard_scope import seconds_of, shards_of
+from experiments.models import Experiment, Trace
 from loadgen.protocol.outcomes import FIRST_NOT_SENT
 from routing import selectors as routing_selectors
 
@@ -35,8 +35,7 @@ def hosts_of(experiment: Experiment) -> list[dict[str, Any]]:
         routed.setdefault(workload, {}).setdefault((name, version), Counter())[host] += count
         if outcome < FIRST_NOT_SENT:
             sent.setdefault(workload, Counter())[host] += count
-    untraced = SecondStats.objects.filter(experiment=experiment, traced=False).order_by()
-    for shard_id, by_version, by_host in untraced.values_list("shard_id", "routed", "hosts").iterator():
+    for shard_id, by_version, by_host in seconds_of(experiment, "shard_id", "routed", "hosts", traced=False):
         name, workload = names[shard_id]
         for version, counts in by_version.items():
             routed.setdefault(workload, {}).setdefault((name, int(version)), Counter()).update(counts)

@@ -16,6 +16,7 @@ from django.db.models import Max, QuerySet
 
 from experiments.analysis.histogram import Histogram
 from experiments.analysis.live import NS, PlannedLoad, planned_load
+from experiments.analysis.shard_scope import shards_of
 from experiments.models import Experiment, SecondStats
 from loadgen.protocol.outcomes import account_line
 from routing.errors import Code, InvalidInput
@@ -23,7 +24,8 @@ from routing.errors import Code, InvalidInput
 MAX_POINTS = 11_000  # the limit of Prometheus
 # Reading a row takes about 80 µs; there is one for each second, shard and workload.
 MAX_ROWS = 250_000
-_SPAN_S = 300  # read by one query
+# Rows of one query, with some KB of histograms each: it reads as many seconds as the experiment has few shards.
+_ROWS_PER_QUERY = 2000
 
 _COUNTS = ("arrivals", "sent", "resent", "size")
 _LINES = ("completed", "errors", "dropped", "late", "connect_failed", "cut")
@@ -88,8 +90,10 @@ class Series:
     def _rows(self) -> Iterator[dict[str, Any]]:
         found = _stored(self._experiment, self.workloads)
         columns = ("second", *_COUNTS, "outcomes", "hosts", *_DURATIONS.values())
-        for begin in range(self.first, self.until, _SPAN_S):
-            end = min(begin + _SPAN_S, self.until)
+        # A second has a row for each shard, and another one where tracing was paused.
+        span_s = max(1, _ROWS_PER_QUERY // (2 * max(1, len(shards_of(self._experiment)))))
+        for begin in range(self.first, self.until, span_s):
+            end = min(begin + span_s, self.until)
             span = found.filter(second__gte=begin, second__lt=end).values(*columns)
             yield from sorted(span, key=lambda row: int(row["second"]))
 
@@ -132,8 +136,11 @@ class _Total:
         return values
 
 
-def series_of(experiment: Experiment, part: Part) -> Series:
+def series_of(experiment: Experiment, part: Part, *, in_memory: bool = True) -> Series:
     """A part of an experiment's series.
+
+    Args:
+        in_memory: whether its points are all held in memory; else any number of them is accepted.
 
     Raises:
         InvalidInput: the part does not exist, or is too long; the path is the parameter's name.
@@ -150,12 +157,12 @@ def series_of(experiment: Experiment, part: Part) -> Series:
         first = min(max(zero, (start_ns + round(part.from_s * NS)) // NS), until)
     step_s = part.step_s or max(1, -(-(until - first) // MAX_POINTS))
     first -= (first - zero) % step_s
-    if (until - first) / step_s > MAX_POINTS:
-        message = f"{until - first:,} s in steps of {step_s} s are more than {MAX_POINTS:,} points: raise step"
+    if in_memory and (until - first) / step_s > MAX_POINTS:
+        message = f"{until - first:,} s in steps of {step_s} s exceed {MAX_POINTS:,} points: raise step, or read CSV"
         raise InvalidInput.of("step", Code.RANGE, message)
-    rows = _stored(experiment, workloads).filter(second__gte=first, second__lt=until).count()
+    rows = _stored(experiment, workloads).filter(second__gte=first, second__lt=until).count() if in_memory else 0
     if rows > MAX_ROWS:
-        message = f"the range has {rows:,} rows of statistics, and at most {MAX_ROWS:,} are read: shorten it"
+        message = f"the range has {rows:,} rows of statistics, of at most {MAX_ROWS:,}: shorten it, or read CSV"
         raise InvalidInput.of("from", Code.RANGE, message)
     return Series(experiment, workloads, part.host, first, until, step_s)
 

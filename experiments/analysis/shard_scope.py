@@ -1,4 +1,4 @@
-"""The shards of an experiment: their planned arrivals, and which of their counters and gauges belong to it.
+"""The shards of an experiment: their planned arrivals, their seconds, and their counters and gauges that belong to it.
 
 A shard of a plan belongs to its experiment from its first batch to its last. A shard of an interactive group may be
 recorded by several experiments in turn, and by none for a while; its counters and gauges run through all of them, so an
@@ -7,15 +7,17 @@ experiment's part of them is their difference to the values before its first bat
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from experiments.models import Batch, Experiment, Shard, ShardStatus
+from experiments.models import Batch, Experiment, SecondStats, Shard, ShardStatus
 from loadgen.arrivals.pacer import Pacer, build_pacer
 from loadgen.arrivals.schedule import Schedule
 from loadgen.protocol.enums import LoadModel
 from loadgen.protocol.messages import WorkloadSpec
 
 NS = 1_000_000_000
+_SECONDS_PER_QUERY = 1000  # of one shard, with some KB of histograms each
 # Gauges that are cumulative since the load's start.
 _CUMULATIVE = ("cpu_ns", "wait_ns", "wall_ns", "others_ns", "stolen_ns", "app_ns", "slow_app_ns", "pool_waits")
 
@@ -59,6 +61,29 @@ def shards_of(experiment: Experiment) -> list[Shard]:
         return list(found.filter(group__experiment=experiment))
     recorded = Batch.objects.filter(experiment=experiment).values("shard")
     return [_reduced_to(experiment, shard) for shard in found.filter(id__in=recorded)]
+
+
+def seconds_of(experiment: Experiment, *columns: str, **wanted: Any) -> Iterator[tuple[Any, ...]]:
+    """The experiment's statistics per second, in no particular order, as the values of these columns.
+
+    Each query reads some seconds of one shard by the index, so that any number of seconds takes a bounded amount of
+    memory: the driver of some databases holds all rows of a query.
+
+    Args:
+        wanted: the values that the rows must have.
+    """
+    rows = SecondStats.objects.filter(experiment=experiment).order_by()
+    shards = rows.order_by("shard_id").values_list("shard_id", flat=True)
+    shard = shards.first()
+    while shard is not None:
+        of_shard = rows.filter(shard=shard, **wanted)
+        seconds = of_shard.order_by("second").values_list("second", flat=True)
+        second = seconds.first()
+        while second is not None:
+            until = second + _SECONDS_PER_QUERY
+            yield from of_shard.filter(second__gte=second, second__lt=until).values_list(*columns)
+            second = seconds.filter(second__gte=until).first()
+        shard = shards.filter(shard_id__gt=shard).first()
 
 
 def gauges_of(experiment: Experiment, shard: Shard) -> list[dict[str, int]]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from experiments.analysis.account import Account, account_of
 from experiments.analysis.health import ShardHealth, health_of
@@ -13,8 +12,9 @@ from experiments.analysis.histogram import Histogram
 from experiments.analysis.host_shares import hosts_of
 from experiments.analysis.intervals import intervals_of
 from experiments.analysis.node_samples import quotas_of
+from experiments.analysis.shard_scope import seconds_of
 from experiments.analysis.verdict import LatenessFacts, QuotaFacts, ShardFacts, VerdictFacts, judge
-from experiments.models import Event, Experiment, SecondStats, Shard, Worker, Workload
+from experiments.models import Event, Experiment, Shard, Worker, Workload
 from loadgen.protocol.enums import LoadModel
 from loadgen.protocol.outcomes import MalformedReason, Outcome
 
@@ -27,6 +27,7 @@ LEAST_FOR_P99 = 100
 MAX_EVENTS = 200
 # True for the closed model: clients wait for each response, so that a slow target gets fewer requests.
 DEPENDENT = "response_times_depend_on_completions"
+_TIMEOUT = str(Outcome.TIMEOUT.value)
 
 
 def summarise(experiment: Experiment) -> dict[str, Any]:
@@ -37,11 +38,10 @@ def summarise(experiment: Experiment) -> dict[str, Any]:
     batches = experiment.batches.count()
     account = account_of(experiment)
     health = health_of(experiment)
-    workloads = _workloads(experiment)
-    total = _total(workloads)
-    lateness = [*_late_workloads(workloads), *_late_shards(workloads, health)]
+    seconds = _seconds_of(experiment)
+    total = seconds.total.to_dict()
     quotas = quotas_of(experiment)
-    verdict = judge(_facts(experiment, account, health, total, lateness, quotas))
+    verdict = judge(_facts(experiment, account, health, total, list(seconds.late_parts(health)), quotas))
     return {
         "format": FORMAT,
         "batches": batches,
@@ -49,8 +49,8 @@ def summarise(experiment: Experiment) -> dict[str, Any]:
         "reason": experiment.reason,
         "account": account.to_dict(),
         "intervals": intervals_of(experiment),
-        "total": {DEPENDENT: any(part.is_dependent for part in workloads), **total},
-        "workloads": [{**part.head(), **_total([part])} for part in workloads],
+        "total": {DEPENDENT: any(_is_dependent(workload) for workload, _ in seconds.workloads), **total},
+        "workloads": [{**_head(workload), **each.to_dict()} for workload, each in seconds.workloads],
         "hosts": hosts_of(experiment),
         "workers": _workers(health, quotas),
         "shards": [shard.to_dict() for shard in health],
@@ -67,89 +67,114 @@ def _ended_as(experiment: Experiment) -> str:
     return experiment.status if experiment.has_ended else experiment.final_status
 
 
-@dataclass(frozen=True)
-class _WorkloadPart:
-    """A workload and the statistics of its seconds."""
+class _Total:
+    """The sum of counts and times over some seconds.
 
-    workload: Workload
-    rows: list[SecondStats]
+    Args:
+        limit_ns: the time-out of the requests, as far as the plan gives it.
+    """
 
-    @property
-    def is_dependent(self) -> bool:
-        return bool(self.workload.spec["model"] == LoadModel.CLOSED)
+    COUNTS = ("arrivals", "sent", "completed", "resent", "size")
+    COLUMNS = (*COUNTS, "outcomes", "reasons", "statuses", *TIMES)
 
-    @property
-    def time_outs(self) -> int:
-        return sum(int(row.outcomes.get(str(Outcome.TIMEOUT.value), 0)) for row in self.rows)
+    def __init__(self, limit_ns: int = 0) -> None:
+        self._limit_ns = limit_ns
+        self._counts: Counter[str] = Counter()
+        self._outcomes: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+        self._statuses: Counter[str] = Counter()
+        self.times = {name: Histogram() for name in TIMES}
+        self._time_outs = Histogram()
 
-    @property
-    def limit_ns(self) -> int:
-        """The time-out of its requests, as far as the plan gives it."""
-        timeout = self.workload.spec["kwargs"].get("timeout")
-        limit_s = timeout[1] if isinstance(timeout, list) else timeout
-        return round((limit_s or self.workload.spec["request_timeout_s"]) * NS)
+    def add(self, values: Sequence[Any]) -> None:
+        """Adds a row of the statistics per second: the values of COLUMNS."""
+        row = dict(zip(self.COLUMNS, values, strict=True))
+        self._counts.update({name: row[name] for name in self.COUNTS})
+        self._outcomes.update(row["outcomes"])
+        self._reasons.update(row["reasons"])
+        self._statuses.update(row["statuses"])
+        self._time_outs.add_equal(self._limit_ns, row["outcomes"].get(_TIMEOUT, 0))
+        for name, histogram in self.times.items():
+            histogram.merge(Histogram.from_bytes(row[name]))
 
-    def head(self) -> dict[str, Any]:
+    def merge(self, other: _Total) -> None:
+        self._counts.update(other._counts)
+        self._outcomes.update(other._outcomes)
+        self._reasons.update(other._reasons)
+        self._statuses.update(other._statuses)
+        self._time_outs.merge(other._time_outs)
+        for name, histogram in self.times.items():
+            histogram.merge(other.times[name])
+
+    def to_dict(self) -> dict[str, Any]:
+        outcomes, reasons, statuses = self._outcomes, self._reasons, self._statuses
+        with_timeouts = Histogram.merged([self.times["response_time"], self._time_outs])
         return {
-            "workload": self.workload.index,
-            "service": self.workload.service,
-            "model": self.workload.spec["model"],
-            DEPENDENT: self.is_dependent,
+            **{name: self._counts[name] for name in ("arrivals", "sent", "completed", "resent")},
+            "bytes_received": self._counts["size"],
+            "outcomes": {Outcome(int(code)).name.lower(): outcomes[code] for code in sorted(outcomes, key=int)},
+            "malformed": {MalformedReason(int(code)).name.lower(): reasons[code] for code in sorted(reasons, key=int)},
+            "statuses": {status: statuses[status] for status in sorted(statuses, key=int)},
+            "times": {
+                **{name: _times(histogram) for name, histogram in self.times.items()},
+                "response_time_with_timeouts": _times(with_timeouts),
+            },
         }
 
 
-def _workloads(experiment: Experiment) -> list[_WorkloadPart]:
-    rows: dict[int, list[SecondStats]] = {}
-    for row in SecondStats.objects.filter(experiment=experiment).order_by():
-        rows.setdefault(row.workload, []).append(row)
-    workloads = experiment.workloads.order_by("index")
-    return [_WorkloadPart(workload, rows.get(workload.index, [])) for workload in workloads]
+_LATENESS = _Total.COLUMNS.index("lateness")
 
 
-def _total(parts: list[_WorkloadPart]) -> dict[str, Any]:
-    """The sums of counts and times over the seconds of some workloads."""
-    rows = [row for part in parts for row in part.rows]
-    outcomes: Counter[str] = Counter()
-    statuses: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
-    for row in rows:
-        outcomes.update(row.outcomes)
-        statuses.update(row.statuses)
-        reasons.update(row.reasons)
-    histograms = {name: Histogram.merged(getattr(row, name) for row in rows) for name in TIMES}
-    with_timeouts = Histogram.merged([histograms["response_time"]])
-    for part in parts:
-        with_timeouts.add_equal(part.limit_ns, part.time_outs)
-    return {
-        **{name: sum(getattr(row, name) for row in rows) for name in ("arrivals", "sent", "completed", "resent")},
-        "bytes_received": sum(row.size for row in rows),
-        "outcomes": {Outcome(int(code)).name.lower(): outcomes[code] for code in sorted(outcomes, key=int)},
-        "malformed": {MalformedReason(int(code)).name.lower(): reasons[code] for code in sorted(reasons, key=int)},
-        "statuses": {status: statuses[status] for status in sorted(statuses, key=int)},
-        "times": {
-            **{name: _times(histogram) for name, histogram in histograms.items()},
-            "response_time_with_timeouts": _times(with_timeouts),
-        },
-    }
+class _Seconds(NamedTuple):
+    """The statistics per second, added up: a total of each workload, and the lateness of each shard, by its id."""
+
+    workloads: list[tuple[Workload, _Total]]
+    lateness: dict[int, Histogram]
+
+    @property
+    def total(self) -> _Total:
+        whole = _Total()
+        for _, total in self.workloads:
+            whole.merge(total)
+        return whole
+
+    def late_parts(self, health: list[ShardHealth]) -> Iterator[LatenessFacts]:
+        """The lateness of each workload and of each shard."""
+        for workload, total in self.workloads:
+            yield _lateness(f"workload {workload.index} ({workload.service})", total.times["lateness"])
+        for facts in health:
+            on_worker = f" on {facts.shard.worker}" if facts.shard.worker else ""
+            yield _lateness(f"shard {facts.shard}{on_worker}", self.lateness.get(facts.shard.id, Histogram()))
 
 
-def _late_workloads(parts: list[_WorkloadPart]) -> Iterator[LatenessFacts]:
-    for part in parts:
-        yield _lateness(f"workload {part.workload.index} ({part.workload.service})", part.rows)
+def _seconds_of(experiment: Experiment) -> _Seconds:
+    """Adds up the seconds one by one, as a long experiment has many."""
+    workloads = list(experiment.workloads.order_by("index"))
+    totals = {workload.index: _Total(_limit_ns(workload)) for workload in workloads}
+    lateness: dict[int, Histogram] = {}
+    for workload, shard, *values in seconds_of(experiment, "workload", "shard_id", *_Total.COLUMNS):
+        totals[workload].add(values)
+        lateness.setdefault(shard, Histogram()).merge(Histogram.from_bytes(values[_LATENESS]))
+    return _Seconds([(workload, totals[workload.index]) for workload in workloads], lateness)
 
 
-def _late_shards(parts: list[_WorkloadPart], health: list[ShardHealth]) -> Iterator[LatenessFacts]:
-    rows: dict[int, list[SecondStats]] = {}
-    for part in parts:
-        for row in part.rows:
-            rows.setdefault(row.shard_id, []).append(row)
-    for facts in health:
-        on_worker = f" on {facts.shard.worker}" if facts.shard.worker else ""
-        yield _lateness(f"shard {facts.shard}{on_worker}", rows.get(facts.shard.id, []))
+def _limit_ns(workload: Workload) -> int:
+    """The time-out of a workload's requests, as far as the plan gives it."""
+    timeout = workload.spec["kwargs"].get("timeout")
+    limit_s = timeout[1] if isinstance(timeout, list) else timeout
+    return round((limit_s or workload.spec["request_timeout_s"]) * NS)
 
 
-def _lateness(where: str, rows: list[SecondStats]) -> LatenessFacts:
-    histogram = Histogram.merged(row.lateness for row in rows)
+def _is_dependent(workload: Workload) -> bool:
+    return bool(workload.spec["model"] == LoadModel.CLOSED)
+
+
+def _head(workload: Workload) -> dict[str, Any]:
+    head = {"workload": workload.index, "service": workload.service, "model": workload.spec["model"]}
+    return {**head, DEPENDENT: _is_dependent(workload)}
+
+
+def _lateness(where: str, histogram: Histogram) -> LatenessFacts:
     p99_ns = histogram.quantile(0.99) if histogram.count >= LEAST_FOR_P99 else None
     return LatenessFacts(where, _seconds(p99_ns))
 

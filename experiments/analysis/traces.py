@@ -6,13 +6,14 @@ The columns are those of a worker's trace log: the original Galileo's first, the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from experiments.analysis.shard_scope import shards_of
 from experiments.models import Capture, Experiment, Trace
 from loadgen.protocol.outcomes import Outcome
 from loadgen.protocol.trace_line import TraceLine, trace_line
 
-_CHUNK = 2000
+_ROWS_PER_QUERY = 2000
 
 COLUMNS = TraceLine._fields
 TIMES = ("created", "sent", "done", "dispatched")
@@ -34,29 +35,51 @@ def lines_of(
 ) -> Iterator[tuple[int, TraceLine]]:
     """(key, trace) of an experiment's traces, shard by shard, in the order in which they were recorded.
 
+    Each query reads at most _ROWS_PER_QUERY rows by the key, so that any number of traces takes a bounded amount of
+    memory: a single one would hold all rows in the memory of some databases' drivers, and a transaction for as long as
+    the reader takes.
+
     Args:
         after: only traces with keys above this one.
         outcome: the name of an Outcome in lower case.
         captured: only traces with a capture.
     """
-    shards = {
-        shard.id: (shard.group_id, shard.group.workload.service, shard.group.workload.spec["request_id_header"])
-        for shard in shards_of(experiment)
-        if service is None or shard.group.workload.service == service
-    }
-    rows = Trace.objects.filter(experiment=experiment, id__gt=after).order_by("id")
+    shards = _shards(experiment)
+    rows = Trace.objects.filter(experiment=experiment).order_by("id")
     if service is not None:
-        rows = rows.filter(shard__in=list(shards))
+        rows = rows.filter(shard__in=[key for key, shard in shards.items() if shard.service == service])
     if outcome is not None:
         rows = rows.filter(outcome=Outcome[outcome.upper()])
     if captured:
         rows = rows.filter(id__in=Capture.objects.filter(experiment=experiment, id__gt=after).order_by().values("id"))
     columns = rows.values_list("id", "shard_id", "client", "sequence", *_FACTS.values())
-    found = columns if limit is None else columns[:limit]
-    for key, shard, client, sequence, *values in found.iterator(_CHUNK):
-        group_id, name, header = shards[shard]
-        facts = dict(zip(_FACTS, values, strict=True))
-        yield key, trace_line(group_id, client, sequence, header, service=name, exp_id=experiment.id, **facts)
+    left, size = limit, _ROWS_PER_QUERY
+    while size == _ROWS_PER_QUERY:
+        found = columns.filter(id__gt=after)[: size if left is None else min(left, size)]
+        size = 0
+        for key, shard, client, sequence, *values in found:
+            if shard not in shards:  # of an interactive group that was spawned meanwhile
+                shards |= _shards(experiment)
+            if shard not in shards:
+                return  # the experiment was deleted meanwhile
+            facts = dict(zip(_FACTS, values, strict=True))
+            group_id, name, header = shards[shard]
+            yield key, trace_line(group_id, client, sequence, header, service=name, exp_id=experiment.id, **facts)
+            after, size = key, size + 1
+        left = None if left is None else left - size
+
+
+class _Shard(NamedTuple):
+    group_id: str
+    service: str
+    request_id_header: str
+
+
+def _shards(experiment: Experiment) -> dict[int, _Shard]:
+    return {
+        shard.id: _Shard(shard.group_id, shard.group.workload.service, shard.group.workload.spec["request_id_header"])
+        for shard in shards_of(experiment)
+    }
 
 
 def captures_of(keys: Iterable[int]) -> dict[int, Capture]:

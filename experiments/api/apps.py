@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.http import FileResponse
+from django.http import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers, status
@@ -12,10 +12,11 @@ from rest_framework.response import Response
 
 from experiments import selectors
 from experiments.api.access import ModelPermissions
-from experiments.api.base import View, array, lists, not_found
+from experiments.api.base import View, array, below, lists, not_found
 from experiments.api.parsing import BoundedParser, parse_query
 from experiments.api.schema import location_of
 from experiments.api.serializers import FilterField, FreeField, ModelSerializer, TimestampField, WindowSerializer
+from experiments.downloads import file_download
 from experiments.models import ClientApp, ClientAppVersion
 from experiments.services import apps as services
 from loadgen.apps.archive import MAX_ARCHIVE_BYTES
@@ -66,6 +67,7 @@ class AppQuerySerializer(WindowSerializer):
 class AppsView(View):
     """The base of the resources of client apps."""
 
+    resource_type = "RepositoryResource"
     permission_classes = [AppPermissions]
     parser_classes = [ArchiveParser]
     queryset = ClientApp.objects.none()
@@ -91,7 +93,7 @@ class AppListView(AppsView):
             version = services.upload(data, creator=self.user_name)
         except OSError as error:
             raise Unavailable(f"galileo_apps_repo_dir cannot be written: {error.strerror}") from error
-        location = {"Location": f"/api/apps/{version.app.name}"}
+        location = {"Location": below(request, version.app.name)}
         return Response(AppSerializer(version).data, status.HTTP_201_CREATED, headers=location)
 
 
@@ -123,14 +125,13 @@ class AppDownloadView(AppsView):
         return super().perform_content_negotiation(request, force=True)
 
     @extend_schema(responses={(200, ZIP): OpenApiTypes.BINARY})
-    def get(self, request: Request, name: str) -> FileResponse:
+    def get(self, request: Request, name: str) -> HttpResponseBase:
         """Downloads the newest archive of a client app."""
         version = _newest(name)
         try:
-            archive = services.archive_file(version.digest).open("rb")
+            return file_download(request, services.archive_file(version.digest), f"{name}.zip", ZIP)
         except OSError as error:
             raise NotFound(f"The archive of client app {name} cannot be read: {error.strerror}.") from error
-        return FileResponse(archive, as_attachment=True, filename=f"{name}.zip", content_type=ZIP)
 
 
 def _newest(name: str) -> ClientAppVersion:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from django.db.models import QuerySet
-from django.http import HttpResponseBase, StreamingHttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
 from rest_framework import serializers
 from rest_framework.negotiation import DefaultContentNegotiation
@@ -17,14 +15,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from experiments import selectors
-from experiments.api.access import ModelPermissions, rate_limit
+from experiments import selectors, throttling
+from experiments.api.access import ModelPermissions
 from experiments.api.serializers import WindowSerializer
+from experiments.downloads import CSV
 from experiments.models import Experiment
 from routing.errors import NotFound
 
-JSON, CSV = "application/json", "text/csv"
-ROWS_PER_CHUNK = 2000
+JSON = "application/json"
 TOTAL = "X-Total-Count"
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -44,6 +42,8 @@ class View(APIView):
     content_negotiation_class = Negotiation
     # Without OPTIONS: the schema describes the methods.
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
+    # Its type in `GET /api`, where that differs from the name of the class, as for resources of the original Galileo.
+    resource_type = ""
 
     @property
     def user_name(self) -> str:
@@ -51,11 +51,11 @@ class View(APIView):
         return str(self.request.user.get_username())
 
     def perform_authentication(self, request: Request) -> None:
-        """Counts failed authentication, too: the rate limit also slows down guessing of passwords."""
+        """Counts failed authentication, too: the rate limit also slows down guessing of tokens."""
         try:
             super().perform_authentication(request)
         finally:
-            rate_limit.check(request)
+            throttling.check_request(request)
 
 
 class CsvRenderer(JSONRenderer):
@@ -97,11 +97,20 @@ def _found(experiment: Experiment | None, experiment_id: str) -> Experiment:
 
 
 def address(request: Request, **changed: Any) -> str:
-    """Returns the request's URL with some query parameters changed."""
+    """Returns the request's URL with some query parameters changed, as a reference relative to it (RFC 3986).
+
+    Behind a proxy, the server may not know the scheme, the host and the path that its client has used.
+    """
     parameters = request.query_params.copy()
     for name, value in changed.items():
         parameters[name] = str(value)
-    return request.build_absolute_uri(f"{request.path}?{parameters.urlencode()}")
+    return f"?{parameters.urlencode()}"
+
+
+def below(request: Request, name: str) -> str:
+    """Returns the URL of a resource below the request's, as a reference relative to it, for the Location header."""
+    last = request.path.rpartition("/")[2]  # empty for a path with a trailing slash
+    return f"{last}/{quote(name, safe='')}".removeprefix("/")
 
 
 def page(
@@ -125,7 +134,7 @@ def page_of(item: type[serializers.BaseSerializer[Any]], **fields: serializers.F
     Args:
         fields: further fields beside `next` and `results`.
     """
-    links = {"next": serializers.URLField(allow_null=True, help_text="URL of the next page")}
+    links = {"next": serializers.CharField(allow_null=True, help_text="URL of the next page, relative to this one")}
     return inline_serializer(
         f"{item.__name__.removesuffix('Serializer')}Page", {**fields, **links, "results": item(many=True)}
     )
@@ -136,7 +145,7 @@ def counted_page_of(item: type[serializers.BaseSerializer[Any]]) -> Any:
     return page_of(
         item,
         count=serializers.IntegerField(help_text="number of items on all pages"),
-        previous=serializers.URLField(allow_null=True, help_text="URL of the previous page"),
+        previous=serializers.CharField(allow_null=True, help_text="URL of the previous page, relative to this one"),
     )
 
 
@@ -171,37 +180,7 @@ def lists(kind: type[WindowSerializer], shown: Any) -> Callable[[Method], Method
             TOTAL, int, OpenApiParameter.HEADER, response=[200], description="total number of items", required=True
         ),
         OpenApiParameter(
-            "Link", str, OpenApiParameter.HEADER, response=[200], description="URLs of the parts beside it (RFC 8288)"
+            "Link", str, OpenApiParameter.HEADER, response=[200], description="relative URLs of the parts beside it"
         ),
     ]
     return extend_schema(parameters=[kind, *headers], responses=shown)
-
-
-def csv_stream(name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> HttpResponseBase:
-    """Returns a CSV file with a header row, sent while `rows` is read."""
-    return StreamingHttpResponse(
-        _lines(columns, rows),
-        content_type=f"{CSV}; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{name}.csv"'},
-    )
-
-
-def exact_seconds(time_ns: int | None) -> str:
-    """Returns the time in seconds with all digits, which a float cannot hold; empty for None."""
-    if time_ns is None:
-        return ""
-    seconds, ns = divmod(time_ns, 1_000_000_000)
-    return f"{seconds}.{ns:09d}"
-
-
-def _lines(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[bytes]:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for number, row in enumerate(rows, 1):
-        writer.writerow(row)
-        if number % ROWS_PER_CHUNK == 0:
-            yield text.getvalue().encode()
-            text.seek(0)
-            text.truncate()
-    yield text.getvalue().encode()

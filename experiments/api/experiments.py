@@ -7,12 +7,13 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers, status
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from experiments import plans, selectors
 from experiments.api.access import ModelPermissions
-from experiments.api.base import JSON, View, array, experiment_of, lists
+from experiments.api.base import JSON, View, array, below, experiment_of, lists
 from experiments.api.parsing import parse_body, parse_query
 from experiments.api.schema import location_of, problem
 from experiments.api.serializers import (
@@ -33,6 +34,10 @@ from experiments.services import ending, experiments, interactive
 from loadgen.protocol.topics import MAX_EVENT_VALUE
 from routing.errors import NotFound
 from routing.redis import redis_client
+
+MAX_EVENTS_SHOWN = 1000
+# As a PUT to /api/routing, a plan may add a record or change one.
+ROUTING_PERMISSIONS = ("routing.add_routingrecord", "routing.change_routingrecord")
 
 
 class ExperimentSerializer(ModelSerializer):
@@ -71,7 +76,9 @@ class ExperimentDetailSerializer(ExperimentSerializer):
     metadata = FreeField(read_only=True)
     summary = FreeField(read_only=True, allow_null=True, help_text="account, times and verdict (docs/verdict.md)")
     recording = serializers.SerializerMethodField()
-    events = serializers.SerializerMethodField(help_text="the timeline")
+    events = serializers.SerializerMethodField(
+        help_text=f"the first {MAX_EVENTS_SHOWN:,} of the timeline; …/events has all of them"
+    )
 
     class Meta(ExperimentSerializer.Meta):
         fields = read_only_fields = [
@@ -85,7 +92,8 @@ class ExperimentDetailSerializer(ExperimentSerializer):
 
     @extend_schema_field(EventSerializer(many=True))
     def get_events(self, experiment: Experiment) -> list[dict[str, Any]]:
-        return list(EventSerializer(selectors.timeline(experiment.id), many=True).data)
+        shown = selectors.timeline(experiment.id)[:MAX_EVENTS_SHOWN]
+        return list(EventSerializer(shown, many=True).data)
 
 
 class ExperimentQuerySerializer(WindowSerializer):
@@ -95,6 +103,7 @@ class ExperimentQuerySerializer(WindowSerializer):
 
 
 class ExperimentListView(View):
+    resource_type = "ExperimentsResource"
     queryset = Experiment.objects.none()
 
     @lists(ExperimentQuerySerializer, ExperimentSerializer(many=True))
@@ -112,13 +121,25 @@ class ExperimentListView(View):
         parameters=[location_of("the experiment")],
     )
     def post(self, request: Request) -> Response:
-        """Queues an experiment from its plan. The response is its id, a JSON string."""
+        """Queues an experiment from its plan. The response is its id, a JSON string. A plan with `routing` needs the
+        permissions to add and to change routing records, too."""
         data = with_recordings(request.data, {LISTS: partial(read_lists, redis_client())})
         plan = plans.parse(data, selectors.client_app_of)
+        _check_routing(request, plan)
         experiments.check_workers(plan)
         experiment = experiments.create(plan, creator=self.user_name)
-        location = {"Location": f"/api/experiments/{experiment.id}"}
+        location = {"Location": below(request, experiment.id)}
         return Response(experiment.id, status.HTTP_201_CREATED, headers=location)
+
+
+def _check_routing(request: Request, plan: plans.Plan) -> None:
+    """Raises PermissionDenied when the plan sets routes, for which its user needs the permissions of /api/routing."""
+    missing = [name for name in ROUTING_PERMISSIONS if not request.user.has_perm(name)]
+    if plan.routing and missing:
+        raise PermissionDenied(
+            f"The plan's `routing` changes the routing table, and needs the permissions {', '.join(missing)}: remove "
+            "`routing`, to use the table as it is, or ask an administrator for them."
+        )
 
 
 class CancelSerializer(PlainSerializer):
@@ -141,16 +162,15 @@ class ExperimentView(View):
 
     @extend_schema(
         responses={
-            204: OpenApiResponse(description="The experiment was queued or had ended, and is deleted."),
-            202: OpenApiResponse(ExperimentSerializer, "The experiment is active, and is deleted when it has ended."),
+            200: OpenApiResponse(str, "The id. The experiment was queued or had ended, and is deleted."),
+            202: OpenApiResponse(str, "The id. The experiment is active, and is deleted when it has ended."),
         }
     )
     def delete(self, request: Request, experiment_id: str) -> Response:
-        """Deletes an experiment. An active experiment is stopped first, and deleted when its load has ended."""
+        """Deletes an experiment. An active one is stopped first, and deleted when its load has ended. The response
+        is its id, a JSON string."""
         active = experiments.delete(experiment_id)
-        if active is None:
-            return Response(status=status.HTTP_204_NO_CONTENT)
-        return Response(ExperimentSerializer(active).data, status.HTTP_202_ACCEPTED)
+        return Response(experiment_id, status.HTTP_200_OK if active is None else status.HTTP_202_ACCEPTED)
 
 
 class CancelView(View):

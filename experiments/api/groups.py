@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from experiments import selectors
-from experiments.api.base import JSON, View, array, lists, not_found
+from experiments.api.base import JSON, View, array, below, lists, not_found
 from experiments.api.parsing import parse_query
 from experiments.api.schema import location_of, problem
 from experiments.api.serializers import (
@@ -126,7 +126,7 @@ class GroupListView(GroupView):
         """Spawns a client group. Its clients send nothing before the first command, and can send when it is `ready`."""
         workload = parse_group(request.data, selectors.client_app_of)
         group = services.spawn(workload, self.user_name)
-        location = {"Location": f"/api/groups/{group.id}"}
+        location = {"Location": below(request, group.id)}
         return Response(GroupSerializer(group).data, status.HTTP_201_CREATED, headers=location)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.generators import EndpointEnumerator, SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer2, OpenApiYamlRenderer
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
@@ -20,8 +20,6 @@ from experiments.api.parsing import parse_query
 from experiments.api.serializers import PlainSerializer
 from routing.errors import NotFound
 
-METHODS = ("get", "post", "put", "patch", "delete")
-
 
 @cache
 def document() -> dict[str, Any]:
@@ -29,14 +27,20 @@ def document() -> dict[str, Any]:
     return dict(SchemaGenerator().get_schema(request=None, public=True))
 
 
+@cache
+def routes() -> list[dict[str, str]]:
+    """Returns the path and the type of each resource, by path, as the original Galileo lists them."""
+    views = {path: callback.cls for path, _, _, callback in EndpointEnumerator().get_api_endpoints()}
+    return [{"uri": path, "type": _type_of(views[path])} for path in sorted(views)]
+
+
+def _type_of(view: type[View]) -> str:
+    return view.resource_type or f"{view.__name__.removesuffix('View')}Resource"
+
+
 class RouteSerializer(PlainSerializer):
-    path = serializers.CharField()
-    methods = serializers.ListField(child=serializers.CharField())
-    does = serializers.DictField(child=serializers.CharField(), help_text="a summary of each method")
-
-
-class RoutesSerializer(PlainSerializer):
-    routes = RouteSerializer(many=True)
+    uri = serializers.CharField(help_text="path with its parameters in braces")
+    type = serializers.CharField(help_text="name of the resource")
 
 
 class SchemaQuerySerializer(PlainSerializer):
@@ -45,15 +49,12 @@ class SchemaQuerySerializer(PlainSerializer):
 
 class IndexView(View):
     permission_classes = [IsAuthenticated]
+    resource_type = "ApiResource"
 
-    @extend_schema(responses=RoutesSerializer)
+    @extend_schema(responses=RouteSerializer(many=True))
     def get(self, request: Request) -> Response:
         """Lists the routes."""
-        routes = []
-        for path, operations in document()["paths"].items():
-            found = {method.upper(): operations[method]["summary"] for method in METHODS if method in operations}
-            routes.append({"path": path, "methods": list(found), "does": found})
-        return Response({"routes": routes})
+        return Response(routes())
 
 
 class SchemaView(View):

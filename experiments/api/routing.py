@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Any
-from urllib.parse import quote
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
@@ -12,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from experiments.api.access import ModelPermissions
-from experiments.api.base import JSON, View, array, lists
+from experiments.api.base import JSON, View, array, below, lists
 from experiments.api.parsing import BODY, parse_query
 from experiments.api.schema import location_of, problem
 from experiments.api.serializers import FilterField, PlainSerializer, WindowSerializer
@@ -68,7 +67,7 @@ class RecordListView(RoutingView):
         """Adds a routing record."""
         body = _read(request.data, known=("service", "hosts", "weights"), required=("service", "hosts"))
         record = services.add_record(body["service"], body["hosts"], body.get("weights"), self.user_name)
-        location = {"Location": f"/api/routing/{quote(record.service)}"}
+        location = {"Location": below(request, record.service)}
         return Response(RecordSerializer(record).data, status.HTTP_201_CREATED, headers=location)
 
 
@@ -110,6 +109,8 @@ class ServiceSerializer(PlainSerializer):
 
 
 class ServiceListView(RoutingView):
+    resource_type = "ServicesResource"
+
     @lists(WindowSerializer, ServiceSerializer(many=True))
     def get(self, request: Request) -> Response:
         """Lists the services that have routing records, as objects with a name, as in the original."""

@@ -58,7 +58,9 @@ def problem(status: int, description: str) -> dict[Any, OpenApiResponse]:
 
 def location_of(thing: str) -> OpenApiParameter:
     """Returns the Location header of a created resource, for the `parameters` of `extend_schema`."""
-    return OpenApiParameter("Location", str, "header", required=True, response=[201], description=f"URL of {thing}")
+    return OpenApiParameter(
+        "Location", str, "header", required=True, response=[201], description=f"relative URL of {thing}"
+    )
 
 
 def without_slashes(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:

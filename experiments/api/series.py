@@ -12,9 +12,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from experiments.analysis.series import COLUMNS, Part, series_of
-from experiments.api.base import CSV, JSON, TableView, csv_stream, experiment_status
+from experiments.api.base import JSON, TableView, experiment_status
 from experiments.api.parsing import parse_query
 from experiments.api.serializers import FilterField, FormatSerializer, PlainSerializer
+from experiments.downloads import CSV, csv_download
 from experiments.models import Experiment, SecondStats
 
 # Smaller times count from the experiment's start: no experiment takes thirty years.
@@ -115,10 +116,10 @@ class SeriesView(TableView):
             step_s=query.get("step"),
             **{name: query.get(name) for name in ("service", "workload", "host")},
         )
-        series = series_of(experiment, part)
+        series = series_of(experiment, part, in_memory=not self.wants_csv(request))
         if self.wants_csv(request):
             rows = (list(point.values()) for point in series.points())
-            return csv_stream(f"series-{experiment_id}", COLUMNS, rows)
+            return csv_download(request, f"series-{experiment_id}", COLUMNS, rows)
         points = list(series.points())
         start_ns = experiment.start_broker_ns
         return Response(

@@ -14,18 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from experiments import selectors
-from experiments.api.base import (
-    CSV,
-    JSON,
-    ROWS_PER_CHUNK,
-    TableView,
-    View,
-    counted_page_of,
-    csv_stream,
-    exact_seconds,
-    experiment_status,
-    page,
-)
+from experiments.api.base import JSON, TableView, View, counted_page_of, experiment_status, page
 from experiments.api.parsing import parse_body, parse_query
 from experiments.api.schema import problem
 from experiments.api.serializers import (
@@ -38,6 +27,7 @@ from experiments.api.serializers import (
     PlainSerializer,
     TextField,
 )
+from experiments.downloads import CSV, csv_download, exact_seconds
 from experiments.models import Event, TelemetrySample
 from experiments.services import events
 from experiments.services.broker import to_datetime
@@ -96,12 +86,11 @@ class TelemetryView(TableView):
         query = parse_query(request, TelemetryQuerySerializer)
         query.pop("format", None)
         limit, offset = query.pop("limit"), query.pop("offset")
-        samples = selectors.telemetry(experiment_id, **query)
         if self.wants_csv(request):
-            rows = samples.values_list("timestamp_ns", *COLUMNS[1:]).iterator(ROWS_PER_CHUNK)
-            exact = ((exact_seconds(timestamp_ns), *rest) for timestamp_ns, *rest in rows)
-            return csv_stream(f"telemetry-{experiment_id}", COLUMNS, exact)
-        return page(request, samples, SampleSerializer, limit, offset)
+            samples = selectors.samples(experiment_id, **query)
+            rows = ((exact_seconds(timestamp_ns), *rest) for timestamp_ns, *rest in samples)
+            return csv_download(request, f"telemetry-{experiment_id}", COLUMNS, rows)
+        return page(request, selectors.telemetry(experiment_id, **query), SampleSerializer, limit, offset)
 
 
 class EventListView(View):

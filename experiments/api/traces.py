@@ -12,9 +12,10 @@ from rest_framework.response import Response
 
 from experiments.analysis import traces
 from experiments.analysis.traces import COLUMNS, TIMES
-from experiments.api.base import CSV, JSON, TableView, View, address, csv_stream, exact_seconds, experiment_of, page_of
+from experiments.api.base import JSON, TableView, View, address, experiment_of, page_of
 from experiments.api.parsing import parse_query
 from experiments.api.serializers import FilterField, FormatSerializer, LimitSerializer, PlainSerializer, WholeField
+from experiments.downloads import CSV, csv_download, exact_seconds
 from experiments.models import Capture, Trace
 from loadgen.protocol.outcomes import MalformedReason, Outcome
 from loadgen.protocol.trace_line import TraceLine
@@ -90,7 +91,7 @@ class TraceListView(TableView):
         limit = query.pop("limit")
         if self.wants_csv(request):
             rows = (_exact(line) for _, line in traces.lines_of(experiment, **query))
-            return csv_stream(f"traces-{experiment_id}", COLUMNS, rows)
+            return csv_download(request, f"traces-{experiment_id}", COLUMNS, rows)
         found = list(traces.lines_of(experiment, limit=limit + 1, **query))
         results = [_in_seconds(line) for _, line in found[:limit]]
         return Response({"next": _next_page(request, found, limit), "results": results})

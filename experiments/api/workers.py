@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -38,6 +41,13 @@ class WorkerSerializer(PlainSerializer):
     clock_uncertainty_ns = serializers.IntegerField(source="worker.clock_uncertainty_ns")
 
 
+class WorkerNameSerializer(PlainSerializer):
+    """The name of a worker, as a string."""
+
+    def to_representation(self, instance: selectors.WorkerLoad) -> str:
+        return instance.worker.name
+
+
 class WorkerQuerySerializer(WindowSerializer):
     label = serializers.ListField(  # type: ignore[assignment]
         child=serializers.RegexField(_LABEL, error_messages={"invalid": "Must be a label like zone=A."}),
@@ -46,16 +56,32 @@ class WorkerQuerySerializer(WindowSerializer):
     )
 
 
+class WorkerNamesView(View):
+    resource_type = "WorkerResource"
+    queryset = Worker.objects.none()
+
+    @lists(WorkerQuerySerializer, serializers.ListSerializer(child=serializers.CharField()))
+    def get(self, request: Request) -> Response:
+        """Lists the names of the live workers, as in the original."""
+        query = parse_query(request, WorkerQuerySerializer)
+        return array(request, _live(query), WorkerNameSerializer, query)
+
+
 class WorkerListView(View):
+    resource_type = "WorkersResource"
     queryset = Worker.objects.none()
 
     @lists(WorkerQuerySerializer, WorkerSerializer(many=True))
     def get(self, request: Request) -> Response:
-        """Lists the live workers, by name."""
+        """Lists the live workers with labels, slots and clock, by name."""
         query = parse_query(request, WorkerQuerySerializer)
-        pairs = (label.split("=", 1) for label in query.get("label", []))
-        found = selectors.live_workers({name.removeprefix(PREFIX): value for name, value in pairs})
-        return array(request, found, WorkerSerializer, query)
+        return array(request, _live(query), WorkerSerializer, query)
+
+
+def _live(query: Mapping[str, Any]) -> list[selectors.WorkerLoad]:
+    """Returns the live workers that have all of the query's labels, by name."""
+    pairs = (label.split("=", 1) for label in query.get("label", []))
+    return selectors.live_workers({name.removeprefix(PREFIX): value for name, value in pairs})
 
 
 class WorkerView(View):

@@ -17,8 +17,7 @@ from experiments.instructions.script import Close, Command, Mark, Rate, Sleep, S
 from experiments.plans.fields import MAX_DURATION_S, NS
 from experiments.plans.plan import MAX_EVENTS, MAX_LISTED_INTERVALS, MAX_WORKLOADS, plain_intervals
 from experiments.plans.workload import MAX_CLIENTS, MAX_RATE_RPS
-from experiments.services import placement
-from experiments.services.placement import NoMatchingWorkers
+from experiments.services.workers import NoMatchingWorkers, matching_workers
 from routing.errors import Code, ErrorCollector
 
 # The plan holds the rates of all workloads, and each group's document those of its workload.
@@ -37,8 +36,8 @@ def live_hosts(host: str) -> dict[str, int]:
         NoMatchingWorkers: no live worker matches; the message lists the live workers.
     """
     if not _PATTERN.search(host):
-        return {worker.name: worker.slots for worker in placement.matching_workers({"worker_name": host})}
-    live = {worker.name: worker.slots for worker in placement.matching_workers({})}
+        return {worker.name: worker.slots for worker in matching_workers({"worker_name": host})}
+    live = {worker.name: worker.slots for worker in matching_workers({})}
     found = {name: live[name] for name in sorted(live) if matches(host, name)}
     if not found:
         names = ", ".join(sorted(live))

@@ -26,9 +26,8 @@ from experiments.instructions.queue import Entry, InstructionQueue
 from experiments.instructions.script import parse
 from experiments.models import Experiment, ExperimentStatus
 from experiments.plans import Plan
-from experiments.services import events, experiments, placement
-from experiments.services.placement import NoMatchingWorkers
-from experiments.services.workers import sync_workers
+from experiments.services import events, experiments
+from experiments.services.workers import NoMatchingWorkers, matching_workers, sync_workers
 from loadgen.protocol.keys import INSTRUCTIONS_KEY
 from routing.errors import Code, FieldError, InvalidInput
 
@@ -168,7 +167,7 @@ def _plan_of(instruction: Instruction) -> Plan:
     if errors:
         raise InvalidInput(errors)
     sync_workers()
-    placement.matching_workers({})
+    matching_workers({})
     about = {"name": _name_of(instruction), "creator": instruction.creator or None}
     compiled = compile_script(commands, live_hosts, selectors.client_app_of)
     return plans.parse({"experiment": about, **compiled, "metadata": _metadata_of(instruction)})

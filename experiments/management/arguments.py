@@ -1,7 +1,8 @@
-"""Arguments of commands: routes as plain data, and the output of a command whose input is refused."""
+"""Arguments of commands: routes as plain data, the user, and the output of a command whose input is refused."""
 
 from __future__ import annotations
 
+import getpass
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -50,3 +51,11 @@ def parse_hosts(argument: str, parts: list[str]) -> dict[str, list[Any]]:
             raise InvalidInput.of(argument, Code.FORMAT, message) from error
         hosts.append(host)
     return {"hosts": hosts, "weights": weights}
+
+
+def user_name(default: str) -> str:
+    """Returns the name of the user who runs the command, or `default` for one without a name."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return default

@@ -3,14 +3,15 @@
 The gaps of a command may be recorded:
 
 ("prerecorded", [0.1, 0.2])     each client goes through these gaps
-("prerecorded", "monday.csv")   each client goes through those of a file, where files may be read
+("prerecorded", "monday.csv")   each client goes through those of a CSV or JSON file, where files may be read
 ("prerecorded",)                each client goes through the Redis list whose key is its id
+("prerecorded", "any word")     the same, as in the original Galileo, which ignores the word
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -40,9 +41,10 @@ from experiments.plans.workload import MAX_CLIENTS, MAX_RATE_RPS, MAX_REQUESTS_P
 from loadgen.arrivals import distributions
 from loadgen.arrivals.pacer import PRERECORDED
 from loadgen.protocol.enums import CommandKind
-from routing.errors import Code
+from routing.errors import Code, shown
 
 _DRAWS = 1000
+_FILE_ENDINGS = (".csv", ".json")
 
 # The gaps of each client by its index as a text; raises ValueError with a message.
 OwnReader = Callable[[], dict[str, list[float]]]
@@ -105,14 +107,14 @@ def _read_gaps(value: Any, info: ValidationInfo) -> Gaps:
     readers = info.context.readers if isinstance(info.context, _CommandContext) else NO_READERS
     behind = [] if isinstance(value, str) else value[1:]
     try:
-        if not behind and readers.own_lists is not None:
-            return Gaps(PRERECORDED, recorded=readers.own_lists())
         if len(behind) == 1 and isinstance(behind[0], list | tuple):
             return _recorded({GAPS: list(behind[0])}, info)
-        if len(behind) == 1 and isinstance(behind[0], str | PathLike):
+        if len(behind) == 1 and _names_file(behind[0]):
             if readers.file is None:
                 raise refused(Code.CONFLICT, f"a {FILE} cannot be read here; give the recorded {GAPS} themselves")
             return _recorded(readers.file(behind[0]), info)
+        if _names_own_list(behind) and readers.own_lists is not None:
+            return Gaps(PRERECORDED, recorded=_read_own_lists(readers.own_lists, behind))
     except (PydanticCustomError, ValidationError):
         raise
     except ValueError as error:  # a reader's
@@ -120,8 +122,31 @@ def _read_gaps(value: Any, info: ValidationInfo) -> Gaps:
     raise refused(
         Code.FORMAT,
         f"{PRERECORDED} must be followed by a list of 1 to {MAX_RECORDED:,} {GAPS} in seconds, the name of a file "
-        "(in the shell), or nothing, for the Redis list of each client",
+        "(in the shell), or any word or nothing, for the Redis list of each client",
     )
+
+
+def _names_file(value: object) -> bool:
+    """Whether the value is a path; any other string is a word, which the original ignores."""
+    if isinstance(value, str):
+        return "/" in value or value.lower().endswith(_FILE_ENDINGS)
+    return isinstance(value, PathLike)
+
+
+def _names_own_list(behind: Sequence[object]) -> bool:
+    return not behind or (len(behind) == 1 and isinstance(behind[0], str))
+
+
+def _read_own_lists(read_own: OwnReader, behind: Sequence[object]) -> dict[str, list[float]]:
+    """Reads the clients' lists. An error names the word, too, which may have been meant as the name of a file."""
+    try:
+        return read_own()
+    except ValueError as error:
+        if not behind:
+            raise
+        endings = " or ".join(_FILE_ENDINGS)
+        hint = f"the word {shown(behind[0])} is ignored; the name of a file must have a / or end in {endings}"
+        raise ValueError(f"{error} ({hint})") from error
 
 
 def _recorded(recording: Recording, info: ValidationInfo) -> Gaps:
@@ -147,8 +172,8 @@ class Command(Section):
     ia: Annotated[Gaps, PlainValidator(_read_gaps), WithJsonSchema({})] | None = Field(
         None,
         description='The gap before each request: seconds, a distribution such as `["expovariate", 5]`, or recorded '
-        'gaps: `["prerecorded", [0.1, 0.2]]`, or `["prerecorded"]` for a Redis list whose key is the client\'s id.'
-        " Default: back to back.",
+        'gaps: `["prerecorded", [0.1, 0.2]]`, or `["prerecorded", "any word"]` for a Redis list whose key is the '
+        "client's id. Default: back to back.",
     )
 
     def resolved(self, given: dict[str, Any], errors: PlanErrors, context: Any) -> Self:

@@ -23,6 +23,7 @@ from pydantic import Field
 from experiments.plans.fields import MAX_DURATION_S, NS, number_list, number_reason
 from experiments.plans.parsing import PlanErrors, PlanInvalid, Section
 from loadgen.arrivals.pacer import PRERECORDED
+from loadgen.protocol.keys import is_own_key
 from routing.errors import Code, FieldError, shown
 
 PROCESS = "process"
@@ -162,6 +163,8 @@ def gaps_of_lists(client: redis.Redis, keys: object) -> list[list[float]]:
     for key in keys:
         if not isinstance(key, str) or not _KEY.fullmatch(key):
             raise ValueError(f"must be the key of a Redis list, got {shown(key)}")
+        if is_own_key(key):
+            raise ValueError(f"{shown(key)} is a key of Galileo or Celery, not a recording; name another list")
         found.append(_gaps_of(client, key))
         total += len(found[-1])
         if total > MAX_RECORDED:

@@ -158,13 +158,23 @@ def provide(workloads: Iterable[Workload]) -> None:
             size = archive_file(digest).stat().st_size
             if client.strlen(app_key(digest)) == size and client.expire(app_key(digest), APP_TTL_S):
                 continue
-            data = archive_file(digest).read_bytes()
         except OSError as error:
-            raise AppMissing(
-                f"client app {name}: its archive {digest}{_ARCHIVE} cannot be read from galileo_apps_repo_dir: "
-                f"{error.strerror}"
-            ) from error
-        client.set(app_key(digest), data, ex=APP_TTL_S)
+            raise _missing(digest, name, error) from error
+        client.set(app_key(digest), read_archive(digest, name), ex=APP_TTL_S)
+
+
+def read_archive(digest: str, name: str) -> bytes:
+    """The archive of a version of the app `name`. Raises AppMissing."""
+    try:
+        return archive_file(digest).read_bytes()
+    except OSError as error:
+        raise _missing(digest, name, error) from error
+
+
+def _missing(digest: str, name: str, error: OSError) -> AppMissing:
+    return AppMissing(
+        f"client app {name}: its archive {digest}{_ARCHIVE} cannot be read from galileo_apps_repo_dir: {error.strerror}"
+    )
 
 
 def _store(digest: str, data: bytes) -> None:

@@ -44,11 +44,16 @@ def document_of(group: ClientGroup) -> GroupDocument:
 
 
 def renew(group_ids: list[str]) -> None:
-    """Renews the lease of interactive groups; their shards pause when it expires."""
+    """Renews the lease of interactive groups; their shards pause when it expires.
+
+    A group whose key holds a value of another type does not keep the others from being renewed.
+    """
     pipeline = redis_client().pipeline(transaction=False)
     for group_id in group_ids:
         pipeline.hincrby(keys.group_key(group_id), "renewals", 1)
-    pipeline.execute()
+    for group_id, reply in zip(group_ids, pipeline.execute(raise_on_error=False), strict=True):
+        if isinstance(reply, Exception):
+            log.warning("group %s: its lease cannot be renewed: %s", group_id, reply)
 
 
 def project(group_id: str) -> None:
@@ -65,7 +70,7 @@ def project_after_commit(group_id: str) -> None:
         except redis.exceptions.RedisError as error:
             log.warning("group %s: its desired state is written when the broker is back: %s", group_id, error)
 
-    transaction.on_commit(attempt)
+    transaction.on_commit(attempt, robust=True)  # a document that cannot be written does not keep others from it
 
 
 def project_stale(group_ids: list[str]) -> None:
@@ -108,6 +113,8 @@ def stop_now(group_ids: list[str]) -> None:
             _write(document_of(group))
         except redis.exceptions.RedisError as error:
             log.warning("group %s: its stop is written when the broker is back: %s", group.id, error)
+        except Exception:  # the row is stopped all the same, and so are the other groups
+            log.exception("group %s: its stop cannot be written", group.id)
         # Another writer may have used this version for another state: then the next version is the stop.
         while not ClientGroup.objects.filter(id=group.id, version=group.version - 1).update(
             state=GroupState.STOP, version=group.version

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -81,10 +81,11 @@ def conclude(experiment: Experiment, final_status: str, **fields: Any) -> bool:
     return True
 
 
-def uncleared() -> Experiment | None:
-    """An ended experiment that still needs `clear_redis`: a process was killed, or the broker away, before it."""
-    group = ClientGroup.objects.uncleared().select_related("experiment").order_by("id").first()
-    return group.experiment if group else None
+def uncleared() -> Iterator[Experiment]:
+    """The ended experiments that still need `clear_redis`: a process was killed, or the broker away, before it."""
+    groups = ClientGroup.objects.uncleared().order_by("id").values_list("experiment", flat=True)
+    for experiment_id in dict.fromkeys(groups):
+        yield from Experiment.objects.filter(id=experiment_id)
 
 
 def clear_redis_if_needed(experiment: Experiment) -> None:

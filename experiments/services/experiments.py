@@ -12,7 +12,6 @@ from redis.exceptions import RedisError
 
 from experiments.models import Experiment, ExperimentStatus, Trace
 from experiments.plans import Plan
-from experiments.plans.workload import QUEUE
 from experiments.services import apps, ending, events, partitions, placement, sending
 from experiments.services.workers import sync_workers
 from loadgen.arrivals.pacer import ARRIVALS_VERSION
@@ -48,17 +47,15 @@ def save_new(experiment: Experiment, asked_id: str | None = None) -> None:
 
 
 def new_id(now: datetime) -> str:
-    """`YYYYMMDDHHMM-xxxx`: the minute and four random characters, as in the original Galileo."""
+    """`YYYYMMDDHHMM-xxxx`: the minute in UTC and four random characters, as in the original Galileo."""
     alphabet = string.ascii_lowercase + string.digits
     return f"{now:%Y%m%d%H%M}-{''.join(secrets.choice(alphabet) for _ in range(4))}"
 
 
 def check_workers(plan: Plan) -> None:
-    """Raises NoMatchingWorkers when no live worker has a workload's labels, unless its placement waits for one."""
+    """Raises NoMatchingWorkers or TooFewSlots for a plan that the live workers could not run together."""
     sync_workers()
-    for workload in plan.workloads:
-        if workload.placement != QUEUE:
-            placement.matching_workers(workload.worker_labels)
+    placement.check_slots(plan.workloads)
 
 
 def create(

@@ -16,7 +16,7 @@ from experiments.models import ClientGroup, GroupState, InteractiveGroup, Shard,
 from experiments.plans import GroupWorkload
 from experiments.services import apps, desired, events, interactive, placement, shards
 from experiments.services.broker import broker_now_ns, start_lock
-from experiments.services.workers import sync_workers
+from experiments.services.workers import NoMatchingWorkers, sync_workers
 from loadgen.protocol.enums import CommandKind
 from loadgen.protocol.keys import GROUP_LEASE_S
 from loadgen.protocol.messages import GroupCommand
@@ -145,18 +145,24 @@ def next_client(group: ClientGroup) -> int:
     return max((bounds[1] for clients in stored for bounds in clients), default=0)
 
 
-def follow_all() -> None:
-    """Follows every group that has not ended, and renews the leases of the open ones."""
-    groups = list(ClientGroup.objects.following().order_by("created_at"))
-    if not groups:
-        return
-    desired.project_stale([group.id for group in groups])
-    desired.renew([group.id for group in groups if group.state == GroupState.RUN])
-    for group in groups:
-        try:
-            follow(group.id)
-        except (placement.NoMatchingWorkers, placement.NoFreeSlot, apps.AppMissing) as error:
-            log.warning("client group %s: a shard cannot be placed again yet: %s", group.id, error)
+def following() -> list[str]:
+    """The ids of the groups that have not ended, oldest first. Renews the leases of the open ones, together."""
+    groups = list(ClientGroup.objects.following().order_by("created_at").values_list("id", "state"))
+    desired.renew([group_id for group_id, state in groups if state == GroupState.RUN])
+    return [group_id for group_id, _ in groups]
+
+
+def keep_up(group_id: str) -> None:
+    """Projects the desired state of a group that has not ended, if it is not in Redis, and follows its shards.
+
+    Raises:
+        ClientGroup.DoesNotExist
+    """
+    desired.project_stale([group_id])
+    try:
+        follow(group_id)
+    except (NoMatchingWorkers, placement.NoFreeSlot, apps.AppMissing) as error:
+        log.warning("client group %s: a shard cannot be placed again yet: %s", group_id, error)
 
 
 def follow(group_id: str) -> ClientGroup:

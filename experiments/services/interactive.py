@@ -6,7 +6,7 @@ import logging
 from datetime import timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import Max
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -57,17 +57,27 @@ def start(name: str, creator: str, metadata: dict[str, Any]) -> Experiment:
     with start_lock(), transaction.atomic():
         other = Experiment.objects.select_for_update().active().first()
         if other is not None:
-            raise OtherExperimentRuns(
-                f"experiment {other} is {other.status}; stop it, or wait for its end, and start again"
-            )
+            raise OtherExperimentRuns(f"experiment {other} is {other.status}: {how_to_end(other)}")
         save_new(experiment)
         partitions.add(experiment.id)
         events.record(experiment.id, "running", at=now)
         for group in ClientGroup.objects.open():
-            _record(experiment, group)
-            desired.record_in(group, experiment)
+            _record_open(experiment, group)
     experiment.refresh_from_db()
     return experiment
+
+
+def _record_open(experiment: Experiment, group: ClientGroup) -> None:
+    """Records a group from now on. One that cannot be recorded is on the timeline, and the others are recorded."""
+    try:
+        with transaction.atomic():
+            _record(experiment, group)
+            desired.record_in(group, experiment)
+    except OperationalError:
+        raise
+    except Exception:
+        log.exception("client group %s cannot be recorded", group.id)
+        events.mark(experiment.id, "client group not recorded", group.id)
 
 
 def record_new(group: ClientGroup) -> None:
@@ -77,6 +87,19 @@ def record_new(group: ClientGroup) -> None:
         _record(experiment, group)
         group.experiment = experiment
         group.save(update_fields=["experiment"])
+
+
+def how_to_end(experiment: Experiment) -> str:
+    """The end of a message about an active experiment: its start, and the call or command that ends it."""
+    if not experiment.interactive:
+        return f"wait for its end, or stop it with `manage.py cancel {experiment.id}`"
+    if experiment.status != ExperimentStatus.RUNNING:
+        return "it ends in a moment; start again then"
+    return (
+        f"it was started by {experiment.creator} at {experiment.started_at:%Y-%m-%d %H:%M:%S} UTC; "
+        f"exp.stop({experiment.id!r}) ends it, also from another shell. It ends by itself {LEASE.seconds} s "
+        "after its shell has died"
+    )
 
 
 def renew(experiment_id: str) -> None:

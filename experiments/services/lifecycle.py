@@ -25,7 +25,8 @@ from experiments.models import (
 from experiments.services import apps, desired, ending, events, interactive, placement, shards
 from experiments.services.apps import AppMissing
 from experiments.services.broker import broker_now_ns
-from experiments.services.placement import NoFreeSlot, NoMatchingWorkers, matching_workers
+from experiments.services.placement import NoFreeSlot
+from experiments.services.workers import NoMatchingWorkers, matching_workers
 from routing import routers
 from routing import services as routing_services
 from routing.errors import InvalidInput
@@ -202,17 +203,19 @@ def _stored_batches(experiment: Experiment) -> int:
 
 def _place(experiment: Experiment) -> None:
     placed = set(experiment.groups.values_list("workload_id", flat=True))
+    workloads = list(experiment.workloads.all())
     if not placed:
+        placement.check_slots(workloads)  # workers may have left since it was submitted
         for service, route in experiment.plan.get("routing", {}).items():
             routing_services.set_record(service, route["hosts"], route["weights"], by=f"experiment {experiment.id}")
-    for workload in experiment.workloads.all():
-        if workload.id not in placed:
-            if _reads_table(workload) and RedisRoutingTable(redis_client()).read(workload.service) is None:
-                raise NoRoute(
-                    f"service {workload.service} has no routing record: set one in the plan's `routing`, "
-                    f"or with `manage.py set_route {workload.service} HOST:PORT`"
-                )
-            shards.place_group(experiment, workload)
+    unplaced = [workload for workload in workloads if workload.id not in placed]
+    for number, workload in enumerate(unplaced, 1):
+        if _reads_table(workload) and RedisRoutingTable(redis_client()).read(workload.service) is None:
+            raise NoRoute(
+                f"service {workload.service} has no routing record: set one in the plan's `routing`, "
+                f"or with `manage.py set_route {workload.service} HOST:PORT`"
+            )
+        shards.place_group(experiment, workload, unplaced[number:])
 
 
 def _reads_table(workload: Workload) -> bool:

@@ -7,17 +7,17 @@ bound process would have to wait, on a device whose other load is unknown.
 """
 
 import math
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from experiments.models import Shard, ShardStatus, Worker, Workload
 from experiments.plans.workload import QUEUE, SharedKeys
-from experiments.services.workers import note_missed
+from experiments.services.workers import NoMatchingWorkers, matching_workers, note_missed, with_labels
 from loadgen.protocol.enums import LoadModel
 from routing.errors import Unavailable
 from routing.redis import redis_client
@@ -31,8 +31,8 @@ SHARD_RATE_RPS = 20_000
 _TAKER_IS_SILENT = timedelta(seconds=10)
 
 
-class NoMatchingWorkers(Unavailable):
-    """No live worker has the required labels; the message names the label, or states that no worker is running."""
+class TooFewSlots(NoMatchingWorkers):
+    """The matching workers have too few slots for the plan, even without other load; the message has the figures."""
 
 
 class NoFreeSlot(Unavailable):
@@ -47,27 +47,78 @@ class Share:
     clients: Ranges
 
 
-def matching_workers(labels: dict[str, str]) -> list[Worker]:
-    """Live workers that have all `labels`.
+def check_slots(workloads: Sequence[SharedKeys | Workload]) -> None:
+    """Checks that the workers could run these workloads together, if no other load had a slot; each needs at least one.
+
+    With policy `queue`, workers may join later, so that such workloads are not checked.
 
     Raises:
-        NoMatchingWorkers
+        NoMatchingWorkers: no live worker has a workload's labels.
+        TooFewSlots
     """
-    live = list(Worker.objects.ready())
-    if not live:
-        raise NoMatchingWorkers("no worker is running: start one with `bin/run worker`")
-    for label, value in labels.items():
-        if not any(worker.labels.get(label) == value for worker in live):
-            known = sorted({worker.labels[label] for worker in live if label in worker.labels})
-            there = (
-                f"there are workers with galileo_{label} = {', '.join(known)}" if known else "no worker has this label"
-            )
-            raise NoMatchingWorkers(f"no live worker has the label galileo_{label}={value} ({there})")
-    matching = [worker for worker in live if labels.items() <= worker.labels.items()]
-    if not matching:
-        asked = ", ".join(f"galileo_{label}={value}" for label, value in labels.items())
-        raise NoMatchingWorkers(f"no live worker has all of the labels {asked}")
-    return matching
+    balanced = [workload for workload in workloads if workload.placement != QUEUE]
+    live = list(Worker.objects.ready()) if balanced else []
+    matching = [matching_workers(workload.worker_labels, live) for workload in balanced]
+    full = _assign([_ids(workers) for workers in matching], {worker.id: worker.slots for worker in live}).full
+    if not full:
+        return
+    bound = sum(set(_ids(workers)) <= full for workers in matching)
+    names = ", ".join(worker.name for worker in live if worker.id in full)
+    slots = sum(worker.slots for worker in live if worker.id in full)
+    raise TooFewSlots(
+        f"{bound} of the plan's {len(workloads)} workloads can run on {names} only, and need at least {bound} slots, "
+        f"one each, but all matching workers together have {slots}: use fewer workloads, start more workers, or raise "
+        "galileo_slots"
+    )
+
+
+@dataclass
+class _Assignment:
+    """Which workloads, by index, have a slot of a worker, by the worker's id.
+
+    `full` is empty when each workload has a slot; else, for the first that has none, its workers and those to which the
+    workloads in its way could have moved: all of them are full.
+    """
+
+    holders: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    full: set[int] = field(default_factory=set)
+
+
+def _assign(workers: Sequence[list[int]], slots: Mapping[int, int]) -> _Assignment:
+    """Assigns a slot of one of its workers to each workload, the emptiest first, and moves others for one that has no
+    choice (augmenting paths in a bipartite graph; the cost grows with workloads² × workers at worst).
+
+    Args:
+        workers: of each workload, the ids of the workers that it may use.
+        slots: the number of slots of each worker, by id.
+    """
+    found = _Assignment()
+
+    def find(workload: int, seen: set[int]) -> bool:
+        unseen = [worker for worker in workers[workload] if worker not in seen]
+        seen.update(unseen)
+        unseen.sort(key=lambda worker: len(found.holders[worker]) - slots[worker])
+        for worker in unseen:
+            if len(found.holders[worker]) < slots[worker]:
+                found.holders[worker].append(workload)
+                return True
+        for worker in unseen:
+            for other in list(found.holders[worker]):
+                if find(other, seen):
+                    found.holders[worker].remove(other)
+                    found.holders[worker].append(workload)
+                    return True
+        return False
+
+    for workload in range(len(workers)):
+        seen: set[int] = set()
+        if not find(workload, seen) and not found.full:
+            found.full = seen
+    return found
+
+
+def _ids(workers: Sequence[Worker]) -> list[int]:
+    return [worker.id for worker in workers]
 
 
 def workload_row(definition: SharedKeys | Workload, **fields: Any) -> Workload:
@@ -76,8 +127,11 @@ def workload_row(definition: SharedKeys | Workload, **fields: Any) -> Workload:
     return Workload(**{name: getattr(definition, name) for name in copied}, **fields)
 
 
-def shares_of(workload: Workload, clients: int) -> list[Share]:
+def shares_of(workload: Workload, clients: int, later: Sequence[Workload] = ()) -> list[Share]:
     """Divides `clients` of a workload's clients by its policy.
+
+    Args:
+        later: the workloads of the same plan that are placed next; a slot is left for each.
 
     Raises:
         NoMatchingWorkers, NoFreeSlot: never with policy `queue`, where workers may join later.
@@ -89,7 +143,20 @@ def shares_of(workload: Workload, clients: int) -> list[Share]:
         clients,
         shards_per_worker=workload.shards_per_worker,
         rate_rps=_asked_rate_rps(workload),
+        later=[each.worker_labels for each in later if each.placement != QUEUE],
+        own=_own_shards(workload),
     )
+
+
+def another_worker(workload: Workload, avoid: Worker | None) -> Worker | None:
+    """The worker for one shard of a workload; `avoid` is chosen last. Raises NoMatchingWorkers, NoFreeSlot."""
+    return place(workload.worker_labels, 1, avoid=avoid, own=_own_shards(workload))[0].worker
+
+
+def _own_shards(workload: Workload) -> Q:
+    """The condition for the shards of a workload, and of the experiment that it belongs to."""
+    own = Q(group__workload=workload.pk)
+    return own if workload.experiment_id is None else own | Q(group__experiment=workload.experiment_id)
 
 
 def place(
@@ -99,6 +166,8 @@ def place(
     shards_per_worker: int | None = None,
     rate_rps: float = 0.0,
     avoid: Worker | None = None,
+    later: Sequence[dict[str, str]] = (),
+    own: Q | None = None,
 ) -> list[Share]:
     """Divides a workload's clients over the matching workers that have a free slot, least loaded first.
 
@@ -108,20 +177,27 @@ def place(
         shards_per_worker: at most, where a worker has the free slots; None: one, and more for a high rate.
         rate_rps: the highest rate of the workload, all shards together; 0 if unknown.
         avoid: the worker that is used last.
+        later: the labels of workloads that are placed next; a slot is left for each as far as there are enough.
+        own: the condition for the shards that a message must not name as those of others.
 
     Raises:
         NoMatchingWorkers, NoFreeSlot
     """
-    matching = matching_workers(labels)
+    live = list(Worker.objects.ready())
+    matching = matching_workers(labels, live)
     active = Shard.objects.not_ended()
     used = dict(active.values_list("worker").annotate(Count("id")).values_list("worker", "id__count"))
-    free = [worker for worker in matching if used.get(worker.id, 0) < worker.slots]
+    left = {worker.id: max(0, worker.slots - used.get(worker.id, 0)) for worker in live}
+    candidates = [_ids(matching), *(_ids(with_labels(live, wanted)) for wanted in later)]
+    for worker_id, holders in _assign(candidates, left).holders.items():
+        left[worker_id] -= sum(workload > 0 for workload in holders)  # the first one is placed here
+    free = [worker for worker in matching if left[worker.id]]
     if not free:
-        holders = _holders(active.filter(worker__in=matching))
-        raise NoFreeSlot(f"no free slot on {', '.join(worker.name for worker in matching)}; held by {holders}")
+        names = ", ".join(worker.name for worker in matching)
+        raise NoFreeSlot(f"no free slot on {names}; {_holders(active.filter(worker__in=matching), own)}")
     load = _clients_by_worker()
     free.sort(key=lambda worker: (worker == avoid, load.get(worker.id, 0), worker.name))
-    slots = [worker.slots - used.get(worker.id, 0) for worker in free]
+    slots = [left[worker.id] for worker in free]
     if shards_per_worker is None:
         cores = [worker.cores - used.get(worker.id, 0) for worker in free]
         rooms = [max(1, min(room)) for room in zip(slots, cores, strict=True)]
@@ -161,9 +237,15 @@ def _clients_by_worker() -> dict[int, int]:
     return counts
 
 
-def _holders(shards: QuerySet[Shard]) -> str:
-    groups = sorted(set(shards.values_list("group_id", flat=True)))
-    return ", ".join(groups[:5]) + (f" and {len(groups) - 5} more" if len(groups) > 5 else "")
+def _holders(shards: QuerySet[Shard], own: Q | None) -> str:
+    """Which groups hold the slots; those of the asking experiment or group are counted and not named."""
+    others = shards if own is None else shards.exclude(own)
+    groups = sorted(set(others.values_list("group_id", flat=True)))
+    mine = 0 if own is None else shards.filter(own).count()
+    if not groups:
+        return f"all {mine} slots are used by other shards of its own"
+    named = ", ".join(groups[:5]) + (f" and {len(groups) - 5} more" if len(groups) > 5 else "")
+    return f"held by {named}" + (f", and {mine} by other shards of its own" if mine else "")
 
 
 def may_be_taken(shard: Shard) -> bool:

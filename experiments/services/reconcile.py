@@ -6,10 +6,10 @@ from contextlib import contextmanager, suppress
 
 from django.db import OperationalError
 from django.utils import timezone
-from redis.exceptions import LockNotOwnedError, RedisError
+from redis.exceptions import LockNotOwnedError, RedisError, ResponseError
 from redis.lock import Lock
 
-from experiments.models import Experiment, ExperimentStatus
+from experiments.models import ClientGroup, Experiment, ExperimentStatus
 from experiments.services import desired, ending, events, experiments, groups, lifecycle
 from experiments.services.broker import LockTimeout, start_lock, try_lock
 from experiments.services.workers import sync_workers
@@ -36,8 +36,7 @@ def _pass(lock: Lock) -> None:
         sync_workers()
     with _set_apart("the routing table"):
         synchronise()
-    with _set_apart("the interactive client groups"):
-        groups.follow_all()
+    _follow_groups()
     for experiment in Experiment.objects.active().oldest_first():
         with suppress(LockNotOwnedError):  # it has expired
             lock.reacquire()
@@ -50,20 +49,33 @@ def _pass(lock: Lock) -> None:
     if promoted:
         _forward(promoted)
     _revise_one()
-    with _set_apart("the keys of an ended experiment"):
-        if ended := ending.uncleared():  # one in each pass, as it is rare
-            ending.clear_redis(ended)
+    _clear_one()
 
 
 @contextmanager
 def _set_apart(what: str) -> Iterator[None]:
-    """Keeps an exception in one part from stopping the others, except when the broker or the database is away."""
+    """Keeps an exception in one part from stopping the others, except when the broker or the database is away.
+
+    The broker is not away when it refuses a command, for example because a key holds a value of another type.
+    """
     try:
         yield
+    except ResponseError:
+        log.exception("reconciliation of %s failed", what)
     except (RedisError, OperationalError):
         raise
     except Exception:
         log.exception("reconciliation of %s failed", what)
+
+
+def _follow_groups() -> None:
+    """Follows each interactive group; its cost grows with the groups that have not ended."""
+    group_ids: list[str] = []
+    with _set_apart("the leases of the interactive client groups"):
+        group_ids = groups.following()
+    for group_id in group_ids:
+        with _set_apart(f"client group {group_id}"), suppress(ClientGroup.DoesNotExist):  # it was deleted meanwhile
+            groups.keep_up(group_id)
 
 
 _STEPS = {
@@ -85,7 +97,8 @@ def _forward(experiment: Experiment) -> None:
             step(experiment)
             passed = True
         if not passed:
-            lifecycle.give_up_when_overdue(experiment)
+            with _set_apart(f"the end of experiment {experiment.id}"):
+                lifecycle.give_up_when_overdue(experiment)
         experiment.refresh_from_db()
         if experiment.status == before:
             return
@@ -98,6 +111,14 @@ def _revise_one() -> None:
         with _set_apart(f"the summary of experiment {experiment.id}"):
             lifecycle.revise_summary(experiment)
             return  # a summary that cannot be made does not block the others
+
+
+def _clear_one() -> None:
+    """Removes the keys of one ended experiment, as this is rare; one that fails does not block the others."""
+    for ended in ending.uncleared():
+        with _set_apart(f"the keys of experiment {ended.id}"):
+            ending.clear_redis(ended)
+            return
 
 
 def _delete_marked() -> None:

@@ -1,6 +1,7 @@
 """Shards: created at placement, followed by their status, lease and worker, and ordered again when they are lost."""
 
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -35,14 +36,14 @@ MAX_ATTEMPTS = 16
 MAX_REASON = 4000
 
 
-def place_group(experiment: Experiment, workload: Workload) -> None:
-    """Makes a workload's group with its shards and clients, and orders the shards.
+def place_group(experiment: Experiment, workload: Workload, later: Sequence[Workload] = ()) -> None:
+    """Makes a workload's group with its shards and clients, and orders the shards; leaves slots for `later` workloads.
 
     Raises:
         NoMatchingWorkers, NoFreeSlot, AppMissing
     """
     apps.provide([workload])
-    shares = placement.shares_of(workload, workload.clients)
+    shares = placement.shares_of(workload, workload.clients, later)
     with transaction.atomic():
         # A concurrent cancel waits for the row, and then finds the group to stop.
         starting = Experiment.objects.select_for_update().filter(id=experiment.id, status=ExperimentStatus.STARTING)
@@ -292,7 +293,7 @@ def _next_worker(shard: Shard) -> Worker | None:
     if shard.group.workload.queue is not None:
         return None
     try:
-        return placement.place(shard.group.workload.worker_labels, 1, avoid=shard.worker)[0].worker
+        return placement.another_worker(shard.group.workload, avoid=shard.worker)
     except placement.NoFreeSlot:
         if shard.status == ShardStatus.DISPATCHED and shard.worker and shard.worker.status == WorkerStatus.READY:
             return shard.worker  # the slot that it waits for is its own

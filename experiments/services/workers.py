@@ -1,7 +1,8 @@
-"""The rows of workers, updated from the registry that the workers' agents keep in Redis."""
+"""The rows of workers, updated from the registry that the workers' agents keep in Redis, and the choice by labels."""
 
 import logging
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from loadgen.broker.options import celery_options
 from loadgen.protocol.codec import MessageError, from_json
 from loadgen.protocol.keys import WORKER_TTL_S, WORKERS_KEY, label_queue, worker_key
 from loadgen.protocol.messages import WorkerInfo
+from routing.errors import Unavailable
 from routing.redis import redis_client
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,38 @@ OVERDUE_NS = 3_000_000_000
 MISSED = timedelta(seconds=2.5)
 AFTER_GAP = timedelta(seconds=2.5)
 LONGEST_GAP = timedelta(seconds=2.5)
+
+
+class NoMatchingWorkers(Unavailable):
+    """No live worker has the required labels; the message names the label, or states that no worker is running."""
+
+
+def matching_workers(labels: dict[str, str], live: Sequence[Worker] | None = None) -> list[Worker]:
+    """Those of the live workers that have all `labels`; `live` are all live workers, if the caller has read them.
+
+    Raises:
+        NoMatchingWorkers
+    """
+    live = list(Worker.objects.ready()) if live is None else live
+    if not live:
+        raise NoMatchingWorkers("no worker is running: start one with `bin/run worker`")
+    for label, value in labels.items():
+        if not any(worker.labels.get(label) == value for worker in live):
+            known = sorted({worker.labels[label] for worker in live if label in worker.labels})
+            there = (
+                f"there are workers with galileo_{label} = {', '.join(known)}" if known else "no worker has this label"
+            )
+            raise NoMatchingWorkers(f"no live worker has the label galileo_{label}={value} ({there})")
+    matching = with_labels(live, labels)
+    if not matching:
+        asked = ", ".join(f"galileo_{label}={value}" for label, value in labels.items())
+        raise NoMatchingWorkers(f"no live worker has all of the labels {asked}")
+    return matching
+
+
+def with_labels(workers: Sequence[Worker], labels: dict[str, str]) -> list[Worker]:
+    """Those of the workers that have all `labels`."""
+    return [worker for worker in workers if labels.items() <= worker.labels.items()]
 
 
 def sync_workers() -> None:

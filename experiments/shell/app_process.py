@@ -1,4 +1,7 @@
-"""One request of a client app, made in a process of its own, from which the app cannot harm the shell."""
+"""One request of a client app, made in a process of its own, from which the app cannot harm the shell.
+
+The process gets none of the controller's secrets: neither in its environment or its arguments, nor through its files.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +18,35 @@ import msgpack
 
 import loadgen
 from experiments.shell.errors import AppFailed
-from loadgen.apps.one_request import ANSWER, MAX_BODY_BYTES, QUESTION, AppAnswer, AppQuestion, AppRequest
+from loadgen.apps import archive
+from loadgen.apps.errors import AppInvalid
+from loadgen.apps.one_request import ANSWER, MAX_BODY_BYTES, QUESTION, UNPACKED, AppAnswer, AppQuestion, AppRequest
 from loadgen.protocol.codec import MessageError, from_wire, to_wire
 
-# Covers fetching (20 s), loading (5 s) and calling (3 s) the app, each of which has its own limit and error.
-TIMEOUT_S = 40.0
+# Covers loading (5 s) and calling (3 s) the app, each of which has its own limit and error.
+TIMEOUT_S = 20.0
 _LOOK_EVERY_S = 0.02
+# The variables that an app may need. All others are left out, as any of them may hold a password or a token.
+_VARIABLES = (
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV",
+    "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "galileo_compiled",
+)  # fmt: skip
 _ROOT = Path(loadgen.__file__).resolve().parents[1]
 
 
-def request_of(question: AppQuestion, timeout_s: float = TIMEOUT_S) -> AppRequest:
+def request_of(question: AppQuestion, app: bytes | None = None, timeout_s: float = TIMEOUT_S) -> AppRequest:
     """Returns the app's next request.
+
+    Args:
+        app: its archive; None for an app of the question's folder.
 
     Raises:
         AppFailed: with the last lines of the app's traceback, or with the end of its process.
     """
     with TemporaryDirectory(prefix="galileo-app-") as name:
         folder = Path(name)
+        if app is not None:
+            _unpack(app, folder / UNPACKED, question.app)
         (folder / QUESTION).write_bytes(msgpack.packb(to_wire(question)))
         ended = _run([sys.executable, "-m", "loadgen.shard.app_request", name], timeout_s)
         answer = _answer(folder / ANSWER)
@@ -42,12 +57,23 @@ def request_of(question: AppQuestion, timeout_s: float = TIMEOUT_S) -> AppReques
     return answer.request
 
 
+def _unpack(app: bytes, folder: Path, name: str) -> None:
+    folder.mkdir(mode=0o700)
+    try:
+        for _ in archive.unpack(app, folder):
+            pass
+    except (AppInvalid, OSError) as error:
+        raise AppFailed(f"client app {name!r} cannot be unpacked: {error}") from error
+
+
 def _run(command: list[str], timeout_s: float) -> str:
     """Runs the process, and kills its process group at the end. Returns how it ended."""
     deadline_s = time.monotonic() + timeout_s
     process = subprocess.Popen(
         command,
         cwd=_ROOT,
+        env={name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        close_fds=True,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

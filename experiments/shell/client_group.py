@@ -81,9 +81,9 @@ class ClientGroup:
             n: number of requests of each client; None: until the next command.
             ia: the gap before each request: seconds, a distribution of Python's `random` with its parameters, such as
                 ('expovariate', 5), or recorded gaps. Each client uses all gaps of ('prerecorded', [0.1, 0.2, ...])
-                or ('prerecorded', 'monday.csv'); with ('prerecorded',) each client reads a Redis list of its own, whose
-                key is its client_id (docs/shell.md). Without `ia`, each request follows the response to the previous
-                one.
+                or ('prerecorded', 'monday.csv'). With ('prerecorded',), or with any word behind it, each client reads a
+                Redis list of its own, whose key is its client_id (docs/shell.md). Without `ia`, a request follows the
+                response to the previous one.
 
         >>> c.request(n=100, ia=('expovariate', 5)).wait()
         """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import random
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from requests.cookies import cookiejar_from_dict
 from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
 
-from experiments.models import Workload
+from experiments import selectors
 from experiments.plans import GroupWorkload
 from experiments.services import apps
 from experiments.shell import app_process
@@ -75,19 +74,13 @@ def send(workload: GroupWorkload, kwargs: dict[str, Any]) -> requests.Response:
 def _request_of_app(workload: GroupWorkload, base_url: str) -> AppRequest:
     """Returns the request of the workload's client app. Raises AppFailed, AppMissing, InvalidInput."""
     (spec,) = apps.resolved([workload.spec()], place="")
-    apps.provide([Workload(spec=dataclasses.asdict(spec))])
-    apps_dir = settings.SITE.apps_dir
-    assert spec.client_app is not None
-    return app_process.request_of(
-        AppQuestion(
-            app=spec.client_app,
-            digest=spec.client_app_digest,
-            parameters=spec.client_parameters,
-            apps_dir=None if apps_dir is None else str(apps_dir),
-            base_url=base_url,
-            redis=settings.SITE.redis,
-        )
-    )
+    name, digest, apps_dir = spec.client_app, spec.client_app_digest, settings.SITE.apps_dir
+    assert name is not None
+    question = AppQuestion(name, spec.client_parameters, None if apps_dir is None else str(apps_dir), base_url)
+    packed = None
+    if digest is not None and not selectors.has_local_app(name):
+        packed = apps.read_archive(digest, name)
+    return app_process.request_of(question, packed)
 
 
 def _send_prepared(session: requests.Session, asked: AppRequest, workload: GroupWorkload) -> requests.Response:

@@ -57,7 +57,7 @@ class Environments:
             "galileo_admin_password": self._secrets.admin_password,
             "galileo_web_host": HOST,
             "galileo_web_port": str(self._config.web_port),
-            "galileo_allowed_hosts": f"{HOST},localhost",
+            "galileo_allowed_hosts": ",".join(filter(None, (f"{HOST},localhost", user.get("galileo_allowed_hosts")))),
         }
 
     def worker(self, name: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from galileo_site.stack.session import running
 from galileo_site.stack.stack import UP, check_machine
 from galileo_site.stack.state import StateDir, is_locked
 from loadgen.interruption import Interrupted, Interruption
+from loadgen.protocol.logs import UtcFormatter
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +157,9 @@ def _leave_terminal() -> None:
 
 
 def _log_to(path: Path) -> None:
-    logging.basicConfig(filename=path, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, force=True)
+    handler = logging.FileHandler(path)
+    handler.setFormatter(UtcFormatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
 def _read_state(state: StateDir) -> dict[str, Any]:

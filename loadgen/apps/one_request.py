@@ -1,6 +1,7 @@
 """AppQuestion, AppAnswer: messages between the shell and a process that calls a client app (shard/app_request.py).
 
-Both are files in a shared folder: the question exists when the process starts, the answer when it ends.
+Both are files in a shared folder: the question exists when the process starts, the answer when it ends. An app of the
+repository lies beside them, unpacked: its process gets no access to the broker.
 """
 
 from __future__ import annotations
@@ -8,9 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from loadgen.protocol.settings import RedisSettings
-
-QUESTION, ANSWER, CACHE = "question", "answer", "cache"
+QUESTION, ANSWER, UNPACKED = "question", "answer", "app"
 MAX_BODY_BYTES: Final = 64 << 20
 
 
@@ -19,11 +18,9 @@ class AppQuestion:
     """The app whose next request is wanted, and the request's target."""
 
     app: str
-    digest: str | None  # of its archive in the repository
     parameters: dict[str, Any]
     apps_dir: str | None  # a folder of apps that come first
     base_url: str
-    redis: RedisSettings
 
 
 @dataclass(frozen=True)

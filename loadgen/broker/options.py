@@ -13,6 +13,9 @@ from redis.retry import Retry
 
 from loadgen.protocol.settings import RedisSettings
 
+# With its zone, as the lines that Galileo itself logs have it (loadgen.protocol.logs).
+LOG_TIME = "%Y-%m-%d %H:%M:%S%z"
+
 # A half-open connection (NAT, Wi-Fi) is noticed only by these.
 SOCKET_OPTIONS: dict[str, Any] = {
     "socket_timeout": 10,
@@ -64,6 +67,8 @@ def celery_options(redis: RedisSettings) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "worker_disable_prefetch": True,
         "worker_hijack_root_logger": False,
+        "worker_log_datefmt": LOG_TIME,
+        "worker_task_log_datefmt": LOG_TIME,
         "enable_utc": True,
         "timezone": "UTC",
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 # --- Celery: task and queue names -----------------------------------------------------------------------------------
 
 TASK_RUN_SHARD = "galileo.run_shard"  # one argument: a ShardOrder as a dict
@@ -77,6 +79,21 @@ def ingest_progress_key(queue: str) -> str:
 # Lists, first in first out from left to right: the scripts that users push, as JSON, and those that a daemon has taken.
 INSTRUCTIONS_KEY = "galileo:experiments:instructions"
 INSTRUCTIONS_PROCESSING_KEY = "galileo:experiments:instructions:processing"
+
+
+# Every key of Galileo, of the routing table and the telemetry daemons, and of Celery's transport (kombu): queues, their
+# bindings, unacknowledged messages, mailboxes, results. A client's id, under which a user may store gaps, begins
+# with that of its experiment or group, which has neither `:` nor `_`.
+_OWN_KEY = re.compile(
+    r"galileo[:_/].*|galileo\.(?:control|ingest\.).*|routing:.*|telemd\.info:.*"
+    r"|_kombu\..*|unacked(?:_.*)?|celery(?:[-\x06].*|ev.*)?|.*\.pidbox(?:\x06.*)?",
+    re.DOTALL,
+)
+
+
+def is_own_key(key: str) -> bool:
+    """Whether Galileo or Celery keeps its own data under a key of Redis, so that users may not name it."""
+    return _OWN_KEY.fullmatch(key) is not None
 
 
 SHARD_STATUS_TTL_S = 3600

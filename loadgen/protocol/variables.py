@@ -27,8 +27,8 @@ OWN_SETTINGS = SECRET_SETTINGS | frozenset(
     "redis_host redis_port redis_username labels slots apps_dir apps_repo_dir apps_repository apps_cache_dir "
     "apps_cache_limit_mb api_url api_user api_auth api_rate spool_dir spool_limit_mb logging_level ingest_queues "
     "ingest_queue trace_logging trace_dir trace_limit_mb telemetry_interval_s router_static_host state_dir compiled "
-    "web_host web_port allowed_hosts debug https venv flower_host flower_port csrf_trusted_origins admin_user "
-    "admin_email expdb_driver expdb_sqlite_path expdb_postgres_host expdb_postgres_port expdb_postgres_db "
+    "web_host web_port web_prefix trusted_proxies login_rate allowed_hosts debug https venv flower_host flower_port "
+    "csrf_trusted_origins admin_user admin_email expdb_driver expdb_sqlite_path expdb_postgres_host expdb_postgres_port expdb_postgres_db "
     "expdb_postgres_user expdb_mysql_host expdb_mysql_port expdb_mysql_db expdb_mysql_user".split()
 )
 OWN_PREFIXES = ("expdb_", "admin_")

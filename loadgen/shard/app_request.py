@@ -6,7 +6,6 @@ loaded and called as on a worker, for client 0.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from collections.abc import Iterable
@@ -16,34 +15,28 @@ from typing import Any
 import msgpack
 from requests import PreparedRequest
 
-from loadgen.apps.cache import AppCache, AppUnavailableError
-from loadgen.apps.one_request import ANSWER, CACHE, MAX_BODY_BYTES, QUESTION, AppAnswer, AppQuestion, AppRequest
-from loadgen.device.redis_connections import async_client
-from loadgen.engine import AppError, is_local
+from loadgen.apps.one_request import ANSWER, MAX_BODY_BYTES, QUESTION, UNPACKED, AppAnswer, AppQuestion, AppRequest
+from loadgen.engine import AppError
 from loadgen.engine.client_app import ClientApp, find_app
 from loadgen.engine.http import prepared
 from loadgen.engine.watchdog import Watchdog
 from loadgen.protocol.codec import from_wire, to_wire
 
-_CACHE_BYTES = 64 << 20  # of one app
-
 
 def main(folder: Path) -> None:
     question = from_wire(AppQuestion, msgpack.unpackb((folder / QUESTION).read_bytes()))
     try:
-        answer = AppAnswer(_ask(question, folder / CACHE))
-    except (AppError, AppUnavailableError) as error:
+        answer = AppAnswer(_ask(question, folder / UNPACKED))
+    except AppError as error:
         answer = AppAnswer(error=str(error).encode(errors="backslashreplace").decode())
     (folder / ANSWER).write_bytes(msgpack.packb(to_wire(answer)))
 
 
-def _ask(question: AppQuestion, cache: Path) -> AppRequest:
-    """Raises AppError, AppUnavailableError."""
+def _ask(question: AppQuestion, unpacked: Path) -> AppRequest:
+    """Raises AppError."""
     apps_dir = None if question.apps_dir is None else Path(question.apps_dir)
-    fetched: Path | None = None
-    if question.digest is not None and not is_local(question.app, apps_dir):
-        fetched = asyncio.run(_fetch(question, cache))
     watchdog = Watchdog()
+    fetched = unpacked if unpacked.is_dir() else None
     app = ClientApp(question.app, find_app(question.app, apps_dir, fetched), watchdog)
     parameters = app.parameters(question.parameters)
     watchdog.start()
@@ -52,15 +45,6 @@ def _ask(question: AppQuestion, cache: Path) -> AppRequest:
         return instance.next_request(time.monotonic_ns(), _prepared, question.base_url)
     finally:
         watchdog.stop()
-
-
-async def _fetch(question: AppQuestion, cache: Path) -> Path:
-    assert question.digest is not None
-    client = async_client(question.redis)
-    try:
-        return await AppCache(cache, _CACHE_BYTES).folder(client, question.digest)
-    finally:
-        await client.aclose()
 
 
 def _prepared(base_url: str, method: Any, endpoint: Any, kwargs: Any) -> AppRequest:

@@ -40,7 +40,7 @@ def assert_gone(galileo, target, experiment_id):
 def test_one_delete_is_enough(galileo, target):
     experiment_id = begin(galileo, target)
     answer = galileo.web.request("DELETE", f"/experiments/{experiment_id}")
-    assert (answer.status_code, answer.json()["deleting"]) == (202, True)
+    assert (answer.status_code, answer.json()) == (202, experiment_id)
     assert_gone(galileo, target, experiment_id)
 
 

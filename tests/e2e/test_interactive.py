@@ -86,7 +86,7 @@ def test_recorded_gaps_come_from_a_file_and_from_redis_lists(galileo, shell, tar
             for gap in gaps:
                 redis_client().lpush(client.client_id, gap)
         for _ in range(2):
-            c.request(n=3, ia=('prerecorded',)).wait(20)
+            c.request(n=3, ia=('prerecorded', 'any word')).wait(20)
         say(c.ids)
         redis_client().delete(c.clients[1].client_id)
         try:

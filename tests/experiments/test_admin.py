@@ -195,7 +195,7 @@ def test_telemetry_is_counted_and_filtered(browser: Client, experiment: Experime
     page = browser.get(address(Experiment, "change", experiment.id)).content.decode()
     assert "1 samples of 1 nodes; 0 messages could not be parsed, 3 were dropped" in page
     listed = address(TelemetrySample, "changelist") + f"?experiment={experiment.id}"
-    assert "2023-11-14 22:13:20.000000" in browser.get(listed).content.decode()
+    assert "2023-11-14 22:13:20.000000 UTC" in browser.get(listed).content.decode()
     for query, count in (("&node=pi1&metric=cpu", 1), ("&metric=ram", 0), ("&node=pi2", 0)):
         assert browser.get(listed + query).context["cl"].result_count == count
 
@@ -279,3 +279,47 @@ def test_the_paginator_counts_no_further_than_its_bound(
 ) -> None:
     monkeypatch.setattr("experiments.admin.base.MAX_LISTED", 1)
     assert BoundedPaginator(Trace.objects.all(), 100).count == 1
+
+
+# --- times ------------------------------------------------------------------------------------------------------------
+
+# A time of day in the text of a page, and what follows it.
+TIME_OF_DAY = re.compile(r"\b\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?!\d)(.{0,6})| [ap]\.m\.", re.DOTALL)
+
+
+def times_without_zone(page: str) -> list[str]:
+    """The times in a page's text that do not end with their zone; attributes of its elements are left out."""
+    text = re.sub(r"<script.*?</script>|<[^>]*>", "", page, flags=re.DOTALL)
+    found = [(match[0], match[1] or "") for match in TIME_OF_DAY.finditer(text)]
+    return [time for time, rest in found if not rest.startswith((" UTC", "+00:00", "Z"))]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_each_time_of_a_list_and_a_page_is_labelled(
+    browser: Client, one_of_each: None, model: type[models.Model]
+) -> None:
+    row = model._default_manager.all()[0]
+    for page in (address(model, "changelist"), address(model, "change", row.pk), address(model, "history", row.pk)):
+        shown = browser.get(page).content.decode()
+        assert times_without_zone(shown) == []
+        assert "All times are in UTC." in shown
+
+
+def test_experiment_times_are_shown_with_their_zone(browser: Client, experiment: Experiment) -> None:
+    for page in (address(Experiment, "changelist"), address(Experiment, "change", experiment.pk)):
+        assert "2023-11-14 22:13:20 UTC" in browser.get(page).content.decode()
+
+
+def test_filters_and_dates_of_a_list_are_labelled(browser: Client, experiment: Experiment) -> None:
+    batches.make_experiment()
+    Experiment.objects.exclude(id=experiment.id).update(created_at=batches.START.replace(year=2024))
+    listed = browser.get(address(Experiment, "changelist")).content.decode()
+    assert "By created at (UTC)" in " ".join(listed.split())
+    dates = listed.partition('<nav class="toplinks">')[2].partition("</nav>")[0]
+    assert "UTC:" in dates and "2023" in dates and "2024" in dates
+
+
+def test_a_time_without_a_zone_is_found() -> None:
+    assert len(times_without_zone("<p>22 Nov 2026, 10:31 a.m.</p>")) == 1
+    assert times_without_zone("<b>10:31:05</b>") == ["10:31:05"]
+    assert times_without_zone('<input value="10:31:05"> 10:31:05 UTC, 10:31:05.123Z, 10:31:05+00:00') == []

@@ -49,7 +49,7 @@ REQUESTS: dict[str, tuple[str, str, Any]] = {
     "too large": ("post", "/api/experiments", " " * 1_100_000),
     "parameters": ("get", "/api/experiments?limit=0&offset=x&page=2&status=RUNNING&creator=", None),
     "parameter twice": ("get", "/api/experiments?limit=1&limit=2", None),
-    "label": ("get", "/api/worker?label=zone", None),
+    "label": ("get", "/api/workers?label=zone", None),
     "reason": ("post", f"/api/experiments/{UNKNOWN}/cancel", {"reason": 5, "why": ""}),
     "mark": ("post", "/api/experiments/{id}/events", {"name": "\0", "timestamp": "now"}),
     "mark's time": ("post", "/api/experiments/{id}/events", {"name": "x", "timestamp": -1}),

@@ -29,7 +29,7 @@ def send(api, method, path, body):
 def test_a_record_is_added_shown_changed_and_removed(api, redis_table):
     added = send(api, "post", ROUTING, {"service": "s", "hosts": ["a:80", "b:80"], "weights": [1, 2.5]})
     shown = {"service": "s", "hosts": ["a:80", "b:80"], "weights": [1.0, 2.5], "version": 1}
-    assert (added.status_code, added.json(), added.headers["Location"]) == (201, shown, "/api/routing/s")
+    assert (added.status_code, added.json(), added.headers["Location"]) == (201, shown, "routing/s")
     assert api.get(f"{ROUTING}/s").json() == shown
     assert api.get(ROUTING).json() == [shown]
     changed = send(api, "patch", f"{ROUTING}/s", {"weights": [3, 4]})

@@ -102,3 +102,10 @@ def test_misspelt_settings_are_refused_before_the_start(state: StateDir) -> None
     with pytest.raises(InvalidInput) as caught:
         read_config({**USER, "galileo_web_prot": "5002", "galileo_rack_key": "s3cret"})
     assert {error.path for error in caught.value.errors} == {"galileo_web_prot", "galileo_rack_key"}
+
+
+def test_hosts_that_the_user_allows_are_added(state: StateDir) -> None:
+    user = {**USER, "galileo_allowed_hosts": "galileo.example", "galileo_trusted_proxies": "127.0.0.1"}
+    site = read_site(Environments(read_config({}), state, 6400, user).controller())
+    assert site.allowed_hosts == ["127.0.0.1", "localhost", "galileo.example"]
+    assert [str(network) for network in site.trusted_proxies] == ["127.0.0.1/32"]

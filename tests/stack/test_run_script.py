@@ -58,7 +58,7 @@ def called(ran: subprocess.CompletedProcess[str]) -> str:
     ("command", "expected"),
     [
         ("worker", "-m loadgen.worker"),
-        ("api", "-m gunicorn galileo_site.wsgi --workers 2 --threads 2 --bind 127.0.0.1:5001 --log-level info"),
+        ("api", "-m gunicorn galileo_site.wsgi --workers 2 --threads 16 --bind 127.0.0.1:5001 --log-level info"),
         (
             "control",
             "-m celery -A galileo_site worker -Q galileo.control -n control@%h -c 1 "

@@ -1,4 +1,4 @@
-"""nginx as a target that is not the limit, with a log of the request ids that it saw."""
+"""nginx: as a target that is not the limit, with a log of the request ids that it saw, and in front of a web server."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from galileo_site.stack.ports import pick_free
@@ -86,6 +87,65 @@ class Nginx:
     def _answers(self) -> bool:
         try:
             socket.create_connection((_ADDRESS, self.port), timeout=1).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+
+_FRONT = """
+daemon off;
+worker_processes 1;
+{user}
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{}}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  {servers}
+}}
+"""
+
+
+class FrontNginx:
+    """nginx in front of a web server: a context manager.
+
+    Args:
+        locations: by name, a `location` block, which a port of its own serves; PORT in it stands for that of the web
+            server.
+    """
+
+    def __init__(self, folder: Path, web_port: int, locations: Mapping[str, str]) -> None:
+        self._folder = folder
+        taken: set[int] = set()
+        self.ports: dict[str, int] = {}
+        servers = []
+        for name, location in locations.items():
+            self.ports[name] = pick_free(taken)
+            taken.add(self.ports[name])
+            block = location.replace("PORT", str(web_port))
+            servers.append(f"server {{ listen {_ADDRESS}:{self.ports[name]}; {block} }}")
+        user = "user root;" if os.geteuid() == 0 else ""
+        (folder / "front.conf").write_text(_FRONT.format(folder=folder, user=user, servers="\n  ".join(servers)))
+
+    def __enter__(self) -> FrontNginx:
+        arguments = ["-p", str(self._folder), "-c", str(self._folder / "front.conf")]
+        self._process = subprocess.Popen(tied(["/usr/sbin/nginx", *arguments], signal.SIGTERM))
+        wait_for(self._answers, "nginx to answer")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+    def _answers(self) -> bool:
+        try:
+            for port in self.ports.values():
+                socket.create_connection((_ADDRESS, port), timeout=1).close()
         except ConnectionRefusedError:
             return False
         return True

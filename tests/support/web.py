@@ -16,6 +16,11 @@ class Web:
         self.url = f"http://127.0.0.1:{port}/api"
         self._headers = {"Authorization": f"Token {token}"}
 
+    @property
+    def authorization(self) -> str:
+        """The value of the header that names the user."""
+        return self._headers["Authorization"]
+
     def answers(self) -> bool:
         try:
             return self.request("GET", "").ok

@@ -128,10 +128,7 @@ class ChangedIds:
 
 
 def find_changes(
-    paths: Sequence[Path],
-    headers: Mapping[str, str],
-    sent: Mapping[str, str],
-    match: re.Pattern[bytes] | None = None,
+    paths: Sequence[Path], headers: Mapping[str, str], sent: Mapping[str, str], match: re.Pattern[bytes] | None = None
 ) -> dict[str, ChangedIds]:
     """Group id → what the logs have instead of its ids.
 

@@ -1,12 +1,11 @@
 """`manage.py run_experiment PLAN`: queues an experiment and, with --wait, follows it to its end.
 
-Exit status: 0 finished (or queued, without --wait), 1 failed or cancelled, 2 invalid plan, 3 no matching workers,
+Exit status: 0 finished (or queued, without --wait), 1 failed or cancelled, 2 invalid plan, 3 no workers or slots,
 130 interrupted.
 """
 
 from __future__ import annotations
 
-import getpass
 import json
 import sys
 import time
@@ -21,7 +20,7 @@ from django.db import OperationalError, connection
 
 from experiments import plans, selectors
 from experiments.analysis import live
-from experiments.management.arguments import parse_route
+from experiments.management.arguments import parse_route, user_name
 from experiments.management.progress import LiveDisplay, PlainDisplay
 from experiments.models import Experiment, ExperimentStatus
 from experiments.plans.parsing import MAX_BYTES, whole_invalid
@@ -29,7 +28,7 @@ from experiments.plans.recordings import FILE, LISTS, read_file, read_lists, wit
 from experiments.services import broker, ending
 from experiments.services import experiments as services
 from experiments.services.experiments import IdTaken
-from experiments.services.placement import NoMatchingWorkers
+from experiments.services.workers import NoMatchingWorkers
 from loadgen.interruption import Interrupted, Interruption
 from routing.errors import InvalidInput
 from routing.redis import redis_client
@@ -77,7 +76,7 @@ class Command(BaseCommand):
         try:
             services.check_workers(plan)
             interruption.check()
-            experiment = services.create(plan, _user())
+            experiment = services.create(plan, user_name("run_experiment"))
         except (InvalidInput, IdTaken, NoMatchingWorkers, redis.exceptions.RedisError, Interrupted) as error:
             return self._refuse(error)
         if plan.older_times and not self._options["json"]:
@@ -228,13 +227,6 @@ def _with_options(data: dict[str, Any], routes: list[str], creator: str | None) 
     if creator is not None and (about is None or isinstance(about, dict)):
         data = {**data, "experiment": {**(about or {}), "creator": creator}}
     return data
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # the user has no name
-        return "run_experiment"
 
 
 def _broker_offset_ns() -> int:

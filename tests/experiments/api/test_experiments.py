@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 import redis
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
+from experiments.api.index import document
 from experiments.models import Event, Experiment, Shard, Worker
 from experiments.services import experiments, workers
 from routing.errors import Code
@@ -37,7 +39,7 @@ def post(api: Client, data: Any) -> Any:
 # --- who may ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/api", "/api/experiments", "/api/experiments/202611220000-abcd", "/api/worker"])
+@pytest.mark.parametrize("path", ["/api", "/api/experiments", "/api/experiments/202611220000-abcd", "/api/workers"])
 def test_credentials_are_required(client: Client, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 401
@@ -63,31 +65,14 @@ def test_a_user_needs_the_permissions_of_the_models(client: Client, broker: redi
 # --- experiments ------------------------------------------------------------------------------------------------------
 
 
-def test_the_index_lists_the_routes(api: Client) -> None:
-    paths = [route["path"] for route in api.get("/api").json()["routes"]]
-    group, experiment, app = "/api/groups/{group_id}", "/api/experiments/{experiment_id}", "/api/apps/{name}"
-    groups = ["/api/groups", group, f"{group}/command", f"{group}/clients"]
-    names = ("cancel", "summary", "series", "traces", "captures", "telemetry", "events", "tracing")
-    parts = [f"{experiment}/{name}" for name in names]
-    workers = ["/api/worker", "/api/worker/ping", "/api/worker/{name}"]
-    apps = ["/api/apps", app, f"{app}/download", f"{app}/versions"]
-    routing = ["/api/routing", "/api/routing/{service}"]
-    assert paths == [
-        "/api",
-        "/api/experiments",
-        experiment,
-        *parts,
-        *groups,
-        "/api/services",
-        *workers,
-        *routing,
-        *apps,
-        "/api/schema",
-        "/api/docs",
-    ]
+def test_the_index_lists_each_documented_path_once(api: Client) -> None:
+    listed = api.get("/api").json()
+    assert [route["uri"] for route in listed] == sorted(document()["paths"])
+    assert {"/api/groups/{group_id}/command", "/api/workers/{name}", "/api/docs"} <= {route["uri"] for route in listed}
+    assert all(route["type"].endswith("Resource") for route in listed)
 
 
-@pytest.mark.parametrize("path", ["/api/", "/api/experiments/", "/api/worker/"])
+@pytest.mark.parametrize("path", ["/api/", "/api/experiments/", "/api/worker/", "/api/workers/"])
 def test_a_trailing_slash_makes_no_difference(api: Client, path: str) -> None:
     assert api.get(path).json() == api.get(path.rstrip("/")).json()
 
@@ -105,7 +90,7 @@ def test_a_plan_is_queued_and_answered_with_its_id(api: Client, fleet: None, pat
     answer = api.post(path, json.dumps({"configuration": GOOD["configuration"]}), content_type=JSON)
     experiment = Experiment.objects.get()
     assert (answer.status_code, answer.json()) == (201, experiment.id)
-    assert answer["Location"] == f"/api/experiments/{experiment.id}"
+    assert urljoin(path, answer["Location"]) == f"/api/experiments/{experiment.id}"
     assert (experiment.name, experiment.creator, experiment.status) == ("experiment", "admin", "QUEUED")
     assert experiment.workloads.get().spec["schedule"] == [[4.0, 1], [4.0, 2.5], [2.0, 0]]
 
@@ -160,7 +145,7 @@ def test_an_unknown_experiment_is_not_found(api: Client, method: str, name: str)
 def test_a_queued_experiment_is_removed(api: Client, broker: redis.Redis) -> None:
     experiment = experiments.create(plan(), "tester")
     answer = api.delete(f"{EXPERIMENTS}/{experiment.id}/")
-    assert (answer.status_code, answer.content) == (204, b"")
+    assert (answer.status_code, answer.json()) == (200, experiment.id)
     assert not Experiment.objects.exists()
     assert not Event.objects.exists()
 
@@ -170,17 +155,17 @@ def test_deleting_an_active_experiment_stops_it_first(api: Client, broker: redis
     Experiment.objects.update(status="RUNNING")
     answer = api.delete(f"{EXPERIMENTS}/{experiment.id}")
     assert answer.status_code == 202
-    said = answer.json()
-    assert (said["id"], said["status"], said["phase"], said["deleting"]) == (
-        experiment.id, "IN_PROGRESS", "FINALIZING", True,
-    )  # fmt: skip
+    assert answer.json() == experiment.id
+    shown = api.get(f"{EXPERIMENTS}/{experiment.id}").json()
+    assert (shown["status"], shown["phase"], shown["deleting"]) == ("IN_PROGRESS", "FINALIZING", True)
     experiment.refresh_from_db()
     assert (experiment.status, experiment.final_status) == ("FINALIZING", "CANCELLED")
 
 
 def test_an_ended_experiment_is_removed(api: Client, broker: redis.Redis) -> None:
     experiment = batches.make_experiment(status="FINISHED")
-    assert api.delete(f"{EXPERIMENTS}/{experiment.id}").status_code == 204
+    answer = api.delete(f"{EXPERIMENTS}/{experiment.id}")
+    assert (answer.status_code, answer.json()) == (200, experiment.id)
     assert not Experiment.objects.exists()
 
 
@@ -194,7 +179,7 @@ def test_live_workers_are_listed_with_the_slots_that_are_in_use(api: Client, bro
     Worker.objects.filter(name="pi-3").update(status="LOST")
     experiment = batches.make_experiment(shards=3, workers=("pi-1", "pi-1", "pi-2"))
     Shard.objects.filter(group__experiment=experiment, worker__name="pi-2").update(status="FINISHED")
-    listed = api.get("/api/worker").json()
+    listed = api.get("/api/workers").json()
     assert [(item["name"], item["slots"], item["used_slots"]) for item in listed] == [("pi-1", 4, 2), ("pi-2", 4, 0)]
     assert listed[0]["labels"] == {"zone": "A", "worker_name": "pi-1"}
     assert listed[0]["clock_uncertainty_ns"] == 1000
@@ -271,6 +256,7 @@ def test_another_content_type_is_a_415(api: Client, kind: str) -> None:
         ("put", EXPERIMENTS),
         ("delete", EXPERIMENTS),
         ("post", "/api/worker"),
+        ("post", "/api/workers"),
         ("patch", "/api"),
         ("post", f"{EXPERIMENTS}/202611220000-abcd"),
     ],
@@ -307,3 +293,57 @@ def test_without_a_broker_a_plan_is_a_503(api: Client) -> None:
     answer = post(api, GOOD)
     assert answer.status_code == 503
     assert "broker" in answer.json()["detail"]
+
+
+def test_a_plan_that_needs_more_slots_than_there_are_is_a_503(api: Client, broker: redis.Redis) -> None:
+    register(broker, "pi-1", slots=8)
+    data = plan_with({})
+    data["configuration"]["workloads"] = [dict(data["configuration"]["workloads"][0]) for _ in range(45)]
+    answer = post(api, data)
+    assert answer.status_code == 503
+    assert "45 of the plan's 45 workloads can run on pi-1 only" in answer.json()["detail"]
+    assert "together have 8" in answer.json()["detail"]
+    assert not Experiment.objects.exists()
+
+
+# --- plans that set routes --------------------------------------------------------------------------------------------
+
+ROUTING = {"routing": {"web": {"hosts": ["127.0.0.1:9"]}}}
+
+
+def planner(client: Client, *codenames: str) -> Client:
+    user = User.objects.create_user("planner")
+    user.user_permissions.set(Permission.objects.filter(codename__in=["add_experiment", *codenames]))
+    client.force_login(user)
+    return client
+
+
+@pytest.mark.parametrize(
+    ("codenames", "missing"),
+    [
+        ((), "permissions routing.add_routingrecord, routing.change_routingrecord:"),
+        (("add_routingrecord",), "permissions routing.change_routingrecord:"),
+        (("change_routingrecord", "view_routingrecord"), "permissions routing.add_routingrecord:"),
+    ],
+)
+def test_a_plan_with_routes_needs_the_permissions_of_routes(
+    client: Client, fleet: None, codenames: tuple[str, ...], missing: str
+) -> None:
+    answer = post(planner(client, *codenames), plan_with(ROUTING))
+    assert answer.status_code == 403
+    assert missing in answer.json()["detail"] and "remove `routing`" in answer.json()["detail"]
+    assert not Experiment.objects.exists()
+
+
+def test_a_user_with_both_permissions_may_set_routes(client: Client, fleet: None) -> None:
+    answer = post(planner(client, "add_routingrecord", "change_routingrecord"), plan_with(ROUTING))
+    assert answer.status_code == 201
+    assert Experiment.objects.get().plan["routing"]["web"]["hosts"] == ["127.0.0.1:9"]
+
+
+@pytest.mark.parametrize("changes", [{"routing": {}}, {"routing": []}, {"routing": None}, {"routing": MISSING}])
+def test_a_plan_without_routes_needs_no_such_permission(client: Client, fleet: None, changes: dict[str, Any]) -> None:
+    data = plan_with({name: value for name, value in changes.items() if value is not MISSING})
+    if changes["routing"] is MISSING:
+        data.pop("routing", None)
+    assert post(planner(client), data).status_code == 201

@@ -32,7 +32,7 @@ def group(api: Client, fleet: Fleet) -> dict[str, Any]:
     fleet.join("pi-1")
     answer = post(api, GROUPS, {"service": "s", "num": 3})
     assert answer.status_code == 201
-    assert answer.headers["Location"] == f"{GROUPS}/{answer.json()['id']}"
+    assert answer.headers["Location"] == f"groups/{answer.json()['id']}"  # relative to /api/groups
     return dict(answer.json())
 
 
@@ -75,7 +75,7 @@ def test_gaps_come_from_redis_lists_and_not_from_files(
         assert (field, reason in message) == ("ia", True)
     assert list(ClientGroup.objects.values()) == before
     broker.lpush(f"{group['id']}.2", "0.25")
-    assert post(api, f"{path}/command", {"ia": ["prerecorded"]}).status_code == 200
+    assert post(api, f"{path}/command", {"ia": ["prerecorded", "any word"]}).status_code == 200
     phase = from_json(GroupDocument, broker.hget(keys.group_key(group["id"]), "document")).phase
     assert phase is not None
     assert phase.recorded == {"0": [0.5, 1.0], "1": [0.5, 1.0], "2": [0.25]}

@@ -6,6 +6,7 @@ import itertools
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 import redis
@@ -52,11 +53,11 @@ def test_links_lead_to_the_other_parts_with_the_filters(api: Client) -> None:
         totals.append(answer.headers["X-Total-Count"])
         if "next" not in links(answer):
             break
-        address = links(answer)["next"]
+        address = urljoin(address, links(answer)["next"])
     assert [len(part) for part in found] == [2, 2, 1]
     assert sorted(itertools.chain(*found)) == made
     assert set(totals) == {"5"}
-    assert ids(api.get(links(answer)["prev"])) == found[1]
+    assert ids(api.get(urljoin(address, links(answer)["prev"]))) == found[1]
 
 
 def test_filters_of_experiments_match_exactly(api: Client) -> None:
@@ -72,10 +73,11 @@ def test_workers_are_filtered_by_labels(api: Client, broker: redis.Redis) -> Non
     for name, zone in (("pi-1", "A"), ("pi-2", "A"), ("pi-3", "B")):
         register(broker, name, labels={"zone": zone, "worker_name": name})
     workers.sync_workers()
-    assert ids(api.get("/api/worker?label=zone=A"), "name") == ["pi-1", "pi-2"]
-    assert ids(api.get("/api/worker?label=galileo_zone=A&label=worker_name=pi-2"), "name") == ["pi-2"]
-    assert ids(api.get("/api/worker?limit=1&offset=2"), "name") == ["pi-3"]
-    assert ids(api.get("/api/worker?label=zone="), "name") == []
+    assert ids(api.get("/api/workers?label=zone=A"), "name") == ["pi-1", "pi-2"]
+    assert ids(api.get("/api/workers?label=galileo_zone=A&label=worker_name=pi-2"), "name") == ["pi-2"]
+    assert ids(api.get("/api/workers?limit=1&offset=2"), "name") == ["pi-3"]
+    assert ids(api.get("/api/workers?label=zone="), "name") == []
+    assert api.get("/api/worker?label=zone=A&limit=1&offset=1").json() == ["pi-2"]
 
 
 def test_routing_records_services_and_apps_are_listed_in_parts(
@@ -124,12 +126,12 @@ def test_each_wrong_parameter_is_named(api: Client, query: str, fields: list[str
     assert [error["field"] for error in answer.json()["errors"]] == fields
 
 
-@pytest.mark.parametrize("path", ["groups", "services", "worker", "routing", "apps"])
+@pytest.mark.parametrize("path", ["groups", "services", "worker", "workers", "routing", "apps"])
 def test_every_list_knows_its_parameters(api: Client, path: str) -> None:
     answer = api.get(f"/api/{path}?limit=many&page=2")
     assert errors_of(answer) == [("limit", "format"), ("page", "unknown")]
 
 
 def test_an_invalid_label_is_refused(api: Client) -> None:
-    answer = api.get("/api/worker?label=zone")
+    answer = api.get("/api/workers?label=zone")
     assert errors_of(answer) == [("label[0]", "format")]

@@ -82,7 +82,7 @@ def test_each_service_is_an_object_with_a_name(api: Client, broker: redis.Redis,
 
 @pytest.mark.parametrize(
     "path",
-    ["", "/worker", "/services", "/experiments", "/apps", "/experiments/{id}", "/experiments/{id}/summary",
+    ["", "/worker", "/workers", "/services", "/experiments", "/apps", "/experiments/{id}", "/experiments/{id}/summary",
      "/experiments/{id}/series", "/experiments/{id}/traces", "/experiments/{id}/captures",
      "/experiments/{id}/telemetry", "/experiments/{id}/events", "/groups", "/routing"],
 )  # fmt: skip

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 import redis
@@ -87,7 +88,7 @@ def test_pages_lead_to_each_other_and_keep_the_filters(api: Client, experiment: 
     while address:
         page = api.get(address).json()
         values += [(item["node"], item["value"]) for item in page["results"]]
-        last, address = address, page["next"]
+        last, address = address, urljoin(address, page["next"]) if page["next"] else ""
     assert values == [(node, second / 2) for node in ("pi-1", "pi-2") for second in range(5)]
     assert "offset=8" in last
     assert "offset=4" in page["previous"]
@@ -108,7 +109,8 @@ def test_a_wrong_parameter_is_named(api: Client, experiment: Experiment, query: 
 def test_csv_is_streamed_with_every_digit(
     api: Client, experiment: Experiment, asked: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("experiments.api.base.ROWS_PER_CHUNK", 3)
+    monkeypatch.setattr("experiments.selectors.ROWS_PER_QUERY", 3)
+    monkeypatch.setattr("experiments.downloads.PIECE_CHARACTERS", 1)
     address = f"{telemetry(experiment)}?metric=cpu&subsystem="
     answer = api.get(address + "&format=csv") if asked else api.get(address, headers={"Accept": "text/csv"})
 
@@ -152,10 +154,12 @@ def test_an_experiment_counts_missing_telemetry(api: Client, experiment: Experim
 def test_the_timeline_is_listed_in_pages(api: Client, experiment: Experiment) -> None:
     for number in range(3):
         Event.objects.create(experiment=experiment, timestamp=batches.START, name=f"e{number}", key=f"e{number}")
-    page = api.get(f"{events(experiment)}?limit=2").json()
+    address = f"{events(experiment)}?limit=2"
+    page = api.get(address).json()
     assert (page["count"], [event["name"] for event in page["results"]]) == (3, ["e0", "e1"])
     assert page["results"][0] == {"timestamp": batches.START.timestamp(), "name": "e0", "value": ""}
-    assert [event["name"] for event in api.get(page["next"]).json()["results"]] == ["e2"]
+    last = api.get(urljoin(address, page["next"])).json()
+    assert [event["name"] for event in last["results"]] == ["e2"]
 
 
 def test_a_mark_is_set_each_time_that_it_is_asked_for(api: Client, experiment: Experiment) -> None:

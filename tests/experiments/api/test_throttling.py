@@ -10,9 +10,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from rest_framework.authtoken.models import Token
 
-from experiments.api import access
+from experiments import throttling
 from experiments.api.schema import PROBLEM_JSON
-from galileo_site.environment import ApiRate, read_site
+from galileo_site.environment import Rate, read_site
 from loadgen.protocol.variables import labels_of
 from routing.errors import InvalidInput
 
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def rate(settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three requests an hour, and no error of the broker before."""
-    settings.GALILEO_API_RATE = ApiRate(3, 3600)
-    monkeypatch.setattr(access.rate_limit, "retry_at_s", 0.0)
+    settings.GALILEO_API_RATE = Rate(3, 3600)
+    monkeypatch.setattr(throttling.broker_counter, "retry_at_s", 0.0)
 
 
 def user(name: str) -> Client:
@@ -44,7 +44,7 @@ def test_the_count_is_in_the_broker_and_expires(db: None, broker: redis.Redis) -
     ann = user("ann")
     for _ in range(4):
         answer = ann.get("/api")
-    (key,) = broker.keys(f"{access.KEY_PREFIX}*")
+    (key,) = broker.keys(f"{throttling.KEY_PREFIX}*")
     assert (answer.status_code, broker.get(key), 0 < broker.ttl(key) <= 3600) == (429, b"4", True)
     broker.delete(key)  # as if the time were over
     assert ann.get("/api").status_code == 200
@@ -60,7 +60,7 @@ def test_requests_without_credentials_count_by_address(client: Client, broker: r
 def test_without_a_limit_nothing_is_counted(client: Client, broker: redis.Redis, settings) -> None:
     settings.GALILEO_API_RATE = None
     assert user("ann").get("/api").status_code == 200
-    assert broker.keys(f"{access.KEY_PREFIX}*") == []
+    assert broker.keys(f"{throttling.KEY_PREFIX}*") == []
 
 
 def test_without_a_broker_requests_are_not_limited(db: None, caplog: pytest.LogCaptureFixture) -> None:
@@ -78,14 +78,14 @@ BASE = {"galileo_secret_key": "x"}
 @pytest.mark.parametrize(
     ("text", "rate"),
     [
-        ("", ApiRate(6000, 60)),
+        ("", Rate(6000, 60)),
         ("none", None),
-        ("5/s", ApiRate(5, 1)),
-        ("100/min", ApiRate(100, 60)),
-        ("100000/hour", ApiRate(100_000, 3600)),
+        ("5/s", Rate(5, 1)),
+        ("100/min", Rate(100, 60)),
+        ("100000/hour", Rate(100_000, 3600)),
     ],
 )
-def test_the_rate_is_read(text: str, rate: ApiRate | None) -> None:
+def test_the_rate_is_read(text: str, rate: Rate | None) -> None:
     assert read_site({**BASE, "galileo_api_rate": text}).api_rate == rate
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 import redis
@@ -44,7 +45,7 @@ def all_pages(api: Client, address: str) -> list[dict[str, Any]]:
     while address:
         page = api.get(address).json()
         found += page["results"]
-        address = page["next"]
+        address = urljoin(address, page["next"]) if page["next"] else ""
     return found
 
 

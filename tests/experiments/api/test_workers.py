@@ -33,19 +33,20 @@ def ping(api: Client, body: Any = None) -> Any:
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_a_worker_is_shown_as_in_the_list(api: Client, registered: None, slash: str) -> None:
     shown = api.get(f"/api/worker/pi-1{slash}").json()
-    assert shown == api.get("/api/worker").json()[0]
+    assert shown == api.get(f"/api/workers/pi-1{slash}").json() == api.get("/api/workers").json()[0]
     assert shown["name"] == "pi-1"
 
 
 def test_one_that_is_lost_is_shown_as_such(api: Client, registered: None) -> None:
     Worker.objects.filter(name="pi-2").update(status="LOST")
     assert api.get("/api/worker/pi-2").json()["status"] == "LOST"
-    assert [worker["name"] for worker in api.get("/api/worker").json()] == ["pi-1"]
+    assert [worker["name"] for worker in api.get("/api/workers").json()] == api.get("/api/worker").json() == ["pi-1"]
 
 
 @pytest.mark.parametrize("name", ["pi-3", "PI-1", "x" * 64, "ä", "%00", "pi-1/x"])
-def test_an_unknown_one_is_not_found(api: Client, registered: None, name: str) -> None:
-    answer = api.get(f"/api/worker/{name}")
+@pytest.mark.parametrize("route", ["worker", "workers"])
+def test_an_unknown_one_is_not_found(api: Client, registered: None, route: str, name: str) -> None:
+    answer = api.get(f"/api/{route}/{name}")
     assert answer.status_code == 404
     assert answer.headers["Content-Type"] == "application/problem+json"
 

@@ -11,7 +11,7 @@ from experiments.instructions.compiler import MAX_TICKS, compile_script
 from experiments.instructions.script import parse
 from experiments.plans import Plan
 from experiments.plans import parse as parse_plan
-from experiments.services.placement import NoMatchingWorkers
+from experiments.services.workers import NoMatchingWorkers
 from loadgen.arrivals.pacer import build_pacer
 from loadgen.arrivals.schedule import Schedule
 from routing.errors import Code, InvalidInput

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
@@ -174,6 +175,17 @@ def test_without_a_worker_it_exits_3(plan_file: Callable[..., Path], broker: red
     ended = run(plan_file())
     assert ended.status == 3
     assert "no worker is running" in ended.err
+
+
+def test_too_few_slots_exit_3_with_the_figures(plan_file: Callable[..., Path], broker: redis.Redis) -> None:
+    register(broker, "pi-1", slots=8)
+    data = plan_with({})
+    (workload,) = data["configuration"]["workloads"]
+    data["configuration"]["workloads"] = [copy.deepcopy(workload) for _ in range(45)]
+    ended = run(plan_file(data))
+    assert ended.status == 3
+    assert "45 of the plan's 45 workloads" in ended.err
+    assert not Experiment.objects.exists()
 
 
 def test_without_a_broker_it_exits_1(plan_file: Callable[..., Path]) -> None:

@@ -52,7 +52,7 @@ def test_file_of_gaps_or_times_serves_every_client(readers: Readers, tmp_path: P
     [
         ("nowhere.csv", "nowhere.csv cannot be read: No such file"),
         ("../", "cannot be read"),
-        ("a\0b", "cannot be read"),
+        ("a\0b.csv", "cannot be read"),
         ("words.csv", "line 3: must be a number, got 'soon'"),
         ("negative.json", "ia.gaps[1]: must be at least 0, got -2"),
         ("endless.json", "ia.gaps[1]: must be a finite number, got inf"),
@@ -73,8 +73,8 @@ def test_each_client_reads_the_list_of_its_id(broker: redis.Redis) -> None:
     for key, gaps in {"g-1.0": ["0.5", "1"], "g-1.1": ["0"], "g-1.4": ["2.5", "1e-1", "3"]}.items():
         for gap in gaps:
             broker.lpush(key, gap)
-    for _ in range(2):
-        command = parse_command({"ia": "prerecorded"}, Readers(own_lists=lists_of(broker, "g-1", [0, 1, 4])))
+    for ia in ("prerecorded", ("prerecorded",), ["prerecorded", "any word"], ("prerecorded", "monday")):
+        command = parse_command({"ia": ia}, Readers(own_lists=lists_of(broker, "g-1", [0, 1, 4])))
         assert command["recorded"] == {"0": [0.5, 1.0], "1": [0.0], "4": [2.5, 0.1, 3.0]}
         assert command["parameters"] == []
     assert broker.lrange("g-1.0", 0, -1) == [b"1", b"0.5"]
@@ -99,3 +99,28 @@ def test_invalid_list_is_refused_with_the_clients_id(broker: redis.Redis, indexe
     with pytest.raises(PlanInvalid) as refused:
         parse_command(recorded(), Readers(own_lists=lists_of(broker, "g-1", indexes)))
     assert str(refused.value).startswith(message)
+
+
+def test_word_of_an_invalid_list_is_named_with_the_remedy(broker: redis.Redis) -> None:
+    with pytest.raises(PlanInvalid) as refused:
+        parse_command(recorded("monday"), Readers(own_lists=lists_of(broker, "g-1", [0])))
+    assert str(refused.value) == (
+        "ia: the list 'g-1.0' is missing in Redis, or empty (the word 'monday' is ignored; the name of a file must "
+        "have a / or end in .csv or .json)"
+    )
+
+
+@pytest.mark.parametrize("name", ["monday.csv", "Monday.JSON", "./monday", "data/monday", Path("monday")])
+def test_name_of_a_file_is_never_a_word(broker: redis.Redis, tmp_path: Path, name: Any) -> None:
+    broker.lpush("g-1.0", "1")
+    readers = Readers(files_of(tmp_path), lists_of(broker, "g-1", [0]))
+    with pytest.raises(PlanInvalid, match="monday cannot be read|cannot be read: No such file"):
+        parse_command(recorded(name), readers)
+    with pytest.raises(PlanInvalid, match="a file cannot be read here"):
+        parse_command(recorded(name), Readers(own_lists=readers.own_lists))
+
+
+@pytest.mark.parametrize("behind", [("a", "b"), (5,), (None,), ({},)])
+def test_anything_else_behind_prerecorded_is_refused(broker: redis.Redis, behind: tuple[Any, ...]) -> None:
+    with pytest.raises(PlanInvalid, match="ia: prerecorded must be followed by"):
+        parse_command(recorded(*behind), Readers(own_lists=lists_of(broker, "g-1", [0])))

@@ -8,8 +8,9 @@ from experiments.models import Batch, ClientGroup, Experiment, Shard
 from experiments.plans import PlanInvalid, parse_group
 from experiments.plans.commands import parse_clients, parse_command, parse_tracing
 from experiments.services import ending, experiments, groups, interactive
-from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
+from experiments.services.placement import NoFreeSlot
 from experiments.services.reconcile import reconcile
+from experiments.services.workers import NoMatchingWorkers
 from loadgen.protocol import keys
 from loadgen.protocol.codec import from_json
 from loadgen.protocol.enums import CommandKind, ShardState

@@ -4,9 +4,13 @@ from collections import Counter
 
 import pytest
 
-from experiments.models import Shard, Worker, WorkerStatus
-from experiments.services import workers
-from experiments.services.placement import SHARD_RATE_RPS, NoFreeSlot, NoMatchingWorkers, matching_workers, place
+from experiments.models import Shard, Worker, WorkerStatus, Workload
+from experiments.plans import parse, parse_group
+from experiments.services import experiments, groups, workers
+from experiments.services.placement import SHARD_RATE_RPS, NoFreeSlot, TooFewSlots, place, shares_of
+from experiments.services.reconcile import reconcile
+from experiments.services.workers import NoMatchingWorkers, matching_workers
+from tests.support.plans import plan_data
 from tests.support.workers import register
 
 pytestmark = pytest.mark.django_db
@@ -164,3 +168,101 @@ def test_closed_load_gets_one_shard_per_worker(broker, placed):
     workers.sync_workers()
     experiment = placed(model="closed", ticks=None, clients=[2, 7])
     assert (Shard.objects.count(), experiment.groups.get().total_clients) == (1, 7)
+
+
+# --- plans with several workloads -------------------------------------------------------------------------------------
+
+
+def plan_of(workloads, **fields):
+    """A plan with so many workloads, each of one service and four clients; `fields` are those of each workload."""
+    workload = {"service": "web", "ticks": [1, 2], "clients_per_host": 4, **fields}
+    whole = plan_data()
+    whole["configuration"]["workloads"] = [dict(workload) for _ in range(workloads)]
+    return parse(whole)
+
+
+@pytest.fixture
+def eight_slots(broker):
+    for name in ("pi-1", "pi-2"):
+        register(broker, name, labels={"zone": name[-1], "worker_name": name})
+    workers.sync_workers()
+
+
+@pytest.mark.usefixtures("eight_slots")
+def test_plan_that_can_never_fit_is_refused_with_the_figures():
+    with pytest.raises(TooFewSlots) as refused:
+        experiments.check_workers(plan_of(45))
+    assert str(refused.value).startswith(
+        "45 of the plan's 45 workloads can run on pi-1, pi-2 only, and need at least 45 slots, one each, but all "
+        "matching workers together have 8"
+    )
+    experiments.check_workers(plan_of(8))
+
+
+@pytest.mark.usefixtures("eight_slots")
+def test_only_the_workers_with_the_labels_count():
+    with pytest.raises(TooFewSlots, match="5 of the plan's 5 workloads can run on pi-1 only, .* together have 4"):
+        experiments.check_workers(plan_of(5, worker_labels={"zone": "1"}))
+    experiments.check_workers(plan_of(4, worker_labels={"zone": "1"}))
+
+
+@pytest.mark.usefixtures("eight_slots")
+def test_workload_without_a_choice_gets_the_slot_it_needs():
+    mixed = plan_of(8)
+    for index in (4, 5, 6, 7):  # the last four can run on one worker only
+        mixed.workloads[index].worker_labels["zone"] = "1"
+    experiments.check_workers(mixed)
+    mixed.workloads[0].worker_labels["zone"] = "1"
+    with pytest.raises(TooFewSlots, match="5 of the plan's 8 workloads can run on pi-1 only"):
+        experiments.check_workers(mixed)
+
+
+@pytest.mark.usefixtures("eight_slots")
+def test_queue_placement_waits_for_workers_that_join_later():
+    experiments.check_workers(plan_of(45, placement="queue", shards=2, worker_labels={"zone": "9"}))
+
+
+@pytest.mark.usefixtures("eight_slots")
+@pytest.mark.parametrize("workloads", [2, 4, 5, 7, 8])
+def test_every_workload_of_a_plan_that_fits_is_placed(workloads):
+    experiment = experiments.create(plan_of(workloads), "tester")
+    reconcile()
+    experiment.refresh_from_db()
+    assert (experiment.status, experiment.groups.count()) == ("STARTING", workloads)
+    taken = Counter(Shard.objects.values_list("worker__name", flat=True))
+    assert max(taken.values()) <= 4
+    assert sum(taken.values()) == min(8, 2 * workloads)
+
+
+@pytest.mark.usefixtures("eight_slots")
+def test_plan_that_no_longer_fits_fails_at_its_start():
+    experiment = experiments.create(plan_of(8), "tester")
+    Worker.objects.filter(name="pi-2").update(slots=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("experiments.services.reconcile.sync_workers", lambda: None)
+        reconcile()
+    experiment.refresh_from_db()
+    assert experiment.final_status == "FAILED"
+    assert experiment.reason.startswith("8 of the plan's 8 workloads can run on pi-1, pi-2 only")
+    assert not Shard.objects.exists()
+
+
+@pytest.mark.usefixtures("eight_slots")
+def test_full_workers_are_never_blamed_on_the_experiment_itself():
+    group = groups.spawn(parse_group({"service": "web", "num": 8, "shards_per_worker": 4}), "tester")
+    group.shards.filter(index__gt=5).update(status="FINISHED")  # two slots are free
+    experiment = experiments.create(plan_of(3), "tester")
+    reconcile()
+    waiting = Workload.objects.get(experiment=experiment, group=None)
+    with pytest.raises(NoFreeSlot) as refused:
+        shares_of(waiting, 4)
+    assert experiment.id not in str(refused.value)
+    assert f"held by {group.id}, and 2 by other shards of its own" in str(refused.value)
+
+
+def test_group_that_holds_every_slot_is_not_told_its_own_name(broker):
+    register(broker, "pi-1", slots=2)
+    group = groups.spawn(parse_group({"service": "web", "num": 2, "shards_per_worker": 2}), "tester")
+    with pytest.raises(NoFreeSlot) as refused:
+        groups.add(group.id, 1)
+    assert str(refused.value) == "no free slot on pi-1; all 2 slots are used by other shards of its own"

@@ -11,8 +11,9 @@ from experiments.models import ClientGroup, Event, Experiment, Shard, Worker
 from experiments.plans import parse_group
 from experiments.selectors import live_workers
 from experiments.services import ending, experiments, groups, placement, shards, workers
-from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
+from experiments.services.placement import NoFreeSlot
 from experiments.services.reconcile import reconcile
+from experiments.services.workers import NoMatchingWorkers
 from loadgen.protocol import keys
 from loadgen.protocol.enums import ShardState
 from loadgen.protocol.keys import WORKERS_KEY, worker_key

@@ -395,7 +395,7 @@ def test_what_an_interrupted_end_has_left_is_tidied_later(broker, fleet, started
     assert broker.keys("galileo:group:*")
     reconcile()
     assert not broker.keys("galileo:group:*") and not broker.keys("galileo:shard:*")
-    assert ending.uncleared() is None
+    assert list(ending.uncleared()) == []
 
 
 def test_replacement_waits_for_a_worker_until_the_plans_end(fleet, started):

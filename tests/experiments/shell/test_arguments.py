@@ -13,7 +13,8 @@ from experiments.models import ClientGroup as Row
 from experiments.models import Experiment
 from experiments.plans import PlanInvalid, parse_group
 from experiments.services import groups
-from experiments.services.placement import NoFreeSlot, NoMatchingWorkers
+from experiments.services.placement import NoFreeSlot
+from experiments.services.workers import NoMatchingWorkers
 from experiments.shell import exp, g, rtbl, show, telemd, usage
 from experiments.shell.client_group import ClientGroup
 from experiments.shell.errors import WITHOUT_TRACEBACK, NoExperiment, ShellError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,7 +179,7 @@ def test_a_broken_app_raises_its_last_lines(server: EchoServer, generator: str) 
 
 
 @pytest.mark.slow
-def test_a_time_out_kills_the_app_and_its_children(broker: redis.Redis, settings: Any, tmp_path: Path) -> None:
+def test_a_time_out_kills_the_app_and_its_children(tmp_path: Path) -> None:
     (tmp_path / "deaf").mkdir()
     (tmp_path / "deaf" / "generator.py").write_text(
         "import pathlib, signal, subprocess, time\n"
@@ -187,7 +188,7 @@ def test_a_time_out_kills_the_app_and_its_children(broker: redis.Redis, settings
         f"pathlib.Path({str(tmp_path / 'child')!r}).write_text(str(child.pid))\n"
         "time.sleep(600)\n"
     )
-    question = AppQuestion("deaf", None, {}, str(tmp_path), "http://localhost", settings.SITE.redis)
+    question = AppQuestion("deaf", {}, str(tmp_path), "http://localhost")
     with pytest.raises(AppFailed, match="client app 'deaf': its process did not end within 6 s"):
         request_of(question, timeout_s=6)
     child = int((tmp_path / "child").read_text())
@@ -231,3 +232,69 @@ def test_keywords_that_requests_rejects_are_a_shell_error(server: EchoServer) ->
     assert g.request("unrouted", router_type="DebugRouter").status_code == 200
     digest = g.request("shop", kwargs={"auth": HTTPDigestAuth("ann", "secret")})
     assert digest.status_code == 200
+
+
+# An app that sends everything it finds: its environment, its arguments, and the files that it can read beside it, and
+# through its descriptors.
+CURIOUS = """
+import os, sys
+from pathlib import Path
+
+def found():
+    yield repr(dict(os.environ))
+    yield Path('/proc/self/cmdline').read_text()
+    for folder in [Path(context.path).parent, *map(Path, sys.argv[1:])]:
+        for file in folder.rglob('*'):
+            if file.is_file():
+                yield f'{file}: {file.read_bytes()!r}'
+    for descriptor in os.listdir('/proc/self/fd'):
+        try:
+            yield os.readlink(f'/proc/self/fd/{descriptor}')
+        except OSError:
+            pass
+
+def next_request():
+    return 'post', '/', {'data': '\\n'.join(found()).encode(errors='replace')}
+"""
+
+
+@pytest.mark.slow
+def test_app_gets_no_secret_of_the_controller(
+    server: EchoServer, settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    secrets = {
+        "galileo_secret_key": "hidden-key",
+        "galileo_redis_password": "hidden-redis",
+        "galileo_expdb_postgres_password": "hidden-database",
+        "galileo_admin_password": "hidden-admin",
+        "DATABASE_URL": "postgres://galileo:hidden-url@db/galileo",
+        "SOME_SERVICE_LOGIN": "hidden-login",
+    }
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    with (tmp_path / "open").open("w") as file:  # inheritable, as a library may leave one
+        os.set_inheritable(file.fileno(), True)
+        upload("shop", CURIOUS)
+        assert g.request("shop").status_code == 200
+    (received,) = server.take()
+    text = received.body.decode()
+    assert "generator.py" in text and "PATH" in text
+    for value in (*secrets.values(), settings.SITE.redis.password, settings.SECRET_KEY, str(tmp_path / "open")):
+        assert value not in text
+
+
+@pytest.mark.slow
+def test_app_of_the_repository_needs_no_broker(server: EchoServer, broker: redis.Redis) -> None:
+    upload("shop", "def next_request():\n    return 'get', '/here'\n")
+    g.request("shop")
+    assert [received.target for received in server.take()] == ["/here"]
+    assert broker.keys("galileo:app:*") == []
+
+
+def test_missing_archive_is_named_before_anything_is_sent(server: EchoServer, settings: Any) -> None:
+    upload("shop", "def next_request():\n    return 'get', '/'\n")
+    (file,) = Path(settings.GALILEO_APPS_REPO_DIR).glob("*.zip")
+    file.unlink()
+    with pytest.raises(apps.AppMissing, match=f"client app shop: its archive {file.name} cannot be read"):
+        g.request("shop")
+    assert server.take() == []

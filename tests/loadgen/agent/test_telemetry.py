@@ -119,9 +119,7 @@ def test_rates_are_kilobytes_per_second_of_the_devices_that_stay() -> None:
     assert list(rates(2.0)) == [("rx", "eth0", 2.0), ("tx", "eth0", 4_000.0), ("tx", "wlan0", 2.5)]
 
 
-def test_throttled_share_is_that_since_the_last_reading(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_throttled_share_is_that_since_the_last_reading(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def counted(periods: int, throttled: int) -> list[CpuGroup]:
         (tmp_path / "cpu.max").write_text("20000 100000")
         (tmp_path / "cpu.stat").write_text(f"nr_periods {periods}\nnr_throttled {throttled}\n")

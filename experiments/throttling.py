@@ -1,0 +1,185 @@
+"""Limits per user and address: requests to the API, and attempts to log in with a password.
+
+All web processes count together in Redis. Addresses are counted in 65,536 buckets, so that any number of addresses
+takes a bounded amount of memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from rest_framework.exceptions import Throttled
+from rest_framework.request import Request
+
+from routing.redis import redis_client
+
+KEY_PREFIX = "galileo:api:rate:"
+PASSWORD_PREFIX = "galileo:login:rate:"
+_BUCKET_BYTES = 2  # 65,536 buckets
+# After an error of the broker, it is not asked for this long, so that requests do not each wait for its time-out.
+RETRY_S = 10.0
+# The addresses of one IPv6 network belong to one device.
+_IPV6_PREFIX = 64
+
+log = logging.getLogger(__name__)
+
+
+class BrokerCounter:
+    """Counts in Redis. A period begins with its first count, so that up to twice a rate is possible around the end
+    of a period."""
+
+    def __init__(self) -> None:
+        self.retry_at_s = 0.0  # of the monotonic clock
+
+    def add(self, key: str, period_s: int, amount: int = 1) -> tuple[int, float] | None:
+        """Returns the new count and the seconds until its period ends; None while the broker does not answer."""
+        if time.monotonic() < self.retry_at_s:
+            return None
+        try:
+            with redis_client().pipeline() as pipeline:
+                pipeline.set(key, 0, px=period_s * 1000, nx=True)
+                pipeline.incrby(key, amount)
+                pipeline.pttl(key)
+                _, count, left_ms = pipeline.execute()
+        except redis.RedisError as error:
+            self.retry_at_s = time.monotonic() + RETRY_S
+            log.warning("the broker does not answer: requests to the API are not limited now (%s)", error)
+            return None
+        return count, left_ms / 1000
+
+
+class ProcessCounter:
+    """Counts in this process, as BrokerCounter does; as many keys as there are buckets of addresses."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._counts: dict[str, tuple[int, float]] = {}
+
+    def add(self, key: str, period_s: int, amount: int = 1) -> tuple[int, float]:
+        now_s = self._clock()
+        count, end_s = self._counts.get(key, (0, 0.0))
+        if end_s <= now_s:
+            count, end_s = 0, now_s + period_s
+        self._counts[key] = count + amount, end_s
+        return count + amount, end_s - now_s
+
+
+broker_counter = BrokerCounter()
+process_counter = ProcessCounter()
+
+
+def check_request(request: Request) -> None:
+    """Counts a request to the API. Raises Throttled when its user, or its address without one, has reached the limit.
+
+    While the broker does not answer, requests are not limited.
+    """
+    rate = settings.GALILEO_API_RATE
+    if rate is None:
+        return
+    user = request.user.pk
+    name = f"user:{user}" if user is not None else f"address:{address_bucket(client_address(request))}"
+    counted = broker_counter.add(KEY_PREFIX + name, rate.period_s)
+    if counted is not None and counted[0] > rate.requests:
+        raise Throttled(wait=math.ceil(counted[1]))
+
+
+class PasswordBackend(ModelBackend):
+    """Django's check of passwords, limited by address: for the login page and the API's basic authentication.
+
+    An attempt counts before the password is hashed, which is slow, and no longer when the password was right. While
+    the broker does not answer, each process counts by itself.
+    """
+
+    def authenticate(
+        self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **fields: Any
+    ) -> AbstractBaseUser | None:
+        """Raises Throttled when the address has reached the limit. Calls without a request are not counted."""
+        rate = settings.GALILEO_LOGIN_RATE
+        if request is None or rate is None:
+            return super().authenticate(request, username, password, **fields)
+        key = PASSWORD_PREFIX + address_bucket(client_address(request))
+        count, left_s = _count_attempt(key, rate.period_s, 1)
+        if count > rate.requests:
+            raise Throttled(wait=math.ceil(left_s), detail="Too many attempts to log in.")
+        user = super().authenticate(request, username, password, **fields)
+        if user is not None:
+            _count_attempt(key, rate.period_s, -1)
+        return user
+
+
+def _count_attempt(key: str, period_s: int, amount: int) -> tuple[int, float]:
+    return broker_counter.add(key, period_s, amount) or process_counter.add(key, period_s, amount)
+
+
+class LoginLimitMiddleware:
+    """Shows a page with the status 429 for an attempt to log in that PasswordBackend has refused."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self._get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """Leaves all other errors to Django; those of the API never arrive here."""
+        if not isinstance(error, Throttled):
+            return None
+        context = {**admin.site.each_context(request), "title": "Too many attempts to log in", "wait_s": error.wait}
+        response = render(request, "admin/login_limit.html", context, status=429)
+        response["Retry-After"] = str(error.wait)
+        return response
+
+
+def client_address(request: HttpRequest | Request) -> str:
+    """Returns the address of the client: the last one in X-Forwarded-For that is not one of galileo_trusted_proxies.
+
+    The header counts only where such a proxy has sent it: any client can write one.
+    """
+    address = str(request.META.get("REMOTE_ADDR", ""))
+    forwarded = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+    while forwarded and _is_trusted_proxy(address):
+        address = forwarded.pop() or address
+    return address
+
+
+def address_bucket(address: str) -> str:
+    """Returns the bucket in which an address is counted, as four hexadecimal digits.
+
+    The secret key is part of it, so that a client cannot find an address that shares the bucket of another client.
+    """
+    key = hashlib.sha256(settings.SECRET_KEY.encode()).digest()
+    return hashlib.blake2b(_counted_part(address).encode(), key=key, digest_size=_BUCKET_BYTES).hexdigest()
+
+
+def _is_trusted_proxy(address: str) -> bool:
+    parsed = _parsed(address)
+    return parsed is not None and any(parsed in network for network in settings.GALILEO_TRUSTED_PROXIES)
+
+
+def _counted_part(address: str) -> str:
+    parsed = _parsed(address)
+    if isinstance(parsed, IPv6Address):
+        return str(ip_network((parsed, _IPV6_PREFIX), strict=False))
+    return str(parsed or address)
+
+
+def _parsed(address: str) -> IPv4Address | IPv6Address | None:
+    """Returns an address, an IPv4 address also where it was written as an IPv6 address; None for anything else."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return None
+    return (parsed.ipv4_mapped or parsed) if isinstance(parsed, IPv6Address) else parsed
