@@ -209,7 +209,7 @@ class Connection:
         return sent_ns
 
     def is_usable(self) -> bool:
-        """Returns whether an idle connection has nothing to read: neither its end, nor data that nobody asked for.
+        """Returns whether an idle connection has nothing to read: neither its end, nor unsolicited data.
 
         To be asked if its last request was sent a while ago: the event loop may not have read since then.
         """
@@ -432,7 +432,7 @@ class Connection:
         return True
 
     def _resend(self) -> bool:
-        """Sends the request again if the server had probably closed the connection before it came; returns whether.
+        """Sends the request again, if the server had probably closed the connection before; returns False if not.
 
         That is so if the connection had served others, and not a byte of a response came. It is done once for an
         arrival, and only if nothing was written, or if the method is idempotent (RFC 9110, 9.2.2), as Go's net/http

@@ -118,7 +118,7 @@ class AppResponse:
         except DecodeError:
             raise
         except HTTPError:
-            pass  # what was kept of the response lacks its end
+            pass  # the part of the response that was kept lacks its end
         return bytes(body[:MAX_BODY_BYTES])
 
     def __repr__(self) -> str:
