@@ -251,15 +251,25 @@ class Listed:
 
 
 def number_list(
-    reason_of: Callable[[object], Reason | None], what: str, items: Any, most: int = MAX_INTEGER, least: int = 0
+    reason_of: Callable[[object], Reason | None],
+    what: str,
+    items: Any,
+    most: int = MAX_INTEGER,
+    least: int = 0,
+    remedy: str = "",
 ) -> PlainValidator:
-    """A list of numbers, each as it is given; in one pass, as there may be 100,000."""
+    """A list of numbers, each as it is given; in one pass, as there may be 100,000.
+
+    Args:
+        remedy: for a list that is too long.
+    """
 
     def read(value: object) -> list[Any]:
         if not isinstance(value, list | tuple):
             raise refused(Code.TYPE, f"must be a list of {what}, got {shown(value)}")
         if not least <= len(value) <= most:
-            raise refused(Code.RANGE, f"must have from {least} to {most:,} numbers, got {len(value):,}")
+            message = f"must have from {least} to {most:,} numbers, got {len(value):,}"
+            raise refused(Code.RANGE, message + (f"; {remedy}" if remedy and len(value) > most else ""))
         errors = PlanErrors()
         for index, item in enumerate(value):
             if reason := reason_of(item):

@@ -29,7 +29,7 @@ from experiments.plans.fields import (
     seconds_of,
 )
 from experiments.plans.parsing import PlanErrors, Section, read, refused
-from experiments.plans.recordings import MAX_RECORDED, rates_rps
+from experiments.plans.recordings import MAX_RECORDED, WAY_ROUND, rates_rps
 from experiments.plans.routes import MAX_ROUTES, Route, plain_routing, read_routing
 from experiments.plans.workload import MAX_CLIENTS, ClientOf, Workload, WorkloadContext, no_client
 from loadgen.arrivals.pacer import ARRIVALS_VERSION, times_differ
@@ -226,7 +226,7 @@ class Configuration(Section):
             ticks = rates_rps(within_s, intervals_ns)
             found.append(workload.model_copy(update={"ticks": ticks, "arrival_pattern": (process, within_s)}))
         if total > MAX_RECORDED:
-            message = f"must have at most {MAX_RECORDED:,} recorded arrivals in total, got {total:,}"
+            message = f"must have at most {MAX_RECORDED:,} recorded arrivals in total, got {total:,}; {WAY_ROUND}"
             errors.add(("workloads",), Code.RANGE, message)
         return found
 

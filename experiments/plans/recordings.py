@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import redis
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from experiments.plans.fields import MAX_DURATION_S, NS, number_list, number_reason
 from experiments.plans.parsing import PlanErrors, PlanInvalid, Section
@@ -29,6 +29,7 @@ from routing.errors import Code, FieldError, shown
 PROCESS = "process"
 # Each shard and each agent reads them in the document of their group.
 MAX_RECORDED = 50_000
+WAY_ROUND = "replay a longer recording in parts, an experiment each, or give its rates as `ticks` of short intervals"
 MAX_LISTS = 1000
 MAX_FILE_BYTES = 8 << 20
 TIMES, GAPS, FILE, LISTS = "times", "gaps", "file", "lists"
@@ -46,15 +47,34 @@ _Numbers = Annotated[
         Annotated[float, Field(ge=0, le=MAX_DURATION_S)],
         most=MAX_RECORDED,
         least=1,
+        remedy=WAY_ROUND,
     ),
 ]
+# Longer than a plan may last, so that a time after it can only be one of the Unix epoch.
+_UNIX_FROM_S = 1e9
+
+
+def _since_the_first(times: object) -> object:
+    """Unix times, as logs have them, as seconds since the first of them; anything else as it is."""
+    if not isinstance(times, list | tuple) or not times:
+        return times
+    if not all(isinstance(time_s, int | float) and time_s >= _UNIX_FROM_S for time_s in times):
+        return times
+    first_s = min(times)
+    return [round(time_s - first_s, 6) for time_s in times]
+
+
+_Times = Annotated[_Numbers, BeforeValidator(_since_the_first)]
 
 
 class RecordedArrivals(Section):
-    """Recorded arrivals: `times` since the start or `gaps`, in seconds. `with_recordings` reads files and lists."""
+    """Recorded arrivals: `times` since the start or `gaps`, in seconds. `with_recordings` reads files and lists.
+
+    Times that are all of the Unix epoch count from the first of them.
+    """
 
     process: str = PRERECORDED
-    times: _Numbers | None = None
+    times: _Times | None = None
     gaps: _Numbers | None = None
     file: Any = None
     lists: Any = None
@@ -168,7 +188,7 @@ def gaps_of_lists(client: redis.Redis, keys: object) -> list[list[float]]:
         found.append(_gaps_of(client, key))
         total += len(found[-1])
         if total > MAX_RECORDED:
-            raise ValueError(f"the lists hold more than {MAX_RECORDED:,} gaps")
+            raise ValueError(f"the lists hold more than {MAX_RECORDED:,} gaps; {WAY_ROUND}")
     return found
 
 

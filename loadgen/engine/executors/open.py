@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from itertools import islice, takewhile
 from typing import Final
 
-from loadgen.arrivals.pacer import Arrival, build_pacer
+from loadgen.arrivals.pacer import PRERECORDED, Arrival, build_pacer
 from loadgen.arrivals.schedule import Schedule
 from loadgen.engine.errors import AppError
 from loadgen.engine.executors.base import (
@@ -61,6 +61,7 @@ class OpenExecutor:
     def __init__(self, context: ExecutorContext, arrivals: Iterator[Arrival], duration_ns: int = 0) -> None:
         self.duration_ns = duration_ns
         self._arrivals = arrivals
+        self._source = context.source
         self._targets = RequestTargets(context.source, context.pool)
         self._routes = context.routes
         self._pool = context.pool
@@ -68,6 +69,8 @@ class OpenExecutor:
         # An arrival reached later than this is recorded, not sent as part of a catch-up burst.
         self._max_lateness_ns = round(context.workload.max_lateness_s * 1e9)
         self._max_in_flight = context.workload.max_in_flight
+        # The k-th request of a recording belongs to its k-th time: one that is not sent takes its request with it.
+        self._is_replay = context.workload.arrival_process == PRERECORDED
         self._next: Arrival | None = None
         self._begun = False
         self._start_ns = 0
@@ -120,6 +123,8 @@ class OpenExecutor:
         for _ in range(limit):
             if self._next is None or self._next[INTENDED_NS] >= before_ns:
                 return False
+            if self._is_replay:
+                self._source.skip_request(self._next[CLIENT])
             self._next = next(self._arrivals, None)
             self._recorder.skipped += 1
         return True
@@ -158,11 +163,11 @@ class OpenExecutor:
             budget -= 1
             self._next = arrival = next(arrivals, None)
             if now_ns - intended_ns > self._max_lateness_ns:
-                self._unsent(intended_ns, now_ns, client, sequence, Outcome.LATE)
+                self._not_sent(intended_ns, now_ns, client, sequence, Outcome.LATE)
             elif pool.in_flight >= self._max_in_flight:
-                self._unsent(intended_ns, now_ns, client, sequence, Outcome.DROPPED)
+                self._not_sent(intended_ns, now_ns, client, sequence, Outcome.DROPPED)
             elif (name := next_host(client, sequence)) is None:
-                self._unsent(intended_ns, now_ns, client, sequence, Outcome.NO_ROUTE)
+                self._not_sent(intended_ns, now_ns, client, sequence, Outcome.NO_ROUTE)
             elif (target := fixed.get(name)) is None:
                 try:
                     host, wire = self._targets.next(client, name)
@@ -191,6 +196,11 @@ class OpenExecutor:
         self._next = next(self._arrivals, None)
         self._recorder.cut(rest)
         return self._next is not None
+
+    def _not_sent(self, intended_ns: int, dispatched_ns: int, client: int, sequence: int, outcome: Outcome) -> None:
+        self._unsent(intended_ns, dispatched_ns, client, sequence, outcome)
+        if self._is_replay:
+            self._source.skip_request(client)
 
     def _unsent(self, intended_ns: int, dispatched_ns: int, client: int, sequence: int, outcome: Outcome) -> None:
         self._recorder.unsent(client, sequence, intended_ns, dispatched_ns, outcome, self._routes.version)

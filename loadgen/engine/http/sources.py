@@ -43,6 +43,9 @@ class RequestSource(Protocol):
     def next_request(self, client: int, host: str) -> WireRequest:
         """Returns the client's next request, for this host. Raises AppError."""
 
+    def skip_request(self, client: int) -> None:
+        """Makes the client's next request, and discards it. Raises AppError."""
+
     def on_response(self, client: int, status: int, data: bytes) -> None:
         """Receives the bytes of a complete response. Raises AppError."""
 
@@ -96,6 +99,9 @@ class StaticSource:
             return self._preparer.prepare(self._base_url(host), workload.method, workload.path, workload.kwargs)
         except AppError as error:
             raise AppError(f"the workload's request to {workload.service}: {error}") from error
+
+    def skip_request(self, client: int) -> None:
+        return
 
     def on_response(self, client: int, status: int, data: bytes) -> None:
         return
@@ -164,12 +170,13 @@ class AppSource:
     def next_request(self, client: int, host: str) -> WireRequest:
         began_ns = self._now_ns()
         wire = self._instances[client].next_request(began_ns, self._preparer.prepare, self._base_url(host))
-        app_time = self.app_time
-        took_ns = self._now_ns() - began_ns
-        app_time.total_ns += took_ns
-        if took_ns > SLOW_CALL_NS:
-            app_time.add_slow(took_ns)
+        self._count(began_ns)
         return wire
+
+    def skip_request(self, client: int) -> None:
+        began_ns = self._now_ns()
+        self._instances[client].next_request(began_ns, lambda *parts: parts, "")
+        self._count(began_ns)
 
     def on_response(self, client: int, status: int, data: bytes) -> None:
         instance = self._instances[client]
@@ -177,6 +184,10 @@ class AppSource:
             return
         began_ns = self._now_ns()
         instance.on_response(AppResponse(status, data), began_ns)
+        self._count(began_ns)
+
+    def _count(self, began_ns: int) -> None:
+        """Counts a call of the app."""
         took_ns = self._now_ns() - began_ns
         self.app_time.total_ns += took_ns
         if took_ns > SLOW_CALL_NS:

@@ -39,6 +39,37 @@ def with_file(data: dict[str, Any], folder: Path) -> Any:
 
 
 @pytest.mark.parametrize(
+    "times",
+    [
+        [1_764_000_000.5, 1_764_000_000.9, 1_764_000_003],
+        [1_764_000_003, 1_764_000_000.5, 1_764_000_000.9],
+        [0, 0.4, 2.5],
+        [1e9, 1e9 + 0.4, 1e9 + 2.5],
+    ],
+)
+def test_unix_times_count_from_the_first(times: list[float]) -> None:
+    (workload,) = parse(recorded({"times": times})).workloads
+    assert workload.arrival_pattern == (PRERECORDED, [0, 0.4, 2.5])
+
+
+@pytest.mark.parametrize("times", [[5, 1_764_000_000.5], [1_764_000_000, "soon"], [True, 1e9]])
+def test_other_times_are_read_as_they_are(times: list[Any]) -> None:
+    with pytest.raises(PlanInvalid, match=r"arrival_pattern\.times\["):
+        parse(recorded({"times": times}))
+
+
+def test_a_file_of_unix_times_counts_from_the_first(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("time,path\n1764000000.5,/a\n1764000000.9,/b\n")
+    (workload,) = parse(with_file(recorded({"file": "log.csv"}), tmp_path)).workloads
+    assert workload.arrival_pattern == (PRERECORDED, [0, 0.4])
+
+
+def test_a_recording_that_is_too_long_names_the_way_round() -> None:
+    with pytest.raises(PlanInvalid, match="got 50,001; replay a longer recording in parts, an experiment each"):
+        parse(recorded({"times": [0] * 50_001}))
+
+
+@pytest.mark.parametrize(
     ("pattern", "expected"),
     [
         ("uniform", ("uniform", [])),

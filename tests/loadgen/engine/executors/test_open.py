@@ -90,6 +90,7 @@ class FakeSource:
         self.app_time = AppTime()
         self.is_static = is_static
         self.left = fails_at
+        self.skipped: list[int] = []
 
     async def prepare(self) -> None:
         return
@@ -100,6 +101,9 @@ class FakeSource:
             raise AppError("no more")
         return WIRE
 
+    def skip_request(self, client: int) -> None:
+        self.skipped.append(client)
+
     def on_response(self, client: int, status: int, data: bytes) -> None:
         return
 
@@ -109,7 +113,12 @@ class FakeSource:
 
 class Bench:
     def __init__(
-        self, arrivals: Iterable[int], max_in_flight: int = 1000, source: FakeSource | None = None, routed: bool = True
+        self,
+        arrivals: Iterable[int],
+        max_in_flight: int = 1000,
+        source: FakeSource | None = None,
+        routed: bool = True,
+        process: str = "constant",
     ) -> None:
         self.clock = Clock()
         self.recorder = Recorder()
@@ -121,7 +130,9 @@ class Bench:
             self.routes.update(record("a:1", version=3))
         plan = [(intended_ns, index % 2, index // 2) for index, intended_ns in enumerate(arrivals)]
         context = ExecutorContext(
-            workload=WorkloadSpec(0, "service", [], max_lateness_s=1.0, max_in_flight=max_in_flight),
+            workload=WorkloadSpec(
+                0, "service", [], max_lateness_s=1.0, max_in_flight=max_in_flight, arrival_process=process
+            ),
             clients=range(2),
             seed=1,
             total_clients=2,
@@ -225,6 +236,32 @@ def test_a_dropped_arrival_takes_no_hosts_turn() -> None:
     assert len(bench.host.sent) == 2
     assert [(row.outcome, row.host) for row in bench.rows()] == [(Outcome.DROPPED, None)]
     assert bench.pool.in_flight == 2
+
+
+@pytest.mark.parametrize(("process", "skipped"), [("prerecorded", [0, 1, 0]), ("constant", []), ("expovariate", [])])
+def test_a_replayed_request_that_is_not_sent_is_skipped(process: str, skipped: list[int]) -> None:
+    """The k-th request of a recording goes at the k-th time, or not at all."""
+    source = FakeSource()
+    bench = Bench([1, 50_000, 60_000, 2 * SECOND, 2 * SECOND + 1], max_in_flight=2, source=source, process=process)
+    bench.executor.start(0)
+    bench.at(SECOND + 2)  # the first is late, the second and the third are in flight then
+    bench.at(2 * SECOND)
+    bench.routes.update(None)
+    bench.pool.in_flight = 0
+    bench.at(2 * SECOND + 100)
+    assert [(row.outcome, row.client) for row in bench.rows()] == [
+        (Outcome.LATE, 0),
+        (Outcome.DROPPED, 1),
+        (Outcome.NO_ROUTE, 0),
+    ]
+    assert source.skipped == skipped
+
+
+def test_a_takeover_skips_the_requests_of_passed_times() -> None:
+    source = FakeSource()
+    bench = Bench([1, 2, 3, 4], source=source, process="prerecorded")
+    assert not bench.executor.skip(3, 10)
+    assert (source.skipped, bench.recorder.skipped) == ([0, 1], 2)
 
 
 def test_without_a_route_arrivals_are_recorded_as_such() -> None:
