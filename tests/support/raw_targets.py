@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import ssl
 import struct
 import threading
 from types import TracebackType
@@ -30,7 +31,13 @@ def ok_to(seen: Seen) -> bytes:
 
 
 class RawTarget:
-    """Answers each request with 200; subclasses override `serve`. A context manager."""
+    """Answers each request with 200; subclasses override `serve`. A context manager.
+
+    Attributes:
+        tls: of the server's end; None: plain TCP. To be set before a client connects.
+    """
+
+    tls: ssl.SSLContext | None = None
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
@@ -89,7 +96,11 @@ class RawTarget:
 
     def _run(self, connection: socket.socket, number: int) -> None:
         with contextlib.suppress(OSError):
-            self.serve(connection, number)
+            served = self.tls.wrap_socket(connection, server_side=True) if self.tls is not None else connection
+            try:
+                self.serve(served, number)
+            finally:
+                served.close()
         with self._lock:
             self._open.discard(connection)
             connection.close()

@@ -11,7 +11,9 @@ cdef int INTENDED_NS, CLIENT
 cdef class OpenExecutor:
     cdef public int64_t duration_ns
     cdef public object _arrivals
+    cdef public object _source
     cdef public object _targets
+    cdef public bint _is_replay
     cdef public object _routes
     cdef public Pool _pool
     cdef public Recorder _recorder

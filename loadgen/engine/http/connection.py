@@ -199,7 +199,7 @@ class Connection:
         self._unwritten = False
         if written != len(data):
             self._buffered = True
-            self._unwritten = written == 0
+            self._unwritten = written == 0 and self._descriptor >= 0  # with TLS it is not known
             self._transport.write(data[written:])
         self.sent_ns = sent_ns = self._now_ns()
         first = self._first

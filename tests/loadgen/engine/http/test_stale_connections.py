@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from loadgen.engine.engine import Engine
 from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import Result, build, play
+from tests.support.certificates import make_certificates
 from tests.support.raw_targets import AnsweringEarly, ClosingUnread, KeepAliveExpiring, Lingering, RawTarget
 
 pytestmark = pytest.mark.slow
@@ -67,6 +69,20 @@ def test_an_unanswered_post_is_not_sent_again(run: Run[Result], is_reset: bool, 
     assert set(result.outcomes()) == {Outcome.COMPLETED, outcome}
     assert not any(row.resent for row in result.rows)
     assert len(target.seen) == REQUESTS
+
+
+@pytest.mark.parametrize(("method", "is_resent"), [("GET", True), ("POST", False)])
+def test_requests_over_tls_are_sent_again_by_the_same_rule(
+    run: Run[Result], method: str, is_resent: bool, tmp_path: Path
+) -> None:
+    with ClosingUnread() as target:
+        target.tls = make_certificates(tmp_path).server_context()
+        workload = {"scheme": "https", "method": method, "kwargs": {"verify": False}}
+        result = run(play(build(target.host, rate=50, duration=REQUESTS / 50, clients=1, **workload)))
+    resent = sum(row.resent for row in result.rows)
+    assert (resent > 0) is is_resent
+    assert set(result.outcomes()) == {Outcome.COMPLETED} if is_resent else {Outcome.COMPLETED, Outcome.CLOSED}
+    assert len(target.seen) == REQUESTS + resent
 
 
 def test_a_request_on_a_new_connection_is_not_sent_again(run: Run[Result]) -> None:
