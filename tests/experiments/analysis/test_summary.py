@@ -19,6 +19,7 @@ from routing.models import RoutingRevision
 from tests.support.batches import (
     NS,
     START,
+    START_NS,
     Row,
     counters_of,
     make_experiment,
@@ -121,6 +122,20 @@ def test_intervals_have_planned_and_achieved_rates():
     assert [(row["arrivals"], row["sent"]) for row in rows] == [(20, 20), (40, 40), (4, 4)]
     assert [row["achieved_rps"] for row in rows] == pytest.approx([10, 20, 4])
     assert workload["sent_after"] == 0
+
+
+@pytest.mark.parametrize("tracing", [True, False])
+@pytest.mark.parametrize("interval_s", [1.0, [0.5, 1.5]])
+def test_rows_before_the_start_are_in_no_interval(tracing, interval_s):
+    """Those of a shard that was stopped before it knew the start are near the clock's zero."""
+    experiment = make_experiment(interval_s=interval_s, status="FINISHED")
+    (shard,) = shards_of(experiment)
+    rows = rows_of(shard)
+    ingest(payload(shard, rows, end="finished", counters=counters_of(rows), traced=tracing))
+    Experiment.objects.update(start_broker_ns=START_NS + NS)
+    experiment.refresh_from_db()
+    (part,) = summary.summarise(experiment)["intervals"]
+    assert [interval["arrivals"] for interval in part["intervals"]] == ([10, 0] if interval_s == 1.0 else [5, 5])
 
 
 def test_request_that_waited_counts_in_its_sending_interval():

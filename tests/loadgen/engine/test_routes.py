@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from loadgen.engine import Engine, Routes, build_routes
+from loadgen.engine.end import STOPPED
 from loadgen.protocol.messages import WorkloadSpec
 from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.conftest import Run
@@ -196,3 +197,21 @@ def test_the_service_router_reaches_the_wire(run: Run[Result], target: HttpTarge
     assert run(play(engine)).outcomes() == {Outcome.COMPLETED: 5}
     seen = [path for _, name, _, path in target.log() if name.startswith(f"{group}.")]
     assert set(seen) == {f"/{SERVICE}/predict?x=1"}
+
+
+@pytest.mark.slow
+def test_hosts_that_left_the_route_are_forgotten_and_may_come_back(run: Run[Result], target: HttpTarget) -> None:
+    first, second, third = target.hosts
+
+    async def changes(engine: Engine) -> None:
+        for hosts in ((first,), (second, third), (first, second)):
+            async with asyncio.timeout(20):
+                while set(engine._pool.hosts) != set(hosts):
+                    engine.routes.update(record(*hosts))
+                    await asyncio.sleep(0.01)
+            assert set(engine._pool.fixed) == set(hosts)
+        engine.stop(10**9, STOPPED)
+
+    result = run(play(build(first, second, third, rate=200, duration=60), changes))
+    assert set(result.outcomes()) == {Outcome.COMPLETED, Outcome.CUT}
+    assert {row.host for row in result.rows if row.outcome == Outcome.COMPLETED} == {first, second, third}

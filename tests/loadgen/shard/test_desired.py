@@ -10,14 +10,18 @@ import redis
 import redis.asyncio
 
 from loadgen.protocol.enums import DesiredState
-from loadgen.protocol.keys import group_key
+from loadgen.protocol.keys import group_channel, group_key
 from loadgen.protocol.messages import GroupDocument
 from loadgen.shard import desired
 from loadgen.shard.clock import Clock
 from loadgen.shard.desired import DesiredStateReader
+from routing.redis.table import UPDATES_CHANNEL
 from routing.table import RoutingRecord
 from tests.support.redis_server import RedisServer
 from tests.support.shards import document_of, put_document, put_route
+
+
+SERVICE = document_of("g").workload.service
 
 
 class News:
@@ -93,3 +97,32 @@ def test_time_of_the_last_renewal_is_known(redis_server: RedisServer, store: red
 
     begin, unrenewed, renewed, later = asyncio.run(scenario())
     assert begin == unrenewed < renewed == later
+
+
+@pytest.mark.parametrize(
+    ("channel", "data", "concerns"),
+    [
+        (UPDATES_CHANNEL, SERVICE, True),
+        (UPDATES_CHANNEL, "other", False),
+        (UPDATES_CHANNEL, f"{SERVICE}2", False),
+        (group_channel("g"), "2", True),
+    ],
+)
+@pytest.mark.usefixtures("group")
+def test_only_announcements_of_its_group_and_service_wake_a_shard(
+    redis_server: RedisServer, channel: str, data: str, concerns: bool
+) -> None:
+    async def scenario() -> bool:
+        client = redis.asyncio.Redis.from_url(redis_server.url)
+        reader = DesiredStateReader(client, "g", lambda document: None, lambda route: None, Clock())
+        await reader.refresh()
+        async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
+            await pubsub.subscribe(channel)
+            await client.publish(channel, data)
+            message = None
+            while message is None:
+                message = await pubsub.get_message(timeout=1)
+        await client.aclose()
+        return reader._concerns(message)
+
+    assert asyncio.run(scenario()) is concerns
