@@ -285,9 +285,9 @@ class Engine:
         else:
             self._arm(next_ns, again=True)
 
-    def _take_response(self, client: int, status: int, data: bytes) -> None:
+    def _take_response(self, client: int, status: int, data: bytes, history: tuple[bytes, ...]) -> None:
         try:
-            self._source.on_response(client, status, data)
+            self._source.on_response(client, status, data, history)
         except Exception as error:  # noqa: BLE001
             self._pool.on_response = None
             self._dispatch_failed(error)

@@ -17,6 +17,10 @@ from loadgen.protocol.outcomes import Outcome
 from loadgen.protocol.trace_batch import CAPTURE_OVERHEAD_BYTES, MAX_CAPTURES_BYTES, Capture
 
 
+# Called with a complete response: client, status, bytes, and the heads of the responses that redirected to it.
+OnResponse = Callable[[int, int, bytes, tuple[bytes, ...]], None]
+
+
 class Captures:
     """The captures since the last call of `take`, bounded by MAX_CAPTURES_BYTES; `left_out` counts those beyond.
 
@@ -59,7 +63,7 @@ class CapturingPool(ConnectionPool, Protocol):
 
     captures: Captures | None
     kept_bytes: int
-    on_response: Callable[[int, int, bytes], None] | None
+    on_response: OnResponse | None
 
 
 class CapturingHost(ConnectionHost, Protocol):
@@ -103,9 +107,9 @@ class CapturingConnection(Connection):
         pool, request, response = self._capturing_pool, self._request, self._response
         self._request, self._response = b"", bytearray()  # idle connections keep nothing
         if pool.on_response is not None and outcome == COMPLETED:
-            pool.on_response(
-                self._client, status, bytes(response)
-            )  # this may end the load, and cut the rest of the plan
+            history = () if self._first is None else self._first.history
+            # This may end the load, and cut the rest of the plan.
+            pool.on_response(self._client, status, bytes(response), history)
         if pool.captures is not None:
             pool.captures.add(outcome, status, request, bytes(response[: pool.captures.limit_bytes]))
         super()._end(outcome, done_ns, status)

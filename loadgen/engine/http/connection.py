@@ -426,7 +426,8 @@ class Connection:
             return True
         if hop is None:
             return False
-        request = self._queued(hop.wire, self._first_request())
+        first = self._first_request()
+        request = self._queued(hop.wire, first._replace(history=(*first.history, head)))
         self._release()
         self._pool.follow(hop.host, request)
         return True

@@ -15,7 +15,7 @@ from itertools import takewhile
 from typing import Final, cast
 
 from loadgen.engine.deadlines import NEVER, Deadlines
-from loadgen.engine.http.capture import Captures, CapturingConnection
+from loadgen.engine.http.capture import Captures, CapturingConnection, OnResponse
 from loadgen.engine.http.connection import Connection
 from loadgen.engine.http.connection_throttle import ConnectionThrottle
 from loadgen.engine.http.dialer import Dialer, connect_outcome
@@ -313,7 +313,7 @@ class Pool:
     Attributes:
         send_until_ns: no request is sent from then on, queued ones included.
         on_end: called at the end of each request with its client, sequence number and outcome.
-        on_response: called with each complete response, before its row is recorded: client, status, bytes.
+        on_response: called with each complete response, before its row is recorded.
         opening: connections that are being opened.
         in_flight: requests that wait for a connection or for their response.
         long_waits: requests that waited longer than POOL_WAIT_NS while max_per_host was reached.
@@ -349,7 +349,7 @@ class Pool:
         self.long_waits = 0
         self.captures = captures
         self.kept_bytes = 0 if captures is None else captures.limit_bytes
-        self.on_response: Callable[[int, int, bytes], None] | None = None
+        self.on_response: OnResponse | None = None
         self.connection_kind = Connection if captures is None else CapturingConnection
         self._max_connections = max_connections
         self.hosts: dict[str | tuple[str, TlsOptions], HostPool] = {}
@@ -359,7 +359,7 @@ class Pool:
         always_needed = is_closed_model or not keep_alive
         self.throttle = ConnectionThrottle(recorder, self.connections, now_ns, always_needed=always_needed)
 
-    def listen(self, on_response: Callable[[int, int, bytes], None], limit_bytes: int) -> None:
+    def listen(self, on_response: OnResponse, limit_bytes: int) -> None:
         """Calls `on_response` with `limit_bytes` of each response; to be called before a connection is opened."""
         self.on_response = on_response
         self.kept_bytes = max(self.kept_bytes, limit_bytes)

@@ -46,8 +46,8 @@ class RequestSource(Protocol):
     def skip_request(self, client: int) -> None:
         """Makes the client's next request, and discards it. Raises AppError."""
 
-    def on_response(self, client: int, status: int, data: bytes) -> None:
-        """Receives the bytes of a complete response. Raises AppError."""
+    def on_response(self, client: int, status: int, data: bytes, history: tuple[bytes, ...]) -> None:
+        """Receives the bytes of a complete response, and the heads of those that redirected to it. Raises AppError."""
 
     def close(self) -> None: ...
 
@@ -103,7 +103,7 @@ class StaticSource:
     def skip_request(self, client: int) -> None:
         return
 
-    def on_response(self, client: int, status: int, data: bytes) -> None:
+    def on_response(self, client: int, status: int, data: bytes, history: tuple[bytes, ...]) -> None:
         return
 
     def close(self) -> None:
@@ -178,12 +178,12 @@ class AppSource:
         self._instances[client].next_request(began_ns, lambda *parts: parts, "")
         self._count(began_ns)
 
-    def on_response(self, client: int, status: int, data: bytes) -> None:
+    def on_response(self, client: int, status: int, data: bytes, history: tuple[bytes, ...]) -> None:
         instance = self._instances[client]
         if not instance.wants_responses:
             return
         began_ns = self._now_ns()
-        instance.on_response(AppResponse(status, data), began_ns)
+        instance.on_response(AppResponse(status, data, history), began_ns)
         self._count(began_ns)
 
     def _count(self, began_ns: int) -> None:

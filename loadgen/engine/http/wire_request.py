@@ -76,6 +76,7 @@ class FirstRequest(NamedTuple):
     host: str
     deadline_ns: int  # of the whole chain, waiting for connections included
     resent: int = 0  # 1 after a request of the arrival was sent again
+    history: tuple[bytes, ...] = ()  # heads of the responses so far
 
 
 class QueuedRequest(NamedTuple):

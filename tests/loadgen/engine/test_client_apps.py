@@ -316,6 +316,35 @@ def test_a_body_is_unpacked_up_to_a_limit_and_marked_truncated(monkeypatch: pyte
 
 
 @pytest.mark.slow
+def test_an_app_gets_the_cookies_and_responses_on_the_way(run: Run[Result], tmp_path: Path) -> None:
+    def respond(received: Received) -> bytes:
+        if received.target == "/login":
+            return answer(302, b"moved", "Location: /home", "Set-Cookie: sid=1; Path=/")
+        return answer(200 if received.target == "/home" or received.header("cookie") == "sid=1" else 401, b"ok")
+
+    write_app(
+        tmp_path,
+        """
+        jar = {}
+        paths = iter(["/login", "/me", "/me"])
+
+        def next_request():
+            return "get", next(paths), {"cookies": dict(jar)}
+
+        def on_response(response):
+            jar.update(response.cookies)
+            assert [past.status for past in response.history] in ([302], [])
+        """,
+    )
+    with EchoServer(respond) as server:
+        engine = build(server.host, client_app="app", apps_dir=tmp_path, clients=1, rate=10, duration=0.3)
+        result = run(play(engine))
+        received = [(one.target, one.header("cookie")) for one in server.take()]
+    assert [row.status for row in result.rows] == [200, 200, 200]
+    assert received == [("/login", ""), ("/home", "sid=1"), ("/me", "sid=1"), ("/me", "sid=1")]
+
+
+@pytest.mark.slow
 def test_a_large_response_is_truncated_but_counted_whole(run: Run[Result], tmp_path: Path) -> None:
     write_app(
         tmp_path,

@@ -14,7 +14,7 @@ from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPHeaderDict
 from urllib3.exceptions import DecodeError, HTTPError
 
-from loadgen.engine.http.response.head import final_head, http_client_response
+from loadgen.engine.http.response.head import final_head, http_client_response, read_head
 
 # Of a response as received, its head included; the rest is received and counted, but not kept. Each request in flight
 # may need this much memory: 1 GiB for a thousand requests.
@@ -29,12 +29,17 @@ class AppResponse:
 
     Attributes:
         status: the HTTP status.
+
+    Args:
+        data: the response as received.
+        history: the heads of the responses that redirected to it, oldest first.
     """
 
-    __slots__ = ("_body", "_data", "_fields", "status")
+    __slots__ = ("_body", "_data", "_fields", "_history", "status")
 
-    def __init__(self, status: int, data: bytes) -> None:
+    def __init__(self, status: int, data: bytes, history: tuple[bytes, ...] = ()) -> None:
         self.status = status
+        self._history = history
         self._data = data
         self._fields: http.client.HTTPMessage | None = None
         self._body: bytes | None = None
@@ -45,18 +50,26 @@ class AppResponse:
         return CaseInsensitiveDict(HTTPHeaderDict(self._message().items()))
 
     @property
+    def history(self) -> list[AppResponse]:
+        """The responses that redirected to this one, oldest first, without their bodies."""
+        return [AppResponse(read_head(head).status, head) for head in self._history]
+
+    @property
     def cookies(self) -> dict[str, str]:
-        """The cookies of the response's own Set-Cookie headers, by name, as the jar of `requests` reads them.
+        """The cookies that this response and its history set, by name, as the jar of `requests` reads them.
 
         One that a header deletes (`Max-Age=0`) is not among them. A request sends them with the keyword `cookies`.
         """
-        message = self._message()
-        if "Set-Cookie" not in message:
+        messages = [response._message() for response in (*self.history, self)]
+        if not any("Set-Cookie" in message for message in messages):
             return {}
         # The domain is not compared: the targets of a load often have other names than the site has.
-        request = MockRequest(requests.Request("GET", "http://target/"))
-        made = RequestsCookieJar().make_cookies(cast(Any, MockResponse(message)), cast(Any, request))
-        return {cookie.name: cookie.value or "" for cookie in made}
+        request: Any = MockRequest(requests.Request("GET", "http://target/"))
+        jar = RequestsCookieJar()
+        for message in messages:
+            for cookie in jar.make_cookies(cast(Any, MockResponse(message)), request):
+                jar.set_cookie(cookie)
+        return {cookie.name: cookie.value or "" for cookie in jar}
 
     @property
     def body(self) -> bytes:

@@ -104,7 +104,7 @@ class FakeSource:
     def skip_request(self, client: int) -> None:
         self.skipped.append(client)
 
-    def on_response(self, client: int, status: int, data: bytes) -> None:
+    def on_response(self, client: int, status: int, data: bytes, history: tuple[bytes, ...]) -> None:
         return
 
     def close(self) -> None:

@@ -61,7 +61,7 @@ class Cases:
         case = next(self._cases)
         return self._preparer.prepare(self._base_url(host), case.method, case.endpoint, case.kwargs())
 
-    def on_response(self, client: int, status: int, data: bytes) -> None:
+    def on_response(self, client: int, status: int, data: bytes, history: tuple[bytes, ...]) -> None:
         return
 
     def close(self) -> None:
