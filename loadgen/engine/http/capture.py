@@ -16,7 +16,6 @@ from loadgen.protocol.enums import CaptureMode
 from loadgen.protocol.outcomes import Outcome
 from loadgen.protocol.trace_batch import CAPTURE_OVERHEAD_BYTES, MAX_CAPTURES_BYTES, Capture
 
-
 # Called with a complete response: client, status, bytes, and the heads of the responses that redirected to it.
 OnResponse = Callable[[int, int, bytes, tuple[bytes, ...]], None]
 

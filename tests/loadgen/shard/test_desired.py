@@ -20,7 +20,6 @@ from routing.table import RoutingRecord
 from tests.support.redis_server import RedisServer
 from tests.support.shards import document_of, put_document, put_route
 
-
 SERVICE = document_of("g").workload.service
 
 

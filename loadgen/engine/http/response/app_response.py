@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import json
@@ -12,9 +13,10 @@ import urllib3
 from requests.cookies import MockRequest, MockResponse, RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPHeaderDict
-from urllib3.exceptions import DecodeError, HTTPError
+from urllib3.exceptions import DecodeError
 
-from loadgen.engine.http.response.head import final_head, http_client_response, read_head
+from loadgen.engine.http.response.chunked_body import ChunkedBody
+from loadgen.engine.http.response.head import CHUNKED, MalformedError, final_head, read_head
 
 # Of a response as received, its head included; the rest is received and counted, but not kept. Each request in flight
 # may need this much memory: 1 GiB for a thousand requests.
@@ -102,37 +104,32 @@ class AppResponse:
 
     def _read_body(self) -> bytes:
         begin, end = final_head(self._data)
-        message = self._message()
-        if "Transfer-Encoding" not in message and "Content-Encoding" not in message:
-            length = message.get("Content-Length", "")
-            return self._data[end : end + int(length)] if length.isdecimal() else self._data[end:]
+        length, body = read_head(self._data[begin:end]).length, self._data[end:]
+        if length == CHUNKED:
+            content = bytearray()
+            with contextlib.suppress(MalformedError):  # the end is missing in the part that was kept
+                ChunkedBody(content).feed(body, 0)
+            body = bytes(content)
+        elif length >= 0:
+            body = body[:length]
+        coding = self._message().get("Content-Encoding")
+        if coding is None:
+            return body
         try:
-            return self._stream(begin, decode=True)
+            return _decoded(body, coding)
         except DecodeError:
-            return self._stream(begin, decode=False)
-
-    def _stream(self, begin: int, *, decode: bool) -> bytes:
-        """Returns the body as urllib3 reads it. Raises DecodeError."""
-        original = http_client_response(self._data[begin:])
-        original.begin()
-        response = urllib3.HTTPResponse(
-            body=cast(Any, original),
-            headers=HTTPHeaderDict(self._message().items()),
-            status=self.status,
-            original_response=original,
-            preload_content=False,
-        )
-        body = bytearray()
-        try:
-            for piece in response.stream(_PIECE_BYTES, decode_content=decode):
-                body += piece
-                if len(body) >= MAX_BODY_BYTES:
-                    break
-        except DecodeError:
-            raise
-        except HTTPError:
-            pass  # the part of the response that was kept lacks its end
-        return bytes(body[:MAX_BODY_BYTES])
+            return body
 
     def __repr__(self) -> str:
         return f"<AppResponse {self.status}, {len(self.body)} bytes>"
+
+
+def _decoded(body: bytes, coding: str) -> bytes:
+    """Returns at most MAX_BODY_BYTES of a decompressed body. Raises DecodeError."""
+    response = urllib3.HTTPResponse(io.BytesIO(body), {"Content-Encoding": coding}, 200, preload_content=False)
+    decoded = bytearray()
+    for piece in response.stream(_PIECE_BYTES, decode_content=True):
+        decoded += piece
+        if len(decoded) >= MAX_BODY_BYTES:
+            break
+    return bytes(decoded[:MAX_BODY_BYTES])

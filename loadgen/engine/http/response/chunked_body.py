@@ -12,16 +12,20 @@ _MAX_SIZE: Final = 1 << 62
 
 
 class ChunkedBody:
-    """Is fed with a body's bytes piece by piece, and keeps none of them.
+    """Is fed with a body's bytes piece by piece.
+
+    Args:
+        content: receives the bytes of the chunks; None: they are only counted.
 
     Attributes:
         size: bytes of the chunks so far.
     """
 
-    __slots__ = ("_in_trailers", "_left", "_line", "_skip", "_trailer_bytes", "size")
+    __slots__ = ("_content", "_in_trailers", "_left", "_line", "_skip", "_trailer_bytes", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, content: bytearray | None = None) -> None:
         self.size = 0
+        self._content = content
         self._left = 0  # bytes that the present chunk still lacks
         self._skip = 0  # bytes that the line break behind it still lacks
         self._line = b""  # the beginning of a line whose end has not come yet
@@ -38,6 +42,8 @@ class ChunkedBody:
         while position < length:
             if self._left:
                 step = min(self._left, length - position)
+                if self._content is not None:
+                    self._content += data[position : position + step]
                 self.size += step
                 self._left -= step
                 position += step

@@ -109,11 +109,6 @@ def final_head(data: bytes) -> tuple[int, int]:
     return begin, len(data)
 
 
-def http_client_response(data: bytes, method: str = "GET") -> http.client.HTTPResponse:
-    """Returns the response of http.client that reads these bytes; `begin` has not been called."""
-    return http.client.HTTPResponse(cast(socket.socket, _Received(data)), method=method)
-
-
 def may_redirect(status: int) -> bool:
     """Returns whether a response of this status may be a redirect, for which its head is needed."""
     return 300 < status < 400 and status != 304
@@ -140,7 +135,7 @@ def _read_unusual(head: bytes) -> ResponseHead:
     if _INTERIM_HEAD.match(head) is not None:
         return _head(int(head.split(None, 2)[1]), True, 0)  # http.client would read on to the next head
     # For other methods, it would also close the connection after a response without a length.
-    response = http_client_response(head, "HEAD")
+    response = http.client.HTTPResponse(cast(socket.socket, _Received(head)), method="HEAD")
     try:
         response.begin()
     except http.client.BadStatusLine as error:
