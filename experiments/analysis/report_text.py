@@ -244,6 +244,8 @@ def _hosts(services: list[dict[str, Any]]) -> Iterator[str]:
         for host in service["hosts"]:
             shares = (percent(host[name], 3) for name in ("share", "weight_share"))
             rows.append((host["host"], f"{host['sent']:,}", *shares))
+            for address, sent in host["addresses"].items():
+                rows.append((f"  {address}", f"{sent:,}", percent(sent / max(1, host["sent"]), 3), ""))
         yield from table(rows)
         rows = [("shard", "version", "routed", "largest deviation from the exact share (requests)")]
         for shard in service["shards"]:

@@ -51,7 +51,7 @@ def summarise(experiment: Experiment) -> dict[str, Any]:
         "intervals": intervals_of(experiment),
         "total": {DEPENDENT: any(_is_dependent(workload) for workload, _ in seconds.workloads), **total},
         "workloads": [{**_head(workload), **each.to_dict()} for workload, each in seconds.workloads],
-        "hosts": hosts_of(experiment),
+        "hosts": seconds.with_addresses(hosts_of(experiment)),
         "workers": _workers(health, quotas),
         "shards": [shard.to_dict() for shard in health],
         "events": _events(experiment),
@@ -75,7 +75,7 @@ class _Total:
     """
 
     COUNTS = ("arrivals", "sent", "completed", "resent", "size")
-    COLUMNS = (*COUNTS, "outcomes", "reasons", "statuses", *TIMES)
+    COLUMNS = (*COUNTS, "outcomes", "reasons", "statuses", "addresses", *TIMES)
 
     def __init__(self, limit_ns: int = 0) -> None:
         self._limit_ns = limit_ns
@@ -83,6 +83,7 @@ class _Total:
         self._outcomes: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._statuses: Counter[str] = Counter()
+        self.addresses: dict[str, Counter[str]] = {}  # host → address → requests sent
         self.times = {name: Histogram() for name in TIMES}
         self._time_outs = Histogram()
 
@@ -93,6 +94,8 @@ class _Total:
         self._outcomes.update(row["outcomes"])
         self._reasons.update(row["reasons"])
         self._statuses.update(row["statuses"])
+        for host, sent in row["addresses"].items():
+            self.addresses.setdefault(host, Counter()).update(sent)
         self._time_outs.add_equal(self._limit_ns, row["outcomes"].get(_TIMEOUT, 0))
         for name, histogram in self.times.items():
             histogram.merge(Histogram.from_bytes(row[name]))
@@ -137,6 +140,14 @@ class _Seconds(NamedTuple):
         for _, total in self.workloads:
             whole.merge(total)
         return whole
+
+    def with_addresses(self, services: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The figures of host_shares.hosts_of, and for each host the requests sent to each address behind its name."""
+        addresses = {workload.index: total.addresses for workload, total in self.workloads}
+        for service in services:
+            for host in service["hosts"]:
+                host["addresses"] = dict(sorted(addresses[service["workload"]].get(host["host"], {}).items()))
+        return services
 
     def late_parts(self, health: list[ShardHealth]) -> Iterator[LatenessFacts]:
         """The lateness of each workload and of each shard."""

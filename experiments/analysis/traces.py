@@ -20,7 +20,7 @@ TIMES = ("created", "sent", "done", "dispatched")
 _FACTS = {  # public name → column
     "created": "intended_ns", "sent": "sent_ns", "done": "done_ns", "status": "status", "server": "host",
     "dispatched": "dispatched_ns", "outcome": "outcome", "size": "size", "routing_version": "routing_version",
-    "reason": "reason", "resent": "resent",
+    "reason": "reason", "resent": "resent", "address": "address",
 }  # fmt: skip
 
 

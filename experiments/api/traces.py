@@ -61,6 +61,7 @@ class TraceSerializer(PlainSerializer):
         ["", *REASONS], allow_blank=True, help_text="why a response is malformed; empty for other outcomes"
     )
     resent = serializers.IntegerField(help_text="1 if the request was sent a second time, on a new connection")
+    address = serializers.CharField(help_text="the address behind the server's name; empty if the server is an address")
 
 
 class MessageSerializer(PlainSerializer):

@@ -40,6 +40,7 @@ class Statistics:
     reasons: dict[str, int] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
     hosts: dict[str, dict[str, int]] = field(default_factory=dict)
+    addresses: dict[str, dict[str, int]] = field(default_factory=dict)
     routed: dict[str, dict[str, int]] = field(default_factory=dict)
     response_time: Histogram = _EMPTY
     service_time: Histogram = _EMPTY
@@ -68,6 +69,7 @@ class Statistics:
             reasons=_sum(self.reasons, other.reasons),
             statuses=_sum(self.statuses, other.statuses),
             hosts=_sums(self.hosts, other.hosts),
+            addresses=_sums(self.addresses, other.addresses),
             routed=_sums(self.routed, other.routed),
         )
 
@@ -117,11 +119,12 @@ def seconds_of(batch: ReceivedBatch) -> Iterator[tuple[int, Statistics]]:
     present, starts = np.unique(second[order], return_index=True)
     sorted_rows = batch.rows.select(order)
     for value, start, stop in zip(present.tolist(), starts, [*starts[1:], len(order)], strict=True):
-        yield value, _statistics(sorted_rows.select(slice(start, stop)), batch.header.hosts, traced=batch.header.traced)
+        yield value, _statistics(sorted_rows.select(slice(start, stop)), batch)
 
 
-def _statistics(rows: Rows, hosts: list[str], *, traced: bool) -> Statistics:
+def _statistics(rows: Rows, batch: ReceivedBatch) -> Statistics:
     outcome, host = rows.outcome, rows.host
+    hosts, traced = batch.header.hosts, batch.header.traced
     if (outcome == Outcome.CUT).all():
         # Faster: a plan that is stopped early may have days of cut arrivals.
         return Statistics(
@@ -145,11 +148,8 @@ def _statistics(rows: Rows, hosts: list[str], *, traced: bool) -> Statistics:
         outcomes=_counted(outcome),
         reasons=_counted(rows.reason[rows.reason > 0]),
         statuses=_counted(rows.status[completed]),
-        hosts={
-            name: {"sent": int(sent_by_host[index]), "completed": int(completed_by_host[index])}
-            for index, name in enumerate(hosts)
-            if sent_by_host[index]
-        },
+        hosts=_by_host(hosts, {"sent": sent_by_host.tolist(), "completed": completed_by_host.tolist()}),
+        addresses=_by_address(hosts, batch.addresses, sent_by_host.tolist()),
         routed={} if traced else _routed(rows, hosts),
         response_time=Histogram.of(response_time_ns[answered]),
         service_time=Histogram.of(rows.service_time_ns[answered]),
@@ -165,7 +165,26 @@ def _routed(rows: Rows, hosts: list[str]) -> dict[str, dict[str, int]]:
     found = {}
     for value in np.unique(version).tolist():
         counts = np.bincount(host[version == value], minlength=len(hosts)).tolist()
-        found[str(value)] = {name: count for name, count in zip(hosts, counts, strict=True) if count}
+        found[str(value)] = {name: of["sent"] for name, of in _by_host(hosts, {"sent": counts}).items()}
+    return found
+
+
+def _by_host(hosts: list[str], counts: dict[str, list[int]]) -> dict[str, dict[str, int]]:
+    """Host → name → the sum of its counts over all of its addresses, for hosts with a count of the first name."""
+    found: dict[str, dict[str, int]] = {}
+    first = next(iter(counts.values()))
+    for index, host in enumerate(hosts):
+        if first[index]:
+            found[host] = _sum(found.get(host, {}), {name: values[index] for name, values in counts.items()})
+    return found
+
+
+def _by_address(hosts: list[str], addresses: list[str], sent: list[int]) -> dict[str, dict[str, int]]:
+    """Host → address → requests sent there, for hosts with a name."""
+    found: dict[str, dict[str, int]] = {}
+    for host, address, count in zip(hosts, addresses, sent, strict=True):
+        if address and count:
+            found.setdefault(host, {})[address] = count
     return found
 
 

@@ -34,6 +34,7 @@ MAX_INTEGER = (1 << 31) - 1  # of a PositiveIntegerField
 MAX_EPOCH_NS = 1 << 61
 MAX_TIME_NS = 1 << 59  # 18 years: an intended time and three durations after an epoch fit into an int64
 MAX_HTTP_STATUS = 999
+MAX_ADDRESS_LENGTH = 64
 MAX_HOST_LENGTH = 255
 
 Integers = NDArray[np.int64]
@@ -93,6 +94,11 @@ class ReceivedBatch:
     origin: Origin
     rows: Rows
     captures: list[Capture] = field(default_factory=list)
+
+    @property
+    def addresses(self) -> list[str]:
+        """The address behind each of the header's hosts, "" where it is not known."""
+        return self.header.addresses or [""] * len(self.header.hosts)
 
     def times_ns(self) -> list[Integers]:
         """Intended, dispatched, sent and done times in the broker's clock; NO_TIME where that did not happen."""
@@ -182,8 +188,15 @@ def _check_header(header: BatchHeader, where: str) -> None:
             raise MessageError(
                 f"{where}: hosts: must be strings of at most {MAX_HOST_LENGTH} characters, got {host!r:.300}"
             )
-    if len(set(header.hosts)) != len(header.hosts):
-        raise MessageError(f"{where}: hosts: must be different")
+    for address in header.addresses:
+        if not isinstance(address, str) or len(address) > MAX_ADDRESS_LENGTH or "\0" in address:
+            raise MessageError(
+                f"{where}: addresses: must be strings of at most {MAX_ADDRESS_LENGTH} characters, got {address!r:.300}"
+            )
+    if len(header.addresses) not in (0, len(header.hosts)):
+        raise MessageError(f"{where}: addresses: must be as many as hosts, {len(header.hosts)}")
+    if len(set(zip(header.hosts, header.addresses or header.hosts, strict=True))) != len(header.hosts):
+        raise MessageError(f"{where}: hosts: must be different, or have different addresses")
 
 
 def _check_rows(batch: ReceivedBatch) -> None:

@@ -32,6 +32,12 @@ class Migration(migrations.Migration):
             "resent",
             models.PositiveSmallIntegerField(default=0, help_text="1 if the request was sent a second time"),
         ),
+        migrations.AddField(
+            "trace",
+            "address",
+            models.CharField(blank=True, default="", help_text="behind the host's name", max_length=64),
+        ),
+        migrations.AddField("secondstats", "addresses", models.JSONField(default=dict)),
         migrations.AlterField(
             "trace", "outcome", models.PositiveSmallIntegerField(help_text="loadgen.protocol.outcomes.Outcome")
         ),

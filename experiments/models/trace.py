@@ -71,6 +71,7 @@ class Trace(models.Model):
         default=0, help_text="why the response is malformed: loadgen.protocol.outcomes.MalformedReason"
     )
     resent = models.PositiveSmallIntegerField(default=0, help_text="1 if the request was sent a second time")
+    address = models.CharField(max_length=64, blank=True, default="", help_text="behind the host's name")
 
     class Meta:
         ordering = ["id"]
@@ -99,7 +100,7 @@ class SecondStats(models.Model):
     apart for arrivals with rows (`traced`) and without.
 
     `outcomes` maps Outcome codes to counts, `reasons` those of MalformedReason, `hosts` maps a host to
-    {"sent": n, "completed": n}. `routed` is filled for arrivals without rows: it maps a routing version to
+    {"sent": n, "completed": n}, `addresses` a host with a name to {address: sent}. `routed` is filled for arrivals without rows: it maps a routing version to
     {host: arrivals routed there}. The histograms merge by adding their counts (experiments/analysis/histogram.py;
     relative error at most 1 %).
     """
@@ -123,6 +124,7 @@ class SecondStats(models.Model):
     reasons = models.JSONField(default=dict)
     statuses = models.JSONField()
     hosts = models.JSONField()
+    addresses = models.JSONField(default=dict)
     routed = models.JSONField(default=dict)
     size = models.BigIntegerField()
     response_time = models.BinaryField()

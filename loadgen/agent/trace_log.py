@@ -37,6 +37,7 @@ def lines_of(header: BatchHeader, records: bytes) -> Iterator[TraceLine]:
     layout = layout_of(header)
     for values in layout.record.iter_unpack(records):
         row = dict(zip(layout.columns, values, strict=True))
+        place = row["host"]
         created = header.epoch_broker_ns + row["intended_ns"]
         dispatched = _later(created, row["lateness_ns"])
         sent = _later(dispatched, row["connection_wait_ns"])
@@ -51,13 +52,14 @@ def lines_of(header: BatchHeader, records: bytes) -> Iterator[TraceLine]:
             sent=sent,
             done=_later(sent, row["service_time_ns"]),
             status=row["status"] or None,
-            server="" if row["host"] == NO_HOST else header.hosts[row["host"]],
+            server="" if place == NO_HOST else header.hosts[place],
             exp_id=header.experiment_id or "",
             dispatched=dispatched,
             size=row["size"],
             routing_version=row["routing_version"],
             reason=row.get("reason", 0),
             resent=row.get("resent", 0),
+            address="" if place == NO_HOST or not header.addresses else header.addresses[place],
         )
 
 

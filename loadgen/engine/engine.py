@@ -237,7 +237,7 @@ class Engine:
     # --- Read by the shard
 
     def take(self) -> tuple[memoryview, list[str]]:
-        """Returns the rows since the last call, and the host table that their `host` column indexes."""
+        """Returns the rows since the last call, and the endpoints that their `host` column indexes."""
         return self._recorder.take()
 
     def take_captures(self) -> list[Capture]:

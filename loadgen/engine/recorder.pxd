@@ -6,8 +6,8 @@ from loadgen.engine.primitives cimport Rows
 cdef class Recorder:
     cdef public Rows _rows
     cdef public list _counts
-    cdef public list _hosts
-    cdef public dict _host_index
+    cdef public list _endpoints
+    cdef public dict _endpoint_index
     cdef public int64_t _bytes_received
     cdef public bint cut_short
     cdef public int64_t skipped
@@ -23,7 +23,7 @@ cdef class Recorder:
         int64_t done_ns,
         int64_t outcome,
         int64_t status,
-        host,
+        endpoint,
         int64_t size,
         int64_t routing_version,
         int64_t reason=*,

@@ -13,7 +13,16 @@ from loadgen.protocol.trace_batch import NO_HOST, NO_TIME
 class Recorder:
     """Writes one row per arrival into the buffer of the next batch."""
 
-    __slots__ = ("_bytes_received", "_counts", "_host_index", "_hosts", "_rows", "cut_short", "skipped", "start_ns")
+    __slots__ = (
+        "_bytes_received",
+        "_counts",
+        "_endpoint_index",
+        "_endpoints",
+        "_rows",
+        "cut_short",
+        "skipped",
+        "start_ns",
+    )
 
     def __init__(self) -> None:
         self._counts = [0] * (max(Outcome) + 1)
@@ -25,8 +34,8 @@ class Recorder:
         self._begin()
 
     def _begin(self) -> None:
-        self._hosts: list[str] = []
-        self._host_index: dict[str | None, int] = {None: NO_HOST}
+        self._endpoints: list[str] = []
+        self._endpoint_index: dict[str | None, int] = {None: NO_HOST}
 
     def row(
         self,
@@ -38,7 +47,7 @@ class Recorder:
         done_ns: int,
         outcome: int,
         status: int,
-        host: str | None,
+        endpoint: str | None,
         size: int,
         routing_version: int,
         reason: int = 0,
@@ -48,13 +57,14 @@ class Recorder:
 
         Args:
             dispatched_ns, sent_ns, done_ns: each is NO_TIME, or not before the preceding one, which is a time then.
+            endpoint: as made by trace_batch.endpoint_of; None if no host was chosen.
             size: received bytes of the body, complete or not.
             reason: of a malformed response, a MalformedReason.
             resent: 1 if the request was sent a second time, as the connection had ended.
         """
-        index = self._host_index.get(host)
+        index = self._endpoint_index.get(endpoint)
         if index is None:
-            index = self._add_host(host)
+            index = self._add_endpoint(endpoint)
         self._rows.put(
             client,
             sequence,
@@ -99,15 +109,15 @@ class Recorder:
     def cut_rows(self) -> int:
         return self._counts[Outcome.CUT]
 
-    def _add_host(self, host: str | None) -> int:
-        assert host is not None  # None has an index from the beginning
-        index = self._host_index[host] = len(self._hosts)
-        self._hosts.append(host)
+    def _add_endpoint(self, endpoint: str | None) -> int:
+        assert endpoint is not None  # None has an index from the beginning
+        index = self._endpoint_index[endpoint] = len(self._endpoints)
+        self._endpoints.append(endpoint)
         return index
 
     def take(self) -> tuple[memoryview, list[str]]:
-        """Returns the rows since the last call (trace_batch.py), and the hosts that their `host` column indexes."""
-        taken = self._rows.take(), self._hosts
+        """Returns the rows since the last call (trace_batch.py), and the endpoints that their `host` column indexes."""
+        taken = self._rows.take(), self._endpoints
         self._begin()
         return taken
 

@@ -269,6 +269,7 @@ class BatchHeader:
     request_id_header: str = ""
     captures_bytes: int = 0  # of the section behind the records
     columns: dict[str, str] = field(default_factory=dict)  # typecode by name, of the records
+    addresses: list[str] = field(default_factory=list)  # behind each host, "" if it is not a name; empty if none is
     end: str = ""  # in the final batch: one of enums.ENDS
     reason: str = ""  # of the end, in the final batch: "" when the schedule ran to its end
 

@@ -41,7 +41,7 @@ COLUMNS: Final[dict[str, str]] = {
     "service_time_ns": "q",
     "outcome": "B",
     "status": "H",
-    "host": "H",  # index into the header's hosts; NO_HOST when none was chosen
+    "host": "H",  # index into the header's hosts and addresses; NO_HOST when none was chosen
     "size": "q",  # bytes of the response's body as received
     "routing_version": "I",
     "reason": "B",  # a MalformedReason
@@ -56,6 +56,17 @@ NO_HOST: Final = 0xFFFF
 
 _TYPECODES: Final = frozenset("BHIbhiq")  # of integers that an int64 can hold
 _MAX_COLUMNS: Final = 64
+
+
+def endpoint_of(host: str, address: str) -> str:
+    """A host, with the address behind its name if that is known, as one text for the recorder."""
+    return f"{host} {address}" if address else host
+
+
+def split_endpoint(endpoint: str) -> tuple[str, str]:
+    """Returns the host, and the address or ""."""
+    host, _, address = endpoint.partition(" ")
+    return host, address
 
 
 class Layout:

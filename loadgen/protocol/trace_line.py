@@ -27,6 +27,7 @@ class TraceLine(NamedTuple):
     routing_version: int
     reason: str  # of a malformed response, the name of a MalformedReason
     resent: int  # 1 if the request was sent a second time
+    address: str  # behind the name of `server`; "" if that is an address, or nothing was connected
 
 
 def trace_line(

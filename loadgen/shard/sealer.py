@@ -15,7 +15,7 @@ from loadgen.device.spool import BatchName, Spool
 from loadgen.engine.end import End
 from loadgen.engine.stalls import AppTime, Stall, StallWatch
 from loadgen.protocol.messages import BatchHeader, ClockSample, Counters, Gauges, ShardOrder, WorkloadSpec
-from loadgen.protocol.trace_batch import COLUMNS, ROW_BYTES, Capture, encode_captures, encode_header
+from loadgen.protocol.trace_batch import COLUMNS, ROW_BYTES, Capture, encode_captures, encode_header, split_endpoint
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ class Sealer:
         captures = engine.take_captures()
         if not self.traced:
             captures = []
-        records, hosts = engine.take()
+        records, endpoints = engine.take()
         state = engine.take_gauges()
         self._rows_taken += len(records) // ROW_BYTES
         self._sealed_ns = now_ns
@@ -182,7 +182,7 @@ class Sealer:
                 capture._replace(row=capture.row - first) for capture in captures if capture.row // MAX_ROWS == index
             ]
             last = index == len(parts) - 1
-            self._add(part, hosts, counters, gauges, own, end if last else None)
+            self._add(part, endpoints, counters, gauges, own, end if last else None)
         self.write()
         engine.stalls.sealing_ns += time.monotonic_ns() - began_ns
 
@@ -211,7 +211,7 @@ class Sealer:
     def _add(
         self,
         records: memoryview,
-        hosts: list[str],
+        endpoints: list[str],
         counters: Counters,
         gauges: Gauges,
         captures: list[Capture],
@@ -220,6 +220,7 @@ class Sealer:
         order = self._order
         captured = encode_captures(captures)
         rows = len(records) // ROW_BYTES
+        hosts, addresses = zip(*map(split_endpoint, endpoints), strict=True) if endpoints else ((), ())
         header = BatchHeader(
             shard_id=order.shard_id,
             attempt=order.attempt,
@@ -232,7 +233,8 @@ class Sealer:
             first_row=self._first_row,
             rows=rows,
             epoch_broker_ns=self.epoch_broker_ns,
-            hosts=hosts,
+            hosts=list(hosts),
+            addresses=list(addresses) if any(addresses) else [],
             counters=counters,
             gauges=gauges,
             service=self.workload.service if self.workload else "",

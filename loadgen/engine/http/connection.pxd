@@ -30,6 +30,9 @@ cdef class Connection:
     cdef public int _reason
     cdef public bint _unwritten
     cdef public bint _is_used
+    cdef public bint _is_retired
+    cdef public str address
+    cdef public str endpoint
     cdef public bint _keep
     cdef public int64_t _left
     cdef public int64_t _client

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, Protocol, cast
 
 from loadgen.engine.deadlines import NEVER, Deadlines
@@ -29,7 +29,7 @@ from loadgen.engine.http.wire_request import DOTTED, FirstRequest, QueuedRequest
 from loadgen.engine.primitives import has_input, numbered, write_at_once
 from loadgen.engine.recorder import Recorder
 from loadgen.protocol.outcomes import MalformedReason, Outcome
-from loadgen.protocol.trace_batch import NO_TIME
+from loadgen.protocol.trace_batch import NO_TIME, endpoint_of
 
 # The stage of a connection's request. The order matters.
 CLOSED: Final = -1
@@ -65,6 +65,7 @@ class ConnectionHost(Protocol):
 
     name: str
     keep_alive: bool
+    is_named: bool
 
     @property
     def pool(self) -> ConnectionPool: ...
@@ -101,6 +102,7 @@ class Connection:
         "_first",
         "_host",
         "_intended_ns",
+        "_is_retired",
         "_is_used",
         "_keep",
         "_known_heads",
@@ -122,7 +124,9 @@ class Connection:
         "_unwritten",
         "_version",
         "_wire",
+        "address",
         "deadline_ns",
+        "endpoint",
         "queued_ns",
         "sent_ns",
     )
@@ -140,6 +144,9 @@ class Connection:
         self._buffered = False
         self._unwritten = False  # whether not a byte of the request was written directly
         self._is_used = False  # whether it has served a request
+        self._is_retired = False  # whether it is to serve no other
+        self.address = ""  # behind a host's name
+        self.endpoint = host.name  # with the address, if there is one
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until the connection is made
         self.deadline_ns = NEVER
         self.queued_ns = NEVER
@@ -218,6 +225,13 @@ class Connection:
     def time_out(self) -> None:
         self._fail(Outcome.TIMEOUT)
 
+    def retire(self, host: ConnectionHost, addresses: Collection[str]) -> None:
+        """Serves no other request if it is one of the host's, and leads to none of these addresses."""
+        if self._host is host and self.address not in addresses:
+            self._is_retired = True
+            if self._stage == IDLE:
+                self._close()
+
     def abort(self) -> None:
         """Closes the connection at once; a request in flight ends as ABORTED."""
         if self._stage > IDLE:
@@ -231,6 +245,9 @@ class Connection:
         self._transport = cast(asyncio.Transport, transport)
         self._socket = transport.get_extra_info("socket").fileno()
         self.sent_ns = self._now_ns()
+        if self._host.is_named:
+            self.address = transport.get_extra_info("peername")[0]
+            self.endpoint = endpoint_of(self._host.name, self.address)
         if transport.get_extra_info("ssl_object") is None:
             self._descriptor = self._socket
         self._stage = IDLE
@@ -402,7 +419,7 @@ class Connection:
             done_ns,
             outcome,
             status,
-            self._host.name if first is None else first.host,
+            self.endpoint if first is None else first.endpoint,
             self._size,
             self._version,
             self._reason,
@@ -451,7 +468,7 @@ class Connection:
 
     def _first_request(self) -> FirstRequest:
         """Returns the present request, if it is the first of its arrival, or the one before it that was."""
-        return self._first or FirstRequest(self.sent_ns, self._host.name, self.deadline_ns)
+        return self._first or FirstRequest(self.sent_ns, self.endpoint, self.deadline_ns)
 
     def _queued(self, wire: WireRequest, first: FirstRequest) -> QueuedRequest:
         """Returns the next request of the arrival."""
@@ -464,7 +481,7 @@ class Connection:
         self.deadline_ns = NEVER
         self._is_used = True
         self._chunks = None
-        reusable = self._keep and self._stage == COMPLETE and self._host.keep_alive
+        reusable = self._keep and self._stage == COMPLETE and self._host.keep_alive and not self._is_retired
         self._stage = IDLE
         if reusable and not (self._buffered and self._is_unsent()):
             self._host.ready(self)

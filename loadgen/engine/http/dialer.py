@@ -54,7 +54,11 @@ class Dialer:
     """Connects to one host.
 
     One look-up serves all connects, as it costs a thread and time. Its result is kept for 30 s; for 1 s if it failed,
-    or if no address accepts a connection.
+    or if no address accepts a connection. The addresses are used in turn; those that refused a connection since the
+    look-up come last.
+
+    Attributes:
+        is_named: whether the host is a name, which may have several addresses.
 
     Args:
         timeout_s: for look-up, connect and TLS together.
@@ -74,19 +78,22 @@ class Dialer:
         self._server_name = self._name.rstrip(".") if self._context is not None else None
         self._timeout_s = timeout_s
         self._addresses: list[str] = []
+        self._refusing: set[str] = set()  # since the look-up
+        self._turn = 0
         self._resolved_at = 0.0
         self._good_for_s = _RESOLVED_FOR_S
         self._failure: socket.gaierror | None = None
         self._look_up: asyncio.Task[None] | None = None
-        if _is_address(self._name):
+        self.is_named = not _is_address(self._name)
+        if not self.is_named:
             self._addresses = [self._name]
             self._good_for_s = float("inf")
 
     async def connect(self, protocol: Callable[[], asyncio.BaseProtocol], timeout_s: float | None = None) -> None:
-        """Opens a connection to the first address that accepts one.
+        """Opens a connection to the next address in turn that accepts one.
 
         Each address but the last gets its share of the remaining time, so that an address that does not answer does not
-        use up the time of the others. The address that accepted is tried first from then on.
+        use up the time of the others.
 
         Args:
             timeout_s: instead of the dialer's own.
@@ -95,7 +102,7 @@ class Dialer:
             OSError, ValueError: see `connect_outcome`.
         """
         async with asyncio.timeout(timeout_s if timeout_s is not None else self._timeout_s) as whole:
-            addresses = await self._resolve()
+            addresses = self._in_turn(await self._resolve())
             for untried, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
                 ends_at = whole.when()
                 assert ends_at is not None
@@ -106,13 +113,36 @@ class Dialer:
                 except ssl.SSLError:
                     raise
                 except OSError:
+                    self._refusing.add(address)
                     if untried == 1:
                         self._distrust()
                         raise
                 else:
-                    if address != addresses[0]:
-                        self._addresses = [address, *(other for other in addresses if other != address)]
+                    self._refusing.discard(address)
                     return
+
+    @property
+    def addresses(self) -> list[str]:
+        """Those of the last look-up; empty if it failed."""
+        return self._addresses
+
+    def is_outdated(self) -> bool:
+        """Returns whether the addresses are to be looked up again."""
+        return self.is_named and self._look_up is None and self._loop.time() - self._resolved_at > self._good_for_s
+
+    async def refresh(self) -> None:
+        """Looks the addresses up again if that is due. Raises socket.gaierror."""
+        await self._resolve()
+
+    def _in_turn(self, addresses: list[str]) -> list[str]:
+        accepting = [address for address in addresses if address not in self._refusing]
+        if len(accepting) < len(addresses):
+            return [*_rotated(accepting, self._next_turn()), *(each for each in addresses if each in self._refusing)]
+        return _rotated(addresses, self._next_turn())
+
+    def _next_turn(self) -> int:
+        self._turn += 1
+        return self._turn - 1
 
     async def _open(self, protocol: Callable[[], asyncio.BaseProtocol], address: str) -> None:
         if self._context is None:
@@ -148,8 +178,16 @@ class Dialer:
         finally:
             self._look_up = None
         self._addresses = list(dict.fromkeys(entry[4][0] for entry in found))
+        self._refusing.clear()
         self._resolved_at = self._loop.time()
         self._good_for_s = _FAILED_FOR_S if self._failure is not None else _RESOLVED_FOR_S
+
+
+def _rotated(addresses: list[str], turn: int) -> list[str]:
+    if len(addresses) < 2:
+        return addresses
+    first = turn % len(addresses)
+    return [*addresses[first:], *addresses[:first]]
 
 
 def _is_address(name: str) -> bool:

@@ -9,6 +9,7 @@ cdef class HostPool:
     cdef public object pool
     cdef public object name
     cdef public bint keep_alive
+    cdef public bint is_named
     cdef public bint routed
     cdef public dict idle
     cdef public object _dialer

@@ -50,6 +50,7 @@ class HostPool:
         self.pool = pool
         self.name = name
         self.keep_alive = pool.keep_alive
+        self.is_named = dialer.is_named
         self.routed = False  # whether arrivals are routed to it; otherwise only redirects lead here
         self._dialer = dialer
         self._open = 0
@@ -247,6 +248,18 @@ class HostPool:
             wait_ns = max(wait_ns, round(connect_timeout_s * 1e9))
         return request.dispatched_ns + wait_ns
 
+    def look_up_again(self) -> None:
+        """Looks the host's name up again, if that is due, and closes connections to addresses that it has lost."""
+        if self._open and self._dialer.is_outdated():
+            self.pool.start_task(self._follow_addresses())
+
+    async def _follow_addresses(self) -> None:
+        with contextlib.suppress(OSError):  # the addresses stay as they were for the present connections
+            await self._dialer.refresh()
+        if addresses := self._dialer.addresses:
+            for connection in list(self.pool.connections):
+                connection.retire(self, addresses)
+
     def record_unsent(self, request: QueuedRequest, outcome: Outcome) -> None:
         """Records the end of an arrival whose first or next request is not sent."""
         first = request.first
@@ -261,7 +274,7 @@ class HostPool:
             NO_TIME,
             outcome,
             0,
-            first.host if first is not None else self.name,
+            first.endpoint if first is not None else self.name,
             0,
             request.routing_version,
             resent=0 if first is None else first.resent,
@@ -406,6 +419,7 @@ class Pool:
         self.deadlines.sweep(now_ns)
         for key, host in list(self.hosts.items()):
             host.time_out(now_ns)
+            host.look_up_again()
             if host.is_forgettable():
                 del self.hosts[key]
                 self.fixed.pop(host.name, None)

@@ -70,10 +70,10 @@ class WireRequest(NamedTuple):
 
 
 class FirstRequest(NamedTuple):
-    """The first request of an arrival that has several; its times and host are those of the row."""
+    """The first request of an arrival that has several; its times and endpoint are those of the row."""
 
     sent_ns: int
-    host: str
+    endpoint: str  # trace_batch.endpoint_of
     deadline_ns: int  # of the whole chain, waiting for connections included
     resent: int = 0  # 1 after a request of the arrival was sent again
     history: tuple[bytes, ...] = ()  # heads of the responses so far

@@ -189,6 +189,17 @@ def test_deviations_are_per_routing_version():
     assert [(row["routing_version"], row["max_deviation"]) for row in service["shards"]] == [(1, 0.5), (2, 0.0)]
 
 
+def test_requests_to_each_address_of_a_name_are_counted():
+    experiment = make_experiment(shards=2, status="FINISHED")
+    for shard in shards_of(experiment):
+        rows = routed(shard, 0, 1, 1)
+        fields = {"hosts": ["web:80", "web:80"], "addresses": ["10.1.0.1", "10.1.0.2"]}
+        ingest(payload(shard, rows, end="finished", counters=counters_of(rows), **fields))
+    (service,) = summary.summarise(experiment)["hosts"]
+    (host,) = service["hosts"]
+    assert (host["host"], host["sent"], host["addresses"]) == ("web:80", 20, {"10.1.0.1": 8, "10.1.0.2": 12})
+
+
 def test_host_without_requests_is_shown_with_its_weight():
     route(1, 1, 1, 2)
     experiment = make_experiment(status="FINISHED")

@@ -97,6 +97,31 @@ def test_rows_keep_what_a_batch_names_in_columns(shard, broker):
     assert (second.reasons, second.resent, second.size) == ({"5": 1}, 1, 5 << 30)
 
 
+def test_rows_keep_the_addresses_behind_names(shard, broker):
+    rows = [row(0, n, 1_000 * n, host=n % 3) for n in range(6)] + [row(1, 0, 9_000, Outcome.CUT)]
+    ingest(payload(shard, rows, hosts=["web:80", "web:80", "10.0.0.1:80"], addresses=["10.1.0.1", "10.1.0.2", ""]))
+    stored = list(Trace.objects.order_by("id").values_list("host", "address"))
+    assert stored == [("web:80", "10.1.0.1"), ("web:80", "10.1.0.2"), ("10.0.0.1:80", "")] * 2 + [("", "")]
+    (second,) = SecondStats.objects.all()
+    assert second.hosts == {"web:80": {"sent": 4, "completed": 4}, "10.0.0.1:80": {"sent": 2, "completed": 2}}
+    assert second.addresses == {"web:80": {"10.1.0.1": 2, "10.1.0.2": 2}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"hosts": ["a:1", "a:1"]}, "hosts: must be different, or have different addresses"),
+        ({"hosts": ["a:1", "a:1"], "addresses": ["1.1.1.1", "1.1.1.1"]}, "hosts: must be different"),
+        ({"hosts": ["a:1"], "addresses": ["1.1.1.1", "2.2.2.2"]}, "addresses: must be as many as hosts, 1"),
+        ({"hosts": ["a:1"], "addresses": ["x" * 65]}, "addresses: must be strings of at most 64 characters"),
+    ],
+)
+def test_hosts_and_addresses_that_do_not_fit_are_refused(shard, broker, fields, message):
+    ingest(payload(shard, [row(0, 0, 0)], **fields))
+    assert Batch.objects.count() == 0
+    assert message in acks(broker)[0]
+
+
 @pytest.mark.parametrize("change", [{"reason": 6}, {"reason": 255}, {"resent": 2}, {"size": -1}])
 def test_a_row_with_a_value_that_cannot_be_is_refused(shard, broker, change):
     ingest(payload(shard, [row(0, 0, 0), row(0, 1, 0, **change)]))

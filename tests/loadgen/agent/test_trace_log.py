@@ -67,9 +67,19 @@ def test_each_row_is_a_line_below_the_names(tmp_path: Path) -> None:
         "routing_version": "6",
         "reason": "",
         "resent": "0",
+        "address": "",
     }
     assert (timed_out["sent"], timed_out["done"], timed_out["status"]) == ("1700000000.002000002", "", "")
     assert (dropped["outcome"], dropped["sent"], dropped["server"]) == ("dropped", "", "")
+
+
+def test_a_line_has_the_address_behind_the_name(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    hosts = replace(HEADER, hosts=["web:80", "web:80"], addresses=["10.0.0.1", "10.0.0.2"])
+    log.write(hosts, b"".join(map(pack, (COMPLETED, replace(COMPLETED, host=1), DROPPED))))
+    assert [(line["server"], line["address"]) for line in read(tmp_path / "traces-pi1.csv")] == [
+        ("web:80", "10.0.0.1"), ("web:80", "10.0.0.2"), ("", ""),
+    ]  # fmt: skip
 
 
 def test_a_line_says_why_a_response_is_malformed(tmp_path: Path) -> None:

@@ -111,12 +111,35 @@ def test_a_host_that_has_moved_is_found_within_a_second(run: Run[None]) -> None:
     run(with_server([["127.0.0.2"], ["127.0.0.1"]], scenario))
 
 
-def test_the_address_that_accepted_is_tried_first_afterwards(run: Run[None]) -> None:
+def test_addresses_are_used_in_turn(run: Run[None]) -> None:
     async def scenario(resolver: Resolver, dialer: Dialer, peers: list[str]) -> None:
+        others = [
+            await asyncio.get_running_loop().create_server(asyncio.Protocol, address, dialer._port)
+            for address in ("127.0.0.2", "127.0.0.3")
+        ]
+        for _ in range(7):
+            assert await connect(dialer, peers) is None
+        for other in others:
+            other.close()
+
+    peers: list[str] = []
+
+    async def kept(resolver: Resolver, dialer: Dialer, _: list[str]) -> None:
+        await scenario(resolver, dialer, peers)
+
+    run(with_server([["127.0.0.1", "127.0.0.2", "127.0.0.3"]], kept))
+    assert peers[:7] == ["127.0.0.1", "127.0.0.2", "127.0.0.3"] * 2 + ["127.0.0.1"]
+
+
+def test_an_address_that_refused_comes_last_until_the_look_up(run: Run[None]) -> None:
+    async def scenario(resolver: Resolver, dialer: Dialer, peers: list[str]) -> None:
+        for _ in range(4):
+            assert await connect(dialer, peers) is None
+        assert peers == ["127.0.0.1"] * 4
+        assert dialer._refusing == {"127.0.0.2"}
+        resolver.ahead_s = 31
         assert await connect(dialer, peers) is None
-        assert await connect(dialer, peers) is None
-        assert peers == ["127.0.0.1"] * 2
-        assert dialer._addresses == ["127.0.0.1", "127.0.0.2"]
+        assert resolver.asked == 2
 
     run(with_server([["127.0.0.2", "127.0.0.1"]], scenario))
 
@@ -129,7 +152,7 @@ def test_a_silent_address_does_not_hide_the_others(run: Run[None]) -> None:
             hole.listen(0)
             with socket.create_connection(hole.getsockname()):  # fills the backlog: further SYNs are ignored
                 assert await connect(dialer, peers) is None
-                assert dialer._addresses[0] == "127.0.0.1"
+                assert dialer._refusing == {"127.0.0.3"}
 
     run(with_server([["127.0.0.3", "127.0.0.1"]], scenario, timeout_s=0.4))
 

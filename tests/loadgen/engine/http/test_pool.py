@@ -35,6 +35,8 @@ class DeafTransport(asyncio.Transport):
 class InterruptedDialer:
     """Opens a connection, and is timed out before it can say so: uvloop then closes it without a word."""
 
+    is_named = False
+
     async def connect(self, protocol: Callable[[], asyncio.Protocol], _timeout_s: float | None) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
@@ -62,6 +64,8 @@ def test_a_cancelled_connect_leaves_no_connection() -> None:
 
 class TakingDownDialer:
     """Takes down the time-outs that connects get, and never connects."""
+
+    is_named = False
 
     def __init__(self) -> None:
         self.timeouts_s: list[float | None] = []
@@ -126,6 +130,8 @@ def test_a_shorter_wait_ends_before_an_earlier_longer_one() -> None:
 
 class OnceDialer:
     """Connects at once, to nobody."""
+
+    is_named = False
 
     def __init__(self) -> None:
         self.protocol: asyncio.Protocol | None = None
