@@ -102,3 +102,17 @@ class _Renewing:
         self._experiment_id = experiment_id
         self._stopped = threading.Event()
         threading.Thread(target=self._run, name="galileo-experiment", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(interactive.RENEW_S):
+            try:
+                interactive.renew(self._experiment_id)
+            except interactive.NotRunning:
+                return
+            except Exception:
+                log.exception("experiment %s could not be renewed", self._experiment_id)
+            finally:
+                close_old_connections()

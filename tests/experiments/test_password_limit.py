@@ -92,6 +92,7 @@ def test_unknown_users_count_as_known_ones(client: Client, broker: redis.Redis) 
 def test_right_passwords_are_not_limited(client: Client, admin: User, broker: redis.Redis) -> None:
     assert {basic(client, RIGHT).status_code for _ in range(10)} == {200}
     assert log_in(client, RIGHT).status_code == 302
+    client.logout()
     assert [basic(client, WRONG).status_code for _ in range(4)] == [401, 401, 401, 429]
 
 

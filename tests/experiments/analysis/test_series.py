@@ -146,7 +146,7 @@ def test_seconds_without_arrivals_have_points():
 
 def test_range_read_in_spans_has_the_same_points(experiment, monkeypatch):
     whole = points(experiment, step_s=2)
-    monkeypatch.setattr(series, "_SPAN_S", 1)
+    monkeypatch.setattr(series, "_ROWS_PER_QUERY", 1)
     assert points(experiment, step_s=2) == whole
 
 
@@ -204,7 +204,7 @@ def test_part_that_does_not_exist_is_refused(experiment, part, field, code):
 
 def test_too_many_points_or_rows_are_refused(experiment, monkeypatch):
     monkeypatch.setattr(series, "MAX_POINTS", 4)
-    with pytest.raises(InvalidInput, match="more than 4 points") as refused:
+    with pytest.raises(InvalidInput, match="exceed 4 points") as refused:
         series_of(experiment, Part(step_s=1))
     assert refused.value.errors[0].path == "step"
     assert series_of(experiment, Part()).step_s == 2

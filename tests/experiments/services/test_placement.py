@@ -175,7 +175,7 @@ def test_closed_load_gets_one_shard_per_worker(broker, placed):
 
 def plan_of(workloads, **fields):
     """A plan with so many workloads, each of one service and four clients; `fields` are those of each workload."""
-    workload = {"service": "web", "ticks": [1, 2], "clients_per_host": 4, **fields}
+    workload = {"service": "web", "ticks": [1, 2], "clients_per_host": 4, "router": "debug", **fields}
     whole = plan_data()
     whole["configuration"]["workloads"] = [dict(workload) for _ in range(workloads)]
     return parse(whole)
