@@ -111,10 +111,12 @@ def samples(experiment_id: str, **wanted: str) -> Iterator[tuple[int, str, str, 
 def _next_series(found: QuerySet[TelemetrySample], last: dict[str, str] | None) -> dict[str, str] | None:
     """The first series after `last`, in the order of `telemetry`; None after the last one."""
     if last is None:
-        return found.values(*_SERIES).first()
+        first: dict[str, str] | None = found.values(*_SERIES).first()
+        return first
     for depth in reversed(range(len(_SERIES))):  # another subsystem of the node, another node, another metric
         same = {name: last[name] for name in _SERIES[:depth]}
-        later = found.filter(**same, **{f"{_SERIES[depth]}__gt": last[_SERIES[depth]]}).values(*_SERIES).first()
+        beyond = found.filter(**same, **{f"{_SERIES[depth]}__gt": last[_SERIES[depth]]})
+        later: dict[str, str] | None = beyond.values(*_SERIES).first()
         if later is not None:
             return later
     return None

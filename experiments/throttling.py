@@ -18,7 +18,6 @@ import redis
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.backends import ModelBackend
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from rest_framework.exceptions import Throttled
@@ -105,7 +104,7 @@ class PasswordBackend(ModelBackend):
 
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **fields: Any
-    ) -> AbstractBaseUser | None:
+    ) -> Any:
         """Raises Throttled when the address has reached the limit. Calls without a request are not counted."""
         rate = settings.GALILEO_LOGIN_RATE
         if request is None or rate is None:
@@ -137,9 +136,10 @@ class LoginLimitMiddleware:
         """Leaves all other errors to Django; those of the API never arrive here."""
         if not isinstance(error, Throttled):
             return None
-        context = {**admin.site.each_context(request), "title": "Too many attempts to log in", "wait_s": error.wait}
+        wait_s = getattr(error, "wait", None)
+        context = {**admin.site.each_context(request), "title": "Too many attempts to log in", "wait_s": wait_s}
         response = render(request, "admin/login_limit.html", context, status=429)
-        response["Retry-After"] = str(error.wait)
+        response["Retry-After"] = str(wait_s)
         return response
 
 

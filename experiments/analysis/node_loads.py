@@ -26,7 +26,7 @@ def node_loads(experiment: Experiment) -> dict[str, Any] | None:
         nodes.append(
             {
                 "node": node,
-                "samples": max(figures.count for figures in (busy, used) if figures is not None),
+                "samples": max(figures.samples for figures in (busy, used) if figures is not None),
                 "cpu_mean_share": None if busy is None else busy.mean / 100,
                 "cpu_max_share": None if busy is None else busy.greatest / 100,
                 "ram_mean_bytes": None if used is None else round(used.mean * KIB),

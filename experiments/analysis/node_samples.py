@@ -17,7 +17,7 @@ MAX_VALUE = 1e15
 class Figures(NamedTuple):
     """Of the samples of one metric of one node."""
 
-    count: int
+    samples: int
     mean: float
     least: float
     greatest: float
@@ -26,7 +26,7 @@ class Figures(NamedTuple):
 def figures_of(experiment: Experiment, metric: str) -> dict[str, Figures]:
     """Node → the figures of a metric of the whole node, while the load ran."""
     found = _during_the_load(experiment).filter(metric=metric).order_by().values_list("node")
-    rows = found.annotate(count=Count("id"), mean=Avg("value"), least=Min("value"), greatest=Max("value"))
+    rows = found.annotate(samples=Count("id"), mean=Avg("value"), least=Min("value"), greatest=Max("value"))
     return {node: Figures(*figures) for node, *figures in rows}
 
 

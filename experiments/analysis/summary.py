@@ -173,7 +173,8 @@ def _limit_ns(workload: Workload) -> int:
     """The time-out of a workload's requests, as far as the plan gives it."""
     timeout = workload.spec["kwargs"].get("timeout")
     limit_s = timeout[1] if isinstance(timeout, list) else timeout
-    return round((limit_s or workload.spec["request_timeout_s"]) * NS)
+    limit_s = float(limit_s or workload.spec["request_timeout_s"])
+    return round(limit_s * NS)
 
 
 def _is_dependent(workload: Workload) -> bool:

@@ -37,11 +37,8 @@ class StallFacts:
     @classmethod
     def of(cls, gauges: dict[str, int], app: str) -> StallFacts:
         """The stall in a batch's gauges."""
-        return cls(
-            length_s=gauges["max_stall_ns"] / _NS,
-            **{f"{name}_s": gauges[f"stall_{name}_ns"] / _NS for name in _CAUSES},
-            app=app,
-        )
+        causes: dict[str, Any] = {f"{name}_s": gauges[f"stall_{name}_ns"] / _NS for name in _CAUSES}
+        return cls(length_s=gauges["max_stall_ns"] / _NS, **causes, app=app)
 
     @property
     def stopped_s(self) -> float:

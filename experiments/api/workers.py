@@ -44,7 +44,7 @@ class WorkerSerializer(PlainSerializer):
 class WorkerNameSerializer(PlainSerializer):
     """The name of a worker, as a string."""
 
-    def to_representation(self, instance: selectors.WorkerLoad) -> str:
+    def to_representation(self, instance: selectors.WorkerLoad) -> str:  # type: ignore[override]
         return instance.worker.name
 
 

@@ -99,10 +99,10 @@ class SecondStats(models.Model):
     """Arrivals of one shard whose intended time lies in one second of the broker's clock (`second`, since the epoch),
     apart for arrivals with rows (`traced`) and without.
 
-    `outcomes` maps Outcome codes to counts, `reasons` those of MalformedReason, `hosts` maps a host to
-    {"sent": n, "completed": n}, `addresses` a host with a name to {address: sent}. `routed` is filled for arrivals without rows: it maps a routing version to
-    {host: arrivals routed there}. The histograms merge by adding their counts (experiments/analysis/histogram.py;
-    relative error at most 1 %).
+    `outcomes` maps Outcome codes to counts, `reasons` those of MalformedReason, `hosts` maps a host to {"sent": n,
+    "completed": n}, `addresses` a host with a name to {address: sent}. `routed` is filled for arrivals without
+    rows: it maps a routing version to {host: arrivals routed there}. The histograms merge by adding their counts
+    (experiments/analysis/histogram.py; relative error at most 1 %).
     """
 
     # No constraint: ingest would wait for the process that has locked the experiment's row.

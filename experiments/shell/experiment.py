@@ -7,6 +7,8 @@ import logging
 import threading
 from typing import Any
 
+from django.db import close_old_connections
+
 from experiments import selectors
 from experiments.models import Experiment as Row
 from experiments.plans.commands import parse_about, parse_mark

@@ -9,7 +9,7 @@ import time
 class UtcFormatter(logging.Formatter):
     """Shows times with their zone, such as 2026-11-22 10:31:33.235Z: the devices of an experiment may be in several."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%d %H:%M:%S"
     default_msec_format = "%s.%03dZ"
 

@@ -6,7 +6,6 @@ So a variable that was probably meant as a setting, or holds a secret, is refuse
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 
@@ -28,8 +27,9 @@ OWN_SETTINGS = SECRET_SETTINGS | frozenset(
     "apps_cache_limit_mb api_url api_user api_auth api_rate spool_dir spool_limit_mb logging_level ingest_queues "
     "ingest_queue trace_logging trace_dir trace_limit_mb telemetry_interval_s router_static_host state_dir compiled "
     "web_host web_port web_prefix trusted_proxies login_rate allowed_hosts debug https venv flower_host flower_port "
-    "csrf_trusted_origins admin_user admin_email expdb_driver expdb_sqlite_path expdb_postgres_host expdb_postgres_port expdb_postgres_db "
-    "expdb_postgres_user expdb_mysql_host expdb_mysql_port expdb_mysql_db expdb_mysql_user".split()
+    "csrf_trusted_origins admin_user admin_email expdb_driver expdb_sqlite_path expdb_postgres_host "
+    "expdb_postgres_port expdb_postgres_db expdb_postgres_user expdb_mysql_host expdb_mysql_port expdb_mysql_db "
+    "expdb_mysql_user".split()
 )
 OWN_PREFIXES = ("expdb_", "admin_")
 # These settings are labels, too: users address a worker by its name, and the controller requires a routing record only
@@ -108,7 +108,8 @@ def is_one_edit(one: str, other: str) -> bool:
     """Returns whether two texts differ in one inserted, removed or replaced character, or in two that were swapped."""
     if one == other or abs(len(one) - len(other)) > 1:
         return False
-    same = len(os.path.commonprefix([one, other]))
+    same = next((index for index, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), None)
+    same = min(len(one), len(other)) if same is None else same
     rest, other_rest = one[same:], other[same:]
     return (
         rest[1:] == other_rest[1:]

@@ -284,9 +284,7 @@ def test_the_paginator_counts_no_further_than_its_bound(
 # --- times ------------------------------------------------------------------------------------------------------------
 
 # A time of day in the text of a page, and what follows it.
-TIME_OF_DAY = re.compile(
-    r"(?<![\d.:+])\d{1,2}:[0-5]\d(?::[0-5]\d(?:\.\d+)?)?(?!\d)(?=(.{0,6}))| [ap]\.m\.", re.DOTALL
-)
+TIME_OF_DAY = re.compile(r"(?<![\d.:+])\d{1,2}:[0-5]\d(?::[0-5]\d(?:\.\d+)?)?(?!\d)(?=(.{0,6}))| [ap]\.m\.", re.DOTALL)
 
 
 def times_without_zone(page: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from experiments.analysis.target_log.logged_ids import IdFinder, lines_of
 from loadgen.protocol.request_ids import TRACEPARENT, IdForm, id_begin, id_form
 
-# A mark, a character that is neither a letter nor a digit, as logs may have it: itself, its code as in URLs, or nothing.
+# A mark, a character that is neither letter nor digit, as logs may have it: itself, its code as in URLs, or nothing.
 _MARK = r"(?:%[0-9A-F]{2}|[^0-9A-Za-z\s]{0,2})"
 _SOME_MARK = r"(?:%[0-9A-F]{2}|[^0-9A-Za-z\s]{1,2})"
 _NO_PART_BEFORE, _NO_PART_AFTER = r"(?<![\w.%-])", r"(?![\w.%-])"

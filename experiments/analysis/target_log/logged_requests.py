@@ -45,7 +45,8 @@ class LoggedRequests:
 
     def first_keys(self) -> Keys:
         """The keys of the arrivals whose first request is logged."""
-        return self._requests[self._requests[:, 1] == 0, 0]
+        keys: Keys = self._requests[self._requests[:, 1] == 0, 0]
+        return keys
 
     def usual_lines(self) -> int:
         """Returns how many lines the targets write for each request, 1 or more.

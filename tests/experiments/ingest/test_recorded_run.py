@@ -48,8 +48,8 @@ RENAMED = {"thresholds": "limits"}
 # Keys and columns that came since then.
 ADDED = {
     "reason", "resent", "malformed", "schedule_total", "arrivals_total", "explained_deviation",
-    "response_time_with_timeouts", "wait_peak_share", "address", "addresses", "not_compared", "several_lines", "changed_ids", "quota_cores", "lines",
-    "throttled_share",
+    "response_time_with_timeouts", "wait_peak_share", "address", "addresses", "not_compared", "several_lines",
+    "changed_ids", "quota_cores", "lines", "throttled_share",
 }  # fmt: skip
 ADDED_LIMITS = {"throttled by a CPU quota"}
 ADDED_COLUMNS = ",reason,resent,address"

@@ -60,7 +60,7 @@ def test_all_ids_are_tried_and_each_failure_is_named(broker: redis.Redis) -> Non
 @pytest.mark.parametrize("reason", ["", "  ", "a\0b", "x" * 10_001])
 def test_invalid_reason_is_refused_before_anything_is_stopped(broker: redis.Redis, reason: str) -> None:
     running = batches.make_experiment()
-    with pytest.raises(CommandError, match="^--reason: must"):
+    with pytest.raises(CommandError, match=r"^--reason: must"):
         cancel(running.id, "--reason", reason)
     running.refresh_from_db()
     assert running.status == "RUNNING"

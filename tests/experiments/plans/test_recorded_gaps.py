@@ -114,7 +114,7 @@ def test_word_of_an_invalid_list_is_named_with_the_remedy(broker: redis.Redis) -
 def test_name_of_a_file_is_never_a_word(broker: redis.Redis, tmp_path: Path, name: Any) -> None:
     broker.lpush("g-1.0", "1")
     readers = Readers(files_of(tmp_path), lists_of(broker, "g-1", [0]))
-    with pytest.raises(PlanInvalid, match="monday cannot be read|cannot be read: No such file"):
+    with pytest.raises(PlanInvalid, match=r"monday cannot be read|cannot be read: No such file"):
         parse_command(recorded(name), readers)
     with pytest.raises(PlanInvalid, match="a file cannot be read here"):
         parse_command(recorded(name), Readers(own_lists=readers.own_lists))

@@ -201,7 +201,7 @@ def test_plan_that_can_never_fit_is_refused_with_the_figures():
 
 @pytest.mark.usefixtures("eight_slots")
 def test_only_the_workers_with_the_labels_count():
-    with pytest.raises(TooFewSlots, match="5 of the plan's 5 workloads can run on pi-1 only, .* together have 4"):
+    with pytest.raises(TooFewSlots, match=r"5 of the plan's 5 workloads can run on pi-1 only, .* together have 4"):
         experiments.check_workers(plan_of(5, worker_labels={"zone": "1"}))
     experiments.check_workers(plan_of(4, worker_labels={"zone": "1"}))
 

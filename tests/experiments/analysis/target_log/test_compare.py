@@ -140,7 +140,7 @@ def test_choice_that_no_line_has_is_refused(experiment, write):
     "arguments", [("--target-log-match", "x"), ("--target-log", "/dev/null", "--target-log-match", "(")]
 )
 def test_command_names_the_option_that_is_wrong(experiment, arguments):
-    with pytest.raises(CommandError, match="^--target-log-match: "):
+    with pytest.raises(CommandError, match=r"^--target-log-match: "):
         run(experiment, *arguments)
 
 
