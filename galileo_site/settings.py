@@ -93,7 +93,7 @@ APPEND_SLASH = False
 # Below this path a proxy serves the web server; addresses in pages and redirects begin with it.
 FORCE_SCRIPT_NAME = SITE.web_prefix or None
 
-STATIC_URL = "static/"
+STATIC_URL = f"{SITE.web_prefix}/static/"
 # Serves static files directly from the packages, so that no collectstatic is needed before the first start.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
