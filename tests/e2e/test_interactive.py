@@ -249,7 +249,7 @@ def test_a_plan_without_tracing_keeps_its_statistics_alone(galileo, target):
     assert (report["problems"], account["closes"]) == ([], True)
     assert [each["sent"] for each in report["summary"]["intervals"][0]["intervals"]] == [100, 50, 200]
     assert report["summary"]["hosts"][0]["hosts"] == [
-        {"host": target.host, "sent": 350, "share": 1.0, "weight_share": 1.0}
+        {"host": target.host, "sent": 350, "share": 1.0, "weight_share": 1.0, "addresses": {}}
     ]
 
 
