@@ -17,7 +17,7 @@ from tests.support.http_target import HttpTarget
 from tests.support.plans import plan_data
 from tests.support.waiting import wait_for
 
-CORES = 0.2
+CORES = 0.1
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def join(group: Path, pid: int) -> None:
 
 def test_verdict_names_a_quota_that_was_used_up(limited: Galileo, target: HttpTarget) -> None:
     wait_for(lambda: limited.read(Worker.objects.values_list("cores", flat=True)) == [1], "the core within the quota")
-    plan = plan_data(duration=6, interval=6, ticks=[1500], clients_per_host=4, routing=routes(target.host))
+    plan = plan_data(duration=6, interval=6, ticks=[3000], clients_per_host=4, routing=routes(target.host))
     experiment_id = limited.begin(plan)
     limited.wait_for_status(experiment_id, "FINISHED", "FAILED")
     samples = TelemetrySample.objects.filter(experiment_id=experiment_id, metric="cpu_quota")
