@@ -49,6 +49,11 @@ class RawTarget:
         self.connections = 0
         self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
 
+    @property
+    def open_connections(self) -> int:
+        with self._lock:
+            return len(self._open)
+
     def serve(self, connection: socket.socket, number: int) -> None:
         """Serves one connection, which is closed after that."""
         while seen := self.read(connection, number):

@@ -2,7 +2,7 @@ import cython
 from libc.stdint cimport int64_t
 
 from loadgen.engine.http.connection cimport Connection
-from loadgen.engine.http.pool cimport HostPool, Pool
+from loadgen.engine.http.pool cimport Pool
 from loadgen.engine.recorder cimport Recorder
 
 cdef int INTENDED_NS, CLIENT
@@ -29,7 +29,6 @@ cdef class OpenExecutor:
     @cython.locals(
         pool=Pool,
         fixed=dict,
-        host=HostPool,
         connection=Connection,
         arrival=tuple,
         budget=int,

@@ -112,7 +112,7 @@ def test_an_unserved_address_falls_back_to_the_next_one(run: Run[Result], target
         host._dialer._addresses = ["127.0.0.9", "127.0.0.1"]
         host._dialer._resolved_at = loop.time()
         result = await play(engine)
-        assert host._dialer._addresses == ["127.0.0.1", "127.0.0.9"]
+        assert host._dialer._refusing == {"127.0.0.9"}
         return result
 
     assert run(scenario()).outcomes() == {Outcome.COMPLETED: 20}

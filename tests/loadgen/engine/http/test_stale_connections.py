@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from loadgen.engine.engine import Engine
 from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import Result, build, play
@@ -20,21 +19,23 @@ pytestmark = pytest.mark.slow
 
 LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 TOO_LARGE = b"HTTP/1.1 413 Payload Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-IDLE_S = 0.1
+IDLE_S = 0.3  # longer than the loop runs between two stalls: no connection expires while one is chosen
 REQUESTS = 20
 
 
-async def stand_still(engine: Engine) -> None:
-    """Stops the event loop, as a stall, a slow app or SIGSTOP does, while the server closes its idle connections."""
+async def stand_still(target: RawTarget) -> None:
+    """Stops the event loop, as a stall, a slow app or SIGSTOP does, until the server has closed its connections."""
     for _ in range(3):
         await asyncio.sleep(0.1)
-        time.sleep(3 * IDLE_S)
+        until_s = time.monotonic() + 10
+        while target.open_connections and time.monotonic() < until_s:
+            time.sleep(0.01)
 
 
 @pytest.mark.parametrize("goodbye", [b"", LATE, b"\r\n"])
 def test_a_connection_closed_during_a_stall_is_not_used(run: Run[Result], goodbye: bytes) -> None:
     with KeepAliveExpiring(IDLE_S, goodbye) as target:
-        result = run(play(build(target.host, rate=100, duration=1.3, method="POST"), stand_still))
+        result = run(play(build(target.host, rate=100, duration=1.3, method="POST"), lambda _: stand_still(target)))
     assert result.outcomes() == {Outcome.COMPLETED: 130}
     assert {(row.status, row.resent) for row in result.rows} == {(200, 0)}
     assert sorted(seen.request_id for seen in target.seen) == sorted(result.ids())

@@ -167,6 +167,7 @@ class Engine:
             SimpleNamespace(
                 name="target:80",
                 keep_alive=True,
+                is_named=False,
                 pool=pool,
                 connected=nothing,
                 ready=nothing,
