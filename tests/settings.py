@@ -2,8 +2,10 @@
 
 import os
 
-# A developer's own settings must not leak in; a run for another database sets galileo_expdb_* on purpose.
-for name in [name for name in os.environ if name.startswith("galileo_") and not name.startswith("galileo_expdb_")]:
+# A developer's own settings must not leak in; a run for another database sets galileo_expdb_* on purpose, and one of
+# the interpreted engine galileo_compiled.
+KEPT = ("galileo_expdb_", "galileo_compiled")
+for name in [name for name in os.environ if name.startswith("galileo_") and not name.startswith(KEPT)]:
     del os.environ[name]
 os.environ["galileo_secret_key"] = "tests-only-0123456789-abcdefghijklmnopqrstuvwxyz"
 os.environ["galileo_redis_port"] = "1"  # nothing listens there: a test that needs Redis starts one
