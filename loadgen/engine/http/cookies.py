@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import http.client
 import io
+import math
 import re
+import time
 from collections.abc import Collection
 from functools import lru_cache
 from http.cookiejar import Cookie, DefaultCookiePolicy
@@ -29,6 +31,9 @@ from loadgen.protocol.outcomes import MalformedReason, Outcome
 # Of one client; the least that a browser should keep of a domain (RFC 6265, 6.1). http.cookiejar has no limit.
 MAX_COOKIES: Final = 50
 MAX_COOKIE_BYTES: Final = 4096  # of a name and its value together
+# Of the requests that a client has sent since its cookies changed, these are made again without http.cookiejar.
+_MADE_HEADS: Final = 4
+_MADE_HEAD_BYTES: Final = 2048
 
 # The host of all nodes of the service. No real host has such a name (RFC 6761, 6.4), and no `Domain` matches it.
 _SERVICE: Final = "service.invalid"
@@ -70,11 +75,22 @@ class _Policy(DefaultCookiePolicy):
 
 
 class _Jar(RequestsCookieJar):
-    """The cookies of one client: at most MAX_COOKIES, of which the one that was set longest ago is dropped first."""
+    """The cookies of one client: at most MAX_COOKIES, of which the one that was set longest ago is dropped first.
+
+    Attributes:
+        made_heads: heads of requests with cookies, by their heads without.
+        expires_s: when the first cookie expires, in seconds since the Unix epoch.
+    """
 
     def __init__(self, policy: _Policy) -> None:
         super().__init__(policy)
+        self.made_heads: dict[Any, bytes] = {}
+        self.expires_s = 0.0
         self._by_age: dict[tuple[str, str, str], None] = {}
+
+    def changed(self) -> None:
+        self.made_heads.clear()
+        self.expires_s = min((cookie.expires for cookie in self if cookie.expires is not None), default=math.inf)
 
     def set_cookie(self, cookie: Cookie, *args: Any, **kwargs: Any) -> None:
         super().set_cookie(cookie, *args, **kwargs)
@@ -119,6 +135,7 @@ class CookieJars:
         jar = self._jars.get(client) or _Jar(self._policy)
         jar.extract_cookies(cast(Any, MockResponse(message)), cast(Any, self._request(wire)))
         if len(jar):
+            jar.changed()
             self._jars[client] = jar
         else:
             self._jars.pop(client, None)
@@ -132,10 +149,24 @@ class CookieJars:
         jar = self._jars.get(client)
         if jar is None:
             return wire
+        key = wire.head, wire.tls is None, len(self._nodes)
+        if time.time() >= jar.expires_s:
+            jar.clear_expired_cookies()
+            jar.changed()
+        head = jar.made_heads.get(key)
+        if head is None:
+            head = self._head(jar, wire)
+            if len(head) <= _MADE_HEAD_BYTES:
+                if len(jar.made_heads) >= _MADE_HEADS:
+                    jar.made_heads.clear()
+                jar.made_heads[key] = head
+        return wire._replace(head=head)
+
+    def _head(self, jar: _Jar, wire: WireRequest) -> bytes:
         request: Any = self._request(wire)
         jar.add_cookie_header(request)
         kept = request.get_new_headers().get("Cookie")
-        return wire if kept is None else wire._replace(head=_with_cookies(wire, kept))
+        return wire.head if kept is None else _with_cookies(wire, kept)
 
     def keep(self, clients: Collection[int]) -> None:
         """Drops the jars of all clients but these."""

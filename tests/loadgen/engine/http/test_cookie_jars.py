@@ -49,6 +49,18 @@ def test_cookies_beyond_the_limit_replace_the_oldest() -> None:
     assert names == {f"c{number}" for number in range(MAX_COOKIES + 1)} - {"c1"}
 
 
+def test_changes_apply_to_requests_that_were_made_before() -> None:
+    nodes = {"node-1"}
+    jars = CookieJars(nodes)
+    for value in ("1", "2"):
+        jars.store(0, wire(), f"HTTP/1.1 200 OK\r\nSet-Cookie: sid={value}; Path=/\r\n\r\n".encode())
+        for path in ["/", *(f"/{number}" for number in range(20)), "/"]:
+            assert cookies_of(jars.applied(0, wire(path))) == f"sid={value}"
+    assert cookies_of(jars.applied(0, wire(host="node-2"))) == ""
+    nodes.add("node-2")
+    assert cookies_of(jars.applied(0, wire(host="node-2"))) == "sid=2"
+
+
 def test_deleted_cookies_make_room() -> None:
     jars = CookieJars({"node-1"})
     jars.store(0, wire(), SESSION)
