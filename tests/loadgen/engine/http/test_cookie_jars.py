@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
+import io
+from types import SimpleNamespace
+
 import pytest
+import requests
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from requests.cookies import extract_cookies_to_jar
 
 from loadgen.engine.http.cookies import MAX_COOKIE_BYTES, MAX_COOKIES, CookieJars
 from loadgen.engine.http.request import Preparer
 from loadgen.engine.http.wire_request import WireRequest
+from tests.support.examples import examples
 
 NODE = "node-1:8080"
 SESSION = b"HTTP/1.1 200 OK\r\nSet-Cookie: sid=1; Path=/\r\n\r\n"
@@ -39,6 +48,40 @@ def test_request_keeps_its_id(header: str) -> None:
     lines = plain.numbered(3, 9).split(b"\r\n")
     lines.insert(-3 if header else -2, b"Cookie: sid=1")
     assert jars.applied(0, plain).numbered(3, 9).split(b"\r\n") == lines
+
+
+steps = st.tuples(
+    st.sampled_from(["/", "/a", "/a/", "/a/b", "/a/b?q=1", "/ab", "/%41/b", "/c;x=1/d"]),
+    st.lists(
+        st.builds(
+            "{}{}{}{}".format,
+            st.sampled_from(["n=1", "n=2", "m=1", 'm="q q"', "m", "=v", "n=1,2", ""]),
+            st.sampled_from(["", "; Path=/", "; Path=/a", "; path=/a/b", "; Path=c", "; Path"]),
+            st.sampled_from(
+                ["", "; Secure", "; Domain=127.0.0.1", "; Domain=.0.1", "; Domain=example.com", "; Domain"]
+            ),
+            st.sampled_from(
+                ["", "; Max-Age=0", "; max-age=9", "; Max-Age=-1", "; Expires=Thu, 01 Jan 1970 00:00:00 GMT"]
+            ),
+        ),
+        max_size=3,
+    ),
+)
+
+
+@settings(max_examples=examples(100), derandomize=True, deadline=None)
+@given(st.lists(steps, max_size=6), st.sampled_from(["http", "https"]))
+def test_jar_of_one_host_is_that_of_requests(visits: list[tuple[str, list[str]]], scheme: str) -> None:
+    preparer, session, jars = Preparer("X-Request-Id", "group", 30), requests.Session(), CookieJars({"127.0.0.1"})
+    for path, values in visits:
+        theirs = session.prepare_request(requests.Request("GET", f"{scheme}://127.0.0.1:80{path}"))
+        ours = preparer.prepare(f"{scheme}://127.0.0.1:80", "GET", path, {})
+        assert cookies_of(jars.applied(0, ours)) == theirs.headers.get("Cookie", "")
+        head = b"HTTP/1.1 200 OK\r\n%b\r\n" % b"".join(f"Set-Cookie: {value}\r\n".encode() for value in values)
+        jars.store(0, ours, head)
+        message = http.client.parse_headers(io.BytesIO(head.partition(b"\r\n")[2]))
+        response = SimpleNamespace(_original_response=SimpleNamespace(msg=message))
+        extract_cookies_to_jar(session.cookies, theirs, response)
 
 
 def test_cookies_beyond_the_limit_replace_the_oldest() -> None:
