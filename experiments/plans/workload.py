@@ -29,7 +29,7 @@ from experiments.plans.fields import (
 from experiments.plans.parsing import Context, PlanErrors, read, refused
 from experiments.plans.requests import MAX_TIMEOUT_S, RequestIdHeader, RequestKeys
 from loadgen.arrivals.pacer import PRERECORDED
-from loadgen.protocol.enums import PLAN_MODELS, CaptureMode, ConnectionMode, LoadModel, Scheme
+from loadgen.protocol.enums import PLAN_MODELS, CaptureMode, ConnectionMode, CookieMode, LoadModel, Scheme
 from loadgen.protocol.messages import WorkloadSpec
 from routing import routers
 from routing.errors import Code, shown
@@ -195,6 +195,11 @@ class SharedKeys(RequestKeys):
     request_id_header: RequestIdHeader = Field(
         _DEFAULTS.request_id_header,
         description="The header with the request id: a name, `traceparent` or `off`; [see below](#request-ids).",
+    )
+    cookies: Annotated[str, one_of(CookieMode)] | None = Field(
+        _DEFAULTS.cookies,
+        description="`keep`: each client keeps the cookies that responses set, and sends them with its later requests; "
+        "[see below](#cookies). Default: as in the manifest of the [client app](apps.md), or `ignore`.",
     )
     capture: Annotated[str, one_of(CaptureMode)] = Field(
         _DEFAULTS.capture, description="What is kept of requests and responses; [see below](#captures)."

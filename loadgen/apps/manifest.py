@@ -10,8 +10,9 @@ from loadgen.apps import parameters
 from loadgen.apps.errors import AppInvalid
 from loadgen.apps.parameters import Parameter
 from loadgen.protocol import plain_yaml
+from loadgen.protocol.enums import CookieMode
 from loadgen.protocol.settings import NAME_PATTERN
-from routing.errors import Code, ErrorCollector, FieldError
+from routing.errors import Code, ErrorCollector, FieldError, shown
 
 MANIFEST: Final = "manifest.yml"
 MAX_MANIFEST_BYTES: Final = 64 << 10
@@ -27,6 +28,7 @@ class Manifest:
     Attributes:
         parameters: the declared parameters by name; None for an app that declares none and accepts any.
         shared: whether one execution serves all clients of a shard.
+        cookies: whether clients keep cookies, for workloads that do not set it; None: it is not set here either.
         content: the whole file, unknown keys included, as the app itself gets it.
     """
 
@@ -35,6 +37,7 @@ class Manifest:
     description: str = ""
     parameters: dict[str, Parameter] | None = None
     shared: bool = False
+    cookies: CookieMode | None = None
     content: dict[str, Any] = field(default_factory=dict)
 
 
@@ -64,6 +67,7 @@ def read_manifest(text: bytes, name: str = "") -> Manifest:
         description=_read_text(content, "description", MAX_DESCRIPTION, errors),
         parameters=None if declared is None else parameters.read(declared, f"{MANIFEST}: parameters", errors),
         shared=_read_flag(content, "shared", errors),
+        cookies=_read_cookies(content, errors),
         content=content,
     )
     errors.raise_if_any(AppInvalid)
@@ -105,6 +109,14 @@ def _read_flag(content: dict[str, Any], key: str, errors: ErrorCollector) -> boo
     if value is not None and not isinstance(value, bool):
         errors.add(f"{MANIFEST}: {key}", Code.TYPE, f"must be true or false, got {value!r:.80}")
     return value is True
+
+
+def _read_cookies(content: dict[str, Any], errors: ErrorCollector) -> CookieMode | None:
+    value = content.get("cookies")
+    if value is None or value in list(CookieMode):
+        return None if value is None else CookieMode(value)
+    errors.add(f"{MANIFEST}: cookies", Code.CHOICE, f"must be 'ignore' or 'keep', got {shown(value)}")
+    return None
 
 
 def _check_storable(value: Any, field: str, errors: ErrorCollector) -> None:

@@ -19,6 +19,7 @@ from loadgen.engine.executors import registry
 from loadgen.engine.executors.base import Command, CommandProgress, ExecutorContext
 from loadgen.engine.garbage import GarbageCollection
 from loadgen.engine.http.capture import Captures
+from loadgen.engine.http.cookies import CookieJars
 from loadgen.engine.http.debug import DebugPool
 from loadgen.engine.http.pool import Pool
 from loadgen.engine.http.response.app_response import MAX_RESPONSE_BYTES
@@ -29,7 +30,7 @@ from loadgen.engine.routes import Routes
 from loadgen.engine.stalls import AppTime, Stall, StallWatch
 from loadgen.engine.ticks import TICK_NS, Ticks
 from loadgen.engine.timer import Timer, build_timer
-from loadgen.protocol.enums import CaptureMode, ConnectionMode, LoadModel
+from loadgen.protocol.enums import CaptureMode, ConnectionMode, CookieMode, LoadModel
 from loadgen.protocol.messages import Counters, GroupCommand, GroupDocument, ShardOrder
 from loadgen.protocol.trace_batch import Capture
 
@@ -99,6 +100,8 @@ class Engine:
             is_closed_model=workload.model == LoadModel.CLOSED,
         )
         self._source = source(document, clients, routes.base_url)
+        self._cookie_mode = workload.cookies
+        self._cookies: CookieJars | None = None
         context = ExecutorContext(
             workload,
             clients,
@@ -138,6 +141,9 @@ class Engine:
         await self._source.prepare()
         if self._source.wants_responses:
             self._pool.listen(self._take_response, MAX_RESPONSE_BYTES)
+        if (self._cookie_mode or self._source.cookie_mode) == CookieMode.KEEP:
+            self._cookies = CookieJars(self.routes.nodes)
+            self._pool.keep_cookies(self._cookies)
         self._executor.prepare()
         self._garbage.collect()
 
@@ -185,6 +191,8 @@ class Engine:
         """Interactive: closes all clients but these for good; some of these may belong to other shards."""
         if not self._is_ending:
             self._executor.keep(clients)
+            if self._cookies is not None:
+                self._cookies.keep(clients)
 
     @property
     def commands(self) -> CommandProgress:
@@ -231,6 +239,8 @@ class Engine:
         self._end(CLOSED if self._end_as is FINISHED else self._end_as)
         await self._pool.close()
         self._source.close()
+        if self._cookies is not None:
+            self._cookies.keep(())
         self._garbage.thaw()
         self.routes.on_change = None
 

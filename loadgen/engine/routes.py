@@ -21,7 +21,8 @@ class Routes:
     """The hosts of a service's routing record; changes take effect with the next arrival.
 
     `next` returns a host, or None while no host has a weight above 0. `version` is the record's; it is 0 without a
-    record, and for one that another tool wrote.
+    record, and for one that another tool wrote. `nodes` has the names, without ports, of all hosts that the service has
+    had so far.
 
     Args:
         balance: makes the balancer of a record's weights.
@@ -29,7 +30,7 @@ class Routes:
         scheme: http or https.
     """
 
-    __slots__ = ("_balance", "_balancer", "_root", "_router", "next", "on_change", "service", "version")
+    __slots__ = ("_balance", "_balancer", "_root", "_router", "next", "nodes", "on_change", "service", "version")
 
     sends = True  # False: requests are not sent, but answered by the debug pool
 
@@ -39,6 +40,7 @@ class Routes:
         self.service = service
         self.version = 0
         self.next: NextHost = _no_host
+        self.nodes: set[str] = set()
         # Called with the remaining hosts, so that connections to the others can be closed.
         self.on_change: Callable[[Collection[str]], None] | None = None
         self._balance = balance
@@ -50,6 +52,7 @@ class Routes:
         """Applies a changed record; with None, or a record without a positive weight, there is no route."""
         weights = record.weight_by_host() if record is not None else {}
         self.version = record.version if record is not None else 0
+        self.nodes.update(map(host_name, weights))
         routable = any(weight > 0 for weight in weights.values())
         if not routable:
             self._balancer = None
@@ -76,6 +79,7 @@ class FixedRoutes(Routes):
     def __init__(self, service: str, place: routers.StaticHost) -> None:
         super().__init__(service)
         self._place = place
+        self.nodes.add(host_name(place.host))
         self.next = lambda client, sequence: place.host
 
     def update(self, record: RoutingRecord | None) -> None:
@@ -120,6 +124,12 @@ def build_routes(
     if workload.balancer == routers.RANDOM:
         balance = partial(RandomBalancer, seed=f"{seed}/{workload.index}")
     return Routes(workload.service, balance, router, workload.scheme)
+
+
+def host_name(host: str) -> str:
+    """Returns the name or address in `host[:port]`, in lower case; an IPv6 address keeps its brackets."""
+    name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
+    return name.lower()
 
 
 def _no_host(client: int, sequence: int) -> None:

@@ -27,6 +27,14 @@ class ConnectionMode(StrEnum):
     NEW = "new"
 
 
+class CookieMode(StrEnum):
+    """ignore: the cookies that a response sets are sent only to the targets of its redirects. keep: each client keeps
+    them, and sends them with its later requests."""
+
+    IGNORE = "ignore"
+    KEEP = "keep"
+
+
 class CaptureMode(StrEnum):
     """The parts of a request and its response that are stored besides the row. headers: their heads. full: their
     bodies, too. errors: as full, of those that ended in an error or with an HTTP status of 400 or more."""

@@ -15,6 +15,7 @@ from loadgen.protocol.enums import (
     CaptureMode,
     CommandKind,
     ConnectionMode,
+    CookieMode,
     DesiredState,
     LoadModel,
     OnWorkerLoss,
@@ -68,6 +69,7 @@ class WorkloadSpec:
     max_in_flight: int = 1000  # per shard
     max_lateness_s: float = 1.0
     request_id_header: str = REQUEST_ID_HEADER  # "" for none
+    cookies: CookieMode | None = None  # None: that of the app's manifest, or ignore
     capture: CaptureMode = CaptureMode.NONE
     capture_bytes: int = 4096  # of a request, and of a response
 

@@ -54,6 +54,7 @@ cdef class Connection:
     cpdef _fail(self, outcome)
     cpdef _complete(self)
     cpdef bint _follow(self) except -1
+    cpdef object _hop(self, bytes head)
     cpdef bint _resend(self) except -1
     cpdef _release(self)
     cpdef bint is_usable(self) except -1

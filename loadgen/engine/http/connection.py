@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from typing import Final, Protocol, cast
 
 from loadgen.engine.deadlines import NEVER, Deadlines
-from loadgen.engine.http.redirects import RedirectError, next_hop
+from loadgen.engine.http.redirects import Hop, RedirectError, next_hop
 from loadgen.engine.http.response.chunked_body import ChunkedBody
 from loadgen.engine.http.response.head import (
     CHUNKED,
@@ -437,7 +437,7 @@ class Connection:
         """Follows a redirect, or ends the arrival if it is invalid; returns False if the response is not a redirect."""
         head, self._redirect = self._redirect, b""
         try:
-            hop = next_hop(self._wire, head)
+            hop = self._hop(head)
         except RedirectError:
             self._fail(Outcome.REDIRECT)
             return True
@@ -448,6 +448,10 @@ class Connection:
         self._release()
         self._pool.follow(hop.host, request)
         return True
+
+    def _hop(self, head: bytes) -> Hop | None:
+        """Returns the request that a response with this head redirects to, if any. Raises RedirectError."""
+        return next_hop(self._wire, head)
 
     def _resend(self) -> bool:
         """Sends the request again, if the server had probably closed the connection before; returns False if not.

@@ -48,6 +48,7 @@ cdef class Pool:
     cdef public object captures
     cdef public Py_ssize_t kept_bytes
     cdef public object on_response
+    cdef public object cookies
     cdef public object connection_kind
     cdef public dict hosts
     cdef public dict fixed

@@ -18,7 +18,9 @@ from loadgen.engine.deadlines import NEVER, Deadlines
 from loadgen.engine.http.capture import Captures, CapturingConnection, OnResponse
 from loadgen.engine.http.connection import Connection
 from loadgen.engine.http.connection_throttle import ConnectionThrottle
+from loadgen.engine.http.cookies import CookieConnection, CookieJars
 from loadgen.engine.http.dialer import Dialer, connect_outcome
+from loadgen.engine.http.response.head import MAX_HEAD_BYTES
 from loadgen.engine.http.response.known_heads import KnownHeads
 from loadgen.engine.http.tls import TlsOptions
 from loadgen.engine.http.wire_request import QueuedRequest, WireRequest
@@ -327,6 +329,7 @@ class Pool:
         send_until_ns: no request is sent from then on, queued ones included.
         on_end: called at the end of each request with its client, sequence number and outcome.
         on_response: called with each complete response, before its row is recorded.
+        cookies: those of the clients; None: they are not kept.
         opening: connections that are being opened.
         in_flight: requests that wait for a connection or for their response.
         long_waits: requests that waited longer than POOL_WAIT_NS while max_per_host was reached.
@@ -363,7 +366,8 @@ class Pool:
         self.captures = captures
         self.kept_bytes = 0 if captures is None else captures.limit_bytes
         self.on_response: OnResponse | None = None
-        self.connection_kind = Connection if captures is None else CapturingConnection
+        self.cookies: CookieJars | None = None
+        self.connection_kind: type[Connection] = Connection if captures is None else CapturingConnection
         self._max_connections = max_connections
         self.hosts: dict[str | tuple[str, TlsOptions], HostPool] = {}
         self.fixed: dict[str, tuple[HostPool, WireRequest]] = {}
@@ -377,6 +381,12 @@ class Pool:
         self.on_response = on_response
         self.kept_bytes = max(self.kept_bytes, limit_bytes)
         self.connection_kind = CapturingConnection
+
+    def keep_cookies(self, cookies: CookieJars) -> None:
+        """Keeps the clients' cookies there; to be called after `listen`, and before a connection is opened."""
+        self.cookies = cookies
+        self.kept_bytes = max(self.kept_bytes, MAX_HEAD_BYTES)
+        self.connection_kind = CookieConnection
 
     def host(self, name: str, tls: TlsOptions | None) -> HostPool:
         """Returns the pool of a host that arrivals are routed to; makes it at the first call."""

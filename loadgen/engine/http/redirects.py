@@ -38,19 +38,21 @@ def _session() -> requests.Session:
     return prepared.new_session()
 
 
-def next_hop(wire: WireRequest, head: bytes) -> Hop | None:
+def next_hop(wire: WireRequest, head: bytes, *, keeps_cookies: bool = True) -> Hop | None:
     """Returns the request that a response redirects to; None if it is not a redirect.
 
     Args:
         wire: the request; its `redirects` is not None.
         head: the complete head of the response.
+        keeps_cookies: whether the next request has the cookies of this response, besides those of the keyword.
 
     Raises:
         RedirectError: the redirect cannot be followed.
     """
     state = wire.redirects
     assert state is not None
-    request, session = _request_of(wire), _session()
+    request: Any = _request_of(wire)
+    session = _session()
     try:
         response = _response_of(head, request)
         onward: Any = next(session.resolve_redirects(response, request, yield_requests=True), None)
@@ -58,6 +60,9 @@ def next_hop(wire: WireRequest, head: bytes) -> Hop | None:
             return None
         if state.hops >= session.max_redirects:
             raise RedirectError(f"more than {session.max_redirects} redirects")
+        if not keeps_cookies:
+            onward.headers.pop("Cookie", None)
+            onward.prepare_cookies(request._cookies)
         if "Transfer-Encoding" in onward.headers:
             raise RedirectError("a body of unknown length cannot be sent again")
         lines, body = prepared.write(onward)

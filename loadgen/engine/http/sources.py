@@ -17,7 +17,7 @@ from loadgen.engine.http.response.app_response import AppResponse
 from loadgen.engine.http.wire_request import WireRequest
 from loadgen.engine.stalls import SLOW_CALL_NS, AppTime
 from loadgen.engine.watchdog import Watchdog
-from loadgen.protocol.enums import Scheme
+from loadgen.protocol.enums import CookieMode, Scheme
 from loadgen.protocol.messages import GroupDocument, WorkloadSpec
 
 BaseUrl = Callable[[str], str]
@@ -31,10 +31,12 @@ class RequestSource(Protocol):
     Attributes:
         is_static: whether a host's request is the same for all clients and never changes.
         wants_responses: whether `on_response` is to be called; known after `prepare`.
+        cookie_mode: that of the client app's manifest, if it has one; known after `prepare`.
     """
 
     is_static: bool
     wants_responses: bool
+    cookie_mode: CookieMode | None
     app_time: AppTime
 
     async def prepare(self) -> None:
@@ -83,6 +85,7 @@ class StaticSource:
 
     is_static = True
     wants_responses = False
+    cookie_mode: CookieMode | None = None
 
     def __init__(self, workload: WorkloadSpec, preparer: Preparer, base_url: BaseUrl) -> None:
         self._workload = workload
@@ -132,6 +135,7 @@ class AppSource:
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.wants_responses = False
+        self.cookie_mode: CookieMode | None = None
         self._now_ns = now_ns
         self.app_time = AppTime()
         self._workload = workload
@@ -149,6 +153,7 @@ class AppSource:
             check_tls(tls.options())  # reads a large file
         name = self._workload.client_app
         app = ClientApp(name, find_app(name, self._apps_dir, self._fetched), self._watchdog)
+        self.cookie_mode = app.manifest.cookies
         parameters = app.parameters(self._workload.client_parameters)
         self._watchdog.start()
         try:

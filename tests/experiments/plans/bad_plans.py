@@ -218,6 +218,8 @@ BAD: list[tuple[dict[str, Any], str, Code]] = [
     _workload("max_lateness", -1, "max_lateness", Code.RANGE),
     _workload("request_id_header", "X Request", "request_id_header", Code.FORMAT),
     _workload("request_id_header", "Host", "request_id_header", Code.CONFLICT),
+    _workload("cookies", "kept", "cookies", Code.CHOICE),
+    _workload("cookies", True, "cookies", Code.CHOICE),
     _workload("capture", "all", "capture", Code.CHOICE),
     _workload("capture_bytes", 63, "capture_bytes", Code.RANGE),
     ({f"{WORKLOAD}.client": "app", f"{WORKLOAD}.path": "/x"}, f"{WORKLOAD}.path", Code.CONFLICT),

@@ -194,6 +194,7 @@ def test_every_field_reaches_the_wire() -> None:
         "max_in_flight": 10,
         "max_lateness": "100ms",
         "request_id_header": "X-Id",
+        "cookies": "keep",
         "capture": "errors",
         "capture_bytes": 100,
     }
@@ -217,6 +218,7 @@ def test_every_field_reaches_the_wire() -> None:
         max_in_flight=10,
         max_lateness_s=0.1,
         request_id_header="X-Id",
+        cookies="keep",
         capture="errors",
         capture_bytes=100,
     )
@@ -357,6 +359,7 @@ def good_plans(draw: st.DrawFn) -> dict[str, Any]:
         "max_connections_per_host": st.none() | st.integers(1, 100),
         "request_timeout": st.sampled_from(["5s", 2.5]),
         "request_id_header": st.sampled_from(["X-Id", "off", "traceparent"]),
+        "cookies": st.sampled_from([None, "ignore", "keep"]),
         "capture": st.sampled_from(["none", "headers", "full", "errors"]),
         "capture_bytes": st.integers(64, 65_536),
     }

@@ -9,6 +9,7 @@ import pytest
 from loadgen.apps.errors import AppInvalid
 from loadgen.apps.manifest import declared_parameters, read_manifest
 from loadgen.apps.parameters import filled
+from loadgen.protocol.enums import CookieMode
 from routing.errors import Code
 
 
@@ -24,6 +25,16 @@ def test_unknown_keys_of_a_manifest_are_kept() -> None:
     assert (manifest.name, manifest.version, manifest.description, manifest.shared) == ("shop", "1.5", "buys", True)
     assert manifest.parameters is None
     assert manifest.content["kind"] == ["a", 1]
+
+
+@pytest.mark.parametrize("mode", [None, *CookieMode])
+def test_manifest_may_set_the_cookie_mode(mode: CookieMode | None) -> None:
+    assert read_manifest(b"name: shop" if mode is None else f"name: shop\ncookies: {mode}".encode()).cookies == mode
+
+
+def test_misspelt_cookie_mode_is_refused_with_the_accepted_ones() -> None:
+    with pytest.raises(AppInvalid, match=r"manifest\.yml: cookies: must be 'ignore' or 'keep', got 'kept'"):
+        read_manifest(b"name: shop\ncookies: kept")
 
 
 def test_local_app_without_a_name_has_that_of_its_folder() -> None:
@@ -46,6 +57,8 @@ def test_local_app_without_a_name_has_that_of_its_folder() -> None:
         ("name: shop\nx: !!python/name:os.system ''", "", Code.UNREADABLE),
         (f"name: shop\nx: {'y' * 70_000}", "", Code.UNREADABLE),
         ("name: shop\nshared: yes", ": shared", Code.TYPE),
+        ("name: shop\ncookies: kept", ": cookies", Code.CHOICE),
+        ("name: shop\ncookies: {sid: 1}", ": cookies", Code.CHOICE),
         ("name: shop\nversion: [1]", ": version", Code.FORMAT),
         (f"name: shop\ndescription: {'y' * 4001}", ": description", Code.FORMAT),
         ("name: shop\nparameters: [size]", ": parameters", Code.TYPE),

@@ -16,6 +16,7 @@ from loadgen.engine.http.wire_request import FirstRequest, QueuedRequest, WireRe
 from loadgen.engine.recorder import Recorder
 from loadgen.engine.routes import Routes
 from loadgen.engine.stalls import AppTime
+from loadgen.protocol.enums import CookieMode
 from loadgen.protocol.messages import WorkloadSpec
 from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.harness import Row, record, unpack
@@ -85,6 +86,7 @@ class FakeHost:
 
 class FakeSource:
     wants_responses = False
+    cookie_mode: CookieMode | None = None
 
     def __init__(self, fails_at: int = -1, *, is_static: bool = False) -> None:
         self.app_time = AppTime()

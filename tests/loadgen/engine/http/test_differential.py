@@ -19,6 +19,7 @@ from loadgen.engine.errors import AppError
 from loadgen.engine.http.request import Preparer
 from loadgen.engine.http.wire_request import WireRequest
 from loadgen.engine.stalls import AppTime
+from loadgen.protocol.enums import CookieMode
 from loadgen.protocol.messages import GroupDocument
 from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.conftest import Run
@@ -47,6 +48,7 @@ class Cases:
     """A request source with one case per arrival."""
 
     is_static = wants_responses = False
+    cookie_mode: CookieMode | None = None
 
     def __init__(self, cases: Sequence[Case], preparer: Preparer, base_url: Callable[[str], str]) -> None:
         self.app_time = AppTime()
