@@ -38,6 +38,12 @@ class LockTimeout(Unavailable):
     """Another process held the lock for too long."""
 
 
+def shorten(key: str, ttl_s: float) -> None:
+    """Lets a key expire within its TTL; after the broker's clock was set back, it would live for longer."""
+    if redis_client().pttl(key) > ttl_s * 1000:
+        redis_client().pexpire(key, round(ttl_s * 1000))
+
+
 @contextmanager
 def try_lock(key: str, ttl_s: float, within_s: float = 0.0) -> Iterator[Lock | None]:
     """Holds a lock that expires by itself; yields None when another process held it for all of `within_s`.
@@ -46,9 +52,11 @@ def try_lock(key: str, ttl_s: float, within_s: float = 0.0) -> Iterator[Lock | N
         redis.RedisError
     """
     lock = redis_client().lock(key, timeout=ttl_s, sleep=_LOOK_EVERY_S)
-    if not lock.acquire(blocking_timeout=within_s):
-        yield None
-        return
+    if not lock.acquire(blocking=False):
+        shorten(key, ttl_s)
+        if not within_s or not lock.acquire(blocking_timeout=within_s):
+            yield None
+            return
     try:
         yield lock
     finally:

@@ -12,8 +12,7 @@ from django.utils import timezone
 
 from experiments.models import ClientGroup, Experiment, ExperimentStatus, GroupState, Shard
 from experiments.plans.requests import longest_request_s
-from experiments.services import desired, events, sending, shards
-from experiments.services.broker import broker_now_ns
+from experiments.services import desired, events, load_clock, sending, shards
 
 # At most so many rows in the report's table of intervals.
 _MOST_INTERVALS = 60
@@ -113,7 +112,7 @@ def time_left_s(experiment: Experiment) -> float:
     duration_s = max(sum(step[0] for step in workload.spec["schedule"]) for workload in experiment.workloads.all())
     if experiment.start_broker_ns is None:
         return float(duration_s)
-    return float(duration_s - (broker_now_ns() - experiment.start_broker_ns) / 1e9)
+    return float(duration_s - load_clock.elapsed_s(experiment))
 
 
 def longest_time_out_s(experiment: Experiment) -> float:

@@ -22,11 +22,12 @@ from experiments.models import (
     ShardStatus,
     Workload,
 )
-from experiments.services import apps, desired, ending, events, interactive, placement, shards
+from experiments.services import apps, desired, ending, events, interactive, load_clock, placement, shards
 from experiments.services.apps import AppMissing
 from experiments.services.broker import broker_now_ns
 from experiments.services.placement import NoFreeSlot
 from experiments.services.workers import NoMatchingWorkers, matching_workers
+from loadgen.protocol.keys import START_AHEAD_NS
 from routing import routers
 from routing import services as routing_services
 from routing.errors import InvalidInput
@@ -36,8 +37,6 @@ from routing.table import RoutingError
 
 log = logging.getLogger(__name__)
 
-# From the decision to start to the first arrival: every shard must have received the start by then.
-START_AHEAD_NS = 2_500_000_000
 # How long after the plan's end and the longest request time-out a shard may end; then the experiment fails.
 OVERTIME_S = 60
 # How long the agent of a lost shard may still send batches.
@@ -88,6 +87,7 @@ def follow_load(experiment: Experiment) -> None:
         return interactive.close_if_abandoned(experiment)
     members = shards.of_experiment(experiment)
     shards.follow(experiment, members)
+    load_clock.record_step(experiment)
     left_s = ending.time_left_s(experiment)
     if overdue := _overdue(experiment, members, left_s):
         return _fail(experiment, overdue)

@@ -185,7 +185,11 @@ def _apply(experiment: Experiment | None, shard: Shard, status: messages.ShardSt
 
 
 def leases_of(shards: list[Shard]) -> dict[int, int]:
-    """The remaining ms of each lease that the shard's current attempt holds, by shard id."""
+    """The remaining ms of each lease that the shard's current attempt holds, by shard id.
+
+    A lease with more than its TTL was written before the broker's clock was set back: its holder may be dead, and one
+    that lives writes it again soon. It counts as missing until then.
+    """
     pipeline = redis_client().pipeline(transaction=False)
     for shard in shards:
         pipeline.get(keys.lease_key(shard.id))
@@ -194,7 +198,7 @@ def leases_of(shards: list[Shard]) -> dict[int, int]:
     return {
         shard.id: ttl
         for shard, lease, ttl in zip(shards, replies[::2], replies[1::2], strict=True)
-        if int(as_text(lease or b"0").partition(":")[0]) == shard.attempt and ttl >= 0
+        if int(as_text(lease or b"0").partition(":")[0]) == shard.attempt and 0 <= ttl <= keys.LEASE_TTL_MS
     }
 
 
@@ -266,6 +270,8 @@ def order_again(experiment: Experiment | None, shard: Shard) -> None:
         "attempt": shard.attempt + 1,
         "reason": "",
         "missed_since": None,
+        "clock_offset_ns": None,  # that of another device
+        "clock_uncertainty_ns": None,
         "worker": worker,
         "worker_instance": worker.instance if worker else "",
     }
