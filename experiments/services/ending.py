@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from experiments.models import ClientGroup, Experiment, ExperimentStatus, GroupState, Shard
 from experiments.plans.requests import longest_request_s
-from experiments.services import desired, events, load_clock, sending, shards
+from experiments.services import broker, desired, events, sending, shards
 
 # At most so many rows in the report's table of intervals.
 _MOST_INTERVALS = 60
@@ -112,7 +112,7 @@ def time_left_s(experiment: Experiment) -> float:
     duration_s = max(sum(step[0] for step in workload.spec["schedule"]) for workload in experiment.workloads.all())
     if experiment.start_broker_ns is None:
         return float(duration_s)
-    return float(duration_s - load_clock.elapsed_s(experiment))
+    return float(duration_s - broker.elapsed_s(experiment))
 
 
 def longest_time_out_s(experiment: Experiment) -> float:

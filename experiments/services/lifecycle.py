@@ -22,7 +22,7 @@ from experiments.models import (
     ShardStatus,
     Workload,
 )
-from experiments.services import apps, desired, ending, events, interactive, load_clock, placement, shards
+from experiments.services import apps, desired, ending, events, interactive, placement, shards
 from experiments.services.apps import AppMissing
 from experiments.services.broker import broker_now_ns
 from experiments.services.placement import NoFreeSlot
@@ -87,7 +87,7 @@ def follow_load(experiment: Experiment) -> None:
         return interactive.close_if_abandoned(experiment)
     members = shards.of_experiment(experiment)
     shards.follow(experiment, members)
-    load_clock.record_step(experiment)
+    events.record_clock_step(experiment)
     left_s = ending.time_left_s(experiment)
     if overdue := _overdue(experiment, members, left_s):
         return _fail(experiment, overdue)

@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 # overdue for MISSED, the last check finds it expired, and no two checks were further apart than LONGEST_GAP.
 OVERDUE_NS = 3_000_000_000
 MISSED = timedelta(seconds=2.5)
-AFTER_GAP = timedelta(seconds=2.5)
+# With MISSED as long as a lease: a step of the broker's clock expires leases whose holders may send for so long yet.
+AFTER_GAP = timedelta(seconds=WORKER_TTL_S) - MISSED
 LONGEST_GAP = timedelta(seconds=2.5)
 FRESH_S = 2 * WORKER_TTL_S
 

@@ -8,7 +8,8 @@ import pytest
 from django.db.models import F
 
 from experiments.models import Event, Shard, Worker
-from experiments.services import ending, load_clock, shards, workers
+from experiments.services import broker as broker_clock
+from experiments.services import ending, events, shards, workers
 from experiments.services.broker import broker_now_ns, try_lock
 from experiments.services.reconcile import reconcile
 from experiments.services.workers import BrokerAge, sync_workers
@@ -49,7 +50,7 @@ def test_time_left_does_not_depend_on_the_brokers_clock(started, step_ns):
     before_s = ending.time_left_s(started)
     step_broker(started, step_ns)
     assert abs(ending.time_left_s(started) - before_s) < 5
-    assert load_clock.step_ns(started) == pytest.approx(step_ns, abs=1000)
+    assert broker_clock.step_ns(started) == pytest.approx(step_ns, abs=1000)
 
 
 @pytest.mark.parametrize("step_ns", [STEP_NS, -STEP_NS])
@@ -70,7 +71,7 @@ def test_without_a_live_worker_the_brokers_clock_counts(started):
 def test_step_is_on_the_timeline_once_for_each_amount(started):
     def steps():
         reconcile()
-        found = Event.objects.filter(experiment=started, name=load_clock.STEPPED).order_by("id")
+        found = Event.objects.filter(experiment=started, name=events.BROKER_CLOCK_STEPPED).order_by("id")
         return [float(event.value.split()[1]) for event in found]
 
     assert steps() == []
@@ -82,9 +83,9 @@ def test_step_is_on_the_timeline_once_for_each_amount(started):
 
 def test_step_that_not_all_workers_have_seen_is_not_recorded(started):
     step_broker(started, STEP_NS, "pi-1")
-    load_clock.record_step(started)
-    assert not Event.objects.filter(name=load_clock.STEPPED).exists()
-    assert load_clock.step_ns(started) == 0
+    events.record_clock_step(started)
+    assert not Event.objects.filter(name=events.BROKER_CLOCK_STEPPED).exists()
+    assert broker_clock.step_ns(started) == 0
 
 
 def test_attempt_that_takes_over_is_told_the_step(fleet, started):
@@ -146,4 +147,4 @@ def test_period_of_a_limit_lasts_no_longer_after_a_step_back(broker):
 
 def test_readings_use_the_clock_of_the_instance_that_runs_the_shard(started):
     Worker.objects.update(instance="restarted", clock_offset_ns=ClockSample(10**15, 1000).offset_ns)
-    assert load_clock.step_ns(started) == 0
+    assert broker_clock.step_ns(started) == 0
