@@ -22,6 +22,7 @@ from experiments.models import (
 from experiments.services import apps, desired, events, placement, sending
 from experiments.services.broker import as_text
 from experiments.services.workers import OVERDUE_NS, is_missed_for_good, note_missed
+from experiments.wall_clock import wall_clock
 from loadgen.protocol import keys, messages
 from loadgen.protocol.codec import MessageError, from_json
 from loadgen.protocol.enums import ENDS, OnWorkerLoss, ShardState
@@ -227,7 +228,7 @@ def to_order_again(shards: list[Shard]) -> list[Shard]:
 def _is_due(shard: Shard) -> bool:
     if shard.status == ShardStatus.LOST:
         # The pauses grow, so that a worker that loses each attempt at once does not use them all up.
-        return shard.ordered_at is None or timezone.now() - shard.ordered_at > timedelta(seconds=shard.attempt**2)
+        return shard.ordered_at is None or wall_clock.since(shard.ordered_at) > timedelta(seconds=shard.attempt**2)
     return is_silent(shard) and not placement.may_be_taken(shard)
 
 
@@ -235,7 +236,7 @@ def is_silent(shard: Shard) -> bool:
     """Whether no worker has taken a shard's order in time."""
     if shard.status != ShardStatus.DISPATCHED:
         return False
-    late = shard.ordered_at is None or timezone.now() - shard.ordered_at > timedelta(seconds=SILENT_S)
+    late = shard.ordered_at is None or wall_clock.since(shard.ordered_at) > timedelta(seconds=SILENT_S)
     return late and not leases_of([shard])
 
 

@@ -117,7 +117,8 @@ def note_missed(row: QuerySet[Any], known: Worker | Shard, *, expired: bool = Fa
     """
     now = timezone.now()
     since, last = known.missed_since, known.missed_at
-    if since is None or last is None or now - last > LONGEST_GAP:
+    # A last check in the future: this process's clock was set back.
+    if since is None or last is None or not timedelta(0) <= now - last <= LONGEST_GAP:
         since = now + AFTER_GAP if expired else now
     row.update(missed_since=since, missed_at=now)
     return now - since

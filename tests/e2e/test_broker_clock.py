@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,6 +13,7 @@ from tests.e2e.test_load import assert_account_closes, routes
 from tests.support.galileo import Galileo
 from tests.support.plans import plan_data
 from tests.support.stepped_clock import SteppedClock
+from tests.support.waiting import wait_for
 
 STEP_S = 90
 # No decision about an absence takes longer: an expired heartbeat or lease, and the wait for the next one.
@@ -33,6 +36,15 @@ def clock(tmp_path_factory: pytest.TempPathFactory) -> SteppedClock:
 def galileo(tmp_path_factory: pytest.TempPathFactory, clock: SteppedClock) -> Iterator[Galileo]:
     workers = {"worker-a": "A", "worker-b": "B"}
     with Galileo(tmp_path_factory.mktemp("stepped"), workers, broker_clock=clock) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory, clock: SteppedClock) -> Iterator[Galileo]:
+    """One machine for all processes: their clocks step together."""
+    directory = tmp_path_factory.mktemp("machine")
+    variables = clock.environment
+    with Galileo(directory, {"worker-a": "A", "worker-b": "B"}, broker_clock=clock, variables=variables) as running:
         yield running
 
 
@@ -76,3 +88,50 @@ def test_step_keeps_idle_workers_and_delays_no_start(galileo, clock, target, ste
     assert done["status"] == "FINISHED"
     assert time.monotonic() - submitted_s < 40
     assert len(assert_account_closes(galileo, done["id"], target)) == 40 * 2
+
+
+@pytest.mark.parametrize("status", ["STARTING", "RUNNING"])
+@pytest.mark.parametrize("step_s", [STEP_S, -STEP_S])
+def test_step_of_a_whole_machine_ends_no_run_and_delays_no_end(machine, clock, target, step_s, status):
+    experiment_id = machine.begin(plan_for(target, duration="8s", interval="8s"))
+    machine.wait_for_status(experiment_id, status)
+    if status == "RUNNING":
+        time.sleep(4)
+    clock.step(step_s)
+    stepped_s = time.monotonic()
+    status = machine.wait_for_status(experiment_id, "FINISHED", "FAILED", "CANCELLED")
+    assert status == "FINISHED", machine.experiment(experiment_id).reason + machine.log_tails()
+    assert time.monotonic() - stepped_s < 50
+    assert len(assert_account_closes(machine, experiment_id, target)) == 40 * 8
+
+
+INTERACTIVE = """
+import time
+exp.start('stepped')
+c = g.spawn('live', 4); c.rps(20)
+time.sleep(12)
+c.close()
+exp.stop()
+"""
+
+
+@pytest.mark.parametrize("step_s", [STEP_S, -STEP_S])
+def test_step_pauses_no_interactive_group(machine, clock, target, step_s):
+    machine.manage("set_route", "live", target.host)
+    with ThreadPoolExecutor(1) as pool:
+        session = pool.submit(machine.manage, "shell", "--verbosity=0", "-c", INTERACTIVE, check=False)
+        wait_for(lambda: len(target.log()) > 20, "the load")
+        clock.step(step_s)
+        done = session.result()
+    assert done.returncode == 0, done.stderr + machine.log_tails()
+    ((experiment_id,),) = machine.query(
+        "SELECT id FROM experiments_experiment WHERE name = 'stepped' ORDER BY created_at DESC LIMIT 1"
+    )
+    machine.wait_for_status(experiment_id, "FINISHED", "FAILED")
+    assert (machine.status(experiment_id), machine.experiment(experiment_id).reason) == ("FINISHED", "")
+    logged = Counter(name for _, name, _, _ in target.log() if name)
+    assert set(logged.values()) == {1}
+    # Twelve seconds without a pause.
+    assert len(logged) > 20 * 9
+    rows = machine.query("SELECT COUNT(*) FROM experiments_trace WHERE experiment_id = ?", experiment_id)[0][0]
+    assert rows >= len(logged)
