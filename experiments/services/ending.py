@@ -174,8 +174,9 @@ def _end_recording(experiment_id: str, fields: dict[str, Any], event: str) -> bo
         experiment = Experiment.objects.select_for_update().get(id=experiment_id)
         if experiment.status != ExperimentStatus.RUNNING:
             return False
-        now = fields["finalizing_at"]
         assert experiment.started_at is not None  # it runs
+        # After a step of the clock back, its end would be before its start.
+        now = max(fields["finalizing_at"], experiment.started_at)
         duration_s = max(0.001, (now - experiment.started_at).total_seconds())
         groups = list(ClientGroup.objects.interactive().select_for_update().filter(experiment=experiment))
         plan = {
