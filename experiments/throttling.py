@@ -53,6 +53,9 @@ class BrokerCounter:
                 pipeline.incrby(key, amount)
                 pipeline.pttl(key)
                 _, count, left_ms = pipeline.execute()
+            if left_ms > period_s * 1000:  # the broker's clock was set back
+                redis_client().pexpire(key, period_s * 1000)
+                left_ms = period_s * 1000
         except redis.RedisError as error:
             self.retry_at_s = time.monotonic() + RETRY_S
             log.warning("the broker does not answer: requests to the API are not limited now (%s)", error)

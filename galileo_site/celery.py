@@ -23,7 +23,7 @@ app.conf.update(
     task_default_queue=keys.CONTROL_QUEUE,
     task_default_exchange=keys.CONTROL_QUEUE,
     task_default_routing_key=keys.CONTROL_QUEUE,
-    beat_scheduler="django_celery_beat.schedulers:DatabaseScheduler",
+    beat_scheduler="galileo_site.scheduler:Scheduler",
     # Reconcile messages accumulate while control is down; they expire, because one pass replaces all earlier ones.
     beat_schedule={
         "reconcile": {

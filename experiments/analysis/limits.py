@@ -56,7 +56,8 @@ class Limit:
         """A figure with its unit."""
         if self.unit == "%":
             return f"{100 * value:.4g} %"
-        return f"{1000 * value:.4g} ms"
+        # A clock that was set is off by more than a few digits of milliseconds.
+        return f"{1000 * value:.4g} ms" if value < 10 else f"{value:.4g} s"
 
 
 NOT_ACHIEVED = Limit(
@@ -138,7 +139,8 @@ CLOCK_UNCERTAINTY = Limit(
 CLOCK_DRIFT = Limit(
     "clock drift", "ms", 0.050, None,
     "how far a shard's clock moved against the broker's during the run",
-    "a clock was set, or a machine was suspended: check time synchronisation of the broker's machine",
+    "a clock was set (the timeline shows a step of the broker's), or a machine was suspended: check time "
+    "synchronisation of the broker's machine",
 )  # fmt: skip
 MISSING = Limit(
     "missing rows", "%", 0.0, 0.001,

@@ -1,12 +1,16 @@
 """Redis as seen by the controller: its clock, which is the time axis of an experiment, its locks and its replies."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from django.db.models import F
 from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
 
+from experiments.models import ENDED_SHARD_STATUSES, LIVE_WORKER_STATUSES, Experiment, Shard
+from loadgen.protocol.keys import WORKER_TTL_S
 from routing.errors import Unavailable
 from routing.redis import redis_client
 
@@ -16,6 +20,8 @@ _START_KEY = "galileo:active:lock"
 TTL_S = 10.0
 WITHIN_S = 15.0
 _LOOK_EVERY_S = 0.02
+# A change of an offset that is a step and no drift: quartz clocks part by 50 µs a second, which are 4 s a day.
+STEP_NS = 1_000_000_000
 
 
 def broker_now_ns() -> int:
@@ -28,6 +34,70 @@ def to_datetime(broker_ns: int) -> datetime:
     return EPOCH + timedelta(microseconds=broker_ns // 1000)
 
 
+def from_datetime(time: datetime) -> int:
+    return (time - EPOCH) // timedelta(microseconds=1) * 1000
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The offsets of the broker's clock to one worker's monotonic clock, at a shard's start and at a heartbeat."""
+
+    worker: str
+    start_offset_ns: int
+    offset_ns: int
+    heartbeat_ns: int
+
+    @property
+    def step_ns(self) -> int:
+        return self.offset_ns - self.start_offset_ns
+
+    def elapsed_ns(self, start_broker_ns: int, now_ns: int) -> int:
+        """Time since the start. A heartbeat that is older than the last step counts as one of now."""
+        at_heartbeat_ns = self.heartbeat_ns - self.step_ns - start_broker_ns
+        age_ns = now_ns - self.heartbeat_ns
+        return at_heartbeat_ns + (age_ns if 0 <= age_ns <= WORKER_TTL_S * 1_000_000_000 else 0)
+
+
+def elapsed_s(experiment: Experiment) -> float:
+    """Time since the load's start; of several workers' clocks, the one that is furthest behind.
+
+    Without a live worker it is the time by the broker's clock. Raises redis.RedisError.
+    """
+    start_ns = experiment.start_broker_ns
+    assert start_ns is not None  # the load has a start
+    now_ns = broker_now_ns()
+    elapsed_ns = [reading.elapsed_ns(start_ns, now_ns) for reading in clock_readings(experiment)]
+    return min(elapsed_ns, default=now_ns - start_ns) / 1e9
+
+
+def step_ns(experiment: Experiment) -> int:
+    """By how much the broker's clock has been set since the load's start, as all live workers see it; 0 for drift."""
+    step = common_step_ns(clock_readings(experiment))
+    return step if step is not None and abs(step) >= STEP_NS else 0
+
+
+def common_step_ns(readings: Sequence[Reading]) -> int | None:
+    """The step that all readings have in common; None without one, as while only some heartbeats have come since."""
+    steps = sorted(reading.step_ns for reading in readings)
+    if not steps or steps[-1] - steps[0] >= STEP_NS:
+        return None
+    return steps[len(steps) // 2]
+
+
+def clock_readings(experiment: Experiment) -> list[Reading]:
+    """The readings of the shards that run, or of those that have ended when none runs."""
+    rows = Shard.objects.filter(
+        group__experiment=experiment, worker__status__in=LIVE_WORKER_STATUSES, worker__instance=F("worker_instance")
+    ).values_list("status", "worker__name", "clock_offset_ns", "worker__clock_offset_ns", "worker__heartbeat_at")
+    found = [
+        (status in ENDED_SHARD_STATUSES, Reading(worker, start, now, from_datetime(heartbeat)))
+        for status, worker, start, now, heartbeat in rows
+        if start is not None
+    ]
+    running = [reading for has_ended, reading in found if not has_ended]
+    return running or [reading for _, reading in found]
+
+
 def as_text(value: bytes | str) -> str:
     """A reply of Redis, with `decode_responses` or without, as every database can store it."""
     text = value.decode(errors="replace") if isinstance(value, bytes) else value
@@ -38,6 +108,12 @@ class LockTimeout(Unavailable):
     """Another process held the lock for too long."""
 
 
+def shorten(key: str, ttl_s: float) -> None:
+    """Lets a key expire within its TTL; after the broker's clock was set back, it would live for longer."""
+    if redis_client().pttl(key) > ttl_s * 1000:
+        redis_client().pexpire(key, round(ttl_s * 1000))
+
+
 @contextmanager
 def try_lock(key: str, ttl_s: float, within_s: float = 0.0) -> Iterator[Lock | None]:
     """Holds a lock that expires by itself; yields None when another process held it for all of `within_s`.
@@ -46,9 +122,11 @@ def try_lock(key: str, ttl_s: float, within_s: float = 0.0) -> Iterator[Lock | N
         redis.RedisError
     """
     lock = redis_client().lock(key, timeout=ttl_s, sleep=_LOOK_EVERY_S)
-    if not lock.acquire(blocking_timeout=within_s):
-        yield None
-        return
+    if not lock.acquire(blocking=False):
+        shorten(key, ttl_s)
+        if not within_s or not lock.acquire(blocking_timeout=within_s):
+            yield None
+            return
     try:
         yield lock
     finally:

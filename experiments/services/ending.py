@@ -12,8 +12,7 @@ from django.utils import timezone
 
 from experiments.models import ClientGroup, Experiment, ExperimentStatus, GroupState, Shard
 from experiments.plans.requests import longest_request_s
-from experiments.services import desired, events, sending, shards
-from experiments.services.broker import broker_now_ns
+from experiments.services import broker, desired, events, sending, shards
 
 # At most so many rows in the report's table of intervals.
 _MOST_INTERVALS = 60
@@ -113,7 +112,7 @@ def time_left_s(experiment: Experiment) -> float:
     duration_s = max(sum(step[0] for step in workload.spec["schedule"]) for workload in experiment.workloads.all())
     if experiment.start_broker_ns is None:
         return float(duration_s)
-    return float(duration_s - (broker_now_ns() - experiment.start_broker_ns) / 1e9)
+    return float(duration_s - broker.elapsed_s(experiment))
 
 
 def longest_time_out_s(experiment: Experiment) -> float:
@@ -175,8 +174,9 @@ def _end_recording(experiment_id: str, fields: dict[str, Any], event: str) -> bo
         experiment = Experiment.objects.select_for_update().get(id=experiment_id)
         if experiment.status != ExperimentStatus.RUNNING:
             return False
-        now = fields["finalizing_at"]
         assert experiment.started_at is not None  # it runs
+        # After a step of the clock back, its end would be before its start.
+        now = max(fields["finalizing_at"], experiment.started_at)
         duration_s = max(0.001, (now - experiment.started_at).total_seconds())
         groups = list(ClientGroup.objects.interactive().select_for_update().filter(experiment=experiment))
         plan = {

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from django.utils import timezone
 
 from experiments.models import Event, Experiment, ExperimentStatus
-from experiments.services.broker import to_datetime
+from experiments.services import broker
 from loadgen.protocol.topics import Mark
 from routing import selectors as routing_selectors
 from routing.errors import Conflict
@@ -17,6 +17,8 @@ from routing.errors import Conflict
 # of this process's clock: the events that a plan has at its very end count as reached by then.
 _END_SLACK = timedelta(seconds=1)
 _PLANNED = "plan:"
+BROKER_CLOCK_STEPPED = "broker clock stepped"
+_CLOCK_STEP = "clock step:"  # and the step since the start in ns
 
 
 class ExperimentOver(Conflict):
@@ -53,7 +55,7 @@ def record_marks(marks: Iterable[tuple[str, Mark]]) -> None:
         (
             Event(
                 experiment_id=experiment_id,
-                timestamp=to_datetime(mark.timestamp_ns),
+                timestamp=broker.to_datetime(mark.timestamp_ns),
                 name=mark.name,
                 value=mark.value,
                 key=_key_of(mark),
@@ -100,3 +102,21 @@ def record_planned(experiment: Experiment) -> None:
         key, at = f"{_PLANNED}{number}", experiment.started_at + timedelta(seconds=event["at"])
         if at <= until and key not in known:
             record(experiment.id, event["name"], event["value"], key=key, at=at)
+
+
+def record_clock_step(experiment: Experiment) -> None:
+    """Adds a step of the broker's clock to the timeline, once for each amount."""
+    readings = broker.clock_readings(experiment)
+    step = broker.common_step_ns(readings)
+    if step is None:
+        return
+    recorded = experiment.events.filter(key__startswith=_CLOCK_STEP).order_by("id").values_list("key", flat=True)
+    before_ns = int(recorded[len(recorded) - 1].removeprefix(_CLOCK_STEP).split(":")[0]) if recorded else 0
+    if abs(step - before_ns) < broker.STEP_NS:
+        return
+    workers = ", ".join(sorted({reading.worker for reading in readings}))
+    value = (
+        f"by {(step - before_ns) / 1e9:+.6g} s against the monotonic clock of {workers}: the load's times count on "
+        "from its start, telemetry has the new time"
+    )
+    record(experiment.id, BROKER_CLOCK_STEPPED, value, key=f"{_CLOCK_STEP}{step}:{len(recorded)}")

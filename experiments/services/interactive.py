@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+import time
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import OperationalError, transaction
@@ -19,9 +20,14 @@ from routing.errors import Conflict
 
 log = logging.getLogger(__name__)
 
+# The running experiment, its last renewal, and the monotonic time at which this process first saw that.
+_renewal: tuple[str, datetime | None, float] = ("", None, 0.0)
+
 # The user's session renews the experiment while it runs.
 RENEW_S = 5
 LEASE = timedelta(seconds=90)  # the database may be away for 30 s
+# And for so long this process must have seen its last renewal: the database's clock may be set.
+CONFIRM_S = 3.0 * RENEW_S
 ABANDONED = f"its session ended without a stop: it was not renewed for {LEASE.total_seconds():.0f} s"
 _LONGEST_S = 7 * 86_400.0
 
@@ -146,8 +152,13 @@ def stop(experiment_id: str, reason: str = "") -> Experiment:
 
 def close_if_abandoned(experiment: Experiment) -> None:
     """Ends an experiment whose session has not renewed it for LEASE."""
+    global _renewal
+    now_s = time.monotonic()
+    if _renewal[:2] != (experiment.id, experiment.renewed_at):
+        _renewal = (experiment.id, experiment.renewed_at, now_s)
     # Compared in the database's clock, as the session may run on another machine.
-    if Experiment.objects.filter(id=experiment.id, renewed_at__lt=Now() - LEASE).exists():
+    expired = Experiment.objects.filter(id=experiment.id, renewed_at__lt=Now() - LEASE)
+    if now_s - _renewal[2] >= CONFIRM_S and expired.exists():
         log.warning("experiment %s: %s", experiment, ABANDONED)
         stop(experiment.id, ABANDONED)
 

@@ -27,6 +27,8 @@ from experiments.services.apps import AppMissing
 from experiments.services.broker import broker_now_ns
 from experiments.services.placement import NoFreeSlot
 from experiments.services.workers import NoMatchingWorkers, matching_workers
+from experiments.wall_clock import wall_clock
+from loadgen.protocol.keys import START_AHEAD_NS
 from routing import routers
 from routing import services as routing_services
 from routing.errors import InvalidInput
@@ -36,8 +38,6 @@ from routing.table import RoutingError
 
 log = logging.getLogger(__name__)
 
-# From the decision to start to the first arrival: every shard must have received the start by then.
-START_AHEAD_NS = 2_500_000_000
 # How long after the plan's end and the longest request time-out a shard may end; then the experiment fails.
 OVERTIME_S = 60
 # How long the agent of a lost shard may still send batches.
@@ -88,6 +88,7 @@ def follow_load(experiment: Experiment) -> None:
         return interactive.close_if_abandoned(experiment)
     members = shards.of_experiment(experiment)
     shards.follow(experiment, members)
+    events.record_clock_step(experiment)
     left_s = ending.time_left_s(experiment)
     if overdue := _overdue(experiment, members, left_s):
         return _fail(experiment, overdue)
@@ -132,7 +133,7 @@ def _replace(experiment: Experiment, members: list[Shard]) -> None:
 
 def conclude_when_stored(experiment: Experiment) -> None:
     """Waits for the batches that the shards' totals count, or for the deadline; then stores the summary."""
-    waited = timezone.now() - (experiment.finalizing_at or timezone.now())
+    waited = wall_clock.since(experiment.finalizing_at or timezone.now())
     is_in_time = waited < timedelta(seconds=settings.GALILEO_FINALIZE_TIMEOUT_S)
     if experiment.interactive:
         if not is_in_time or interactive.is_complete(experiment):
@@ -237,7 +238,7 @@ def _reads_table(workload: Workload) -> bool:
 
 
 def _fail_when_overdue(experiment: Experiment, reason: str) -> None:
-    waited = timezone.now() - (experiment.starting_at or timezone.now())
+    waited = wall_clock.since(experiment.starting_at or timezone.now())
     if waited > timedelta(seconds=settings.GALILEO_START_TIMEOUT_S):
         _fail(experiment, f"{reason} within {settings.GALILEO_START_TIMEOUT_S} s")
 
@@ -251,11 +252,10 @@ def _overdue(experiment: Experiment, members: list[Shard], left_s: float) -> str
 
 def give_up_when_overdue(experiment: Experiment) -> None:
     """Ends an experiment whose step fails again and again, so that it does not block the queue forever."""
-    now = timezone.now()
     if experiment.status == ExperimentStatus.STARTING:
         _fail_when_overdue(experiment, "it could not be started (see the log of control)")
     elif experiment.status == ExperimentStatus.FINALIZING and experiment.finalizing_at is not None:
-        if now - experiment.finalizing_at > timedelta(seconds=2 * settings.GALILEO_FINALIZE_TIMEOUT_S):
+        if wall_clock.since(experiment.finalizing_at) > timedelta(seconds=2 * settings.GALILEO_FINALIZE_TIMEOUT_S):
             reason = f"{experiment.reason} its summary could not be made (see the log of control)".strip()
             ending.conclude(experiment, ExperimentStatus.FAILED, reason=reason)
     elif not experiment.interactive and (

@@ -13,6 +13,7 @@ from experiments.models import ClientGroup, Experiment, ExperimentStatus
 from experiments.services import desired, ending, events, experiments, groups, lifecycle
 from experiments.services.broker import LockTimeout, start_lock, try_lock
 from experiments.services.workers import sync_workers
+from experiments.wall_clock import wall_clock
 from routing.redis.synchronisation import synchronise
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ def reconcile() -> None:
 
     The lock only saves work: each step is a conditional UPDATE, which succeeds in one process.
     """
+    wall_clock.look()
     with try_lock(LOCK_KEY, LOCK_TTL_S) as lock:
         if lock is not None:
             _pass(lock)

@@ -10,7 +10,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from experiments.models import GroupState, Shard, ShardStatus
-from experiments.services.broker import broker_now_ns
+from experiments.services import broker
 from loadgen.broker.options import celery_options, queue
 from loadgen.protocol import codec, keys, messages
 
@@ -41,7 +41,11 @@ def send_order(shard: Shard) -> bool:
     if queue_name is None:
         assert shard.worker is not None  # it was placed
         queue_name = keys.label_queue("worker_name", shard.worker.name)
-        void_after_broker_ns = broker_now_ns() + (TAKE_OVER_EXPIRES_NS if takes_over else ORDER_EXPIRES_NS)
+        void_after_broker_ns = broker.broker_now_ns() + (TAKE_OVER_EXPIRES_NS if takes_over else ORDER_EXPIRES_NS)
+    experiment = shard.group.experiment
+    clock_step_ns = 0
+    if takes_over and experiment is not None and not experiment.interactive:
+        clock_step_ns = broker.step_ns(experiment)
     order = messages.ShardOrder(
         shard_id=shard.id,
         attempt=shard.attempt,
@@ -51,6 +55,7 @@ def send_order(shard: Shard) -> bool:
         clients=shard.clients,
         void_after_broker_ns=void_after_broker_ns,
         takes_over=takes_over,
+        clock_step_ns=clock_step_ns,
     )
     transaction.on_commit(lambda: _send(keys.TASK_RUN_SHARD, [codec.to_wire(order)], queue_name))
     return True

@@ -22,6 +22,7 @@ from experiments.models import (
 from experiments.services import apps, desired, events, placement, sending
 from experiments.services.broker import as_text
 from experiments.services.workers import OVERDUE_NS, is_missed_for_good, note_missed
+from experiments.wall_clock import wall_clock
 from loadgen.protocol import keys, messages
 from loadgen.protocol.codec import MessageError, from_json
 from loadgen.protocol.enums import ENDS, OnWorkerLoss, ShardState
@@ -185,7 +186,11 @@ def _apply(experiment: Experiment | None, shard: Shard, status: messages.ShardSt
 
 
 def leases_of(shards: list[Shard]) -> dict[int, int]:
-    """The remaining ms of each lease that the shard's current attempt holds, by shard id."""
+    """The remaining ms of each lease that the shard's current attempt holds, by shard id.
+
+    A lease with more than its TTL was written before the broker's clock was set back: its holder may be dead, and one
+    that lives writes it again soon. It counts as missing until then.
+    """
     pipeline = redis_client().pipeline(transaction=False)
     for shard in shards:
         pipeline.get(keys.lease_key(shard.id))
@@ -194,7 +199,7 @@ def leases_of(shards: list[Shard]) -> dict[int, int]:
     return {
         shard.id: ttl
         for shard, lease, ttl in zip(shards, replies[::2], replies[1::2], strict=True)
-        if int(as_text(lease or b"0").partition(":")[0]) == shard.attempt and ttl >= 0
+        if int(as_text(lease or b"0").partition(":")[0]) == shard.attempt and 0 <= ttl <= keys.LEASE_TTL_MS
     }
 
 
@@ -223,7 +228,7 @@ def to_order_again(shards: list[Shard]) -> list[Shard]:
 def _is_due(shard: Shard) -> bool:
     if shard.status == ShardStatus.LOST:
         # The pauses grow, so that a worker that loses each attempt at once does not use them all up.
-        return shard.ordered_at is None or timezone.now() - shard.ordered_at > timedelta(seconds=shard.attempt**2)
+        return shard.ordered_at is None or wall_clock.since(shard.ordered_at) > timedelta(seconds=shard.attempt**2)
     return is_silent(shard) and not placement.may_be_taken(shard)
 
 
@@ -231,7 +236,7 @@ def is_silent(shard: Shard) -> bool:
     """Whether no worker has taken a shard's order in time."""
     if shard.status != ShardStatus.DISPATCHED:
         return False
-    late = shard.ordered_at is None or timezone.now() - shard.ordered_at > timedelta(seconds=SILENT_S)
+    late = shard.ordered_at is None or wall_clock.since(shard.ordered_at) > timedelta(seconds=SILENT_S)
     return late and not leases_of([shard])
 
 
@@ -266,6 +271,8 @@ def order_again(experiment: Experiment | None, shard: Shard) -> None:
         "attempt": shard.attempt + 1,
         "reason": "",
         "missed_since": None,
+        "clock_offset_ns": None,  # that of another device
+        "clock_uncertainty_ns": None,
         "worker": worker,
         "worker_instance": worker.instance if worker else "",
     }

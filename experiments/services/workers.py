@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -27,8 +27,10 @@ log = logging.getLogger(__name__)
 # overdue for MISSED, the last check finds it expired, and no two checks were further apart than LONGEST_GAP.
 OVERDUE_NS = 3_000_000_000
 MISSED = timedelta(seconds=2.5)
-AFTER_GAP = timedelta(seconds=2.5)
+# With MISSED as long as a lease: a step of the broker's clock expires leases whose holders may send for so long yet.
+AFTER_GAP = timedelta(seconds=WORKER_TTL_S) - MISSED
 LONGEST_GAP = timedelta(seconds=2.5)
+FRESH_S = 2 * WORKER_TTL_S
 
 
 class NoMatchingWorkers(Unavailable):
@@ -75,6 +77,7 @@ def sync_workers() -> None:
     heartbeats = dict(zip(names, redis.mget([worker_key(name) for name in names]) if names else [], strict=True))
     taken: dict[str, str] = {}
     overdue: set[str] = set()
+    from_future: set[str] = set()
     for name, heartbeat in heartbeats.items():
         if heartbeat is None:
             continue
@@ -84,6 +87,11 @@ def sync_workers() -> None:
             continue
         try:
             info = from_json(WorkerInfo, heartbeat)
+            # One from the future is older than a step of the broker's clock: it will not expire for long, and proves
+            # nothing. A live worker writes the next one soon.
+            if info.heartbeat_broker_ns - now_ns > OVERDUE_NS:
+                from_future.add(name)
+                continue
             with transaction.atomic():
                 _upsert(info)
             if now_ns - info.heartbeat_broker_ns > OVERDUE_NS:
@@ -92,7 +100,7 @@ def sync_workers() -> None:
             log.warning("worker %s: its registration cannot be read or stored: %s", name, error)
     for worker in Worker.objects.live():
         row = Worker.objects.filter(id=worker.id, instance=worker.instance)
-        if heartbeats.get(worker.name) is None:
+        if heartbeats.get(worker.name) is None or worker.name in from_future:
             if is_missed_for_good(row, worker):
                 _leave(worker, WorkerStatus.LOST if worker.name in heartbeats else WorkerStatus.GONE)
         elif worker.name in overdue:
@@ -109,7 +117,8 @@ def note_missed(row: QuerySet[Any], known: Worker | Shard, *, expired: bool = Fa
     """
     now = timezone.now()
     since, last = known.missed_since, known.missed_at
-    if since is None or last is None or now - last > LONGEST_GAP:
+    # A last check in the future: this process's clock was set back.
+    if since is None or last is None or not timedelta(0) <= now - last <= LONGEST_GAP:
         since = now + AFTER_GAP if expired else now
     row.update(missed_since=since, missed_at=now)
     return now - since
@@ -122,7 +131,28 @@ def is_missed_for_good(row: QuerySet[Any], known: Worker | Shard) -> bool:
 
 def broker_is_fresh() -> bool:
     """Whether the broker started so recently that a missing heartbeat or lease proves nothing."""
-    return int(redis_client().info("server")["uptime_in_seconds"]) <= 2 * WORKER_TTL_S
+    server = redis_client().info("server")
+    return broker_age.is_fresh(str(server["run_id"]), int(server["uptime_in_seconds"]))
+
+
+class BrokerAge:
+    """How long the broker has been up. Its own count is one of wall time: after its clock was set back it is too
+    small, maybe negative, for long. So a broker that this process has known for long enough is not fresh."""
+
+    def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic_s = monotonic_s
+        self._run_id = ""
+        self._known_since_s = 0.0
+
+    def is_fresh(self, run_id: str, uptime_s: int) -> bool:
+        """Returns whether the broker is fresh; `run_id` names this start of it."""
+        now_s = self._monotonic_s()
+        if run_id != self._run_id:
+            self._run_id, self._known_since_s = run_id, now_s
+        return uptime_s <= FRESH_S and now_s - self._known_since_s <= FRESH_S
+
+
+broker_age = BrokerAge()
 
 
 def _upsert(info: WorkerInfo) -> None:

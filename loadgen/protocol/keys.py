@@ -101,3 +101,5 @@ GROUP_LEASE_S = 60  # an unbounded load whose lease was not renewed for so long 
 APP_TTL_S = 600
 LEASE_TTL_MS = 6000
 LEASE_RENEW_S = 2.0
+# From the decision to start to the first arrival: every shard must have received the start by then.
+START_AHEAD_NS = 2_500_000_000

@@ -81,7 +81,8 @@ class ShardOrder:
     `clients` holds (start, stop, step) ranges of client indexes; a client index is unique in its group. An order is
     void after `void_after_broker_ns`: in the broker's clock, as Celery's own expiry trusts the device's. One that waits
     in a label's queue has none (None), and is void as soon as its group is stopped, or gone. An attempt that takes over
-    from a lost one skips the arrivals whose time has passed.
+    from a lost one skips the arrivals whose time has passed; `clock_step_ns` is by how much the broker's clock has been
+    set since the load's start, in whose clock the start is given.
     """
 
     shard_id: int
@@ -92,6 +93,7 @@ class ShardOrder:
     clients: list[list[int]]
     void_after_broker_ns: int | None
     takes_over: bool = False
+    clock_step_ns: int = 0
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ end
 # ARGV: our lease's value, our attempt, our group, TTL of the lease in ms, TTL of the newest attempt in s, how ("first",
 # "waiting" or "again"), and the time in µs after which a first try is void ("": never). A lower attempt's lease is not
 # taken away: its renewal fails from now on, and we wait until it is given back or has expired, so that no two send at a
-# time.
+# time. If the broker's clock was set back, the lease would last for longer than its TTL: it is shortened to that.
 _TAKE = (
     _NEWEST
     + """
@@ -45,7 +45,10 @@ if known > attempt or (known == attempt and ARGV[6] == 'first' and held ~= ARGV[
 local holder = held and held ~= ARGV[1] and tonumber(string.match(held, '^(%d+):'))
 if holder and holder >= attempt then return 'stale' end
 redis.call('SET', KEYS[2], ARGV[2] .. ' ' .. ARGV[3], 'EX', ARGV[5])
-if holder then return 'wait' end
+if holder then
+  if redis.call('PTTL', KEYS[1]) > tonumber(ARGV[4]) then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
+  return 'wait'
+end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[4])
 return 'taken'
 """

@@ -37,7 +37,7 @@ from loadgen.shard.lease import TAKEN, Fence
 from loadgen.shard.lease_keeper import RENEW_AGAIN_S, SUPERSEDED, LeaseKeeper
 from loadgen.shard.preparation import build_engine, fetch_app, needs_app
 from loadgen.shard.sealer import Sealer
-from loadgen.shard.start_clock import StartClock
+from loadgen.shard.start_clock import STEP_NS, StartClock
 from loadgen.shard.status import StatusWriter
 from routing.table import RoutingRecord
 
@@ -91,7 +91,7 @@ class ShardRunner:
         )
         self._lease = LeaseKeeper(self._fence.renew, self._stop, self._send_until, self._clock)
         self._start_clock = StartClock(
-            lambda rounds: measure_async(self._client, rounds), self._take_sample, self._clock
+            lambda rounds: measure_async(self._client, rounds), self._take_sample, self._clock, order.clock_step_ns
         )
         self._routes: Routes | None = None
         self._engine: Engine | None = None
@@ -99,6 +99,7 @@ class ShardRunner:
         self._document: GroupDocument | None = None
         self._state = State.PREPARING
         self._stop_as: End | None = None  # how the load is to end
+        self._axis_offset_ns = 0  # of the broker's clock, in which the rows' times are given
         self._start_known = asyncio.Event()  # set by a document that says run, and by any stop
         self._grace_s = SHUTDOWN_GRACE_S
         self._background = Background(lambda error: self._stop(failed(f"internal error: {error!r}")), self._clock)
@@ -188,6 +189,7 @@ class ShardRunner:
         assert engine is not None  # _prepare has succeeded
         await self._start_known.wait()
         await self._renew_expired_lease()
+        await self._confirm_clock()
         start_ns = self._map_start()
         while self._order.takes_over and self._stop_as is None and engine.skip_passed(start_ns, SKIPPED_PER_TURN):
             await asyncio.sleep(0)
@@ -205,6 +207,17 @@ class ShardRunner:
         while not self._is_lost and self._lease.has_expired:
             if not await self._lease.renew():
                 await self._clock.sleep(RENEW_AGAIN_S)
+
+    async def _confirm_clock(self) -> None:
+        """Notices that the broker's clock was set just before the start of a planned load."""
+        document = self._document
+        if document is None or document.start_broker_ns is None or document.phase is not None:
+            return
+        if not self._order.takes_over and self._stop_as is None:  # else the start has passed
+            try:
+                await self._start_clock.confirm(document.start_broker_ns)
+            except RedisError as error:
+                logger.info("the clocks cannot be compared: %s", error)
 
     def _map_start(self) -> int:
         """Returns the start by the monotonic clock. A load that is stopped before its start counts from now."""
@@ -309,7 +322,21 @@ class ShardRunner:
         if is_start:
             # Until the start is known, a plan that is cut counts its times from now.
             self._sealer.epoch_broker_ns = self._clock.monotonic_ns() + sample.offset_ns
+            self._axis_offset_ns = sample.offset_ns
             self._status.take_clock(sample)
+        elif self._commands is not None and abs(sample.offset_ns - self._axis_offset_ns) >= STEP_NS:
+            self._follow_step(sample.offset_ns)
+
+    def _follow_step(self, offset_ns: int) -> None:
+        """Gives the rows of an interactive group the times of a broker's clock that was set.
+
+        Its experiments start in that clock. A plan's rows keep the times of the clock at its start.
+        """
+        if self._engine is None or self._state is not State.SENDING:
+            return
+        self._sealer.seal(self._engine, self._clock.monotonic_ns())
+        self._sealer.epoch_broker_ns += offset_ns - self._axis_offset_ns
+        self._axis_offset_ns = offset_ns
 
     def _send_until(self, monotonic_ns: int, end: End) -> None:
         if self._engine is not None:

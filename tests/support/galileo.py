@@ -33,6 +33,7 @@ from tests.support.database_servers import Postgres
 from tests.support.fork_server import ForkServer
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
+from tests.support.stepped_clock import SteppedClock
 from tests.support.stored import Stored
 from tests.support.waiting import wait_for
 from tests.support.web import Web
@@ -52,6 +53,7 @@ class Galileo:
         proxied: names of workers that reach the broker through a proxy of their own, which `proxies` holds.
         variables: further environment variables of every process.
         forked: forks the controller's processes and the commands of manage.py.
+        broker_clock: the wall clock of the broker alone.
     """
 
     def __init__(
@@ -65,11 +67,12 @@ class Galileo:
         proxied: Collection[str] = (),
         variables: Mapping[str, str] | None = None,
         forked: bool = True,
+        broker_clock: SteppedClock | None = None,
     ) -> None:
         self.directory = directory
         self.database = directory / "galileo.sqlite3"
         self.children: dict[str, Child] = {}
-        self.redis = RedisServer(directory / "redis", append_only=True)
+        self.redis = RedisServer(directory / "redis", append_only=True, clock=broker_clock)
         self.proxies = {name: Proxy(self.redis.port) for name in proxied}
         self.stored = Stored(self.database, postgres)
         self._forked = forked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import secrets
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from redis.retry import Retry
 
 from galileo_site.stack.ports import pick_free
 from galileo_site.stack.processes import tied
+from tests.support.stepped_clock import SteppedClock
 
 ALL = "~* &* +@all"  # rules of a user that may do everything
 _START_TIMEOUT_S = 15.0
@@ -27,15 +29,25 @@ class RedisServer:
     """One server on loopback, with a password; a context manager. With a `username`, it has that user alone.
 
     `directory` keeps its log and, with `append_only`, its data: after `stop` or `kill`, `start` has them and the port.
+    With a `clock`, it reads that one.
     """
 
-    def __init__(self, directory: Path, *, append_only: bool = False, username: str = "", rules: str = ALL) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        append_only: bool = False,
+        username: str = "",
+        rules: str = ALL,
+        clock: SteppedClock | None = None,
+    ) -> None:
         self.port = pick_free()  # of those that no outgoing connection takes while the server is away
         self.password = secrets.token_urlsafe(16)
         self.username = username
         self._rules = rules
         self._directory = directory
         self._append_only = append_only
+        self._environment = clock.environment if clock else {}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -56,7 +68,9 @@ class RedisServer:
         # It dies with the test run, even with one that is killed.
         command = tied([str(_binary()), *self._arguments()], signal.SIGKILL)
         with self._log_path.open("ab") as log:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                command, env={**os.environ, **self._environment}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         try:
             self._wait_until_it_answers()
         except BaseException:

@@ -125,7 +125,7 @@ class Command(BaseCommand):
                 try:
                     experiment = selectors.experiment_status(experiment_id)
                     if experiment and not self._options["json"]:
-                        display.show(experiment, live.progress(experiment, time.time_ns() + offset_ns))
+                        display.show(experiment, live.progress(experiment, time.monotonic_ns() + offset_ns))
                 except OperationalError:
                     # The experiment continues without this command: wait for the database, or for an interrupt.
                     connection.close()
@@ -230,8 +230,9 @@ def _with_options(data: dict[str, Any], routes: list[str], creator: str | None) 
 
 
 def _broker_offset_ns() -> int:
-    """Returns the broker's clock minus this computer's, or 0 if Redis does not answer; it is used only for display."""
+    """Returns the broker's clock minus this computer's monotonic one; without Redis, as if its clock were this
+    computer's. It is used only for display."""
     try:
-        return broker.broker_now_ns() - time.time_ns()
+        return broker.broker_now_ns() - time.monotonic_ns()
     except redis.exceptions.RedisError:
-        return 0
+        return time.time_ns() - time.monotonic_ns()

@@ -278,7 +278,8 @@ class TestInteractiveExperiment:
         experiment.refresh_from_db()
         assert (experiment.final_status, experiment.reason) == ("CANCELLED", "by test")
 
-    def test_one_that_nobody_renews_is_ended_with_a_reason(self, fleet):
+    def test_one_that_nobody_renews_is_ended_with_a_reason(self, fleet, monkeypatch):
+        monkeypatch.setattr(interactive, "CONFIRM_S", 0.0)
         experiment = interactive.start("left", "tester", {})
         interactive.renew(experiment.id)
         reconcile()
@@ -288,6 +289,16 @@ class TestInteractiveExperiment:
         reconcile()
         experiment.refresh_from_db()
         assert (experiment.status, experiment.reason) == ("FINISHED", interactive.ABANDONED)
+
+    def test_step_of_the_databases_clock_ends_no_session(self, fleet):
+        experiment = interactive.start("stepped", "tester", {})
+        reconcile()
+        Experiment.objects.update(renewed_at=experiment.renewed_at - interactive.LEASE)
+        reconcile()
+        interactive.renew(experiment.id)
+        reconcile()
+        experiment.refresh_from_db()
+        assert experiment.status == "RUNNING"
 
 
 @pytest.mark.parametrize(

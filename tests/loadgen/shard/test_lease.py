@@ -64,6 +64,15 @@ def test_higher_attempt_takes_an_expired_lease(redis_server, store, tmp_path) ->
     assert store.get(lease_key(1)).startswith(b"2:")
 
 
+def test_waiting_attempt_shortens_a_lease_from_before_a_step_back(redis_server, store: redis.Redis, tmp_path) -> None:
+    async def work(client: redis.asyncio.Redis) -> None:
+        assert await Fence(client, order_of(1, "g", attempt=1)).acquire() == TAKEN
+        await client.pexpire(lease_key(1), 96_000)
+        assert await Fence(client, order_of(1, "g", attempt=2), lease_ttl_ms=300).acquire() == TAKEN
+
+    with_client(redis_server, tmp_path, work)
+
+
 def test_an_order_whose_time_is_over_takes_nothing(redis_server, store: redis.Redis, tmp_path) -> None:
     void_after_ns = broker_ns(store) - 1_000_000
 

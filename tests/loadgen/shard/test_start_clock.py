@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 import redis
@@ -91,3 +92,55 @@ def test_redis_away_costs_a_sample_only(is_fixed: bool) -> None:
         broker.start.fix()
     broker.clock.run(broker.start.keep(), 2 * SAMPLE_EVERY_S)
     assert broker.start.latest == BETTER
+
+
+NOW_NS = FakeClock().now_ns
+STEP_NS = 90_000_000_000
+# A start that lies two seconds ahead.
+START_NS = NOW_NS + FIRST.offset_ns + 2_000_000_000
+
+
+def stepped(step_ns: int) -> ClockSample:
+    return replace(FIRST, offset_ns=FIRST.offset_ns + step_ns)
+
+
+def confirmed(start_broker_ns: int, *samples: ClockSample | Exception) -> Broker:
+    broker = Broker(*samples)
+    broker.measure()
+    broker.start.fix()
+    asyncio.run(broker.start.confirm(start_broker_ns))
+    return broker
+
+
+@pytest.mark.parametrize("step_ns", [STEP_NS, -STEP_NS])
+def test_start_set_after_a_step_is_mapped_by_a_fresh_sample(step_ns: int) -> None:
+    broker = confirmed(START_NS + step_ns, FIRST, stepped(step_ns))
+    assert broker.start.start_ns(START_NS + step_ns) == NOW_NS + 2_000_000_000
+    assert broker.adopted[-1] == (stepped(step_ns), True)
+
+
+def test_plausible_start_costs_no_sample() -> None:
+    assert confirmed(START_NS, FIRST).rounds == [ROUNDS]
+
+
+@pytest.mark.parametrize("step_ns", [0, STEP_NS, -STEP_NS])
+def test_start_that_was_learnt_late_keeps_its_sample(step_ns: int) -> None:
+    start_broker_ns = START_NS - 10_000_000_000
+    broker = confirmed(start_broker_ns, FIRST, stepped(step_ns))
+    assert broker.start.start_ns(start_broker_ns) == NOW_NS - 8_000_000_000
+
+
+@pytest.mark.parametrize("step_ns", [STEP_NS, -STEP_NS])
+def test_step_while_a_shard_waits_replaces_a_better_sample(step_ns: int) -> None:
+    worse = replace(stepped(step_ns), uncertainty_ns=WORSE.uncertainty_ns)
+    broker = Broker(FIRST, worse)
+    broker.measure()
+    broker.measure()
+    assert broker.start.latest == worse
+
+
+def test_attempt_that_takes_over_maps_the_start_without_the_step() -> None:
+    broker = Broker(stepped(STEP_NS))
+    broker.start = StartClock(broker._measure, lambda *adopted: None, broker.clock, STEP_NS)
+    broker.measure()
+    assert broker.start.start_ns(START_NS) == NOW_NS + 2_000_000_000

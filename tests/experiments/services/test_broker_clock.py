@@ -1,0 +1,150 @@
+"""The time of a running load, and what a step of the broker's clock does to decisions about absences."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db.models import F
+
+from experiments.models import Event, Shard, Worker
+from experiments.services import broker as broker_clock
+from experiments.services import ending, events, shards, workers
+from experiments.services.broker import broker_now_ns, try_lock
+from experiments.services.reconcile import reconcile
+from experiments.services.workers import BrokerAge, sync_workers
+from experiments.throttling import BrokerCounter
+from loadgen.protocol import keys
+from loadgen.protocol.codec import to_json
+from loadgen.protocol.enums import ShardState
+from loadgen.protocol.messages import ClockSample
+from tests.support.workers import worker_info
+
+pytestmark = [pytest.mark.costly, pytest.mark.django_db(transaction=True)]
+
+STEP_NS = 90_000_000_000
+
+
+@pytest.fixture
+def started(fleet, make_experiment):
+    fleet.join("pi-1", "pi-2")
+    experiment = make_experiment()
+    reconcile()
+    fleet.say(ShardState.READY)
+    reconcile()
+    experiment.refresh_from_db()
+    return experiment
+
+
+def step_broker(experiment, step_ns, *names):
+    """As if the broker's clock had been set since the start: the start lies so much further back in its new time."""
+    experiment.start_broker_ns -= step_ns
+    experiment.save(update_fields=["start_broker_ns"])
+    Shard.objects.update(clock_offset_ns=F("clock_offset_ns") - step_ns)
+    if names:
+        Worker.objects.exclude(name__in=names).update(clock_offset_ns=F("clock_offset_ns") - step_ns)
+
+
+@pytest.mark.parametrize("step_ns", [0, STEP_NS, -STEP_NS])
+def test_time_left_does_not_depend_on_the_brokers_clock(started, step_ns):
+    before_s = ending.time_left_s(started)
+    step_broker(started, step_ns)
+    assert abs(ending.time_left_s(started) - before_s) < 5
+    assert broker_clock.step_ns(started) == pytest.approx(step_ns, abs=1000)
+
+
+@pytest.mark.parametrize("step_ns", [STEP_NS, -STEP_NS])
+def test_heartbeat_from_before_the_step_moves_no_time(started, step_ns):
+    before_s = ending.time_left_s(started)
+    started.start_broker_ns -= step_ns
+    started.save(update_fields=["start_broker_ns"])
+    Worker.objects.update(heartbeat_at=F("heartbeat_at") - timedelta(microseconds=step_ns // 1000))
+    assert abs(ending.time_left_s(started) - before_s) < 5
+
+
+def test_without_a_live_worker_the_brokers_clock_counts(started):
+    Worker.objects.update(status="LOST")
+    step_broker(started, STEP_NS)
+    assert ending.time_left_s(started) < -80
+
+
+def test_step_is_on_the_timeline_once_for_each_amount(started):
+    def steps():
+        reconcile()
+        found = Event.objects.filter(experiment=started, name=events.BROKER_CLOCK_STEPPED).order_by("id")
+        return [float(event.value.split()[1]) for event in found]
+
+    assert steps() == []
+    step_broker(started, STEP_NS)
+    assert steps() == steps() == [90]
+    step_broker(started, -STEP_NS)
+    assert steps() == steps() == [90, -90]
+
+
+def test_step_that_not_all_workers_have_seen_is_not_recorded(started):
+    step_broker(started, STEP_NS, "pi-1")
+    events.record_clock_step(started)
+    assert not Event.objects.filter(name=events.BROKER_CLOCK_STEPPED).exists()
+    assert broker_clock.step_ns(started) == 0
+
+
+def test_attempt_that_takes_over_is_told_the_step(fleet, started):
+    started.groups.update(on_worker_loss="replace")
+    fleet.say(ShardState.RUNNING)
+    reconcile()
+    step_broker(started, STEP_NS)
+    fleet.say_of("pi-1", ShardState.LOST, "died")
+    reconcile()
+    (order,) = [order for name in ("pi-1", "pi-2") for order in fleet.orders(name) if order.attempt == 2]
+    assert order.takes_over
+    assert order.clock_step_ns == pytest.approx(STEP_NS, abs=1000)
+    assert Shard.objects.get(attempt=2).clock_offset_ns is None
+
+
+def test_lease_from_before_a_step_back_counts_as_missing(fleet, broker, started):
+    shard = Shard.objects.first()
+    broker.set(keys.lease_key(shard.id), f"{shard.attempt}:token", px=keys.LEASE_TTL_MS)
+    assert shard.id in shards.leases_of([shard])
+    broker.pexpire(keys.lease_key(shard.id), keys.LEASE_TTL_MS + 90_000)
+    assert shards.leases_of([shard]) == {}
+
+
+def test_dead_worker_is_lost_after_a_step_back(fleet, broker):
+    fleet.join("pi-1", "pi-2")
+    sync_workers()
+    ahead_ns = broker_now_ns() + STEP_NS
+    broker.set(keys.worker_key("pi-1"), to_json(worker_info("pi-1", heartbeat_broker_ns=ahead_ns)), ex=96)
+    sync_workers()
+    fleet.join("pi-2")
+    sync_workers()
+    assert dict(Worker.objects.values_list("name", "status")) == {"pi-1": "LOST", "pi-2": "READY"}
+
+
+def test_broker_that_was_known_for_long_is_not_fresh():
+    now_s = 100.0
+    age = BrokerAge(lambda: now_s)
+    assert not age.is_fresh("a", 3600)
+    assert age.is_fresh("a", -30)  # set back
+    now_s += workers.FRESH_S + 1
+    assert not age.is_fresh("a", -20)
+    assert age.is_fresh("b", 2)
+
+
+def test_lock_of_a_killed_holder_lasts_no_longer_after_a_step_back(broker):
+    broker.set("galileo:test:lock", "token", px=96_000)
+    with try_lock("galileo:test:lock", 3.0) as lock:
+        assert lock is None
+    assert 0 < broker.pttl("galileo:test:lock") <= 3000
+
+
+def test_period_of_a_limit_lasts_no_longer_after_a_step_back(broker):
+    counter = BrokerCounter()
+    counter.add("galileo:test:rate", 60)
+    broker.pexpire("galileo:test:rate", 150_000)
+    assert counter.add("galileo:test:rate", 60) == (2, 60)
+    assert broker.pttl("galileo:test:rate") <= 60_000
+
+
+def test_readings_use_the_clock_of_the_instance_that_runs_the_shard(started):
+    Worker.objects.update(instance="restarted", clock_offset_ns=ClockSample(10**15, 1000).offset_ns)
+    assert broker_clock.step_ns(started) == 0
