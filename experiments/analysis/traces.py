@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from experiments.analysis.shard_scope import shards_of
 from experiments.models import Capture, Experiment, Trace
+from loadgen.protocol.messages import WorkloadSpec
 from loadgen.protocol.outcomes import Outcome
 from loadgen.protocol.trace_line import TraceLine, trace_line
 
@@ -63,8 +64,12 @@ def lines_of(
             if shard not in shards:
                 return  # the experiment was deleted meanwhile
             facts = dict(zip(_FACTS, values, strict=True))
-            group_id, name, header = shards[shard]
-            yield key, trace_line(group_id, client, sequence, header, service=name, exp_id=experiment.id, **facts)
+            each = shards[shard]
+            ids = each.request_id_header, each.ids_version
+            line = trace_line(
+                each.group_id, client, sequence, *ids, service=each.service, exp_id=experiment.id, **facts
+            )
+            yield key, line
             after, size = key, size + 1
         left = None if left is None else left - size
 
@@ -73,13 +78,15 @@ class _Shard(NamedTuple):
     group_id: str
     service: str
     request_id_header: str
+    ids_version: int
 
 
 def _shards(experiment: Experiment) -> dict[int, _Shard]:
-    return {
-        shard.id: _Shard(shard.group_id, shard.group.workload.service, shard.group.workload.spec["request_id_header"])
-        for shard in shards_of(experiment)
-    }
+    shards = {}
+    for shard in shards_of(experiment):
+        spec = WorkloadSpec(**shard.group.workload.spec)
+        shards[shard.id] = _Shard(shard.group_id, spec.service, spec.request_id_header, spec.ids_version)
+    return shards
 
 
 def captures_of(keys: Iterable[int]) -> dict[int, Capture]:

@@ -31,6 +31,7 @@ from experiments.plans.requests import MAX_TIMEOUT_S, RequestIdHeader, RequestKe
 from loadgen.arrivals.pacer import PRERECORDED
 from loadgen.protocol.enums import PLAN_MODELS, CaptureMode, ConnectionMode, CookieMode, LoadModel, Scheme
 from loadgen.protocol.messages import WorkloadSpec
+from loadgen.protocol.request_ids import IDS_VERSION
 from routing import routers
 from routing.errors import Code, shown
 
@@ -289,7 +290,8 @@ class SharedKeys(RequestKeys):
         """The message to the workers. Fields with the same name in both are copied."""
         names = {each.name for each in dataclasses.fields(WorkloadSpec)} & set(type(self).model_fields)
         same = {name: getattr(self, name) for name in names}
-        return WorkloadSpec(**{**same, **self._renamed(), "index": index, "schedule": list(schedule)})
+        own = {"index": index, "schedule": list(schedule), "ids_version": IDS_VERSION}
+        return WorkloadSpec(**{**same, **self._renamed(), **own})
 
     def _renamed(self) -> dict[str, Any]:
         """The fields of the message that have another form in plans."""

@@ -46,6 +46,7 @@ def lines_of(header: BatchHeader, records: bytes) -> Iterator[TraceLine]:
             row["client"],
             row["sequence"],
             header.request_id_header,
+            header.ids_version,
             row["outcome"],
             service=header.service,
             created=created,

@@ -13,8 +13,8 @@ _pack_into = RECORD.pack_into
 
 
 def numbered(head: bytes, client: int, sequence: int, tail: bytes) -> bytes:
-    """Returns a request with the id `client.sequence`; neither may be negative."""
-    return b"%b%d.%d%b" % (head, client, sequence, tail)
+    """Returns a request with the id `client-sequence`, of 10 digits at least each; neither may be negative."""
+    return b"%b%010d-%010d%b" % (head, client, sequence, tail)
 
 
 def write_at_once(descriptor: int, data: bytes) -> int:

@@ -37,13 +37,13 @@ cdef enum:
 
 
 cdef char* _number_before(char* end, uint64_t number) noexcept:
-    """Writes a decimal number that ends there; returns where it begins."""
-    while True:
+    """Writes a decimal number of 10 digits at least that ends there; returns where it begins."""
+    cdef char* last = end - 10
+    while number != 0 or end > last:
         end -= 1
         end[0] = 48 + number % 10
         number //= 10
-        if number == 0:
-            return end
+    return end
 
 
 cpdef bytes numbered(bytes head, int64_t client, int64_t sequence, bytes tail):
@@ -54,7 +54,7 @@ cpdef bytes numbered(bytes head, int64_t client, int64_t sequence, bytes tail):
     if client < 0 or sequence < 0:
         raise ValueError(f"neither {client} nor {sequence} may be negative")
     begin = _number_before(end, <uint64_t>sequence) - 1
-    begin[0] = b"."
+    begin[0] = b"-"
     begin = _number_before(begin, <uint64_t>client)
     length = end - begin
     request = PyBytes_FromStringAndSize(NULL, before + length + after)

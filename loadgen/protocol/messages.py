@@ -70,6 +70,7 @@ class WorkloadSpec:
     max_lateness_s: float = 1.0
     request_id_header: str = REQUEST_ID_HEADER  # "" for none
     cookies: CookieMode | None = None  # None: that of the app's manifest, or ignore
+    ids_version: int = 1  # of the request ids
     capture: CaptureMode = CaptureMode.NONE
     capture_bytes: int = 4096  # of a request, and of a response
 
@@ -271,6 +272,7 @@ class BatchHeader:
     traced: bool = True  # whether its rows are to be stored, or only counted
     service: str = ""  # "" when the shard ended before it had the document
     request_id_header: str = ""
+    ids_version: int = 1
     captures_bytes: int = 0  # of the section behind the records
     columns: dict[str, str] = field(default_factory=dict)  # typecode by name, of the records
     addresses: list[str] = field(default_factory=list)  # behind each host, "" if it is not a name; empty if none is

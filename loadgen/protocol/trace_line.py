@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from loadgen.protocol.outcomes import MalformedReason, Outcome
-from loadgen.protocol.request_ids import REQUEST_ID_HEADER, request_id
+from loadgen.protocol.request_ids import REQUEST_ID_HEADER, id_form, request_id
 
 
 class TraceLine(NamedTuple):
@@ -31,14 +31,22 @@ class TraceLine(NamedTuple):
 
 
 def trace_line(
-    group_id: str, client: int, sequence: int, request_id_header: str, outcome: int, reason: int, **fields: Any
+    group_id: str,
+    client: int,
+    sequence: int,
+    request_id_header: str,
+    ids_version: int,
+    outcome: int,
+    reason: int,
+    **fields: Any,
 ) -> TraceLine:
     """Returns the line of a client's arrival; `fields` are the other ones of TraceLine.
 
     The arrival has an id even if its workload sends none.
     """
+    form = id_form(request_id_header or REQUEST_ID_HEADER, ids_version)
     return TraceLine(
-        request_id=request_id(group_id, client, sequence, request_id_header or REQUEST_ID_HEADER),
+        request_id=request_id(group_id, client, sequence, form),
         client=f"{group_id}.{client}",
         outcome=Outcome(outcome).name.lower(),
         reason=MalformedReason(reason).name.lower() if reason else "",

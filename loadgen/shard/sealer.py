@@ -15,6 +15,7 @@ from loadgen.device.spool import BatchName, Spool
 from loadgen.engine.end import End
 from loadgen.engine.stalls import AppTime, Stall, StallWatch
 from loadgen.protocol.messages import BatchHeader, ClockSample, Counters, Gauges, ShardOrder, WorkloadSpec
+from loadgen.protocol.request_ids import IDS_VERSION
 from loadgen.protocol.trace_batch import COLUMNS, ROW_BYTES, Capture, encode_captures, encode_header, split_endpoint
 
 logger = logging.getLogger(__name__)
@@ -239,6 +240,7 @@ class Sealer:
             gauges=gauges,
             service=self.workload.service if self.workload else "",
             request_id_header=self.workload.request_id_header if self.workload else "",
+            ids_version=self.workload.ids_version if self.workload else IDS_VERSION,
             captures_bytes=len(captured),
             columns=COLUMNS,
             end=end.state if end else "",

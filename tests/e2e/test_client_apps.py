@@ -9,6 +9,7 @@ import pytest
 from tests.support.archives import app_archive
 from tests.support.galileo import Galileo
 from tests.support.http_target import HttpTarget
+from tests.support.ids import begin_of
 from tests.support.plans import plan_data
 
 SHOP = b"""
@@ -52,7 +53,7 @@ def deploy(stand: Galileo, archive: bytes) -> None:
 
 
 def paths_of(target: HttpTarget, experiment_id: str) -> list[str]:
-    return [path for _, name, _, path in target.log() if name.startswith(f"{experiment_id}.")]
+    return [path for _, name, _, path in target.log() if name.startswith(begin_of(experiment_id))]
 
 
 def test_app_that_hangs_fails_its_group_alone(stand: Galileo, target: HttpTarget) -> None:

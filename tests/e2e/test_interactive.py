@@ -9,6 +9,7 @@ import pytest
 
 from loadgen.protocol.keys import group_key
 from loadgen.protocol.request_ids import request_id
+from tests.support.ids import arrival_of, begin_of
 from tests.support.waiting import wait_for
 
 WRONG = {
@@ -67,9 +68,9 @@ def test_a_session_commands_clients_and_each_request_is_counted(galileo, shell, 
         lambda: galileo.query("SELECT ended_at FROM experiments_interactivegroup WHERE group_id = ?", group_id)[0][0],
         "an end",
     )
-    logged = Counter(name for _, name, _, _ in target.log() if name.startswith(group_id))
+    logged = Counter(name for _, name, _, _ in target.log() if name.startswith(begin_of(group_id)))
     assert set(logged.values()) == {1}
-    by_client = Counter(int(name.split(".")[-2]) for name in logged)
+    by_client = Counter(arrival_of(name)[0] for name in logged)
     assert set(by_client) == {0, 1, 2, 3}
     assert all(20 + 24 <= count <= 20 + 36 for count in by_client.values())
     assert not galileo.broker().exists(group_key(group_id))
@@ -99,10 +100,11 @@ def test_recorded_gaps_come_from_a_file_and_from_redis_lists(galileo, shell, tar
     )
     ((group_id,), refused) = said
     assert refused == f"ia: the list '{group_id}.1' is missing in Redis, or empty"
-    at_s = {name.removeprefix(f"{group_id}."): at_s for at_s, name, _, _ in target.log() if name.startswith(group_id)}
+    begin = begin_of(group_id)
+    at_s = {arrival_of(name): at_s for at_s, name, _, _ in target.log() if name.startswith(begin)}
     # Three of the file, then twice two of the first list, and three of the second.
-    assert sorted(name.split(".")[0] for name in at_s) == ["0"] * 7 + ["1"] * 9
-    second = sorted(at for name, at in at_s.items() if name.startswith("1."))
+    assert sorted(client for client, _ in at_s) == [0] * 7 + [1] * 9
+    second = sorted(at for (client, _), at in at_s.items() if client == 1)
     for begin in (3, 6):
         assert abs(second[begin + 2] - second[begin] - 0.1) < 0.08
 
@@ -161,7 +163,7 @@ def test_interactive_experiment_records_from_start_to_stop(galileo, shell, targe
     assert [event["name"] for event in report["events"] if event["name"] != "routing"][:2] == ["running", "mark"]
     rows = galileo.query("SELECT count(*) FROM experiments_trace WHERE experiment_id = ?", experiment_id)
     assert rows == [(58,)]
-    logged = Counter(name for _, name, _, _ in target.log() if name.startswith(tuple(groups)))
+    logged = Counter(name for _, name, _, _ in target.log() if name.startswith(tuple(map(begin_of, groups))))
     assert len(logged) == 58 + 2 * 5 + 4
     assert set(logged.values()) == {1}
 
@@ -195,7 +197,7 @@ def test_paused_tracing_stores_no_rows_but_keeps_statistics(galileo, shell, targ
     )
     experiment_id, groups, pauses = said
     assert galileo.wait_for_status(experiment_id, "FINISHED", "FAILED") == "FINISHED"
-    logged = [(at, name) for at, name, _, _ in target.log() if name.startswith(tuple(groups))]
+    logged = [(at, name) for at, name, _, _ in target.log() if name.startswith(tuple(map(begin_of, groups)))]
     ids = {name for _, name in logged}
     stored = set(ids_stored(galileo, experiment_id))
     paused = {name for at, name in logged for begin, end in pauses if begin <= at < end}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from loadgen.protocol.request_ids import TRACEPARENT, request_id
+from loadgen.protocol.request_ids import TRACEPARENT, IdForm, request_id
 from tests.e2e.test_load import routes, traces_of
 from tests.support.echo_server import EchoServer, Received, answer
 from tests.support.plans import plan_data
@@ -45,6 +45,6 @@ def test_trace_contexts_prove_account_and_match_captures(galileo, tmp_path):
     assert len(rows) == len(captures) == 80
     group = rows[0][0]
     for client, sequence, request, response in captures:
-        line = f"\r\ntraceparent: {request_id(group, client, sequence, TRACEPARENT)}\r\n".encode()
+        line = f"\r\ntraceparent: {request_id(group, client, sequence, IdForm.TRACEPARENT)}\r\n".encode()
         assert line in bytes(request)
         assert bytes(response) == answer(503, b"busy")

@@ -15,6 +15,7 @@ from tests.faults.faults import COMMANDED, IDLE, OWN, Fault
 from tests.faults.rig import CLIENTS, RATES, Rig
 from tests.faults.stack import Stack
 from tests.support.http_target import HttpTarget
+from tests.support.ids import arrival_of, begin_of
 
 ENDED = ("FINISHED", "FAILED", "CANCELLED")
 _POLL_S = 0.1
@@ -150,8 +151,8 @@ def _compared(rig: Rig, target: HttpTarget) -> Result:
             since_ns = intended_ns - rig.start_ns() if rig.start_ns() else due_ns.get(key, 0)
             rows.append(Row(*key, since_ns, sent_ns is not None, code))
         for at_s, name, _, _ in seen:
-            if name.startswith(f"{load.group_id}."):
-                client, sequence = map(int, name.split(".")[-2:])
+            if name.startswith(begin_of(load.group_id)):
+                client, sequence = arrival_of(name)
                 logged.append(Logged(load.first + client, sequence, at_s - rig.start_s()))
     if is_commanded := any(load.is_commanded for load in rig.loads):
         result = compare(plan, rows, logged, rig.spans, COMMANDED_OFF_NS)

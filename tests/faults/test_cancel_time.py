@@ -9,6 +9,7 @@ import pytest
 from tests.faults.conftest import NOTES
 from tests.faults.faults import SQLITE
 from tests.support.http_target import HttpTarget
+from tests.support.ids import begin_of
 from tests.support.plans import plan_data
 from tests.support.waiting import wait_for
 
@@ -54,7 +55,7 @@ def trial(stack, target, after_s):
     asked_s = time.time()
     assert stack.galileo.web.cancel(experiment_id) == 202
     stack.galileo.wait_for_status(experiment_id, "CANCELLED")
-    last_s = max(at_s for at_s, name, _, _ in target.log() if name.startswith(f"{experiment_id}."))
+    last_s = max(at_s for at_s, name, _, _ in target.log() if name.startswith(begin_of(experiment_id)))
     # Before the cancel, too, the target is asked a hundred times a second: the load did run.
     assert last_s > asked_s - 0.1
     return last_s - asked_s

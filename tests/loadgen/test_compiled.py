@@ -148,7 +148,7 @@ def test_value_outside_its_field_is_refused_and_leaves_no_row(module: Any, field
 
 @given(head=st.binary(max_size=50), client=st.integers(0, 2**63 - 1), sequence=uint32, tail=st.binary(max_size=50))
 def test_a_request_is_numbered_the_same(head: bytes, client: int, sequence: int, tail: bytes) -> None:
-    expected = head + f"{client}.{sequence}".encode() + tail
+    expected = head + f"{client:010}-{sequence:010}".encode() + tail
     assert primitives.numbered(head, client, sequence, tail) == expected
     assert INTERPRETED.numbered(head, client, sequence, tail) == expected
 

@@ -13,6 +13,7 @@ from experiments.analysis.shard_scope import pacer_of
 from experiments.models import ClientGroup, Experiment, Shard, Worker, Workload
 from loadgen.protocol.messages import BatchHeader, Counters, Gauges, WorkloadSpec
 from loadgen.protocol.outcomes import Outcome, account_line
+from loadgen.protocol.request_ids import IDS_VERSION
 from loadgen.protocol.trace_batch import COLUMNS, ROW_BYTES, encode_header, to_message
 from tests.support.partitions import make_partition
 from tests.support.records import Row, pack
@@ -80,7 +81,11 @@ def make_experiment(
     )
     for index, schedule in enumerate(schedules):
         workload_spec = WorkloadSpec(
-            index=index, service=f"service{index}", schedule=schedule, arrival_process=process, **spec
+            index=index,
+            service=f"service{index}",
+            schedule=schedule,
+            arrival_process=process,
+            **{"ids_version": IDS_VERSION, **spec},
         )
         workload = Workload.objects.create(
             experiment=experiment,

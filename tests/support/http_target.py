@@ -25,6 +25,8 @@ from typing import Any
 import httptools
 import uvloop
 
+from tests.support.ids import begin_of
+
 ROOT = Path(__file__).parents[2]
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 GZIPPED = gzip.compress(b"ok", mtime=0)
@@ -288,7 +290,7 @@ class HttpTarget:
 
     def ids(self, group_id: str) -> list[str]:
         """The request ids of one client group, in the order of their arrival."""
-        return [name for _, name, _, _ in self.log() if name.startswith(f"{group_id}.")]
+        return [name for _, name, _, _ in self.log() if name.startswith(begin_of(group_id))]
 
     def connections(self) -> int:
         """How many connections were accepted so far, this question's own included."""

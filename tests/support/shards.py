@@ -15,7 +15,7 @@ from loadgen.broker.options import celery_options, queue
 from loadgen.protocol.codec import from_json, to_json, to_wire
 from loadgen.protocol.keys import TASK_RUN_SHARD, ack_key, group_channel, group_key, ingest_progress_key, shard_key
 from loadgen.protocol.messages import BatchHeader, GroupDocument, ShardOrder, ShardStatus, WorkloadSpec
-from loadgen.protocol.request_ids import request_id
+from loadgen.protocol.request_ids import IDS_VERSION, request_id
 from loadgen.protocol.settings import RedisSettings
 from loadgen.protocol.trace_batch import MESSAGE_MAGIC, NO_TIME, decode, unpack_message
 from routing.redis.table import RedisRoutingTable
@@ -36,7 +36,9 @@ def order_of(shard_id: int, group_id: str, **fields: Any) -> ShardOrder:
 def document_of(group_id: str, rate_rps: float = 100.0, duration_s: float = 1.0, **fields: Any) -> GroupDocument:
     """A document that says hold; `fields` replace what differs. An arrival is sent however late a busy machine is."""
     schedule = [[duration_s, rate_rps]]
-    workload = WorkloadSpec(index=0, service=SERVICE, schedule=schedule, request_timeout_s=5.0, max_lateness_s=60.0)
+    workload = WorkloadSpec(
+        index=0, service=SERVICE, schedule=schedule, request_timeout_s=5.0, max_lateness_s=60.0, ids_version=IDS_VERSION
+    )
     document = GroupDocument(1, group_id, None, "hold", seed=7, total_clients=4, workload=workload)
     return replace(document, **fields)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.analysis.target_log.logged_ids import IdFinder, lines_of
-from loadgen.protocol.request_ids import TRACEPARENT, IdForm, id_begin, id_form
+from loadgen.protocol.request_ids import TRACEPARENT, IdForm, id_begin
 
 # A mark, a character that is neither letter nor digit, as logs may have it: itself, its code as in URLs, or nothing.
 _MARK = r"(?:%[0-9A-F]{2}|[^0-9A-Za-z\s]{0,2})"
@@ -27,7 +27,7 @@ _OWN_ID = re.compile(
     re.IGNORECASE,
 )
 # The ids that Galileo draws for experiments, in the ids of their requests.
-_FOREIGN_ID = re.compile(rb"(?<![\w.-])\d{12}-[0-9a-z]{4}(?:\.\d+){3,4}(?![\w-])")
+_FOREIGN_ID = re.compile(rb"(?<![\w.-])\d{12}-[0-9a-z]{4}(?:(?:\.\d+){3,4}|-\d+-\d{10,}-\d{10,}(?:-\d+)?)(?![\w-])")
 _OWN_HEADER = "a header of its own, such as X-Galileo-Id, and make the target log that one"
 
 
@@ -51,6 +51,7 @@ class ChangedIds:
         found: an example from the log; "" of ABSENT.
         sent: the id of a request that is missing in the log.
         header: the one that carried it.
+        form: of the ids that were sent.
     """
 
     change: Change
@@ -58,6 +59,7 @@ class ChangedIds:
     found: str
     sent: str
     header: str
+    form: IdForm
 
     @property
     def shows_the_group(self) -> bool:
@@ -92,9 +94,12 @@ class ChangedIds:
     def _advice(self) -> str:
         """The targets that change ids in this way, and the remedy."""
         if self.change == Change.RESPELLED:
+            remedy = f"set request_id_header of the plan to {self._other_headers()}"
+            if self.form != IdForm.DOTTED:
+                return f"the target removes or replaces characters: {remedy}"
             return (
                 "the target removes or replaces characters, as Ruby on Rails does, which keeps letters, digits, _, - "
-                f"and @ of its request ids: set request_id_header of the plan to {self._other_headers()}"
+                f"and @ of its request ids: run the plan again, as the ids of new experiments have no dots, or {remedy}"
             )
         if self.change == Change.CUT:
             return (
@@ -109,11 +114,14 @@ class ChangedIds:
         if self.change == Change.FOREIGN:
             return "give the logs of this experiment's time"
         if self.change == Change.REPLACED:
+            others = (
+                "; Phoenix (Plug.RequestId) and Heroku do so for ids of fewer than 20 or more than 200 characters, and "
+                "Heroku for ids with other characters than letters, digits, +, /, = and -"
+            )
             return (
                 "the target makes ids itself. Envoy and Istio do so for external requests unless "
-                "preserve_external_request_id is true; Phoenix (Plug.RequestId) and Heroku do so for ids of fewer than "
-                "20 or more than 200 characters, and Heroku for ids with other characters than letters, digits, +, /, "
-                f"= and -. Change the target's setting, or set request_id_header of the plan to {self._other_headers()}"
+                f"preserve_external_request_id is true{others if self.form == IdForm.DOTTED else ''}. Change the "
+                f"target's setting, or set request_id_header of the plan to {self._other_headers()}"
             )
         variable = self.header.lower().replace("-", "_")
         return (
@@ -128,7 +136,11 @@ class ChangedIds:
 
 
 def find_changes(
-    paths: Sequence[Path], headers: Mapping[str, str], sent: Mapping[str, str], match: re.Pattern[bytes] | None = None
+    paths: Sequence[Path],
+    headers: Mapping[str, str],
+    forms: Mapping[str, IdForm],
+    sent: Mapping[str, str],
+    match: re.Pattern[bytes] | None = None,
 ) -> dict[str, ChangedIds]:
     """Group id → what the logs have instead of its ids.
 
@@ -136,11 +148,12 @@ def find_changes(
 
     Args:
         headers: group id → the header in which its requests carry their ids; of all groups.
+        forms: group id → the form of its ids; of all groups.
         sent: group id → the id of a request that is missing; of the groups in question.
         match: only lines in which it is found count; None: all.
     """
-    finder = IdFinder(headers)
-    forms = {group_id: _forms(group_id, headers[group_id]) for group_id in sent}
+    finder = IdFinder(forms)
+    changes = {group_id: _changes(group_id, forms[group_id]) for group_id in sent}
     seen: dict[str, _Seen] = {group_id: {} for group_id in sent}
     others: _Seen = {}
     lines = 0
@@ -149,7 +162,7 @@ def find_changes(
             if (match is not None and not match.search(line)) or finder.find(line):
                 continue
             lines += 1
-            found = {group_id: _first_found(line, forms[group_id]) for group_id in sent}
+            found = {group_id: _first_found(line, changes[group_id]) for group_id in sent}
             # The groups of an experiment have their ids' beginning in common: a whole id proves that it is not cut.
             is_whole = any(change not in (None, Change.CUT) for change, _ in found.values())
             for group_id, (change, text) in found.items():
@@ -164,11 +177,11 @@ def find_changes(
     for group_id, example in sent.items():
         shown = seen[group_id] or others or {Change.ABSENT: (lines, "")}
         kind, (count, text) = max(shown.items(), key=lambda item: item[1][0])
-        changed[group_id] = ChangedIds(kind, count, text, example, headers[group_id])
+        changed[group_id] = ChangedIds(kind, count, text, example, headers[group_id], forms[group_id])
     return changed
 
 
-_Form = tuple[Change, re.Pattern[bytes]]
+_Change = tuple[Change, re.Pattern[bytes]]
 # Change → the number of lines that show it, and an example.
 _Seen = dict[Change, tuple[int, str]]
 
@@ -178,8 +191,8 @@ def _count(seen: _Seen, change: Change, text: str) -> None:
     seen[change] = count + 1, example
 
 
-def _first_found(line: bytes, forms: Sequence[_Form]) -> tuple[Change | None, str]:
-    for change, pattern in forms:
+def _first_found(line: bytes, changes: Sequence[_Change]) -> tuple[Change | None, str]:
+    for change, pattern in changes:
         if found := pattern.search(line):
             return change, _text(found[0])
     return None, ""
@@ -189,9 +202,8 @@ def _text(found: bytes) -> str:
     return found.decode("utf-8", "replace")[:100]
 
 
-def _forms(group_id: str, header: str) -> list[_Form]:
-    """The forms of changed ids of a group, the most complete one first."""
-    form = id_form(header)
+def _changes(group_id: str, form: IdForm) -> list[_Change]:
+    """The changed ids of a group, the most complete ones first."""
     begin = id_begin(form, group_id)
     if form == IdForm.TRACEPARENT:
         digest, digits = begin.removeprefix("00-"), r"[0-9a-f]"
@@ -207,7 +219,8 @@ def _forms(group_id: str, header: str) -> list[_Form]:
     found = [(change, rf"(?<![0-9A-Za-z]){text}(?![0-9A-Za-z])") for change, text in changes]
     if len(begin) > _LEAST_BEGIN:
         # Before the other forms, which a cut id with its client resembles, and behind them.
-        found.insert(0, (Change.CUT, rf"{_NO_PART_BEFORE}{re.escape(begin)}{digits}*{_NO_PART_AFTER}"))
+        cut = rf"(?:{digits}*|\d{{10,}}-\d{{0,9}})" if form == IdForm.DASHED else rf"{digits}*"
+        found.insert(0, (Change.CUT, rf"{_NO_PART_BEFORE}{re.escape(begin)}{cut}{_NO_PART_AFTER}"))
         shorter = "|".join(re.escape(begin[:length]) for length in range(len(begin) - 1, _LEAST_BEGIN - 1, -1))
         found.append((Change.CUT, rf"{_NO_PART_BEFORE}(?:{shorter}){_NO_PART_AFTER}"))
     return [(change, re.compile(text.encode(), re.IGNORECASE)) for change, text in found]

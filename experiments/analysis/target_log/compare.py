@@ -22,8 +22,9 @@ from experiments.analysis.target_log.changed_ids import ChangedIds, find_changes
 from experiments.analysis.target_log.logged_ids import MATCH_PATH, PATH, TargetLog, TargetLogError, read_log
 from experiments.analysis.target_log.logged_requests import LoggedRequests
 from experiments.models import Experiment, SecondStats, Trace
+from loadgen.protocol.messages import WorkloadSpec
 from loadgen.protocol.outcomes import Outcome
-from loadgen.protocol.request_ids import request_id
+from loadgen.protocol.request_ids import IdForm, id_form, request_id
 from routing.errors import Code
 
 NS = 1_000_000_000
@@ -65,12 +66,14 @@ def compare(experiment: Experiment, paths: list[Path], match: re.Pattern[bytes] 
         TargetLogError: a log cannot be read, no line is chosen, or no request has an id.
     """
     groups = [group for _, group in sorted({shard.group_id: shard.group for shard in shards_of(experiment)}.items())]
-    headers = {group.id: header for group in groups if (header := group.workload.spec["request_id_header"])}
+    specs = {group.id: WorkloadSpec(**group.workload.spec) for group in groups}
+    headers = {group_id: spec.request_id_header for group_id, spec in specs.items() if spec.request_id_header}
+    forms = {group_id: id_form(header, specs[group_id].ids_version) for group_id, header in headers.items()}
     if groups and not headers:
         message = "needs requests with ids, but those of the experiment had none (request_id_header: off)"
         raise TargetLogError.of(PATH, Code.CONFLICT, message)
     # A log that is given twice counts once.
-    logs = [read_log(path, headers, match) for path in {path.resolve(): path for path in paths}.values()]
+    logs = [read_log(path, forms, match) for path in {path.resolve(): path for path in paths}.values()]
     if any(log.lines for log in logs) and not any(log.chosen for log in logs):
         message = "is not found in any line of the logs: give an expression that is in one line of each request"
         raise TargetLogError.of(MATCH_PATH, Code.CONFLICT, message)
@@ -79,10 +82,10 @@ def compare(experiment: Experiment, paths: list[Path], match: re.Pattern[bytes] 
     # Lines that the user has chosen are a request each.
     per_request = {group_id: 1 if match else requests.usual_lines() for group_id, requests in logged.items()}
     checks = {
-        group_id: _check(group_id, header, sent.get(group_id, SentIds()), logged[group_id], per_request[group_id])
-        for group_id, header in headers.items()
+        group_id: _check(group_id, form, sent.get(group_id, SentIds()), logged[group_id], per_request[group_id])
+        for group_id, form in forms.items()
     }
-    changes = _changes(headers, checks, logged, logs, match)
+    changes = _changes(headers, forms, checks, logged, logs, match)
     for group_id in changes:
         if logged[group_id].is_empty:
             checks[group_id] = _not_compared(checks[group_id])
@@ -127,7 +130,7 @@ def _sent(experiment: Experiment) -> dict[str, SentIds]:
     return sent
 
 
-def _check(group_id: str, header: str, sent: SentIds, logged: LoggedRequests, per_request: int) -> dict[str, Any]:
+def _check(group_id: str, form: IdForm, sent: SentIds, logged: LoggedRequests, per_request: int) -> dict[str, Any]:
     """The counts of one group; `per_request` is the number of lines that a target logs of each request."""
     keys = np.array(sent.keys, dtype=np.uint64)
     completed = np.array(sent.completed, dtype=bool)
@@ -150,9 +153,9 @@ def _check(group_id: str, header: str, sent: SentIds, logged: LoggedRequests, pe
         "unknown": unknown,
         "duplicate": len(duplicate),
         "examples": {
-            "missing": _ids(group_id, header, missing),
-            "unknown": _ids(group_id, header, others) if unknown and not sent.untraced else [],
-            "duplicate": _ids(group_id, header, duplicate),
+            "missing": _ids(group_id, form, missing),
+            "unknown": _ids(group_id, form, others) if unknown and not sent.untraced else [],
+            "duplicate": _ids(group_id, form, duplicate),
         },
     }
 
@@ -166,6 +169,7 @@ def _not_compared(check: dict[str, Any]) -> dict[str, Any]:
 
 def _changes(
     headers: dict[str, str],
+    forms: dict[str, IdForm],
     checks: dict[str, dict[str, Any]],
     logged: dict[str, LoggedRequests],
     logs: list[TargetLog],
@@ -176,20 +180,20 @@ def _changes(
     It reads the logs again, which costs as much as the first reading, and only if there is such a group.
     """
     examples = {
-        group_id: (check["examples"]["missing"] or [request_id(group_id, 0, 0, headers[group_id])])[0]
+        group_id: (check["examples"]["missing"] or [request_id(group_id, 0, 0, forms[group_id])])[0]
         for group_id, check in checks.items()
         if check["missing"]
     }
     if not examples or not any(log.chosen for log in logs):
         return {}
-    found = find_changes([log.path for log in logs], headers, examples, match)
+    found = find_changes([log.path for log in logs], headers, forms, examples, match)
     return {
         group_id: change for group_id, change in found.items() if change.shows_the_group or logged[group_id].is_empty
     }
 
 
-def _ids(group_id: str, header: str, keys: Keys) -> list[str]:
-    return [request_id(group_id, key >> 32, key & 0xFFFFFFFF, header) for key in keys[:MAX_EXAMPLES].tolist()]
+def _ids(group_id: str, form: IdForm, keys: Keys) -> list[str]:
+    return [request_id(group_id, key >> 32, key & 0xFFFFFFFF, form) for key in keys[:MAX_EXAMPLES].tolist()]
 
 
 def _contradictions(result: dict[str, Any]) -> Iterator[str]:

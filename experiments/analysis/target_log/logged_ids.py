@@ -16,7 +16,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.protocol.request_ids import IdForm, id_begin, id_form
+from loadgen.protocol.request_ids import IdForm, id_begin
 from routing.errors import Code, InvalidInput, shown
 
 # Paths of errors: the arguments of `manage.py report`.
@@ -78,18 +78,18 @@ class TargetLog:
         return sum(len(np.unique(ids.first_requests()[0])) for ids in self.groups.values())
 
 
-def read_log(path: Path, headers: Mapping[str, str], match: re.Pattern[bytes] | None = None) -> TargetLog:
+def read_log(path: Path, forms: Mapping[str, IdForm], match: re.Pattern[bytes] | None = None) -> TargetLog:
     """Reads the ids of some groups from a log. An id that occurs twice in one line counts once.
 
     Args:
-        headers: group id → the header in which its requests carry their ids.
+        forms: group id → the form of its ids.
         match: only lines in which it is found count; None: all.
 
     Raises:
         TargetLogError: the file cannot be read.
     """
-    groups = {group_id: LoggedIds() for group_id in headers}
-    finder = IdFinder(headers)
+    groups = {group_id: LoggedIds() for group_id in forms}
+    finder = IdFinder(forms)
     lines = chosen = 0
     for line in lines_of(path):
         lines += 1
@@ -131,17 +131,35 @@ class IdFinder:
     """Finds the ids of some groups in a line.
 
     Args:
-        headers: group id → the header in which its requests carry their ids.
+        forms: group id → the form of its ids.
     """
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        self._dotted = _Dotted(group_id for group_id, header in headers.items() if id_form(header) == IdForm.DOTTED)
-        self._traced = _Traced(
-            group_id for group_id, header in headers.items() if id_form(header) == IdForm.TRACEPARENT
-        )
+    def __init__(self, forms: Mapping[str, IdForm]) -> None:
+        self._finders = [
+            kind([group_id for group_id, form in forms.items() if form == made])
+            for made, kind in ((IdForm.DASHED, _Dashed), (IdForm.DOTTED, _Dotted), (IdForm.TRACEPARENT, _Traced))
+        ]
 
     def find(self, line: bytes) -> set[LoggedId]:
-        return {*self._dotted.find(line), *self._traced.find(line)}
+        return {found for finder in self._finders for found in finder.find(line)}
+
+
+class _Dashed:
+    """Finds ids of the form IdForm.DASHED."""
+
+    def __init__(self, group_ids: Iterable[str]) -> None:
+        self._groups = {id_begin(IdForm.DASHED, group_id).encode(): group_id for group_id in group_ids}
+        self._pattern: re.Pattern[bytes] | None = None
+        if begins := b"|".join(map(re.escape, self._groups)):
+            # Ten digits, or more without a leading zero.
+            number = rb"(\d{10}|[1-9]\d{10,})"
+            self._pattern = re.compile(
+                rb"(?<![\w.-])(" + begins + rb")" + number + rb"-" + number + rb"(?:-([1-9]\d?))?(?![\w-]|\.\w)"
+            )
+
+    def find(self, line: bytes) -> Iterator[LoggedId]:
+        for begin, client, sequence, hop in self._pattern.findall(line) if self._pattern else ():
+            yield self._groups[begin], int(client), int(sequence), int(hop or 0)
 
 
 class _Dotted:

@@ -25,7 +25,7 @@ from loadgen.engine.http.response.head import (
     read_head,
 )
 from loadgen.engine.http.response.known_heads import KnownHeads
-from loadgen.engine.http.wire_request import DOTTED, FirstRequest, QueuedRequest, WireRequest
+from loadgen.engine.http.wire_request import DASHED, FirstRequest, QueuedRequest, WireRequest
 from loadgen.engine.primitives import has_input, numbered, write_at_once
 from loadgen.engine.recorder import Recorder
 from loadgen.protocol.outcomes import MalformedReason, Outcome
@@ -187,7 +187,7 @@ class Connection:
         self._version = version
         self._wire = wire
         self._first = first
-        if wire.id_form is DOTTED:  # inlined from WireRequest.numbered: nearly all requests have this form
+        if wire.id_form is DASHED:  # inlined from WireRequest.numbered: nearly all requests have this form
             return numbered(wire.head, client, sequence, wire.tail)
         return wire.numbered(client, sequence)
 

@@ -14,7 +14,7 @@ from loadgen.engine.errors import AppError
 from loadgen.engine.http import prepared, tls
 from loadgen.engine.http.templates import PlainRequests
 from loadgen.engine.http.wire_request import RedirectState, WireRequest
-from loadgen.protocol.request_ids import id_begin, id_end, id_form
+from loadgen.protocol.request_ids import IDS_VERSION, id_begin, id_end, id_form
 
 _CACHE_ENTRIES = 1024
 _CACHE_BYTES = 16 << 20
@@ -32,11 +32,12 @@ class Preparer:
         id_header: name of the header that carries the request id; empty for none.
         group_id: of the client group.
         timeout_s: time-out of requests without a `timeout` of their own.
+        ids_version: of the request ids.
     """
 
-    def __init__(self, id_header: str, group_id: str, timeout_s: float) -> None:
+    def __init__(self, id_header: str, group_id: str, timeout_s: float, ids_version: int = IDS_VERSION) -> None:
         self._id_name = id_header.lower()
-        self._id_form = form = id_form(id_header)
+        self._id_form = form = id_form(id_header, ids_version)
         self._id_line = f"\r\n{id_header}: {id_begin(form, group_id)}" if id_header else ""
         self._end_of_head = f"{id_end(form, 0)}\r\n\r\n".encode()
         self._timeout_s = timeout_s

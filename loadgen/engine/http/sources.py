@@ -215,7 +215,9 @@ def file_sources(apps_dir: Path | None, fetched: Path | None = None) -> SourceFa
 
     def build(document: GroupDocument, clients: Sequence[int], base_url: BaseUrl) -> RequestSource:
         workload = document.workload
-        preparer = Preparer(workload.request_id_header, document.group_id, workload.request_timeout_s)
+        preparer = Preparer(
+            workload.request_id_header, document.group_id, workload.request_timeout_s, workload.ids_version
+        )
         if workload.client_app is None:
             return StaticSource(workload, preparer, base_url)
         return AppSource(workload, apps_dir, fetched, clients, preparer, base_url)

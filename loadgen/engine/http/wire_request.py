@@ -11,7 +11,8 @@ from loadgen.engine.primitives import numbered
 from loadgen.protocol.request_ids import IdForm, id_end
 
 # Looked up here once: access to an enum's members is slow.
-DOTTED: Final = IdForm.DOTTED
+DASHED: Final = IdForm.DASHED
+_DOTTED: Final = IdForm.DOTTED
 _TRACEPARENT: Final = IdForm.TRACEPARENT
 _IDEMPOTENT: Final = tuple(f"{name} ".encode() for name in ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
 
@@ -45,7 +46,7 @@ class WireRequest(NamedTuple):
     redirects: RedirectState | None = None  # None: a redirect is a response like any other
     tls: TlsOptions | None = None  # None: no TLS
     connect_timeout_s: float | None = None  # None: the workload's
-    id_form: IdForm = DOTTED
+    id_form: IdForm = DASHED
     sent: int = 0  # requests of the arrival before this one, which the end of its id counts
 
     @property
@@ -62,8 +63,10 @@ class WireRequest(NamedTuple):
     def numbered(self, client: int, sequence: int) -> bytes:
         """Returns the request's bytes with its id."""
         head, tail, form = self.head, self.tail, self.id_form
-        if form is DOTTED:
+        if form is DASHED:
             return numbered(head, client, sequence, tail)
+        if form is _DOTTED:
+            return b"%b%d.%d%b" % (head, client, sequence, tail)
         if form is _TRACEPARENT:
             return b"%b%08x%08x-%08x%b" % (head, client, sequence, sequence, tail)
         return head + tail

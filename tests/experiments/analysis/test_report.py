@@ -16,7 +16,7 @@ from experiments.analysis.target_log import compare
 from experiments.ingest.ingest import ingest
 from experiments.models import Experiment, NodeInfo, Recording, TelemetrySample, Trace
 from loadgen.protocol.outcomes import Outcome
-from loadgen.protocol.request_ids import request_id
+from loadgen.protocol.request_ids import IDS_VERSION, id_form, request_id
 from tests.support.batches import NS, START_NS, START_S, make_experiment, rows_of, run_payloads, shards_of
 
 pytestmark = [pytest.mark.costly, pytest.mark.django_db, pytest.mark.usefixtures("broker")]
@@ -38,8 +38,9 @@ def lines_of(experiment: Experiment, *, offset_s: float = 0.0, header: str = "X-
     rows = (
         Trace.objects.filter(experiment=experiment, sent_ns__isnull=False).select_related("shard").order_by("sent_ns")
     )
+    form = id_form(header, IDS_VERSION)
     return [
-        f"{row.sent_ns / NS + offset_s:.6f} {request_id(row.shard.group_id, row.client, row.sequence, header)} GET /"
+        f"{row.sent_ns / NS + offset_s:.6f} {request_id(row.shard.group_id, row.client, row.sequence, form)} GET /"
         for row in rows
     ]
 
@@ -96,7 +97,7 @@ def test_completed_request_absent_from_the_log_is_reported(experiment, write):
 
 
 def test_logged_request_that_was_not_sent_is_reported(experiment, write):
-    stranger = f"{experiment.id}.0.1.777"
+    stranger = request_id(f"{experiment.id}.0", 1, 777)
     built = report.build(experiment, write([*lines_of(experiment), f"1700000000.5 {stranger} GET /"]))
     assert built["problems"] == [f"logged requests that were not sent according to the rows: 1, such as {stranger}"]
 
@@ -111,12 +112,12 @@ def test_request_received_twice_is_reported(experiment, write):
 def test_requests_of_redirects_belong_to_their_arrivals(experiment, write):
     lines = lines_of(experiment)
     name = lines[0].split()[1]
-    hops = [f"1700000000 {name}.1 GET /next", f"1700000000 {name}.2 GET /last"]
+    hops = [f"1700000000 {name}-1 GET /next", f"1700000000 {name}-2 GET /last"]
     built = report.build(experiment, write(lines, hops))
     assert (built["sound"], built["target"]["logged"]) == (True, 20)
     twice = report.build(experiment, write(lines, [*hops, hops[1]]))
     assert twice["problems"] == [f"requests that were logged more than once: 1, such as {name}"]
-    stranger = report.build(experiment, write(lines, [f"{name.rpartition('.')[0]}.999.1"]))
+    stranger = report.build(experiment, write(lines, [request_id(f"{experiment.id}.0", 0, 999) + "-1"]))
     assert stranger["target"]["unknown"] == 1
 
 
@@ -261,7 +262,7 @@ def test_report_of_a_bad_run_names_every_problem(write):
     experiment = make_experiment(status="FAILED")
     Experiment.objects.update(reason="worker pi1 was lost " * 20, name="n" * 191)
     experiment.refresh_from_db()
-    text = report.render(report.build(experiment, write([f"{experiment.id}.0.0.0"])))
+    text = report.render(report.build(experiment, write([request_id(f"{experiment.id}.0", 0, 0)])))
     assert max(map(len, text.splitlines())) <= 100
     assert "THE ACCOUNT DOES NOT CLOSE" in text
     assert "VERDICT INVALID" in text

@@ -258,7 +258,7 @@ def test_log_has_as_many_other_ids_as_were_sent_untraced(logged):
     }
     rest = sorted(set(ids) - {min(without_row)})
     assert logged(experiment, rest)["contradictions"] == ["completed requests that are in no log: 1"]
-    more = [*ids, f"{experiment.id}.0.1.777"]
+    more = [*ids, request_id(f"{experiment.id}.0", 1, 777)]
     assert logged(experiment, more)["contradictions"] == ["logged requests that were not sent according to the rows: 1"]
     twice = [*ids, min(without_row)]
     assert logged(experiment, twice)["contradictions"] == [

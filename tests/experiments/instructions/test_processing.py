@@ -156,10 +156,11 @@ def test_taken_id_is_an_event_and_a_log_line(script: str, caplog: pytest.LogCapt
         ({"instructions": SCRIPT, "exp_id": "pkey"}, "exp_id: is reserved"),
         ({"instructions": SCRIPT, "exp_id": 7}, "exp_id: must be a string, got 7"),
         ({"instructions": SCRIPT, "expid": "x"}, "expid: unknown key; did you mean 'exp_id'?"),
+        ({"instructions": SCRIPT, "routing": {"squeezenet": {"hosts": ["evil:80"]}}}, "routing: unknown key"),
         ({"instructions": "spawn exphost web 1 \"\" '{\"path\": 5}'\nrps exphost web 1\nsleep 1"},
          "configuration.workloads[0].client_parameters.path: "),
     ],
-    ids=range(20),
+    ids=range(21),
 )  # fmt: skip
 def test_wrong_instruction_is_a_failed_experiment_with_reason(
     pushed: object, reason: str, caplog: pytest.LogCaptureFixture

@@ -12,10 +12,10 @@ import pytest
 import redis
 
 from loadgen.agent.forwarder import BrokerAwayError
-from loadgen.agent.trace_log import CHANNEL, FILES, CsvTraceLog, RedisTraceLog, open_trace_log
+from loadgen.agent.trace_log import CHANNEL, FILES, CsvTraceLog, RedisTraceLog, lines_of, open_trace_log
 from loadgen.protocol.messages import BatchHeader, Counters, Gauges
 from loadgen.protocol.outcomes import MalformedReason, Outcome
-from loadgen.protocol.request_ids import request_id
+from loadgen.protocol.request_ids import IdForm, request_id
 from loadgen.protocol.trace_batch import COLUMNS
 from routing.errors import InvalidInput
 from tests.support.records import Row, pack
@@ -28,7 +28,7 @@ EPOCH_NS = 1_700_000_000_000_000_000
 MS = 1_000_000
 HEADER = BatchHeader(
     7, 1, "202611220101-ab1c.0", "202611220101-ab1c", "pi1", 0, 0, 3, EPOCH_NS, ["10.0.0.1:80"], Counters(), Gauges(),
-    service="web", request_id_header="X-Request-Id", columns=COLUMNS,
+    service="web", request_id_header="X-Request-Id", ids_version=2, columns=COLUMNS,
 )  # fmt: skip
 COMPLETED = Row(3, 14, 1, 1 + MS, 1 + 2 * MS, 1 + 5 * MS, Outcome.COMPLETED, 200, 0, 100, 6)
 TIMED_OUT = Row(3, 15, 2, 2 + MS, 2 + 2 * MS, outcome=Outcome.TIMEOUT, host=0, routing_version=6)
@@ -52,7 +52,7 @@ def test_each_row_is_a_line_below_the_names(tmp_path: Path) -> None:
     log.write(HEADER, RECORDS)
     completed, timed_out, dropped = read(tmp_path / "traces-pi1.csv")
     assert completed == {
-        "request_id": "202611220101-ab1c.0.3.14",
+        "request_id": "202611220101-ab1c-0-0000000003-0000000014",
         "client": "202611220101-ab1c.0.3",
         "service": "web",
         "created": "1700000000.000000001",
@@ -103,8 +103,10 @@ def test_ids_are_those_on_the_wire(tmp_path: Path) -> None:
     log.write(replace(HEADER, request_id_header="traceparent"), RECORDS)
     log.write(replace(HEADER, request_id_header=""), RECORDS)
     rows = read(tmp_path / "traces-pi1.csv")
-    assert rows[0]["request_id"] == request_id(HEADER.group_id, 3, 14, "traceparent")
+    assert rows[0]["request_id"] == request_id(HEADER.group_id, 3, 14, IdForm.TRACEPARENT)
     assert rows[3]["request_id"] == request_id(HEADER.group_id, 3, 14)
+    older = replace(HEADER, ids_version=1)  # of an agent that knew no other ids
+    assert next(lines_of(older, RECORDS)).request_id == f"{HEADER.group_id}.3.14"
 
 
 def test_the_files_are_rotated_and_bounded(tmp_path: Path) -> None:
@@ -115,7 +117,7 @@ def test_the_files_are_rotated_and_bounded(tmp_path: Path) -> None:
     files = [log.path(age) for age in range(FILES)]
     assert sorted(tmp_path.iterdir()) == sorted(files)
     assert sum(path.stat().st_size for path in files) <= limit_bytes
-    kept = [int(row["request_id"].rpartition(".")[2]) for path in reversed(files) for row in read(path)]
+    kept = [int(row["request_id"].rpartition("-")[2]) for path in reversed(files) for row in read(path)]
     first = kept[0]
     assert first > 0
     assert kept == [number for number in range(first, 200) for _ in range(2)]
@@ -166,9 +168,10 @@ def test_sent_requests_are_published_in_the_originals_format(redis_server: Redis
     assert subscriber.get_message(timeout=0.05) is None
     subscriber.close()
     group = HEADER.group_id
+    first, second = request_id(group, 3, 14), request_id(group, 3, 15)
     assert lines == [
-        f"{group}.3.14,{group}.3,a;b,1700000000.0000000,1700000000.0020000,1700000000.0050000,200,10.0.0.1:80,None,None",
-        f"{group}.3.15,{group}.3,a;b,1700000000.0000000,1700000000.0020000,-1,-1,10.0.0.1:80,None,None",
+        f"{first},{group}.3,a;b,1700000000.0000000,1700000000.0020000,1700000000.0050000,200,10.0.0.1:80,None,None",
+        f"{second},{group}.3,a;b,1700000000.0000000,1700000000.0020000,-1,-1,10.0.0.1:80,None,None",
     ]
 
 

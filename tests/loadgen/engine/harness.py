@@ -13,7 +13,7 @@ from typing import Any
 from loadgen.engine import Engine, SourceFactory, build_routes, file_sources
 from loadgen.protocol.messages import Counters, GroupDocument, ShardOrder, WorkloadSpec
 from loadgen.protocol.outcomes import Outcome
-from loadgen.protocol.request_ids import request_id
+from loadgen.protocol.request_ids import IDS_VERSION, request_id
 from loadgen.protocol.trace_batch import NO_HOST
 from routing.table import RoutingRecord
 from tests.support import records
@@ -90,7 +90,14 @@ def build(
 
     Unless a test says otherwise, an arrival is sent however late a busy machine reaches it.
     """
-    settings = {"schedule": [[duration, rate]], "index": 0, "service": SERVICE, "max_lateness_s": 60.0, **workload}
+    settings = {
+        "schedule": [[duration, rate]],
+        "index": 0,
+        "service": SERVICE,
+        "max_lateness_s": 60.0,
+        "ids_version": IDS_VERSION,
+        **workload,
+    }
     spec = WorkloadSpec(**settings)
     document = GroupDocument(
         version=1,

@@ -19,10 +19,12 @@ from loadgen.engine import AppError, Engine
 from loadgen.engine.http.response import app_response as responses
 from loadgen.engine.http.response.app_response import AppResponse
 from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.request_ids import request_id
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import Result, build, finish, play
 from tests.support.echo_server import EchoServer, Received, answer
 from tests.support.http_target import HttpTarget
+from tests.support.ids import arrival_of, begin_of
 
 STATEFUL = """
     import json
@@ -76,8 +78,8 @@ def test_a_generator_yields_the_requests_of_its_client(
     )
     engine = build(target.host, group=group, clients=2, client_app="app", apps_dir=tmp_path)
     assert run(play(engine)).outcomes() == {Outcome.COMPLETED: 20}
-    seen = {(name, path) for _, name, _, path in target.log() if name.startswith(f"{group}.")}
-    assert seen == {(f"{group}.{client}.{number}", f"/{number}") for client in range(2) for number in range(10)}
+    seen = {(name, path) for _, name, _, path in target.log() if name.startswith(begin_of(group))}
+    assert seen == {(request_id(group, client, number), f"/{number}") for client in range(2) for number in range(10)}
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ def test_a_shared_app_is_executed_once_for_all_clients(
     write_app(tmp_path, numbers, "shared: true")
     engine = build(target.host, group=group, clients=4, client_app="app", apps_dir=tmp_path)
     assert run(play(engine)).outcomes() == {Outcome.COMPLETED: 20}
-    paths = [path for _, name, _, path in target.log() if name.startswith(f"{group}.")]
+    paths = [path for _, name, _, path in target.log() if name.startswith(begin_of(group))]
     assert sorted(paths, key=lambda path: int(path[1:])) == [f"/{number}" for number in range(20)]
 
 
@@ -192,8 +194,8 @@ def server() -> Iterator[EchoServer]:
     def respond(received: Received) -> bytes:
         if received.target == "/first":
             return answer(302, b"", "Location: /second")
-        number = received.header("x-request-id").rpartition(".")[2]
-        body = b'{"token": "after-%b"}' % number.encode()
+        _, number = arrival_of(received.header("x-request-id"))
+        body = b'{"token": "after-%d"}' % number
         return answer(201, body, "Content-Type: application/json", "Set-Cookie: session=s1; Path=/; HttpOnly")
 
     with EchoServer(respond) as running:
@@ -221,7 +223,7 @@ def test_on_response_is_called_before_the_next_request(
     assert (result.reason, result.counters.completed, captures) == ("", 10, 10 if capture == "full" else 0)
     sent = {received.header("x-request-id"): received.header("x-token") for received in server.take()}
     assert sent == {
-        f"group.{client}.{number}": f"after-{number - 1}" if number else "none"
+        request_id("group", client, number): f"after-{number - 1}" if number else "none"
         for client in range(2)
         for number in range(5)
     }

@@ -17,6 +17,7 @@ from loadgen.protocol.outcomes import Outcome
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import SERVICE, Result, build, finish, play, record
 from tests.support.http_target import HttpTarget
+from tests.support.ids import begin_of
 
 
 def routes_of(
@@ -151,7 +152,7 @@ def test_the_static_router_reaches_the_wire_without_a_record(run: Run[Result], t
     result = run(play(engine))
     assert result.outcomes() == {Outcome.COMPLETED: 5}
     assert {(row.host, row.routing_version) for row in result.rows} == {(target.host, 0)}
-    assert {path for _, name, _, path in target.log() if name.startswith(f"{group}.")} == {"/prefix/x"}
+    assert {path for _, name, _, path in target.log() if name.startswith(begin_of(group))} == {"/prefix/x"}
 
 
 @pytest.mark.slow
@@ -195,7 +196,7 @@ def test_the_debug_router_asks_client_apps_for_their_requests(run: Run[Result], 
 def test_the_service_router_reaches_the_wire(run: Run[Result], target: HttpTarget, group: str) -> None:
     engine = build(target.host, group=group, router="service", path="/predict?x=1", rate=50, duration=0.1)
     assert run(play(engine)).outcomes() == {Outcome.COMPLETED: 5}
-    seen = [path for _, name, _, path in target.log() if name.startswith(f"{group}.")]
+    seen = [path for _, name, _, path in target.log() if name.startswith(begin_of(group))]
     assert set(seen) == {f"/{SERVICE}/predict?x=1"}
 
 

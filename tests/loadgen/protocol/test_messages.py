@@ -24,6 +24,7 @@ from loadgen.protocol.messages import (
     WorkloadSpec,
 )
 from loadgen.protocol.outcomes import Outcome, account_line
+from loadgen.protocol.request_ids import IDS_VERSION, IdForm, id_form
 
 WORKLOAD = WorkloadSpec(index=0, service="s", schedule=[[5.0, 50.0], [2.5, 0]], kwargs={"params": {"a": [1, None]}})
 MESSAGES: list[Any] = [
@@ -153,21 +154,42 @@ def test_names_on_the_broker_are_stable() -> None:
     assert keys.label_queue("zone", "A") == "galileo_zone=A"
     assert [keys.ingest_queue(shard, 2) for shard in (1, 2, 3)] == [f"galileo.ingest.{n}" for n in (1, 0, 1)]
     assert messages.batch_id("202611220101-abcd.0", 7, 2, 3) == "202611220101-abcd.0.7.2.3"
-    assert request_ids.request_id("g", 4, 5) == "g.4.5"
+    assert request_ids.request_id("202611220101-abcd.0", 4, 5) == "202611220101-abcd-0-0000000004-0000000005"
+    assert request_ids.request_id("g", 4, 5, IdForm.DOTTED) == "g.4.5"
+
+
+@pytest.mark.parametrize("hop", [0, 1, 10])
+@pytest.mark.parametrize("length", range(3, 30))
+def test_id_passes_through_targets_whatever_the_name_of_the_experiment_is(length: int, hop: int) -> None:
+    group = f"{'e' * (length - 2)}.0"
+    made = request_ids.request_id(group, 2**32 - 1, 0) + request_ids.id_end(IdForm.DASHED, hop)
+    # Ruby on Rails, Phoenix, Heroku; Envoy changes ids of the length of a UUID.
+    assert re.fullmatch(r"[0-9A-Za-z-]{20,128}", made) and len(made) != 36
+
+
+def test_ids_of_groups_with_similar_names_differ() -> None:
+    groups = ["demo.0", "demo-0.0", "galileo-request-demo.0", "galileo-request-galileo-request-demo.0", "demo.00"]
+    assert len({request_ids.id_begin(IdForm.DASHED, group) for group in groups}) == len(groups)
+
+
+def test_stored_workloads_keep_the_form_of_their_ids() -> None:
+    spec = WorkloadSpec(index=0, service="s", schedule=[])  # as from a row without the version
+    assert id_form(spec.request_id_header, spec.ids_version) == IdForm.DOTTED
+    assert id_form(spec.request_id_header, IDS_VERSION) == IdForm.DASHED
 
 
 def test_a_trace_context_names_one_arrival_and_is_never_void() -> None:
     arrivals = [(group, client, sequence) for group in ("g", "h") for client in (0, 300) for sequence in (0, 2**32 - 1)]
-    ids = [request_ids.request_id(*arrival, "traceparent") for arrival in arrivals]
+    ids = [request_ids.request_id(*arrival, IdForm.TRACEPARENT) for arrival in arrivals]
     for name in ids:
         trace, span = re.fullmatch(r"00-([0-9a-f]{32})-([0-9a-f]{16})-01", name).groups()  # type: ignore[union-attr]
         assert int(trace, 16) and int(span, 16)
     assert len({name.split("-")[1] for name in ids}) == len(arrivals)
-    assert request_ids.request_id("g", 300, 9, "TraceParent")[19:] == "0000012c00000009-0000000900000001-01"
+    assert request_ids.request_id("g", 300, 9, id_form("TraceParent", 2))[19:] == "0000012c00000009-0000000900000001-01"
 
 
 def test_without_a_header_there_is_no_id() -> None:
-    assert request_ids.request_id("g", 4, 5, "") == ""
+    assert request_ids.request_id("g", 4, 5, id_form("", 2)) == ""
 
 
 @pytest.mark.parametrize("group_id", ["", ".g", "-g", "a/b", "..", "a b", "g\n", "g\0", "ä", "g" * 65])

@@ -6,15 +6,17 @@ import pytest
 
 from experiments.analysis.target_log.changed_ids import Change, ChangedIds, find_changes
 from experiments.analysis.target_log.logged_ids import line_pattern
-from loadgen.protocol.request_ids import IdForm, id_begin, id_end, request_id
+from loadgen.protocol.request_ids import IdForm, id_begin, id_end, id_form, request_id
 
 GROUP = "202611300151-xb02.0"
 OTHER = "202611300151-xb02.1"
 SENT = f"{GROUP}.3.14"
-TRACED = request_id(GROUP, 3, 14, "traceparent")
+DASHED = request_id(GROUP, 3, 14)
+TRACED = request_id(GROUP, 3, 14, IdForm.TRACEPARENT)
 TRACE_ID = TRACED.split("-")[1]
 BEGIN = id_begin(IdForm.TRACEPARENT, GROUP)
 HOP = f"{BEGIN}000000030000000e-0000000e{id_end(IdForm.TRACEPARENT, 2)}"
+ELSEWHERE = request_id("202611300153-xb02.0", 0, 1)
 UUID = "fae40858-188c-46df-97a6-71bcee86ee23"
 
 
@@ -22,10 +24,11 @@ UUID = "fae40858-188c-46df-97a6-71bcee86ee23"
 def explained(tmp_path):
     """Writes a log of these lines, and explains what it has instead of the group's ids."""
 
-    def find(*lines: str, header: str = "X-Request-Id", group: str = GROUP) -> ChangedIds:
+    def find(*lines: str, form: IdForm = IdForm.DOTTED, group: str = GROUP) -> ChangedIds:
+        header = "traceparent" if form == IdForm.TRACEPARENT else "X-Request-Id"
         path = tmp_path / "target.log"
         path.write_text("".join(f"{line}\n" for line in lines))
-        return find_changes([path], {group: header}, {group: request_id(group, 3, 14, header)})[group]
+        return find_changes([path], {group: header}, {group: form}, {group: request_id(group, 3, 14, form)})[group]
 
     return find
 
@@ -59,7 +62,7 @@ def test_dotted_id_in_another_spelling_is_recognised(explained, line, found):
     ],
 )
 def test_trace_context_in_another_spelling_is_recognised(explained, line):
-    change = explained(f"id: {line} GET /", header="traceparent")
+    change = explained(f"id: {line} GET /", form=IdForm.TRACEPARENT)
     assert (change.change, change.lines, change.found) == (Change.RESPELLED, 1, line)
 
 
@@ -68,23 +71,26 @@ def test_trace_context_in_another_spelling_is_recognised(explained, line):
     [TRACE_ID, f"00-{TRACE_ID}-b7ad6b7169203331-01", f"trace={TRACE_ID} span=b7ad6b7169203331", TRACE_ID.upper()],
 )
 def test_trace_with_spans_of_the_target_is_continued(explained, line):
-    change = explained(line, header="traceparent")
+    change = explained(line, form=IdForm.TRACEPARENT)
     assert (change.change, change.found) == (Change.CONTINUED, line if line == TRACE_ID.upper() else TRACE_ID)
     assert "X-Galileo-Id" in change.sentence("shop")
 
 
 @pytest.mark.parametrize(
-    ("line", "header"),
+    ("line", "form"),
     [
-        ("[202611300151-xb] GET /", "X-Request-Id"),  # the 16 characters that some Rails applications log
-        (f"{GROUP} GET /", "X-Request-Id"),
-        (f"{GROUP}.3 GET /", "X-Request-Id"),
-        (f"{TRACED[:20]} GET /", "traceparent"),
-        (f"{TRACED[:30]} GET /", "traceparent"),
+        ("[202611300151-xb] GET /", IdForm.DOTTED),  # the 16 characters that some Rails applications log
+        (f"{GROUP} GET /", IdForm.DOTTED),
+        (f"{GROUP}.3 GET /", IdForm.DOTTED),
+        (f"{DASHED[:18]} GET /", IdForm.DASHED),
+        (f"{DASHED[:25]} GET /", IdForm.DASHED),
+        (f"{DASHED[:36]} GET /", IdForm.DASHED),
+        (f"{TRACED[:20]} GET /", IdForm.TRACEPARENT),
+        (f"{TRACED[:30]} GET /", IdForm.TRACEPARENT),
     ],
 )
-def test_beginning_of_an_id_is_recognised(explained, line, header):
-    change = explained(line, header=header)
+def test_beginning_of_an_id_is_recognised(explained, line, form):
+    change = explained(line, form=form)
     assert (change.change, change.found) == (Change.CUT, line.strip("[").partition("]")[0].partition(" ")[0])
     assert "log the whole header" in change.sentence("shop")
 
@@ -104,9 +110,18 @@ def test_ids_of_the_targets_own_are_named(explained, line, found):
     assert "preserve_external_request_id" in change.sentence("shop")
 
 
+@pytest.mark.parametrize(
+    "line", [DASHED.replace("-", ""), DASHED.replace("-", "_"), DASHED.upper(), DASHED.replace("-", "%2D")]
+)
+def test_dashed_id_in_another_spelling_is_recognised(explained, line):
+    change = explained(f"id: {line} GET /", form=IdForm.DASHED)
+    assert (change.change, change.lines, change.found, change.sent) == (Change.RESPELLED, 1, line, DASHED)
+    assert "Rails" not in change.sentence("shop")
+
+
 def test_ids_of_another_experiment_are_no_ids_of_the_target(explained):
-    change = explained("202611300151-zzzz.0.0.1 GET /", "202611300152-xb02.0.0.1.2 GET /", UUID)
-    assert (change.change, change.lines, change.found) == (Change.FOREIGN, 2, "202611300151-zzzz.0.0.1")
+    change = explained("202611300151-zzzz.0.0.1 GET /", "202611300152-xb02.0.0.1.2 GET /", ELSEWHERE, UUID)
+    assert (change.change, change.lines, change.found) == (Change.FOREIGN, 3, "202611300151-zzzz.0.0.1")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +153,8 @@ def test_groups_of_an_experiment_are_told_apart(tmp_path):
     path = tmp_path / "target.log"
     path.write_text("202611300151-xb02000\n" + "202611300151-xb02100\n" * 3 + f"{UUID}\n")
     headers = {GROUP: "X-Request-Id", OTHER: "X-Request-Id"}
-    found = find_changes([path], headers, {group: request_id(group, 0, 0) for group in headers})
+    forms = dict.fromkeys(headers, IdForm.DOTTED)
+    found = find_changes([path], headers, forms, {group: request_id(group, 0, 0, forms[group]) for group in headers})
     assert {group: (change.change, change.lines) for group, change in found.items()} == {
         GROUP: (Change.RESPELLED, 1),
         OTHER: (Change.RESPELLED, 3),
@@ -148,13 +164,16 @@ def test_groups_of_an_experiment_are_told_apart(tmp_path):
 def test_lines_that_are_not_chosen_do_not_count(tmp_path):
     path = tmp_path / "target.log"
     path.write_text("[202611300151-xb02000] Started\n[202611300151-xb02000] Completed\n")
-    found = find_changes([path], {GROUP: "X-Request-Id"}, {GROUP: SENT}, line_pattern("Started"))
+    found = find_changes(
+        [path], {GROUP: "X-Request-Id"}, {GROUP: IdForm.DOTTED}, {GROUP: SENT}, line_pattern("Started")
+    )
     assert found[GROUP].lines == 1
 
 
 @pytest.mark.parametrize("change", [Change.RESPELLED, Change.REPLACED])
 @pytest.mark.parametrize("header", ["X-Request-Id", "traceparent"])
-def test_advice_names_a_header_that_was_not_tried(change, header):
-    sentence = ChangedIds(change, 20, "found", "sent", header).sentence("shop")
+@pytest.mark.parametrize("version", [1, 2])
+def test_advice_names_a_header_that_was_not_tried(change, header, version):
+    sentence = ChangedIds(change, 20, "found", "sent", header, id_form(header, version)).sentence("shop")
     assert "request_id_header of the plan" in sentence
     assert ("to traceparent" in sentence) == (header == "X-Request-Id")

@@ -14,9 +14,9 @@ from django.core.management import CommandError, call_command
 from experiments.analysis import report
 from experiments.analysis.target_log import TargetLogError, compare, line_pattern
 from experiments.ingest.ingest import ingest
-from experiments.models import Experiment
+from experiments.models import Experiment, Shard
 from loadgen.protocol.outcomes import Outcome
-from loadgen.protocol.request_ids import request_id
+from loadgen.protocol.request_ids import IdForm, id_form, request_id
 from routing.errors import Code
 from tests.support.batches import NS, START_NS, make_experiment, rows_of, run_payloads, shards_of
 
@@ -40,10 +40,21 @@ def experiment() -> Experiment:
     return finished()
 
 
+@pytest.fixture
+def older() -> Experiment:
+    """One that was stored when ids had dots."""
+    return finished(ids_version=1)
+
+
+def form_of(shard: Shard) -> IdForm:
+    spec = shard.group.workload.spec
+    return id_form(spec["request_id_header"], spec["ids_version"])
+
+
 def ids_of(experiment: Experiment) -> list[str]:
     """The ids as they were sent, in the order of their requests."""
     return [
-        request_id(shard.group_id, row.client, row.sequence, shard.group.workload.spec["request_id_header"])
+        request_id(shard.group_id, row.client, row.sequence, form_of(shard))
         for shard in shards_of(experiment)
         for row in rows_of(shard)
     ]
@@ -93,7 +104,7 @@ def test_logs_of_proxy_and_application_close_the_account(experiment, write):
 def test_redirects_and_several_lines_close_the_account(write, header):
     experiment = finished(request_id_header=header)
     ids = ids_of(experiment)
-    second = [name.replace("00000001-01", "00000002-01") if header == "traceparent" else f"{name}.1" for name in ids]
+    second = [name.replace("00000001-01", "00000002-01") if header == "traceparent" else f"{name}-1" for name in ids]
     found = compare(experiment, [write("two.log", *started_and_completed([*ids, *second]))])
     assert (found["contradictions"], found["logged"], found["several_lines"][0]["lines"]) == ([], 20, 2)
 
@@ -159,16 +170,30 @@ def stripped(name: str) -> str:
     return re.sub(r"[^\w\-@]", "", name)[:255]
 
 
-def test_ids_without_dots_are_recognised_with_advice(experiment, write):
-    lines = [f'[{stripped(name)}] Started GET "/"' for name in ids_of(experiment)]
+def test_ids_without_dots_are_recognised_with_advice(older, write):
+    lines = [f'[{stripped(name)}] Started GET "/"' for name in ids_of(older)]
     path = write("rails.log", *lines)
-    found = compare(experiment, [path])
+    found = compare(older, [path])
     (change,) = found["changed_ids"]
     assert (change["change"], change["lines"], change["service"]) == ("respelled", 20, "service0")
     assert (found["missing"], found["not_compared"], found["contradictions"]) == (0, 20, [change["sentence"]])
     with pytest.raises(CommandError, match="request_id_header") as error:
-        run(experiment, "--target-log", path)
+        run(older, "--target-log", path)
     assert error.value.returncode == 1
+
+
+@pytest.mark.parametrize(
+    "log_id",
+    [
+        stripped,
+        lambda name: name if 20 <= len(name) <= 200 else str(uuid.uuid4()),  # Phoenix
+        lambda name: name if re.fullmatch(r"[0-9A-Za-z+/=-]{20,200}", name) else str(uuid.uuid4()),  # Heroku
+        lambda name: f"{name[:14]}4{name[15:]}" if len(name) == 36 else name,  # Envoy, where external ids are kept
+    ],
+)
+def test_ids_of_new_experiments_pass_through_targets(experiment, write, log_id):
+    path = write("target.log", *map(log_id, ids_of(experiment)))
+    assert "The account closes." in run(experiment, "--target-log", path)
 
 
 def test_report_counts_changed_ids_as_not_compared(experiment, write):
@@ -185,12 +210,14 @@ def test_report_counts_changed_ids_as_not_compared(experiment, write):
     [
         (lambda name: str(uuid.uuid5(uuid.NAMESPACE_DNS, name)), "replaced"),
         (lambda name: "GET /", "absent"),
-        (lambda name: name.replace(".", "-"), "respelled"),
-        (lambda name: name.rpartition(".")[0], "cut"),
-        (lambda name: f"209901010000-zzzz.{name.partition('.')[2]}", "foreign"),
+        (lambda name: re.sub("[.-]", "_", name), "respelled"),
+        (lambda name: re.match(r"(.*)[.-]", name)[1], "cut"),
+        (lambda name: re.sub("^[0-9a-z]+-[0-9a-z]+", "209901010000-zzzz", name), "foreign"),
     ],
 )
-def test_each_kind_of_change_is_named(experiment, write, spell, change):
+@pytest.mark.parametrize("version", [1, 2])
+def test_each_kind_of_change_is_named(write, spell, change, version):
+    experiment = finished(ids_version=version)
     found = compare(experiment, [write("target.log", *map(spell, ids_of(experiment)))])
     assert [each["change"] for each in found["changed_ids"]] == [change]
     assert (found["not_compared"], found["missing"]) == (20, 0)
@@ -202,23 +229,23 @@ def test_trace_ids_alone_are_recognised(write):
     assert [(each["change"], each["lines"]) for each in found["changed_ids"]] == [("continued", 20)]
 
 
-def test_one_instance_that_changes_ids_explains_what_is_missing(experiment, write):
-    ids = ids_of(experiment)
+def test_one_instance_that_changes_ids_explains_what_is_missing(older, write):
+    ids = ids_of(older)
     logs = [write("nginx.log", *ids[:10]), write("rails.log", *map(stripped, ids[10:]))]
-    found = compare(experiment, logs)
+    found = compare(older, logs)
     assert (found["logged"], found["missing"], found["not_compared"]) == (10, 10, 0)
     assert [each["lines"] for each in found["changed_ids"]] == [10]
     assert len(found["contradictions"]) == 2
 
 
-def test_application_behind_a_proxy_may_change_ids(experiment, write):
-    ids = ids_of(experiment)
+def test_application_behind_a_proxy_may_change_ids(older, write):
+    ids = ids_of(older)
     logs = [write("nginx.log", *ids), write("rails.log", *map(stripped, ids))]
-    assert compare(experiment, logs)["contradictions"] == []
+    assert compare(older, logs)["contradictions"] == []
 
 
 def test_services_that_log_ids_are_compared_beside_others(write):
-    experiment = finished([[1.0, 10.0], [1.0, 10.0]], [[1.0, 10.0], [1.0, 10.0]])
+    experiment = finished([[1.0, 10.0], [1.0, 10.0]], [[1.0, 10.0], [1.0, 10.0]], ids_version=1)
     ids = ids_of(experiment)
     found = compare(experiment, [write("target.log", *ids[:20], *map(stripped, ids[20:]))])
     assert (found["logged"], found["missing"], found["not_compared"]) == (20, 0, 20)

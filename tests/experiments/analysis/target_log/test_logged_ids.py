@@ -14,10 +14,10 @@ GROUP = "202611220101-ab1c.0"
 OTHER = "202611220101-ab1c.1"
 
 
-def read(tmp_path, text, *groups, header="X-Request-Id"):
+def read(tmp_path, text, *groups, form=IdForm.DOTTED):
     path = tmp_path / "target.log"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_log(path, dict.fromkeys(groups or (GROUP,), header))
+    return read_log(path, dict.fromkeys(groups or (GROUP,), form))
 
 
 @pytest.mark.parametrize(
@@ -80,14 +80,14 @@ def test_groups_and_lines_are_counted_separately(tmp_path):
 def test_only_chosen_lines_count(tmp_path):
     path = tmp_path / "target.log"
     path.write_text(f"{GROUP}.0.0 Started\n{GROUP}.0.0 Completed\n{GROUP}.0.1 Started\n")
-    log = read_log(path, {GROUP: "X-Request-Id"}, line_pattern("Start"))
+    log = read_log(path, {GROUP: IdForm.DOTTED}, line_pattern("Start"))
     assert (log.lines, log.chosen, list(log.groups[GROUP].keys)) == (3, 2, [0, 1])
 
 
 def test_pattern_may_have_characters_beyond_ascii(tmp_path):
     path = tmp_path / "target.log"
     path.write_text(f"{GROUP}.0.0 fertig für heute\n{GROUP}.0.1 fertig\n", encoding="utf-8")
-    assert read_log(path, {GROUP: "X-Request-Id"}, line_pattern("f.+ für")).chosen == 1
+    assert read_log(path, {GROUP: IdForm.DOTTED}, line_pattern("f.+ für")).chosen == 1
 
 
 @pytest.mark.parametrize("text", ["(", "[a", "*", "\ud800"])
@@ -121,10 +121,64 @@ def test_experiment_without_groups_finds_nothing(tmp_path):
 
 def test_unreadable_file_is_named(tmp_path):
     with pytest.raises(TargetLogError, match=r"nowhere\.log: No such file"):
-        read_log(tmp_path / "nowhere.log", {GROUP: "X-Request-Id"})
+        read_log(tmp_path / "nowhere.log", {GROUP: IdForm.DOTTED})
 
 
-TRACED = request_id(GROUP, 3, 14, "traceparent")
+DASHED = request_id(GROUP, 3, 14)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"1700000000.5 {DASHED} GET /",
+        f'"GET / HTTP/1.1" 200 12 "{DASHED}"',
+        f"[{DASHED}] Started",
+        f"1700000000.5 {DASHED} answered {DASHED}",
+        f"received {DASHED}.",
+    ],
+)
+def test_dashed_id_is_found_at_any_position_once_per_line(tmp_path, line):
+    log = read(tmp_path, line + "\n", form=IdForm.DASHED)
+    assert list(log.groups[GROUP].keys) == [key_of(3, 14)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"x{DASHED}",
+        f"-{DASHED}",
+        f"{DASHED}0"[:-3],
+        f"{DASHED}a",
+        f"{DASHED}-a",
+        f"{DASHED}-0",
+        f"{DASHED}-123",
+        f"{DASHED}.5",
+        DASHED.replace("-0000000014", "-00000000014"),
+        DASHED.rpartition("-")[0],
+        DASHED.upper(),
+        f"{GROUP}.3.14",
+        request_id(OTHER, 3, 14),
+    ],
+)
+def test_similar_text_is_not_a_dashed_id(tmp_path, line):
+    log = read(tmp_path, line + "\n", form=IdForm.DASHED)
+    assert (log.lines, log.requests) == (1, 0)
+
+
+def test_end_of_a_dashed_id_counts_the_requests_of_its_arrival(tmp_path):
+    log = read(tmp_path, f"{DASHED}\n{DASHED}-1\n{DASHED}-30\n", form=IdForm.DASHED)
+    assert log.groups[GROUP].requests().tolist() == [[key_of(3, 14), hop] for hop in (0, 1, 30)]
+
+
+@pytest.mark.parametrize("group", ["a.0", "demo.12", f"{'e' * 24}.3", "g"])
+def test_dashed_ids_are_those_of_their_group_whatever_its_name_is(tmp_path, group):
+    names = ["a.0", "demo.12", f"{'e' * 24}.3", "g"]
+    text = "".join(f"{request_id(name, 2**32 - 1, 10**9 + number)}\n" for number, name in enumerate(names))
+    log = read(tmp_path, text, *names, form=IdForm.DASHED)
+    assert list(log.groups[group].keys) == [key_of(2**32 - 1, 10**9 + names.index(group))]
+
+
+TRACED = request_id(GROUP, 3, 14, IdForm.TRACEPARENT)
 
 
 def hop_of(number):
@@ -142,7 +196,7 @@ def hop_of(number):
     ],
 )
 def test_trace_context_is_found_at_any_position_once_per_line(tmp_path, line):
-    log = read(tmp_path, line + "\n", header="traceparent")
+    log = read(tmp_path, line + "\n", form=IdForm.TRACEPARENT)
     assert list(log.groups[GROUP].keys) == [key_of(3, 14)]
 
 
@@ -156,23 +210,24 @@ def test_trace_context_is_found_at_any_position_once_per_line(tmp_path, line):
         TRACED[1:],
         f"0{TRACED}",
         f"{TRACED}0",
-        request_id(OTHER, 3, 14, "traceparent"),
+        request_id(OTHER, 3, 14, IdForm.TRACEPARENT),
         request_id(GROUP, 3, 14),
     ],
 )
 def test_similar_text_is_not_a_trace_context(tmp_path, line):
-    log = read(tmp_path, line + "\n", header="traceparent")
+    log = read(tmp_path, line + "\n", form=IdForm.TRACEPARENT)
     assert (log.lines, log.requests) == (1, 0)
 
 
 def test_span_id_gives_the_redirect_of_a_trace_context(tmp_path):
-    log = read(tmp_path, "".join(f"{hop_of(number)}\n" for number in (0, 1, 30)), header="traceparent")
+    log = read(tmp_path, "".join(f"{hop_of(number)}\n" for number in (0, 1, 30)), form=IdForm.TRACEPARENT)
     assert log.groups[GROUP].requests().tolist() == [[key_of(3, 14), hop] for hop in (0, 1, 30)]
 
 
-def test_one_log_may_hold_ids_of_either_form(tmp_path):
+def test_one_log_may_hold_ids_of_each_form(tmp_path):
     path = tmp_path / "target.log"
-    path.write_text(f"{request_id(GROUP, 1, 2)}\n{request_id(OTHER, 3, 4, 'traceparent')}\n")
-    log = read_log(path, {GROUP: "X-Request-Id", OTHER: "traceparent"})
+    path.write_text(f"{request_id(GROUP, 1, 2)}\n{request_id(OTHER, 3, 4, IdForm.TRACEPARENT)}\nolder.0.5.6\n")
+    log = read_log(path, {GROUP: IdForm.DASHED, OTHER: IdForm.TRACEPARENT, "older.0": IdForm.DOTTED})
     assert list(log.groups[GROUP].keys) == [key_of(1, 2)]
     assert list(log.groups[OTHER].keys) == [key_of(3, 4)]
+    assert list(log.groups["older.0"].keys) == [key_of(5, 6)]

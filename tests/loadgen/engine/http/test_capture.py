@@ -14,6 +14,7 @@ from loadgen.engine.recorder import Recorder
 from loadgen.protocol.enums import CaptureMode
 from loadgen.protocol.messages import Counters
 from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.request_ids import request_id
 from loadgen.protocol.trace_batch import MAX_CAPTURES_BYTES, Capture
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import GROUP, build, unpack
@@ -61,7 +62,7 @@ def test_full_keeps_heads_and_bodies_each_with_its_row(run: Run[Any], server: Ec
         row = rows[capture.row]
         head, _, body = capture.request.partition(b"\r\n\r\n")
         assert head.startswith(b"POST / HTTP/1.1\r\n")
-        assert b"X-Request-Id: %b.%d.%d" % (GROUP.encode(), row.client, row.sequence) in head
+        assert request_id(GROUP, row.client, row.sequence).encode() in head
         assert body == BODY
         assert capture.response == answer(200, BODY)
 

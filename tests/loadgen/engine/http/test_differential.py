@@ -22,6 +22,7 @@ from loadgen.engine.stalls import AppTime
 from loadgen.protocol.enums import CookieMode
 from loadgen.protocol.messages import GroupDocument
 from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.request_ids import request_id
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import Result, build, play
 from tests.support.echo_server import EchoServer, Received, answer
@@ -255,10 +256,10 @@ def test_the_engine_sends_what_requests_sends(run: Run[Result], server: EchoServ
     result = run(play(build(server.host, clients=1, rate=1000, duration=len(sent) / 1000, source=source)))
     assert result.outcomes() == {Outcome.COMPLETED: len(sent)}
     received = {one.header("x-request-id"): one for one in server.take()}
-    assert set(received) == {f"group.0.{number}" for number in range(len(sent))}
+    assert set(received) == {request_id("group", 0, number) for number in range(len(sent))}
     statuses = {row.sequence: row.status for row in result.rows}
     for number, (case, (theirs, status)) in enumerate(zip(sent, expected, strict=True)):
-        assert received[f"group.0.{number}"].essence(*OWN) == theirs.essence(*OWN), str(case)
+        assert received[request_id("group", 0, number)].essence(*OWN) == theirs.essence(*OWN), str(case)
         assert statuses[number] == status, str(case)
     firsts = templates.firsts - primed
     known = sum(templates.knows(base_url, case.method, case.endpoint, case.kwargs()) for case in sent)
@@ -292,7 +293,7 @@ def test_a_template_gives_what_the_library_would_give() -> None:
         known += templates.knows(base_url, method, endpoint, kwargs)
         slow = preparer._prepare(base_url, method, endpoint, kwargs)
         assert sorted(ours.head.split(b"\r\n")) == sorted(slow.head.split(b"\r\n"))
-        assert ours.head.rpartition(b"\r\n")[2] == b"X-Request-Id: group."
+        assert ours.head.rpartition(b"\r\n")[2] == b"X-Request-Id: galileo-request-group-"
         assert ours._replace(head=b"") == slow._replace(head=b"", redirects=ours.redirects)
 
     compare()

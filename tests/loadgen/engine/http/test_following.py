@@ -81,7 +81,7 @@ def test_a_followed_arrival_has_one_row_with_its_last_status(
     assert Counter((one.method, one.target, one.body) for one in received) == {
         ("POST", "/a", b"x"): PLANNED, ("GET", "/b", b""): PLANNED, ("GET", "/c", b""): PLANNED,
     }  # fmt: skip
-    names = [name + hop for name in result.ids() for hop in ("", ".1", ".2")]
+    names = [name + hop for name in result.ids() for hop in ("", "-1", "-2")]
     assert sorted(one.header("x-request-id") for one in received) == sorted(names)
 
 
@@ -166,9 +166,7 @@ def test_without_an_id_header_requests_carry_none(run: Run[Result], server: Echo
     assert result.outcomes() == {Outcome.COMPLETED: PLANNED}
     received = server.take()
     assert len(received) == 3 * PLANNED
-    assert not any(
-        name == "x-request-id" or value.startswith("group.") for one in received for name, value in one.headers
-    )
+    assert not any(name == "x-request-id" or "group-" in value for one in received for name, value in one.headers)
 
 
 def test_hosts_that_redirects_alone_lead_to_are_forgotten(run: Run[Any]) -> None:

@@ -16,6 +16,7 @@ from loadgen.engine.http.wire_request import WireRequest
 from loadgen.protocol.request_ids import IdForm, request_id
 
 BASE = "http://pi:8080"
+ID = request_id("group", 3, 9)
 
 
 class Parsed:
@@ -58,7 +59,7 @@ def test_a_plain_request_carries_its_host_and_its_id() -> None:
     parsed = prepare(endpoint="/a/b")
     assert (parsed.method, parsed.url, parsed.body) == (b"GET", b"/a/b", b"")
     assert parsed.headers["Host"] == "pi:8080"
-    assert parsed.headers["X-Request-Id"] == "group.3.9"
+    assert parsed.headers["X-Request-Id"] == ID
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_keywords_have_the_meaning_of_requests(method: str, kwargs: dict[str, An
     assert parsed.body == (body.encode() if isinstance(body, str) else body)
     headers = {name: value if isinstance(value, str) else value.decode() for name, value in expected.headers.items()}
     headers["User-Agent"] = "galileo"
-    assert parsed.headers == {**headers, "Host": "pi:8080", "X-Request-Id": "group.3.9"}
+    assert parsed.headers == {**headers, "Host": "pi:8080", "X-Request-Id": ID}
 
 
 def test_files_are_posted_as_a_form() -> None:
@@ -126,7 +127,7 @@ def test_a_host_header_of_ones_own_replaces_the_hosts_name() -> None:
 
 
 def test_an_apps_own_id_header_does_not_replace_the_id() -> None:
-    assert prepare(headers={"x-request-id": "mine"}).headers["X-Request-Id"] == "group.3.9"
+    assert prepare(headers={"x-request-id": "mine"}).headers["X-Request-Id"] == ID
 
 
 def test_head_has_a_response_without_a_body() -> None:
@@ -177,7 +178,7 @@ def test_ids_take_the_form_of_a_trace_context() -> None:
     for path in ("/first", "/second"):  # from the library, then from a template
         parsed = Parsed(traced.prepare(BASE, "POST", path, {"json": 1, "headers": {"X-Own": "1"}}), 3, 9)
         assert (parsed.url, parsed.body, parsed.complete) == (path.encode(), b"1", True)
-        assert parsed.headers["traceparent"] == request_id("group", 3, 9, "traceparent")
+        assert parsed.headers["traceparent"] == request_id("group", 3, 9, IdForm.TRACEPARENT)
 
 
 def test_a_body_of_unknown_length_is_sent_in_chunks() -> None:

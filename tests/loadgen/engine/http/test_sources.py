@@ -13,9 +13,11 @@ import pytest
 
 from loadgen.engine import AppError
 from loadgen.protocol.outcomes import Outcome
+from loadgen.protocol.request_ids import request_id
 from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import Result, build, play
 from tests.support.http_target import HttpTarget
+from tests.support.ids import begin_of
 
 COUNTING = """
     from dataclasses import dataclass
@@ -52,9 +54,9 @@ def test_each_client_has_a_module_of_its_own(run: Run[Result], target: HttpTarge
         apps_dir=tmp_path,
     )
     assert run(play(engine)).outcomes() == {Outcome.COMPLETED: 20}
-    seen = {(name, method, path) for _, name, method, path in target.log() if name.startswith(f"{group}.")}
+    seen = {(name, method, path) for _, name, method, path in target.log() if name.startswith(begin_of(group))}
     # Its own count is the client's sequence number: no other client counts in it.
-    assert seen == {(f"{group}.{c}.{s}", "POST", f"/hello/test/{s + 1}") for c in range(4) for s in range(5)}
+    assert seen == {(request_id(group, c, s), "POST", f"/hello/test/{s + 1}") for c in range(4) for s in range(5)}
     assert not [name for name in sys.modules if name.startswith("galileo_app_")]
 
 
@@ -72,7 +74,7 @@ def test_the_example_app_posts_its_images(run: Run[Result], target: HttpTarget, 
         target.host, group=group, client_app="squeezenet", client_parameters={"images": 3}, apps_dir=apps_dir
     )
     assert run(play(engine)).outcomes() == {Outcome.COMPLETED: 20}
-    seen = Counter((method, path) for _, name, method, path in target.log() if name.startswith(f"{group}."))
+    seen = Counter((method, path) for _, name, method, path in target.log() if name.startswith(begin_of(group)))
     assert seen == {("POST", "/predictions/squeezenet"): 20}
 
 
