@@ -65,10 +65,11 @@ def make_experiments() -> None:
     kwargs: dict[str, Any] = {"workers": ("pi1", "pi2"), "status": "FINISHED"}
     batches.make_experiment(
         [[2.0, 20.0], [1.0, 25.0]], [[3.0, 6.0]], shards=2, clients=5, process="expovariate", arrival_parameters=[1.0],
+        ids_version=1,
         experiment_id=OPEN, first_shard_id=101, max_connections_per_host=3, interval_s=[0.75, 1.5, 0.75], **kwargs,
     )  # fmt: skip
     batches.make_experiment(
-        [[2.0, 4.0]], clients=4, model="closed", think_time_parameters=[0.2], requests_per_client=9, interval_s=0.8,
+        [[2.0, 4.0]], clients=4, model="closed", ids_version=1, think_time_parameters=[0.2], requests_per_client=9, interval_s=0.8,
         experiment_id=CLOSED, first_shard_id=111, **kwargs,
     )  # fmt: skip
     Shard.objects.filter(id=102).update(attempt=2)

@@ -17,6 +17,7 @@ from loadgen.arrivals.schedule import Schedule
 from loadgen.protocol.codec import from_wire, to_wire
 from loadgen.protocol.enums import OnWorkerLoss
 from loadgen.protocol.messages import WorkloadSpec
+from loadgen.protocol.request_ids import IDS_VERSION
 from routing.errors import MAX_ERRORS, Code
 from routing.table import RoutingRecord
 from tests.experiments.plans.bad_plans import BAD, BAD_FILES, CLOSED_WORKLOAD, GOOD, QUEUED, WORKLOAD, plan_with
@@ -218,6 +219,7 @@ def test_every_field_reaches_the_wire() -> None:
         max_in_flight=10,
         max_lateness_s=0.1,
         request_id_header="X-Id",
+        ids_version=IDS_VERSION,
         cookies="keep",
         capture="errors",
         capture_bytes=100,
@@ -473,6 +475,7 @@ def test_each_wire_field_is_the_models_field_of_its_name() -> None:
         "schedule": [[1.0, 2.0]],
         "client_app": values["client"],
         "client_app_digest": None,  # services.apps adds it
+        "ids_version": IDS_VERSION,
         "arrival_process": values["arrival_pattern"][0],
         "arrival_parameters": values["arrival_pattern"][1],
         "think_time": values["think_time"][0],
