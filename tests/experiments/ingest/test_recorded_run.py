@@ -69,8 +69,8 @@ def make_experiments() -> None:
         experiment_id=OPEN, first_shard_id=101, max_connections_per_host=3, interval_s=[0.75, 1.5, 0.75], **kwargs,
     )  # fmt: skip
     batches.make_experiment(
-        [[2.0, 4.0]], clients=4, model="closed", ids_version=1, think_time_parameters=[0.2], requests_per_client=9, interval_s=0.8,
-        experiment_id=CLOSED, first_shard_id=111, **kwargs,
+        [[2.0, 4.0]], clients=4, model="closed", ids_version=1, think_time_parameters=[0.2], requests_per_client=9,
+        interval_s=0.8, experiment_id=CLOSED, first_shard_id=111, **kwargs,
     )  # fmt: skip
     Shard.objects.filter(id=102).update(attempt=2)
     Shard.objects.filter(id=104).update(status="LOST", reason="no heartbeat for 10 s")
