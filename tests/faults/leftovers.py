@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 
 from tests.faults.stack import WORKERS, Stack
+from tests.support.process_tree import agents_of, command_of
 
 _LIVE = re.compile(
     r"galileo:workers"  # the registry: the names of the workers, which live on
@@ -94,20 +95,9 @@ def _processes(stack: Stack) -> Iterator[str]:
         main = psutil.Process(child.pid)
         descendants = main.children(recursive=True)
         family |= {main, *descendants}
-        agents = [process for process in descendants if _is_agent(process)]
+        agents = agents_of(main)
         if len(agents) != (name in WORKERS):
             yield f"{name} has {len(agents)} agents"
     for process in stack.processes():
         if process not in family and process.is_running():
-            yield f"process {process.pid} is left: {_command(process)}"
-
-
-def _is_agent(process: psutil.Process) -> bool:
-    return "loadgen.agent.main" in _command(process)
-
-
-def _command(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
-        return ""
+            yield f"process {process.pid} is left: {command_of(process)}"

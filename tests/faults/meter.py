@@ -13,6 +13,7 @@ import psutil
 import redis
 
 from tests.faults.stack import WORKERS, Stack
+from tests.support.process_tree import command_of
 
 EVERY_S = 2.0
 MIB = 1 << 20
@@ -114,7 +115,7 @@ class Meter:
 
 def _kind(child: str, process: psutil.Process) -> str:
     if child in WORKERS:
-        return "agent" if "loadgen.agent.main" in " ".join(process.cmdline()) else "slot"
+        return "agent" if "loadgen.agent.main" in command_of(process) else "slot"
     return "child"
 
 

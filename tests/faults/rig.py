@@ -24,6 +24,7 @@ from tests.faults.session import Session, clients_of
 from tests.faults.stack import PROXIED, Stack
 from tests.support.http_target import HttpTarget
 from tests.support.plans import plan_data
+from tests.support.process_tree import agents_of
 from tests.support.proxy import Proxy
 from tests.support.waiting import wait_for
 
@@ -186,7 +187,7 @@ class Rig:
 
     def agent_of(self, worker: str) -> psutil.Process:
         """The agent's process."""
-        return next(child for child in self.main_of(worker).children() if "loadgen.agent.main" in child.cmdline())
+        return agents_of(self.main_of(worker))[0]
 
     def stop_for_now(self, process: psutil.Process) -> Callable[[], None]:
         """Sends SIGSTOP; what is returned sends SIGCONT, which the row's end does, too."""

@@ -19,7 +19,8 @@ from galileo_site.stack.config import read_config
 from galileo_site.stack.state import StateDir, is_locked
 from loadgen.interruption import Interruption
 from tests.stack.stand_ins import fake
-from tests.stack.waiting import living, wait_for
+from tests.stack.waiting import wait_for
+from tests.support.process_tree import command_of, living
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,7 +169,7 @@ def test_a_failed_migration_stops_everything(tmp_path: Path) -> None:
 def test_a_child_that_dies_in_mid_run_is_started_again(tmp_path: Path) -> None:
     demo = Demo(tmp_path, RUN_EXPERIMENT="wait")
     demo.wait_for_call("run_experiment waits")
-    next(child for child in demo.children if "ingest" in child.cmdline()).kill()
+    next(child for child in demo.children if "ingest" in command_of(child)).kill()
     wait_for(lambda: demo.calls().count("ingest waits") == 2)
     os.killpg(demo.process.pid, signal.SIGINT)
     assert demo.end()[0] == 130

@@ -15,7 +15,8 @@ from galileo_site.stack import processes
 from galileo_site.stack.config import StackError
 from galileo_site.stack.processes import ChildSpec
 from loadgen.interruption import Interrupted, Interruption
-from tests.stack.waiting import living, wait_for
+from tests.stack.waiting import wait_for
+from tests.support.process_tree import living
 
 pytestmark = pytest.mark.slow
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"

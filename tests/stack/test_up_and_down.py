@@ -17,7 +17,8 @@ import pytest
 
 from galileo_site.stack import ports
 from galileo_site.stack.state import is_locked
-from tests.stack.waiting import living, wait_for
+from tests.stack.waiting import wait_for
+from tests.support.process_tree import living
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]

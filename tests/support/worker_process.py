@@ -17,6 +17,7 @@ import redis
 from loadgen.device.registry import read_worker_info
 from loadgen.protocol.messages import WorkerInfo
 from loadgen.protocol.settings import RedisSettings, WorkerSettings, read_worker
+from tests.support.process_tree import agents_of
 from tests.support.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[2]
@@ -97,10 +98,7 @@ class WorkerProcess:
     def agent(self) -> psutil.Process | None:
         """The agent's process, None while there is none."""
         assert self.process is not None
-        for child in psutil.Process(self.process.pid).children():
-            if child.status() != psutil.STATUS_ZOMBIE and "loadgen.agent.main" in child.cmdline():
-                return child
-        return None
+        return next(iter(agents_of(psutil.Process(self.process.pid))), None)
 
     def log(self) -> str:
         return self._log_path.read_text(errors="replace")

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import redis
 import requests
@@ -26,6 +25,7 @@ from routing.errors import InvalidInput
 from routing.services import set_record
 from tests.support.archives import app_archive
 from tests.support.echo_server import EchoServer, Received, answer
+from tests.support.process_tree import is_living
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -193,7 +193,7 @@ def test_a_time_out_kills_the_app_and_its_children(tmp_path: Path) -> None:
         request_of(question, timeout_s=6)
     child = int((tmp_path / "child").read_text())
     ends_s = time.monotonic() + 5
-    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+    while is_living(child):
         assert time.monotonic() < ends_s
         time.sleep(0.05)
 
