@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from loadgen.protocol.request_ids import request_id
 from tests.e2e.test_load import routes, start_of, traces_of
+from tests.support.ids import begin_of
 from tests.support.plans import plan_data
 from tests.support.waiting import wait_for
 
@@ -21,7 +22,7 @@ def assert_each_request_is_a_row(galileo, experiment_id, target):
     rows = traces_of(galileo, experiment_id)
     sent = Counter(request_id(row[0], row[1], row[2]) for row in rows)
     assert set(sent.values()) == {1}
-    assert Counter(name for _, name, _, _ in target.log() if name.startswith(experiment_id)) == sent
+    assert Counter(name for _, name, _, _ in target.log() if name.startswith(begin_of(experiment_id))) == sent
     return rows
 
 

@@ -206,7 +206,7 @@ def test_paused_tracing_stores_no_rows_but_keeps_statistics(galileo, shell, targ
     assert not stored & paused
     assert len(paused) >= 2 * 0.5 * 150  # there was load in each pause
     assert len(stored) >= 3 * 100
-    assert sum(name.startswith(groups[1]) for name in stored) == 5
+    assert sum(name.startswith(begin_of(groups[1])) for name in stored) == 5
     target.stop()  # which writes its log
     report = galileo.report(experiment_id, target.log_file)
     account = report["summary"]["account"]

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from scipy import stats
 
 from loadgen.protocol.request_ids import request_id
+from tests.support.ids import begin_of
 from tests.support.plans import plan_data
 from tests.support.waiting import wait_for
 
@@ -37,7 +38,9 @@ def assert_account_closes(galileo, experiment_id, *targets):
     assert len(rows) == planned
     assert len({(group, client, sequence) for group, client, sequence, *_ in rows}) == planned
     sent = Counter(request_id(row[0], row[1], row[2]) for row in rows if row[4] is not None)
-    logged = Counter(name for target in targets for _, name, _, _ in target.log() if name.startswith(experiment_id))
+    logged = Counter(
+        name for target in targets for _, name, _, _ in target.log() if name.startswith(begin_of(experiment_id))
+    )
     assert logged == sent
     return rows
 
@@ -109,7 +112,7 @@ def test_each_shard_sends_each_host_its_exact_share(galileo, three_targets):
         for host, weight in zip(hosts, (1, 2, 3), strict=True):
             assert abs(counts[host] - counts.total() * weight / 6) <= 1
     # The targets' own logs say the same.
-    seen = [sum(name.startswith(done["id"]) for _, name, _, _ in target.log()) for target in three_targets]
+    seen = [sum(name.startswith(begin_of(done["id"])) for _, name, _, _ in target.log()) for target in three_targets]
     assert seen == [sum(counts[host] for counts in by_shard.values()) for host in hosts]
 
 

@@ -19,6 +19,7 @@ from loadgen.protocol.outcomes import Outcome
 from loadgen.protocol.request_ids import IdForm, id_form, request_id
 from routing.errors import Code
 from tests.support.batches import NS, START_NS, make_experiment, rows_of, run_payloads, shards_of
+from tests.support.logging_targets import envoy_id, heroku_id, phoenix_id, preserving_envoy_id, rails_id
 
 pytestmark = [pytest.mark.costly, pytest.mark.django_db, pytest.mark.usefixtures("broker")]
 
@@ -165,13 +166,8 @@ def test_each_request_counts_once_in_its_interval(experiment, write):
     assert compare(experiment, [write("two.log", *lines)])["intervals"] == [10, 10]
 
 
-def stripped(name: str) -> str:
-    """What Ruby on Rails makes of an id."""
-    return re.sub(r"[^\w\-@]", "", name)[:255]
-
-
 def test_ids_without_dots_are_recognised_with_advice(older, write):
-    lines = [f'[{stripped(name)}] Started GET "/"' for name in ids_of(older)]
+    lines = [f'[{rails_id(name)}] Started GET "/"' for name in ids_of(older)]
     path = write("rails.log", *lines)
     found = compare(older, [path])
     (change,) = found["changed_ids"]
@@ -182,15 +178,7 @@ def test_ids_without_dots_are_recognised_with_advice(older, write):
     assert error.value.returncode == 1
 
 
-@pytest.mark.parametrize(
-    "log_id",
-    [
-        stripped,
-        lambda name: name if 20 <= len(name) <= 200 else str(uuid.uuid4()),  # Phoenix
-        lambda name: name if re.fullmatch(r"[0-9A-Za-z+/=-]{20,200}", name) else str(uuid.uuid4()),  # Heroku
-        lambda name: f"{name[:14]}4{name[15:]}" if len(name) == 36 else name,  # Envoy, where external ids are kept
-    ],
-)
+@pytest.mark.parametrize("log_id", [rails_id, phoenix_id, heroku_id, preserving_envoy_id])
 def test_ids_of_new_experiments_pass_through_targets(experiment, write, log_id):
     path = write("target.log", *map(log_id, ids_of(experiment)))
     assert "The account closes." in run(experiment, "--target-log", path)
@@ -208,7 +196,7 @@ def test_report_counts_changed_ids_as_not_compared(experiment, write):
 @pytest.mark.parametrize(
     ("spell", "change"),
     [
-        (lambda name: str(uuid.uuid5(uuid.NAMESPACE_DNS, name)), "replaced"),
+        (envoy_id, "replaced"),
         (lambda name: "GET /", "absent"),
         (lambda name: re.sub("[.-]", "_", name), "respelled"),
         (lambda name: re.match(r"(.*)[.-]", name)[1], "cut"),
@@ -231,7 +219,7 @@ def test_trace_ids_alone_are_recognised(write):
 
 def test_one_instance_that_changes_ids_explains_what_is_missing(older, write):
     ids = ids_of(older)
-    logs = [write("nginx.log", *ids[:10]), write("rails.log", *map(stripped, ids[10:]))]
+    logs = [write("nginx.log", *ids[:10]), write("rails.log", *map(rails_id, ids[10:]))]
     found = compare(older, logs)
     assert (found["logged"], found["missing"], found["not_compared"]) == (10, 10, 0)
     assert [each["lines"] for each in found["changed_ids"]] == [10]
@@ -240,14 +228,14 @@ def test_one_instance_that_changes_ids_explains_what_is_missing(older, write):
 
 def test_application_behind_a_proxy_may_change_ids(older, write):
     ids = ids_of(older)
-    logs = [write("nginx.log", *ids), write("rails.log", *map(stripped, ids))]
+    logs = [write("nginx.log", *ids), write("rails.log", *map(rails_id, ids))]
     assert compare(older, logs)["contradictions"] == []
 
 
 def test_services_that_log_ids_are_compared_beside_others(write):
     experiment = finished([[1.0, 10.0], [1.0, 10.0]], [[1.0, 10.0], [1.0, 10.0]], ids_version=1)
     ids = ids_of(experiment)
-    found = compare(experiment, [write("target.log", *ids[:20], *map(stripped, ids[20:]))])
+    found = compare(experiment, [write("target.log", *ids[:20], *map(rails_id, ids[20:]))])
     assert (found["logged"], found["missing"], found["not_compared"]) == (20, 0, 20)
     assert [each["service"] for each in found["changed_ids"]] == ["service1"]
 
