@@ -21,7 +21,7 @@ UNTIL_EOF: Final = -2
 
 # An empty line ends a head; http.client accepts line feeds alone.
 END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
-_BEGIN: Final = b"HTTP/"
+_BEGIN: Final = "HTTP/"
 _SWITCHING: Final = 101
 _MAX_LENGTH: Final = 1 << 62
 _MAX_USUAL_HEADERS: Final = 99  # http.client refuses more than 100 lines, the empty one included
@@ -30,7 +30,6 @@ _USUAL_HEAD: Final = re.compile(
     rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\xa0-\xff]*)?\r\n"
     rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\xa0-\xff]*\r\n)*)\r\n"
 )
-_INTERIM_HEAD: Final = re.compile(rb"HTTP/\S*[ \t]+1(?!01)[0-9][0-9][ \t\r\n]")
 _USUAL_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 
 
@@ -89,11 +88,13 @@ def _field(block: bytes, name: bytes) -> bytes | None:
 
 def check_begin(data: bytes) -> None:
     """Raises MalformedError if no more bytes could make a head of these."""
-    if not data.startswith(_BEGIN[: len(data)]):
+    line = _first_line(data)
+    begin = line.lstrip()  # http.client splits a status line at all that str takes for white space
+    is_complete = line.endswith("\n")
+    if not begin.startswith(_BEGIN[: len(begin)]) or (is_complete and not begin):
         raise MalformedError(MalformedReason.STATUS_LINE)
-    end = data.find(b"\n")
-    if end >= 0:
-        read_head(data[: end + 1] + b"\r\n")
+    if is_complete:
+        read_head(line.encode("latin-1") + b"\r\n")
 
 
 def final_head(data: bytes) -> tuple[int, int]:
@@ -103,7 +104,7 @@ def final_head(data: bytes) -> tuple[int, int]:
     """
     begin = 0
     while (found := END_OF_HEAD.search(data, begin)) is not None:
-        if _INTERIM_HEAD.match(data, begin) is None:
+        if not _interim_status(data, begin):
             return begin, found.end()
         begin = found.end()
     return begin, len(data)
@@ -112,6 +113,20 @@ def final_head(data: bytes) -> tuple[int, int]:
 def may_redirect(status: int) -> bool:
     """Returns whether a response of this status may be a redirect, for which its head is needed."""
     return 300 < status < 400 and status != 304
+
+
+def _first_line(data: bytes, begin: int = 0) -> str:
+    """Returns a line with its end, or what there is of it."""
+    return data[begin : data.find(b"\n", begin) + 1 or len(data)].decode("latin-1")
+
+
+def _interim_status(data: bytes, begin: int = 0) -> int:
+    """Returns the status of the interim head that begins there; 0 if it is none."""
+    parts = _first_line(data, begin).split(None, 2)
+    if len(parts) < 2 or not parts[0].startswith(_BEGIN):
+        return 0
+    status = _whole_number(parts[1]) or 0
+    return status if 100 <= status < 200 and status != _SWITCHING else 0
 
 
 class _Received:
@@ -132,8 +147,8 @@ def _head(status: int, keep: bool, length: int) -> ResponseHead:
 
 def _read_unusual(head: bytes) -> ResponseHead:
     """As `read_head`, for every head."""
-    if _INTERIM_HEAD.match(head) is not None:
-        return _head(int(head.split(None, 2)[1]), True, 0)  # http.client would read on to the next head
+    if interim := _interim_status(head):
+        return _head(interim, True, 0)  # http.client would read on to the next head
     # For other methods, it would also close the connection after a response without a length.
     response = http.client.HTTPResponse(cast(socket.socket, _Received(head)), method="HEAD")
     try:

@@ -34,13 +34,14 @@ REPLIES = int(os.environ.get("GALILEO_TEST_REPLIES", "6000"))
 SEED = int(os.environ.get("GALILEO_TEST_SEED", "20261130"))
 
 # The differences that docs/engine.md names, each with the replies that it is about.
-_STATUS = rb"HTTP/\S*\s+\+?[0_]*"
+_BLANK = rb"[\s\x1c-\x1f\x85\xa0]"  # white space of str in Latin-1
+_STATUS = rb"HTTP/[^\s\x1c-\x1f\x85\xa0]*" + _BLANK + rb"+\+?[0_]*"
 NAMED: dict[str, Callable[[bytes], Any]] = {
-    "an interim response is not the final one": re.compile(_STATUS + rb"1(?:0[2-9]|[1-9][0-9])\s").search,
+    "an interim response is not the final one": re.compile(_STATUS + rb"1(?:0[2-9]|[1-9][0-9])" + _BLANK).search,
     "a head must be complete": lambda data: re.search(rb"\n\r?\n", data) is None or _has_incomplete_second_head(data),
-    "101, 204 and 304 have no body": re.compile(_STATUS + rb"(?:101|204|304)\s").search,
+    "101, 204 and 304 have no body": re.compile(_STATUS + rb"(?:101|204|304)" + _BLANK).search,
     "a body has the length in the first of two headers": re.compile(rb"(?is)content-length.*content-length").search,
-    "equal lengths in one header are one length": re.compile(rb"(?i)\ncontent-length\s*:[^\n]*,").search,
+    "equal lengths in one header are one length": re.compile(rb"(?i)[\r\n]content-length\s*:[^\r\n]*,").search,
 }
 
 
@@ -56,6 +57,14 @@ ODD: dict[str, bytes] = {
     "folded length": b"HTTP/1.1 200 OK\r\nContent-Length:\r\n 2\r\n\r\nok",
     "control character": b"HTTP/1.1 200 OK\r\nX: a\x01b\r\nContent-Length: 2\r\n\r\nok",
     "null in the reason": b"HTTP/1.1 200 \0\r\nContent-Length: 2\r\n\r\nok",
+    "blank before the status line": b" HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    "carriage return before the status line": b"\rHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    "next line (NEL) before the status line": b"\x85HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    "empty line before the status line": b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    "blank before the second status line": b"HTTP/1.1 100 OK\r\n\r\n HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    "interim status with a sign": b"HTTP/1.1 +100\r\nX: y\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    "interim status that is none": b"HTTP/1\x85x 100 OK\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    "no-break space in the status line": b"HTTP/1.1\xa0200\xa0OK\r\nContent-Length: 2\r\n\r\nok",
     "two blanks": b"HTTP/1.1  200 OK\r\nContent-Length: 2\r\n\r\nok",
     "tab": b"HTTP/1.1\t200\tOK\r\nContent-Length: 2\r\n\r\nok",
     "no reason": b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok",
