@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -37,6 +38,7 @@ MAX_WAIT_S = 5.0
 _LOOK_EVERY_S = 0.02
 # The addresses of one IPv6 network belong to one device.
 _IPV6_PREFIX = 64
+_WITH_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 
 T = TypeVar("T")
 
@@ -169,13 +171,23 @@ class LoginLimitMiddleware:
 def client_address(request: HttpRequest | Request) -> str:
     """Returns the address of the client: the last one in X-Forwarded-For that is not one of galileo_trusted_proxies.
 
-    The header counts only where such a proxy has sent it: any client can write one.
+    The header counts only where such a proxy has sent it: any client can write one. Where it has something else than
+    an address, the client counts as the proxy that has sent it.
     """
     address = str(request.META.get("REMOTE_ADDR", ""))
-    forwarded = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
     while forwarded and _is_trusted_proxy(address):
-        address = forwarded.pop() or address
+        found = _without_port(forwarded.pop().strip())
+        if _parsed(found) is None:
+            break
+        address = found
     return address
+
+
+def _without_port(text: str) -> str:
+    """An address of X-Forwarded-For without the port that some proxies add: each connection has another one."""
+    found = _WITH_PORT.fullmatch(text)
+    return text if found is None else found[1] or found[2]
 
 
 def address_bucket(address: str) -> str:
