@@ -167,18 +167,24 @@ def _planned_and_achieved(workload: dict[str, Any]) -> Iterator[str]:
 
 
 def _deviation(workload: dict[str, Any]) -> Iterator[str]:
-    """How the number of arrivals differs from the schedule's, if that is more than rounding."""
-    planned, arrivals, explained = (
-        workload[name] for name in ("schedule_total", "arrivals_total", "explained_deviation")
-    )
-    deviation = arrivals - planned
+    """How the number of the plan's arrivals differs from the schedule's, if that is more than rounding.
+
+    Arrivals that were planned count, whatever became of them: the account tells of those that were lost or cut.
+    """
+    names = ("schedule_total", "arrivals_total", "uncounted_total", "explained_deviation")
+    by_schedule, arrivals, uncounted, explained = (workload[name] for name in names)
+    deviation = arrivals + uncounted - by_schedule
     if abs(deviation) <= 1:
         return
-    text = f"{arrivals:,} arrivals, {planned:,.1f} by the schedule ({deviation:+,.1f})"
+    text = f"{arrivals:,} arrivals"
+    if uncounted:
+        text += f" and {uncounted:,} in no interval (lost, missing or cut)"
+    text += f", {by_schedule:,.1f} by the schedule ({deviation:+,.1f})"
+    process = workload["arrival_process"]
     if abs(deviation) > explained:
-        yield from _wrapped(f"{text}: MORE than {workload['arrival_process']} arrivals explain, {explained:,.1f}")
+        yield from _wrapped(f"{text}: a LARGER deviation than {process} arrivals explain, {explained:,.1f}")
     else:
-        yield from _wrapped(f"{text}; {workload['arrival_process']} arrivals explain up to {explained:,.1f}")
+        yield from _wrapped(f"{text}; {process} arrivals explain up to {explained:,.1f}")
 
 
 def _clients_and_rates(workload: dict[str, Any]) -> Iterator[str]:

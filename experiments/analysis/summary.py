@@ -19,7 +19,7 @@ from loadgen.protocol.enums import LoadModel
 from loadgen.protocol.outcomes import MalformedReason, Outcome
 
 NS = 1_000_000_000
-FORMAT = 3
+FORMAT = 4
 QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
 TIMES = ("response_time", "service_time", "connection_wait", "lateness")
 # The 99th percentile of fewer arrivals is one of the latest few.
@@ -48,7 +48,7 @@ def summarise(experiment: Experiment) -> dict[str, Any]:
         "ended_as": _ended_as(experiment),
         "reason": experiment.reason,
         "account": account.to_dict(),
-        "intervals": intervals_of(experiment),
+        "intervals": [_with_uncounted(part, account) for part in intervals_of(experiment)],
         "total": {DEPENDENT: any(_is_dependent(workload) for workload, _ in seconds.workloads), **total},
         "workloads": [{**_head(workload), **each.to_dict()} for workload, each in seconds.workloads],
         "hosts": seconds.with_addresses(hosts_of(experiment)),
@@ -65,6 +65,18 @@ def summarise(experiment: Experiment) -> dict[str, Any]:
 def _ended_as(experiment: Experiment) -> str:
     """The status that it ended with, or is about to end with; "" while it is running."""
     return experiment.status if experiment.has_ended else experiment.final_status
+
+
+def _with_uncounted(part: dict[str, Any], account: Account) -> dict[str, Any]:
+    """A workload's intervals, with `uncounted_total`: its planned arrivals that are in none of them.
+
+    Those have no row, as they were lost, missing or cut, or their time is before the start, as their shard was stopped
+    before it knew the start.
+    """
+    shards = [shard for shard in account.shards if shard.workload == part["workload"]]
+    known = sum(shard.rows + shard.without_row for shard in shards)
+    is_open = part["model"] == LoadModel.OPEN
+    return {**part, "uncounted_total": max(0, known - part["arrivals_total"]) if is_open else None}
 
 
 class _Total:

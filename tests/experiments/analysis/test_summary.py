@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -415,6 +416,93 @@ def test_arrivals_are_compared_with_the_schedules():
     for number, part in enumerate(summary.summarise(experiment)["intervals"]):
         assert (part["schedule_total"], part["explained_deviation"]) == (8.0, pytest.approx(3 * 8**0.5 + 1))
         assert part["arrivals_total"] == len(rows_of(shards_of(experiment)[number]))
+
+
+def deviation_of(experiment: Experiment) -> str:
+    """The report's sentence about the number of arrivals; "" if there is none."""
+    text = " ".join(report_text.render(report.build(experiment, [], fresh=True)).split())
+    found = re.search(r"[\d,]+ arrivals[^.]*, [\d.,]+ by the schedule.*?(explain, |explain up to )[\d.,]+\d", text)
+    return found[0] if found else ""
+
+
+def add_rows(shard: Shard, number: int) -> list[Row]:
+    """The plan's rows of a shard and some more, at the time of its first."""
+    rows = rows_of(shard)
+    return rows + [replace(rows[0], sequence=1000 + n) for n in range(number)]
+
+
+def test_arrivals_as_by_the_schedule_are_not_remarked_on():
+    experiment = make_experiment([[1.0, 8.0]], status="FINISHED")
+    deliver(experiment)
+    assert deviation_of(experiment) == ""
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (2, "10 arrivals, 8.0 by the schedule (+2.0): a LARGER deviation than constant arrivals explain, 1.0"),
+        (-3, "5 arrivals, 8.0 by the schedule (-3.0): a LARGER deviation than constant arrivals explain, 1.0"),
+    ],
+)
+def test_too_many_or_too_few_arrivals_are_remarked_on(more, sentence):
+    experiment = make_experiment([[1.0, 8.0]], status="FINISHED")
+    (shard,) = shards_of(experiment)
+    for batch in run_payloads(shard, add_rows(shard, more) if more > 0 else rows_of(shard)[:more]):
+        ingest(batch)
+    assert deviation_of(experiment) == sentence
+
+
+def test_deviation_that_the_process_explains_says_so():
+    experiment = make_experiment([[1.0, 8.0]], process="expovariate", status="FINISHED")
+    (shard,) = shards_of(experiment)
+    for batch in run_payloads(shard, rows_of(shard)[:4]):
+        ingest(batch)
+    assert deviation_of(experiment) == "4 arrivals, 8.0 by the schedule (-4.0); expovariate arrivals explain up to 9.5"
+
+
+def test_arrivals_cut_without_a_row_are_no_deviation():
+    experiment = make_experiment([[2.0, 20.0]], status="CANCELLED")
+    (shard,) = shards_of(experiment)
+    for batch in run_payloads(shard, rows_of(shard)[:25]):
+        ingest(batch)
+    Shard.objects.update(totals={**Shard.objects.get().totals, "planned": 25, "cut_short": True})
+    (part,) = summary.summarise(experiment)["intervals"]
+    assert (part["schedule_total"], part["arrivals_total"], part["uncounted_total"]) == (40.0, 25, 15)
+    assert deviation_of(experiment) == ""
+
+
+@pytest.mark.parametrize("status", ["LOST", "FAILED"])
+def test_arrivals_of_a_lost_shard_are_no_deviation(status):
+    experiment = make_experiment([[1.0, 8.0]], [[1.0, 8.0]], status="FINISHED")
+    lost, whole = shards_of(experiment)
+    ingest(payload(lost, rows_of(lost)[:3]))
+    for batch in run_payloads(whole):
+        ingest(batch)
+    Shard.objects.filter(id=lost.id).update(status=status)
+    parts = summary.summarise(experiment)["intervals"]
+    assert [(part["arrivals_total"], part["uncounted_total"]) for part in parts] == [(3, 5), (8, 0)]
+    assert deviation_of(experiment) == ""
+
+
+def test_rows_missing_from_the_database_are_no_deviation():
+    experiment = make_experiment([[1.0, 8.0]], status="FINISHED")
+    (shard,) = shards_of(experiment)
+    for batch in run_payloads(shard)[1:]:  # the first batch of three rows is missing
+        ingest(batch)
+    (part,) = summary.summarise(experiment)["intervals"]
+    assert (part["arrivals_total"], part["uncounted_total"]) == (5, 3)
+    assert deviation_of(experiment) == ""
+
+
+def test_deviation_counts_arrivals_that_are_in_no_interval():
+    experiment = make_experiment([[1.0, 8.0]], status="FINISHED")
+    (shard,) = shards_of(experiment)
+    for batch in run_payloads(shard, add_rows(shard, 4))[1:]:
+        ingest(batch)
+    assert deviation_of(experiment) == (
+        "8 arrivals and 4 in no interval (lost, missing or cut), 8.0 by the schedule (+4.0): a LARGER deviation than "
+        "constant arrivals explain, 1.0"
+    )
 
 
 @pytest.mark.parametrize(("status", "broke"), [("LOST", "was lost: it is gone"), ("FAILED", "failed: it is gone")])
