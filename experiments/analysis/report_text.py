@@ -206,16 +206,25 @@ def _times(summary: dict[str, Any]) -> Iterator[str]:
     several = len(summary["workloads"]) > 1
     parts = [("", summary["total"])]
     parts += [(f" {part['service']}", part) for part in summary["workloads"]] if several else []
+    without_limits: list[str] = []
     for suffix, part in parts:
         for name in _TIMES:
             times = part["times"][name]
             figures = [milliseconds(times[quantile]) for quantile in ("mean_s", *QUANTILES)]
             rows.append((name.replace("_", " ") + suffix, f"{times['count']:,}", *figures))
-        if part["outcomes"].get("timeout"):
+        if any(part["outcomes"].get(outcome) for outcome in ("timeout", "connect_timeout")):
             times = part["times"]["response_time_with_timeouts"]
+            if times is None:
+                without_limits.append(part.get("service", "the total"))
+                continue
             figures = [milliseconds(times[quantile]) for quantile in ("mean_s", *QUANTILES)]
             rows.append((f"  time-outs as their limit{suffix}", f"{times['count']:,}", *figures))
     yield from table(rows)
+    if without_limits:
+        yield from _wrapped(
+            f"No times with time-outs as their limit ({', '.join(without_limits)}): requests of a client app timed "
+            "out, which may set limits of its own."
+        )
     closed = [part["service"] for part in summary["workloads"] if part["response_times_depend_on_completions"]]
     if closed:
         yield from _wrapped(

@@ -25,6 +25,7 @@ from tests.support.batches import (
     counters_of,
     make_experiment,
     payload,
+    row,
     rows_of,
     run_payloads,
     shards_of,
@@ -416,6 +417,77 @@ def test_arrivals_are_compared_with_the_schedules():
     for number, part in enumerate(summary.summarise(experiment)["intervals"]):
         assert (part["schedule_total"], part["explained_deviation"]) == (8.0, pytest.approx(3 * 8**0.5 + 1))
         assert part["arrivals_total"] == len(rows_of(shards_of(experiment)[number]))
+
+
+def deliver_outcomes(experiment: Experiment, *outcomes: Outcome) -> None:
+    """Delivers the plan's rows of each shard; the last ones have these outcomes."""
+    for shard in shards_of(experiment):
+        rows = rows_of(shard)
+        first = len(rows) - len(outcomes)
+        changed = [row(r.client, r.sequence, r.intended_ns, o) for r, o in zip(rows[first:], outcomes, strict=True)]
+        for batch in run_payloads(shard, rows[:first] + changed):
+            ingest(batch)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "limits_s"),
+    [
+        (None, (3.0, 4.0)),
+        (0.5, (0.5, 0.5)),
+        ([0.25, 7], (0.25, 7.0)),
+        # A wait for a free connection has the response's limit: the row does not tell it from a connect.
+        ([9, 7], (7.0, 7.0)),
+        ([None, 1], (1.0, 1.0)),
+        ([1, None], (1.0, 4.0)),
+    ],
+)
+def test_connect_time_outs_count_as_the_smaller_limit(timeout, limits_s):
+    kwargs = {} if timeout is None else {"timeout": timeout}
+    experiment = make_experiment(
+        [[1.0, 8.0]], status="FINISHED", kwargs=kwargs, request_timeout_s=4.0, connect_timeout_s=3.0
+    )
+    deliver_outcomes(experiment, *[Outcome.CONNECT_TIMEOUT] * 2, Outcome.TIMEOUT)
+    result = summary.summarise(experiment)
+    connect_s, read_s = limits_s
+    for part in (*result["workloads"], result["total"]):
+        times = part["times"]["response_time_with_timeouts"]
+        assert (times["count"], times["max_s"]) == (8, max(limits_s))
+        assert times["mean_s"] == pytest.approx((5 * 0.00515 + 2 * connect_s + read_s) / 8, rel=0.001)
+        assert part["times"]["response_time"]["count"] == 5
+    assert "time-outs as their limit" in report_text.render(report.build(experiment, [], fresh=True))
+
+
+def test_connect_time_outs_alone_have_the_row_too():
+    experiment = make_experiment([[1.0, 8.0]], status="FINISHED")
+    deliver_outcomes(experiment, Outcome.CONNECT_TIMEOUT, Outcome.CONNECT_REFUSED)
+    (line,) = [
+        line
+        for line in report_text.render(report.build(experiment, [], fresh=True)).splitlines()
+        if "time-outs as their limit" in line
+    ]
+    assert line.split()[4:] == ["7", "718.7", "5.145", "5,000", "5,000", "5,000", "5,000"]
+
+
+def test_time_outs_of_an_app_have_no_known_limit():
+    experiment = make_experiment([[1.0, 8.0]], [[1.0, 8.0]], status="FINISHED")
+    with_app = experiment.workloads.get(index=1)
+    with_app.spec = {**with_app.spec, "client_app": "basket"}
+    with_app.save()
+    deliver_outcomes(experiment, Outcome.TIMEOUT)
+    result = summary.summarise(experiment)
+    plain, app = (part["times"]["response_time_with_timeouts"] for part in result["workloads"])
+    assert (plain["count"], plain["max_s"], app) == (8, 30.0, None)
+    assert result["total"]["times"]["response_time_with_timeouts"] is None
+    text = " ".join(report_text.render(report.build(experiment, [], fresh=True)).split())
+    assert "time-outs as their limit service0" in text
+    assert "No times with time-outs as their limit (the total, service1): requests of a client app timed out" in text
+
+
+def test_app_without_time_outs_has_times_with_time_outs():
+    experiment = make_experiment([[1.0, 8.0]], status="FINISHED", client_app="basket")
+    deliver(experiment)
+    times = summary.summarise(experiment)["total"]["times"]
+    assert times["response_time_with_timeouts"] == times["response_time"]
 
 
 def deviation_of(experiment: Experiment) -> str:
