@@ -134,7 +134,13 @@ def _target(target: dict[str, Any] | None) -> Iterator[str]:
         yield from _wrapped(f"not compared, because the requests carry no ids: {', '.join(target['without_ids'])}")
     for each in target["several_lines"]:
         many = "each id of {service} is in exactly {lines}" if each["all"] else "most ids of {service} are in {lines}"
-        yield from _wrapped(f"{many.format_map(each)} lines, which count as one request (--target-log-match)")
+        text = f"{many.format_map(each)} lines, which count as one request (--target-log-match)"
+        if each["logs"] > 1:
+            text += (
+                f"; {each['logs']} logs have the same lines, as those of servers in a row, or of instances each of "
+                "which received every request"
+            )
+        yield from _wrapped(text)
     for name, examples in target["examples"].items():
         if examples:
             yield from _wrapped(f"{name}: {', '.join(examples)}")
