@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import re
+import secrets
 import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 from django.conf import settings
@@ -23,6 +25,7 @@ from django.shortcuts import render
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 
+from experiments.password_attempts import Answer, Attempts, BrokerAttempts, ProcessAttempts
 from routing.redis import redis_client
 
 KEY_PREFIX = "galileo:api:rate:"
@@ -30,8 +33,14 @@ PASSWORD_PREFIX = "galileo:login:rate:"
 _BUCKET_BYTES = 2  # 65,536 buckets
 # After an error of the broker, it is not asked for this long, so that requests do not each wait for its time-out.
 RETRY_S = 10.0
+# An attempt to log in waits at most this long for others in flight from its address.
+MAX_WAIT_S = 5.0
+_LOOK_EVERY_S = 0.02
 # The addresses of one IPv6 network belong to one device.
 _IPV6_PREFIX = 64
+_WITH_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -43,44 +52,37 @@ class BrokerCounter:
     def __init__(self) -> None:
         self.retry_at_s = 0.0  # of the monotonic clock
 
-    def add(self, key: str, period_s: int, amount: int = 1) -> tuple[int, float] | None:
-        """Returns the new count and the seconds until its period ends; None while the broker does not answer."""
+    def ask(self, question: Callable[[redis.Redis], T]) -> T | None:
+        """Returns what `question` returns for the client of the broker; None while the broker does not answer."""
         if time.monotonic() < self.retry_at_s:
             return None
         try:
-            with redis_client().pipeline() as pipeline:
-                pipeline.set(key, 0, px=period_s * 1000, nx=True)
-                pipeline.incrby(key, amount)
-                pipeline.pttl(key)
-                _, count, left_ms = pipeline.execute()
-            if left_ms > period_s * 1000:  # the broker's clock was set back
-                redis_client().pexpire(key, period_s * 1000)
-                left_ms = period_s * 1000
+            return question(redis_client())
         except redis.RedisError as error:
             self.retry_at_s = time.monotonic() + RETRY_S
             log.warning("the broker does not answer: requests to the API are not limited now (%s)", error)
             return None
-        return count, left_ms / 1000
+
+    def add(self, key: str, period_s: int) -> tuple[int, float] | None:
+        """Returns the new count and the seconds until its period ends; None while the broker does not answer."""
+        return self.ask(lambda broker: _counted(broker, key, period_s))
 
 
-class ProcessCounter:
-    """Counts in this process, as BrokerCounter does; as many keys as there are buckets of addresses."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._counts: dict[str, tuple[int, float]] = {}
-
-    def add(self, key: str, period_s: int, amount: int = 1) -> tuple[int, float]:
-        now_s = self._clock()
-        count, end_s = self._counts.get(key, (0, 0.0))
-        if end_s <= now_s:
-            count, end_s = 0, now_s + period_s
-        self._counts[key] = count + amount, end_s
-        return count + amount, end_s - now_s
+def _counted(broker: redis.Redis, key: str, period_s: int) -> tuple[int, float]:
+    with broker.pipeline() as pipeline:
+        pipeline.set(key, 0, px=period_s * 1000, nx=True)
+        pipeline.incr(key)
+        pipeline.pttl(key)
+        _, count, left_ms = pipeline.execute()
+    if left_ms > period_s * 1000:  # the broker's clock was set back
+        broker.pexpire(key, period_s * 1000)
+        left_ms = period_s * 1000
+    return count, left_ms / 1000
 
 
 broker_counter = BrokerCounter()
-process_counter = ProcessCounter()
+broker_attempts = BrokerAttempts(broker_counter.ask)
+process_attempts = ProcessAttempts()
 
 
 def check_request(request: Request) -> None:
@@ -101,8 +103,9 @@ def check_request(request: Request) -> None:
 class PasswordBackend(ModelBackend):
     """Django's check of passwords, limited by address: for the login page and the API's basic authentication.
 
-    An attempt counts before the password is hashed, which is slow, and no longer when the password was right. While
-    the broker does not answer, each process counts by itself.
+    Wrong passwords count, before they are hashed (password_attempts.py). An attempt waits while those in flight might
+    use up the limit, so that any number of right passwords can come at a time. While the broker does not answer, each
+    process counts by itself.
     """
 
     def authenticate(
@@ -113,17 +116,36 @@ class PasswordBackend(ModelBackend):
         if request is None or rate is None:
             return super().authenticate(request, username, password, **fields)
         key = PASSWORD_PREFIX + address_bucket(client_address(request))
-        count, left_s = _count_attempt(key, rate.period_s, 1)
-        if count > rate.requests:
-            raise Throttled(wait=math.ceil(left_s), detail="Too many attempts to log in.")
-        user = super().authenticate(request, username, password, **fields)
-        if user is not None:
-            _count_attempt(key, rate.period_s, -1)
+        attempt = secrets.token_hex(8)
+        attempts = _begin_attempt(key, attempt, rate.requests, rate.period_s)
+        user = None
+        try:
+            user = super().authenticate(request, username, password, **fields)
+        finally:
+            wrong = user is None
+            # If the broker has failed meanwhile, it forgets the attempt, but a wrong one must count.
+            if not attempts.end(key, attempt, wrong, rate.period_s):
+                process_attempts.end(key, attempt, wrong, rate.period_s)
         return user
 
 
-def _count_attempt(key: str, period_s: int, amount: int) -> tuple[int, float]:
-    return broker_counter.add(key, period_s, amount) or process_counter.add(key, period_s, amount)
+def _begin_attempt(key: str, attempt: str, limit: int, period_s: int) -> Attempts:
+    """Returns where the attempt was admitted, after waiting for others if necessary. Raises Throttled."""
+    give_up_at_s = time.monotonic() + MAX_WAIT_S
+    while True:
+        attempts: Attempts = broker_attempts
+        found = attempts.begin(key, attempt, limit, period_s)
+        if found is None:
+            attempts = process_attempts
+            found = process_attempts.begin(key, attempt, limit, period_s)
+        answer, left_s = found
+        if answer is Answer.ADMITTED:
+            return attempts
+        if answer is Answer.REFUSED:
+            raise Throttled(wait=math.ceil(left_s), detail="Too many attempts to log in.")
+        if time.monotonic() > give_up_at_s:
+            raise Throttled(wait=1, detail="Too many attempts to log in at the same time.")
+        time.sleep(_LOOK_EVERY_S)
 
 
 class LoginLimitMiddleware:
@@ -149,13 +171,23 @@ class LoginLimitMiddleware:
 def client_address(request: HttpRequest | Request) -> str:
     """Returns the address of the client: the last one in X-Forwarded-For that is not one of galileo_trusted_proxies.
 
-    The header counts only where such a proxy has sent it: any client can write one.
+    The header counts only where such a proxy has sent it: any client can write one. Where it has something else than
+    an address, the client counts as the proxy that has sent it.
     """
     address = str(request.META.get("REMOTE_ADDR", ""))
-    forwarded = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
     while forwarded and _is_trusted_proxy(address):
-        address = forwarded.pop() or address
+        found = _without_port(forwarded.pop().strip())
+        if _parsed(found) is None:
+            break
+        address = found
     return address
+
+
+def _without_port(text: str) -> str:
+    """An address of X-Forwarded-For without the port that some proxies add: each connection has another one."""
+    found = _WITH_PORT.fullmatch(text)
+    return text if found is None else found[1] or found[2]
 
 
 def address_bucket(address: str) -> str:

@@ -37,6 +37,7 @@ class ShardAccount:
     outcomes: dict[int, int]  # rows by Outcome code
     is_closed: bool = False
     requests_planned: int | None = None  # closed model with requests_per_client; else None
+    workload: int = 0  # its index
 
     @property
     def rows(self) -> int:
@@ -84,6 +85,11 @@ class ShardAccount:
         """Planned arrivals that will never have a row, because the shard broke off."""
         known = self.rows + self.missing + self.cut_without_row
         return max(0, self.planned - known) if self.broke_off else 0
+
+    @property
+    def without_row(self) -> int:
+        """Arrivals that the database has no row of, and that are not untraced either."""
+        return self.missing + self.cut_without_row + self.lost
 
     def line(self, name: str) -> int:
         return sum(count for outcome, count in self.outcomes.items() if account_line(outcome) == name)
@@ -257,6 +263,7 @@ def _shard_account(shard: Shard, batch_rows: dict[tuple[int, int], int], outcome
         outcomes=outcomes,
         is_closed=is_closed,
         requests_planned=requests_planned,
+        workload=shard.group.workload.index,
     )
 
 

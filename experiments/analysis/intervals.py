@@ -44,9 +44,9 @@ def intervals_of(experiment: Experiment) -> list[dict[str, Any]]:
     `planned` is the schedule's integral (a Poisson process varies around it), `arrivals` counts by intended time, and
     `sent` by the time at which the request was written. A request that waited may be sent in a later interval;
     `sent_after` counts those after the end. `schedule_total` and `arrivals_total` are the sums of the intervals, and
-    `explained_deviation` is how far the two may lie apart by chance (loadgen/arrivals/count_spread.py). Untraced
-    arrivals are known by the second only: a second that lies in several intervals is divided in proportion to the
-    schedule, and its requests count as sent when they were intended.
+    `explained_deviation` is how far the number of all planned arrivals may lie from the schedule's by chance
+    (loadgen/arrivals/count_spread.py). Untraced arrivals are known by the second only: a second that lies in several
+    intervals is divided in proportion to the schedule, and its requests count as sent when they were intended.
     The closed model and interactive experiments plan no arrivals (None): there, `clients` is the number of active
     clients; it is None in the open model.
     """

@@ -134,7 +134,13 @@ def _target(target: dict[str, Any] | None) -> Iterator[str]:
         yield from _wrapped(f"not compared, because the requests carry no ids: {', '.join(target['without_ids'])}")
     for each in target["several_lines"]:
         many = "each id of {service} is in exactly {lines}" if each["all"] else "most ids of {service} are in {lines}"
-        yield from _wrapped(f"{many.format_map(each)} lines, which count as one request (--target-log-match)")
+        text = f"{many.format_map(each)} lines, which count as one request (--target-log-match)"
+        if each["logs"] > 1:
+            text += (
+                f"; {each['logs']} logs have the same lines, as those of servers in a row, or of instances each of "
+                "which received every request"
+            )
+        yield from _wrapped(text)
     for name, examples in target["examples"].items():
         if examples:
             yield from _wrapped(f"{name}: {', '.join(examples)}")
@@ -167,18 +173,24 @@ def _planned_and_achieved(workload: dict[str, Any]) -> Iterator[str]:
 
 
 def _deviation(workload: dict[str, Any]) -> Iterator[str]:
-    """How the number of arrivals differs from the schedule's, if that is more than rounding."""
-    planned, arrivals, explained = (
-        workload[name] for name in ("schedule_total", "arrivals_total", "explained_deviation")
-    )
-    deviation = arrivals - planned
+    """How the number of the plan's arrivals differs from the schedule's, if that is more than rounding.
+
+    Arrivals that were planned count, whatever became of them: the account tells of those that were lost or cut.
+    """
+    names = ("schedule_total", "arrivals_total", "uncounted_total", "explained_deviation")
+    by_schedule, arrivals, uncounted, explained = (workload[name] for name in names)
+    deviation = arrivals + uncounted - by_schedule
     if abs(deviation) <= 1:
         return
-    text = f"{arrivals:,} arrivals, {planned:,.1f} by the schedule ({deviation:+,.1f})"
+    text = f"{arrivals:,} arrivals"
+    if uncounted:
+        text += f" and {uncounted:,} in no interval (lost, missing or cut)"
+    text += f", {by_schedule:,.1f} by the schedule ({deviation:+,.1f})"
+    process = workload["arrival_process"]
     if abs(deviation) > explained:
-        yield from _wrapped(f"{text}: MORE than {workload['arrival_process']} arrivals explain, {explained:,.1f}")
+        yield from _wrapped(f"{text}: a LARGER deviation than {process} arrivals explain, {explained:,.1f}")
     else:
-        yield from _wrapped(f"{text}; {workload['arrival_process']} arrivals explain up to {explained:,.1f}")
+        yield from _wrapped(f"{text}; {process} arrivals explain up to {explained:,.1f}")
 
 
 def _clients_and_rates(workload: dict[str, Any]) -> Iterator[str]:
@@ -200,16 +212,25 @@ def _times(summary: dict[str, Any]) -> Iterator[str]:
     several = len(summary["workloads"]) > 1
     parts = [("", summary["total"])]
     parts += [(f" {part['service']}", part) for part in summary["workloads"]] if several else []
+    without_limits: list[str] = []
     for suffix, part in parts:
         for name in _TIMES:
             times = part["times"][name]
             figures = [milliseconds(times[quantile]) for quantile in ("mean_s", *QUANTILES)]
             rows.append((name.replace("_", " ") + suffix, f"{times['count']:,}", *figures))
-        if part["outcomes"].get("timeout"):
+        if any(part["outcomes"].get(outcome) for outcome in ("timeout", "connect_timeout")):
             times = part["times"]["response_time_with_timeouts"]
+            if times is None:
+                without_limits.append(part.get("service", "the total"))
+                continue
             figures = [milliseconds(times[quantile]) for quantile in ("mean_s", *QUANTILES)]
             rows.append((f"  time-outs as their limit{suffix}", f"{times['count']:,}", *figures))
     yield from table(rows)
+    if without_limits:
+        yield from _wrapped(
+            f"No times with time-outs as their limit ({', '.join(without_limits)}): requests of a client app timed "
+            "out, which may set limits of its own."
+        )
     closed = [part["service"] for part in summary["workloads"] if part["response_times_depend_on_completions"]]
     if closed:
         yield from _wrapped(

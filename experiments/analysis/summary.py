@@ -15,11 +15,12 @@ from experiments.analysis.node_samples import quotas_of
 from experiments.analysis.shard_scope import seconds_of
 from experiments.analysis.verdict import LatenessFacts, QuotaFacts, ShardFacts, VerdictFacts, judge
 from experiments.models import Event, Experiment, Shard, Worker, Workload
+from experiments.plans.requests import time_outs_s
 from loadgen.protocol.enums import LoadModel
 from loadgen.protocol.outcomes import MalformedReason, Outcome
 
 NS = 1_000_000_000
-FORMAT = 3
+FORMAT = 4
 QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
 TIMES = ("response_time", "service_time", "connection_wait", "lateness")
 # The 99th percentile of fewer arrivals is one of the latest few.
@@ -27,13 +28,15 @@ LEAST_FOR_P99 = 100
 MAX_EVENTS = 200
 # True for the closed model: clients wait for each response, so that a slow target gets fewer requests.
 DEPENDENT = "response_times_depend_on_completions"
-_TIMEOUT = str(Outcome.TIMEOUT.value)
+_TIMEOUT, _CONNECT_TIMEOUT = str(Outcome.TIMEOUT.value), str(Outcome.CONNECT_TIMEOUT.value)
 
 
 def summarise(experiment: Experiment) -> dict[str, Any]:
     """The summary of the present state of the database, as JSON. Durations end in `_s`; a missing time is None.
 
-    `verdict` holds status and reasons; `batches` is the number of batches included, so that later ones are noticed.
+    `response_time_with_timeouts` counts time-outs with their limits; None if requests of a client app timed out, as an
+    app may set limits of its own. `verdict` holds status and reasons; `batches` is the number of batches included, so
+    that later ones are noticed.
     """
     batches = experiment.batches.count()
     account = account_of(experiment)
@@ -48,7 +51,7 @@ def summarise(experiment: Experiment) -> dict[str, Any]:
         "ended_as": _ended_as(experiment),
         "reason": experiment.reason,
         "account": account.to_dict(),
-        "intervals": intervals_of(experiment),
+        "intervals": [_with_uncounted(part, account) for part in intervals_of(experiment)],
         "total": {DEPENDENT: any(_is_dependent(workload) for workload, _ in seconds.workloads), **total},
         "workloads": [{**_head(workload), **each.to_dict()} for workload, each in seconds.workloads],
         "hosts": seconds.with_addresses(hosts_of(experiment)),
@@ -67,18 +70,30 @@ def _ended_as(experiment: Experiment) -> str:
     return experiment.status if experiment.has_ended else experiment.final_status
 
 
+def _with_uncounted(part: dict[str, Any], account: Account) -> dict[str, Any]:
+    """A workload's intervals, with `uncounted_total`: its planned arrivals that are in none of them.
+
+    Those have no row, as they were lost, missing or cut, or their time is before the start, as their shard was stopped
+    before it knew the start.
+    """
+    shards = [shard for shard in account.shards if shard.workload == part["workload"]]
+    known = sum(shard.rows + shard.without_row for shard in shards)
+    is_open = part["model"] == LoadModel.OPEN
+    return {**part, "uncounted_total": max(0, known - part["arrivals_total"]) if is_open else None}
+
+
 class _Total:
     """The sum of counts and times over some seconds.
 
     Args:
-        limit_ns: the time-out of the requests, as far as the plan gives it.
+        limits_ns: outcome code of a time-out → its limit; None: not known.
     """
 
     COUNTS = ("arrivals", "sent", "completed", "resent", "size")
     COLUMNS = (*COUNTS, "outcomes", "reasons", "statuses", "addresses", *TIMES)
 
-    def __init__(self, limit_ns: int = 0) -> None:
-        self._limit_ns = limit_ns
+    def __init__(self, limits_ns: dict[str, int] | None = None) -> None:
+        self._limits_ns = limits_ns
         self._counts: Counter[str] = Counter()
         self._outcomes: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
@@ -86,6 +101,7 @@ class _Total:
         self.addresses: dict[str, Counter[str]] = {}  # host → address → requests sent
         self.times = {name: Histogram() for name in TIMES}
         self._time_outs = Histogram()
+        self._unknown_time_outs = 0  # those whose limit is not known
 
     def add(self, values: Sequence[Any]) -> None:
         """Adds a row of the statistics per second: the values of COLUMNS."""
@@ -96,7 +112,12 @@ class _Total:
         self._statuses.update(row["statuses"])
         for host, sent in row["addresses"].items():
             self.addresses.setdefault(host, Counter()).update(sent)
-        self._time_outs.add_equal(self._limit_ns, row["outcomes"].get(_TIMEOUT, 0))
+        for outcome in (_TIMEOUT, _CONNECT_TIMEOUT):
+            count = row["outcomes"].get(outcome, 0)
+            if self._limits_ns is None:
+                self._unknown_time_outs += count
+            else:
+                self._time_outs.add_equal(self._limits_ns[outcome], count)
         for name, histogram in self.times.items():
             histogram.merge(Histogram.from_bytes(row[name]))
 
@@ -106,6 +127,7 @@ class _Total:
         self._reasons.update(other._reasons)
         self._statuses.update(other._statuses)
         self._time_outs.merge(other._time_outs)
+        self._unknown_time_outs += other._unknown_time_outs
         for name, histogram in self.times.items():
             histogram.merge(other.times[name])
 
@@ -120,7 +142,7 @@ class _Total:
             "statuses": {status: statuses[status] for status in sorted(statuses, key=int)},
             "times": {
                 **{name: _times(histogram) for name, histogram in self.times.items()},
-                "response_time_with_timeouts": _times(with_timeouts),
+                "response_time_with_timeouts": None if self._unknown_time_outs else _times(with_timeouts),
             },
         }
 
@@ -161,7 +183,7 @@ class _Seconds(NamedTuple):
 def _seconds_of(experiment: Experiment) -> _Seconds:
     """Adds up the seconds one by one, as a long experiment has many."""
     workloads = list(experiment.workloads.order_by("index"))
-    totals = {workload.index: _Total(_limit_ns(workload)) for workload in workloads}
+    totals = {workload.index: _Total(_limits_ns(workload)) for workload in workloads}
     lateness: dict[int, Histogram] = {}
     for workload, shard, *values in seconds_of(experiment, "workload", "shard_id", *_Total.COLUMNS):
         totals[workload].add(values)
@@ -169,12 +191,18 @@ def _seconds_of(experiment: Experiment) -> _Seconds:
     return _Seconds([(workload, totals[workload.index]) for workload in workloads], lateness)
 
 
-def _limit_ns(workload: Workload) -> int:
-    """The time-out of a workload's requests, as far as the plan gives it."""
-    timeout = workload.spec["kwargs"].get("timeout")
-    limit_s = timeout[1] if isinstance(timeout, list) else timeout
-    limit_s = float(limit_s or workload.spec["request_timeout_s"])
-    return round(limit_s * NS)
+def _limits_ns(workload: Workload) -> dict[str, int] | None:
+    """Outcome code of a time-out → its limit; None with a client app, which may set limits of its own.
+
+    A connect time-out is that of a connect, or of the wait for a free connection, which has the response's limit. The
+    row does not tell which, so that the smaller limit counts. Two kinds of requests may have taken less: a connect that
+    fails ends the request that has waited longest, which may be younger than the connect; and after a redirect the
+    time-out of a connect is one of the response.
+    """
+    if workload.spec["client_app"] is not None:
+        return None
+    connect_s, read_s = time_outs_s(workload.spec)
+    return {_TIMEOUT: round(read_s * NS), _CONNECT_TIMEOUT: round(min(connect_s, read_s) * NS)}
 
 
 def _is_dependent(workload: Workload) -> bool:

@@ -6,11 +6,15 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 
 def name_version(apps: Apps, editor: BaseDatabaseSchemaEditor) -> None:
-    """Plans stored before they named the version of their arrival processes have the first."""
+    """Names the version of the arrival processes in each stored plan.
+
+    Runs up to now had version 1. Queued experiments, which run after the migration, will have version 2.
+    """
     experiments: Any = apps.get_model("experiments", "Experiment").objects
-    for experiment in experiments.only("plan").iterator():
+    for experiment in experiments.only("plan", "status").iterator():
         if experiment.plan:
-            experiment.plan = {**experiment.plan, "arrivals_version": 1}
+            version = 2 if experiment.status == "QUEUED" else 1
+            experiment.plan = {**experiment.plan, "arrivals_version": version}
             experiment.save(update_fields=["plan"])
 
 

@@ -50,15 +50,16 @@ _Numbers = Annotated[
         remedy=WAY_ROUND,
     ),
 ]
-# Longer than a plan may last, so that a time after it can only be one of the Unix epoch.
-_UNIX_FROM_S = 1e9
+# Longer than a plan may last, so that a time after it can only be one of the Unix epoch; and the year 5138.
+_UNIX_FROM_S, _UNIX_TO_S = 1e9, 1e11
 
 
 def _since_the_first(times: object) -> object:
     """Unix times, as logs have them, as seconds since the first of them; anything else as it is."""
     if not isinstance(times, list | tuple) or not times:
         return times
-    if not all(isinstance(time_s, int | float) and time_s >= _UNIX_FROM_S for time_s in times):
+    # Later times are refused as they are: integers above 1e308 cannot be subtracted from a float.
+    if not all(isinstance(time_s, int | float) and _UNIX_FROM_S <= time_s <= _UNIX_TO_S for time_s in times):
         return times
     first_s = min(times)
     return [round(time_s - first_s, 6) for time_s in times]

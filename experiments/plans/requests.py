@@ -77,14 +77,20 @@ def _read_kwargs(value: object) -> dict[str, Any]:
     return {key: item for key, item in value.items() if item is not None}
 
 
+def time_outs_s(spec: dict[str, Any]) -> tuple[float, float]:
+    """The limits of a connect and of a response, in a workload without a client app (a WorkloadSpec as a dict)."""
+    timeout = spec["kwargs"].get("timeout")
+    connect_s, read_s = timeout if isinstance(timeout, list) else (timeout, timeout)
+    return float(connect_s or spec["connect_timeout_s"]), float(read_s or spec["request_timeout_s"])
+
+
 def longest_request_s(spec: dict[str, Any]) -> float:
     """The longest time that a request of a workload (a WorkloadSpec as a dict) may take.
 
     It is the time to wait for a connection or to open one, and then to receive the response.
     """
-    timeout = spec["kwargs"].get("timeout")
-    connect_s, read_s = timeout if isinstance(timeout, list) else (timeout, timeout)
-    return float((connect_s or spec["connect_timeout_s"]) + 2 * (read_s or spec["request_timeout_s"]))
+    connect_s, read_s = time_outs_s(spec)
+    return connect_s + 2 * read_s
 
 
 # Each check adds what is wrong with a keyword's value at its place.

@@ -1,10 +1,12 @@
 """One request of a client app, made in a process of its own, from which the app cannot harm the shell.
 
-The process gets none of the controller's secrets: neither in its environment or its arguments, nor through its files.
+The process gets none of the controller's secrets: neither in its environment, its arguments or its files, nor in the
+environment of the shell, which it could read in /proc. It runs as the shell's user, and can read this user's files.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -31,6 +33,7 @@ _VARIABLES = (
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV",
     "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "galileo_compiled",
 )  # fmt: skip
+_PR_SET_DUMPABLE = 4  # of prctl(2)
 _ROOT = Path(loadgen.__file__).resolve().parents[1]
 
 
@@ -66,8 +69,27 @@ def _unpack(app: bytes, folder: Path, name: str) -> None:
         raise AppFailed(f"client app {name!r} cannot be unpacked: {error}") from error
 
 
+def _hide_environment() -> None:
+    """Makes this process not dumpable, so that no process of its user can read its environment or its memory in /proc.
+
+    It stays so, as an app may have left a process behind. Only root, and this process, can read there; there are no
+    core dumps, and this user cannot attach a debugger. A process that this one forks is not dumpable until it executes
+    a program.
+
+    Raises:
+        OSError: the kernel has refused it.
+    """
+    if not sys.platform.startswith("linux"):  # there is no /proc
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl(PR_SET_DUMPABLE): {os.strerror(number)}")
+
+
 def _run(command: list[str], timeout_s: float) -> str:
     """Runs the process, and kills its process group at the end. Returns how it ended."""
+    _hide_environment()
     deadline_s = time.monotonic() + timeout_s
     process = subprocess.Popen(
         command,

@@ -40,19 +40,25 @@ def test_our_tables_can_be_removed_and_made_again():
 
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
-def test_stored_plans_get_the_first_version_of_arrivals():
+def test_stored_plans_get_the_version_of_arrivals_that_runs_them():
+    stored = [
+        ("202611300101-ran0", "FINISHED", {"seed": 7}, {"seed": 7, "arrivals_version": 1}),
+        ("202611300101-runs", "RUNNING", {"seed": 7}, {"seed": 7, "arrivals_version": 1}),
+        ("202611300101-wait", "QUEUED", {"seed": 7}, {"seed": 7, "arrivals_version": 2}),
+        ("202611300101-none", "FINISHED", {}, {}),
+    ]
     try:
         call_command("migrate", "experiments", "0001_initial", verbosity=0)
         loader = MigrationLoader(connection)
         earlier = loader.project_state(("experiments", "0001_initial")).apps.get_model("experiments", "Experiment")
-        for experiment_id, plan in (("202611300101-plan", {"seed": 7}), ("202611300101-none", {})):
+        for experiment_id, status, plan, _ in stored:
             earlier.objects.create(
-                id=experiment_id, name="e", creator="x", seed=7, plan=plan, created_at=timezone.now()
+                id=experiment_id, name="e", creator="x", seed=7, status=status, plan=plan, created_at=timezone.now()
             )
     finally:
         call_command("migrate", verbosity=0)
     plans = dict(Experiment.objects.values_list("id", "plan"))
-    assert plans == {"202611300101-plan": {"seed": 7, "arrivals_version": 1}, "202611300101-none": {}}
+    assert plans == {experiment_id: after for experiment_id, _, _, after in stored}
 
 
 def test_a_database_of_another_version_is_refused():

@@ -47,7 +47,8 @@ def test_the_account_closes_with_the_logs_of_targets_that_rewrite_ids(galileo, t
     assert change["found"] in logs["mesh"].read_text()
     assert comparison["contradictions"] == [change["sentence"]]
     assert (comparison["logged"], comparison["missing"], comparison["not_compared"]) == (80, 0, 20)
-    assert comparison["several_lines"] == [{"service": name, "lines": 2, "all": True} for name in ("rails", "phoenix")]
+    several = [{"service": name, "lines": 2, "all": True, "logs": 1} for name in ("rails", "phoenix")]
+    assert comparison["several_lines"] == several
     # As many requests as lines of the targets' logs; Rails and Phoenix log two of each.
     assert [len(log.read_text().splitlines()) for log in kept] == [40, 40, 20, 20]
     assert [len(target.seen) for target in targets.values()] == [20] * 5

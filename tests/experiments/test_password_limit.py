@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import redis
 from django.contrib.auth import hashers
+from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import User
-from django.test import Client
+from django.test import Client, RequestFactory
+from rest_framework.exceptions import Throttled
 
-from experiments import throttling
+from experiments import password_attempts, throttling
 from experiments.api.schema import PROBLEM_JSON
+from experiments.password_attempts import Answer, ProcessAttempts
 from galileo_site.environment import Rate, read_site
 
 pytestmark = pytest.mark.django_db
@@ -25,7 +31,7 @@ RIGHT, WRONG = "right-password", "wrong-password"
 def three_an_hour(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.GALILEO_LOGIN_RATE = Rate(3, 3600)
     monkeypatch.setattr(throttling.broker_counter, "retry_at_s", 0.0)
-    monkeypatch.setattr(throttling, "process_counter", throttling.ProcessCounter())
+    monkeypatch.setattr(throttling, "process_attempts", ProcessAttempts())
 
 
 @pytest.fixture
@@ -96,6 +102,105 @@ def test_right_passwords_are_not_limited(client: Client, admin: User, broker: re
     assert [basic(client, WRONG).status_code for _ in range(4)] == [401, 401, 401, 429]
 
 
+class Hashing:
+    """A hash that takes a time: how many passwords are hashed at once, and which were hashed at all."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, takes_s: float) -> None:
+        self.at_once = self.most_at_once = 0
+        self.passwords: list[str | None] = []
+        self._takes_s = takes_s
+        self._lock = threading.Lock()
+        monkeypatch.setattr(ModelBackend, "authenticate", self._authenticate)
+
+    def _authenticate(self, request: Any, username: str | None, password: str | None, **fields: Any) -> User | None:
+        with self._lock:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+            self.passwords.append(password)
+        time.sleep(self._takes_s)
+        with self._lock:
+            self.at_once -= 1
+        return User(username=username) if password == RIGHT else None
+
+
+def attempted(passwords: list[str]) -> list[str]:
+    """What becomes of attempts that begin at the same time, from one address: right, wrong or refused."""
+    begin = threading.Barrier(len(passwords))
+
+    def attempt(password: str) -> str:
+        begin.wait()
+        try:
+            user = throttling.PasswordBackend().authenticate(RequestFactory().get("/"), "admin", password)
+        except Throttled:
+            return "refused"
+        return "wrong" if user is None else "right"
+
+    with ThreadPoolExecutor(len(passwords)) as pool:
+        return list(pool.map(attempt, passwords))
+
+
+@pytest.fixture(params=["broker", "process"])
+def counted_by(request: pytest.FixtureRequest) -> str:
+    """Where attempts are counted: both ways must hold the limit."""
+    if request.param == "broker":
+        request.getfixturevalue("broker")
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("counted_by")
+def test_more_right_passwords_than_the_limit_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashing = Hashing(monkeypatch, 0.05)
+    assert attempted([RIGHT] * 16) == ["right"] * 16
+    assert hashing.most_at_once <= 3
+    assert attempted([WRONG] * 8).count("wrong") == 3  # none of the right ones stays counted
+
+
+@pytest.mark.usefixtures("counted_by")
+def test_limit_of_wrong_passwords_holds_for_those_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashing = Hashing(monkeypatch, 0.05)
+    found = attempted([WRONG, RIGHT] * 8)
+    assert found.count("wrong") == hashing.passwords.count(WRONG) == 3
+    assert set(attempted([RIGHT] * 3)) == {"refused"}
+
+
+@pytest.mark.usefixtures("counted_by")
+def test_attempt_that_waits_too_long_is_refused_and_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    Hashing(monkeypatch, 1.0)
+    monkeypatch.setattr(throttling, "MAX_WAIT_S", 0.0)
+    assert sorted(attempted([RIGHT] * 8)) == ["refused"] * 5 + ["right"] * 3
+    assert attempted([RIGHT] * 3) == ["right"] * 3
+
+
+def test_attempt_of_a_killed_process_is_forgotten(broker: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(password_attempts, "LONGEST_ATTEMPT_S", 0.05)
+    attempts = throttling.broker_attempts
+    assert attempts.begin("galileo:login:rate:x", "a", 1, 60) == (Answer.ADMITTED, 0.0)
+    assert attempts.begin("galileo:login:rate:x", "b", 1, 60) == (Answer.BUSY, 0.0)
+    time.sleep(0.06)
+    assert attempts.begin("galileo:login:rate:x", "b", 1, 60) == (Answer.ADMITTED, 0.0)
+
+
+def test_wrong_attempt_counts_if_the_broker_fails_meanwhile(
+    broker: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def authenticate(*args: Any, **fields: Any) -> None:
+        throttling.broker_counter.retry_at_s = time.monotonic() + 60
+
+    monkeypatch.setattr(ModelBackend, "authenticate", authenticate)
+    for _ in range(3):
+        assert attempted([WRONG]) == ["wrong"]
+    assert attempted([WRONG]) == ["refused"]
+
+
+def test_period_is_not_longer_after_the_brokers_clock_was_set_back(broker: redis.Redis) -> None:
+    attempts, key = throttling.broker_attempts, "galileo:login:rate:x"
+    attempts.begin(key, "a", 1, 60)
+    attempts.end(key, "a", True, 60)
+    broker.pexpire(key, 150_000)
+    assert attempts.begin(key, "b", 1, 60) == (Answer.REFUSED, 60.0)
+    assert broker.pttl(key) <= 60_000
+
+
 def test_another_address_is_not_affected(client: Client, admin: User, broker: redis.Redis) -> None:
     for _ in range(5):
         basic(client, WRONG)
@@ -135,14 +240,17 @@ def test_without_a_broker_each_process_counts(client: Client, admin: User) -> No
     assert log_in(client, RIGHT, REMOTE_ADDR="10.0.0.2").status_code == 302
 
 
-def test_process_counter_begins_again_after_its_period() -> None:
+def test_period_of_a_process_begins_with_a_wrong_attempt() -> None:
     now = [100.0]
-    counter = throttling.ProcessCounter(lambda: now[0])
-    assert [counter.add("a", 10) for _ in range(2)] == [(1, 10.0), (2, 10.0)]
+    attempts = ProcessAttempts(lambda: now[0])
+    for attempt, wrong in (("a", False), ("b", True), ("c", True)):
+        assert attempts.begin("key", attempt, 2, 10) == (Answer.ADMITTED, 0.0)
+        assert attempts.end("key", attempt, wrong, 10)
     now[0] = 106.0
-    assert (counter.add("a", 10, -1), counter.add("b", 10)) == ((1, 4.0), (1, 10.0))
+    assert attempts.begin("key", "d", 2, 10) == (Answer.REFUSED, 4.0)
+    assert attempts.begin("other", "d", 2, 10) == (Answer.ADMITTED, 0.0)
     now[0] = 110.0
-    assert counter.add("a", 10) == (1, 10.0)
+    assert attempts.begin("key", "d", 2, 10) == (Answer.ADMITTED, 0.0)
 
 
 def test_without_a_limit_nothing_is_counted(client: Client, admin: User, broker: redis.Redis, settings: Any) -> None:

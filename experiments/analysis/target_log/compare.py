@@ -55,7 +55,8 @@ def compare(experiment: Experiment, paths: list[Path], match: re.Pattern[bytes] 
     """Compares the rows of an experiment with logs of its targets; `contradictions` has a sentence for each difference.
 
     Every completed request must be in a log; one without a response may not have reached the target. Every logged
-    request must have been sent, and be logged once: in one line, or in as many lines as the others (`several_lines`).
+    request must have been sent, and be logged once: in one line, or in as many lines as the others (`several_lines`;
+    its `logs` is the number of logs with the same lines, more than 1 for servers in a row).
     Workloads whose requests carry no ids are not compared, and are listed in `without_ids`. Those whose ids the target
     changed are in `changed_ids`; if a log has none of their ids, their requests count as `not_compared`.
 
@@ -97,7 +98,12 @@ def compare(experiment: Experiment, paths: list[Path], match: re.Pattern[bytes] 
     }
     result["without_ids"] = [group.workload.service for group in groups if group.id not in headers]
     result["several_lines"] = [
-        {"service": services[group_id], "lines": lines, "all": logged[group_id].are_all_in(lines)}
+        {
+            "service": services[group_id],
+            "lines": lines,
+            "all": logged[group_id].are_all_in(lines),
+            "logs": logged[group_id].logs_of_a_statement(),
+        }
         for group_id, lines in per_request.items()
         if lines > 1
     ]

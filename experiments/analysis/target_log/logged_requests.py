@@ -27,6 +27,7 @@ class LoggedRequests:
         # One row of (key, hops) for each request, its number for each line, and its number of lines.
         self._requests, numbers, self._counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
         self._numbers = numbers.reshape(-1)
+        self._logs = np.repeat(np.arange(len(logged), dtype=np.uint64), [len(ids.keys) for ids in logged])
 
     @property
     def is_empty(self) -> bool:
@@ -52,18 +53,37 @@ class LoggedRequests:
         """Returns how many lines the targets write for each request, 1 or more.
 
         That is the most common number of lines of a request: an application logs the begin and the end of a request, or
-        two servers in a row log it. But lines of one request that differ in nothing but digits (times, durations) come
-        from the same statement: then the request was received more than once, and that statement's lines count once.
+        two servers in a row log it, each in its own log. But lines of one request in one log that differ in nothing but
+        digits (times, durations) come from the same statement: then the request was received more than once, and that
+        statement's lines count once.
         """
         if not len(self._counts):
             return 1
         usual = int(np.bincount(self._counts).argmax())
-        statements = np.stack((self._numbers.astype(np.uint64), self._shapes), axis=1)
-        found, repeats = np.unique(statements, axis=0, return_counts=True)
+        numbers = self._numbers.astype(np.uint64)
+        return max(1, usual // self._usual_repeats(np.stack((numbers, self._shapes, self._logs), axis=1)))
+
+    def logs_of_a_statement(self) -> int:
+        """Returns in how many logs the same statement usually writes of a request: 1, or more for servers in a row.
+
+        As many instances of one server that each received every request have the same logs.
+        """
+        if not len(self._counts):
+            return 1
+        statements = np.unique(np.stack((self._numbers.astype(np.uint64), self._shapes, self._logs), axis=1), axis=0)
+        return self._usual_repeats(statements[:, :2])
+
+    def _usual_repeats(self, rows: NDArray[np.uint64]) -> int:
+        """How often a row repeats, at most, for most of the requests with the usual number of lines.
+
+        Args:
+            rows: the number of a request, and anything else.
+        """
+        found, repeats = np.unique(rows, axis=0, return_counts=True)
         most_repeats = np.zeros(len(self._counts), dtype=np.int64)
         np.maximum.at(most_repeats, found[:, 0].astype(np.int64), repeats)
-        received = int(np.bincount(most_repeats[self._counts == usual]).argmax())
-        return max(1, usual // received)
+        usual = int(np.bincount(self._counts).argmax())
+        return int(np.bincount(most_repeats[self._counts == usual]).argmax())
 
     def are_all_in(self, lines: int) -> bool:
         """Returns whether each request is logged in exactly so many lines."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -24,6 +25,7 @@ from tests.support.batches import (
     counters_of,
     make_experiment,
     payload,
+    row,
     rows_of,
     run_payloads,
     shards_of,
@@ -415,6 +417,164 @@ def test_arrivals_are_compared_with_the_schedules():
     for number, part in enumerate(summary.summarise(experiment)["intervals"]):
         assert (part["schedule_total"], part["explained_deviation"]) == (8.0, pytest.approx(3 * 8**0.5 + 1))
         assert part["arrivals_total"] == len(rows_of(shards_of(experiment)[number]))
+
+
+def deliver_outcomes(experiment: Experiment, *outcomes: Outcome) -> None:
+    """Delivers the plan's rows of each shard; the last ones have these outcomes."""
+    for shard in shards_of(experiment):
+        rows = rows_of(shard)
+        first = len(rows) - len(outcomes)
+        changed = [row(r.client, r.sequence, r.intended_ns, o) for r, o in zip(rows[first:], outcomes, strict=True)]
+        for batch in run_payloads(shard, rows[:first] + changed):
+            ingest(batch)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "limits_s"),
+    [
+        (None, (3.0, 4.0)),
+        (0.5, (0.5, 0.5)),
+        ([0.25, 7], (0.25, 7.0)),
+        # A wait for a free connection has the response's limit: the row does not tell it from a connect.
+        ([9, 7], (7.0, 7.0)),
+        ([None, 1], (1.0, 1.0)),
+        ([1, None], (1.0, 4.0)),
+    ],
+)
+def test_connect_time_outs_count_as_the_smaller_limit(timeout, limits_s):
+    kwargs = {} if timeout is None else {"timeout": timeout}
+    experiment = make_experiment(
+        [[1.0, 8.0]], status="FINISHED", kwargs=kwargs, request_timeout_s=4.0, connect_timeout_s=3.0
+    )
+    deliver_outcomes(experiment, *[Outcome.CONNECT_TIMEOUT] * 2, Outcome.TIMEOUT)
+    result = summary.summarise(experiment)
+    connect_s, read_s = limits_s
+    for part in (*result["workloads"], result["total"]):
+        times = part["times"]["response_time_with_timeouts"]
+        assert (times["count"], times["max_s"]) == (8, max(limits_s))
+        assert times["mean_s"] == pytest.approx((5 * 0.00515 + 2 * connect_s + read_s) / 8, rel=0.001)
+        assert part["times"]["response_time"]["count"] == 5
+    assert "time-outs as their limit" in report_text.render(report.build(experiment, [], fresh=True))
+
+
+def test_connect_time_outs_alone_have_the_row_too():
+    experiment = make_experiment([[1.0, 8.0]], status="FINISHED")
+    deliver_outcomes(experiment, Outcome.CONNECT_TIMEOUT, Outcome.CONNECT_REFUSED)
+    (line,) = [
+        line
+        for line in report_text.render(report.build(experiment, [], fresh=True)).splitlines()
+        if "time-outs as their limit" in line
+    ]
+    assert line.split()[4:] == ["7", "718.7", "5.145", "5,000", "5,000", "5,000", "5,000"]
+
+
+def test_time_outs_of_an_app_have_no_known_limit():
+    experiment = make_experiment([[1.0, 8.0]], [[1.0, 8.0]], status="FINISHED")
+    with_app = experiment.workloads.get(index=1)
+    with_app.spec = {**with_app.spec, "client_app": "basket"}
+    with_app.save()
+    deliver_outcomes(experiment, Outcome.TIMEOUT)
+    result = summary.summarise(experiment)
+    plain, app = (part["times"]["response_time_with_timeouts"] for part in result["workloads"])
+    assert (plain["count"], plain["max_s"], app) == (8, 30.0, None)
+    assert result["total"]["times"]["response_time_with_timeouts"] is None
+    text = " ".join(report_text.render(report.build(experiment, [], fresh=True)).split())
+    assert "time-outs as their limit service0" in text
+    assert "No times with time-outs as their limit (the total, service1): requests of a client app timed out" in text
+
+
+def test_app_without_time_outs_has_times_with_time_outs():
+    experiment = make_experiment([[1.0, 8.0]], status="FINISHED", client_app="basket")
+    deliver(experiment)
+    times = summary.summarise(experiment)["total"]["times"]
+    assert times["response_time_with_timeouts"] == times["response_time"]
+
+
+def deviation_of(experiment: Experiment) -> str:
+    """The report's sentence about the number of arrivals; "" if there is none."""
+    text = " ".join(report_text.render(report.build(experiment, [], fresh=True)).split())
+    found = re.search(r"[\d,]+ arrivals[^.]*, [\d.,]+ by the schedule.*?(explain, |explain up to )[\d.,]+\d", text)
+    return found[0] if found else ""
+
+
+def add_rows(shard: Shard, number: int) -> list[Row]:
+    """The plan's rows of a shard and some more, at the time of its first."""
+    rows = rows_of(shard)
+    return rows + [replace(rows[0], sequence=1000 + n) for n in range(number)]
+
+
+def test_arrivals_as_by_the_schedule_are_not_remarked_on():
+    experiment = make_experiment([[1.0, 8.0]], status="FINISHED")
+    deliver(experiment)
+    assert deviation_of(experiment) == ""
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (2, "10 arrivals, 8.0 by the schedule (+2.0): a LARGER deviation than constant arrivals explain, 1.0"),
+        (-3, "5 arrivals, 8.0 by the schedule (-3.0): a LARGER deviation than constant arrivals explain, 1.0"),
+    ],
+)
+def test_too_many_or_too_few_arrivals_are_remarked_on(more, sentence):
+    experiment = make_experiment([[1.0, 8.0]], status="FINISHED")
+    (shard,) = shards_of(experiment)
+    for batch in run_payloads(shard, add_rows(shard, more) if more > 0 else rows_of(shard)[:more]):
+        ingest(batch)
+    assert deviation_of(experiment) == sentence
+
+
+def test_deviation_that_the_process_explains_says_so():
+    experiment = make_experiment([[1.0, 8.0]], process="expovariate", status="FINISHED")
+    (shard,) = shards_of(experiment)
+    for batch in run_payloads(shard, rows_of(shard)[:4]):
+        ingest(batch)
+    assert deviation_of(experiment) == "4 arrivals, 8.0 by the schedule (-4.0); expovariate arrivals explain up to 9.5"
+
+
+def test_arrivals_cut_without_a_row_are_no_deviation():
+    experiment = make_experiment([[2.0, 20.0]], status="CANCELLED")
+    (shard,) = shards_of(experiment)
+    for batch in run_payloads(shard, rows_of(shard)[:25]):
+        ingest(batch)
+    Shard.objects.update(totals={**Shard.objects.get().totals, "planned": 25, "cut_short": True})
+    (part,) = summary.summarise(experiment)["intervals"]
+    assert (part["schedule_total"], part["arrivals_total"], part["uncounted_total"]) == (40.0, 25, 15)
+    assert deviation_of(experiment) == ""
+
+
+@pytest.mark.parametrize("status", ["LOST", "FAILED"])
+def test_arrivals_of_a_lost_shard_are_no_deviation(status):
+    experiment = make_experiment([[1.0, 8.0]], [[1.0, 8.0]], status="FINISHED")
+    lost, whole = shards_of(experiment)
+    ingest(payload(lost, rows_of(lost)[:3]))
+    for batch in run_payloads(whole):
+        ingest(batch)
+    Shard.objects.filter(id=lost.id).update(status=status)
+    parts = summary.summarise(experiment)["intervals"]
+    assert [(part["arrivals_total"], part["uncounted_total"]) for part in parts] == [(3, 5), (8, 0)]
+    assert deviation_of(experiment) == ""
+
+
+def test_rows_missing_from_the_database_are_no_deviation():
+    experiment = make_experiment([[1.0, 8.0]], status="FINISHED")
+    (shard,) = shards_of(experiment)
+    for batch in run_payloads(shard)[1:]:  # the first batch of three rows is missing
+        ingest(batch)
+    (part,) = summary.summarise(experiment)["intervals"]
+    assert (part["arrivals_total"], part["uncounted_total"]) == (5, 3)
+    assert deviation_of(experiment) == ""
+
+
+def test_deviation_counts_arrivals_that_are_in_no_interval():
+    experiment = make_experiment([[1.0, 8.0]], status="FINISHED")
+    (shard,) = shards_of(experiment)
+    for batch in run_payloads(shard, add_rows(shard, 4))[1:]:
+        ingest(batch)
+    assert deviation_of(experiment) == (
+        "8 arrivals and 4 in no interval (lost, missing or cut), 8.0 by the schedule (+4.0): a LARGER deviation than "
+        "constant arrivals explain, 1.0"
+    )
 
 
 @pytest.mark.parametrize(("status", "broke"), [("LOST", "was lost: it is gone"), ("FAILED", "failed: it is gone")])

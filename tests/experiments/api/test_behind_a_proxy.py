@@ -11,13 +11,13 @@ import pytest
 import redis
 import requests
 from django.contrib.auth.models import User
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from rest_framework.authtoken.models import Token
 
 from experiments.ingest.ingest import ingest
 from experiments.models import Event, TelemetrySample
 from experiments.throttling import address_bucket, client_address
-from galileo_site.environment import read_site
+from galileo_site.environment import Rate, read_site
 from loadgen.protocol.settings import labels_of
 from routing.errors import InvalidInput
 from tests.experiments.plans.bad_plans import GOOD
@@ -136,7 +136,21 @@ def test_location_leads_to_the_outer_address(outside: Outside, broker: redis.Red
         ("127.0.0.1", "9.9.9.9, 1.2.3.4, 192.168.3.7", "1.2.3.4"),  # two proxies
         ("127.0.0.1", "192.168.3.7", "192.168.3.7"),
         ("::ffff:127.0.0.1", "2001:db8::1", "2001:db8::1"),
-        ("127.0.0.1", "unknown", "unknown"),
+        ("127.0.0.1", "1.2.3.4:51234", "1.2.3.4"),
+        ("127.0.0.1", "9.9.9.9:1, 1.2.3.4:51234, 192.168.3.7:80", "1.2.3.4"),
+        ("127.0.0.1", "[2001:db8::1]:51234", "2001:db8::1"),
+        ("127.0.0.1", "[2001:db8::1]", "2001:db8::1"),
+        ("127.0.0.1", "2001:db8::1:5123", "2001:db8::1:5123"),  # no port, as it has no brackets
+        # Nothing before something else than an address counts, as it may be the client's own.
+        ("127.0.0.1", "unknown", "127.0.0.1"),
+        ("127.0.0.1", "9.9.9.9, unknown", "127.0.0.1"),
+        ("127.0.0.1", "9.9.9.9, unknown, 192.168.3.7", "192.168.3.7"),
+        ("127.0.0.1", "1.2.3.4:", "127.0.0.1"),
+        ("127.0.0.1", "1.2.3.4:x51", "127.0.0.1"),
+        ("127.0.0.1", "1.2.3.4.5:51", "127.0.0.1"),
+        ("127.0.0.1", "[2001:db8::1", "127.0.0.1"),
+        ("127.0.0.1", "[]:5", "127.0.0.1"),
+        ("127.0.0.1", "9.9.9.9,", "127.0.0.1"),
     ],
 )
 def test_client_is_the_last_that_is_not_a_trusted_proxy(
@@ -146,6 +160,18 @@ def test_client_is_the_last_that_is_not_a_trusted_proxy(
     settings.GALILEO_TRUSTED_PROXIES = read_site(variables).trusted_proxies
     header = {"HTTP_X_FORWARDED_FOR": forwarded} if forwarded else {}
     assert client_address(RequestFactory().get("/", REMOTE_ADDR=remote, **header)) == client
+
+
+@pytest.mark.django_db
+def test_ports_do_not_evade_the_limit_of_passwords(client: Client, broker: redis.Redis, settings: Any) -> None:
+    settings.GALILEO_LOGIN_RATE = Rate(3, 3600)
+    settings.GALILEO_TRUSTED_PROXIES = read_site({**BASE, "galileo_trusted_proxies": "127.0.0.1"}).trusted_proxies
+    wrong = {"username": "admin", "password": "wrong"}
+    found = [
+        client.post("/admin/login/", wrong, headers={"X-Forwarded-For": f"203.0.113.7:{port}"}).status_code
+        for port in range(51_234, 51_239)
+    ]
+    assert found == [200, 200, 200, 429, 429]
 
 
 def test_addresses_of_one_ipv6_network_share_a_bucket() -> None:

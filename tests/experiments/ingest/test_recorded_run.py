@@ -49,7 +49,7 @@ RENAMED = {"thresholds": "limits"}
 ADDED = {
     "reason", "resent", "malformed", "schedule_total", "arrivals_total", "explained_deviation",
     "response_time_with_timeouts", "wait_peak_share", "address", "addresses", "not_compared", "several_lines",
-    "changed_ids", "quota_cores", "lines", "throttled_share",
+    "changed_ids", "quota_cores", "lines", "throttled_share", "uncounted_total",
 }  # fmt: skip
 ADDED_LIMITS = {"throttled by a CPU quota"}
 ADDED_COLUMNS = ",reason,resent,address"

@@ -98,7 +98,7 @@ def test_logs_of_proxy_and_application_close_the_account(experiment, write):
     found = compare(experiment, [nginx, app])
     assert (found["logged"], found["lines"], found["duplicate"]) == (20, 40, 0)
     assert [(file["lines"], file["requests"]) for file in found["files"]] == [(20, 20), (20, 20)]
-    assert found["several_lines"] == [{"service": "service0", "lines": 2, "all": True}]
+    assert found["several_lines"] == [{"service": "service0", "lines": 2, "all": True, "logs": 1}]
 
 
 @pytest.mark.parametrize("header", ["X-Request-Id", "traceparent"])
@@ -115,7 +115,7 @@ def test_request_received_twice_is_found_among_several_lines(experiment, write):
     lines = started_and_completed([*ids, ids[7]])
     found = compare(experiment, [write("two.log", *lines)])
     assert (found["duplicate"], found["examples"]["duplicate"]) == (1, [ids[7]])
-    assert found["several_lines"] == [{"service": "service0", "lines": 2, "all": False}]
+    assert found["several_lines"] == [{"service": "service0", "lines": 2, "all": False, "logs": 1}]
     text = report.render(report.build(experiment, [write("two.log", *lines)]))
     assert "most ids of service0 are in 2 lines" in text
     assert "--target-log-match" in found["contradictions"][0]
@@ -123,8 +123,29 @@ def test_request_received_twice_is_found_among_several_lines(experiment, write):
 
 def test_target_that_received_everything_twice_is_reported(experiment, write):
     lines = [f'127.0.0.1 - - "GET / HTTP/1.1" 200 2 {name}' for name in ids_of(experiment)]
-    found = compare(experiment, [write("a.log", *lines), write("b.log", *lines)])
+    found = compare(experiment, [write("a.log", *lines, *lines)])
     assert (found["logged"], found["duplicate"], found["several_lines"]) == (20, 20, [])
+
+
+def test_two_nginx_in_a_row_close_the_account(experiment, write):
+    """The ingress and the one behind it, with the same format."""
+    lines = [f"1764000000.{n:03} {name} GET /" for n, name in enumerate(ids_of(experiment))]
+    logs = [write("ingress.log", *lines), write("inner.log", *(line.replace("64000", "64001") for line in lines))]
+    text = " ".join(run(experiment, "--target-log", logs[0], "--target-log", logs[1]).split())
+    assert "The account closes." in text
+    assert "in the log more than once 0" in text
+    assert (
+        "each id of service0 is in exactly 2 lines, which count as one request (--target-log-match); 2 logs have the "
+        "same lines, as those of servers in a row, or of instances each of which received every request"
+    ) in text
+
+
+def test_request_that_the_second_nginx_received_twice_is_found(experiment, write):
+    ids = ids_of(experiment)
+    lines = [f'127.0.0.1 - - "GET / HTTP/1.1" 200 2 {name}' for name in ids]
+    found = compare(experiment, [write("ingress.log", *lines), write("inner.log", *lines, lines[7])])
+    assert (found["duplicate"], found["examples"]["duplicate"]) == (1, [ids[7]])
+    assert found["several_lines"] == [{"service": "service0", "lines": 2, "all": False, "logs": 2}]
 
 
 def test_requests_without_their_last_line_are_not_missing(experiment, write):

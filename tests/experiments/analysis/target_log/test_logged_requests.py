@@ -35,7 +35,12 @@ def each(*texts: bytes, requests: int = 20, hop: int = 0) -> LoggedIds:
         ([each(STARTED, ENDED), each(STARTED, ENDED, hop=1)], 2),  # requests after a redirect
         ([each(STARTED, ENDED), logged((20, STARTED), (21, STARTED))], 2),  # two without a response
         ([each(NGINX), each(NGINX, requests=3)], 1),  # three of them received twice
-        ([each(NGINX), each(NGINX)], 1),  # all of them received twice
+        ([each(NGINX), each(NGINX)], 2),  # two nginx in a row
+        ([each(NGINX), each(NGINX), each(NGINX)], 3),
+        ([each(STARTED, ENDED), each(STARTED, ENDED)], 4),
+        ([each(NGINX), each(NGINX), logged((20, NGINX))], 2),  # the first of them answers one itself
+        ([each(NGINX, NGINX)], 1),  # all of them received twice
+        ([each(NGINX, NGINX), each(b"app handled")], 1),
         ([each(NGINX, b'127.0.0.2 - - "GET / HTTP/1.1" 500 21')], 1),
         ([each(STARTED, ENDED, STARTED, ENDED)], 2),
         ([LoggedIds()], 1),
@@ -44,6 +49,23 @@ def each(*texts: bytes, requests: int = 20, hop: int = 0) -> LoggedIds:
 )
 def test_usual_number_of_lines_is_recognised(logs, lines):
     assert LoggedRequests(logs).usual_lines() == lines
+
+
+@pytest.mark.parametrize(
+    ("logs", "number"),
+    [
+        ([each(NGINX)], 1),
+        ([each(NGINX, NGINX)], 1),
+        ([each(NGINX), each(b"app handled")], 1),
+        ([each(NGINX), each(NGINX, requests=3)], 1),
+        ([each(NGINX), each(NGINX)], 2),
+        ([each(NGINX), each(b"app handled"), each(NGINX)], 2),
+        ([each(STARTED, ENDED), each(STARTED, ENDED)], 2),
+        ([], 1),
+    ],
+)
+def test_logs_with_the_same_lines_are_counted(logs, number):
+    assert LoggedRequests(logs).logs_of_a_statement() == number
 
 
 def test_request_in_more_lines_than_usual_is_a_duplicate():
