@@ -20,8 +20,9 @@ _START_KEY = "galileo:active:lock"
 TTL_S = 10.0
 WITHIN_S = 15.0
 _LOOK_EVERY_S = 0.02
-# A change of an offset that is a step and no drift: quartz clocks part by 50 µs a second, which are 4 s a day.
+# A change of an offset between two heartbeats that is a step, not drift.
 STEP_NS = 1_000_000_000
+CLOCK_STEP = "clock step:"  # begins the key of an event of the timeline; the step since the load's start in ns follows
 
 
 def broker_now_ns() -> int:
@@ -61,19 +62,32 @@ class Reading:
 def elapsed_s(experiment: Experiment) -> float:
     """Time since the load's start; of several workers' clocks, the one that is furthest behind.
 
-    Without a live worker it is the time by the broker's clock. Raises redis.RedisError.
+    Without a reading it is the time by the broker's clock, less its recorded step. Raises redis.RedisError.
     """
     start_ns = experiment.start_broker_ns
     assert start_ns is not None  # the load has a start
     now_ns = broker_now_ns()
     elapsed_ns = [reading.elapsed_ns(start_ns, now_ns) for reading in clock_readings(experiment)]
-    return min(elapsed_ns, default=now_ns - start_ns) / 1e9
+    if not elapsed_ns:
+        return (now_ns - start_ns - recorded_step_ns(experiment)) / 1e9
+    return min(elapsed_ns) / 1e9
 
 
 def step_ns(experiment: Experiment) -> int:
-    """By how much the broker's clock has been set since the load's start, as all live workers see it; 0 for drift."""
+    """By how much the broker's clock has been set since the load's start, as all live workers see it; 0 below 1 s.
+
+    Without a reading, or while the readings differ, it is the recorded step.
+    """
     step = common_step_ns(clock_readings(experiment))
-    return step if step is not None and abs(step) >= STEP_NS else 0
+    if step is None:
+        return recorded_step_ns(experiment)
+    return step if abs(step) >= STEP_NS else 0
+
+
+def recorded_step_ns(experiment: Experiment) -> int:
+    """The step since the load's start by the newest event of the timeline; 0 without one."""
+    newest = experiment.events.filter(key__startswith=CLOCK_STEP).order_by("id").last()
+    return int(newest.key.removeprefix(CLOCK_STEP).split(":")[0]) if newest else 0
 
 
 def common_step_ns(readings: Sequence[Reading]) -> int | None:

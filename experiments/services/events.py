@@ -18,7 +18,6 @@ from routing.errors import Conflict
 _END_SLACK = timedelta(seconds=1)
 _PLANNED = "plan:"
 BROKER_CLOCK_STEPPED = "broker clock stepped"
-_CLOCK_STEP = "clock step:"  # and the step since the start in ns
 
 
 class ExperimentOver(Conflict):
@@ -110,8 +109,7 @@ def record_clock_step(experiment: Experiment) -> None:
     step = broker.common_step_ns(readings)
     if step is None:
         return
-    recorded = experiment.events.filter(key__startswith=_CLOCK_STEP).order_by("id").values_list("key", flat=True)
-    before_ns = int(recorded[len(recorded) - 1].removeprefix(_CLOCK_STEP).split(":")[0]) if recorded else 0
+    before_ns = broker.recorded_step_ns(experiment)
     if abs(step - before_ns) < broker.STEP_NS:
         return
     workers = ", ".join(sorted({reading.worker for reading in readings}))
@@ -119,4 +117,5 @@ def record_clock_step(experiment: Experiment) -> None:
         f"by {(step - before_ns) / 1e9:+.6g} s against the monotonic clock of {workers}: the load's times count on "
         "from its start, telemetry has the new time"
     )
-    record(experiment.id, BROKER_CLOCK_STEPPED, value, key=f"{_CLOCK_STEP}{step}:{len(recorded)}")
+    number = experiment.events.filter(key__startswith=broker.CLOCK_STEP).count()
+    record(experiment.id, BROKER_CLOCK_STEPPED, value, key=f"{broker.CLOCK_STEP}{step}:{number}")

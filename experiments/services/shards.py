@@ -20,7 +20,7 @@ from experiments.models import (
     Workload,
 )
 from experiments.services import apps, desired, events, placement, sending
-from experiments.services.broker import as_text
+from experiments.services.broker import as_text, step_ns
 from experiments.services.workers import OVERDUE_NS, is_missed_for_good, note_missed
 from experiments.wall_clock import wall_clock
 from loadgen.protocol import keys, messages
@@ -263,6 +263,8 @@ def order_again(experiment: Experiment | None, shard: Shard) -> None:
     """
     apps.provide([shard.group.workload])
     worker = _next_worker(shard)
+    # Before the row loses the reading of the lost attempt, which may be the only one.
+    clock_step_ns = step_ns(experiment) if experiment is not None and not experiment.interactive else 0
     fields: dict[str, Any] = {
         "totals": None,
         "batches": None,
@@ -284,7 +286,7 @@ def order_again(experiment: Experiment | None, shard: Shard) -> None:
         log.warning("shard ordered again: %s", place)
         if experiment is not None:
             events.record(experiment.id, "shard ordered again", place, key=f"again:{shard.id}:{shard.attempt}")
-        sending.send_order(shard)
+        sending.send_order(shard, clock_step_ns)
 
 
 def _is_wanted(experiment: Experiment | None, shard: Shard) -> bool:

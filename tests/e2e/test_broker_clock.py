@@ -76,6 +76,27 @@ def test_step_during_a_run_loses_nothing_and_is_on_record(galileo, clock, target
 
 
 @pytest.mark.parametrize("step_s", [STEP_S, -STEP_S])
+def test_next_attempt_of_the_only_shard_knows_the_step(galileo, clock, target, step_s):
+    plan = plan_for(target, on_worker_loss="replace", worker_labels={"zone": "A"}, duration="20s", interval="20s")
+    experiment_id = galileo.begin(plan)
+    galileo.wait_for_status(experiment_id, "RUNNING")
+    wait_for(lambda: len(target.ids(experiment_id)) > 40, "the load")
+    clock.step(step_s)
+    wait_for(lambda: galileo.query(STEPS, experiment_id), "the step on the timeline")
+    (shard,) = galileo.shard_processes("worker-a")
+    before = len(target.ids(experiment_id))
+    shard.kill()
+    status = galileo.wait_for_status(experiment_id, "FINISHED", "FAILED", "CANCELLED")
+    assert status == "FINISHED", galileo.experiment(experiment_id).reason + galileo.log_tails()
+    assert galileo.query(SHARDS, experiment_id) == [("FINISHED", 2)]
+    logged = Counter(target.ids(experiment_id))
+    assert set(logged.values()) == {1}  # no arrival was sent by both
+    # The load pauses for a few seconds, and then lasts to the plan's end.
+    assert before + 40 < len(logged) < 40 * 20
+    assert len(galileo.query(STEPS, experiment_id)) == 1
+
+
+@pytest.mark.parametrize("step_s", [STEP_S, -STEP_S])
 def test_step_keeps_idle_workers_and_delays_no_start(galileo, clock, target, step_s):
     clock.step(step_s)
     until_s = time.monotonic() + DECIDED_S

@@ -28,7 +28,21 @@ STEP_NS = 90_000_000_000
 @pytest.fixture
 def started(fleet, make_experiment):
     fleet.join("pi-1", "pi-2")
-    experiment = make_experiment()
+    return start(fleet, make_experiment())
+
+
+@pytest.fixture
+def alone(fleet, make_experiment):
+    """A run with one shard, which is placed again when it is lost."""
+    fleet.join("pi-1")
+    started = start(fleet, make_experiment(duration="60s", interval="60s", ticks=[1], on_worker_loss="replace"))
+    fleet.say(ShardState.RUNNING)
+    reconcile()
+    assert Shard.objects.count() == 1
+    return started
+
+
+def start(fleet, experiment):
     reconcile()
     fleet.say(ShardState.READY)
     reconcile()
@@ -99,6 +113,34 @@ def test_attempt_that_takes_over_is_told_the_step(fleet, started):
     assert order.takes_over
     assert order.clock_step_ns == pytest.approx(STEP_NS, abs=1000)
     assert Shard.objects.get(attempt=2).clock_offset_ns is None
+
+
+@pytest.mark.parametrize("step_ns", [STEP_NS, -STEP_NS])
+def test_only_shard_of_a_run_is_told_the_step(fleet, alone, step_ns):
+    step_broker(alone, step_ns)
+    fleet.say_of("pi-1", ShardState.LOST, "died")
+    reconcile()
+    assert steps_told(fleet) == {2: pytest.approx(step_ns, abs=1000)}
+
+
+@pytest.mark.parametrize("step_ns", [STEP_NS, -STEP_NS])
+def test_step_is_told_again_without_any_reading(fleet, alone, step_ns):
+    before_s = ending.time_left_s(alone)
+    step_broker(alone, step_ns)
+    for _ in range(2):  # attempt 2 is lost before it compares the clocks
+        fleet.say_of("pi-1", ShardState.LOST, "died")
+        reconcile()
+    assert broker_clock.clock_readings(alone) == []
+    assert steps_told(fleet) == {attempt: pytest.approx(step_ns, abs=1000) for attempt in (2, 3)}
+    assert abs(ending.time_left_s(alone) - before_s) < 5
+    alone.refresh_from_db()
+    assert alone.status == "RUNNING"
+    assert Event.objects.filter(name=events.BROKER_CLOCK_STEPPED).count() == 1
+
+
+def steps_told(fleet):
+    """Attempt → the step that its order names, of those that take over."""
+    return {order.attempt: order.clock_step_ns for order in fleet.orders("pi-1") if order.takes_over}
 
 
 def test_lease_from_before_a_step_back_counts_as_missing(fleet, broker, started):
