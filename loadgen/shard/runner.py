@@ -221,10 +221,16 @@ class ShardRunner:
 
     def _map_start(self) -> int:
         """Returns the start by the monotonic clock. A load that is stopped before its start counts from now."""
-        start_broker_ns = self._document.start_broker_ns if self._document else None
+        document = self._document
+        start_broker_ns = document.start_broker_ns if document else None
         start_ns = None if start_broker_ns is None else self._start_clock.start_ns(start_broker_ns)
-        if self._stop_as is not None or start_broker_ns is None or start_ns is None:
-            return self._clock.monotonic_ns()
+        now_ns = self._clock.monotonic_ns()
+        if self._stop_as is not None or document is None or start_broker_ns is None or start_ns is None:
+            return now_ns
+        if document.phase is not None and start_ns > now_ns:
+            # An interactive group starts when it is spawned. Since then the broker's clock was set back: its clients
+            # that were added later begin before this time, and no row may lie before the start.
+            start_ns, start_broker_ns = now_ns, now_ns + self._axis_offset_ns
         self._sealer.epoch_broker_ns = start_broker_ns
         self._sealer.account.look_around()
         return start_ns
