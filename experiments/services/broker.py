@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django.db.models import F
+from django.utils import timezone
 from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
 
@@ -52,11 +53,14 @@ class Reading:
     def step_ns(self) -> int:
         return self.offset_ns - self.start_offset_ns
 
+    def is_fresh(self, now_ns: int) -> bool:
+        """Whether the heartbeat was not long ago; not so, either, when the broker's clock was set since."""
+        return 0 <= now_ns - self.heartbeat_ns <= WORKER_TTL_S * 1_000_000_000
+
     def elapsed_ns(self, start_broker_ns: int, now_ns: int) -> int:
         """Time since the start. A heartbeat that is older than the last step counts as one of now."""
         at_heartbeat_ns = self.heartbeat_ns - self.step_ns - start_broker_ns
-        age_ns = now_ns - self.heartbeat_ns
-        return at_heartbeat_ns + (age_ns if 0 <= age_ns <= WORKER_TTL_S * 1_000_000_000 else 0)
+        return at_heartbeat_ns + (now_ns - self.heartbeat_ns if self.is_fresh(now_ns) else 0)
 
 
 def elapsed_s(experiment: Experiment) -> float:
@@ -71,6 +75,27 @@ def elapsed_s(experiment: Experiment) -> float:
     if not elapsed_ns:
         return (now_ns - start_ns - recorded_step_ns(experiment)) / 1e9
     return min(elapsed_ns) / 1e9
+
+
+def load_time(experiment: Experiment) -> datetime:
+    """The present time on the axis of a load: its start, and the time since by its workers' clocks.
+
+    So a step of a wall clock does not change it. Without fresh heartbeats it is the time by the broker's clock, less
+    its step; before the start is known, and while the broker is away, that of this process.
+    """
+    start_ns = experiment.start_broker_ns
+    if start_ns is None or experiment.started_at is None:
+        return timezone.now()
+    try:
+        now_ns = broker_now_ns()
+    except RedisError:
+        return timezone.now()
+    fresh = [reading for reading in clock_readings(experiment) if reading.is_fresh(now_ns)]
+    if fresh:
+        elapsed_ns = max(reading.elapsed_ns(start_ns, now_ns) for reading in fresh)
+    else:
+        elapsed_ns = now_ns - start_ns - step_ns(experiment)
+    return experiment.started_at + timedelta(microseconds=elapsed_ns // 1000)
 
 
 def step_ns(experiment: Experiment) -> int:

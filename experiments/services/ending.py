@@ -150,6 +150,7 @@ def _end(
     if final_status != ExperimentStatus.FINISHED:
         # Redis first, so that the load ends at once, even if this process is killed before the row is changed.
         stop_groups(experiment.id)
+    fields["ended_at"] = end_at(broker.load_time(experiment))
     for source in sources:
         if source != ExperimentStatus.QUEUED and _move(
             experiment.id, source, ExperimentStatus.FINALIZING, fields, event

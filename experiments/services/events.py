@@ -93,7 +93,7 @@ def record_planned(experiment: Experiment) -> None:
     planned = experiment.plan.get("events", [])
     if experiment.started_at is None or not planned:
         return
-    until = experiment.ended_at or timezone.now()
+    until = experiment.ended_at or broker.load_time(experiment)
     if experiment.final_status == ExperimentStatus.FINISHED:
         until += _END_SLACK
     known = set(experiment.events.filter(key__startswith=_PLANNED).values_list("key", flat=True))

@@ -17,6 +17,7 @@ from experiments.throttling import BrokerCounter
 from loadgen.protocol import keys
 from loadgen.protocol.codec import to_json
 from loadgen.protocol.enums import ShardState
+from loadgen.protocol.keys import START_AHEAD_NS
 from loadgen.protocol.messages import ClockSample
 from tests.support.workers import worker_info
 
@@ -141,6 +142,53 @@ def test_step_is_told_again_without_any_reading(fleet, alone, step_ns):
 def steps_told(fleet):
     """Attempt → the step that its order names, of those that take over."""
     return {order.attempt: order.clock_step_ns for order in fleet.orders("pi-1") if order.takes_over}
+
+
+@pytest.fixture
+def eventful(fleet, make_experiment):
+    """A run of 60 s, 10 s after its start, with an event at 5 s and one at 30 s."""
+    fleet.join("pi-1")
+    planned = [{"at": 5, "name": "early"}, {"at": 30, "name": "late"}]
+    experiment = start(fleet, make_experiment(duration="60s", interval="60s", ticks=[1], events=planned))
+    fleet.say(ShardState.RUNNING)
+    passed_s = 10 + START_AHEAD_NS / 1e9
+    experiment.started_at -= timedelta(seconds=passed_s)
+    experiment.start_broker_ns -= round(passed_s * 1e9)
+    experiment.save(update_fields=["started_at", "start_broker_ns"])
+    return experiment
+
+
+def step_machine(experiment, step_ns):
+    """As if the clock that broker and controller share had been set since the start."""
+    step_broker(experiment, step_ns)
+    experiment.started_at -= timedelta(microseconds=step_ns // 1000)
+    experiment.save(update_fields=["started_at"])
+
+
+@pytest.mark.parametrize("end", [ending.finish, lambda run: ending.cancel(run.id, "enough")], ids=["finish", "cancel"])
+@pytest.mark.parametrize("step_ns", [0, STEP_NS, -STEP_NS])
+def test_end_is_on_the_axis_of_the_start(eventful, step_ns, end):
+    step_machine(eventful, step_ns)
+    end(eventful)
+    eventful.refresh_from_db()
+    assert 9 < (eventful.ended_at - eventful.started_at).total_seconds() < 20
+
+
+@pytest.mark.parametrize("step_ns", [STEP_NS, -STEP_NS])
+def test_planned_events_are_due_by_the_time_since_the_start(eventful, step_ns):
+    step_machine(eventful, step_ns)
+    reconcile()
+    names = Event.objects.filter(experiment=eventful).values_list("name", flat=True)
+    assert "early" in names and "late" not in names
+
+
+def test_end_without_a_live_worker_leaves_out_the_recorded_step(eventful):
+    step_machine(eventful, -STEP_NS)
+    events.record_clock_step(eventful)
+    Worker.objects.update(status="LOST")
+    ending.fail(eventful, "the worker is lost")
+    eventful.refresh_from_db()
+    assert 9 < (eventful.ended_at - eventful.started_at).total_seconds() < 20
 
 
 def test_lease_from_before_a_step_back_counts_as_missing(fleet, broker, started):
