@@ -13,7 +13,9 @@ from routing.errors import Code
 
 PREFIX = "galileo_"
 LABELS = "labels"
-_SECRET_WORDS = ("pass", "pwd", "token", "secret", "key", "credential")
+# Parts of a name: `pass` is part of password, passwd, passphrase; `key` of apikey; `auth` of oauth, authorization.
+_SECRET_PARTS = ("pass", "pwd", "token", "secret", "key", "cred", "auth", "jwt", "bearer")
+_SECRET_WORDS = ("pw", "psw", "pin", "dsn")
 _CREDENTIALS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]*@")
 _REDIS_SETTINGS = f"the server of Redis is set by {PREFIX}redis_host, _port, _username and _password"
 
@@ -90,10 +92,15 @@ def _refusal(name: str, value: str, declared: set[str]) -> tuple[Code, str] | No
     remedy = f", or add {label} to {PREFIX}{LABELS} if it is a label" if may_be_label else ""
     if meant := _meant(name):
         return Code.UNKNOWN, f"is not a setting; did you mean {meant}? Correct or remove it{remedy}"
-    if may_be_label and any(word in label.lower() for word in _SECRET_WORDS):
+    if may_be_label and looks_secret(label.lower()):
         message = "is not a setting, and its name looks like that of a secret"
         return Code.UNKNOWN, f"{message}; remove it{remedy}, which everyone can see"
     return None
+
+
+def looks_secret(label: str) -> bool:
+    """Returns whether a name looks like that of a secret."""
+    return any(part in label for part in _SECRET_PARTS) or not set(re.split("[_.-]", label)).isdisjoint(_SECRET_WORDS)
 
 
 def _meant(name: str) -> str | None:

@@ -68,10 +68,24 @@ def test_misspelt_setting_is_refused_with_the_one_meant(name: str, meant: str) -
     assert labels_of({name: SECRET}) == {}
 
 
-@pytest.mark.parametrize("name", ["db_password", "my_passwd", "SECRET_thing", "api_tokens", "ssh_key", "credentials"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "db_password", "my_passwd", "SECRET_thing", "api_tokens", "ssh_key", "credentials", "redis_auth", "auth",
+        "Authorization", "passphrase", "redis_pass", "db_pwd", "apikey", "private_key", "creds", "jwt", "redis_pw",
+        "pw", "sentry-dsn", "pin",
+    ],
+)  # fmt: skip
 def test_name_that_looks_like_a_secret_is_refused(name: str) -> None:
     assert refused(**{name: SECRET}) == {f"galileo_{name}": Code.UNKNOWN}
     assert labels_of({f"galileo_{name}": SECRET}) == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["zone", "rack", "site", "arch", "gpu", "spine", "pwm", "network", "certified", "login"]
+)
+def test_usual_label_does_not_look_like_a_secret(name: str) -> None:
+    assert labels_of({f"galileo_{name}": "a"}) == {name: "a"}
 
 
 @pytest.mark.parametrize(
