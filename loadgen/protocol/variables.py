@@ -16,7 +16,8 @@ LABELS = "labels"
 # Parts of a name: `pass` is part of password, passwd, passphrase; `key` of apikey; `auth` of oauth, authorization.
 _SECRET_PARTS = ("pass", "pwd", "token", "secret", "key", "cred", "auth", "jwt", "bearer")
 _SECRET_WORDS = ("pw", "psw", "pin", "dsn")
-_CREDENTIALS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]*@")
+# A password that was not percent-encoded may contain /, ? and #: then only the colon tells a user name from a path.
+_CREDENTIALS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#\s]*|[^/?#\s]*:\S*)@")
 _REDIS_SETTINGS = f"the server of Redis is set by {PREFIX}redis_host, _port, _username and _password"
 
 # Galileo's own settings, which are not labels.

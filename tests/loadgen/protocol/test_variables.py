@@ -92,6 +92,11 @@ def test_usual_label_does_not_look_like_a_secret(name: str) -> None:
     ("name", "value"),
     [
         ("redis_url", f"redis://:{SECRET}@h/1"),
+        ("redis_url", f"redis://:pa/{SECRET}@h:6379"),
+        ("redis_url", f"redis://:pa?{SECRET}@h:6379"),
+        ("redis_url", f"redis://u:pa#{SECRET}@h:6379/0"),
+        ("redis_port", f"redis://u:pa/{SECRET}@h:6379/0"),
+        ("router_static_host", f"http://user:pa/{SECRET}@pi"),
         ("broker", f"amqp://user:{SECRET}@h"),
         ("mirror", f"https://{SECRET}@host/path"),
         ("targets", f"a, http://user:{SECRET}@h"),
@@ -106,6 +111,15 @@ def test_url_with_credentials_is_refused_in_any_variable(name: str, value: str) 
     with pytest.raises(InvalidInput) as caught:
         read_worker({f"galileo_{name}": value})
     assert [(error.path, error.code) for error in caught.value.errors] == [(f"galileo_{name}", Code.FORMAT)]
+    assert SECRET not in caught.value.text
+
+
+@pytest.mark.parametrize("value", [f"user:{SECRET}@host", f"redis://pa/{SECRET}@host", f"a/{SECRET}", f"{SECRET} x"])
+@pytest.mark.parametrize("name", ["db", "zone", "worker_name"])
+def test_wrong_value_of_a_label_is_not_shown(name: str, value: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_worker({f"galileo_{name}": value})
+    assert [error.path for error in caught.value.errors] == [f"galileo_{name}"]
     assert SECRET not in caught.value.text
 
 
@@ -124,6 +138,21 @@ def test_host_with_credentials_is_refused_without_its_value() -> None:
     with pytest.raises(InvalidInput) as caught:
         read_worker({"galileo_redis_host": f"gal:{SECRET}@h"})
     assert [error.path for error in caught.value.errors] == ["galileo_redis_host"]
+    assert SECRET not in caught.value.text
+
+
+def test_static_host_with_a_user_is_refused_without_its_value() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_worker({"galileo_router_static_host": f"gal:{SECRET}@h"})
+    assert [error.path for error in caught.value.errors] == ["galileo_router_static_host"]
+    assert SECRET not in caught.value.text
+
+
+def test_choice_that_a_password_may_be_meant_for_is_not_shown() -> None:
+    reader = Reader({"galileo_api_auth": SECRET})
+    assert reader.choice("api_auth", "required", ("required", "none")) == "required"
+    with pytest.raises(InvalidInput) as caught:
+        reader.raise_if_wrong()
     assert SECRET not in caught.value.text
 
 
