@@ -18,6 +18,12 @@ _SECRET_PARTS = ("pass", "pwd", "token", "secret", "key", "cred", "auth", "jwt",
 _SECRET_WORDS = ("pw", "psw", "pin", "dsn")
 # A password that was not percent-encoded may contain /, ? and #: then only the colon tells a user name from a path.
 _CREDENTIALS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#\s]*|[^/?#\s]*:\S*)@")
+# What Kubernetes adds for each Service, such as GALILEO_REDIS_PORT=tcp://10.0.0.1:6379 for galileo-redis:
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+_SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://\S*")
+_SERVICE_LINK = re.compile(
+    r"[A-Z0-9_]+_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+)
 _REDIS_SETTINGS = f"the server of Redis is set by {PREFIX}redis_host, _port, _username and _password"
 
 # Galileo's own settings, which are not labels.
@@ -80,6 +86,8 @@ def _is_own(name: str) -> bool:
 def _refusal(name: str, value: str, declared: set[str]) -> tuple[Code, str] | None:
     """Why a variable is refused, or None."""
     label = name.removeprefix(PREFIX)
+    if _is_service_link(name, value):
+        return None
     if name in _KNOWN:
         if label in SECRET_SETTINGS or not _CREDENTIALS.search(value):
             return None
@@ -97,6 +105,11 @@ def _refusal(name: str, value: str, declared: set[str]) -> tuple[Code, str] | No
         message = "is not a setting, and its name looks like that of a secret"
         return Code.UNKNOWN, f"{message}; remove it{remedy}, which everyone can see"
     return None
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes has made the variable. Its names are upper case, and so never those of labels."""
+    return name.isupper() and bool(_SERVICE_ADDRESS.fullmatch(value.strip()) or _SERVICE_LINK.fullmatch(name))
 
 
 def looks_secret(label: str) -> bool:

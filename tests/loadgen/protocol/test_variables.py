@@ -182,6 +182,29 @@ def test_other_programs_variables_are_left_alone() -> None:
     assert list(refused_variables({"PASSWORD": "x", "GALLERY_KEY": "x", "API": "https://u:p@h"})) == []
 
 
+SERVICE_LINKS = {
+    "GALILEO_REDIS_SERVICE_HOST": "10.0.0.1", "GALILEO_REDIS_SERVICE_PORT": "6379",
+    "GALILEO_REDIS_SERVICE_PORT_REDIS_HOST": "6379", "GALILEO_REDIS_PORT": "tcp://10.0.0.1:6379",
+    "GALILEO_REDIS_PORT_6379_TCP": "tcp://10.0.0.1:6379", "GALILEO_REDIS_PORT_6379_TCP_PROTO": "tcp",
+    "GALILEO_REDIS_PORT_6379_TCP_PORT": "6379", "GALILEO_REDIS_PORT_6379_TCP_ADDR": "10.0.0.1",
+    "GALILEO_WEB_PORT": "tcp://10.0.0.2:5001", "GALILEO_WEB_PORT_53_UDP": "udp://10.0.0.2:53",
+    "GALILEO_EXPDB_MYSQL_PORT": "tcp://[fd00::1]:3306",
+}  # fmt: skip
+
+
+def test_service_links_of_kubernetes_are_ignored() -> None:
+    assert list(refused_variables(SERVICE_LINKS)) == []
+    assert read_worker({"galileo_worker_name": "pi", **SERVICE_LINKS}).labels == {"worker_name": "pi"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("GALILEO_REDIS_PORT", "6379"), ("galileo_redis_por", "tcp://h:1"), ("GALILEO_REDIS_HOST", "http://h")],
+)
+def test_misspelt_setting_is_no_service_link(name: str, value: str) -> None:
+    assert [refused_name for refused_name, _, _ in refused_variables({name: value})] == [name]
+
+
 def test_no_setting_is_one_edit_from_a_usual_label() -> None:
     labels = ("zone", "rack", "city", "site", "arch", "gpu", "node", "region", "cluster", "building", "type")
     assert not [name for name in labels if any(is_one_edit(name, setting) for setting in OWN_SETTINGS)]
