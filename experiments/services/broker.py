@@ -23,6 +23,7 @@ WITHIN_S = 15.0
 _LOOK_EVERY_S = 0.02
 # A change of an offset between two heartbeats that is a step, not drift.
 STEP_NS = 1_000_000_000
+MOST_DRIFT_NS = 100_000  # per second; two quartz clocks part by 50 µs
 CLOCK_STEP = "clock step:"  # begins the key of an event of the timeline; the step since the load's start in ns follows
 
 

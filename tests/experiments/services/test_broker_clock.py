@@ -96,6 +96,40 @@ def test_step_is_on_the_timeline_once_for_each_amount(started):
     assert steps() == steps() == [90, -90]
 
 
+def steps_of(experiment):
+    found = Event.objects.filter(experiment=experiment, name=events.BROKER_CLOCK_STEPPED).order_by("id")
+    return [float(event.value.split()[1]) for event in found]
+
+
+def test_drift_is_not_recorded_as_a_step(started):
+    events.record_clock_step(started)
+    for _ in range(10):
+        step_broker(started, 500_000_000)
+        events.record_clock_step(started)
+    assert steps_of(started) == []
+    step_broker(started, STEP_NS)
+    events.record_clock_step(started)
+    assert steps_of(started) == [90]
+
+
+@pytest.mark.parametrize(("step_s", "recorded"), [(4, []), (-4, []), (90, [90]), (-90, [-90])])
+def test_process_that_reads_the_clocks_after_a_day_tells_drift_from_steps(started, monkeypatch, step_s, recorded):
+    monkeypatch.setattr(events, "_read", None)
+    started.start_broker_ns -= 86_400 * 10**9
+    step_broker(started, step_s * 10**9)
+    events.record_clock_step(started)
+    events.record_clock_step(started)
+    assert steps_of(started) == recorded
+
+
+def test_two_processes_record_a_step_once(started, monkeypatch):
+    step_broker(started, STEP_NS)
+    for _ in range(2):
+        monkeypatch.setattr(events, "_read", (started.id, 0))
+        events.record_clock_step(started)
+    assert steps_of(started) == [90]
+
+
 def test_step_that_not_all_workers_have_seen_is_not_recorded(started):
     step_broker(started, STEP_NS, "pi-1")
     events.record_clock_step(started)
