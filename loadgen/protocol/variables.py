@@ -18,7 +18,7 @@ _SECRET_PARTS = ("pass", "pwd", "token", "secret", "key", "cred", "auth", "jwt",
 _SECRET_WORDS = ("pw", "psw", "pin", "dsn")
 # A password that was not percent-encoded may contain /, ? and #: then only the colon tells a user name from a path.
 _CREDENTIALS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#\s]*|[^/?#\s]*:\S*)@")
-# What Kubernetes adds for each Service, such as GALILEO_REDIS_PORT=tcp://10.0.0.1:6379 for galileo-redis:
+# The variables that Kubernetes adds for each Service, as GALILEO_REDIS_PORT=tcp://10.0.0.1:6379 for galileo-redis:
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 _SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://\S*")
 _SERVICE_LINK = re.compile(
