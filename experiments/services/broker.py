@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.db.models import F
 from django.utils import timezone
 from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
 
-from experiments.models import ENDED_SHARD_STATUSES, LIVE_WORKER_STATUSES, Experiment, Shard
+from experiments.models import ENDED_SHARD_STATUSES, LIVE_WORKER_STATUSES, Experiment, Shard, Worker
 from loadgen.protocol.keys import WORKER_TTL_S
 from routing.errors import Unavailable
 from routing.redis import redis_client
@@ -58,10 +59,14 @@ class Reading:
         """Whether the heartbeat was not long ago; not so, either, when the broker's clock was set since."""
         return 0 <= now_ns - self.heartbeat_ns <= WORKER_TTL_S * 1_000_000_000
 
+    def heartbeat_elapsed_ns(self, start_broker_ns: int) -> int:
+        """Time from the start to the heartbeat."""
+        return self.heartbeat_ns - self.step_ns - start_broker_ns
+
     def elapsed_ns(self, start_broker_ns: int, now_ns: int) -> int:
         """Time since the start. A heartbeat that is older than the last step counts as one of now."""
-        at_heartbeat_ns = self.heartbeat_ns - self.step_ns - start_broker_ns
-        return at_heartbeat_ns + (now_ns - self.heartbeat_ns if self.is_fresh(now_ns) else 0)
+        age_ns = now_ns - self.heartbeat_ns if self.is_fresh(now_ns) else 0
+        return self.heartbeat_elapsed_ns(start_broker_ns) + age_ns
 
 
 def elapsed_s(experiment: Experiment) -> float:
@@ -87,11 +92,13 @@ def load_time(experiment: Experiment) -> datetime:
     start_ns = experiment.start_broker_ns
     if start_ns is None or experiment.started_at is None:
         return timezone.now()
+    readings = clock_readings(experiment)
     try:
         now_ns = broker_now_ns()
     except RedisError:
-        return timezone.now()
-    fresh = [reading for reading in clock_readings(experiment) if reading.is_fresh(now_ns)]
+        known_ns = max((reading.heartbeat_elapsed_ns(start_ns) for reading in readings), default=0)
+        return max(timezone.now(), experiment.started_at + timedelta(microseconds=known_ns // 1000))
+    fresh = [reading for reading in readings if reading.is_fresh(now_ns)]
     if fresh:
         elapsed_ns = max(reading.elapsed_ns(start_ns, now_ns) for reading in fresh)
     else:
@@ -124,8 +131,33 @@ def common_step_ns(readings: Sequence[Reading]) -> int | None:
     return steps[len(steps) // 2]
 
 
+def present_clocks() -> dict[str, list[str | int]]:
+    """Worker → its instance and the offset of its clock, of the workers whose heartbeat is not from before a step."""
+    now_ns = broker_now_ns()
+    rows = Worker.objects.live().values_list("name", "instance", "clock_offset_ns", "heartbeat_at")
+    return {
+        name: [instance, offset_ns]
+        for name, instance, offset_ns, heartbeat_at in rows
+        if abs(now_ns - from_datetime(heartbeat_at)) <= WORKER_TTL_S * 1_000_000_000
+    }
+
+
+def _readings_since(clocks: dict[str, list[Any]]) -> list[Reading]:
+    """The readings of the workers whose clocks were noted at the start of an interactive experiment."""
+    return [
+        Reading(worker.name, clocks[worker.name][1], worker.clock_offset_ns, from_datetime(worker.heartbeat_at))
+        for worker in Worker.objects.live().filter(name__in=list(clocks))
+        if worker.instance == clocks[worker.name][0]
+    ]
+
+
 def clock_readings(experiment: Experiment) -> list[Reading]:
-    """The readings of the shards that run, or of those that have ended when none runs."""
+    """The readings of the shards that run, or of those that have ended when none runs.
+
+    An interactive experiment begins long after the shards that it records: its readings are those of its workers.
+    """
+    if experiment.interactive:
+        return _readings_since(experiment.plan.get("clocks", {}))
     rows = Shard.objects.filter(
         group__experiment=experiment, worker__status__in=LIVE_WORKER_STATUSES, worker__instance=F("worker_instance")
     ).values_list("status", "worker__name", "clock_offset_ns", "worker__clock_offset_ns", "worker__heartbeat_at")

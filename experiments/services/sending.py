@@ -35,7 +35,7 @@ def send_order(shard: Shard, clock_step_ns: int = 0) -> bool:
     """Sends the order of a PENDING shard to its worker or its label's queue after the commit.
 
     Args:
-        clock_step_ns: for an attempt that takes over: by how much the broker's clock was set since the load's start.
+        clock_step_ns: by how much the broker's clock was set since the start of the running experiment.
 
     Returns whether this process, and no other, sends it.
     """
@@ -56,7 +56,7 @@ def send_order(shard: Shard, clock_step_ns: int = 0) -> bool:
         clients=shard.clients,
         void_after_broker_ns=void_after_broker_ns,
         takes_over=takes_over,
-        clock_step_ns=clock_step_ns if takes_over else 0,
+        clock_step_ns=clock_step_ns,
     )
     transaction.on_commit(lambda: _send(keys.TASK_RUN_SHARD, [codec.to_wire(order)], queue_name))
     return True

@@ -163,3 +163,10 @@ def test_step_pauses_no_interactive_group(machine, clock, target, step_s):
     assert len(logged) > 20 * 9
     rows = machine.query("SELECT COUNT(*) FROM experiments_trace WHERE experiment_id = ?", experiment_id)[0][0]
     assert rows >= len(logged)
+    steps = machine.query(STEPS, experiment_id)
+    assert [round(float(value.split()[1])) for (value,) in steps] == [step_s]
+    # All rows lie between its start and its end, as in the series.
+    experiment = machine.experiment(experiment_id)
+    assert 10 < (experiment.ended_at - experiment.started_at).total_seconds() < 30
+    points = machine.web.request("GET", f"/experiments/{experiment_id}/series").json()["points"]
+    assert sum(point["arrivals"] for point in points) == rows

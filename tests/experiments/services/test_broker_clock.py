@@ -6,10 +6,12 @@ from datetime import timedelta
 
 import pytest
 from django.db.models import F
+from redis.exceptions import RedisError
 
-from experiments.models import Event, Shard, Worker
+from experiments.models import ClientGroup, Event, Shard, Worker
+from experiments.plans import parse_group
 from experiments.services import broker as broker_clock
-from experiments.services import ending, events, shards, workers
+from experiments.services import ending, events, groups, interactive, shards, workers
 from experiments.services.broker import broker_now_ns, try_lock
 from experiments.services.reconcile import reconcile
 from experiments.services.workers import BrokerAge, sync_workers
@@ -223,6 +225,75 @@ def test_end_without_a_live_worker_leaves_out_the_recorded_step(eventful):
     ending.fail(eventful, "the worker is lost")
     eventful.refresh_from_db()
     assert 9 < (eventful.ended_at - eventful.started_at).total_seconds() < 20
+
+
+@pytest.fixture
+def recording(fleet):
+    """An interactive experiment, 10 s after its start, with one group."""
+    fleet.join("pi-1", slots=16)
+    group = groups.spawn(parse_group({"service": "a"}), "tester")
+    fleet.say(ShardState.READY)
+    experiment = interactive.start("by hand", "tester", {})
+    experiment.started_at -= timedelta(seconds=10)
+    experiment.start_broker_ns -= 10 * 10**9
+    experiment.save(update_fields=["started_at", "start_broker_ns"])
+    reconcile()
+    return experiment, ClientGroup.objects.get(id=group.id)
+
+
+def step_recording(experiment, step_ns):
+    experiment.start_broker_ns -= step_ns
+    experiment.started_at -= timedelta(microseconds=step_ns // 1000)
+    for clock in experiment.plan["clocks"].values():
+        clock[1] -= step_ns
+    experiment.save(update_fields=["start_broker_ns", "started_at", "plan"])
+
+
+@pytest.mark.parametrize("step_ns", [0, STEP_NS, -STEP_NS])
+def test_interactive_experiment_lasts_as_long_as_it_did(recording, step_ns):
+    experiment, _ = recording
+    step_recording(experiment, step_ns)
+    interactive.stop(experiment.id)
+    experiment.refresh_from_db()
+    assert 9 < (experiment.ended_at - experiment.started_at).total_seconds() < 20
+    ((duration_s, _),) = experiment.workloads.get().spec["schedule"]
+    assert 9 < duration_s < 20
+
+
+def test_interactive_experiment_is_not_shorter_than_to_its_last_heartbeat(recording, monkeypatch):
+    experiment, _ = recording
+
+    def away():
+        raise RedisError
+
+    step_recording(experiment, -STEP_NS)
+    monkeypatch.setattr(broker_clock, "broker_now_ns", away)
+    ended_at = broker_clock.load_time(experiment)
+    assert 9 < (ended_at - experiment.started_at).total_seconds() < 20
+
+
+@pytest.mark.parametrize("step_ns", [STEP_NS, -STEP_NS])
+def test_step_of_an_interactive_experiment_is_on_the_timeline(recording, step_ns):
+    experiment, _ = recording
+    assert steps_of(experiment) == []
+    step_recording(experiment, step_ns)
+    reconcile()
+    reconcile()
+    assert steps_of(experiment) == [step_ns / 1e9]
+
+
+def test_clients_that_are_added_to_an_experiment_are_told_its_step(fleet, recording):
+    experiment, group = recording
+    step_recording(experiment, STEP_NS)
+    groups.add(group.id, 1)
+    assert [order.clock_step_ns for order in fleet.orders("pi-1")] == [0, STEP_NS]
+
+
+def test_heartbeat_of_before_a_step_is_no_clock_of_an_experiment(fleet):
+    fleet.join("pi-1", "pi-2")
+    sync_workers()
+    Worker.objects.filter(name="pi-2").update(heartbeat_at=F("heartbeat_at") - timedelta(seconds=90))
+    assert list(broker_clock.present_clocks()) == ["pi-1"]
 
 
 def test_lease_from_before_a_step_back_counts_as_missing(fleet, broker, started):
