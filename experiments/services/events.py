@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from django.utils import timezone
@@ -123,14 +123,19 @@ def record_clock_step(experiment: Experiment) -> None:
         before_ns = _read[1]
     else:
         least_ns += round(broker.elapsed_s(experiment) * broker.MOST_DRIFT_NS)
+    # The second comparison: another process may have recorded it.
+    if abs(step - before_ns) >= least_ns and abs(step - recorded_ns) >= broker.STEP_NS:
+        _record_clock_step(experiment, readings, step, step - before_ns)
     _read = experiment.id, step
-    # The second comparison: another process has recorded it.
-    if abs(step - before_ns) < least_ns or abs(step - recorded_ns) < broker.STEP_NS:
-        return
+
+
+def _record_clock_step(
+    experiment: Experiment, readings: Sequence[broker.Reading], step_ns: int, change_ns: int
+) -> None:
     workers = ", ".join(sorted({reading.worker for reading in readings}))
     value = (
-        f"by {(step - before_ns) / 1e9:+.6g} s against the monotonic clock of {workers}: the load's times count on "
+        f"by {change_ns / 1e9:+.6g} s against the monotonic clock of {workers}: the load's times count on "
         "from its start, telemetry has the new time"
     )
     number = experiment.events.filter(key__startswith=broker.CLOCK_STEP).count()
-    record(experiment.id, BROKER_CLOCK_STEPPED, value, key=f"{broker.CLOCK_STEP}{step}:{number}")
+    record(experiment.id, BROKER_CLOCK_STEPPED, value, key=f"{broker.CLOCK_STEP}{step_ns}:{number}")

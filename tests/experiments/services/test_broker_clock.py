@@ -124,6 +124,17 @@ def test_process_that_reads_the_clocks_after_a_day_tells_drift_from_steps(starte
     assert steps_of(started) == recorded
 
 
+def test_step_is_recorded_when_the_database_is_back(started, monkeypatch):
+    events.record_clock_step(started)
+    step_broker(started, STEP_NS)
+    with monkeypatch.context() as patch:
+        patch.setattr(events, "record", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            events.record_clock_step(started)
+    events.record_clock_step(started)
+    assert steps_of(started) == [90]
+
+
 def test_two_processes_record_a_step_once(started, monkeypatch):
     step_broker(started, STEP_NS)
     for _ in range(2):
