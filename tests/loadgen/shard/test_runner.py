@@ -29,6 +29,7 @@ from loadgen.shard.runner import NOT_TAKEN_OVER, OUT_OF_TOUCH, ShardRunner
 from loadgen.tasks import run_loop
 from tests.support.archives import app_archive
 from tests.support.http_target import HttpTarget
+from tests.support.ids import begin_of
 from tests.support.redis_server import RedisServer
 from tests.support.shards import Rows, broker_ns, document_of, order_of, put_document, put_route, state_of, status_of
 from tests.support.worker_process import settings_for
@@ -702,7 +703,7 @@ def test_a_client_app_comes_from_the_repository_through_redis(
     run_shards(settings, order_of(1, "s-fetch"))
 
     assert rows_of(settings).final.counters.completed == 20
-    paths = {path for _, name, _, path in target.log() if name.startswith("s-fetch.")}
+    paths = {path for _, name, _, path in target.log() if name.startswith(begin_of("s-fetch"))}
     assert paths == {"/from/the/repository"}
 
 
@@ -717,7 +718,7 @@ def test_an_app_of_the_workers_own_comes_first(
 
     run_shards(replace(settings, apps_dir=tmp_path / "own"), order_of(1, "s-own"))
 
-    assert {path for _, name, _, path in target.log() if name.startswith("s-own.")} == {"/own"}
+    assert {path for _, name, _, path in target.log() if name.startswith(begin_of("s-own"))} == {"/own"}
 
 
 @pytest.mark.parametrize(
