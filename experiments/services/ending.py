@@ -146,10 +146,11 @@ def _end(
         return True
     fields["finalizing_at"] = now
     if experiment.interactive:
-        return _end_recording(experiment.id, fields, event)
+        return _end_recording(experiment.id, fields, event, broker.load_time(experiment))
     if final_status != ExperimentStatus.FINISHED:
         # Redis first, so that the load ends at once, even if this process is killed before the row is changed.
         stop_groups(experiment.id)
+    fields["ended_at"] = end_at(broker.load_time(experiment))
     for source in sources:
         if source != ExperimentStatus.QUEUED and _move(
             experiment.id, source, ExperimentStatus.FINALIZING, fields, event
@@ -168,16 +169,15 @@ def _move(experiment_id: str, source: str, target: str, fields: dict[str, Any], 
     return True
 
 
-def _end_recording(experiment_id: str, fields: dict[str, Any], event: str) -> bool:
+def _end_recording(experiment_id: str, fields: dict[str, Any], event: str, ended_at: datetime) -> bool:
     """Ends a running interactive experiment; its groups continue without it."""
     with transaction.atomic():
         experiment = Experiment.objects.select_for_update().get(id=experiment_id)
         if experiment.status != ExperimentStatus.RUNNING:
             return False
         assert experiment.started_at is not None  # it runs
-        # After a step of the clock back, its end would be before its start.
-        now = max(fields["finalizing_at"], experiment.started_at)
-        duration_s = max(0.001, (now - experiment.started_at).total_seconds())
+        ended_at = max(ended_at, experiment.started_at)
+        duration_s = max(0.001, (ended_at - experiment.started_at).total_seconds())
         groups = list(ClientGroup.objects.interactive().select_for_update().filter(experiment=experiment))
         plan = {
             # Each group's version from which on its batches do not belong to the experiment.
@@ -188,7 +188,7 @@ def _end_recording(experiment_id: str, fields: dict[str, Any], event: str) -> bo
             experiment_id,
             ExperimentStatus.RUNNING,
             ExperimentStatus.FINALIZING,
-            **{**fields, "ended_at": now},
+            **{**fields, "ended_at": ended_at},
             plan=plan,
         )
         for group in groups:
@@ -196,7 +196,7 @@ def _end_recording(experiment_id: str, fields: dict[str, Any], event: str) -> bo
         for workload in experiment.workloads.all():
             workload.spec["schedule"] = [[duration_s, float(workload.clients)]]
             workload.save(update_fields=["spec"])
-        events.record(experiment_id, event, fields["reason"], at=now)
+        events.record(experiment_id, event, fields["reason"], at=ended_at)
     return True
 
 

@@ -155,10 +155,18 @@ def following() -> list[str]:
 def keep_up(group_id: str) -> None:
     """Projects the desired state of a group that has not ended, if it is not in Redis, and follows its shards.
 
+    A group whose document cannot be written is followed all the same, so that it can end.
+
     Raises:
         ClientGroup.DoesNotExist
     """
-    desired.project_stale([group_id])
+    try:
+        desired.project_stale([group_id])
+    finally:
+        _follow_patiently(group_id)
+
+
+def _follow_patiently(group_id: str) -> None:
     try:
         follow(group_id)
     except (NoMatchingWorkers, placement.NoFreeSlot, apps.AppMissing) as error:

@@ -14,8 +14,9 @@ from django.utils import timezone
 
 from experiments.models import Batch, ClientGroup, Experiment, ExperimentStatus, Shard, ShardStatus
 from experiments.services import desired, ending, events, partitions, placement, sending
-from experiments.services.broker import broker_now_ns, start_lock
+from experiments.services.broker import broker_now_ns, present_clocks, start_lock
 from experiments.services.experiments import save_new
+from experiments.services.workers import sync_workers
 from routing.errors import Conflict
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ def start(name: str, creator: str, metadata: dict[str, Any]) -> Experiment:
     Raises:
         OtherExperimentRuns
     """
+    sync_workers()
     now = timezone.now()
     experiment = Experiment(
         name=name,
@@ -59,6 +61,7 @@ def start(name: str, creator: str, metadata: dict[str, Any]) -> Experiment:
         start_broker_ns=broker_now_ns(),
         renewed_at=Now(),
         seed=0,
+        plan={"clocks": present_clocks()},
     )
     with start_lock(), transaction.atomic():
         other = Experiment.objects.select_for_update().active().first()

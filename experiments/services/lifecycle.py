@@ -85,6 +85,7 @@ def start_when_ready(experiment: Experiment) -> None:
 def follow_load(experiment: Experiment) -> None:
     """Follows the shards until all have ended or are overdue; replaces lost ones where the plan asks for it."""
     if experiment.interactive:
+        events.record_clock_step(experiment)
         return interactive.close_if_abandoned(experiment)
     members = shards.of_experiment(experiment)
     shards.follow(experiment, members)

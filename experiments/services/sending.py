@@ -31,9 +31,14 @@ def _sender() -> Celery:
     return app
 
 
-def send_order(shard: Shard) -> bool:
-    """Sends the order of a PENDING shard to its worker or its label's queue after the commit; returns whether this
-    process, and no other, sends it."""
+def send_order(shard: Shard, clock_step_ns: int = 0) -> bool:
+    """Sends the order of a PENDING shard to its worker or its label's queue after the commit.
+
+    Args:
+        clock_step_ns: by how much the broker's clock was set since the start of the running experiment.
+
+    Returns whether this process, and no other, sends it.
+    """
     if not Shard.objects.move(shard, ShardStatus.DISPATCHED, ordered_at=timezone.now()):
         return False
     takes_over = shard.attempt > 1 and shard.group.state == GroupState.RUN
@@ -42,10 +47,6 @@ def send_order(shard: Shard) -> bool:
         assert shard.worker is not None  # it was placed
         queue_name = keys.label_queue("worker_name", shard.worker.name)
         void_after_broker_ns = broker.broker_now_ns() + (TAKE_OVER_EXPIRES_NS if takes_over else ORDER_EXPIRES_NS)
-    experiment = shard.group.experiment
-    clock_step_ns = 0
-    if takes_over and experiment is not None and not experiment.interactive:
-        clock_step_ns = broker.step_ns(experiment)
     order = messages.ShardOrder(
         shard_id=shard.id,
         attempt=shard.attempt,

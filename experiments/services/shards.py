@@ -20,7 +20,7 @@ from experiments.models import (
     Workload,
 )
 from experiments.services import apps, desired, events, placement, sending
-from experiments.services.broker import as_text
+from experiments.services.broker import as_text, step_ns
 from experiments.services.workers import OVERDUE_NS, is_missed_for_good, note_missed
 from experiments.wall_clock import wall_clock
 from loadgen.protocol import keys, messages
@@ -65,6 +65,7 @@ def place_group(experiment: Experiment, workload: Workload, later: Sequence[Work
 def add_shards(group: ClientGroup, shares: list[placement.Share], first_client: int = 0) -> None:
     """Makes and orders a group's shards, within the caller's transaction; clients are counted from `first_client`."""
     first_index = group.shards.count()
+    clock_step_ns = _clock_step_ns(group.experiment)
     for index, share in enumerate(shares, first_index):
         clients = [[start + first_client, stop + first_client, step] for start, stop, step in share.clients]
         shard = Shard.objects.create(
@@ -74,7 +75,12 @@ def add_shards(group: ClientGroup, shares: list[placement.Share], first_client: 
             worker_instance=share.worker.instance if share.worker else "",
             clients=clients,
         )
-        sending.send_order(shard)
+        sending.send_order(shard, clock_step_ns)
+
+
+def _clock_step_ns(experiment: Experiment | None) -> int:
+    """By how much the broker's clock was set since the start of a running experiment, on whose axis rows are stored."""
+    return step_ns(experiment) if experiment is not None and experiment.start_broker_ns is not None else 0
 
 
 def of_experiment(experiment: Experiment) -> list[Shard]:
@@ -263,6 +269,8 @@ def order_again(experiment: Experiment | None, shard: Shard) -> None:
     """
     apps.provide([shard.group.workload])
     worker = _next_worker(shard)
+    # Before the row loses the reading of the lost attempt, which may be the only one.
+    clock_step_ns = _clock_step_ns(experiment)
     fields: dict[str, Any] = {
         "totals": None,
         "batches": None,
@@ -284,7 +292,7 @@ def order_again(experiment: Experiment | None, shard: Shard) -> None:
         log.warning("shard ordered again: %s", place)
         if experiment is not None:
             events.record(experiment.id, "shard ordered again", place, key=f"again:{shard.id}:{shard.attempt}")
-        sending.send_order(shard)
+        sending.send_order(shard, clock_step_ns)
 
 
 def _is_wanted(experiment: Experiment | None, shard: Shard) -> bool:

@@ -83,7 +83,7 @@ class ShardOrder:
     void after `void_after_broker_ns`: in the broker's clock, as Celery's own expiry trusts the device's. One that waits
     in a label's queue has none (None), and is void as soon as its group is stopped, or gone. An attempt that takes over
     from a lost one skips the arrivals whose time has passed; `clock_step_ns` is by how much the broker's clock has been
-    set since the load's start, in whose clock the start is given.
+    set since the start of the running experiment, in whose clock the start and the rows' times are given.
     """
 
     shard_id: int

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from loadgen.compiled import OFF
 from loadgen.protocol.keys import label_queue
-from loadgen.protocol.variables import PREFIX, labels_of, refused_variables
+from loadgen.protocol.variables import PREFIX, labels_of, looks_secret, refused_variables
 from routing import routers
 from routing.errors import Code, ErrorCollector
 
@@ -66,7 +66,8 @@ class Reader:
     def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
         raw = self.text(name, default)
         if raw not in choices:
-            self.wrong(name, Code.CHOICE, f"must be one of {', '.join(choices)}, got {raw!r}")
+            got = "" if looks_secret(name) else f", got {raw!r}"
+            self.wrong(name, Code.CHOICE, f"must be one of {', '.join(choices)}{got}")
             return default
         return raw
 
@@ -164,7 +165,8 @@ def read_worker(environ: Mapping[str, str] | None = None, *, cores: int = 1) -> 
     labels = {**labels_of(environ), "worker_name": name}
     for label, value in labels.items():
         if not NAME_PATTERN.fullmatch(label) or not NAME_PATTERN.fullmatch(value):
-            reader.wrong(label, Code.FORMAT, f"name and value of a label must be {NAME_RULE}, got {value!r}")
+            # The value is not shown: a variable that is not a setting may hold a secret.
+            reader.wrong(label, Code.FORMAT, f"name and value of a label must be {NAME_RULE}")
     trace_logging = reader.choice("trace_logging", SQL, (SQL, FILE, REDIS))
     trace_dir = reader.text("trace_dir")
     if trace_logging == FILE and not trace_dir:
@@ -179,7 +181,9 @@ def read_worker(environ: Mapping[str, str] | None = None, *, cores: int = 1) -> 
     try:
         routers.parse_static_host(static_host)
     except ValueError as error:
-        reader.wrong("router_static_host", Code.FORMAT, str(error))
+        has_user = "@" in static_host  # then the value is not shown
+        message = "must be host[:port] or http[s]://host[:port][/path], without a user" if has_user else str(error)
+        reader.wrong("router_static_host", Code.FORMAT, message)
     settings = WorkerSettings(
         name=name,
         labels=labels,

@@ -13,8 +13,17 @@ from routing.errors import Code
 
 PREFIX = "galileo_"
 LABELS = "labels"
-_SECRET_WORDS = ("pass", "pwd", "token", "secret", "key", "credential")
-_CREDENTIALS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]*@")
+# Parts of a name: `pass` is part of password, passwd, passphrase; `key` of apikey; `auth` of oauth, authorization.
+_SECRET_PARTS = ("pass", "pwd", "token", "secret", "key", "cred", "auth", "jwt", "bearer")
+_SECRET_WORDS = ("pw", "psw", "pin", "dsn")
+# A password that was not percent-encoded may contain /, ? and #: then only the colon tells a user name from a path.
+_CREDENTIALS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#\s]*|[^/?#\s]*:\S*)@")
+# The variables that Kubernetes adds for each Service, as GALILEO_REDIS_PORT=tcp://10.0.0.1:6379 for galileo-redis:
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+_SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://\S*")
+_SERVICE_LINK = re.compile(
+    r"[A-Z0-9_]+_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+)
 _REDIS_SETTINGS = f"the server of Redis is set by {PREFIX}redis_host, _port, _username and _password"
 
 # Galileo's own settings, which are not labels.
@@ -77,6 +86,8 @@ def _is_own(name: str) -> bool:
 def _refusal(name: str, value: str, declared: set[str]) -> tuple[Code, str] | None:
     """Why a variable is refused, or None."""
     label = name.removeprefix(PREFIX)
+    if _is_service_link(name, value):
+        return None
     if name in _KNOWN:
         if label in SECRET_SETTINGS or not _CREDENTIALS.search(value):
             return None
@@ -90,10 +101,20 @@ def _refusal(name: str, value: str, declared: set[str]) -> tuple[Code, str] | No
     remedy = f", or add {label} to {PREFIX}{LABELS} if it is a label" if may_be_label else ""
     if meant := _meant(name):
         return Code.UNKNOWN, f"is not a setting; did you mean {meant}? Correct or remove it{remedy}"
-    if may_be_label and any(word in label.lower() for word in _SECRET_WORDS):
+    if may_be_label and looks_secret(label.lower()):
         message = "is not a setting, and its name looks like that of a secret"
         return Code.UNKNOWN, f"{message}; remove it{remedy}, which everyone can see"
     return None
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes has made the variable. Its names are upper case, and so never those of labels."""
+    return name.isupper() and bool(_SERVICE_ADDRESS.fullmatch(value.strip()) or _SERVICE_LINK.fullmatch(name))
+
+
+def looks_secret(label: str) -> bool:
+    """Returns whether a name looks like that of a secret."""
+    return any(part in label for part in _SECRET_PARTS) or not set(re.split("[_.-]", label)).isdisjoint(_SECRET_WORDS)
 
 
 def _meant(name: str) -> str | None:

@@ -100,6 +100,7 @@ class ShardRunner:
         self._state = State.PREPARING
         self._stop_as: End | None = None  # how the load is to end
         self._axis_offset_ns = 0  # of the broker's clock, in which the rows' times are given
+        self._is_axis_fixed = order.experiment_id is not None  # until the end of the interactive experiment
         self._start_known = asyncio.Event()  # set by a document that says run, and by any stop
         self._grace_s = SHUTDOWN_GRACE_S
         self._background = Background(lambda error: self._stop(failed(f"internal error: {error!r}")), self._clock)
@@ -221,10 +222,16 @@ class ShardRunner:
 
     def _map_start(self) -> int:
         """Returns the start by the monotonic clock. A load that is stopped before its start counts from now."""
-        start_broker_ns = self._document.start_broker_ns if self._document else None
+        document = self._document
+        start_broker_ns = document.start_broker_ns if document else None
         start_ns = None if start_broker_ns is None else self._start_clock.start_ns(start_broker_ns)
-        if self._stop_as is not None or start_broker_ns is None or start_ns is None:
-            return self._clock.monotonic_ns()
+        now_ns = self._clock.monotonic_ns()
+        if self._stop_as is not None or document is None or start_broker_ns is None or start_ns is None:
+            return now_ns
+        if document.phase is not None and start_ns > now_ns:
+            # An interactive group starts when it is spawned. Since then the broker's clock was set back: its clients
+            # that were added later begin before this time, and no row may lie before the start.
+            start_ns, start_broker_ns = now_ns, now_ns + self._axis_offset_ns
         self._sealer.epoch_broker_ns = start_broker_ns
         self._sealer.account.look_around()
         return start_ns
@@ -311,6 +318,10 @@ class ShardRunner:
         is_other = (document.experiment_id, document.tracing) != (sealer.experiment_id, sealer.traced)
         if is_other and self._engine is not None and self._state is State.SENDING:
             sealer.seal(self._engine, self._clock.monotonic_ns())
+        if document.experiment_id != sealer.experiment_id:
+            self._is_axis_fixed = False
+            if self._commands is not None:
+                self._background.start(self._start_clock.look(), with_load=True)
         sealer.experiment_id, sealer.traced, sealer.version = document.experiment_id, document.tracing, document.version
 
     def _take_route(self, route: RoutingRecord | None) -> None:
@@ -324,13 +335,16 @@ class ShardRunner:
             self._sealer.epoch_broker_ns = self._clock.monotonic_ns() + sample.offset_ns
             self._axis_offset_ns = sample.offset_ns
             self._status.take_clock(sample)
-        elif self._commands is not None and abs(sample.offset_ns - self._axis_offset_ns) >= STEP_NS:
-            self._follow_step(sample.offset_ns)
+        elif self._commands is not None and not self._is_axis_fixed:
+            if abs(sample.offset_ns - self._axis_offset_ns) >= STEP_NS:
+                self._follow_step(sample.offset_ns)
+            self._is_axis_fixed = self._sealer.experiment_id is not None
 
     def _follow_step(self, offset_ns: int) -> None:
         """Gives the rows of an interactive group the times of a broker's clock that was set.
 
-        Its experiments start in that clock. A plan's rows keep the times of the clock at its start.
+        Its experiments start in that clock. The rows of an experiment, as those of a plan, keep the times of the clock
+        at its start.
         """
         if self._engine is None or self._state is not State.SENDING:
             return

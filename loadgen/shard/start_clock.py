@@ -93,13 +93,20 @@ class StartClock:
         while True:
             raise_if_cancelled()
             await self._clock.sleep(SAMPLE_EVERY_S)
+            if self._is_fixed:
+                await self.look()
+                continue
             try:
-                if self._is_fixed:
-                    self._adopt(await self._measure(ROUNDS_LATER), False)
-                else:
-                    await self.measure()
+                await self.measure()
             except RedisError as error:
                 logger.info("the clocks cannot be compared: %s", error)
+
+    async def look(self) -> None:
+        """Takes a sample of the present, after the start; without the broker there is none."""
+        try:
+            self._adopt(await self._measure(ROUNDS_LATER), False)
+        except RedisError as error:
+            logger.info("the clocks cannot be compared: %s", error)
 
     def _adopt(self, sample: ClockSample, is_start: bool) -> None:
         self.latest = sample

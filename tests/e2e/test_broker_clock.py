@@ -21,6 +21,7 @@ DECIDED_S = 12.0
 
 STATUSES = "SELECT name, status FROM experiments_worker ORDER BY name"
 STEPS = "SELECT value FROM experiments_event WHERE experiment_id = ? AND name = 'broker clock stepped'"
+PLANNED_EVENTS = "SELECT name FROM experiments_event WHERE experiment_id = ? AND key LIKE 'plan:%' ORDER BY key"
 SHARDS = """
     SELECT s.status, s.attempt FROM experiments_shard s JOIN experiments_clientgroup g ON g.id = s.group_id
     WHERE g.experiment_id = ?
@@ -43,8 +44,8 @@ def galileo(tmp_path_factory: pytest.TempPathFactory, clock: SteppedClock) -> It
 def machine(tmp_path_factory: pytest.TempPathFactory, clock: SteppedClock) -> Iterator[Galileo]:
     """One machine for all processes: their clocks step together."""
     directory = tmp_path_factory.mktemp("machine")
-    variables = clock.environment
-    with Galileo(directory, {"worker-a": "A", "worker-b": "B"}, broker_clock=clock, variables=variables) as running:
+    workers = {"worker-a": "A", "worker-b": "B"}
+    with Galileo(directory, workers, broker_clock=clock, variables=clock.environment, with_web=True) as running:
         yield running
 
 
@@ -76,6 +77,27 @@ def test_step_during_a_run_loses_nothing_and_is_on_record(galileo, clock, target
 
 
 @pytest.mark.parametrize("step_s", [STEP_S, -STEP_S])
+def test_next_attempt_of_the_only_shard_knows_the_step(galileo, clock, target, step_s):
+    plan = plan_for(target, on_worker_loss="replace", worker_labels={"zone": "A"}, duration="20s", interval="20s")
+    experiment_id = galileo.begin(plan)
+    galileo.wait_for_status(experiment_id, "RUNNING")
+    wait_for(lambda: len(target.ids(experiment_id)) > 40, "the load")
+    clock.step(step_s)
+    wait_for(lambda: galileo.query(STEPS, experiment_id), "the step on the timeline")
+    (shard,) = galileo.shard_processes("worker-a")
+    before = len(target.ids(experiment_id))
+    shard.kill()
+    status = galileo.wait_for_status(experiment_id, "FINISHED", "FAILED", "CANCELLED")
+    assert status == "FINISHED", galileo.experiment(experiment_id).reason + galileo.log_tails()
+    assert galileo.query(SHARDS, experiment_id) == [("FINISHED", 2)]
+    logged = Counter(target.ids(experiment_id))
+    assert set(logged.values()) == {1}  # no arrival was sent by both
+    # The load pauses for a few seconds, and then lasts to the plan's end.
+    assert before + 40 < len(logged) < 40 * 20
+    assert len(galileo.query(STEPS, experiment_id)) == 1
+
+
+@pytest.mark.parametrize("step_s", [STEP_S, -STEP_S])
 def test_step_keeps_idle_workers_and_delays_no_start(galileo, clock, target, step_s):
     clock.step(step_s)
     until_s = time.monotonic() + DECIDED_S
@@ -93,7 +115,8 @@ def test_step_keeps_idle_workers_and_delays_no_start(galileo, clock, target, ste
 @pytest.mark.parametrize("status", ["STARTING", "RUNNING"])
 @pytest.mark.parametrize("step_s", [STEP_S, -STEP_S])
 def test_step_of_a_whole_machine_ends_no_run_and_delays_no_end(machine, clock, target, step_s, status):
-    experiment_id = machine.begin(plan_for(target, duration="8s", interval="8s"))
+    planned = [{"at": 1, "name": "early"}, {"at": 7, "name": "late"}]
+    experiment_id = machine.begin(plan_for(target, duration="8s", interval="8s", events=planned))
     machine.wait_for_status(experiment_id, status)
     if status == "RUNNING":
         time.sleep(4)
@@ -103,6 +126,11 @@ def test_step_of_a_whole_machine_ends_no_run_and_delays_no_end(machine, clock, t
     assert status == "FINISHED", machine.experiment(experiment_id).reason + machine.log_tails()
     assert time.monotonic() - stepped_s < 50
     assert len(assert_account_closes(machine, experiment_id, target)) == 40 * 8
+    points = machine.web.request("GET", f"/experiments/{experiment_id}/series").json()["points"]
+    assert sum(point["arrivals"] for point in points) == 40 * 8
+    assert 8 <= len(points) <= 10
+    events = machine.query(PLANNED_EVENTS, experiment_id)
+    assert [name for (name,) in events] == ["early", "late"]
 
 
 INTERACTIVE = """
@@ -135,3 +163,10 @@ def test_step_pauses_no_interactive_group(machine, clock, target, step_s):
     assert len(logged) > 20 * 9
     rows = machine.query("SELECT COUNT(*) FROM experiments_trace WHERE experiment_id = ?", experiment_id)[0][0]
     assert rows >= len(logged)
+    steps = machine.query(STEPS, experiment_id)
+    assert [round(float(value.split()[1])) for (value,) in steps] == [step_s]
+    # All rows lie between its start and its end, as in the series.
+    experiment = machine.experiment(experiment_id)
+    assert 10 < (experiment.ended_at - experiment.started_at).total_seconds() < 30
+    points = machine.web.request("GET", f"/experiments/{experiment_id}/series").json()["points"]
+    assert sum(point["arrivals"] for point in points) == rows

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from experiments.wall_clock import WallClock
+
+# Waits, and steps of minutes, as NTP makes them.
+MOVES = st.lists(st.tuples(st.integers(1, 60), st.sampled_from([0, 0, 90, -90, 200, -200])), max_size=12)
 
 
 class Clocks:
@@ -49,6 +55,39 @@ def test_step_back_ends_no_wait_early() -> None:
     clocks.wait(5)
     clocks.step(-90)
     assert clocks.wall.since(at) == timedelta(seconds=-85)
+
+
+def test_wait_after_a_clock_is_set_back_twice_keeps_its_length() -> None:
+    clocks = Clocks()
+    clocks.wait(5)
+    for step in (90, -90, -90):
+        clocks.step(step)
+        clocks.wait(5)
+    at = clocks.now
+    clocks.wait(60)
+    assert clocks.wall.since(at) == timedelta(seconds=60)
+
+
+@given(MOVES, MOVES)
+def test_steps_end_no_wait_early_and_change_no_later_one(
+    before: list[tuple[int, int]], during: list[tuple[int, int]]
+) -> None:
+    clocks = Clocks()
+    clocks.wait(1)
+    for seconds, step in before:
+        clocks.wait(seconds)
+        clocks.step(step)
+        clocks.wall.look()
+    clocks.wait(1)
+    at, began_s = clocks.now, clocks.monotonic_s
+    for seconds, step in during:
+        clocks.wait(seconds)
+        waited = clocks.monotonic_s - began_s
+        assert clocks.wall.since(at) <= timedelta(seconds=waited)
+        if not any(step for _, step in during):
+            assert clocks.wall.since(at) == timedelta(seconds=waited)
+        clocks.step(step)
+        clocks.wall.look()
 
 
 def test_drift_is_no_step() -> None:

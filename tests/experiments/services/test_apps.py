@@ -126,7 +126,7 @@ def test_the_archive_is_there_before_the_first_order(
     there = []
     monkeypatch.setattr(
         "experiments.services.shards.sending.send_order",
-        lambda shard: there.append(broker.exists(app_key(digest_of(FIRST)))),
+        lambda shard, step_ns: there.append(broker.exists(app_key(digest_of(FIRST)))),
     )
     start_when_ready(experiment)
     assert there == [1]

@@ -10,7 +10,7 @@ import pytest
 import redis
 from django.db.models import F
 
-from experiments.models import ClientGroup, Event, Experiment, InteractiveGroup, Workload
+from experiments.models import ClientGroup, Event, Experiment, InteractiveGroup, Shard, Workload
 from experiments.plans import parse_group
 from experiments.services import desired, ending, groups, interactive
 from experiments.services.reconcile import reconcile
@@ -94,11 +94,21 @@ def test_experiments_go_on_beside_a_failing_group(
 
 
 @pytest.mark.parametrize("how", BREAK)
-def test_failing_group_can_be_closed(broker: redis.Redis, three: list[ClientGroup], how: str) -> None:
-    BREAK[how](broker, three[1])
-    groups.close(three[1].id)
-    three[1].refresh_from_db()
-    assert three[1].state == "stop"
+@pytest.mark.parametrize("end", [ShardState.STOPPED, ShardState.LOST])
+def test_failing_group_can_be_closed(
+    broker: redis.Redis, fleet: Fleet, three: list[ClientGroup], how: str, end: ShardState
+) -> None:
+    group = three[1]
+    BREAK[how](broker, group)
+    groups.close(group.id)
+    group.refresh_from_db()
+    assert group.state == "stop"
+    fleet.say(end, only={"group": group})
+    reconcile()
+    part = InteractiveGroup.objects.get(group=group)
+    assert part.ended_at is not None
+    assert Shard.objects.not_ended().filter(group=group).count() == 0  # its slots are free
+    assert not broker.exists(keys.group_key(group.id))
 
 
 @pytest.mark.parametrize("broken", [0, 1, 2])

@@ -68,16 +68,35 @@ def test_misspelt_setting_is_refused_with_the_one_meant(name: str, meant: str) -
     assert labels_of({name: SECRET}) == {}
 
 
-@pytest.mark.parametrize("name", ["db_password", "my_passwd", "SECRET_thing", "api_tokens", "ssh_key", "credentials"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "db_password", "my_passwd", "SECRET_thing", "api_tokens", "ssh_key", "credentials", "redis_auth", "auth",
+        "Authorization", "passphrase", "redis_pass", "db_pwd", "apikey", "private_key", "creds", "jwt", "redis_pw",
+        "pw", "sentry-dsn", "pin",
+    ],
+)  # fmt: skip
 def test_name_that_looks_like_a_secret_is_refused(name: str) -> None:
     assert refused(**{name: SECRET}) == {f"galileo_{name}": Code.UNKNOWN}
     assert labels_of({f"galileo_{name}": SECRET}) == {}
 
 
 @pytest.mark.parametrize(
+    "name", ["zone", "rack", "site", "arch", "gpu", "spine", "pwm", "network", "certified", "login"]
+)
+def test_usual_label_does_not_look_like_a_secret(name: str) -> None:
+    assert labels_of({f"galileo_{name}": "a"}) == {name: "a"}
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("redis_url", f"redis://:{SECRET}@h/1"),
+        ("redis_url", f"redis://:pa/{SECRET}@h:6379"),
+        ("redis_url", f"redis://:pa?{SECRET}@h:6379"),
+        ("redis_url", f"redis://u:pa#{SECRET}@h:6379/0"),
+        ("redis_port", f"redis://u:pa/{SECRET}@h:6379/0"),
+        ("router_static_host", f"http://user:pa/{SECRET}@pi"),
         ("broker", f"amqp://user:{SECRET}@h"),
         ("mirror", f"https://{SECRET}@host/path"),
         ("targets", f"a, http://user:{SECRET}@h"),
@@ -92,6 +111,15 @@ def test_url_with_credentials_is_refused_in_any_variable(name: str, value: str) 
     with pytest.raises(InvalidInput) as caught:
         read_worker({f"galileo_{name}": value})
     assert [(error.path, error.code) for error in caught.value.errors] == [(f"galileo_{name}", Code.FORMAT)]
+    assert SECRET not in caught.value.text
+
+
+@pytest.mark.parametrize("value", [f"user:{SECRET}@host", f"redis://pa/{SECRET}@host", f"a/{SECRET}", f"{SECRET} x"])
+@pytest.mark.parametrize("name", ["db", "zone", "worker_name"])
+def test_wrong_value_of_a_label_is_not_shown(name: str, value: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_worker({f"galileo_{name}": value})
+    assert [error.path for error in caught.value.errors] == [f"galileo_{name}"]
     assert SECRET not in caught.value.text
 
 
@@ -110,6 +138,21 @@ def test_host_with_credentials_is_refused_without_its_value() -> None:
     with pytest.raises(InvalidInput) as caught:
         read_worker({"galileo_redis_host": f"gal:{SECRET}@h"})
     assert [error.path for error in caught.value.errors] == ["galileo_redis_host"]
+    assert SECRET not in caught.value.text
+
+
+def test_static_host_with_a_user_is_refused_without_its_value() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_worker({"galileo_router_static_host": f"gal:{SECRET}@h"})
+    assert [error.path for error in caught.value.errors] == ["galileo_router_static_host"]
+    assert SECRET not in caught.value.text
+
+
+def test_choice_that_a_password_may_be_meant_for_is_not_shown() -> None:
+    reader = Reader({"galileo_api_auth": SECRET})
+    assert reader.choice("api_auth", "required", ("required", "none")) == "required"
+    with pytest.raises(InvalidInput) as caught:
+        reader.raise_if_wrong()
     assert SECRET not in caught.value.text
 
 
@@ -137,6 +180,29 @@ def test_variables_without_a_value_are_not_refused() -> None:
 
 def test_other_programs_variables_are_left_alone() -> None:
     assert list(refused_variables({"PASSWORD": "x", "GALLERY_KEY": "x", "API": "https://u:p@h"})) == []
+
+
+SERVICE_LINKS = {
+    "GALILEO_REDIS_SERVICE_HOST": "10.0.0.1", "GALILEO_REDIS_SERVICE_PORT": "6379",
+    "GALILEO_REDIS_SERVICE_PORT_REDIS_HOST": "6379", "GALILEO_REDIS_PORT": "tcp://10.0.0.1:6379",
+    "GALILEO_REDIS_PORT_6379_TCP": "tcp://10.0.0.1:6379", "GALILEO_REDIS_PORT_6379_TCP_PROTO": "tcp",
+    "GALILEO_REDIS_PORT_6379_TCP_PORT": "6379", "GALILEO_REDIS_PORT_6379_TCP_ADDR": "10.0.0.1",
+    "GALILEO_WEB_PORT": "tcp://10.0.0.2:5001", "GALILEO_WEB_PORT_53_UDP": "udp://10.0.0.2:53",
+    "GALILEO_EXPDB_MYSQL_PORT": "tcp://[fd00::1]:3306",
+}  # fmt: skip
+
+
+def test_service_links_of_kubernetes_are_ignored() -> None:
+    assert list(refused_variables(SERVICE_LINKS)) == []
+    assert read_worker({"galileo_worker_name": "pi", **SERVICE_LINKS}).labels == {"worker_name": "pi"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("GALILEO_REDIS_PORT", "6379"), ("galileo_redis_por", "tcp://h:1"), ("GALILEO_REDIS_HOST", "http://h")],
+)
+def test_misspelt_setting_is_no_service_link(name: str, value: str) -> None:
+    assert [refused_name for refused_name, _, _ in refused_variables({name: value})] == [name]
 
 
 def test_no_setting_is_one_edit_from_a_usual_label() -> None:

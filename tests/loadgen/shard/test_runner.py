@@ -29,6 +29,7 @@ from loadgen.shard.runner import NOT_TAKEN_OVER, OUT_OF_TOUCH, ShardRunner
 from loadgen.tasks import run_loop
 from tests.support.archives import app_archive
 from tests.support.http_target import HttpTarget
+from tests.support.ids import begin_of
 from tests.support.redis_server import RedisServer
 from tests.support.shards import Rows, broker_ns, document_of, order_of, put_document, put_route, state_of, status_of
 from tests.support.worker_process import settings_for
@@ -563,6 +564,30 @@ def test_interactive_shard_executes_commands_and_reports_them(
     assert rows.final.counters.completed == len(target.ids("s-live")) == 4 * 8
 
 
+def test_interactive_clients_added_after_a_step_back_record_their_rows(
+    settings: WorkerSettings, store: redis.Redis, target: HttpTarget
+) -> None:
+    put_route(store, {target.host: 1.0})
+    # The group was spawned when the broker's clock was ahead.
+    spawned_ns = broker_ns(store, 90.0)
+    put_document(store, replace(interactive(store, "s-added"), start_broker_ns=spawned_ns))
+
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "running")
+        document = interactive(store, "s-added", 2, kind=CommandKind.BACK_TO_BACK, requests=3)
+        put_document(store, replace(document, start_broker_ns=spawned_ns))
+        await until(lambda: phases_of(store) == (2, 2))
+        put_document(store, replace(interactive(store, "s-added", 3), state=DesiredState.STOP))
+
+    run_shards(settings, order_of(1, "s-added"), script=script)
+    rows = rows_of(settings)
+    assert len(rows) == len(target.ids("s-added")) == 4 * 3
+    (epoch_ns,) = {header.epoch_broker_ns for header in rows.headers if header.rows}
+    for intended_ns in rows.column("intended_ns"):
+        assert intended_ns >= 0
+        assert abs(epoch_ns + intended_ns - broker_ns(store)) < 10e9
+
+
 def phases_of(store: redis.Redis) -> tuple[int, int]:
     status = status_of(store, 1)
     return (status.phase, max(status.phases_done, default=0)) if status is not None else (0, 0)
@@ -678,7 +703,7 @@ def test_a_client_app_comes_from_the_repository_through_redis(
     run_shards(settings, order_of(1, "s-fetch"))
 
     assert rows_of(settings).final.counters.completed == 20
-    paths = {path for _, name, _, path in target.log() if name.startswith("s-fetch.")}
+    paths = {path for _, name, _, path in target.log() if name.startswith(begin_of("s-fetch"))}
     assert paths == {"/from/the/repository"}
 
 
@@ -693,7 +718,7 @@ def test_an_app_of_the_workers_own_comes_first(
 
     run_shards(replace(settings, apps_dir=tmp_path / "own"), order_of(1, "s-own"))
 
-    assert {path for _, name, _, path in target.log() if name.startswith("s-own.")} == {"/own"}
+    assert {path for _, name, _, path in target.log() if name.startswith(begin_of("s-own"))} == {"/own"}
 
 
 @pytest.mark.parametrize(

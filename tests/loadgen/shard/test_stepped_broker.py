@@ -134,3 +134,64 @@ def test_rows_of_an_interactive_group_follow_the_brokers_clock(clock, store, set
     (epoch_ns,) = {header.epoch_broker_ns for header in rows.headers if header.rows}
     for intended_ns in rows.column("intended_ns"):
         assert abs(epoch_ns + intended_ns - stepped_ns[0]) < 2_000_000_000
+
+
+EXPERIMENT = "202601010000-abcd"
+
+
+@STEPS
+def test_rows_of_an_interactive_experiment_keep_its_clock(clock, store, settings, target, step_s: int) -> None:
+    group_id = f"s-rec{step_s}"
+    put_document(store, interactive(store, group_id))
+
+    async def command(version: int, experiment_id: str | None) -> None:
+        document = interactive(store, group_id, version, kind=CommandKind.BACK_TO_BACK, requests=version)
+        put_document(store, replace(document, experiment_id=experiment_id))
+        await until(lambda: phases_of(store) == (version, version))
+
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "running")
+        await command(2, EXPERIMENT)
+        await asyncio.sleep(0.5)  # the clocks are compared when an experiment begins
+        await step(clock, store, step_s)
+        await asyncio.sleep(SAMPLE_EVERY_S + 1)
+        await command(3, EXPERIMENT)
+        put_document(store, interactive(store, group_id, 4))
+        await asyncio.sleep(0.5)
+        await command(5, None)
+        put_document(store, replace(interactive(store, group_id, 6), state=DesiredState.STOP))
+
+    run_shards(settings, order_of(1, group_id), script=script)
+    headers = [header for header in rows_of(settings).headers if header.rows]
+    epochs_ns = {experiment: [] for experiment in (EXPERIMENT, None)}
+    for header in headers:
+        epochs_ns[header.experiment_id].append(header.epoch_broker_ns)
+    (recorded_ns,) = set(epochs_ns[EXPERIMENT])
+    (later_ns,) = set(epochs_ns[None])
+    assert sum(header.rows for header in headers if header.experiment_id) == 4 * (2 + 3)
+    assert abs(later_ns - recorded_ns - step_s * 10**9) < 2 * 10**9
+
+
+@STEPS
+def test_clients_added_to_a_stepped_experiment_keep_its_clock(clock, store, settings, target, step_s: int) -> None:
+    group_id = f"s-join{step_s}"
+    document = replace(interactive(store, group_id), experiment_id=EXPERIMENT)
+    spawned_ns = document.start_broker_ns
+
+    async def script() -> None:
+        await until(lambda: state_of(store, 1) == "running")
+        await asyncio.sleep(SAMPLE_EVERY_S + 1)
+        command = interactive(store, group_id, 2, kind=CommandKind.BACK_TO_BACK, requests=3)
+        put_document(store, replace(command, experiment_id=EXPERIMENT, start_broker_ns=spawned_ns))
+        await until(lambda: phases_of(store) == (2, 2))
+        put_document(store, replace(interactive(store, group_id, 3), state=DesiredState.STOP))
+
+    asyncio.run(step(clock, store, step_s))
+    put_document(store, document)
+    order = order_of(1, group_id, experiment_id=EXPERIMENT, clock_step_ns=step_s * 10**9)
+    run_shards(settings, order, script=script)
+    rows = rows_of(settings)
+    (epoch_ns,) = {header.epoch_broker_ns for header in rows.headers if header.rows}
+    assert len(rows) == 4 * 3
+    for intended_ns in rows.column("intended_ns"):
+        assert abs(epoch_ns + intended_ns - (broker_ns(store) - step_s * 10**9)) < 5 * 10**9
