@@ -41,6 +41,16 @@ class Migration(migrations.Migration):
             "address",
             models.CharField(blank=True, default="", help_text="behind the host's name", max_length=64),
         ),
+        migrations.AddField(
+            "experiment",
+            "clocks",
+            models.JSONField(
+                blank=True,
+                default=dict,
+                editable=False,
+                help_text="interactive: at its start, worker → its instance and the offset of its clock in ns",
+            ),
+        ),
         migrations.AddField("secondstats", "addresses", models.JSONField(default=dict)),
         migrations.AlterField(
             "trace", "outcome", models.PositiveSmallIntegerField(help_text="loadgen.protocol.outcomes.Outcome")

@@ -98,6 +98,12 @@ class Experiment(models.Model):
     metadata = models.JSONField(default=dict, blank=True)
     interactive = models.BooleanField(default=False, help_text="records interactive client groups; has no plan")
     tracing = models.BooleanField(default=True, help_text="whether traces are stored, or only their statistics")
+    clocks = models.JSONField(
+        default=dict,
+        blank=True,
+        editable=False,
+        help_text="interactive: at its start, worker → its instance and the offset of its clock in ns",
+    )
     renewed_at = models.DateTimeField(
         null=True, blank=True, help_text="interactive: when its user's session last renewed it"
     )

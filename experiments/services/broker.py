@@ -157,7 +157,7 @@ def clock_readings(experiment: Experiment) -> list[Reading]:
     An interactive experiment begins long after the shards that it records: its readings are those of its workers.
     """
     if experiment.interactive:
-        return _readings_since(experiment.plan.get("clocks", {}))
+        return _readings_since(experiment.clocks)
     rows = Shard.objects.filter(
         group__experiment=experiment, worker__status__in=LIVE_WORKER_STATUSES, worker__instance=F("worker_instance")
     ).values_list("status", "worker__name", "clock_offset_ns", "worker__clock_offset_ns", "worker__heartbeat_at")

@@ -61,7 +61,7 @@ def start(name: str, creator: str, metadata: dict[str, Any]) -> Experiment:
         start_broker_ns=broker_now_ns(),
         renewed_at=Now(),
         seed=0,
-        plan={"clocks": present_clocks()},
+        clocks=present_clocks(),
     )
     with start_lock(), transaction.atomic():
         other = Experiment.objects.select_for_update().active().first()

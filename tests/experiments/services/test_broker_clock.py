@@ -255,9 +255,9 @@ def recording(fleet):
 def step_recording(experiment, step_ns):
     experiment.start_broker_ns -= step_ns
     experiment.started_at -= timedelta(microseconds=step_ns // 1000)
-    for clock in experiment.plan["clocks"].values():
+    for clock in experiment.clocks.values():
         clock[1] -= step_ns
-    experiment.save(update_fields=["start_broker_ns", "started_at", "plan"])
+    experiment.save(update_fields=["start_broker_ns", "started_at", "clocks"])
 
 
 @pytest.mark.parametrize("step_ns", [0, STEP_NS, -STEP_NS])

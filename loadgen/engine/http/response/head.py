@@ -24,7 +24,7 @@ END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
 _BEGIN: Final = "HTTP/"
 _SWITCHING: Final = 101
 _MAX_LENGTH: Final = 1 << 62
-_MAX_USUAL_HEADERS: Final = 99  # http.client refuses more than 100 lines, the empty one included
+_MAX_HEADERS: Final = 99  # http.client refuses more than 100 lines, the empty one included
 # No control characters, no folded lines, nothing that Python takes for the end of a line.
 _USUAL_HEAD: Final = re.compile(
     rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\xa0-\xff]*)?\r\n"
@@ -61,7 +61,7 @@ def read_head(head: bytes) -> ResponseHead:
         MalformedError
     """
     usual = _USUAL_HEAD.fullmatch(head)
-    if usual is None or usual[3].count(b"\n") > _MAX_USUAL_HEADERS:
+    if usual is None or usual[3].count(b"\n") > _MAX_HEADERS:
         return _read_unusual(head)
     block = head.lower()
     coding, length_text = _field(block, b"\ntransfer-encoding:"), _field(block, b"\ncontent-length:")
@@ -148,6 +148,8 @@ def _head(status: int, keep: bool, length: int) -> ResponseHead:
 def _read_unusual(head: bytes) -> ResponseHead:
     """As `read_head`, for every head."""
     if interim := _interim_status(head):
+        if head.count(b"\n") > _MAX_HEADERS + 2:
+            raise MalformedError(MalformedReason.HEAD_TOO_LONG)
         return _head(interim, True, 0)  # http.client would read on to the next head
     # For other methods, it would also close the connection after a response without a length.
     response = http.client.HTTPResponse(cast(socket.socket, _Received(head)), method="HEAD")

@@ -78,6 +78,8 @@ ODD: dict[str, bytes] = {
     "blank before the colon": b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nall of this",
     "carriage return in a value": b"HTTP/1.1 200 OK\r\nX: a\rContent-Length: 2\r\n\r\nok",
     "99 headers": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 98 + b"Content-Length: 2\r\n\r\nok",
+    "99 headers of an interim head": b"HTTP/1.1 100 OK\r\n" + b"X: y\r\n" * 99 + b"\r\nHTTP/1.1 200 OK\r\n\r\n",
+    "100 headers of an interim head": b"HTTP/1.1 100 OK\r\n" + b"X: y\r\n" * 100 + b"\r\nHTTP/1.1 200 OK\r\n\r\n",
     "length twice": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
     "length with a sign": b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok",
     "length below 0": b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nall of this",
