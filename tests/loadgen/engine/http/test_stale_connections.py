@@ -82,7 +82,7 @@ def test_requests_over_tls_are_sent_again_by_the_same_rule(
         result = run(play(build(target.host, rate=50, duration=REQUESTS / 50, clients=1, **workload)))
     resent = sum(row.resent for row in result.rows)
     assert (resent > 0) is is_resent
-    assert set(result.outcomes()) == {Outcome.COMPLETED} if is_resent else {Outcome.COMPLETED, Outcome.CLOSED}
+    assert set(result.outcomes()) == ({Outcome.COMPLETED} if is_resent else {Outcome.COMPLETED, Outcome.CLOSED})
     assert len(target.seen) == REQUESTS + resent
 
 
