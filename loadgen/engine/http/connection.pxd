@@ -6,6 +6,7 @@ from loadgen.engine.recorder cimport Recorder
 
 cdef int CLOSED, IDLE, SENT, BODY, COMPLETE, EXCESS
 cdef int _NO_DESCRIPTOR
+cdef Py_ssize_t BROKEN
 
 
 cdef class Connection:

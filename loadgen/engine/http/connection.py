@@ -26,7 +26,7 @@ from loadgen.engine.http.response.head import (
 )
 from loadgen.engine.http.response.known_heads import KnownHeads
 from loadgen.engine.http.wire_request import DASHED, FirstRequest, QueuedRequest, WireRequest
-from loadgen.engine.primitives import has_input, numbered, write_at_once
+from loadgen.engine.primitives import BROKEN, has_input, numbered, write_at_once
 from loadgen.engine.recorder import Recorder
 from loadgen.protocol.outcomes import MalformedReason, Outcome
 from loadgen.protocol.trace_batch import NO_TIME, endpoint_of
@@ -142,7 +142,7 @@ class Connection:
         self._socket = _NO_DESCRIPTOR
         self._descriptor = _NO_DESCRIPTOR  # of a socket that requests are written to directly
         self._buffered = False
-        self._unwritten = False  # whether not a byte of the request was written directly
+        self._unwritten = False  # whether the socket refused the request, so that not a byte of it can be sent
         self._is_used = False  # whether it has served a request
         self._is_retired = False  # whether it is to serve no other
         self.address = ""  # behind a host's name
@@ -203,11 +203,13 @@ class Connection:
         written = 0
         if self._descriptor >= 0:
             written = write_at_once(self._descriptor, data)  # the transport sends the rest
-        self._unwritten = False
+        self._unwritten = False  # with TLS it is not known
         if written != len(data):
+            if written == BROKEN:
+                self._unwritten = True
+                written = 0
             self._buffered = True
-            self._unwritten = written == 0 and self._descriptor >= 0  # with TLS it is not known
-            self._transport.write(data[written:])
+            self._transport.write(data[written:])  # it reports the broken connection, too
         self.sent_ns = sent_ns = self._now_ns()
         first = self._first
         self.deadline_ns = deadline_ns = sent_ns + self._wire.timeout_ns if first is None else first.deadline_ns

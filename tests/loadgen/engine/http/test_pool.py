@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import sys
 from collections.abc import Callable
@@ -178,3 +179,42 @@ def test_a_head_that_leads_nowhere_is_known_when_it_comes_again() -> None:
     outcome, pool = answered(WIRE._replace(redirects=follow), head)
     assert outcome == Outcome.COMPLETED
     assert head in pool.known_heads.heads
+
+
+@pytest.mark.parametrize(("is_full", "resent"), [(True, False), (False, True)])
+def test_post_is_resent_only_if_the_socket_refused_it(is_full: bool, resent: bool) -> None:
+    """A full buffer refuses nothing: the transport sends the request later, and the server may execute it."""
+    recorder = Recorder()
+
+    async def scenario() -> Pool:
+        pool = Pool(recorder, lambda: 0, 5.0, max_connections=100)
+        host = pool.hosts["h:1"] = HostPool(pool, "h:1", cast(Dialer, TakingDownDialer()))
+        connection = pool.connection_kind(host)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            host._opening = pool.opening = 1
+            connection.connection_made(DeafTransport({"socket": ours}))
+            pool.in_flight += 2
+            post = WIRE._replace(head=WIRE.head.replace(b"GET", b"POST"))
+            host.send(0, 0, 0, 0, 1, post)
+            theirs.recv(1 << 16)
+            connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            if is_full:
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        ours.send(b"x" * (1 << 16))
+            else:
+                theirs.close()
+            host.send(0, 0, 0, 1, 1, post)
+            connection.connection_lost(ConnectionResetError())
+        assert len(host._resends) == resent
+        await asyncio.wait_for(pool.close(), 5)
+        return pool
+
+    asyncio.run(scenario())
+    rows = unpack(*recorder.take())
+    assert [(row.outcome, row.resent) for row in rows] == [
+        (Outcome.COMPLETED, 0),
+        (Outcome.ABORTED, 1) if resent else (Outcome.RESET, 0),
+    ]
