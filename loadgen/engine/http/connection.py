@@ -25,6 +25,7 @@ from loadgen.engine.http.response.head import (
     read_head,
 )
 from loadgen.engine.http.response.known_heads import KnownHeads
+from loadgen.engine.http.tls_transport import TlsTransport
 from loadgen.engine.http.wire_request import DASHED, FirstRequest, QueuedRequest, WireRequest
 from loadgen.engine.primitives import BROKEN, has_input, numbered, write_at_once
 from loadgen.engine.recorder import Recorder
@@ -375,14 +376,16 @@ class Connection:
 
         The event loop does not read after a failed write, and closes the socket after `connection_lost`.
         """
-        while self._stage > IDLE and self._descriptor >= 0:
-            try:
-                data = os.read(self._descriptor, _READ_BYTES)
-            except OSError:
-                return
-            if not data:
-                return
+        while self._stage > IDLE and (data := self._read_at_once()):
             self.data_received(data)
+
+    def _read_at_once(self) -> bytes:
+        if self._descriptor < 0:
+            return cast(TlsTransport, self._transport).read_rest()
+        try:
+            return os.read(self._descriptor, _READ_BYTES)
+        except OSError:
+            return b""
 
     def _lost(self, outcome: Outcome) -> None:
         """Ends the request, if there is one, after the connection has ended."""

@@ -138,11 +138,19 @@ def test_a_resent_request_counts_its_first_sending(run: Run[Result]) -> None:
     assert result.counters.sent == REQUESTS
 
 
+UPLOAD = {"data": "x" * (16 << 20)}  # the kernel has no room for all of it
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("kind", [AnsweringEarly, Lingering])
-def test_an_answer_that_comes_during_an_upload_counts(run: Run[Result], kind: type[AnsweringEarly]) -> None:
+def test_an_answer_that_comes_during_an_upload_counts(
+    run: Run[Result], kind: type[AnsweringEarly], scheme: str, tmp_path: Path
+) -> None:
     with kind(TOO_LARGE) as target:
-        body = {"data": "x" * (4 << 20)}
-        result = run(play(build(target.host, rate=20, duration=1, clients=1, method="POST", kwargs=body)))
+        if scheme == "https":
+            target.tls = make_certificates(tmp_path).server_context()
+        workload: dict[str, Any] = {"scheme": scheme, "method": "POST", "kwargs": {**UPLOAD, "verify": False}}
+        result = run(play(build(target.host, rate=20, duration=1, clients=1, **workload)))
     assert result.outcomes() == {Outcome.COMPLETED: REQUESTS}
     assert {row.status for row in result.rows} == {413}
     assert len(target.seen) == REQUESTS
