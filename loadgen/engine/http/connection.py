@@ -376,6 +376,7 @@ class Connection:
 
         The event loop does not read after a failed write, and closes the socket after `connection_lost`.
         """
+        self._is_retired = True  # the rest may be a complete response without `Connection: close`
         while self._stage > IDLE and (data := self._read_at_once()):
             self.data_received(data)
 

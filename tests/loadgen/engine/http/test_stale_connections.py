@@ -154,3 +154,18 @@ def test_an_answer_that_comes_during_an_upload_counts(
     assert result.outcomes() == {Outcome.COMPLETED: REQUESTS}
     assert {row.status for row in result.rows} == {413}
     assert len(target.seen) == REQUESTS
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_early_answer_without_close_ends_its_connection(run: Run[Result], scheme: str, tmp_path: Path) -> None:
+    """Queued requests get connections of their own: on the one that was reset they would have to be sent again."""
+    with AnsweringEarly(TOO_LARGE.replace(b"Connection: close\r\n", b"")) as target:
+        if scheme == "https":
+            target.tls = make_certificates(tmp_path).server_context()
+        workload: dict[str, Any] = {"scheme": scheme, "method": "PUT", "kwargs": {**UPLOAD, "verify": False}}
+        engine = build(target.host, rate=200, duration=0.1, clients=1, max_connections_per_host=1, **workload)
+        result = run(play(engine))
+    assert result.outcomes() == {Outcome.COMPLETED: REQUESTS}
+    assert {(row.status, row.resent) for row in result.rows} == {(413, 0)}
+    assert len(target.seen) == REQUESTS
+    assert target.connections == REQUESTS
