@@ -352,6 +352,8 @@ class Connection:
         self._complete()
 
     def _refuse(self, error: MalformedError) -> None:
+        if self._redirect and self._follow():
+            return  # `requests` follows a redirect whose body is broken
         self._reason = error.reason
         self._fail(Outcome.MALFORMED)
 
@@ -399,6 +401,8 @@ class Connection:
             self._complete()
         elif self._stage == SENT and not self._partial and self._resend():
             return
+        elif self._redirect and self._follow():
+            return  # as in `_refuse`
         elif self._stage > IDLE:
             self._fail(outcome)
         else:
