@@ -282,6 +282,8 @@ class Connection:
                     self._end(COMPLETED, self._now_ns(), self._status)  # not a redirect to be followed
                     return
                 self._stage = BODY
+                if self._left == CHUNKED:
+                    self._chunks = ChunkedBody()
             else:
                 end = self._read_heads(data)
         if self._stage == BODY:

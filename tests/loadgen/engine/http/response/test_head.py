@@ -68,13 +68,13 @@ def test_the_final_head_is_found_behind_interim_ones(interim: bytes) -> None:
         (OK, True),
         (b"HTTP/1.1 204 No Content\r\n\r\n", True),
         (b"HTTP/1.1 200 OK\r\n\r\n", False),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", False),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", True),
         (b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n", False),
         (b"HTTP/1.1 200 OK\nContent-Length: 2\n\n", False),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: " + b"a" * 5000 + b"\r\n\r\n", False),
     ],
 )
-def test_heads_with_a_length_are_remembered(head: bytes, is_kept: bool) -> None:
+def test_heads_that_keep_their_connection_are_remembered(head: bytes, is_kept: bool) -> None:
     heads = KnownHeads()
     heads.learn(head, read_head(head))
     assert (head in heads.heads) is is_kept
