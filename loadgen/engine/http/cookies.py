@@ -103,6 +103,13 @@ class _Jar(RequestsCookieJar):
     def clear(self, domain: str | None = None, path: str | None = None, name: str | None = None) -> None:
         """Removes a cookie. Raises KeyError if it does not exist. The callers here, and http.cookiejar's, name one."""
         super().clear(domain, path, name)
+        # The parent keeps dictionaries that have become empty: one for each path that ever had a cookie.
+        domains = cast(Any, self)._cookies
+        paths = domains.get(domain, {})
+        if not paths.get(path, True):
+            del paths[path]
+        if not paths:
+            domains.pop(domain, None)
         self._by_age.pop(cast("tuple[str, str, str]", (domain, path, name)), None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import requests
@@ -111,6 +112,22 @@ def test_deleted_cookies_make_room() -> None:
         for rest in ("", "; Max-Age=0"):
             jars.store(0, wire(), f"HTTP/1.1 200 OK\r\nSet-Cookie: c{number}=x{rest}\r\n\r\n".encode())
     assert cookies_of(jars.applied(0, wire())) == "sid=1"
+
+
+@pytest.mark.costly
+def test_jar_keeps_nothing_of_paths_and_domains_without_cookies() -> None:
+    jars = CookieJars({"node-1"})
+    jars.store(0, wire(), SESSION)
+    for number in range(10_000):
+        host = f"d{number % 200}.example"
+        values = [f"c=x; Path=/{number}" + f"; Domain={host}" * (number % 2)]
+        if number % 3 == 0:
+            values.append(values[0] + "; Max-Age=0")
+        head = "".join(f"Set-Cookie: {value}\r\n" for value in values)
+        jars.store(0, wire(f"/{number}", Host=host), f"HTTP/1.1 200 OK\r\n{head}\r\n".encode())
+    domains: dict[str, dict[str, dict[str, Any]]] = vars(jars._jars[0])["_cookies"]
+    assert sum(len(names) for paths in domains.values() for names in paths.values()) == MAX_COOKIES
+    assert all(paths and all(paths.values()) for paths in domains.values())
 
 
 @pytest.mark.parametrize("value", ["x" * MAX_COOKIE_BYTES, "a\tb", "a\r\n b"])
