@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
+import io
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
 from loadgen.engine.http.response.head import CHUNKED, UNTIL_EOF, ResponseHead, final_head, read_head
@@ -44,6 +49,21 @@ def test_the_head_says_where_the_body_ends(head: bytes, length: int) -> None:
 )
 def test_the_head_says_if_the_connection_stays_open(head: bytes, keep: bool) -> None:
     assert read_head(head).keep is keep
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_connections_stay_open_as_in_http_client(version: bytes) -> None:
+    """With each pair of the headers that http.client reads for this."""
+    values = (b"close", b"Keep-Alive", b"x, keep-alive", b"timeout=5", b"")
+    names = (b"Connection", b"Keep-Alive", b"Proxy-Connection")
+    lines = [b"", *(name + b": " + value + b"\r\n" for name in names for value in values)]
+    for first in lines:
+        for second in lines:
+            head = b"HTTP/" + version + b" 200 OK\r\n" + first + second + b"Content-Length: 2\r\n\r\n"
+            received = SimpleNamespace(makefile=lambda _, head=head: io.BytesIO(head))
+            expected = http.client.HTTPResponse(cast(Any, received))
+            expected.begin()
+            assert read_head(head).keep is not expected.will_close, head
 
 
 def test_usual_and_unusual_heads_are_read_alike() -> None:
