@@ -403,7 +403,7 @@ class Connection:
             self._complete()
         elif self._stage == SENT and not self._partial and self._resend():
             return
-        elif self._redirect and self._follow():
+        elif self._stage == BODY and self._redirect and self._follow():
             return  # as in `_refuse`
         elif self._stage > IDLE:
             self._fail(outcome)

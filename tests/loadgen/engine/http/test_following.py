@@ -145,6 +145,14 @@ def test_redirect_with_a_broken_body_is_followed(run: Run[Result], body: bytes, 
     )
 
 
+def test_redirect_whose_body_times_out_is_not_followed(run: Run[Result]) -> None:
+    """Its arrival has ended when its connection ends; `requests` does not follow it either."""
+    with EchoServer(lambda _: b"HTTP/1.1 302 Found\r\nLocation: /b\r\nContent-Length: 9\r\n\r\nabc") as server:
+        result = run(play(build(server.host, path="/a", rate=20, duration=0.2, request_timeout_s=0.2)))
+        assert result.outcomes() == {Outcome.TIMEOUT: 4}
+        assert {one.target for one in server.take()} == {"/a"}
+
+
 @pytest.mark.parametrize(
     ("location", "outcomes"),
     [
