@@ -101,6 +101,8 @@ def main() -> None:
 def _engine(options: argparse.Namespace, target: Target) -> Engine:
     hosts = [target.tls_host] if options.https else target.hosts[: options.hosts]
     workload = {"arrival_process": options.arrivals, "connection": options.connection}
+    if options.chunked:
+        workload |= {"path": "/chunked"}
     if options.https:
         workload |= {"scheme": Scheme.HTTPS, "kwargs": {"verify": False}}
     if options.closed:
@@ -126,6 +128,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--arrivals", default="expovariate", help="arrival process (%(default)s)")
     parser.add_argument("--hosts", type=int, choices=(1, 2, 3), default=3, help="(%(default)s)")
     parser.add_argument("--https", action="store_true", help="one host, over TLS")
+    parser.add_argument("--chunked", action="store_true", help="responses come in chunks")
     parser.add_argument("--connection", choices=("keep-alive", "new"), default="keep-alive")
     parser.add_argument("--app", type=Path, metavar="FOLDER", help="a client app instead of the static request")
     parser.add_argument("--profile", action="store_true", help="cProfile by the functions' own time")

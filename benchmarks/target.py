@@ -60,6 +60,7 @@ class Target:
             f"ssl_certificate {self._folder}/certificate.pem;",
             f"ssl_certificate_key {self._folder}/key.pem;",
             "location = /served { stub_status; }",
+            "location = /chunked { ssi on; default_type text/html; return 200 ok; }",  # SSI: the length is unknown
         ]
         arguments = configure(self._folder, descriptors, descriptors * 3 // 4, "access_log off;", server)
         self._asked = 0

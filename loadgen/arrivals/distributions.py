@@ -22,6 +22,10 @@ EXPOVARIATE = "expovariate"
 # Beyond these limits a sample could overflow, or be lost by rounding.
 LOWEST, HIGHEST = 1e-9, 1e9
 _HIGHEST_EXPONENT = 700.0
+# Of a mean gap: gaps are multiplied by its inverse, and must not overflow then.
+_SHORTEST_MEAN, _LONGEST_MEAN = 1e-100, 1e100
+# Of the logarithm of a length-biased Pareto gap: one of e^600 s is longer than any plan, and can still be multiplied.
+_HIGHEST_LOG_GAP = 600.0
 # Of a standard normal: Python's algorithms draw from 53 bits, none further out than this.
 _FURTHEST_SIGMAS = 13.0
 # See `share_of_common_gaps`.
@@ -145,6 +149,17 @@ def _vonmises_length_biased(mu: float, kappa: float) -> Draw:
     return draw
 
 
+def _pareto_length_biased(alpha: float) -> Draw:
+    """As `paretovariate(alpha - 1)`, but a gap has a limit: its power overflows often if alpha is slightly above 1."""
+    exponent = -1.0 / (alpha - 1) if alpha > 1 else -math.inf
+
+    def draw(source: random.Random) -> float:
+        number = 1.0 - source.random()
+        return number**exponent if exponent * math.log(number) < _HIGHEST_LOG_GAP else math.exp(_HIGHEST_LOG_GAP)
+
+    return draw
+
+
 _NORMAL = _Kind(
     {"mu": 0.0, "sigma": 1.0},
     lambda mu, sigma: mu,
@@ -197,7 +212,7 @@ _KINDS: dict[str, _Kind] = {
     "paretovariate": _Kind(
         {"alpha": None},
         lambda alpha: alpha / (alpha - 1) if alpha > 1 else math.inf,
-        lambda alpha: lambda source: source.paretovariate(alpha - 1),
+        _pareto_length_biased,
         lowest=(0.1,),
     ),
     "weibullvariate": _Kind(
@@ -284,7 +299,8 @@ def mean_gap(name: str, parameters: Sequence[float | None]) -> float:
 
     Raises:
         DistributionError: as `complete` does; and for a distribution that cannot pace a schedule, because its own mean
-            is infinite or not above 0, or consists of gaps so rare that most plans would contain none of them.
+            is infinite or not above 0, or consists of gaps so rare that most plans would contain none of them; or if
+            the mean gap is not from 1e-100 to 1e100 s.
     """
     kind, values = _kind(name), complete(name, parameters)
     mean = kind.mean(*values)
@@ -294,6 +310,10 @@ def mean_gap(name: str, parameters: Sequence[float | None]) -> float:
         raise DistributionError.of("", Code.RANGE, message)
     if kind.positive_mean is not None:
         mean = kind.positive_mean(*values)
+    if not _SHORTEST_MEAN <= mean <= _LONGEST_MEAN:
+        limits = f"from {_SHORTEST_MEAN:g} to {_LONGEST_MEAN:g} s"
+        message = f"the mean gap of {described(name, values)} is {mean:g} s; it must be {limits}"
+        raise DistributionError.of("", Code.RANGE, message)
     if name != CONSTANT and share_of_common_gaps(name, values, mean) < 0.01:
         message = f"{described(name, values)} is too skewed: rare giant gaps make up more than 99 % of its mean"
         raise DistributionError.of("", Code.RANGE, message)

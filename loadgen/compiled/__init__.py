@@ -20,6 +20,8 @@ MODULES: Final = (
     "loadgen.engine.primitives",
     "loadgen.engine.recorder",
     "loadgen.engine.deadlines",
+    "loadgen.engine.http.response.head",
+    "loadgen.engine.http.response.chunked_body",
     "loadgen.engine.http.connection",
     "loadgen.engine.http.pool",
     "loadgen.engine.executors.open",

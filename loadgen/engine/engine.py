@@ -160,7 +160,8 @@ class Engine:
     def skip_passed(self, start_ns: int, limit: int) -> bool:
         """Skips at most `limit` of the arrivals whose time has passed; returns whether there may be more of them.
 
-        For an attempt that takes over; to be called before `start`, with its argument.
+        It takes about 1 ms, or one call of a slow client app, so that the event loop can work in between. For an
+        attempt that takes over; to be called before `start`, with its argument.
         """
         return self._executor.skip(self._now_ns() - start_ns, limit)
 

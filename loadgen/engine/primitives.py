@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import select
+from typing import Final
 
 from loadgen.protocol.trace_batch import RECORD, ROW_BYTES
 
+BROKEN: Final = -2  # of `write_at_once`; -1 means an exception in C
 _LEAST_ROWS = 1024
 
 _pack_into = RECORD.pack_into
@@ -18,9 +20,14 @@ def numbered(head: bytes, client: int, sequence: int, tail: bytes) -> bytes:
 
 
 def write_at_once(descriptor: int, data: bytes) -> int:
-    """Writes to a non-blocking socket; returns how many bytes it accepted, 0 if it is not ready, or broken."""
+    """Writes to a non-blocking socket; returns how many bytes it accepted.
+
+    Returns 0 if it is not ready, and BROKEN if it accepts nothing any more, as its other end was closed.
+    """
     try:
         return os.write(descriptor, data)
+    except (BrokenPipeError, ConnectionResetError):
+        return BROKEN
     except OSError:
         return 0
 

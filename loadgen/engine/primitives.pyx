@@ -1,12 +1,14 @@
 """primitives.py for a compiled engine; the docstrings are there."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport ECONNRESET, EPIPE, errno
 from libc.stdint cimport UINT8_MAX, UINT16_MAX, UINT32_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from posix.unistd cimport write
 
 from loadgen.protocol.trace_batch import ROW_BYTES
 
+BROKEN = -2
 _LEAST_ROWS = 1024
 
 
@@ -67,8 +69,13 @@ cpdef bytes numbered(bytes head, int64_t client, int64_t sequence, bytes tail):
 cpdef Py_ssize_t write_at_once(int descriptor, bytes data) except -1:
     cdef const char* begin = PyBytes_AS_STRING(data)
     cdef Py_ssize_t length = PyBytes_GET_SIZE(data), written
+    cdef int error = 0
     with nogil:
         written = write(descriptor, begin, length)
+        if written < 0:
+            error = errno
+    if error == EPIPE or error == ECONNRESET:
+        return -2
     return written if written > 0 else 0
 
 

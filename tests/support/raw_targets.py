@@ -93,6 +93,8 @@ class RawTarget:
                 if self._is_closing:
                     connection.close()
                     return
+                # Nagle's algorithm would hold an answer back behind TLS tickets, and a close with unread data drop it.
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.connections += 1
                 self._open.add(connection)
                 thread = threading.Thread(target=self._run, args=(connection, self.connections), daemon=True)

@@ -99,7 +99,8 @@ class Executor(Protocol):
     def skip(self, before_ns: int, limit: int) -> bool:
         """Skips and counts at most `limit` arrivals intended before `before_ns` (since the schedule's zero).
 
-        For an attempt that takes over, before `start`. Returns whether there may be more of them.
+        For an attempt that takes over, before `start`. Ends after about TURN_NS, with one arrival at least. Returns
+        whether there may be more of them.
         """
         return False
 

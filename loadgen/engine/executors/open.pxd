@@ -24,6 +24,8 @@ cdef class OpenExecutor:
     cdef public int64_t _start_ns
     cdef public int _max_arrivals
 
+    @cython.locals(ends_ns=int64_t)
+    cpdef bint skip(self, int64_t before_ns, int64_t limit) except -1
     @cython.locals(burst=list, connection=Connection, begun_ns=int64_t, now_ns=int64_t)
     cpdef turn(self)
     @cython.locals(

@@ -1,11 +1,14 @@
 import cython
 from libc.stdint cimport int64_t
 
+from loadgen.engine.http.response.chunked_body cimport ChunkedBody
 from loadgen.engine.primitives cimport has_input, numbered, write_at_once
 from loadgen.engine.recorder cimport Recorder
 
 cdef int CLOSED, IDLE, SENT, BODY, COMPLETE, EXCESS
 cdef int _NO_DESCRIPTOR
+cdef Py_ssize_t BROKEN
+cdef int64_t CHUNKED
 
 
 cdef class Connection:
@@ -17,7 +20,7 @@ cdef class Connection:
     cdef public bytes _last_head
     cdef public object _last_known
     cdef public object _transport
-    cdef public object _chunks
+    cdef public ChunkedBody _chunks
     cdef public object _wire
     cdef public object _first
     cdef public bytes _partial

@@ -25,8 +25,9 @@ from loadgen.engine.http.response.head import (
     read_head,
 )
 from loadgen.engine.http.response.known_heads import KnownHeads
+from loadgen.engine.http.tls_transport import TlsTransport
 from loadgen.engine.http.wire_request import DASHED, FirstRequest, QueuedRequest, WireRequest
-from loadgen.engine.primitives import has_input, numbered, write_at_once
+from loadgen.engine.primitives import BROKEN, has_input, numbered, write_at_once
 from loadgen.engine.recorder import Recorder
 from loadgen.protocol.outcomes import MalformedReason, Outcome
 from loadgen.protocol.trace_batch import NO_TIME, endpoint_of
@@ -142,7 +143,7 @@ class Connection:
         self._socket = _NO_DESCRIPTOR
         self._descriptor = _NO_DESCRIPTOR  # of a socket that requests are written to directly
         self._buffered = False
-        self._unwritten = False  # whether not a byte of the request was written directly
+        self._unwritten = False  # whether the socket refused the request, so that not a byte of it can be sent
         self._is_used = False  # whether it has served a request
         self._is_retired = False  # whether it is to serve no other
         self.address = ""  # behind a host's name
@@ -203,11 +204,13 @@ class Connection:
         written = 0
         if self._descriptor >= 0:
             written = write_at_once(self._descriptor, data)  # the transport sends the rest
-        self._unwritten = False
+        self._unwritten = False  # with TLS it is not known
         if written != len(data):
+            if written == BROKEN:
+                self._unwritten = True
+                written = 0
             self._buffered = True
-            self._unwritten = written == 0 and self._descriptor >= 0  # with TLS it is not known
-            self._transport.write(data[written:])
+            self._transport.write(data[written:])  # it reports the broken connection, too
         self.sent_ns = sent_ns = self._now_ns()
         first = self._first
         self.deadline_ns = deadline_ns = sent_ns + self._wire.timeout_ns if first is None else first.deadline_ns
@@ -279,6 +282,8 @@ class Connection:
                     self._end(COMPLETED, self._now_ns(), self._status)  # not a redirect to be followed
                     return
                 self._stage = BODY
+                if self._left == CHUNKED:
+                    self._chunks = ChunkedBody()
             else:
                 end = self._read_heads(data)
         if self._stage == BODY:
@@ -349,6 +354,8 @@ class Connection:
         self._complete()
 
     def _refuse(self, error: MalformedError) -> None:
+        if self._redirect and self._follow():
+            return  # `requests` follows a redirect whose body is broken
         self._reason = error.reason
         self._fail(Outcome.MALFORMED)
 
@@ -373,14 +380,17 @@ class Connection:
 
         The event loop does not read after a failed write, and closes the socket after `connection_lost`.
         """
-        while self._stage > IDLE and self._descriptor >= 0:
-            try:
-                data = os.read(self._descriptor, _READ_BYTES)
-            except OSError:
-                return
-            if not data:
-                return
+        self._is_retired = True  # the rest may be a complete response without `Connection: close`
+        while self._stage > IDLE and (data := self._read_at_once()):
             self.data_received(data)
+
+    def _read_at_once(self) -> bytes:
+        if self._descriptor < 0:
+            return cast(TlsTransport, self._transport).read_rest()
+        try:
+            return os.read(self._descriptor, _READ_BYTES)
+        except OSError:
+            return b""
 
     def _lost(self, outcome: Outcome) -> None:
         """Ends the request, if there is one, after the connection has ended."""
@@ -393,6 +403,8 @@ class Connection:
             self._complete()
         elif self._stage == SENT and not self._partial and self._resend():
             return
+        elif self._stage == BODY and self._redirect and self._follow():
+            return  # as in `_refuse`
         elif self._stage > IDLE:
             self._fail(outcome)
         else:

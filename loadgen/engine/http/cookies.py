@@ -33,6 +33,8 @@ MAX_COOKIES: Final = 50
 MAX_COOKIE_BYTES: Final = 4096  # of a name and its value together
 # Of the requests that a client has sent since its cookies changed, these are made again without http.cookiejar.
 _MADE_HEADS: Final = 4
+# If all cookies of a client are for the whole site, as most are, all requests to one host get the same ones.
+_MADE_FIELDS: Final = 4
 _MADE_HEAD_BYTES: Final = 2048
 
 # The host of all nodes of the service. No real host has such a name (RFC 6761, 6.4), and no `Domain` matches it.
@@ -79,17 +81,23 @@ class _Jar(RequestsCookieJar):
 
     Attributes:
         made_heads: heads of requests with cookies, by their heads without.
+        made_fields: values of the header by the host and the scheme; None: no cookie is for that host.
+        is_rooted: whether all cookies have the path `/`, so that the path of a request does not matter.
         expires_s: when the first cookie expires, in seconds since the Unix epoch.
     """
 
     def __init__(self, policy: _Policy) -> None:
         super().__init__(policy)
         self.made_heads: dict[Any, bytes] = {}
+        self.made_fields: dict[Any, str | None] = {}
+        self.is_rooted = True
         self.expires_s = 0.0
         self._by_age: dict[tuple[str, str, str], None] = {}
 
     def changed(self) -> None:
         self.made_heads.clear()
+        self.made_fields.clear()
+        self.is_rooted = all(cookie.path == "/" for cookie in self)
         self.expires_s = min((cookie.expires for cookie in self if cookie.expires is not None), default=math.inf)
 
     def set_cookie(self, cookie: Cookie, *args: Any, **kwargs: Any) -> None:
@@ -103,6 +111,13 @@ class _Jar(RequestsCookieJar):
     def clear(self, domain: str | None = None, path: str | None = None, name: str | None = None) -> None:
         """Removes a cookie. Raises KeyError if it does not exist. The callers here, and http.cookiejar's, name one."""
         super().clear(domain, path, name)
+        # The parent keeps dictionaries that have become empty: one for each path that ever had a cookie.
+        domains = cast(Any, self)._cookies
+        paths = domains.get(domain, {})
+        if not paths.get(path, True):
+            del paths[path]
+        if not paths:
+            domains.pop(domain, None)
         self._by_age.pop(cast("tuple[str, str, str]", (domain, path, name)), None)
 
 
@@ -163,10 +178,24 @@ class CookieJars:
         return wire._replace(head=head)
 
     def _head(self, jar: _Jar, wire: WireRequest) -> bytes:
+        host = _HOST.search(wire.head)
+        key = None if host is None else host[1], wire.tls is None, len(self._nodes)
+        if key in jar.made_fields:
+            kept = jar.made_fields[key]
+        else:
+            kept = self._field(jar, wire)
+            if jar.is_rooted and len(kept or "") <= _MADE_HEAD_BYTES:
+                if len(jar.made_fields) >= _MADE_FIELDS:
+                    jar.made_fields.clear()
+                jar.made_fields[key] = kept
+        return wire.head if kept is None else _with_cookies(wire, kept)
+
+    def _field(self, jar: _Jar, wire: WireRequest) -> str | None:
+        """Returns the jar's cookies for a request, in the form of the header; None if there are none for it."""
         request: Any = self._request(wire)
         jar.add_cookie_header(request)
-        kept = request.get_new_headers().get("Cookie")
-        return wire.head if kept is None else _with_cookies(wire, kept)
+        kept: str | None = request.get_new_headers().get("Cookie")
+        return kept
 
     def keep(self, clients: Collection[int]) -> None:
         """Drops the jars of all clients but these."""

@@ -119,6 +119,26 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._closed = True
         self._tcp.abort()
 
+    def read_rest(self) -> bytes:
+        """Returns the next piece of data that came before the connection was lost, empty if there is no more.
+
+        Only for the `connection_lost` of the protocol above: the loop reads no more, and the socket is still open.
+        """
+        while True:
+            try:
+                return self._decrypt(_RECORD_BYTES)  # empty for a close_notify
+            except ssl.SSLWantReadError:
+                try:
+                    data = os.read(self._descriptor, _AT_ONCE_BYTES)
+                except OSError:
+                    return b""
+            except ssl.SSLError as error:
+                error.with_traceback(None)  # its frames refer to this object, see `_fail`
+                return b""
+            if not data:
+                return b""
+            self._incoming.write(data)
+
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self._ssl if name == "ssl_object" else self._tcp.get_extra_info(name, default)
 
@@ -215,7 +235,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     def _flush(self) -> None:
         """Sends the waiting data and TLS's own messages, unless the transport below has paused."""
-        while self._unsent and not self._paused:
+        while self._unsent and not self._paused and not self._tcp.is_closing():
             # A repeated attempt must not have less data, and does not: the waiting data only grows.
             piece = bytes(self._unsent[:_AT_ONCE_BYTES])
             try:

@@ -104,6 +104,78 @@ def test_a_residual_gap_has_the_equilibrium_distribution(name: str, parameters: 
     assert stats.kstest(found, lambda time: np.interp(time, grid, below / mean)).pvalue > 0.01 / len(CASES)
 
 
+@pytest.mark.costly
+@pytest.mark.parametrize("alpha", [1.002, 1.005, 1.01, 1.1])
+def test_residual_pareto_gaps_near_alpha_1_are_right(alpha: float) -> None:
+    """P(gap > t) = t^(1 - alpha) / alpha for t ≥ 1. Kolmogorov-Smirnov below e^500, and 4 sigma for the share above."""
+    assert mean_gap("paretovariate", [alpha]) == pytest.approx(alpha / (alpha - 1))
+    draw = residual_sampler("paretovariate", [alpha])
+    found = np.array([draw(random.Random(seed)) for seed in range(2000)])
+    assert np.isfinite(found * 1e9).all()
+
+    def below(time: Any) -> Any:
+        return np.where(time < 1, time * (alpha - 1), alpha - np.maximum(time, 1) ** (1 - alpha)) / alpha
+
+    furthest = math.exp(500)
+    common, share = found[found < furthest], below(furthest)
+    assert stats.kstest(common, lambda time: below(time) / share).pvalue > 0.01 / 4
+    assert abs(len(common) / len(found) - share) <= 4 * math.sqrt(share * (1 - share) / len(found))
+
+
+class Extreme(random.Random):
+    """A source of one number, such as the least or the greatest that `random` may return."""
+
+    def __init__(self, number: float) -> None:
+        super().__init__(0)
+        self.number = number
+
+    def random(self) -> float:
+        return self.number
+
+
+LEAST, GREATEST = 0.0, 1 - 2**-53  # that `random` may return
+# Parameters at the ends of the ranges that are accepted for gaps.
+ENDS: list[tuple[str, tuple[float, ...]]] = [
+    ("uniform", (0, HIGHEST)),
+    ("uniform", (-HIGHEST / 2, HIGHEST)),
+    ("uniform", (HIGHEST, HIGHEST)),
+    ("triangular", (-HIGHEST, HIGHEST, HIGHEST)),
+    ("triangular", (1, 1, 1)),
+    ("normalvariate", (HIGHEST, 5e-324)),
+    ("normalvariate", (5e-324, HIGHEST)),
+    ("gauss", (1e-9, 0)),
+    ("lognormvariate", (220, 4)),
+    ("lognormvariate", (-220, 4)),
+    (EXPOVARIATE, (1e-9,)),
+    (EXPOVARIATE, (HIGHEST,)),
+    ("vonmisesvariate", (HIGHEST, HIGHEST)),
+    ("vonmisesvariate", (-HIGHEST, 5e-324)),
+    ("vonmisesvariate", (0, 1.1e-6)),
+    ("gammavariate", (0.01, 1e-9)),
+    ("gammavariate", (HIGHEST, HIGHEST)),
+    ("betavariate", (1, HIGHEST)),
+    ("betavariate", (HIGHEST, 1e-9)),
+    ("betavariate", (HIGHEST, HIGHEST)),
+    ("paretovariate", (1.002,)),
+    ("paretovariate", (1.01,)),
+    ("paretovariate", (HIGHEST,)),
+    ("weibullvariate", (HIGHEST, 0.3)),
+    ("weibullvariate", (1e-9, HIGHEST)),
+]
+
+
+@pytest.mark.parametrize(("name", "parameters"), ENDS)
+def test_gaps_at_the_ends_of_the_ranges_are_finite(name: str, parameters: tuple[float, ...]) -> None:
+    mean = mean_gap(name, parameters)
+    sources: list[random.Random] = [random.Random(seed) for seed in range(200)]
+    if name in ("uniform", "gauss", "paretovariate"):  # the others would reject one number for ever
+        sources += [Extreme(LEAST), Extreme(GREATEST)]
+    residual = residual_sampler(name, parameters)
+    for source in sources:
+        assert math.isfinite(sampler(name, parameters, source)() * 1e6 / mean)
+        assert 0 <= residual(source) * 1e6 / mean < math.inf
+
+
 def test_a_constant_is_its_parameter() -> None:
     draw = sampler(CONSTANT, [0.25], random.Random(SEED))
     assert [draw(), draw()] == [0.25, 0.25]
@@ -188,6 +260,10 @@ def test_an_error_names_the_invalid_parameter(name: str, parameters: list[float]
         ("paretovariate", [1.0001], "too skewed"),
         ("lognormvariate", [0, 9], "too skewed"),
         ("gammavariate", [1e-4], "too skewed"),
+        ("lognormvariate", [690, 0.5], "mean gap of lognormvariate(mu=690, sigma=0.5) is 5.2"),
+        ("lognormvariate", [-740, 0.1], "it must be from 1e-100 to 1e+100 s"),
+        ("uniform", [-1e-200, 1.1e-200], "mean gap of uniform(a=-1e-200, b=1.1e-200) is 0 s"),
+        (CONSTANT, [5e-324], "mean gap"),
     ],
 )
 def test_an_unpaceable_distribution_can_still_be_sampled(name: str, parameters: list[float], message: str) -> None:
@@ -217,17 +293,6 @@ def test_whatever_is_accepted_can_be_drawn_from_without_end(name: str, parameter
 
 
 def test_the_greatest_samples_that_python_can_draw_are_finite() -> None:
-    class Extreme(random.Random):
-        """A source of the least and the greatest numbers that `random` may return."""
-
-        def __init__(self, number: float) -> None:
-            super().__init__(0)
-            self.number = number
-
-        def random(self) -> float:
-            return self.number
-
-    most = 1 - 2**-53
     for name, parameters in (
         (EXPOVARIATE, (1e-9,)),
         ("paretovariate", (0.1,)),
@@ -235,7 +300,7 @@ def test_the_greatest_samples_that_python_can_draw_are_finite() -> None:
         ("uniform", (-HIGHEST, HIGHEST)),
         ("triangular", (-HIGHEST, HIGHEST, 0)),
     ):
-        for number in (0.0, most):
+        for number in (LEAST, GREATEST):
             assert math.isfinite(sampler(name, parameters, Extreme(number))()), name
 
 

@@ -112,11 +112,11 @@ class AppResponse:
             body = bytes(content)
         elif length >= 0:
             body = body[:length]
-        coding = self._message().get("Content-Encoding")
-        if coding is None:
+        codings = self._message().get_all("Content-Encoding")
+        if codings is None:
             return body
         try:
-            return _decoded(body, coding)
+            return _decoded(body, ", ".join(codings))
         except DecodeError:
             return body
 

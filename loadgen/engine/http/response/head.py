@@ -66,11 +66,15 @@ def read_head(head: bytes) -> ResponseHead:
     block = head.lower()
     coding, length_text = _field(block, b"\ntransfer-encoding:"), _field(block, b"\ncontent-length:")
     connection, alive = _field(block, b"\nconnection:"), _field(block, b"\nkeep-alive:")
-    if coding is None or length_text is None or connection is None or alive is None:
+    proxy = b"" if usual[1] == b"1" else _field(block, b"\nproxy-connection:")
+    if coding is None or length_text is None or connection is None or alive is None or proxy is None:
         return _read_unusual(head)
     if coding not in (b"", b"chunked") or (length_text and not _USUAL_LENGTH.fullmatch(length_text)):
         return _read_unusual(head)
-    keep = b"close" not in connection if usual[1] == b"1" else bool(alive) or b"keep-alive" in connection
+    if usual[1] == b"1":
+        keep = b"close" not in connection
+    else:
+        keep = bool(alive) or b"keep-alive" in connection or b"keep-alive" in proxy
     length = CHUNKED if coding else int(length_text) if length_text else UNTIL_EOF
     return _head(int(usual[2]), keep, length)
 

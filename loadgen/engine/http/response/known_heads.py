@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from loadgen.engine.http.response.head import ResponseHead, may_redirect
+from loadgen.engine.http.response.head import UNTIL_EOF, ResponseHead, may_redirect
 
 _LONGEST_KNOWN_HEAD: Final = 4096
 _MAX_KNOWN_HEADS: Final = 256
@@ -16,7 +16,7 @@ class KnownHeads:
     """Remembers heads, as a look-up costs a tenth of reading one.
 
     A server repeats its heads until the second of their `Date` is over, at high rates thousands of times. The keys of
-    `heads` are the exact bytes that were read, and only heads with the length of the body are kept.
+    `heads` are the exact bytes that were read. Heads whose body ends with the connection are not kept.
     """
 
     __slots__ = ("_budget", "heads")
@@ -34,7 +34,7 @@ class KnownHeads:
         # Connections look heads up by their usual end.
         if not self._budget or len(head) > _LONGEST_KNOWN_HEAD or not head.endswith(b"\r\n\r\n"):
             return
-        if known.length < 0 or may_redirect(known.status) or head.find(b"\r\n\r\n") != len(head) - 4:
+        if known.length == UNTIL_EOF or may_redirect(known.status) or head.find(b"\r\n\r\n") != len(head) - 4:
             return
         self._budget -= 1
         if len(self.heads) >= _MAX_KNOWN_HEADS:

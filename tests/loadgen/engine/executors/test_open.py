@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from loadgen.engine.errors import AppError
-from loadgen.engine.executors.base import ARRIVALS_PER_TURN, ExecutorContext
+from loadgen.engine.executors.base import ARRIVALS_PER_TURN, TURN_NS, ExecutorContext
 from loadgen.engine.executors.open import OpenExecutor
 from loadgen.engine.http.connection import Connection
 from loadgen.engine.http.pool import HostPool, Pool
@@ -264,6 +264,21 @@ def test_a_takeover_skips_the_requests_of_passed_times() -> None:
     bench = Bench([1, 2, 3, 4], source=source, process="prerecorded")
     assert not bench.executor.skip(3, 10)
     assert (source.skipped, bench.recorder.skipped) == ([0, 1], 2)
+
+
+def test_skipping_yields_to_the_loop_while_an_app_is_slow() -> None:
+    class SlowSource(FakeSource):
+        def skip_request(self, client: int) -> None:
+            super().skip_request(client)
+            bench.clock.now_ns += TURN_NS // 3 + 1
+
+    source = SlowSource()
+    bench = Bench(range(8), source=source, process="prerecorded")
+    skipped = []
+    while bench.executor.skip(SECOND, 10_000):
+        skipped.append(len(source.skipped))
+    assert skipped == [3, 6]
+    assert bench.recorder.skipped == len(source.skipped) == 8
 
 
 def test_without_a_route_arrivals_are_recorded_as_such() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import io
+from http.cookiejar import CookieJar
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import requests
@@ -104,6 +106,34 @@ def test_changes_apply_to_requests_that_were_made_before() -> None:
     assert cookies_of(jars.applied(0, wire(host="node-2"))) == "sid=2"
 
 
+@pytest.mark.parametrize(("path", "calls"), [("/", 2), ("/1", 303)])
+def test_cookies_of_the_whole_site_are_chosen_once(monkeypatch: pytest.MonkeyPatch, path: str, calls: int) -> None:
+    """For all paths of a host; where a cookie has a path of its own, they are chosen for each request."""
+    chosen: list[Any] = []
+    choose = CookieJar.add_cookie_header
+
+    is_counting = False  # `requests` makes each request with a jar of its own
+
+    def counted(jar: CookieJar, request: Any) -> None:
+        if is_counting:
+            chosen.append(request)
+        choose(jar, request)
+
+    monkeypatch.setattr(CookieJar, "add_cookie_header", counted)
+    jars = CookieJars({"node-1"})
+    jars.store(0, wire(), SESSION)
+    jars.store(0, wire(), f"HTTP/1.1 200 OK\r\nSet-Cookie: more=2; Path={path}\r\n\r\n".encode())
+    for number in range(101):
+        own = "sid=1; more=2" if path == "/" else "more=2; sid=1" if number == 1 else "sid=1"
+        requests_of_path = wire(f"/{number}"), wire(f"/{number}", host="other"), wire(f"/{number}", Cookie="sid=own")
+        is_counting = True
+        assert [cookies_of(jars.applied(0, one)) for one in requests_of_path] == [
+            own, "", "sid=own" + "; more=2" * ("more" in own),
+        ]  # fmt: skip
+        is_counting = False
+    assert len(chosen) == calls
+
+
 def test_deleted_cookies_make_room() -> None:
     jars = CookieJars({"node-1"})
     jars.store(0, wire(), SESSION)
@@ -111,6 +141,22 @@ def test_deleted_cookies_make_room() -> None:
         for rest in ("", "; Max-Age=0"):
             jars.store(0, wire(), f"HTTP/1.1 200 OK\r\nSet-Cookie: c{number}=x{rest}\r\n\r\n".encode())
     assert cookies_of(jars.applied(0, wire())) == "sid=1"
+
+
+@pytest.mark.costly
+def test_jar_keeps_nothing_of_paths_and_domains_without_cookies() -> None:
+    jars = CookieJars({"node-1"})
+    jars.store(0, wire(), SESSION)
+    for number in range(10_000):
+        host = f"d{number % 200}.example"
+        values = [f"c=x; Path=/{number}" + f"; Domain={host}" * (number % 2)]
+        if number % 3 == 0:
+            values.append(values[0] + "; Max-Age=0")
+        head = "".join(f"Set-Cookie: {value}\r\n" for value in values)
+        jars.store(0, wire(f"/{number}", Host=host), f"HTTP/1.1 200 OK\r\n{head}\r\n".encode())
+    domains: dict[str, dict[str, dict[str, Any]]] = vars(jars._jars[0])["_cookies"]
+    assert sum(len(names) for paths in domains.values() for names in paths.values()) == MAX_COOKIES
+    assert all(paths and all(paths.values()) for paths in domains.values())
 
 
 @pytest.mark.parametrize("value", ["x" * MAX_COOKIE_BYTES, "a\tb", "a\r\n b"])

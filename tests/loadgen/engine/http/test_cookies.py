@@ -96,14 +96,14 @@ def test_cookies_are_not_kept_by_default(run: Run[Result], mode: CookieMode | No
 
 def test_clients_have_separate_jars(run: Run[Result]) -> None:
     def respond(received: Received) -> bytes:
-        _, client, sequence = received.header("x-request-id").split(".")
+        _, client, sequence = received.header("x-request-id").rsplit("-", 2)
         return answer(200, b"ok", *(() if int(sequence) else (f"Set-Cookie: client={client}",)))
 
     with EchoServer(respond) as server:
         completed(run(play(closed(server.host, 3, clients=2))), 6)
         received = server.take()
-    for client in "01":
-        own = [one.header("cookie") for one in received if one.header("x-request-id").split(".")[1] == client]
+    for client in ("0000000000", "0000000001"):
+        own = [one.header("cookie") for one in received if one.header("x-request-id").rsplit("-", 2)[1] == client]
         assert own == ["", f"client={client}", f"client={client}"]
 
 
@@ -324,7 +324,7 @@ def test_request_sent_again_has_the_cookies_of_that_time(run: Run[Result]) -> No
 def test_cookies_of_an_incomplete_response_are_kept(run: Run[Result]) -> None:
     def respond(received: Received) -> bytes:
         head = "HTTP/1.1 200 OK\r\nSet-Cookie: sid=1\r\n"
-        first = received.header("x-request-id").endswith(".0")
+        first = received.header("x-request-id").endswith("-0000000000")
         return (head + ("Content-Length: 5\r\n\r\nab" if first else "Content-Length: 0\r\n\r\n")).encode()
 
     with EchoServer(respond) as server:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import requests
 
 from loadgen.engine.end import STOPPED
 from loadgen.protocol.outcomes import Outcome
@@ -16,6 +18,7 @@ from tests.loadgen.engine.conftest import Run
 from tests.loadgen.engine.harness import Result, build, play
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.echo_server import EchoServer, Received, answer
+from tests.support.raw_targets import RawTarget, ok_to
 
 pytestmark = pytest.mark.slow
 
@@ -97,6 +100,75 @@ def test_an_invalid_redirect_is_an_error_of_a_sent_request(run: Run[Result], ser
     assert result.outcomes() == {Outcome.REDIRECT: PLANNED}
     received = [one.header("x-request-id") for one in server.take()]
     assert len(received) == len(set(received)) == (31 * PLANNED if path == "/loop" else PLANNED)
+
+
+BROKEN_BODIES = {
+    "short": b"Content-Length: 10\r\n\r\nabc",
+    "bad size of a chunk": b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nxyz\r\n",
+    "cut chunk": b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",
+    "no last chunk": b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+}
+
+
+class BreakingOff(RawTarget):
+    """Answers every other request with a redirect whose body is broken, and ends the connection."""
+
+    def __init__(self, body: bytes, *, is_reset: bool, location: bytes = b"Location: /b\r\n") -> None:
+        super().__init__()
+        self._broken = b"HTTP/1.1 302 Found\r\n" + location + body
+        self._is_reset = is_reset
+
+    def serve(self, connection: socket.socket, number: int) -> None:
+        while seen := self.read(connection, number):
+            if len(self.seen) % 2 == 0:
+                connection.sendall(ok_to(seen))
+                continue
+            connection.sendall(self._broken)
+            if self._is_reset:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+@pytest.mark.parametrize("body", BROKEN_BODIES.values(), ids=list(BROKEN_BODIES))
+def test_redirect_with_a_broken_body_is_followed(run: Run[Result], body: bytes, is_reset: bool) -> None:
+    with BreakingOff(body, is_reset=is_reset) as target:
+        with requests.Session() as session:
+            session.trust_env = False
+            response = session.get(f"http://{target.host}/a", timeout=10)
+        assert (response.status_code, [one.status_code for one in response.history]) == (200, [302])
+        target.seen.clear()
+        result = run(play(build(target.host, path="/a", rate=20, duration=0.2, clients=1)))
+    assert {(row.outcome, row.status, row.size, row.reason) for row in result.rows} == {(Outcome.COMPLETED, 200, 2, 0)}
+    assert sorted(seen.request_id for seen in target.seen) == sorted(
+        name + hop for name in result.ids() for hop in ("", "-1")
+    )
+
+
+def test_redirect_whose_body_times_out_is_not_followed(run: Run[Result]) -> None:
+    """Its arrival has ended when its connection ends; `requests` does not follow it either."""
+    with EchoServer(lambda _: b"HTTP/1.1 302 Found\r\nLocation: /b\r\nContent-Length: 9\r\n\r\nabc") as server:
+        result = run(play(build(server.host, path="/a", rate=20, duration=0.2, request_timeout_s=0.2)))
+        assert result.outcomes() == {Outcome.TIMEOUT: 4}
+        assert {one.target for one in server.take()} == {"/a"}
+
+
+@pytest.mark.parametrize(
+    ("location", "outcomes"),
+    [
+        (b"", {Outcome.MALFORMED: 2}),  # leads nowhere: a response like any other
+        (b"Location: ftp://127.0.0.1/\r\n", {Outcome.REDIRECT: 2}),
+    ],
+)
+def test_broken_redirect_that_leads_nowhere_is_an_error(
+    run: Run[Result], location: bytes, outcomes: dict[Outcome, int]
+) -> None:
+    body = BROKEN_BODIES["bad size of a chunk"]
+    with BreakingOff(body, is_reset=False, location=location) as target:
+        result = run(play(build(target.host, path="/a", rate=20, duration=0.2, clients=1)))
+    expected = {**outcomes, Outcome.COMPLETED: 2}
+    assert result.outcomes() == expected
+    assert all((row.reason != 0) == (row.outcome == Outcome.MALFORMED) for row in result.rows)
 
 
 def test_the_time_out_is_that_of_all_hops_together(run: Run[Result]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import sys
 from collections.abc import Callable
@@ -30,6 +31,9 @@ class DeafTransport(asyncio.Transport):
 
     def abort(self) -> None:
         return
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
 
 class InterruptedDialer:
@@ -178,3 +182,73 @@ def test_a_head_that_leads_nowhere_is_known_when_it_comes_again() -> None:
     outcome, pool = answered(WIRE._replace(redirects=follow), head)
     assert outcome == Outcome.COMPLETED
     assert head in pool.known_heads.heads
+
+
+@pytest.mark.parametrize("bodiless", [False, True])
+def test_a_known_chunked_head_is_followed_by_chunks(bodiless: bool) -> None:
+    """As the first response of that head; one to HEAD has no chunks."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    body = b"" if bodiless else b"2\r\nok\r\n3\r\nabc\r\n0\r\n\r\n"
+    recorder = Recorder()
+
+    async def scenario() -> None:
+        pool = Pool(recorder, lambda: 0, 5.0, max_connections=100)
+        host = pool.hosts["h:1"] = HostPool(pool, "h:1", cast(Dialer, OnceDialer()))
+        pool.in_flight += 5
+        host.send(0, 0, 0, 0, 1, WIRE._replace(bodiless=bodiless))
+        await asyncio.sleep(0.01)
+        (connection,) = pool.connections
+        response = head + body
+        splits = [len(response), len(head) - 3, len(head), len(response) - 3, len(response) - 20]
+        for sequence, at in enumerate(splits):
+            assert (head in pool.known_heads.heads) == (sequence > 0)
+            if sequence:
+                connection.write(connection.load(0, 0, sequence, 1, WIRE._replace(bodiless=bodiless)), 0)
+            for piece in filter(None, (response[:at], response[at:])):
+                connection.data_received(piece)
+            assert connection in host.idle
+        await pool.close()
+
+    asyncio.run(scenario())
+    assert [(row.outcome, row.status, row.size) for row in unpack(*recorder.take())] == [
+        (Outcome.COMPLETED, 200, 0 if bodiless else 5)
+    ] * 5
+
+
+@pytest.mark.parametrize(("is_full", "resent"), [(True, False), (False, True)])
+def test_post_is_resent_only_if_the_socket_refused_it(is_full: bool, resent: bool) -> None:
+    """A full buffer refuses nothing: the transport sends the request later, and the server may execute it."""
+    recorder = Recorder()
+
+    async def scenario() -> Pool:
+        pool = Pool(recorder, lambda: 0, 5.0, max_connections=100)
+        host = pool.hosts["h:1"] = HostPool(pool, "h:1", cast(Dialer, TakingDownDialer()))
+        connection = pool.connection_kind(host)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            host._opening = pool.opening = 1
+            connection.connection_made(DeafTransport({"socket": ours}))
+            pool.in_flight += 2
+            post = WIRE._replace(head=WIRE.head.replace(b"GET", b"POST"))
+            host.send(0, 0, 0, 0, 1, post)
+            theirs.recv(1 << 16)
+            connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            if is_full:
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        ours.send(b"x" * (1 << 16))
+            else:
+                theirs.close()
+            host.send(0, 0, 0, 1, 1, post)
+            connection.connection_lost(ConnectionResetError())
+        assert len(host._resends) == resent
+        await asyncio.wait_for(pool.close(), 5)
+        return pool
+
+    asyncio.run(scenario())
+    rows = unpack(*recorder.take())
+    assert [(row.outcome, row.resent) for row in rows] == [
+        (Outcome.COMPLETED, 0),
+        (Outcome.ABORTED, 1) if resent else (Outcome.RESET, 0),
+    ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
 import random
 import zlib
 
 import pytest
+import urllib3
 
 from loadgen.engine.http.response import app_response
 from loadgen.engine.http.response.app_response import AppResponse
@@ -88,6 +90,16 @@ def test_a_body_is_decoded_as_by_requests(coding: bytes, body: bytes) -> None:
     chunks = b"%x\r\n" % 3 + body[:3] + b"\r\n%x\r\n" % len(body[3:]) + body[3:] + b"\r\n0\r\n\r\n"
     response = with_headers(b"Content-Encoding: " + coding, b"Transfer-Encoding: chunked", body=chunks)
     assert (response.body, response.truncated) == (b"hello", False)
+
+
+def test_several_content_encodings_are_joined_as_by_urllib3() -> None:
+    body = gzip.compress(zlib.compress(b"hello"), mtime=0)
+    received = urllib3.HTTPHeaderDict([("Content-Encoding", "deflate"), ("Content-Encoding", "gzip")])
+    assert urllib3.HTTPResponse(io.BytesIO(body), received).data == b"hello"
+    response = with_headers(
+        b"Content-Encoding: deflate", b"content-encoding: gzip", b"Content-Length: %d" % len(body), body=body
+    )
+    assert response.body == b"hello"
 
 
 def test_a_compressed_body_that_was_cut_keeps_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
+import io
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
 from loadgen.engine.http.response.head import CHUNKED, UNTIL_EOF, ResponseHead, final_head, read_head
@@ -46,6 +51,21 @@ def test_the_head_says_if_the_connection_stays_open(head: bytes, keep: bool) -> 
     assert read_head(head).keep is keep
 
 
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_connections_stay_open_as_in_http_client(version: bytes) -> None:
+    """With each pair of the headers that http.client reads for this."""
+    values = (b"close", b"Keep-Alive", b"x, keep-alive", b"timeout=5", b"")
+    names = (b"Connection", b"Keep-Alive", b"Proxy-Connection")
+    lines = [b"", *(name + b": " + value + b"\r\n" for name in names for value in values)]
+    for first in lines:
+        for second in lines:
+            head = b"HTTP/" + version + b" 200 OK\r\n" + first + second + b"Content-Length: 2\r\n\r\n"
+            received = SimpleNamespace(makefile=lambda _, head=head: io.BytesIO(head))
+            expected = http.client.HTTPResponse(cast(Any, received))
+            expected.begin()
+            assert read_head(head).keep is not expected.will_close, head
+
+
 def test_usual_and_unusual_heads_are_read_alike() -> None:
     """A header with a control character has http.client read a head, whose other lines mean the same."""
     for lines in (b"", b"Content-Length: 7\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n"):
@@ -68,13 +88,13 @@ def test_the_final_head_is_found_behind_interim_ones(interim: bytes) -> None:
         (OK, True),
         (b"HTTP/1.1 204 No Content\r\n\r\n", True),
         (b"HTTP/1.1 200 OK\r\n\r\n", False),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", False),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", True),
         (b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n", False),
         (b"HTTP/1.1 200 OK\nContent-Length: 2\n\n", False),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: " + b"a" * 5000 + b"\r\n\r\n", False),
     ],
 )
-def test_heads_with_a_length_are_remembered(head: bytes, is_kept: bool) -> None:
+def test_heads_that_keep_their_connection_are_remembered(head: bytes, is_kept: bool) -> None:
     heads = KnownHeads()
     heads.learn(head, read_head(head))
     assert (head in heads.heads) is is_kept
