@@ -15,6 +15,8 @@ from tests.support.plans import plan_data
 from tests.support.stepped_clock import SteppedClock
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.long
+
 STEP_S = 90
 # No decision about an absence takes longer: an expired heartbeat or lease, and the wait for the next one.
 DECIDED_S = 12.0
