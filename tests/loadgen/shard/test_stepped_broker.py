@@ -22,7 +22,7 @@ from tests.support.shards import broker_ns, document_of, order_of, put_document,
 from tests.support.stepped_clock import SteppedClock
 from tests.support.worker_process import settings_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 STEPS = pytest.mark.parametrize("step_s", [90, -90])
 
