@@ -12,7 +12,12 @@ from tests.support.process_tree import agents_of, command_of, is_living, living
 
 
 def test_a_process_that_has_ended_is_not_an_error() -> None:
-    child = subprocess.Popen([sys.executable, "-c", "input()", "loadgen.agent.main"], stdin=subprocess.PIPE)
+    code = "print(flush=True); input()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, "loadgen.agent.main"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    child.stdout.readline()  # before that, it may still have the command line of the process that started it, or none
     process = psutil.Process(child.pid)
     assert living([process]) == [process]
     assert is_living(child.pid)
