@@ -272,7 +272,7 @@ def test_the_ticks_are_the_rate_from_the_first_moment_on(process: str) -> None:
         assert abs(count_between(found, start_s, end_s) - planned) < 5 * math.sqrt(dispersion * planned), start_s
 
 
-@pytest.mark.costly
+@pytest.mark.long
 @pytest.mark.parametrize(("process", "parameters"), SHAPES)
 def test_mean_counts_are_the_schedules_in_each_interval(process: str, parameters: list[float]) -> None:
     """Of 1,000 seeds, from the first second on; within three standard errors."""
