@@ -36,9 +36,12 @@ SEED = int(os.environ.get("GALILEO_TEST_SEED", "20261130"))
 # The differences that docs/engine.md names, each with the replies that it is about.
 _BLANK = rb"[\s\x1c-\x1f\x85\xa0]"  # white space of str in Latin-1
 _STATUS = rb"HTTP/[^\s\x1c-\x1f\x85\xa0]*" + _BLANK + rb"+\+?[0_]*"
+_CONTINUE = re.compile(_BLANK + rb"*" + _STATUS + rb"100(?:" + _BLANK + rb"|$)")
 NAMED: dict[str, Callable[[bytes], Any]] = {
     "an interim response is not the final one": re.compile(_STATUS + rb"1(?:0[2-9]|[1-9][0-9])" + _BLANK).search,
-    "a head must be complete": lambda data: re.search(rb"\n\r?\n", data) is None or _has_incomplete_second_head(data),
+    "a head must be complete": lambda data: (
+        re.search(rb"\n\r?\n", data) is None or _lacks_its_end_behind_interim_heads(data)
+    ),
     "101, 204 and 304 have no body": re.compile(_STATUS + rb"(?:101|204|304)" + _BLANK).search,
     "a body has the length in the first of two headers": re.compile(rb"(?is)content-length.*content-length").search,
     "equal lengths in one header are one length": re.compile(rb"(?i)[\r\n]content-length\s*:[^\r\n]*,").search,
@@ -103,10 +106,11 @@ ODD: dict[str, bytes] = {
 }
 
 
-def _has_incomplete_second_head(data: bytes) -> bool:
-    """Whether 100 (Continue) is followed by a head without its end."""
+def _lacks_its_end_behind_interim_heads(data: bytes) -> bool:
+    """Whether the head behind those of 100 (Continue) is incomplete."""
     heads = re.split(rb"\n\r?\n", data)
-    return re.match(_STATUS + rb"100\s", data) is not None and len(heads) < 3
+    final = next((number for number, head in enumerate(heads) if not _CONTINUE.match(head)), 0)
+    return 0 < final == len(heads) - 1
 
 
 class _MemorySocket:
