@@ -37,11 +37,18 @@ SEED = int(os.environ.get("GALILEO_TEST_SEED", "20261130"))
 _BLANK = rb"[\s\x1c-\x1f\x85\xa0]"  # white space of str in Latin-1
 _STATUS = rb"HTTP/[^\s\x1c-\x1f\x85\xa0]*" + _BLANK + rb"+\+?[0_]*"
 _CONTINUE = re.compile(_BLANK + rb"*" + _STATUS + rb"100(?:" + _BLANK + rb"|$)")
+
+
+def _is_incomplete(data: bytes) -> bool:
+    """Whether the head behind those of 100 (Continue), if there are any, lacks its end."""
+    heads = re.split(rb"\n\r?\n", data)
+    final = next((number for number, head in enumerate(heads) if not _CONTINUE.match(head)), 0)
+    return final == len(heads) - 1
+
+
 NAMED: dict[str, Callable[[bytes], Any]] = {
     "an interim response is not the final one": re.compile(_STATUS + rb"1(?:0[2-9]|[1-9][0-9])" + _BLANK).search,
-    "a head must be complete": lambda data: (
-        re.search(rb"\n\r?\n", data) is None or _lacks_its_end_behind_interim_heads(data)
-    ),
+    "a head must be complete": _is_incomplete,
     "101, 204 and 304 have no body": re.compile(_STATUS + rb"(?:101|204|304)" + _BLANK).search,
     "a body has the length in the first of two headers": re.compile(rb"(?is)content-length.*content-length").search,
     "equal lengths in one header are one length": re.compile(rb"(?i)[\r\n]content-length\s*:[^\r\n]*,").search,
@@ -104,13 +111,6 @@ ODD: dict[str, bytes] = {
     "body longer than its length": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokay",
     "body shorter than its length": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok",
 }
-
-
-def _lacks_its_end_behind_interim_heads(data: bytes) -> bool:
-    """Whether the head behind those of 100 (Continue) is incomplete."""
-    heads = re.split(rb"\n\r?\n", data)
-    final = next((number for number, head in enumerate(heads) if not _CONTINUE.match(head)), 0)
-    return 0 < final == len(heads) - 1
 
 
 class _MemorySocket:
