@@ -19,7 +19,7 @@ help:
 	@echo "make venv       install into $(VENV)"
 	@echo "make test       run all tests but those below"
 	@echo "make test-fast  run the tests that neither wait nor compute for long"
-	@echo "make test-long  run the longest tests: random requests to the API, a worker's installation, steps of the broker's clock"
+	@echo "make test-long  run the longest tests: random requests to the API, a worker's installation, steps of the broker's clock, mean arrivals"
 	@echo "make test-interpreted  run tests of the engine on its Python files, as where there is no C compiler"
 	@echo "make test-databases  run the tests of what is stored on PostgreSQL and MariaDB"
 	@echo "make faults     kill, cut off and restart everything in turn, on SQLite and PostgreSQL; prints a table"

@@ -117,14 +117,13 @@ def record_clock_step(experiment: Experiment) -> None:
     step = broker.common_step_ns(readings)
     if step is None:
         return
-    recorded_ns = broker.recorded_step_ns(experiment)
-    before_ns, least_ns = recorded_ns, broker.STEP_NS
     if _read is not None and _read[0] == experiment.id:
-        before_ns = _read[1]
+        before_ns, least_ns = _read[1], broker.STEP_NS
     else:
-        least_ns += round(broker.elapsed_s(experiment) * broker.MOST_DRIFT_NS)
+        before_ns = broker.recorded_step_ns(experiment)
+        least_ns = broker.STEP_NS + round(broker.elapsed_s(experiment) * broker.MOST_DRIFT_NS)
     # The second comparison: another process may have recorded it.
-    if abs(step - before_ns) >= least_ns and abs(step - recorded_ns) >= broker.STEP_NS:
+    if abs(step - before_ns) >= least_ns and abs(step - broker.recorded_step_ns(experiment)) >= broker.STEP_NS:
         _record_clock_step(experiment, readings, step, step - before_ns)
     _read = experiment.id, step
 

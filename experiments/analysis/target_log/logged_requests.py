@@ -59,9 +59,7 @@ class LoggedRequests:
         """
         if not len(self._counts):
             return 1
-        usual = int(np.bincount(self._counts).argmax())
-        numbers = self._numbers.astype(np.uint64)
-        return max(1, usual // self._usual_repeats(np.stack((numbers, self._shapes, self._logs), axis=1)))
+        return max(1, self._usual_count() // self._usual_repeats(self._lines()))
 
     def logs_of_a_statement(self) -> int:
         """Returns in how many logs the same statement usually writes of a request: 1, or more for servers in a row.
@@ -70,8 +68,16 @@ class LoggedRequests:
         """
         if not len(self._counts):
             return 1
-        statements = np.unique(np.stack((self._numbers.astype(np.uint64), self._shapes, self._logs), axis=1), axis=0)
+        statements = np.unique(self._lines(), axis=0)
         return self._usual_repeats(statements[:, :2])
+
+    def _lines(self) -> NDArray[np.uint64]:
+        """One row for each line: the number of its request, its shape, the number of its log."""
+        return np.stack((self._numbers.astype(np.uint64), self._shapes, self._logs), axis=1)
+
+    def _usual_count(self) -> int:
+        """The most common number of lines of a request."""
+        return int(np.bincount(self._counts).argmax())
 
     def _usual_repeats(self, rows: NDArray[np.uint64]) -> int:
         """How often a row repeats, at most, for most of the requests with the usual number of lines.
@@ -82,8 +88,7 @@ class LoggedRequests:
         found, repeats = np.unique(rows, axis=0, return_counts=True)
         most_repeats = np.zeros(len(self._counts), dtype=np.int64)
         np.maximum.at(most_repeats, found[:, 0].astype(np.int64), repeats)
-        usual = int(np.bincount(self._counts).argmax())
-        return int(np.bincount(most_repeats[self._counts == usual]).argmax())
+        return int(np.bincount(most_repeats[self._counts == self._usual_count()]).argmax())
 
     def are_all_in(self, lines: int) -> bool:
         """Returns whether each request is logged in exactly so many lines."""
